@@ -1,0 +1,1 @@
+"""What the bundle configurations call: settings, data and overrides."""

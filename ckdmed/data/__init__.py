@@ -1,0 +1,1 @@
+"""Readers, datalists, splits and phantoms."""

@@ -1,0 +1,1 @@
+"""Generators of brain-like test data with tumours."""

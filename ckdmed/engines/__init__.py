@@ -1,0 +1,1 @@
+"""The frozen teacher, the distiller and the trainer."""

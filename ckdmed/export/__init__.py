@@ -1,0 +1,1 @@
+"""Writing a trained bundle in the layout of the MONAI Model Zoo."""

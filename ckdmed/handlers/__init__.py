@@ -1,0 +1,1 @@
+"""Ignite handlers that watch, log and save a distillation."""

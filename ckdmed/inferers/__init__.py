@@ -1,0 +1,1 @@
+"""Inferers that MONAI lacks."""

@@ -1,0 +1,1 @@
+"""Distillation losses, each usable alone, and the totals made of them."""

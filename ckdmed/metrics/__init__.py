@@ -1,0 +1,1 @@
+"""Measures of segmentation and classification, and their intervals."""

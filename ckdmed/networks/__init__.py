@@ -1,0 +1,1 @@
+"""Teachers, students and the parts that connect them."""

@@ -1,0 +1,1 @@
+"""Array transforms and their dictionary twins that MONAI lacks."""
