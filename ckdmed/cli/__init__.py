@@ -1,1 +1,94 @@
-"""The commands of the package, one module each."""
+"""The command line: `ckdmed <command>` or `python -m ckdmed <command>`.
+
+A command is a module of this package. It holds `NAME` (the module's name with `-` for `_`), `HELP` (one line),
+`add_arguments(parser)` and `run(args) -> int` (the exit status), and its module name stands in `COMMANDS`. Only the
+module of the chosen command is imported; `--help` imports all of them, so a command imports what is slow (torch, MONAI)
+inside `run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+import ckdmed
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS: tuple[str, ...] = ()
+
+# What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
+_USER_ERRORS = (ValueError, OSError, RuntimeError)
+
+
+def _load(module_name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{module_name}")
+
+
+def _command_name(module_name: str) -> str:
+    return module_name.replace("_", "-")
+
+
+def _chosen(argv: Sequence[str]) -> list[str]:
+    """The modules that the arguments need: that of the command named first, else all of them."""
+    first = next((argument for argument in argv if not argument.startswith("-")), None)
+    return [name for name in COMMANDS if _command_name(name) == first] or list(COMMANDS)
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    # Stands before and after the command. SUPPRESS keeps the subparser's default from undoing the one given before it.
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+
+
+def build_parser(modules: Sequence[ModuleType]) -> argparse.ArgumentParser:
+    """The parser over the given command modules.
+
+    Args:
+        modules: command modules, each with `NAME`, `HELP`, `add_arguments` and `run`.
+
+    Raises:
+        ValueError: a module's `NAME` is not its own name with `-` for `_`.
+    """
+    parser = argparse.ArgumentParser(prog="ckdmed", description=ckdmed.__doc__)
+    parser.add_argument("--version", action="version", version=f"ckdmed {ckdmed.__version__}")
+    _add_debug(parser)
+    subparsers = parser.add_subparsers(title="commands", dest="command", metavar="<command>", required=True)
+    for module in modules:
+        expected = _command_name(module.__name__.rpartition(".")[2])
+        if module.NAME != expected:
+            raise ValueError(f"{module.__name__}.NAME is {module.NAME!r}; the command line knows it as {expected!r}.")
+        subparser = subparsers.add_parser(module.NAME, help=module.HELP, description=module.HELP)
+        _add_debug(subparser)
+        module.add_arguments(subparser)
+        subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; those of the process by default.
+
+    Returns:
+        The command's own exit status; 2 when it refused its input (one line on stderr says why); 130 after Ctrl-C.
+        Wrong arguments, `--help` and `--version` end in SystemExit, as argparse has it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser([_load(name) for name in _chosen(arguments)]).parse_args(arguments)
+    try:
+        return int(args.run(args))
+    except _USER_ERRORS as error:
+        if getattr(args, "debug", False):
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"ckdmed {args.command}: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"ckdmed {args.command}: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import ckdmed
+from ckdmed import cli
+
+
+def raises(error: BaseException):
+    def run(args: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """Two commands in place of the real ones; the dict holds those that were imported."""
+    loaded: dict[str, ModuleType] = {}
+
+    def load(module_name: str) -> ModuleType:
+        module = ModuleType(f"ckdmed.cli.{module_name}")
+        module.NAME = module_name.replace("_", "-")
+        module.HELP = f"help of {module_name}"
+        module.add_arguments = lambda parser: parser.add_argument("--number", type=int, default=0)
+        module.run = lambda args: args.number
+        loaded[module_name] = module
+        return module
+
+    monkeypatch.setattr(cli, "COMMANDS", ("make_list", "other"))
+    monkeypatch.setattr(cli, "_load", load)
+    return loaded
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch, commands: dict[str, ModuleType]):
+    def set_error(error: BaseException) -> None:
+        load = cli._load
+
+        def load_failing(module_name: str) -> ModuleType:
+            module = load(module_name)
+            module.run = raises(error)
+            return module
+
+        monkeypatch.setattr(cli, "_load", load_failing)
+
+    return set_error
+
+
+def test_a_command_returns_its_own_status(commands):
+    assert cli.main(["make-list", "--number", "7"]) == 7
+
+
+def test_only_the_chosen_command_is_imported(commands):
+    cli.main(["--debug", "other"])
+    assert list(commands) == ["other"]
+
+
+def test_help_lists_every_command(commands, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert "make-list" in printed and "help of make_list" in printed and "help of other" in printed
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"ckdmed {ckdmed.__version__}\n"
+
+
+def test_an_unknown_command_names_the_known_ones(commands, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["make-lits"])
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "make-lits" in printed and "make-list" in printed and "other" in printed
+
+
+def test_no_command_is_an_error(commands, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert stop.value.code == 2
+    assert "<command>" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad 1.mat"), FileNotFoundError("bad 1.mat"), RuntimeError("bad\n  1.mat")], ids=repr
+)
+def test_a_refused_input_is_one_line_and_status_2(failing, capsys, error):
+    failing(error)
+    assert cli.main(["other"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == "ckdmed other: error: bad 1.mat\n"
+    assert printed.out == ""
+
+
+def test_an_error_without_a_message_is_named(failing, capsys):
+    failing(ValueError())
+    assert cli.main(["other"]) == 2
+    assert capsys.readouterr().err == "ckdmed other: error: ValueError\n"
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "other"], ["other", "--debug"]], ids=["before", "after"])
+def test_debug_lets_the_error_through(failing, arguments):
+    failing(ValueError("bad 1.mat"))
+    with pytest.raises(ValueError, match="bad 1.mat"):
+        cli.main(arguments)
+
+
+def test_a_defect_keeps_its_traceback(failing):
+    failing(TypeError("ours"))
+    with pytest.raises(TypeError, match="ours"):
+        cli.main(["other"])
+
+
+def test_ctrl_c(failing, capsys):
+    failing(KeyboardInterrupt())
+    assert cli.main(["other"]) == 130
+    assert capsys.readouterr().err == "ckdmed other: interrupted\n"
+
+
+def test_a_name_that_does_not_match_its_module_is_refused(commands):
+    module = cli._load("make_list")
+    module.NAME = "list"
+    with pytest.raises(ValueError, match="'list'; the command line knows it as 'make-list'"):
+        cli.build_parser([module])
+
+
+def test_every_command_builds_a_parser():
+    modules = [cli._load(name) for name in cli.COMMANDS]
+    cli.build_parser(modules)
+    for module in modules:
+        assert module.HELP and "\n" not in module.HELP, f"{module.__name__}.HELP is one line"
+
+
+def test_python_dash_m():
+    done = subprocess.run([sys.executable, "-m", "ckdmed", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"ckdmed {ckdmed.__version__}\n")

@@ -1,0 +1,71 @@
+"""What every test gets: seeds, one thread, no display, and the real data where they are at hand."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+# Before anything imports matplotlib; the processes that tests start inherit it.
+os.environ["MPLBACKEND"] = "Agg"
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Derandomised: a red run is red again. No deadline: a first call may compile or read from a cold disk.
+settings.register_profile("ckdmed", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("ckdmed")
+
+# The test processes share the cores; each of them stays on one.
+torch.set_num_threads(1)
+# Denormal numbers late in a training slow a CPU down many times over.
+torch.set_flush_denormal(True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runslow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--runnetwork", action="store_true", help="run the tests marked network too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skips = {}
+    for marker in ("slow", "network"):
+        if not config.getoption(f"--run{marker}"):
+            skips[marker] = pytest.mark.skip(reason=f"marked {marker}: runs with --run{marker}")
+    if not torch.cuda.is_available():
+        skips["gpu"] = pytest.mark.skip(reason="marked gpu: no CUDA device here")
+    for item in items:
+        for marker, skip in skips.items():
+            if marker in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: CKDMED_DATA, else ../shared/data beside the checkout. Read only."""
+    named = os.environ.get("CKDMED_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        where = "which CKDMED_DATA names" if named else "and CKDMED_DATA is not set"
+        pytest.skip(f"real data absent: no folder {folder}, {where}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def figshare_mat_dir(shared_data: Path) -> Path:
+    """Original Figshare .mat files, `<id>.mat`."""
+    folder = shared_data / "figshare_mat"
+    if not any(folder.glob("*.mat")):
+        pytest.skip(f"real data absent: no .mat file in {folder}")
+    return folder

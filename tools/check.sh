@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# All the checks of the project: format, lint, types, import directions, tests.
+#
+#   tools/check.sh               all of them
+#   tools/check.sh lint types    some of them, by name: format lint types imports tests
+#
+# Every check runs even when one before it failed; the exit status is 0 only when all passed. The Python is $PYTHON, else
+# the checkout's .venv, else `python3`; it needs `pip install -c constraints.txt -e '.[dev]'`.
+# CKDMED_TEST_WORKERS (2) is the number of test processes, CKDMED_PYTEST_ARGS adds arguments (for example --runslow).
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+
+if [ -z "${PYTHON:-}" ]; then
+    if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; else PYTHON=python3; fi
+fi
+# One thread per test process: two processes with two threads each on two cores are slower than this.
+export OMP_NUM_THREADS=1
+
+sources=()
+for folder in ckdmed tests tools benchmarks bundles docs; do
+    if [ -n "$(find "$folder" -name '*.py' -print -quit 2>/dev/null)" ]; then sources+=("$folder"); fi
+done
+
+check_format() {
+    "$PYTHON" -m isort --check-only --diff "${sources[@]}" \
+        && "$PYTHON" -m black --check --diff --quiet --line-length 120 "${sources[@]}"
+}
+check_lint() { "$PYTHON" -m flake8 "${sources[@]}"; }
+check_types() { "$PYTHON" -m mypy; }
+check_imports() { "$PYTHON" -c 'import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())'; }
+check_tests() {
+    # A file's tests stay in one process, so that what its fixtures make is made once.
+    # shellcheck disable=SC2086  # the extra arguments are meant to be split
+    "$PYTHON" -m pytest -q -n "${CKDMED_TEST_WORKERS:-2}" --dist loadfile --durations 10 --durations-min 2 \
+        ${CKDMED_PYTEST_ARGS:-}
+}
+
+steps=("$@")
+if [ ${#steps[@]} -eq 0 ]; then steps=(format lint types imports tests); fi
+failed=()
+for step in "${steps[@]}"; do
+    if ! declare -F "check_$step" >/dev/null; then
+        echo "tools/check.sh: no check named '$step'; there are: format lint types imports tests" >&2
+        exit 2
+    fi
+    printf '== %s\n' "$step"
+    start=$SECONDS
+    if "check_$step"; then result=passed; else result=FAILED; failed+=("$step"); fi
+    printf '== %s %s in %d s\n\n' "$step" "$result" $((SECONDS - start))
+done
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "failed: ${failed[*]}" >&2
+    exit 1
+fi
