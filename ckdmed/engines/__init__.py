@@ -1,1 +1,9 @@
-"""The frozen teacher, the distiller and the trainer."""
+"""The frozen teacher, the student with its taps, and the trainer that joins them."""
+
+from __future__ import annotations
+
+from ckdmed.engines.student import DistilledStudent, attach_student
+from ckdmed.engines.teacher import FrozenTeacher, weights_hash
+from ckdmed.engines.trainer import DistillationTrainer
+
+__all__ = ["DistillationTrainer", "DistilledStudent", "FrozenTeacher", "attach_student", "weights_hash"]

@@ -1,0 +1,111 @@
+"""An error for a mistyped override, which MONAI's ``bundle run`` silently ignores."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
+from monai.bundle.reference_resolver import ReferenceResolver
+
+__all__ = ["UnknownSettingError", "check_settings", "running_workflow", "unknown_settings"]
+
+# what MONAI itself reads by name at the top of a config
+_RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
+
+
+class UnknownSettingError(ValueError):
+    """A setting that nothing in the configuration reads."""
+
+
+def running_workflow() -> ConfigWorkflow | None:
+    """The workflow in whose configuration the calling expression stands, or None outside of one.
+
+    A MONAI configuration cannot refer to itself, so the workflow is found among the callers of the expression.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, ConfigWorkflow):
+            return candidate
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+def check_settings() -> None:
+    """Refuse settings that nothing reads: to be called in the ``initialize`` list of a bundle's configuration.
+
+    ``--epoch 3`` for ``--epochs 3`` adds a key ``epoch`` to the configuration to which no ``@epoch`` refers; MONAI goes
+    on with the default. The same holds for a key added to a plain section (``--train#optimiser ...``). Keys inside a
+    component (a section with ``_target_``) are checked by the constructor that is given them.
+
+    Raises:
+        UnknownSettingError: names each key and the nearest one that exists.
+    """
+    workflow = running_workflow()
+    if workflow is None:
+        return
+    config = workflow.parser.get()
+    unknown = unknown_settings(config, entry_points={workflow.init_id, workflow.run_id, workflow.final_id})
+    if not unknown:
+        return
+    known = sorted(_settings(config) - set(unknown))
+    lines = []
+    for key in unknown:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near[0]}'?" if near else "."))
+    raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(k for k in known if '::' not in k)}.")
+
+
+def unknown_settings(config: Mapping[str, Any], entry_points: set[str] | None = None) -> list[str]:
+    """Keys of plain sections of ``config`` that no reference, expression or bundle property reads."""
+    read = set(entry_points or ()) | _RESERVED | {"bundle_root"}
+    for properties in (TrainProperties, InferProperties, MetaProperties):
+        for entry in properties.values():
+            read |= _with_parents(ReferenceResolver.normalize_id(entry["id"]))
+    for text in _strings({k: v for k, v in config.items() if k != "_meta_"}):
+        for reference in ReferenceResolver.match_refs_pattern(text):
+            read |= _with_parents(reference)
+        # macros copy a section by its name
+        if text.startswith("%"):
+            read |= _with_parents(ReferenceResolver.normalize_id(text[1:]))
+    return [key for key in sorted(_settings(config)) if key not in read and not _inside(key, read)]
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> set[str]:
+    """Ids of the top-level keys, and of the keys of sections that are not components, lists or settings themselves."""
+    ids = set()
+    for key, value in config.items():
+        if not prefix and key == "_meta_":
+            continue
+        id_ = f"{prefix}::{key}" if prefix else key
+        ids.add(id_)
+        # only the two sections that MONAI's workflow properties name have entries that are read one by one
+        if not prefix and key in ("train", "validate") and isinstance(value, Mapping) and "_target_" not in value:
+            ids |= _settings(value, id_)
+    return ids
+
+
+def _inside(key: str, read: set[str]) -> bool:
+    return "::" in key and key.split("::")[0] in read - {"train", "validate"}
+
+
+def _with_parents(id_: str) -> set[str]:
+    parts = id_.split("::")
+    return {"::".join(parts[: i + 1]) for i in range(len(parts))}
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _strings(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _strings(entry)
+
+

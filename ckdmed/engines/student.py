@@ -1,0 +1,113 @@
+"""The student together with what only its training needs: taps and projections into the teacher's space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.networks.projectors import ConvProjector, FrozenOrthogonalProjector
+from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
+
+__all__ = ["DistilledStudent", "attach_student"]
+
+
+class DistilledStudent(nn.Module):
+    """A student whose forward pass also gives tapped features and their projections.
+
+    This is what the optimiser, DistributedDataParallel and ``torch.compile`` are given, so that the projections train
+    with the student. The student inside stays a plain network: validate, save and export ``.student``.
+
+    Args:
+        student: any network that maps (B, C, *spatial) to raw logits.
+        taps: tap name -> module path in the student.
+        projections: tap name -> module that maps the student's feature to the teacher's channels and grid.
+
+    Raises:
+        ValueError: a projection without a tap of its name.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        taps: Mapping[str, str] | None = None,
+        projections: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.projections = nn.ModuleDict(dict(projections or {}))
+        self.taps = Taps(student, taps or {})
+        stray = sorted(set(self.projections) - set(self.taps.paths))
+        if stray:
+            raise ValueError(f"projections without a tap of the same name: {stray}; taps are {sorted(self.taps.paths)}.")
+
+    def forward(self, image: torch.Tensor) -> TappedOutput:
+        with self.taps:
+            logits = self.student(image)
+        features = self.taps.collect()
+        projected = {name: projection(features[name]) for name, projection in self.projections.items()}
+        return TappedOutput(logits=logits, features=features, projected=projected)
+
+
+def attach_student(
+    student: nn.Module,
+    teacher: FrozenTeacher,
+    taps: Mapping[str, str] | None = None,
+    projected: Sequence[str] = (),
+    input_shape: Sequence[int] = (2, 1, 64, 64),
+    seed: int = 0,
+    side: str = "student",
+) -> DistilledStudent:
+    """Tap the student and build a 1x1 projection for every pair of features, with shapes found by one dry run of each.
+
+    Args:
+        student: the network that learns.
+        teacher: its teacher, with taps of the same names.
+        taps: tap name -> module path in the student.
+        projected: names whose features must be projected into the teacher's channels (feature losses; attention
+            transfer needs none).
+        input_shape: (B, C, *spatial) of a training batch.
+        seed: the projections start from this seed and leave the global random state as it was, so that switching
+            feature terms on or off changes neither the student's start nor the order of the data.
+        side: "student" learns projections of the student's features. "teacher" is the reports' literal form: a
+            projection of the teacher's features into the student's channels, which must not learn (if it did, it and
+            the student's features would both shrink to nothing), so it is random, orthogonal and frozen.
+
+    Raises:
+        ValueError: a tap that the teacher lacks, features that have no channel axis, or logits of different channels.
+    """
+    if side not in ("student", "teacher"):
+        raise ValueError(f"side must be 'student' or 'teacher', got {side!r}.")
+    taps = dict(taps or {})
+    missing = sorted(set(taps) - set(teacher.taps.paths))
+    if missing:
+        raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
+    logits, shapes = tap_shapes(student, taps, tuple(input_shape))
+    device = next(teacher.network.parameters()).device
+    said = teacher(torch.zeros(tuple(input_shape), device=device))
+    if logits[1] != said.logits.shape[1]:
+        raise ValueError(
+            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {said.logits.shape[1]}, "
+            f"shape {tuple(said.logits.shape)}: soft targets need the same classes."
+        )
+    projections: dict[str, nn.Module] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name in projected:
+            source, target = shapes[name], tuple(said.features[name].shape)
+            if len(source) != len(target) or len(source) < 3:
+                raise ValueError(
+                    f"tap '{name}': the student's feature has shape {source} and the teacher's {target}; "
+                    "a 1x1 projection needs two maps of the same number of axes."
+                )
+            if side == "teacher":
+                teacher.projections[name] = FrozenOrthogonalProjector(
+                    in_channels=target[1], out_channels=source[1], spatial_dims=len(source) - 2, seed=seed
+                ).to(device)
+            else:
+                projections[name] = ConvProjector(
+                    in_channels=source[1], out_channels=target[1], spatial_dims=len(source) - 2
+                )
+    return DistilledStudent(student, taps=taps, projections=projections)

@@ -1,0 +1,102 @@
+"""A teacher that training cannot change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import torch
+from monai.data import MetaTensor
+from torch import nn
+
+from ckdmed.networks.taps import TappedOutput, Taps
+
+__all__ = ["FrozenTeacher", "weights_hash"]
+
+
+class FrozenTeacher(nn.Module):
+    """A network that only speaks: always in evaluation mode, without gradients, its buffers untouched.
+
+    ``train()`` on it, or on a module that holds it, leaves it in evaluation mode; no parameter of it requires a
+    gradient, so that an optimiser over ``parameters()`` that require one never sees it.
+
+    Args:
+        network: any network that maps (B, C, *spatial) to raw logits.
+        taps: tap name -> module path of what the student is to imitate besides the logits.
+        input_channels: which channels of the student's batch the teacher sees, all by default.
+        spatial_dims: 2 lets a two-dimensional teacher look at the slices (first spatial axis) of the volumes that a
+            three-dimensional student is given; by default the teacher sees the batch as it is.
+
+    Shape:
+        image (B, C, *spatial); logits (B, N, *spatial) of :class:`TappedOutput`, features as tapped. For a
+        two-dimensional teacher of volumes, (B, N, D, H, W) and (B, C', D, h, w).
+
+    Example:
+        >>> teacher = FrozenTeacher(UNetViT(), taps={"d4": "unet.decoder.d4"})
+        >>> teacher(image).logits
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        taps: Mapping[str, str] | None = None,
+        input_channels: Sequence[int] | None = None,
+        spatial_dims: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.input_channels = None if input_channels is None else list(input_channels)
+        self.spatial_dims = spatial_dims
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+        self.taps = Taps(self.network, taps or {}, detach=True)
+        # empty unless the reports' literal form is asked for, which projects the teacher instead of the student
+        self.projections = nn.ModuleDict()
+        self.eval()
+
+    def train(self, mode: bool = True) -> FrozenTeacher:
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    # not inference_mode: its tensors may not enter operations that are saved for a student's backward pass
+    @torch.no_grad()
+    def forward(self, image: torch.Tensor) -> TappedOutput:
+        if isinstance(image, MetaTensor):
+            image = image.as_tensor()
+        if self.input_channels is not None:
+            image = image[:, self.input_channels]
+        depth = None
+        if self.spatial_dims is not None and image.ndim == self.spatial_dims + 3:
+            depth = image.shape[2]
+            image = image.transpose(1, 2).flatten(0, 1)
+        with self.taps:
+            logits = self.network(image)
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(
+                f"the teacher {type(self.network).__name__} returned a {type(logits).__name__}; a teacher must return "
+                "its logits as one tensor: wrap the network so that it does."
+            )
+        features = self.taps.collect()
+        if depth is not None:
+            logits = _to_volumes(logits, depth)
+            features = {name: _to_volumes(value, depth) for name, value in features.items()}
+        projected = {name: projection(features[name]) for name, projection in self.projections.items()}
+        return TappedOutput(logits=logits, features=features, projected=projected)
+
+    def state_hash(self) -> str:
+        """SHA-256 over names, types, shapes and values of all weights and buffers."""
+        return weights_hash(self.network)
+
+
+def _to_volumes(slices: torch.Tensor, depth: int) -> torch.Tensor:
+    return slices.unflatten(0, (-1, depth)).transpose(1, 2)
+
+
+def weights_hash(network: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and values of a network's weights and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        array = value.detach().cpu().contiguous()
+        digest.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,104 @@
+"""The trainer of a distillation: MONAI's supervised trainer with a teacher and a loss of named terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from monai.engines import SupervisedTrainer
+
+from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.losses.total import DistillationLoss, LossValues
+from ckdmed.networks.taps import TappedOutput
+
+__all__ = ["LABELLED", "DistillationTrainer"]
+
+# the key of a batch that tells which samples have a label: (B,) booleans
+LABELLED = "labelled"
+
+
+class DistillationTrainer(SupervisedTrainer):
+    """Train a student with a teacher, as a ``SupervisedTrainer``.
+
+    Each iteration runs the teacher and the student on the same (augmented) batch and minimises a
+    :class:`~ckdmed.losses.DistillationLoss`. Only the two seams ``inferer`` and ``loss_function`` of the base class are
+    used, so that its mixed precision, gradient accumulation, compilation, decollation and all stock handlers keep
+    working, and ``engine.state.output["pred"]`` is the student's logits as handlers expect.
+
+    Args:
+        network: a :class:`~ckdmed.engines.DistilledStudent`, bare or inside DistributedDataParallel.
+        teacher: the frozen teacher; may be None when no term of the loss listens to one.
+        distillation_loss: the terms.
+        kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
+
+    A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds the
+    raw value of each term of the last step (detached scalars by name) and ``engine.state.weights`` their weights; from
+    the loss to the backward pass ``trainer.loss_values`` holds the terms with their graphs.
+
+    Raises:
+        ValueError: the loss listens to a teacher and none is given, or ``iteration_update`` is given (it would bypass
+            the distillation).
+    """
+
+    def __init__(
+        self,
+        *,
+        network: torch.nn.Module,
+        distillation_loss: DistillationLoss,
+        teacher: FrozenTeacher | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if teacher is None and distillation_loss.needs_teacher:
+            raise ValueError("the loss has terms that listen to a teacher, but teacher is None.")
+        if kwargs.get("iteration_update") is not None:
+            raise ValueError("iteration_update would bypass the distillation; use prepare_batch or a handler instead.")
+        super().__init__(network=network, loss_function=self._compare, **kwargs)
+        self.state.terms, self.state.weights = {}, {}
+        self.teacher = teacher if distillation_loss.needs_teacher else None
+        self.distillation_loss = distillation_loss
+        self.student_inferer = self.inferer
+        self.inferer = self._run_both  # type: ignore[assignment]
+        self.loss_values: LossValues | None = None
+        self._student_output: TappedOutput | None = None
+        self._teacher_output: TappedOutput | None = None
+
+    def _run_both(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.teacher is not None:
+            self._teacher_output = self.student_inferer(inputs, self.teacher)  # type: ignore[assignment]
+        output = self.student_inferer(inputs, network, *args, **kwargs)
+        if not isinstance(output, TappedOutput):
+            raise TypeError(
+                f"the network must be a DistilledStudent (ckdmed.engines.attach_student makes one); "
+                f"its output was a {type(output).__name__}."
+            )
+        self._student_output = output
+        return output.logits
+
+    def _compare(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if self._student_output is None:
+            raise RuntimeError("the loss was asked for before the forward pass.")
+        batch = self.state.batch
+        labelled = batch.get(LABELLED) if isinstance(batch, dict) else None
+        self.loss_values = self.distillation_loss(
+            self._student_output._replace(logits=pred),
+            self._teacher_output,
+            target,
+            labelled=None if labelled is None else torch.as_tensor(labelled),
+            progress=self.progress,
+        )
+        self.state.terms = {name: value.detach() for name, value in self.loss_values.terms.items()}
+        self.state.weights = dict(self.loss_values.weights)
+        return self.loss_values.total
+
+    @property
+    def progress(self) -> float:
+        """Share of the whole training that is done when the iteration at hand ends, in (0, 1]."""
+        length = (self.state.max_epochs or 1) * (self.state.epoch_length or 1)
+        return min(max(self.state.iteration, 1) / max(length, 1), 1.0)
+
+    def _iteration(self, engine: Engine, batchdata: dict[str, torch.Tensor]) -> dict:  # type: ignore[override]
+        output = super()._iteration(engine, batchdata)  # type: ignore[arg-type]
+        # the graphs are spent; holding them would keep the activations of a whole step alive
+        self.loss_values = self._student_output = self._teacher_output = None
+        return output

@@ -1,0 +1,238 @@
+"""A distillation loss as a sum of named terms, each with its own weight, schedule and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput"]
+
+SOURCES = ("target", "logits", "features")
+SAMPLES = ("all", "labelled", "unlabelled")
+
+
+class NetworkOutput(Protocol):
+    """What a term reads of a network: see :class:`ckdmed.networks.TappedOutput`."""
+
+    @property
+    def logits(self) -> torch.Tensor: ...
+    @property
+    def features(self) -> dict[str, torch.Tensor]: ...
+    @property
+    def projected(self) -> dict[str, torch.Tensor]: ...
+
+
+class LossValues(NamedTuple):
+    """One step's loss.
+
+    Attributes:
+        total: scalar, the weighted sum, with its graph.
+        terms: raw (unweighted) scalars by term name, with their graphs; terms of weight 0 are absent.
+        weights: the weight that each of them had in this step.
+    """
+
+    total: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    weights: dict[str, float]
+
+
+class LossTerm(nn.Module):
+    """One named term: a loss, what it compares, on which samples, and how its weight runs over the training.
+
+    Args:
+        loss: called as ``loss(student, other)``; gives a scalar.
+        source: what ``other`` is: "target" the label, "logits" the teacher's logits, "features" its tapped features,
+            layer by layer.
+        weight: not negative. With 0 the term is not computed.
+        layers: tap names, for ``source="features"``.
+        layer_weights: one per layer; 1/len(layers) each by default, so that the term does not grow with the layers.
+        projected: compare projected features (those that have a projection) instead of the tapped ones.
+        samples: "labelled" is the default for "target", "all" for the others.
+        schedule: progress in (0, 1] -> factor on the weight; constant by default.
+
+    Raises:
+        ValueError: unknown source or samples, a negative weight, layers missing or given in vain, weights of another
+            number than layers.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        source: str,
+        weight: float = 1.0,
+        layers: Sequence[str] = (),
+        layer_weights: Sequence[float] | None = None,
+        projected: bool = True,
+        samples: str | None = None,
+        schedule: Callable[[float], float] | None = None,
+    ) -> None:
+        super().__init__()
+        samples = samples or ("labelled" if source == "target" else "all")
+        if source not in SOURCES:
+            raise ValueError(f"source must be one of {SOURCES}, got {source!r}.")
+        if samples not in SAMPLES:
+            raise ValueError(f"samples must be one of {SAMPLES}, got {samples!r}.")
+        if source == "target" and samples != "labelled":
+            raise ValueError(f"only labelled samples have a target; got samples={samples!r} for source='target'.")
+        if weight < 0:
+            raise ValueError(f"a term's weight cannot be negative, got {weight}.")
+        if (source == "features") != bool(layers):
+            raise ValueError(f"layers belong to source='features' and to it alone; got source={source!r}, {layers}.")
+        if layer_weights is not None and len(layer_weights) != len(layers):
+            raise ValueError(f"{len(layer_weights)} layer weights for {len(layers)} layers.")
+        self.loss = loss
+        self.source = source
+        self.weight = float(weight)
+        self.layers = tuple(layers)
+        self.layer_weights = tuple(layer_weights or (1.0 / max(len(layers), 1),) * len(layers))
+        self.projected = projected
+        self.samples = samples
+        self.schedule = schedule
+
+    def weight_at(self, progress: float) -> float:
+        """The weight at ``progress`` (0 to 1) of the training."""
+        return self.weight * (self.schedule(progress) if self.schedule is not None else 1.0)
+
+    def forward(
+        self,
+        student: NetworkOutput,
+        teacher: NetworkOutput | None,
+        target: torch.Tensor | None,
+        chosen: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The raw term over the samples that ``chosen`` (B,) marks, or over all."""
+        logits = _select(student.logits, chosen)
+        if self.source == "target":
+            if target is None:
+                raise ValueError("a supervised term was given no target.")
+            return self.loss(logits.float(), _select(target, chosen))
+        if teacher is None:
+            raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
+        if self.source == "logits":
+            return self.loss(logits.float(), _on_grid_of(_select(teacher.logits, chosen).float(), logits))
+        total = logits.new_zeros((), dtype=torch.float32)
+        for name, weight in zip(self.layers, self.layer_weights):
+            ours, theirs = student.features[name], teacher.features[name]
+            if self.projected:
+                ours, theirs = student.projected.get(name, ours), teacher.projected.get(name, theirs)
+            total = total + weight * self.loss(_select(ours, chosen).float(), _select(theirs, chosen).float())
+        return total
+
+
+class DistillationLoss(nn.Module):
+    """The weighted sum of named terms, with every term's own value kept for the log.
+
+    Args:
+        terms: name -> term, in the order in which they are logged.
+        projection_side: which side's features the projections act on, "student" or (the reports' literal form)
+            "teacher"; read by whoever builds the projections.
+
+    Raises:
+        ValueError: no terms, or an unknown side.
+
+    Example:
+        >>> loss = DistillationLoss({
+        ...     "supervised": LossTerm(DiceCELoss(sigmoid=True), "target"),
+        ...     "soft_targets": LossTerm(KDLoss("sigmoid", temperature=2.0), "logits", weight=0.5)})
+        >>> loss(student_output, teacher_output, label).total.backward()
+    """
+
+    def __init__(self, terms: Mapping[str, LossTerm], projection_side: str = "student") -> None:
+        super().__init__()
+        if not terms:
+            raise ValueError("a distillation loss needs at least one term.")
+        if projection_side not in ("student", "teacher"):
+            raise ValueError(f"projection_side must be 'student' or 'teacher', got {projection_side!r}.")
+        self.terms = nn.ModuleDict(dict(terms))
+        self.projection_side = projection_side
+
+    def _active(self) -> list[LossTerm]:
+        return [term for term in self.terms.values() if isinstance(term, LossTerm) and term.weight > 0]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Tap names that terms of positive weight read."""
+        return tuple(dict.fromkeys(name for term in self._active() for name in term.layers))
+
+    @property
+    def projected_layers(self) -> tuple[str, ...]:
+        """Tap names that terms of positive weight read projected."""
+        return tuple(dict.fromkeys(name for term in self._active() if term.projected for name in term.layers))
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a term of positive weight listens to the teacher."""
+        return any(term.source != "target" for term in self._active())
+
+    def select_taps(self, taps: Mapping[str, str]) -> dict[str, str]:
+        """Those of ``taps`` that the terms read.
+
+        Raises:
+            ValueError: a layer that the terms read has no tap.
+        """
+        missing = [name for name in self.layers if name not in taps]
+        if missing:
+            raise ValueError(f"the loss reads layers {missing}, for which no tap is given; taps: {sorted(taps)}.")
+        return {name: taps[name] for name in self.layers}
+
+    def forward(
+        self,
+        student: NetworkOutput,
+        teacher: NetworkOutput | None,
+        target: torch.Tensor | None,
+        labelled: torch.Tensor | None = None,
+        progress: float = 1.0,
+    ) -> LossValues:
+        """The loss of one batch.
+
+        Args:
+            student: its logits (B, N, *spatial) and features.
+            teacher: the same of the teacher; its logits are resampled to the student's grid where they differ.
+            target: label of the whole batch; rows of unlabelled samples are not read.
+            labelled: (B,) booleans; all samples are labelled by default.
+            progress: share of the training done, for the schedules.
+        """
+        total = student.logits.new_zeros((), dtype=torch.float32)
+        values: dict[str, torch.Tensor] = {}
+        weights: dict[str, float] = {}
+        # everything labelled is the common case and needs no copies
+        mixed = labelled is not None and not bool(labelled.all())
+        with torch.autocast(student.logits.device.type, enabled=False):
+            for name, term in self.terms.items():
+                weight = term.weight_at(progress)  # type: ignore[operator]
+                if weight == 0:
+                    continue
+                chosen = _chosen(term.samples, labelled if mixed else None, student.logits)  # type: ignore[arg-type]
+                if chosen is not None and not bool(chosen.any()):
+                    continue
+                values[name] = term(student, teacher, target, chosen)
+                weights[name] = weight
+                total = total + weight * values[name]
+            # a batch in which no term has a sample still needs a graph for the backward pass
+            if not values:
+                total = total + 0.0 * student.logits.float().sum()
+        return LossValues(total=total, terms=values, weights=weights)
+
+
+def _chosen(samples: str, labelled: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor | None:
+    if samples == "all" or (labelled is None and samples == "labelled"):
+        return None
+    if labelled is None:
+        return torch.zeros(logits.shape[0], dtype=torch.bool, device=logits.device)
+    labelled = labelled.to(device=logits.device, dtype=torch.bool)
+    return labelled if samples == "labelled" else ~labelled
+
+
+def _select(tensor: torch.Tensor, chosen: torch.Tensor | None) -> Any:
+    return tensor if chosen is None else tensor[chosen]
+
+
+def _on_grid_of(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    if teacher.shape[2:] == student.shape[2:]:
+        return teacher
+    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[student.ndim]
+    return F.interpolate(teacher, size=student.shape[2:], mode=mode, align_corners=False)
