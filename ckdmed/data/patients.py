@@ -1,0 +1,26 @@
+"""Which identifiers belong to one person."""
+
+from __future__ import annotations
+
+import re
+
+# Six digits and ONE capital letter: the suffix of a further examination of the same person.
+_SUFFIXED = re.compile(r"(MR\d{6})[A-Z]", flags=re.ASCII)
+
+
+def patient_group(pid: str) -> str:
+    """The person behind a patient identifier of the Figshare set.
+
+    Some persons have several identifiers, `MR` and six digits with or without a letter: `MR040240`, `MR040240B`,
+    `MR040240C`. The group is the identifier without that letter. Every other identifier is its own group: of numbers
+    that follow one another nothing is known, and identifiers of other sets are left alone.
+
+    Args:
+        pid: identifier as stored in the file.
+
+    Example:
+        >>> patient_group("MR040240B"), patient_group("101016"), patient_group("MR1B")
+        ('MR040240', '101016', 'MR1B')
+    """
+    match = _SUFFIXED.fullmatch(pid)
+    return match.group(1) if match else pid
