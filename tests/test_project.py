@@ -1,0 +1,207 @@
+"""The project's own files agree with each other."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib
+import importlib.metadata
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import ckdmed
+from ckdmed import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+# Import names that differ from the distribution's.
+DISTRIBUTION_OF = {"ignite": "pytorch-ignite", "skimage": "scikit-image", "yaml": "pyyaml"}
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config
+
+
+def requirements(*extras: str) -> list[Requirement]:
+    """What setup.cfg states for the plain install and the given extras."""
+    config = setup_cfg()
+    blocks = [config["options"]["install_requires"], *(config["options.extras_require"][extra] for extra in extras)]
+    return [Requirement(line) for block in blocks for line in block.splitlines() if line]
+
+
+def pins() -> dict[str, Version]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    found = {}
+    for line in lines:
+        if line and not line.startswith("#"):
+            name, version = line.split("==")
+            assert canonicalize_name(name) not in found, f"{name} is pinned twice"
+            found[canonicalize_name(name)] = Version(version)
+    return found
+
+
+def readme_block(name: str) -> str:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(rf"<!-- {name} -->\n\n```bash\n(.*?)```\n\n<!-- end of {name} -->", text, flags=re.DOTALL)
+    assert len(blocks) == 1, f"README.md has {len(blocks)} blocks {name}"
+    return blocks[0]
+
+
+def readme_table(heading: str) -> list[str]:
+    """The names in the first column of the table under a heading."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)`", section, flags=re.MULTILINE)
+
+
+def tracked_files() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: no list of tracked files")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def test_changelog_begins_with_this_version():
+    versions = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert versions[0] == ckdmed.__version__
+
+
+@pytest.mark.parametrize("name", ["main-command", "test-command"])
+def test_readme_commands_parse(name):
+    block = readme_block(name)
+    assert "&&" in block and not re.search(r"[^&\\]\n.", block), "one command: every line but the last goes on"
+    done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_ci_runs_the_readmes_test_command():
+    done = subprocess.run(["bash", ".ci/run", "--show"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == readme_block("test-command")
+    assert "tools/check.sh" in done.stdout
+
+
+def test_readme_lists_the_commands():
+    assert sorted(readme_table("Commands")) == sorted(name.replace("_", "-") for name in cli.COMMANDS)
+
+
+def test_readme_lists_the_bundles():
+    bundles = sorted(f"bundles/{path.parent.name}" for path in (ROOT / "bundles").glob("*/metadata.json"))
+    assert sorted(readme_table("Bundles")) == bundles
+
+
+@pytest.mark.parametrize("script", [".ci/run", "tools/check.sh"])
+def test_scripts_parse_and_can_be_run(script):
+    path = ROOT / script
+    assert path.stat().st_mode & 0o111, f"{script} is not executable"
+    assert subprocess.run(["bash", "-n", path], capture_output=True).returncode == 0
+
+
+def test_check_refuses_an_unknown_step():
+    done = subprocess.run(["bash", "tools/check.sh", "linnt"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "no check named 'linnt'; there are: format lint types imports tests" in done.stderr
+
+
+def test_links_between_the_documents_lead_somewhere():
+    broken = []
+    for page in [path for path in tracked_files() if path.suffix == ".md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not broken
+
+
+def test_no_machine_paths_or_registry_hosts():
+    # Written in two halves, so that this file does not hold them.
+    folders = ["work", "root", "home", "opt", "Users"]
+    hosts = [
+        "pypi" + ".org",
+        "python" + "hosted.org",
+        "download." + "pytorch.org",
+        "registry." + "npmjs",
+        "deb." + "debian",
+    ]
+    forbidden = re.compile(
+        "|".join([rf"(?<![\w.~}}-])/{folder}/" for folder in folders] + [re.escape(h) for h in hosts])
+    )
+    found = []
+    for path in tracked_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        found += [
+            f"{path.relative_to(ROOT)}:{number}: {match.group()}"
+            for number, line in enumerate(lines, start=1)
+            if (match := forbidden.search(line))
+        ]
+    assert not found
+
+
+def test_modules_stay_small():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / "ckdmed").rglob("*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long, "one idea per file: best under 300 lines, at most 400"
+
+
+def test_every_module_can_be_imported():
+    names = [
+        module.name for module in pkgutil.walk_packages(ckdmed.__path__, "ckdmed.") if "__main__" not in module.name
+    ]
+    assert "ckdmed.cli" in names
+    for name in names:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            assert hasattr(module, public), f"{name}.__all__ names {public}, which it lacks"
+
+
+def test_constraints_satisfy_the_ranges():
+    pinned = pins()
+    for requirement in requirements("dev"):
+        name = canonicalize_name(requirement.name)
+        assert name in pinned, f"{requirement} has no pin"
+        assert pinned[name] in requirement.specifier, f"{pinned[name]} is outside {requirement}"
+
+
+def test_constraints_hold_what_the_install_brings_and_nothing_else():
+    needed = set()
+    todo = requirements("dev")
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        if name in needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        needed.add(name)
+        todo += [Requirement(line) for line in importlib.metadata.requires(name) or []]
+    # A CUDA build of torch brings packages that the CPU build, which the pins are for, does not.
+    brought = {name for name in needed if not name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert brought == set(pins())
+
+
+def test_every_import_is_declared():
+    declared = {canonicalize_name(requirement.name) for requirement in requirements("export")}
+    undeclared = set()
+    for path in (ROOT / "ckdmed").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules = [node.module]
+            else:
+                continue
+            for package in {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"ckdmed"}:
+                if canonicalize_name(DISTRIBUTION_OF.get(package, package)) not in declared:
+                    undeclared.add(f"{path.relative_to(ROOT)}: {package}")
+    assert not undeclared
