@@ -1,0 +1,130 @@
+"""Agreement of Sobel edges."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from ckdmed.losses.conventions import (
+    LINKS,
+    PairLoss,
+    check_logits,
+    check_mask_grid,
+    check_same_shape,
+    choose,
+    probabilities,
+    reduce_values,
+    resolve_link,
+)
+
+__all__ = ["EdgeLoss", "SobelMagnitude"]
+
+
+class SobelMagnitude(nn.Module):
+    """Gradient magnitude sqrt(sum over axes of (Sobel * x)^2 + stab), channel by channel.
+
+    Args:
+        spatial_dims: 2 or 3; the 3-D kernel is [-1, 0, 1] along one axis and [1, 2, 1] along each of the others.
+        normalize: divide by the sum of the absolute kernel weights (8 in 2-D, 32 in 3-D), so that a step from 0 to 1
+            gives 0.5. Off gives the raw kernel.
+        padding: "replicate", or "zeros", which invents an edge along the image border.
+        stab: under the root, >= 0. At 0 the gradient is NaN where the image is flat.
+
+    Shape:
+        [B, C, *S] -> [B, C, *S].
+
+    Raises:
+        ValueError: spatial_dims other than 2 or 3; unknown padding; negative stab; an input with other axes.
+    """
+
+    kernels: torch.Tensor
+
+    def __init__(
+        self, spatial_dims: int, normalize: bool = True, padding: str = "replicate", stab: float = 1e-6
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims is {spatial_dims}; it must be 2 or 3.")
+        if stab < 0:
+            raise ValueError(f"stab is {stab}; it must not be negative.")
+        self.padding = choose("padding", padding, ("replicate", "zeros"))
+        self.spatial_dims = spatial_dims
+        self.stab = stab
+        smooth, derive = torch.tensor([1.0, 2.0, 1.0]), torch.tensor([-1.0, 0.0, 1.0])
+        kernels = []
+        for axis in range(spatial_dims):
+            kernel = torch.ones((1,) * spatial_dims)
+            for other in range(spatial_dims):
+                shape = [1] * spatial_dims
+                shape[other] = 3
+                kernel = kernel * (derive if other == axis else smooth).view(shape)
+            kernels.append(kernel / kernel.abs().sum() if normalize else kernel)
+        self.register_buffer("kernels", torch.stack(kernels).unsqueeze(1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != self.spatial_dims + 2:
+            raise ValueError(f"input has shape {tuple(x.shape)}; {self.spatial_dims} spatial axes are needed.")
+        flat = x.reshape(-1, 1, *x.shape[2:])
+        flat = F.pad(flat, (1, 1) * self.spatial_dims, mode="replicate" if self.padding == "replicate" else "constant")
+        convolve = F.conv2d if self.spatial_dims == 2 else F.conv3d
+        gradients = convolve(flat, self.kernels.to(device=x.device, dtype=x.dtype))
+        return (gradients.square().sum(dim=1) + self.stab).sqrt().view_as(x)
+
+
+class EdgeLoss(PairLoss):
+    """Mean absolute difference between the edges of the student's probabilities and of a target; zero when they agree.
+
+    mean |E(p_s) - E(y)|, E the Sobel magnitude. Probabilities, not logits, have edges of a bounded height.
+
+    Args:
+        target: "mask": the second input is a mask or one-hot map with values in [0, 1]; "teacher": it is raw teacher
+            logits.
+        link: "sigmoid", "softmax", or "auto" (one channel only).
+        normalize, padding, stab: see `SobelMagnitude`. The defaults keep the value in [0, 1], add no edge at the border
+            and keep gradients finite.
+        teacher_grad: let gradients reach the teacher.
+        ignore_index: label in `target` whose positions do not count.
+
+    Shape:
+        student: raw logits [B, C, *S] with 2 or 3 spatial axes; second input of the same shape; mask [B, 1, *S].
+
+    Raises:
+        ValueError: unequal shapes; a mask outside [0, 1]; a link that does not fit; other than 2 or 3 spatial axes.
+    """
+
+    def __init__(
+        self,
+        target: str = "mask",
+        link: str = "auto",
+        normalize: bool = True,
+        padding: str = "replicate",
+        stab: float = 1e-6,
+        teacher_grad: bool = False,
+        ignore_index: int | None = None,
+    ) -> None:
+        super().__init__(teacher_grad=teacher_grad, ignore_index=ignore_index)
+        self.target = choose("target", target, ("mask", "teacher"))
+        self.link = choose("link", link, LINKS)
+        self.sobel = nn.ModuleDict({str(n): SobelMagnitude(n, normalize, padding, stab) for n in (2, 3)})
+
+    def compute(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
+    ) -> torch.Tensor:
+        check_same_shape(student, teacher, "A mask with one channel for several classes must be one-hot encoded.")
+        check_mask_grid(mask, student)
+        spatial_dims = student.ndim - 2
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"student has shape {tuple(student.shape)}; [B, C, H, W] or [B, C, D, H, W] is needed.")
+        link = resolve_link(self.link, student.shape[1])
+        check_logits("student", student)
+        if self.target == "teacher":
+            check_logits("teacher", teacher)
+            teacher = probabilities(teacher, link)
+        elif not torch.compiler.is_compiling() and bool(((teacher < 0) | (teacher > 1)).any()):
+            raise ValueError(
+                f"the mask has values from {teacher.min().item():g} to {teacher.max().item():g}; it must lie in [0, 1]. "
+                "For teacher logits use target='teacher'."
+            )
+        edges = self.sobel[str(spatial_dims)]
+        return reduce_values((edges(probabilities(student, link)) - edges(teacher)).abs(), mask, "mean")
