@@ -1,0 +1,209 @@
+"""Read a checkpoint file and put its tensors into a network, with an account of what went where."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+__all__ = ["WeightReport", "adapt_input_channels", "fill_network", "read_state_dict"]
+
+logger = logging.getLogger(__name__)
+
+#: Keys under which training scripts keep the network among other things.
+CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "net", "student", "teacher")
+#: Prefixes that wrappers put before every name.
+WRAPPERS = ("module.", "_orig_mod.")
+EXAMPLES = 4
+
+
+@dataclass(frozen=True)
+class WeightReport:
+    """What became of a checkpoint's tensors. `str()` of it is a readable account.
+
+    Attributes:
+        source: the file.
+        layout: whose names the file uses.
+        matched: names in the network that took the file's tensor as it was.
+        adapted: name in the network, and how the file's tensor was changed to fit.
+        kept: name in the network, and why it keeps its initial value although the file has something for it.
+        missing: names in the network for which the file has nothing.
+        unexpected: names in the file for which the network has no place.
+        matched_elements: numbers filled from the file (matched and adapted).
+        total_elements: numbers that could have been filled: parameters and buffers, but not a head of another size.
+        notes: differences that a state dict does not hold.
+    """
+
+    source: str
+    layout: str
+    matched: tuple[str, ...]
+    adapted: Mapping[str, str]
+    kept: Mapping[str, str]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    matched_elements: int
+    total_elements: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def share(self) -> float:
+        """Share of the network's numbers that came from the file, in [0, 1]."""
+        return self.matched_elements / self.total_elements if self.total_elements else 0.0
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.source} ({self.layout} layout): {self.share:.1%} of the network's {self.total_elements:,} numbers, "
+            f"{len(self.matched)} tensors as they are and {len(self.adapted)} adapted"
+        ]
+        lines += [f"  adapted {name}: {how}" for name, how in self.adapted.items()]
+        lines += [f"  kept at its initial value {name}: {why}" for name, why in self.kept.items()]
+        if self.missing:
+            lines.append(f"  not in the file: {_examples(self.missing)}")
+        if self.unexpected:
+            lines.append(f"  not in the network: {_examples(self.unexpected)}")
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _examples(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:EXAMPLES])
+    return shown if len(names) <= EXAMPLES else f"{shown} and {len(names) - EXAMPLES} more"
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint file, without running any code that the file may hold.
+
+    A network kept inside a larger checkpoint (under `state_dict`, `model`, ...) is found, and the prefixes that
+    DataParallel and torch.compile put before every name are taken off.
+
+    Raises:
+        ValueError: the file does not exist, cannot be read, holds more than tensors and plain containers, holds no
+            tensors, or holds a NaN or an infinity; the message names the file.
+    """
+    file = os.fspath(path)
+    if not os.path.isfile(file):
+        raise ValueError(f"{file}: there is no such checkpoint file.")
+    if file.endswith(".safetensors"):
+        raise ValueError(
+            f"{file}: safetensors files are not read. Convert it once: "
+            "torch.save(safetensors.torch.load_file(path), 'weights.pt')."
+        )
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises half a dozen unrelated types for damaged files
+        raise ValueError(
+            f"{file}: not a readable PyTorch checkpoint of tensors ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no message'}). The file is damaged, or it pickles whole "
+            "objects; save network.state_dict() instead."
+        ) from error
+    for _ in range(len(CONTAINERS)):
+        inner = next((content[key] for key in CONTAINERS if isinstance(content, Mapping) and key in content), None)
+        if not isinstance(inner, Mapping):
+            break
+        content = inner
+    tensors = {}
+    if isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ValueError(f"{file}: holds no state dict (a mapping from names to tensors).")
+    for wrapper in WRAPPERS * 2:
+        if all(name.startswith(wrapper) for name in tensors):
+            tensors = {name[len(wrapper) :]: value for name, value in tensors.items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"{file}: tensor {name} holds a NaN or an infinity; the training that wrote it diverged.")
+    return tensors
+
+
+def adapt_input_channels(weight: torch.Tensor, in_channels: int) -> torch.Tensor:
+    """Fit a first convolution's weight (out, in, *kernel) to another number of input channels.
+
+    Every new channel gets the mean over the file's channels, times old / new. So an image that is the same in all new
+    channels gets exactly the response the file's network gives to that image in all of its own channels: one-channel
+    input equals grey copied to RGB, and four MRI modalities weigh the same.
+    """
+    if weight.shape[1] == in_channels:
+        return weight
+    mean = weight.mean(dim=1, keepdim=True) * (weight.shape[1] / in_channels)
+    return mean.expand(-1, in_channels, *weight.shape[2:]).contiguous()
+
+
+def fill_network(
+    network: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    source: str | os.PathLike[str],
+    layout: str,
+    adapted: Mapping[str, str] | None = None,
+    unexpected: Iterable[str] = (),
+    input_weight: str | None = None,
+    heads: Iterable[str] = (),
+    min_share: float = 0.9,
+    notes: Iterable[str] = (),
+) -> WeightReport:
+    """Copy tensors that already bear the network's names into it, and report.
+
+    Args:
+        network: changed in place, and only when the file is accepted.
+        tensors: name in the network to tensor.
+        source: the file, for messages.
+        layout: whose names the file used.
+        adapted: names among `tensors` that a converter has changed, with how.
+        unexpected: names in the file that the converter could not place.
+        input_weight: the first convolution's weight, fitted by `adapt_input_channels`.
+        heads: names of the classifier's last layer; if the shape differs it keeps its initial value, and neither it nor
+            its size counts against the file.
+        min_share: least share of the network's numbers that the file must fill, in [0, 1].
+        notes: passed on to the report.
+
+    Raises:
+        ValueError: the file fills less than `min_share`.
+    """
+    own = {name: value for name, value in network.state_dict().items()}
+    changed, kept, filled = dict(adapted or {}), {}, {}
+    heads = set(heads)
+    surplus = list(unexpected) + [name for name in tensors if name not in own]
+    for name, target in own.items():
+        if name not in tensors:
+            continue
+        value = tensors[name]
+        if name == input_weight and value.shape[2:] == target.shape[2:] and value.shape[1] != target.shape[1]:
+            changed[name] = (
+                f"{value.shape[1]} input channels to {target.shape[1]}, mean of the channels times old / new"
+            )
+            value = adapt_input_channels(value, target.shape[1])
+        if value.shape == target.shape:
+            filled[name] = value
+        else:
+            kept[name] = f"the file has {list(value.shape)}, the network {list(target.shape)}"
+            changed.pop(name, None)
+    counted = {name: value.numel() for name, value in own.items() if not name.endswith("num_batches_tracked")}
+    fresh_heads = {name for name in heads if name not in filled}
+    report = WeightReport(
+        source=os.fspath(source),
+        layout=layout,
+        matched=tuple(name for name in filled if name not in changed),
+        adapted={name: how for name, how in changed.items() if name in filled},
+        kept=kept,
+        missing=tuple(name for name in own if name not in tensors and name in counted),
+        unexpected=tuple(surplus),
+        matched_elements=sum(counted.get(name, 0) for name in filled),
+        total_elements=sum(size for name, size in counted.items() if name not in fresh_heads),
+        notes=tuple(notes),
+    )
+    if report.share < min_share:
+        differing = [f"{name} ({why})" for name, why in kept.items()]
+        raise ValueError(
+            f"{report.source}: fills only {report.share:.1%} of the network's numbers, at least {min_share:.0%} are "
+            f"needed, so it is a checkpoint of another network. Of another shape: {_examples(differing) or 'none'}. "
+            f"Not in the file: {_examples(report.missing) or 'none'}. "
+            f"Not in the network: {_examples(report.unexpected) or 'none'}."
+        )
+    with torch.no_grad():
+        for name, value in filled.items():
+            own[name].copy_(value)
+    logger.info("%s", report)
+    return report

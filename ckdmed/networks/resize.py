@@ -1,0 +1,27 @@
+"""Resize a batch of images to the size a network wants."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+__all__ = ["resize_images"]
+
+
+def resize_images(x: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """Resize by (bi- or tri-) linear interpolation; the same size returns the input itself.
+
+    In two dimensions shrinking is antialiased. PyTorch has no antialiased trilinear interpolation, so a volume that is
+    shrunk by more than half should be smoothed or resampled before.
+
+    Args:
+        x: (B, C, *spatial), two or three spatial axes.
+        size: the wanted spatial size.
+
+    Shape: (B, C, *size).
+    """
+    if x.shape[2:] == torch.Size(size):
+        return x
+    if x.dim() == 4:
+        return functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+    return functional.interpolate(x, size=size, mode="trilinear", align_corners=False)
