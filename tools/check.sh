@@ -31,7 +31,7 @@ check_imports() { "$PYTHON" -c 'import sys; from importlinter.cli import lint_im
 check_tests() {
     # A file's tests stay in one process, so that what its fixtures make is made once.
     # shellcheck disable=SC2086  # the extra arguments are meant to be split
-    "$PYTHON" -m pytest -q -n "${CKDMED_TEST_WORKERS:-2}" --dist loadfile --durations 10 --durations-min 2 \
+    "$PYTHON" -m pytest -n "${CKDMED_TEST_WORKERS:-2}" --dist loadfile --durations 10 --durations-min 2 \
         ${CKDMED_PYTEST_ARGS:-}
 }
 
