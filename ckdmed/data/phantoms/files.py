@@ -1,0 +1,124 @@
+"""Files that are whole or absent, and whose bytes depend on their content only."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+
+__all__ = ["MANIFEST", "check_settings", "write_atomic", "write_cvind", "write_json", "write_nifti", "write_slice_mat"]
+
+MANIFEST = "phantoms.json"
+# Where MATLAB writes a text with the date: fixed here, since equal content has to give equal bytes.
+_USER_BLOCK = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM" + bytes(384)
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file in the same folder, then give it its name.
+
+    The temporary name begins with a dot and ends in ``.tmp``, so no reader takes a broken-off one for data.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically, indented, with a final newline."""
+    text = json.dumps(content, indent=1) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()))
+
+
+def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to mix two sets of phantoms in one folder.
+
+    Raises:
+        ValueError: the folder's manifest is unreadable or records other settings.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text())["settings"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a manifest of phantoms ({error}); use another folder or remove it.") from error
+    for name, value in settings.items():
+        if not isinstance(found, dict) or found.get(name) != value:
+            was = found.get(name) if isinstance(found, dict) else None
+            raise ValueError(
+                f"{folder} holds phantoms made with {name} = {was!r}, not {value!r}; "
+                "use another folder, the same settings, or remove the folder."
+            )
+
+
+def _add(group: h5py.Group, name: str, array: np.ndarray, matlab_class: str, **storage: Any) -> None:
+    dataset = group.create_dataset(name, data=array, track_times=False, **storage)
+    dataset.attrs["MATLAB_class"] = np.bytes_(matlab_class)
+    if matlab_class in ("logical", "char"):
+        dataset.attrs["MATLAB_int_decode"] = np.int32(1 if matlab_class == "logical" else 2)
+
+
+def _write_mat(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    def write(temporary: Path) -> None:
+        with h5py.File(temporary, "w", userblock_size=512) as file:
+            fill(file)
+        with open(temporary, "r+b") as raw:
+            raw.write(_USER_BLOCK)
+
+    write_atomic(path, write)
+
+
+def write_slice_mat(
+    path: Path, image: np.ndarray, mask: np.ndarray, border: np.ndarray, label: int, patient: str
+) -> None:
+    """Write one slice as the published Figshare files hold it: MATLAB v7.3, arrays transposed.
+
+    Args:
+        path: the file.
+        image: (rows, columns) int16, upright.
+        mask: (rows, columns) uint8.
+        border: (n, 2) x (column) and y (row), 1-based.
+        label: 1, 2 or 3.
+        patient: ASCII identifier.
+    """
+    storage = {"chunks": (image.shape[1], min(64, image.shape[0])), "compression": "gzip", "compression_opts": 3}
+
+    def fill(file: h5py.File) -> None:
+        group = file.create_group("cjdata")
+        group.attrs["MATLAB_class"] = np.bytes_("struct")
+        codes = np.frombuffer(patient.encode("ascii"), np.uint8).astype(np.uint16)
+        _add(group, "PID", codes[:, None], "char")
+        _add(group, "image", image.T, "int16", **storage)
+        _add(group, "label", np.array([[float(label)]]), "double")
+        _add(group, "tumorBorder", border.reshape(1, -1).astype(np.float64), "double")
+        _add(group, "tumorMask", mask.T, "logical", **storage)
+
+    _write_mat(path, fill)
+
+
+def write_cvind(path: Path, folds: np.ndarray) -> None:
+    """Write the fold of every slice (position id - 1) as ``cvind``, shape (1, n)."""
+    _write_mat(path, lambda file: _add(file, "cvind", folds.reshape(1, -1).astype(np.float64), "double"))
+
+
+def write_nifti(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
+    """Write a ``.nii.gz`` in the volume's own type, millimetres, without a time or a name in the gzip header."""
+    image = nib.Nifti1Image(volume, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, 1)
+    image.set_sform(affine, 1)
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=2, mtime=0) as stream:
+        stream.write(image.to_bytes())
+    write_atomic(path, lambda temporary: temporary.write_bytes(packed.getvalue()))
