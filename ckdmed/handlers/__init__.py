@@ -1,1 +1,21 @@
 """Ignite handlers that watch, log and save a distillation."""
+
+from __future__ import annotations
+
+from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
+from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
+from ckdmed.handlers.history import TrainingHistory
+from ckdmed.handlers.pictures import TrainingPictures
+from ckdmed.handlers.reproducible import ReproducibleEpochs
+from ckdmed.handlers.teacher_check import TeacherCheck
+
+__all__ = [
+    "BestModel",
+    "GradientReport",
+    "ReproducibleEpochs",
+    "ResumeCheckpoint",
+    "TeacherCheck",
+    "TrainingHistory",
+    "TrainingPictures",
+    "term_gradient_norms",
+]

@@ -1,0 +1,76 @@
+"""The data of the Figshare bundles: a folder of slices, or phantoms where none is given."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.sections import resolve_datalist, select_sections
+
+__all__ = ["figshare_sections"]
+
+logger = logging.getLogger(__name__)
+
+
+def figshare_sections(
+    dataset_dir: str | None,
+    phantom_dir: str,
+    fold: int | None = None,
+    n_folds: int = 5,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    labelled_fraction: float = 1.0,
+    split_seed: int = 0,
+    phantom_patients: int = 60,
+    phantom_size: int = 128,
+) -> dict[str, list[dict[str, Any]]]:
+    """Items of the training, validation and test sections, split by patient group.
+
+    Args:
+        dataset_dir: folder of Figshare ``.mat`` files, or None for phantoms.
+        phantom_dir: where phantoms are written (once; they are found again by later runs).
+        fold, n_folds: k-fold instead of one split; the fold is the test section and the next one validates.
+        fractions: of the one split.
+        labelled_fraction: share of the training patients whose labels are used; the others' images serve unlabelled.
+        split_seed: of the split and of the choice of labelled patients, apart from the run's seed, so that runs of
+            several seeds share their patients.
+        phantom_patients, phantom_size: how many phantom patients, and the edge of their slices in pixels.
+
+    Returns:
+        "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
+        ``tumor_label``, ``patient``, ``patient_group``.
+
+    Raises:
+        ValueError: the folder is missing or holds no usable file, or the fold does not exist.
+    """
+    if dataset_dir:
+        folder = Path(dataset_dir).expanduser().resolve()
+        if not folder.is_dir():
+            raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
+    else:
+        folder = Path(phantom_dir).resolve() / f"patients={phantom_patients}-size={phantom_size}"
+        logger.info(f"no dataset_dir is given: making phantoms of {phantom_patients} patients in {folder}")
+        # one process of a distributed run writes, the others wait for it
+        if not distributed.is_initialized() or distributed.get_rank() == 0:
+            write_figshare_phantoms(folder, n_patients=phantom_patients, size=phantom_size, seed=split_seed)
+        if distributed.is_initialized():
+            distributed.barrier()
+    datalist = resolve_datalist(folder, seed=split_seed, fractions=fractions)
+    sections = select_sections(
+        datalist, folder, fold=fold, n_folds=n_folds, labelled_fraction=labelled_fraction, seed=split_seed
+    )
+    labelled = sum(item["labelled"] for item in sections["train"])
+    counts = ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())
+    logger.info(f"{folder}: {counts}; {labelled} of the training slices are used with their labels")
+    for name in ("train", "validation"):
+        if not sections[name]:
+            raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
+    return sections
+
+
+def _groups(items: Sequence[dict[str, Any]]) -> int:
+    return len({item["patient_group"] for item in items})

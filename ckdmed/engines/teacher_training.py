@@ -1,0 +1,179 @@
+"""Getting a teacher: from a checkpoint, or by training one first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.handlers import ProgressBar
+from monai.data import DataLoader
+from monai.engines import Evaluator, SupervisedTrainer
+from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.inferers import Inferer
+from torch import distributed, nn
+
+from ckdmed.engines.teacher import weights_hash
+from ckdmed.files import load_weights, write_json
+from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, TrainingHistory
+
+__all__ = ["load_network", "prepare_teacher"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_network(network: nn.Module, checkpoint: str, device: str | torch.device = "cpu") -> nn.Module:
+    """Load a plain ``state_dict`` file into ``network``, strictly.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`; ValueError also when names or shapes
+            differ from the network's, with the first of them.
+    """
+    state = load_weights(checkpoint, device)
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[:4])
+        raise ValueError(
+            f"'{checkpoint}' does not fit this {type(network).__name__}: {reason[:600]} "
+            "Give the widths and sizes that it was trained with."
+        ) from error
+    return network
+
+
+def prepare_teacher(
+    network: nn.Module,
+    checkpoint: str | None,
+    train_data_loader: DataLoader,
+    evaluator: Evaluator,
+    loss_function: Callable,
+    output_dir: str,
+    key_metric: str,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-4,
+    device: str | torch.device = "cpu",
+    inferer: Inferer | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    val_interval: int = 1,
+) -> nn.Module:
+    """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
+
+    The training is a stock ``SupervisedTrainer`` with AdamW and a one-cycle learning rate; the weights that validate
+    best are kept as ``<output_dir>/teacher.pt`` and loaded at the end. With ``resume`` a finished teacher is loaded and
+    a broken-off one is trained on. Where torch distributed is initialised, all processes train it together.
+
+    Args:
+        network: the teacher's network, on ``device``; it ends frozen, in evaluation mode.
+        checkpoint: plain ``state_dict`` file, or None.
+        train_data_loader: labelled samples only.
+        evaluator: of ``network`` on the validation data, with ``key_metric``.
+        loss_function: on logits and target.
+        output_dir: where checkpoints and the history go.
+        epochs, learning_rate, weight_decay: of the training; the learning rate is the peak of the cycle.
+
+    Returns:
+        ``network`` itself.
+    """
+    if checkpoint:
+        load_network(network, checkpoint, device)
+        logger.info(f"teacher: {checkpoint}")
+        return _frozen(network)
+    folder = Path(output_dir)
+    best, done = folder / "teacher.pt", folder / "teacher.json"
+    if resume and done.is_file() and best.is_file():
+        load_network(network, str(best), device)
+        logger.info(f"teacher: {best}, trained before")
+        return _frozen(network)
+    leader = not distributed.is_initialized() or distributed.get_rank() == 0
+    logger.info(f"no teacher checkpoint is given: training one for {epochs} epochs, into {best}")
+    if leader:
+        done.unlink(missing_ok=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    _train(
+        network=network,
+        train_data_loader=train_data_loader,
+        evaluator=evaluator,
+        loss_function=loss_function,
+        folder=folder,
+        best=best,
+        key_metric=key_metric,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        device=device,
+        inferer=inferer,
+        seed=seed,
+        resume=resume,
+        val_interval=val_interval,
+        leader=leader,
+    )
+    if distributed.is_initialized():
+        distributed.barrier()
+    load_network(network, str(best), device)
+    if leader:
+        write_json(done, {"epochs": epochs, "seed": seed, "weights_sha256": weights_hash(network)})
+    return _frozen(network)
+
+
+def _frozen(network: nn.Module) -> nn.Module:
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network.eval()
+
+
+def _train(
+    network: nn.Module,
+    train_data_loader: DataLoader,
+    evaluator: Evaluator,
+    loss_function: Callable,
+    folder: Path,
+    best: Path,
+    key_metric: str,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    device: str | torch.device,
+    inferer: Inferer | None,
+    seed: int,
+    resume: bool,
+    val_interval: int,
+    leader: bool,
+) -> None:
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    trained: nn.Module = network
+    if distributed.is_initialized():
+        on_gpu = torch.device(device).type == "cuda"
+        trained = nn.parallel.DistributedDataParallel(network, device_ids=[device] if on_gpu else None)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=learning_rate, total_steps=max(epochs * len(train_data_loader), 2)
+    )
+    best_model = BestModel(str(best), network, key_metric, save=leader)
+    best_model.attach(evaluator)
+    history = TrainingHistory(str(folder / "teacher_history.jsonl"), evaluator, optimizer, save=leader)
+    state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
+    handlers: list[Any] = [
+        ReproducibleEpochs(seed, train_data_loader, rank),
+        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+        ValidationHandler(validator=evaluator, interval=val_interval, epoch_level=True),
+        history,
+        ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),
+    ]
+    if leader:
+        handlers.append(ProgressBar(desc="teacher", persist=False))
+    SupervisedTrainer(
+        device=torch.device(device),
+        max_epochs=epochs,
+        train_data_loader=train_data_loader,
+        network=trained,
+        optimizer=optimizer,
+        loss_function=loss_function,
+        inferer=inferer,
+        train_handlers=handlers,
+        decollate=False,
+    ).run()

@@ -1,0 +1,185 @@
+"""Saving a training so that it survives being killed, and its best student on its own."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from ckdmed.files import load_weights, save_weights
+
+__all__ = ["BestModel", "ResumeCheckpoint"]
+
+_NAME = re.compile(r"resume_epoch=(\d+)\.pt")
+
+
+class BestModel:
+    """Keep the weights of the network that validated best, as a plain ``state_dict`` that loads strictly.
+
+    Args:
+        path: file to write, such as ``models/model.pt``.
+        network: the plain network (not its wrapper for training).
+        key_metric: name of the metric in the evaluator's ``state.metrics``.
+        better: ``better(new, best)``; greater by default. A metric that is not a number is never better.
+        save: False on every rank but one.
+
+    Attach to the evaluator.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        network: torch.nn.Module,
+        key_metric: str,
+        better: Callable[[float, float], bool] = lambda new, best: new > best,
+        save: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.network = network
+        self.key_metric = key_metric
+        self.better = better
+        self.save = save
+        self.metric: float | None = None
+        self.epoch = 0
+        self.logger = logging.getLogger(type(self).__name__)
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the evaluator's ``COMPLETED``."""
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def __call__(self, evaluator: Engine) -> None:
+        if self.key_metric not in evaluator.state.metrics:
+            raise KeyError(
+                f"the evaluator has no metric '{self.key_metric}'; it has {sorted(evaluator.state.metrics)}."
+            )
+        value = float(evaluator.state.metrics[self.key_metric])
+        if value != value or (self.metric is not None and not self.better(value, self.metric)):
+            return
+        self.metric, self.epoch = value, int(evaluator.state.epoch)
+        if self.save:
+            save_weights(self.path, {k: v.detach().cpu() for k, v in self.network.state_dict().items()})
+            self.logger.info(f"best {self.key_metric} so far {value:.4f} (epoch {self.epoch}): {self.path}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value and its epoch, to be kept with the checkpoint of the run."""
+        return {"metric": self.metric, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.metric, self.epoch = state["metric"], int(state["epoch"])
+
+
+class ResumeCheckpoint:
+    """Write everything that a training needs to go on after each epoch, and read it back when asked to resume.
+
+    A run that is killed at any moment loses the epoch in progress and no more. Files are put in place whole; the newest
+    two are kept, and one that cannot be read is skipped with a warning in favour of the one before.
+
+    Args:
+        save_dir: folder of the ``resume_epoch=N.pt`` files.
+        objects: name -> object with ``state_dict`` and ``load_state_dict`` (student, projections, optimizer, learning
+            rate schedule, :class:`BestModel`, history).
+        resume: go on from the newest readable file; without one the training starts from the beginning, and says so.
+            If False, files of an earlier run in ``save_dir`` are deleted.
+        keep: how many files to keep.
+        save: False on every rank but one; all ranks read.
+        device: where the tensors are loaded to.
+
+    Attach to the trainer, after every other handler that acts at the end of an epoch.
+
+    Raises:
+        RuntimeError: at the start, if a readable file lacks one of the objects or does not fit them.
+    """
+
+    def __init__(
+        self,
+        save_dir: str,
+        objects: Mapping[str, Any],
+        resume: bool = False,
+        keep: int = 2,
+        save: bool = True,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.save_dir = Path(save_dir)
+        self.objects = dict(objects)
+        self.resume = resume
+        self.keep = keep
+        self.save = save
+        self.device = device
+        self.logger = logging.getLogger(type(self).__name__)
+
+    def attach(self, engine: Engine) -> None:
+        """Register loading on ``STARTED`` and saving on ``EPOCH_COMPLETED``."""
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.write)
+
+    def files(self) -> list[Path]:
+        """The checkpoints that exist, newest first."""
+        found = [p for p in self.save_dir.glob("resume_epoch=*.pt") if _NAME.fullmatch(p.name)]
+        return sorted(found, key=_epoch, reverse=True)
+
+    def load(self, engine: Engine) -> None:
+        """Restore the newest readable checkpoint, or clear away those of an earlier run."""
+        if not self.resume:
+            if self.save:
+                for path in self.files():
+                    path.unlink()
+            return
+        for path in self.files():
+            try:
+                state = load_weights(path, self.device)
+            except ValueError as error:
+                self.logger.warning(f"{error} Going on with the checkpoint before it.")
+                continue
+            self._restore(engine, path, state)
+            return
+        self.logger.info(f"nothing to resume in {self.save_dir}; starting from the beginning.")
+
+    def _restore(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
+        missing = sorted(set(self.objects) - set(state))
+        if missing:
+            raise RuntimeError(f"'{path}' lacks {missing}; it belongs to a run with other settings.")
+        for name, item in self.objects.items():
+            try:
+                item.load_state_dict(state[name])
+            except (RuntimeError, ValueError, KeyError) as error:
+                raise RuntimeError(
+                    f"'{path}': its {name} does not fit this run's ({error}); resume with the settings it was made with."
+                ) from error
+        if state["epoch_length"] != engine.state.epoch_length:
+            raise RuntimeError(
+                f"'{path}' was made with {state['epoch_length']} steps per epoch and this run has "
+                f"{engine.state.epoch_length}; resume with the same data, batch size and number of processes."
+            )
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None and state.get("scaler"):
+            scaler.load_state_dict(state["scaler"])
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        self.logger.info(f"resuming after epoch {engine.state.epoch} of {engine.state.max_epochs} from {path}")
+
+    def write(self, engine: Engine) -> None:
+        """Save the state after an epoch and delete the files that are no longer kept."""
+        if not self.save:
+            return
+        scaler = getattr(engine, "scaler", None)
+        state = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "epoch_length": engine.state.epoch_length,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            **{name: item.state_dict() for name, item in self.objects.items()},
+        }
+        save_weights(self.save_dir / f"resume_epoch={engine.state.epoch:04d}.pt", state)
+        for path in self.files()[self.keep :]:
+            path.unlink(missing_ok=True)
+
+
+def _epoch(path: Path) -> int:
+    match = _NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else -1

@@ -1,0 +1,139 @@
+"""The history of a training: every term and metric of every epoch, to the console, TensorBoard and a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+
+from ckdmed.files import write_atomic
+
+__all__ = ["TrainingHistory"]
+
+
+class TrainingHistory:
+    """Average the loss and its named terms over each epoch and record them with the validation metrics.
+
+    One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
+    epoch, learning rate, seconds, metrics. The console gets one line an epoch, TensorBoard the same scalars and, per
+    iteration, the terms.
+
+    Args:
+        path: the ``.jsonl`` file; rewritten whole each epoch, so that it is never half a line.
+        evaluator: whose ``state.metrics`` belong to the epoch in which it ran.
+        optimizer: whose learning rate is noted.
+        summary_writer: a TensorBoard ``SummaryWriter``, or None.
+        save: False on every rank but one.
+
+    Attach to the trainer after the validation handler. Has ``state_dict`` so that a resumed run keeps its history.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        evaluator: Engine | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        summary_writer: Any = None,
+        save: bool = True,
+    ) -> None:
+        self.path = Path(path)
+        self.evaluator = evaluator
+        self.optimizer = optimizer
+        self.summary_writer = summary_writer
+        self.save = save
+        self.rows: list[dict[str, Any]] = []
+        self.logger = logging.getLogger(type(self).__name__)
+        self._evaluated_at = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._started = time.perf_counter()
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the trainer's epochs and iterations."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda _: self._begin())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._epoch)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.summary_writer and self.summary_writer.flush())
+        if self.evaluator is not None:
+            self.evaluator.add_event_handler(Events.COMPLETED, self._evaluated)
+
+    def _evaluated(self, evaluator: Engine) -> None:
+        self._evaluated_at = int(evaluator.state.epoch)
+
+    def _iteration(self, engine: Engine) -> None:
+        output = engine.state.output
+        first = output[0] if isinstance(output, list) else output
+        values = {CommonKeys.LOSS: torch.as_tensor(first[CommonKeys.LOSS]), **getattr(engine.state, "terms", {})}
+        for name, value in values.items():
+            # sums stay on the device: a number is asked for once an epoch, not once a step
+            value = value.detach().double().mean()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        if self.summary_writer is not None and self.save and engine.state.iteration % 10 == 1:
+            for name, value in values.items():
+                self.summary_writer.add_scalar(f"step/{name}", float(value.detach().mean()), engine.state.iteration)
+
+    def _epoch(self, engine: Engine) -> None:
+        means = {name: float(self._sums[name]) / self._counts[name] for name in self._sums}
+        row: dict[str, Any] = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "loss": means.pop(CommonKeys.LOSS),
+            "terms": means,
+            "weights": dict(getattr(engine.state, "weights", {})),
+            "seconds": round(time.perf_counter() - self._started, 3),
+        }
+        if self.optimizer is not None:
+            row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        if self.evaluator is not None and self._evaluated_at == engine.state.epoch:
+            row["metrics"] = {k: float(v) for k, v in self.evaluator.state.metrics.items()}
+        self.rows.append(row)
+        if not self.save:
+            return
+        self._write()
+        self.logger.info(_line(row, engine.state.max_epochs))
+        self._to_tensorboard(row)
+
+    def _write(self) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomic(self.path, lambda p: p.write_text(text, encoding="utf-8") and None)
+
+    def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
+        if self.summary_writer is None:
+            return
+        groups = {"epoch": {"loss": row["loss"]}, "term": row["terms"], "weight": row["weights"]}
+        groups["validation"] = row.get("metrics", {})
+        for group, values in groups.items():
+            for name, value in values.items():
+                self.summary_writer.add_scalar(f"{group}/{name}", value, row["epoch"])
+        if "learning_rate" in row:
+            self.summary_writer.add_scalar("epoch/learning_rate", row["learning_rate"], row["epoch"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far, as text: a checkpoint holds plain values only."""
+        return {"rows": json.dumps(self.rows)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` gave."""
+        self.rows = json.loads(state["rows"])
+
+
+def _line(row: Mapping[str, Any], epochs: int | None) -> str:
+    terms = " + ".join(f"{row['weights'].get(n, 0):.3g} x {n} {v:.4f}" for n, v in row["terms"].items())
+    metrics = ", ".join(f"{n} {v:.4f}" for n, v in row.get("metrics", {}).items())
+    return (
+        f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.4f}"
+        + (f" = {terms}" if terms else "")
+        + (f"; validation {metrics}" if metrics else "")
+        + f"; {row['seconds']:.1f} s"
+    )
