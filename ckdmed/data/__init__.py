@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from ckdmed.data.datalist import (
+    SkippedFile,
+    build_figshare_datalist,
+    check_datalist,
+    load_figshare_datalist,
+    read_datalist,
+    read_official_folds,
+    sha256_of,
+    write_datalist,
+)
 from ckdmed.data.figshare import (
     FigshareFileError,
     FigshareMatReader,
@@ -11,20 +21,35 @@ from ckdmed.data.figshare import (
     draw_border,
     read_figshare_slice,
 )
+from ckdmed.data.integrity import datalist_problems
+from ckdmed.data.manifest import read_manifest
 from ckdmed.data.patients import patient_group
+from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
 
 __all__ = [
     "FigshareFileError",
     "FigshareMatReader",
     "FigshareSlice",
+    "SkippedFile",
     "border_from_text",
     "border_to_text",
+    "build_figshare_datalist",
+    "check_datalist",
     "check_no_group_crosses",
+    "datalist_problems",
     "draw_border",
     "k_folds",
     "labelled_subset",
+    "load_figshare_datalist",
     "patient_group",
+    "read_datalist",
     "read_figshare_slice",
+    "read_manifest",
+    "read_official_folds",
+    "resolve_datalist",
+    "select_sections",
+    "sha256_of",
     "split_by_group",
+    "write_datalist",
 ]

@@ -153,10 +153,10 @@ def read_figshare_slice(path: PathLike) -> FigshareSlice:
         path: a `.mat` file, MATLAB v7.3.
 
     Raises:
-        FigshareFileError: no file, empty, MATLAB v5, not HDF5, truncated or damaged; a key is missing; the image is not 2-D,
-            constant, all zero, NaN or infinite; the mask has another shape than the image, other values than 0 and 1, or no
-            tumour (every slice of the set shows one: its label says which); the label is not 1, 2 or 3; PID or border
-            are malformed.
+        FigshareFileError: no file, empty, MATLAB v5, not HDF5, truncated or damaged; a key is missing; the image is not
+            2-D, constant, all zero, NaN or infinite; the mask has another shape than the image, other values than 0 and
+            1, or no tumour (every slice of the set shows one: its label says which); the label is not 1, 2 or 3; PID or
+            border are malformed.
     """
     file_path = Path(path)
     with open_mat(file_path) as file:
@@ -198,11 +198,11 @@ def _checked_slice(
 class FigshareMatReader(ImageReader):
     """MONAI reader of the Figshare brain tumour slices (`.mat`, MATLAB v7.3).
 
-    Arrays are upright: `array[row, column]` as a radiologist sees the slice. The metadata hold `affine` (the identity: the
-    files do not say how large a pixel is), `spatial_shape`, `original_channel_dim` ("no_channel"), `filename_or_obj`,
-    `patient`, `tumor_label`, `mask_drawn`, and `border`. Borders differ in length, so as arrays they could not be
-    collated into a batch; `border` is therefore JSON text and `border_from_text` gives the (n, 2) points, (row, column),
-    0-based, of the slice as stored (spatial transforms do not move them).
+    Arrays are upright: `array[row, column]` as a radiologist sees the slice. The metadata hold `affine` (the identity:
+    the files do not say how large a pixel is), `spatial_shape`, `original_channel_dim` ("no_channel"),
+    `filename_or_obj`, `patient`, `tumor_label`, `mask_drawn`, and `border`. Borders differ in length, so as arrays they
+    could not be collated into a batch; `border` is therefore JSON text and `border_from_text` gives the (n, 2) points,
+    (row, column), 0-based, of the slice as stored (spatial transforms do not move them).
 
     `read` only takes the path and `get_data` does the work. `LoadImage` answers an exception from `read` by trying its
     other readers on the file and hides the cause; an exception from `get_data` reaches the user as it is.

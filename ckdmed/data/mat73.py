@@ -100,8 +100,8 @@ def numeric_array(path: str | Path, group: h5py.Group, key: str) -> np.ndarray |
     HDF5 shows MATLAB arrays transposed, so this transposes back. An empty MATLAB array gives an array of size 0.
 
     Raises:
-        FigshareFileError: `key` is a link, a group, no array of real numbers, kept in another file (external storage, virtual
-            dataset), or larger than `MAX_ELEMENTS`.
+        FigshareFileError: `key` is a link, a group, no array of real numbers, kept in another file (external storage,
+            virtual dataset), or larger than `MAX_ELEMENTS`.
     """
     item = _object_in_file(path, group, key)
     if item is None:

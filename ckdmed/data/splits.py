@@ -13,6 +13,7 @@ import numpy as np
 GROUP_KEY = "patient_group"
 CLASS_KEY = "tumor_label"
 _ATTEMPTS = 16
+_MAX_SWEEPS = 100
 
 
 def hash_order(names: Sequence[str], seed: int, salt: str = "") -> list[str]:
@@ -30,12 +31,13 @@ def split_by_group(
 
     Groups are dealt in a seeded order to the section that lacks most and then moved singly while that lowers
 
-        imbalance = sum over sections s and columns c of (n[s,c] - fraction[s] * N[c])^2 / (fraction[s] * N[c])
+        imbalance = sum over sections s and columns c of (n[s,c] - fraction[s] * N[c])^2 / (fraction[s] * N[c] * N)
 
-    where n counts items and the columns are the classes and all items together. Of 16 such attempts the best is kept.
-    A section without any group counts more than every imbalance, a section without a class nearly as much: a class with
-    at least as many groups as there are sections is in all of them (where a group holds one class only), at the cost of
-    the fractions in very small sets.
+    where n and N count items and the columns are the classes and all items together. Of 16 such attempts the best
+    is kept.
+    A section without any group counts more than every imbalance, a section without a class nearly as much: a class
+    with at least as many groups as there are sections is in all of them (where a group holds one class only), at the
+    cost of the fractions in very small sets.
 
     Args:
         groups: the group of each item.
@@ -68,7 +70,7 @@ def split_by_group(
     for attempt in range(_ATTEMPTS):
         order = hash_order(names, seed, str(attempt))
         cost, section_of = _deal(order, counts, shares[used])
-        if best is None or cost < best[0] - 1e-9:
+        if best is None or cost < best[0] - 1e-8:
             best = cost, section_of
     assignment = best[1] if best else {}
     sections: list[list[int]] = [[] for _ in shares]
@@ -91,12 +93,12 @@ def _deal(order: Sequence[str], counts: dict[str, np.ndarray], shares: np.ndarra
     totals = np.sum([counts[name] for name in order], axis=0)
     target = shares[:, None] * totals
     # The larger a section, the worse that a class is missing there: a single group of a class goes to training.
-    missing_cost = np.repeat(1e6 * (1 + shares)[:, None], len(totals), axis=1)
-    missing_cost[:, -1] *= 1e3
+    missing_cost = np.repeat(1e4 * (1 + shares)[:, None], len(totals), axis=1)
+    missing_cost[:, -1] *= 1e2
 
     def costs(filled: np.ndarray) -> np.ndarray:
         """Cost of each section; `filled` is (..., sections, columns)."""
-        return ((filled - target) ** 2 / target + missing_cost * (filled <= 0)).sum(axis=-1)
+        return ((filled - target) ** 2 / (target * totals[-1]) + missing_cost * (filled <= 0)).sum(axis=-1)
 
     filled = np.zeros_like(target)
     section_of: dict[str, int] = {}
@@ -104,8 +106,7 @@ def _deal(order: Sequence[str], counts: dict[str, np.ndarray], shares: np.ndarra
         gain = costs(filled) - costs(filled + counts[name])
         section_of[name] = int(np.argmax(gain))
         filled[section_of[name]] += counts[name]
-    moved = True
-    while moved:
+    for _ in range(_MAX_SWEEPS):
         moved = False
         for name in order:
             source = section_of[name]
@@ -114,11 +115,13 @@ def _deal(order: Sequence[str], counts: dict[str, np.ndarray], shares: np.ndarra
             gain = leave + now - costs(filled + counts[name])
             gain[source] = 0.0
             best = int(np.argmax(gain))
-            if gain[best] > 1e-6:
+            if gain[best] > 1e-8:
                 filled[source] -= counts[name]
                 filled[best] += counts[name]
                 section_of[name] = best
                 moved = True
+        if not moved:
+            break
     return float(costs(filled).sum()), section_of
 
 
@@ -141,8 +144,8 @@ def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], 
         key: the key of the group in an item.
 
     Raises:
-        ValueError: an item lacks the key, or a group is in two or more sections (all such groups are counted, the first are
-            named with their sections).
+        ValueError: an item lacks the key, or a group is in two or more sections (all such groups are counted, the
+            first are named with their sections).
     """
     seen: dict[str, set[str]] = defaultdict(set)
     for name, items in sections.items():
@@ -159,9 +162,9 @@ def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], 
 def labelled_subset(items: Sequence[Mapping[str, Any]], fraction: float, seed: int = 0) -> list[bool]:
     """Choose the patients whose labels may be used, class by class.
 
-    Within each class the groups stand in a seeded order, and the shortest run from its start is taken whose number of items
-    is nearest to fraction * (items of the class), at least one group. So the subset for a smaller fraction lies inside
-    the subset for a larger one with the same seed. A group of several classes counts to its commonest one.
+    Within each class the groups stand in a seeded order, and the shortest run from its start is taken whose number of
+    items is nearest to fraction * (items of the class), at least one group. So the subset for a smaller fraction lies
+    inside the subset for a larger one with the same seed. A group of several classes counts to its commonest one.
 
     Args:
         items: with the keys `patient_group` and `tumor_label`.

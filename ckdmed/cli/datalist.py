@@ -1,0 +1,51 @@
+"""`ckdmed datalist`: make the datalist of a folder of Figshare slices."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "datalist"
+HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, split by patient"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("folder", type=Path, help="folder with <id>.mat files, in subfolders or not")
+    parser.add_argument("--output", type=Path, help="the file to write (default: FOLDER/datalist.json)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
+    shares = parser.add_mutually_exclusive_group()
+    shares.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=(0.8, 0.1, 0.1),
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="shares of training, validation and test, sum 1 (default: 0.8 0.1 0.1)",
+    )
+    shares.add_argument("--folds", type=int, metavar="K", help="K folds instead of shares; each item gets its fold")
+    parser.add_argument("--no-hashes", action="store_true", help="leave out the SHA-256 of the files (faster)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make and write the datalist.
+
+    Returns:
+        0, or 1 when files were left out (each is named).
+    """
+    from ckdmed.data.datalist import DATALIST_NAME, SECTIONS, build_figshare_datalist, write_datalist
+
+    datalist, skipped = build_figshare_datalist(
+        args.folder, args.seed, args.fractions, args.folds, hashes=not args.no_hashes, progress=not args.quiet
+    )
+    output = write_datalist(datalist, args.output or args.folder / DATALIST_NAME)
+    for name in SECTIONS:
+        items = datalist[name]
+        kinds = [sum(item["tumor_label"] == label for item in items) for label in (1, 2, 3)]
+        groups = len({item["patient_group"] for item in items})
+        print(f"{name:<10} {len(items):5d} slices of {groups:4d} patients; by tumour label 1/2/3: {kinds}")
+    for entry in skipped:
+        print(f"left out: {entry.reason}")
+    print(f"{output}: {sum(len(datalist[name]) for name in SECTIONS)} slices, {len(skipped)} file(s) left out")
+    return 1 if skipped else 0

@@ -1,0 +1,82 @@
+"""Whether a datalist is sound: patients on one side, files present, bytes unchanged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+from tqdm import tqdm
+
+from ckdmed.data.datalist import SECTIONS, sha256_of
+from ckdmed.data.patients import patient_group
+from ckdmed.data.splits import check_no_group_crosses
+
+_MANIFEST_KEYS = ("tumor_label", "patient", "patient_group", "official_fold", "sha256")
+
+
+def datalist_problems(
+    datalist: Mapping[str, Any],
+    base_dir: PathLike,
+    hashes: bool = False,
+    manifest: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """Everything that is wrong with a datalist of the right form (`read_datalist`), one line each; empty when sound.
+
+    Looked at: patient groups that cross sections; a person under two groups, by `patient_group`; the same bytes in two
+    items; missing files; with `hashes`, files whose SHA-256 is another one or not in the list; with `manifest`, values
+    that differ from it (a value absent on either side is no difference).
+
+    Args:
+        datalist: the datalist.
+        base_dir: the dataset's folder.
+        hashes: whether to read every file and compare its SHA-256.
+        manifest: see `read_manifest`.
+        progress: whether to show a progress bar while hashing.
+    """
+    items = [item for name in SECTIONS for item in datalist[name]]
+    problems: list[str] = []
+    try:
+        check_no_group_crosses({name: datalist[name] for name in SECTIONS})
+    except ValueError as error:
+        problems.append(str(error))
+    by_person: dict[str, set[str]] = defaultdict(set)
+    by_hash: dict[str, list[str]] = defaultdict(list)
+    for item in items:
+        by_person[patient_group(item["patient"])].add(item["patient_group"])
+        if item.get("sha256"):
+            by_hash[item["sha256"]].append(item["id"])
+    problems += [
+        f"person '{p}' is in {len(g)} groups: {', '.join(sorted(g))}" for p, g in by_person.items() if len(g) > 1
+    ]
+    problems += [f"slices {', '.join(ids)} are the same file" for ids in by_hash.values() if len(ids) > 1]
+    for item in items:
+        problems += _manifest_differences(item, (manifest or {}).get(item["id"], {}))
+    return problems + _file_problems(items, Path(base_dir), hashes, progress)
+
+
+def _manifest_differences(item: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    pairs = {key: (item.get(key), known.get(key)) for key in _MANIFEST_KEYS}
+    return [
+        f"slice '{item['id']}': {key} is {ours}, the manifest has {theirs}"
+        for key, (ours, theirs) in pairs.items()
+        if ours and theirs and ours != theirs
+    ]
+
+
+def _file_problems(items: list[Mapping[str, Any]], folder: Path, hashes: bool, progress: bool) -> list[str]:
+    problems = []
+    for item in tqdm(items, desc="checking files", unit="file", disable=not (progress and hashes)):
+        for name in sorted({item["image"], item["label"]}):
+            if not (folder / name).is_file():
+                problems.append(f"slice '{item['id']}': {folder / name} is missing")
+        if not hashes or not (folder / item["image"]).is_file():
+            continue
+        if not item.get("sha256"):
+            problems.append(f"slice '{item['id']}': the datalist has no SHA-256")
+        elif sha256_of(folder / item["image"]) != item["sha256"]:
+            problems.append(f"slice '{item['id']}': {folder / item['image']} has another SHA-256 than the datalist")
+    return problems

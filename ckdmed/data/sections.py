@@ -1,0 +1,178 @@
+"""From a folder of slices to the training, validation and test items that a bundle runs on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+
+from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, SECTIONS, build_figshare_datalist, read_datalist
+from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
+
+SECTION_KEYS = ("train", "validation", "test")
+FOLD_SOURCES = ("group", "official")
+_OFFICIAL_FOLDS = 5
+_ITEM_KEYS = ("id", "tumor_label", "patient", "patient_group")
+
+
+def resolve_datalist(
+    dataset_dir: PathLike,
+    seed: int = 0,
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    folds: int | None = None,
+    hashes: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """The datalist of a folder: its `datalist.json` where there is one, else built in memory; nothing is written.
+
+    Args:
+        dataset_dir: folder of `.mat` files.
+        seed, fractions, folds, hashes, progress: as for `build_figshare_datalist`; a stored datalist has its own.
+
+    Raises:
+        ValueError: see `read_datalist` and `build_figshare_datalist`.
+    """
+    folder = Path(dataset_dir)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: not a folder.")
+    if (folder / DATALIST_NAME).is_file():
+        return read_datalist(folder / DATALIST_NAME)
+    datalist, skipped = build_figshare_datalist(folder, seed, fractions, folds, hashes=hashes, progress=progress)
+    if skipped:
+        reasons = "\n".join(f"  {entry.reason}" for entry in skipped[:10])
+        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        warnings.warn(f"{folder}: {len(skipped)} file(s) left out of the datalist:\n{reasons}{more}", stacklevel=2)
+    return datalist
+
+
+def select_sections(
+    datalist: Mapping[str, Any],
+    base_dir: PathLike,
+    fold: int | None = None,
+    n_folds: int = 5,
+    fractions: Sequence[float] | None = None,
+    labelled_fraction: float = 1.0,
+    seed: int = 0,
+    fold_source: str = "group",
+) -> dict[str, list[dict[str, Any]]]:
+    """Training, validation and test items for one run.
+
+    Without `fold` the sections are those of the datalist, or a new split of all its items where `fractions` are given.
+    With `fold`, test is that fold, validation the next (modulo the number of folds), training the rest.
+
+    The published folds (`fold_source="official"`) split 16 persons. Test is then the published fold as it is, so
+    results compare with papers that used it, but slices of its persons are dropped from validation and training, and
+    slices of the validation's persons from training; a warning says how many. The default keeps every slice.
+
+    Args:
+        datalist: see `resolve_datalist`.
+        base_dir: the dataset's folder, put before the relative paths.
+        fold: None, or 0..n_folds-1 (0 is the published fold 1).
+        n_folds: number of folds; 5 for the published ones. Folds stored in the datalist are used where their number is
+            this one, whatever the seed.
+        fractions: None, or shares of training, validation and test for a new split; not together with `fold`.
+        labelled_fraction: share of the training slices, by patient group and class, whose `labelled` is True; see
+            `labelled_subset`. Validation and test are always labelled.
+        seed: of new folds, of a new split and of the labelled patients; not that of the training.
+        fold_source: "group" or "official".
+
+    Returns:
+        "train", "validation" and "test": lists of items with `image` and `label` (absolute paths), `labelled` (bool),
+        `id`, `tumor_label`, `patient` and `patient_group`; nothing that cannot be collated.
+
+    Raises:
+        ValueError: an argument out of range; both `fold` and `fractions`; a slice without a published fold where these
+            are asked for; a patient group in two sections of the datalist; no training items are left.
+    """
+    if fold_source not in FOLD_SOURCES:
+        raise ValueError(f"fold_source must be one of {FOLD_SOURCES}, got {fold_source!r}.")
+    if fold is not None and fractions is not None:
+        raise ValueError("Give either fold or fractions, not both.")
+    if fold is None and fold_source == "official":
+        raise ValueError("fold_source='official' needs fold, 0 to 4.")
+    items = [item for name in SECTIONS for item in datalist[name]]
+    if fold is not None:
+        parts = _by_fold(items, datalist, fold, n_folds, seed, fold_source)
+    elif fractions is not None:
+        if len(fractions) != len(SECTIONS):
+            raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
+        groups, labels = _groups_and_labels(items)
+        parts = [[items[i] for i in part] for part in split_by_group(groups, labels, fractions, seed)]
+    else:
+        parts = [list(datalist[name]) for name in SECTIONS]
+    selected = dict(zip(SECTION_KEYS, parts, strict=True))
+    check_no_group_crosses(selected)
+    if not selected["train"]:
+        raise ValueError("The selection leaves no training items.")
+    labelled = {name: [True] * len(part) for name, part in selected.items()}
+    labelled["train"] = labelled_subset(selected["train"], labelled_fraction, seed)
+    folder = os.path.abspath(base_dir)
+    return {
+        name: [_batch_item(item, folder, flag) for item, flag in zip(part, labelled[name], strict=True)]
+        for name, part in selected.items()
+    }
+
+
+def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool) -> dict[str, Any]:
+    paths = {key: os.path.join(folder, *item[key].split("/")) for key in ("image", "label")}
+    return {**paths, "labelled": labelled, **{key: item[key] for key in _ITEM_KEYS}}
+
+
+def _groups_and_labels(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[int]]:
+    return [item["patient_group"] for item in items], [item["tumor_label"] for item in items]
+
+
+def _by_fold(
+    items: list[dict[str, Any]], datalist: Mapping[str, Any], fold: int, n_folds: int, seed: int, fold_source: str
+) -> list[list[dict[str, Any]]]:
+    if n_folds < 3:
+        raise ValueError(f"n_folds must be at least 3 (training, validation and test), got {n_folds}.")
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"fold must be 0 to {n_folds - 1}, got {fold}.")
+    fold_of = _official_folds(items, n_folds) if fold_source == "official" else None
+    if fold_of is None:
+        stored = [item.get("fold") for item in items]
+        if all(f is not None for f in stored) and set(stored) == set(range(n_folds)):
+            fold_of = [int(f) for f in stored if f is not None]
+        else:
+            groups, labels = _groups_and_labels(items)
+            members = {i: f for f, part in enumerate(k_folds(groups, labels, n_folds, seed)) for i in part}
+            fold_of = [members[i] for i in range(len(items))]
+    validation_fold = (fold + 1) % n_folds
+    test = [item for item, f in zip(items, fold_of, strict=True) if f == fold]
+    validation = [item for item, f in zip(items, fold_of, strict=True) if f == validation_fold]
+    train = [item for item, f in zip(items, fold_of, strict=True) if f not in (fold, validation_fold)]
+    return _without_split_persons(train, validation, test) if fold_source == "official" else [train, validation, test]
+
+
+def _official_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> list[int]:
+    if n_folds != _OFFICIAL_FOLDS:
+        raise ValueError(f"There are {_OFFICIAL_FOLDS} published folds, got n_folds={n_folds}.")
+    without = [item["id"] for item in items if not item.get("official_fold")]
+    if without:
+        raise ValueError(
+            f"{len(without)} slice(s) have no published fold (the first: '{without[0]}'); "
+            "put cvind.mat into the dataset's folder and make the datalist again."
+        )
+    return [item["official_fold"] - 1 for item in items]
+
+
+def _without_split_persons(
+    train: list[dict[str, Any]], validation: list[dict[str, Any]], test: list[dict[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    test_groups = {item["patient_group"] for item in test}
+    kept_validation = [item for item in validation if item["patient_group"] not in test_groups]
+    held_out = test_groups | {item["patient_group"] for item in kept_validation}
+    kept_train = [item for item in train if item["patient_group"] not in held_out]
+    dropped = len(train) + len(validation) - len(kept_train) - len(kept_validation)
+    if dropped:
+        warnings.warn(
+            f"The published folds split persons: {dropped} slice(s) of persons in the test or validation fold are left "
+            "out of training and validation.",
+            stacklevel=4,
+        )
+    return [kept_train, kept_validation, test]
