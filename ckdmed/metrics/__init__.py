@@ -1,1 +1,53 @@
 """Measures of segmentation and classification, and their intervals."""
+
+from __future__ import annotations
+
+from .aggregate import aggregate_scores, group_values, patient_key_of
+from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference, t_interval
+from .calibration import apply_temperature, fit_temperature
+from .classification import (
+    classification_scores,
+    confusion_matrix,
+    expected_calibration_error,
+    patient_probabilities,
+    scores_from_confusion,
+)
+from .classification_intervals import classification_intervals
+from .lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
+from .segmentation import (
+    DISTANCE_SCORES,
+    EMPTY_RULES,
+    OVERLAP_SCORES,
+    SEGMENTATION_SCORES,
+    SegmentationScoresMetric,
+    segmentation_scores,
+)
+
+__all__ = [
+    "BRATS_2023_LESION_RULES",
+    "DISTANCE_SCORES",
+    "EMPTY_RULES",
+    "Interval",
+    "LESION_PENALTY_MM",
+    "LesionRules",
+    "OVERLAP_SCORES",
+    "PairedDifference",
+    "SEGMENTATION_SCORES",
+    "SegmentationScoresMetric",
+    "aggregate_scores",
+    "apply_temperature",
+    "bootstrap_interval",
+    "classification_intervals",
+    "classification_scores",
+    "confusion_matrix",
+    "expected_calibration_error",
+    "fit_temperature",
+    "group_values",
+    "lesionwise_scores",
+    "paired_difference",
+    "patient_key_of",
+    "patient_probabilities",
+    "scores_from_confusion",
+    "segmentation_scores",
+    "t_interval",
+]
