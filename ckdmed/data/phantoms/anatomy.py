@@ -49,7 +49,7 @@ class Head:
     def __init__(self, rng: np.random.Generator) -> None:
         self.scale = rng.normal(1.0, 0.03, 3).clip(0.93, 1.07).astype(np.float32)
         self.ventricles = float(rng.lognormal(0.0, 0.3))
-        self.sulcus = float(rng.uniform(0.6, 1.5))
+        self.sulcus = float(rng.uniform(0.5, 1.2))
         self.sulcal_spacing = float(rng.uniform(14.0, 18.0))
         self.gap = float(rng.uniform(1.5, 4.0))
         self.skull = float(rng.uniform(4.5, 7.5))
@@ -83,7 +83,9 @@ class Head:
         """Signed distance to the skin."""
         cranium = self.cranium(points) if cranium is None else cranium
         points = points / self.scale[:, None]
-        face = smooth_min(ellipsoid(points, (0, 38, -62), (56, 56, 62)), ellipsoid(points, (0, 92, -60), (12, 14, 18)), 14)
+        face = smooth_min(
+            ellipsoid(points, (0, 38, -62), (56, 56, 62)), ellipsoid(points, (0, 92, -60), (12, 14, 18)), 14
+        )
         neck = capsule(points, (0, -22, -70), (0, -30, -190), 54)
         vault = cranium - np.float32(self.skull + self.scalp)
         return smooth_min(smooth_min(vault, face, 14), neck, 20)
@@ -161,9 +163,7 @@ class Head:
         plexus = (lateral < 0) & (y < -12) & (self.noise(moved, 5, 2) > 0.9)
         labels[plexus] = Tissue.CHOROID
         self._vessels(labels, points, moved, cranium, midline)
-        gland = np.minimum(
-            ellipsoid(unit, (0, 12, -35), (7, 5, 4.5)), capsule(unit, (0, 12, -34), (0, 5, -20), 1.2)
-        )
+        gland = np.minimum(ellipsoid(unit, (0, 12, -35), (7, 5, 4.5)), capsule(unit, (0, 12, -34), (0, 5, -20), 1.2))
         labels[gland < 0] = Tissue.GLAND
         return labels
 

@@ -175,9 +175,12 @@ class PatientRenderer:
         values += weight * (body - values)
 
     def _bias_field(self, size: int, view: str) -> np.ndarray:
-        u, v = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
-        terms = np.stack([u, v, u * v, u * u, v * v, u**3, v**3, u * u * v, u * v * v])
-        field = np.tensordot(self.bias[{"axial": 0, "coronal": 1, "sagittal": 2}[view]], terms, 1)
+        u = np.linspace(-1, 1, size, dtype=np.float32)
+        v = u[:, None]
+        c = self.bias[{"axial": 0, "coronal": 1, "sagittal": 2}[view]].astype(np.float32)
+        across = u * (c[0] + u * (c[1] + u * c[2]))
+        down = v * (c[3] + v * (c[4] + v * c[5]))
+        field = across + down + u * v * (c[6] + c[7] * u + c[8] * v)
         if view != "axial":
             # The coil ends at the neck.
             field -= 1.2 * np.maximum(v - 0.55, 0)

@@ -44,10 +44,12 @@ class Tumour:
         local /= self.radii.astype(np.float32)[:, None]
         radius = np.sqrt(np.einsum("in,in->n", local, local))
         edge = np.ones_like(radius)
-        if self.roughness > 0:
-            direction = local / np.maximum(radius, np.float32(1e-3))
-            edge += np.float32(self.roughness) * self.noise(direction, 1.5, 0)
-            edge += np.float32(0.3 * self.roughness) * self.noise(direction, 0.8, 1)
+        # Far away neither the border nor the push depends on the border's detail.
+        near = np.flatnonzero(radius < 4) if self.roughness > 0 else np.zeros(0, np.intp)
+        if near.size:
+            direction = local[:, near] / np.maximum(radius[near], np.float32(1e-3))
+            bumps = self.noise(direction, 1.5, 0) + np.float32(0.3) * self.noise(direction, 0.8, 1)
+            edge[near] += np.float32(self.roughness) * bumps
         return radius, np.maximum(edge, np.float32(0.35))
 
     def level(self, points: np.ndarray, cranium: np.ndarray | None = None) -> np.ndarray:
