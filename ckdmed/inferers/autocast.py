@@ -62,10 +62,10 @@ class AutocastInferer(Inferer):
         """Infer ``inputs`` with ``network``; further arguments go to the wrapped inferer."""
         if not self.enabled:
             return self.inferer(inputs, network, *args, **kwargs)
-        self._check_device(inputs.device)
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
 
         def in_low_precision(batch: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
+            self._check_device(batch.device)
             memory_format = _CHANNELS_LAST.get(batch.ndim)
             if memory_format is not None:
                 _rearrange_weights(network, memory_format)

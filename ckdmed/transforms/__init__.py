@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .augmentation import segmentation_augmentation
 from .border_mask import BorderToMask, BorderToMaskd
 from .brain_zscore import BrainZScore, BrainZScored
 from .clahe import CLAHE, CLAHEd
@@ -21,4 +22,5 @@ __all__ = [
     "GreyToRGBd",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "segmentation_augmentation",
 ]

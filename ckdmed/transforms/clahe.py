@@ -32,7 +32,9 @@ class CLAHE(Transform):
         clip_limit: largest share of a tile's pixels that one histogram bin may hold, in [0, 1]; what is
             above it is spread over all bins. Higher gives more contrast; 0 means no limit (plain adaptive
             equalisation). OpenCV's ``clipLimit=c`` corresponds to ``c / nbins``. Default 0.01, as in
-            scikit-image: 2.56 times the flat histogram at 256 bins.
+            scikit-image: 2.56 times the flat histogram at 256 bins. A bin may always hold one pixel, so
+            values below ``1 / (pixels of a tile)`` do no more: with 8 tiles per axis, 0.016 at 64 pixels
+            and 0.004 at 128.
         tile_grid: number of tiles, one number for all axes or one per equalised axis (two in slice mode).
             Default 8, used when ``kernel_size`` is not given.
         kernel_size: size of a tile in pixels instead of ``tile_grid``; a number or one per equalised axis.

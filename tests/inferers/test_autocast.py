@@ -1,0 +1,169 @@
+"""AutocastInferer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset, MetaTensor
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.inferers import SimpleInferer, SlidingWindowInferer
+from monai.networks.nets import UNet
+from torch import nn
+
+from ckdmed.inferers import AutocastInferer
+
+
+def _net(spatial_dims: int = 2) -> nn.Module:
+    torch.manual_seed(0)
+    return UNet(spatial_dims, 1, 1, channels=(4, 8), strides=(2,), num_res_units=1)
+
+
+class _Spy(nn.Module):
+    """Records what arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1)
+        self.seen: dict[str, Any] = {}
+
+    def forward(self, x: torch.Tensor, scale: float = 1.0) -> Any:
+        y = self.conv(x) * scale
+        self.seen = {"type": type(x), "channels_last": x.is_contiguous(memory_format=torch.channels_last)}
+        self.seen["inside"] = y.dtype
+        return {"out": y, "pair": (y, y.argmax(1)), "name": "spy"}
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_close_to_float32_and_returns_float32(spatial_dims: int) -> None:
+    net, x = _net(spatial_dims), torch.rand(2, 1, *(16,) * spatial_dims)
+    full, low = net(x), AutocastInferer()(x, net)
+    assert low.dtype == torch.float32 and not torch.equal(low, full)
+    # bfloat16 keeps 8 bits; a handful of layers add up to a few per cent of the spread.
+    assert (low - full).abs().max() < 0.05 * full.std() + 0.02
+
+
+def test_off_is_the_wrapped_inferer() -> None:
+    net, x = _net(), MetaTensor(torch.rand(2, 1, 16, 16))
+    strides = [p.stride() for p in net.parameters()]
+    out = AutocastInferer(enabled=False)(x, net)
+    assert torch.equal(out.as_tensor(), SimpleInferer()(x, net).as_tensor())
+    assert strides == [p.stride() for p in net.parameters()]
+
+
+def test_what_the_network_sees() -> None:
+    spy, x = _Spy(), MetaTensor(torch.rand(2, 2, 8, 8), meta={"patient": ["a", "b"]})
+    out = AutocastInferer(dtype="bfloat16")(x, spy, scale=3.0)
+    assert spy.seen == {"type": torch.Tensor, "channels_last": True, "inside": torch.bfloat16}
+    assert spy.conv.weight.dtype == torch.float32
+    assert spy.conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert out["name"] == "spy" and isinstance(out["pair"], tuple)
+    assert out["out"].dtype == torch.float32 and out["pair"][1].dtype == torch.int64
+    assert isinstance(out["out"], MetaTensor) and out["out"].meta["patient"] == ["a", "b"]
+    expected = 3 * nn.functional.conv2d(x.as_tensor(), spy.conv.weight, spy.conv.bias, padding=1)
+    torch.testing.assert_close(out["out"].as_tensor(), expected, atol=0.05, rtol=0.02)
+
+
+def test_plain_tensors_stay_plain_and_functions_serve_as_networks() -> None:
+    x = torch.rand(2, 1, 8, 8)
+    out = AutocastInferer()(x, lambda batch: 2 * batch)
+    assert type(out) is torch.Tensor
+    torch.testing.assert_close(out, 2 * x)
+
+
+def test_inputs_without_a_channels_last_form() -> None:
+    net = nn.Linear(8, 3)
+    out = AutocastInferer()(torch.rand(5, 8), net)
+    assert out.shape == (5, 3) and out.dtype == torch.float32
+
+
+def test_gradients_flow_to_float32_weights() -> None:
+    net, x = _net(), torch.rand(4, 1, 16, 16)
+    names, parameters = list(net.state_dict()), list(net.parameters())
+    net(x).square().mean().backward()
+    full = [p.grad.clone() for p in parameters if p.grad is not None]
+    net.zero_grad()
+    AutocastInferer()(MetaTensor(x), net).square().mean().backward()
+    low = [p.grad for p in parameters if p.grad is not None]
+    assert len(full) == len(low) == len(parameters)
+    a, b = (torch.cat([g.flatten() for g in gs]) for gs in (full, low))
+    assert b.dtype == torch.float32
+    assert nn.functional.cosine_similarity(a, b, dim=0) > 0.99
+    assert names == list(net.state_dict()) and all(p is q for p, q in zip(parameters, net.parameters()))
+
+
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_sliding_window_inside(spatial_dims: int) -> None:
+    net, x = _net(spatial_dims).eval(), MetaTensor(torch.rand(1, 1, *(24,) * spatial_dims), meta={"patient": "a"})
+    sliding = SlidingWindowInferer((16,) * spatial_dims, sw_batch_size=2, overlap=0.5, mode="gaussian")
+    with torch.no_grad():
+        full, low = sliding(x, net), AutocastInferer(sliding)(x, net)
+    assert low.dtype == torch.float32 and low.shape == full.shape and low.meta["patient"] == "a"
+    assert (low - full).abs().max() < 0.05 * full.std() + 0.02
+
+
+def test_in_the_engines() -> None:
+    rng = np.random.default_rng(0)
+    items = [{"image": MetaTensor(rng.random((1, 16, 16), dtype=np.float32))} for _ in range(4)]
+    items = [{**item, "label": (item["image"] > 0.5).float()} for item in items]
+    loader, net = DataLoader(Dataset(items), batch_size=2), _net()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    losses: list[float] = []
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=8,
+        train_data_loader=loader,
+        network=net,
+        optimizer=torch.optim.Adam(net.parameters(), 1e-2),
+        loss_function=nn.BCEWithLogitsLoss(),
+        inferer=AutocastInferer(),
+    )
+    trainer.add_event_handler("ITERATION_COMPLETED", lambda e: losses.append(float(e.state.output[0]["loss"])))
+    trainer.run()
+    assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
+    assert any(not torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=loader, network=net, inferer=AutocastInferer()
+    )
+    evaluator.run()
+    assert evaluator.state.output[0]["pred"].dtype == torch.float32
+
+
+def test_checkpoint_loads_into_the_plain_network(tmp_path: Any) -> None:
+    net, x = _net(), torch.rand(1, 1, 16, 16)
+    AutocastInferer()(x, net)
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    fresh = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=1)
+    fresh.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True), strict=True)
+    torch.testing.assert_close(fresh(x), net(x))
+
+
+@pytest.mark.parametrize("dtype", ["float32", torch.float64, "half-precision"])
+def test_bad_dtype(dtype: Any) -> None:
+    with pytest.raises(ValueError, match="bfloat16 or float16"):
+        AutocastInferer(dtype=dtype)
+
+
+def test_cuda_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    class _Guard:
+        def __init__(self, device: Any) -> None: ...
+        def __enter__(self) -> None: ...
+        def __exit__(self, *args: Any) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "device", _Guard)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    with pytest.raises(RuntimeError, match=r"Old GPU.*enabled=False"):
+        AutocastInferer()._check_device(torch.device("cuda", 0))
+    AutocastInferer(dtype="float16")._check_device(torch.device("cuda", 0))
+    AutocastInferer()._check_device(torch.device("cpu"))
+
+
+@pytest.mark.gpu
+def test_on_a_gpu() -> None:
+    net, x = _net().cuda(), MetaTensor(torch.rand(2, 1, 16, 16)).cuda()
+    full, low = net(x), AutocastInferer()(x, net)
+    assert low.dtype == torch.float32 and low.is_cuda
+    assert (low - full).abs().max() < 0.05 * full.std() + 0.02
