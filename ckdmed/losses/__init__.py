@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from ckdmed.losses.attention_transfer import AttentionTransferLoss, attention_map
+from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
+from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
+from ckdmed.losses.coordinate import CoordinateLoss
+from ckdmed.losses.cwd import ChannelWiseLoss
+from ckdmed.losses.dist import DISTLoss
+from ckdmed.losses.dkd import DKDLoss, decoupled_divergences
 from ckdmed.losses.edge import EdgeLoss, SobelMagnitude
 from ckdmed.losses.feature_mse import FeatureMSELoss, normalize_features
 from ckdmed.losses.hard_pseudo import HardPseudoLabelLoss, pseudo_labels
+from ckdmed.losses.hcl import HCLoss
 from ckdmed.losses.logit_mse import LogitMSELoss, ProbMSELoss
 from ckdmed.losses.msgff import MSGFFLoss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
@@ -19,18 +26,26 @@ from ckdmed.losses.schedules import (
     SigmoidRamp,
     StepAfter,
 )
+from ckdmed.losses.similarity import SimilarityLoss
 from ckdmed.losses.soft_dice import SoftDiceKDLoss
 from ckdmed.losses.soft_targets import KDLoss, soft_target_divergence
 from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
 
 __all__ = [
     "AttentionTransferLoss",
+    "ChannelWiseLoss",
+    "ClassAffinityLoss",
+    "CombinationLoss",
     "Constant",
+    "CoordinateLoss",
     "CosineRamp",
+    "DISTLoss",
+    "DKDLoss",
     "DelayedRamp",
     "DistillationLoss",
     "EdgeLoss",
     "FeatureMSELoss",
+    "HCLoss",
     "HardPseudoLabelLoss",
     "KDLoss",
     "LinearRamp",
@@ -42,10 +57,13 @@ __all__ = [
     "ProbMSELoss",
     "RampAndOff",
     "SigmoidRamp",
+    "SimilarityLoss",
     "SobelMagnitude",
     "SoftDiceKDLoss",
     "StepAfter",
     "attention_map",
+    "class_affinity",
+    "decoupled_divergences",
     "match_grids",
     "normalize_features",
     "pool_to",

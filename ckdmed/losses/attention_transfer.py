@@ -40,7 +40,7 @@ class AttentionTransferLoss(PairLoss):
             after the sum over channels.
         stab: lower bound of the norm or mean, > 0; an all-zero map stays 0 with a zero gradient.
         teacher_grad: let gradients reach the teacher.
-        ignore_index: label in `target` whose positions do not count (labels on the student's grid).
+        ignore_index: label in `target` whose positions do not count ; its grid may be finer than the features'.
 
     Shape:
         student [B, C, *S], teacher [B, C', *S']. A mask [B, 1, *S] multiplies both maps before normalising.

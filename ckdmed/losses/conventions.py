@@ -32,7 +32,8 @@ def check_same_shape(student: torch.Tensor, teacher: torch.Tensor, remedy: str =
     """Raise ValueError naming both shapes when they differ."""
     if student.shape != teacher.shape:
         raise ValueError(
-            f"student has shape {tuple(student.shape)} and teacher {tuple(teacher.shape)}; they must be equal. {remedy}".rstrip()
+            f"student has shape {tuple(student.shape)} and teacher {tuple(teacher.shape)}; they must be equal."
+            + (f" {remedy}" if remedy else "")
         )
 
 
@@ -48,8 +49,8 @@ def resolve_link(link: str, channels: int) -> str:
         if channels == 1:
             return "sigmoid"
         raise ValueError(
-            f"link='auto' cannot be decided for {channels} channels: pass link='softmax' when exactly one class holds at "
-            "each position, or link='sigmoid' when the channels are independent (overlapping regions)."
+            f"link='auto' cannot be decided for {channels} channels: pass link='softmax' when exactly one class holds "
+            "at each position, or link='sigmoid' when the channels are independent (overlapping regions)."
         )
     if link == "softmax" and channels == 1:
         raise ValueError(
@@ -60,7 +61,7 @@ def resolve_link(link: str, channels: int) -> str:
 
 
 def check_logits(name: str, logits: torch.Tensor) -> None:
-    """Warn when `logits` look like probabilities: two or more channels, all in [0, 1], summing to 1 over the channels."""
+    """Warn when `logits` look like probabilities: two or more channels, in [0, 1], summing to 1 over the channels."""
     if torch.compiler.is_compiling() or logits.ndim < 2 or logits.shape[1] < 2 or logits.numel() == 0:
         return
     values = logits.detach()
@@ -204,5 +205,6 @@ def check_mask_grid(mask: torch.Tensor | None, student: torch.Tensor) -> None:
     """Raise ValueError unless the mask has the student's spatial shape."""
     if mask is not None and mask.shape[2:] != student.shape[2:]:
         raise ValueError(
-            f"mask has spatial shape {tuple(mask.shape[2:])} and the student {tuple(student.shape[2:])}; they must be equal."
+            f"mask has spatial shape {tuple(mask.shape[2:])} and the student {tuple(student.shape[2:])}; "
+            "they must be equal."
         )

@@ -73,7 +73,7 @@ class SobelMagnitude(nn.Module):
 
 
 class EdgeLoss(PairLoss):
-    """Mean absolute difference between the edges of the student's probabilities and of a target; zero when they agree.
+    """Mean absolute difference of the edges of the student's probabilities and of a target; zero when they agree.
 
     mean |E(p_s) - E(y)|, E the Sobel magnitude. Probabilities, not logits, have edges of a bounded height.
 
@@ -123,7 +123,7 @@ class EdgeLoss(PairLoss):
             teacher = probabilities(teacher, link)
         elif not torch.compiler.is_compiling() and bool(((teacher < 0) | (teacher > 1)).any()):
             raise ValueError(
-                f"the mask has values from {teacher.min().item():g} to {teacher.max().item():g}; it must lie in [0, 1]. "
+                f"the mask has values from {teacher.min().item():g} to {teacher.max().item():g}; it must be in [0, 1]. "
                 "For teacher logits use target='teacher'."
             )
         edges = self.sobel[str(spatial_dims)]

@@ -41,10 +41,11 @@ class FeatureMSELoss(PairLoss):
         channel_dim: 1 for maps [B, C, *S] and vectors [B, C]; -1 for tokens [B, N, C].
         resize: what to resize when the grids differ: "student", "teacher", "min" (the larger), or "none", which raises.
         teacher_grad: let gradients reach the teacher.
-        ignore_index: label in `target` whose positions do not count (labels on the student's grid).
+        ignore_index: label in `target` whose positions do not count; its grid may be finer than the features'.
 
     Shape:
-        student, teacher: [B, C, *S]; equal channels. The mask [B, 1, *S] may have another grid; it is resized as weights.
+        student, teacher: [B, C, *S]; equal channels. The mask [B, 1, *S] may have another grid; it is resized as
+        weights.
 
     Raises:
         ValueError: unequal shapes (after resizing); an unknown option.

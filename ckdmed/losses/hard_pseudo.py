@@ -23,8 +23,8 @@ def pseudo_labels(teacher: torch.Tensor, link: str, threshold: float = 0.5) -> t
 class HardPseudoLabelLoss(PairLoss):
     """A supervised loss against the teacher's thresholded (or argmax) prediction: the control for soft targets.
 
-    On unlabelled images this is pseudo-labelling. It is zero only when the supervised loss is, which for L(t, t) needs a
-    teacher that is entirely sure.
+    On unlabelled images this is pseudo-labelling. It is zero only when the supervised loss is, which for L(t, t) needs
+    a teacher that is entirely sure.
 
     Args:
         supervised_loss: module called as loss(student_logits, labels) with labels in the layout of the logits (one-hot
@@ -49,8 +49,14 @@ class HardPseudoLabelLoss(PairLoss):
         self.link = choose("link", link, LINKS)
         if supervised_loss is None:
             # auto means sigmoid here: with more channels it raises before the loss is called
-            kind = {"softmax": True} if link == "softmax" else {"sigmoid": True}
-            supervised_loss = DiceCELoss(lambda_dice=0.5, lambda_ce=0.5, smooth_nr=1e-5, smooth_dr=1e-5, **kind)
+            supervised_loss = DiceCELoss(
+                sigmoid=link != "softmax",
+                softmax=link == "softmax",
+                lambda_dice=0.5,
+                lambda_ce=0.5,
+                smooth_nr=1e-5,
+                smooth_dr=1e-5,
+            )
         self.supervised_loss = supervised_loss
 
     def compute(

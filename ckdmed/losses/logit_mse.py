@@ -26,14 +26,14 @@ class LogitMSELoss(PairLoss):
     mean (z_s - z_t)^2, times T^2 when `literal_temperature` is given.
 
     Args:
-        literal_temperature: None (default), or T > 0 to multiply by T^2 as the project's report writes it. There T never
-            divides the logits, so T^2 is a plain factor (16 at T = 4), not a softening: T^2 MSE(z / T) = MSE(z).
+        literal_temperature: None (default), or T > 0 to multiply by T^2 as the project's report writes it. There T
+            never divides the logits, so T^2 is a plain factor (16 at T = 4), no softening: T^2 MSE(z / T) = MSE(z).
         reduction: "mean", "sum" or "none".
         teacher_grad: let gradients reach the teacher.
         ignore_index: label in `target` whose positions do not count.
 
     Shape:
-        student, teacher: [B, C] or [B, C, *S]; mask [B, 1, *S]. Returns a scalar, or the shape of the inputs with "none".
+        student, teacher: [B, C] or [B, C, *S]; mask [B, 1, *S]. Returns a scalar, or with "none" the inputs' shape.
 
     Raises:
         ValueError: unequal shapes; literal_temperature <= 0.

@@ -31,7 +31,7 @@ class MSGFFLoss(PairLoss):
             uniform_share / number of scales.
         normalize: as in `FeatureMSELoss`, applied before pooling.
         teacher_grad: let gradients reach the teacher.
-        ignore_index: label in `target` whose positions do not count (labels on the student's grid).
+        ignore_index: label in `target` whose positions do not count ; its grid may be finer than the features'.
 
     Shape:
         student [B, C, *S], teacher [B, C, *S'] with 2 or 3 spatial axes; S and S' may differ. A mask [B, 1, *S] weights

@@ -18,9 +18,9 @@ def pool_to(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Adaptive average pooling of [B, C, *S] (two or three spatial axes) to `size`; the mean of the map is kept when
     the old size is a multiple of the new one."""
     if x.ndim == 4:
-        return F.adaptive_avg_pool2d(x, tuple(size))
+        return F.adaptive_avg_pool2d(x, (size[0], size[1]))
     if x.ndim == 5:
-        return F.adaptive_avg_pool3d(x, tuple(size))
+        return F.adaptive_avg_pool3d(x, (size[0], size[1], size[2]))
     raise ValueError(f"a map of shape {tuple(x.shape)} cannot be pooled; [B, C, H, W] or [B, C, D, H, W] is needed.")
 
 

@@ -62,8 +62,8 @@ class KDLoss(PairLoss):
             for C = 1 (sigmoid).
         temperature: T > 0. None means 4 for softmax (the common choice) and 2 for sigmoid: on masks a higher T hands
             the loss to easy background.
-        standardize: standardise both logits over the class axis first (softmax only), so that only their pattern counts.
-        balance: None, or "fg_bg": half the mean over the teacher's foreground, half the mean over its background, for
+        standardize: standardise both logits over the class axis first (softmax only): only their pattern counts.
+        balance: None, or "fg_bg": half the mean over the teacher's foreground and half that over its background, for
             each channel. Foreground is teacher probability > 0.5 (sigmoid) or a most likely class other than 0
             (softmax). A channel in which one of them is absent uses its plain mean. Only with reduction "mean".
         channel: "mean" or "sum" over independent channels (sigmoid link).
