@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
+from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
+from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
+from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
+from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
 from ckdmed.networks.vit import build_vit, set_layer_norm_eps
+from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
+    "VGG",
+    "VGG19_BN_EARLY_LAYERS",
+    "VGG19_EARLY_LAYERS",
     "ClassTokenFusion",
     "DoubleConv",
+    "EfficientNetB0",
+    "HybridClassifier",
     "TokenFusion",
     "UNet",
     "UNetViT",
     "UpBlock",
+    "ViTClassifier",
     "WeightReport",
     "adapt_input_channels",
     "build_vit",
     "fill_network",
+    "freeze",
+    "frozen_paths",
+    "load_efficientnet_weights",
+    "load_vgg_weights",
     "load_vit_weights",
     "read_state_dict",
     "set_layer_norm_eps",
+    "vgg19",
+    "vgg19_bn",
+    "vgg_tiny",
 ]

@@ -105,9 +105,9 @@ class UNet(nn.Module):
     """U-Net that returns raw logits at the resolution of its input.
 
     The encoder's levels are `encoder.e1` (full resolution) to `encoder.eN`, each followed by 2x2(x2) max pooling; then
-    come `bridge`, the decoder's levels `decoder.dN` to `decoder.d1`, and the 1x1 convolution `head`. Features are tapped
-    by these paths; `dK` has the grid and the width of `eK`. Activations are never in place, so a tapped tensor stays
-    what it was when it was tapped.
+    come `bridge`, the decoder's levels `decoder.dN` to `decoder.d1`, and the 1x1 convolution `head`. These paths tap
+    features; `dK` has the grid and the width of `eK`. Activations are never in place, so a tapped tensor stays what it
+    was when it was tapped.
 
     Args:
         spatial_dims: 2 or 3.
