@@ -1,1 +1,9 @@
-"""What the bundle configurations call: settings, data and overrides."""
+"""What the bundle configurations call: settings, data and the beginning and end of a run."""
+
+from __future__ import annotations
+
+from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.bundle.run import finish_run, start_run
+from ckdmed.bundle.strict import UnknownSettingError, check_settings
+
+__all__ = ["UnknownSettingError", "check_settings", "figshare_sections", "finish_run", "start_run"]

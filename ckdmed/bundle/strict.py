@@ -11,6 +11,8 @@ from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.errors import explain_errors
+
 __all__ = ["UnknownSettingError", "check_settings", "running_workflow", "unknown_settings"]
 
 # what MONAI itself reads by name at the top of a config
@@ -45,6 +47,7 @@ def check_settings() -> None:
     Raises:
         UnknownSettingError: names each key and the nearest one that exists.
     """
+    explain_errors(without_traceback=(UnknownSettingError,))
     workflow = running_workflow()
     if workflow is None:
         return
@@ -57,7 +60,8 @@ def check_settings() -> None:
     for key in unknown:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
         lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near[0]}'?" if near else "."))
-    raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(k for k in known if '::' not in k)}.")
+    plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
+    raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
 
 
 def unknown_settings(config: Mapping[str, Any], entry_points: set[str] | None = None) -> list[str]:

@@ -16,6 +16,7 @@ from ckdmed.losses.hard_pseudo import HardPseudoLabelLoss, pseudo_labels
 from ckdmed.losses.hcl import HCLoss
 from ckdmed.losses.logit_mse import LogitMSELoss, ProbMSELoss
 from ckdmed.losses.msgff import MSGFFLoss
+from ckdmed.losses.presets import PRESETS, segmentation_distillation_loss, supervised_segmentation_loss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 from ckdmed.losses.schedules import (
     Constant,
@@ -53,6 +54,7 @@ __all__ = [
     "LossTerm",
     "LossValues",
     "MSGFFLoss",
+    "PRESETS",
     "PairLoss",
     "ProbMSELoss",
     "RampAndOff",
@@ -69,5 +71,7 @@ __all__ = [
     "pool_to",
     "pseudo_labels",
     "resize_to",
+    "segmentation_distillation_loss",
     "soft_target_divergence",
+    "supervised_segmentation_loss",
 ]

@@ -1,0 +1,41 @@
+"""The cause of a failed bundle run as the last line, where a person looks for it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+__all__ = ["explain_errors", "root_cause"]
+
+Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first error of a chain: MONAI wraps whatever a configuration raises in "Failed to evaluate ..."."""
+    while True:
+        earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if earlier is None:
+            return error
+        error = earlier
+
+
+def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> None:
+    """Let an error that ends the process print its root cause as the last line, below the traceback.
+
+    Args:
+        without_traceback: causes that need no traceback because their message says it all.
+    """
+    previous: Hook = sys.excepthook
+    if getattr(previous, "explains", False):
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        cause = root_cause(error)
+        if not isinstance(cause, without_traceback):
+            previous(kind, error, trace)
+        if isinstance(cause, Exception):
+            print(f"\nerror: {cause}", file=sys.stderr)
+
+    hook.explains = True  # type: ignore[attr-defined]
+    sys.excepthook = hook

@@ -1,0 +1,121 @@
+"""What every bundle does when a run begins and when it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ckdmed import __version__
+from ckdmed.bundle.strict import running_workflow
+from ckdmed.files import write_json
+
+__all__ = ["finish_run", "settings_of", "start_run"]
+
+logger = logging.getLogger("ckdmed")
+
+# what a training leaves, with what it is; in the order in which the last lines of a run name it
+ARTEFACTS = {
+    "models/model.pt": "weights of the student that validated best",
+    "metrics.jsonl": "loss terms and metrics of every epoch",
+    "curves.png": "the same as a picture",
+    "predictions.png": "truth and prediction over validation slices",
+    "tensorboard": "TensorBoard logs",
+    "settings.json": "the settings of the run",
+}
+
+
+def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
+    """Make the output folder, clear what an earlier run left there unless it is resumed, and note the settings.
+
+    Args:
+        output_dir: of the run; phantoms and files of others in it stay.
+        resume: keep everything.
+        save: False on every rank but one.
+    """
+    # lines of the log go above a progress bar instead of into it, for the rest of the process
+    logging_redirect_tqdm().__enter__()
+    if not save:
+        return
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        for name in ARTEFACTS:
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    workflow = running_workflow()
+    settings = {} if workflow is None else settings_of(workflow.parser)
+    record = {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "settings": settings,
+        "versions": {
+            "ckdmed": __version__,
+            "monai": monai.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_json(folder / "settings.json", record)
+
+
+def settings_of(parser: Any) -> dict[str, Any]:
+    """The plain values at the top of a configuration, with expressions evaluated."""
+    settings = {}
+    for key, raw in parser.get().items():
+        if key in ("imports", "initialize", "run", "finalize", "_meta_") or isinstance(raw, Mapping):
+            continue
+        if isinstance(raw, str) and raw.startswith(("$", "@")):
+            # an expression that builds an object is a component in short form, and no setting
+            value = parser.get_parsed_content(key) if _is_setting(raw) else None
+            if value is None:
+                continue
+        else:
+            value = raw
+        try:
+            json.dumps(value)
+        except TypeError:
+            value = str(value)
+        settings[key] = value
+    return settings
+
+
+def _is_setting(expression: str) -> bool:
+    return "_def" not in expression and "network" not in expression
+
+
+def finish_run(output_dir: str, save: bool = True) -> None:
+    """Say where everything is: one line for each artefact, and the folder last."""
+    if not save:
+        return
+    folder = Path(output_dir).resolve()
+    for name, what in ARTEFACTS.items():
+        if (folder / name).exists():
+            logger.info(f"{name}: {what}")
+    best = _best(folder / "metrics.jsonl")
+    logger.info(f"done{best}. Everything is in {folder}")
+
+
+def _best(history: Path) -> str:
+    if not history.is_file():
+        return ""
+    rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    scored = [(row["metrics"], row["epoch"]) for row in rows if row.get("metrics")]
+    if not scored:
+        return ""
+    key = next(iter(scored[0][0]))
+    metrics, epoch = max(scored, key=lambda entry: entry[0][key])
+    return f": best {key} {metrics[key]:.4f} in epoch {epoch}"
