@@ -201,7 +201,7 @@ class Head:
         coarse, fine = self.noise(points, 16, 5), self.noise(points, 7, 6)
 
         labels = np.full(len(x), Tissue.MUSCLE, np.uint8)
-        labels[coarse > 1.2] = Tissue.FAT
+        labels[coarse > 1.5] = Tissue.FAT
         labels[(np.abs(fine) < 0.06) & (coarse < 0.5)] = Tissue.FAT
         jaw = np.minimum(
             polyline(mirrored, [(50, 8, -45), (48, 10, -95), (12, 72, -108)], (5, 6)),
@@ -233,7 +233,7 @@ class Head:
         labels[(nasal < 0) & (np.abs(fine) < 0.45) & (mirrored[0] < 17) & (y > 30)] = Tissue.SKIN
 
         depth = skin < 4.5
-        labels[depth & (nasal > 2.2)] = Tissue.FAT
+        labels[depth & (nasal > 2.2) & (eye > 0)] = Tissue.FAT
         vault = cranium < np.float32(self.skull)
         table = np.minimum(cranium, self.skull - cranium)
         air_cells = ellipsoid(mirrored, (55, -24, -44), (12, 16, 12)) < 0

@@ -42,9 +42,9 @@ def write_brats_phantoms(
 ) -> Path:
     """Write cases ``BraTS-GLI-00000-000/BraTS-GLI-00000-000-{t1n,t1c,t2w,t2f,seg}.nii.gz`` and ``phantoms.json``.
 
-    The images are skull-stripped (0 outside the brain). Labels of seg: 1 necrotic core, 2 oedema, 3 enhancing. The first
-    number of a name is the person, the second the time point. Persons depend on the seed and their own number only;
-    files that are there already are kept.
+    The images are skull-stripped (0 outside the brain). Labels of seg: 1 necrotic core, 2 oedema, 3 enhancing. In a
+    name the first number is the person, the second the time point. Persons depend on the seed and their own number
+    only; files that are there already are kept.
 
     Args:
         folder: where to; made if absent.
@@ -61,7 +61,8 @@ def write_brats_phantoms(
         The manifest's path. It lists the settings and, per case, name, type, patient and time point.
 
     Raises:
-        ValueError: an argument is out of its range, or the folder holds phantoms made with other settings.
+        ValueError: an argument is out of its range, or the folder holds phantoms made with other settings
+            or more cases.
 
     Example::
 
@@ -97,7 +98,7 @@ def write_brats_phantoms(
         "without_enhancement": without_enhancement,
         "dtype": dtype,
     }
-    check_settings(folder, settings)
+    check_settings(folder, settings, ("n_cases", n_cases))
     cases = _plan(n_cases, (low, high), kinds, seed)
     items = [
         {"case": f"BraTS-{kind}-{patient:05d}-{time:03d}", "type": kind, "patient": patient, "time_point": time}

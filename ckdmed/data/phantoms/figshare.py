@@ -45,7 +45,8 @@ def write_figshare_phantoms(
         The manifest's path. It lists the settings and, per slice, file, patient, patient group, label, fold and view.
 
     Raises:
-        ValueError: an argument is out of its range, or the folder holds phantoms made with other settings.
+        ValueError: an argument is out of its range, or the folder holds phantoms made with other settings
+            or more patients.
 
     Example::
 
@@ -71,7 +72,7 @@ def write_figshare_phantoms(
         "size": size,
         "seed": seed,
     }
-    check_settings(folder, settings)
+    check_settings(folder, settings, ("n_patients", n_patients))
     patients = plan_patients(n_patients, (low, high), seed)
     items = [
         {

@@ -21,7 +21,7 @@ MANIFEST = "phantoms.json"
 _USER_BLOCK = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM" + bytes(384)
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file in the same folder, then give it its name.
 
     The temporary name begins with a dot and ends in ``.tmp``, so no reader takes a broken-off one for data.
@@ -40,17 +40,24 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomic(path, lambda temporary: temporary.write_bytes(text.encode()))
 
 
-def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+def check_settings(folder: Path, settings: Mapping[str, Any], count: tuple[str, int]) -> None:
     """Refuse to mix two sets of phantoms in one folder.
 
+    Args:
+        folder: the phantoms' folder.
+        settings: what the files depend on.
+        count: the manifest's name for how many persons or cases it lists, and how many are asked for.
+
     Raises:
-        ValueError: the folder's manifest is unreadable or records other settings.
+        ValueError: the folder's manifest is unreadable, records other settings, or lists more than is asked for
+            (the files left over would be taken for data).
     """
     path = folder / MANIFEST
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text())["settings"]
+        content = json.loads(path.read_text())
+        found, listed = content["settings"], int(content[count[0]])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a manifest of phantoms ({error}); use another folder or remove it.") from error
     for name, value in settings.items():
@@ -60,6 +67,11 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
                 f"{folder} holds phantoms made with {name} = {was!r}, not {value!r}; "
                 "use another folder, the same settings, or remove the folder."
             )
+    if listed > count[1]:
+        raise ValueError(
+            f"{folder} holds {count[0]} = {listed}, more than the {count[1]} asked for; "
+            "use another folder, or remove the folder."
+        )
 
 
 def _add(group: h5py.Group, name: str, array: np.ndarray, matlab_class: str, **storage: Any) -> None:

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 __all__ = ["SmoothNoise"]
 
 _SMOOTHING = 2.0
-# Gaussian-smoothed white noise of width s crosses zero every pi * sqrt(2) * s cells on a straight line (Rice's formula).
+# White noise under a Gaussian of width s crosses zero every pi * sqrt(2) * s cells of a line (Rice's formula).
 _CELLS_PER_CROSSING = float(np.pi * np.sqrt(2.0) * _SMOOTHING)
 
 

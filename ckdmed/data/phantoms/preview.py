@@ -40,7 +40,7 @@ def _figshare_rows(folder: Path, slices: list[dict[str, Any]], columns: int) -> 
     rows = []
     for label in (1, 2, 3):
         seen: set[str] = set()
-        row = []
+        row: list[np.ndarray] = []
         # The middle slice of as many different persons as fit.
         for item in slices:
             group = [s for s in slices if s["patient_group"] == item["patient_group"]]
@@ -59,11 +59,11 @@ def _brats_rows(folder: Path, cases: list[dict[str, Any]], count: int) -> list[l
     for item in cases[:count]:
         name = item["case"]
         stem = folder / name / name
-        seg = np.asanyarray(nib.load(f"{stem}-seg.nii.gz").dataobj)
+        seg = np.asanyarray(nib.Nifti1Image.from_filename(f"{stem}-seg.nii.gz").dataobj)
         k = int(np.argmax((seg > 0).sum((0, 1))))
         row = []
         for modality in MODALITIES:
-            image = np.asanyarray(nib.load(f"{stem}-{modality}.nii.gz").dataobj)[:, :, k].T
+            image = np.asanyarray(nib.Nifti1Image.from_filename(f"{stem}-{modality}.nii.gz").dataobj)[:, :, k].T
             # Each modality twice: plain, and with the regions outlined.
             row += [_tile(image, np.zeros(image.shape, np.int16)), _tile(image, seg[:, :, k].T)]
         rows.append(row)
@@ -99,5 +99,5 @@ def write_preview(folder: str | Path, path: str | Path, count: int = 8) -> Path:
     blank = np.zeros((_TILE, _TILE, 3), np.uint8)
     picture = np.concatenate([np.concatenate(row + [blank] * (width - len(row)), axis=1) for row in rows], axis=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, lambda temporary: imsave(temporary, picture, format="png", metadata={"Software": None}))
+    write_atomic(path, lambda temporary: imsave(temporary, picture, format="png", metadata={"Software": "ckdmed"}))
     return path

@@ -22,7 +22,9 @@ def ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float
     k = np.sqrt(np.einsum("in,in->n", scaled, scaled))
     scaled /= _column(radii)
     slope = np.sqrt(np.einsum("in,in->n", scaled, scaled))
-    return k * (k - 1) / np.maximum(slope, 1e-6)
+    # At the centre both vanish; a little added to both gives the smallest half axis there.
+    small = np.float32(1e-5)
+    return (k + small) * (k - 1) / (slope + small / np.float32(min(radii)))
 
 
 def capsule(points: np.ndarray, start: Sequence[float], end: Sequence[float], radius: float) -> np.ndarray:

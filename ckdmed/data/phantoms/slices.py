@@ -119,15 +119,15 @@ class PatientRenderer:
 
     def _tumour_looks(self, rng: np.random.Generator) -> None:
         label = self.patient.label
-        self.ring = label == 2 and rng.random() < 0.75
-        self.rim_mm = float(rng.uniform(2.5, 6.5))
+        self.ring = label == 2 and rng.random() < 0.85
+        self.rim_mm = float(rng.uniform(3.5, 7.0))
         self.cyst = label == 3 and rng.random() < 0.3
         self.oedema_mm = float(rng.uniform(6, 22)) if label == 2 else float(rng.uniform(0, 12)) * (label == 1)
         if label == 2 and not self.ring:
             self.shade, self.texture = float(rng.uniform(0.55, 0.75)), 0.16
         else:
             # All three kinds share this range: how bright a tumour is must not tell what it is.
-            self.shade, self.texture = float(rng.uniform(1.2, 1.8)), {1: 0.05, 2: 0.22, 3: 0.11}[label]
+            self.shade, self.texture = float(rng.uniform(1.4, 2.0)), {1: 0.05, 2: 0.22, 3: 0.11}[label]
         self.core = float(rng.uniform(0.38, 0.65))
 
     def _grid(self, size: int, view: str, position: float) -> np.ndarray:

@@ -83,7 +83,7 @@ def _ray_to_dura(head: Head, origin: np.ndarray, direction: np.ndarray) -> np.nd
     return points[:, int(np.argmax(outside))].astype(float)
 
 
-def meningioma(head: Head, rng: np.random.Generator, size: tuple[float, float] = (9.0, 24.0)) -> Tumour:
+def meningioma(head: Head, rng: np.random.Generator, size: tuple[float, float] = (11.0, 25.0)) -> Tumour:
     """Extra-axial: its base lies on the dura of the vault, the falx or the sphenoid wing; round and smooth."""
     radius = float(rng.uniform(*size))
     place = rng.choice(["convexity", "falx", "sphenoid"], p=[0.6, 0.25, 0.15])
@@ -108,7 +108,7 @@ def meningioma(head: Head, rng: np.random.Generator, size: tuple[float, float] =
     return Tumour(centre, radii, _rotation(rng), rng.uniform(0.02, 0.08), push, SmoothNoise(rng, 32), head)
 
 
-def glioma(head: Head, rng: np.random.Generator, size: tuple[float, float] = (12.0, 30.0)) -> Tumour:
+def glioma(head: Head, rng: np.random.Generator, size: tuple[float, float] = (13.0, 30.0)) -> Tumour:
     """Intra-axial: deep in one hemisphere, irregular."""
     radius = float(rng.uniform(*size))
     candidates = rng.uniform([12, -62, -25], [48, 62, 50], (256, 3))
@@ -121,10 +121,10 @@ def glioma(head: Head, rng: np.random.Generator, size: tuple[float, float] = (12
     return Tumour(centre, radii, _rotation(rng), rng.uniform(0.12, 0.22), push, SmoothNoise(rng, 32), head)
 
 
-def pituitary(head: Head, rng: np.random.Generator, size: tuple[float, float] = (6.0, 15.0)) -> Tumour:
+def pituitary(head: Head, rng: np.random.Generator, size: tuple[float, float] = (7.5, 17.0)) -> Tumour:
     """On the midline in the sella; larger ones grow upwards and are taller than wide."""
     radius = float(rng.uniform(*size))
-    tall = 1.0 + 0.02 * (radius - 6.0) * rng.uniform(0.5, 2.0)
+    tall = 1.0 + 0.02 * (radius - 7.5) * rng.uniform(0.5, 2.0)
     centre = np.array([rng.normal(0, 1.5), 12 + rng.normal(0, 1.0), -37 + 0.9 * radius]) * head.scale
     radii = radius * np.array([rng.uniform(0.9, 1.15), rng.uniform(0.8, 1.05), tall])
     push = radius * rng.uniform(0.5, 0.7)
