@@ -27,8 +27,9 @@ class AutocastInferer(Inferer):
     The weights stay float32. Those of convolutions are rearranged in memory to channels-last on the first
     call: values, state-dict keys and the optimiser's references are unchanged.
 
-    A MetaTensor is unwrapped for the network (each of its operations costs extra) and the outputs get its
-    meta, as they do without this class.
+    A MetaTensor is unwrapped for the network (each of its operations costs extra). Its meta go to an output that
+    is a tensor or a plain tuple, list or dict of tensors, as they do without this class; a NamedTuple, such as
+    the tapped networks' features, stays plain.
 
     Args:
         inferer: the inferer to run. Default: MONAI's ``SimpleInferer``. It is given a function in place of
@@ -74,7 +75,7 @@ class AutocastInferer(Inferer):
                 return _map_tensors(network(batch, *network_args, **network_kwargs), _as_float32)
 
         outputs = self.inferer(plain, in_low_precision, *args, **kwargs)
-        if not isinstance(inputs, MetaTensor):
+        if not isinstance(inputs, MetaTensor) or hasattr(outputs, "_fields"):
             return outputs
         return _map_tensors(outputs, lambda out: convert_to_dst_type(out, dst=inputs, dtype=out.dtype)[0])
 

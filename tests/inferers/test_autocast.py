@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -64,6 +64,19 @@ def test_what_the_network_sees() -> None:
     assert isinstance(out["out"], MetaTensor) and out["out"].meta["patient"] == ["a", "b"]
     expected = 3 * nn.functional.conv2d(x.as_tensor(), spy.conv.weight, spy.conv.bias, padding=1)
     torch.testing.assert_close(out["out"].as_tensor(), expected, atol=0.05, rtol=0.02)
+
+
+class _Record(NamedTuple):
+    logits: torch.Tensor
+    features: dict[str, torch.Tensor]
+
+
+def test_records_keep_their_type_and_stay_plain() -> None:
+    conv = nn.Conv2d(1, 2, 1)
+    out = AutocastInferer()(MetaTensor(torch.rand(2, 1, 8, 8)), lambda x: _Record(conv(x), {"d1": conv(x)}))
+    assert isinstance(out, _Record)
+    for tensor in (out.logits, out.features["d1"]):
+        assert type(tensor) is torch.Tensor and tensor.dtype == torch.float32
 
 
 def test_plain_tensors_stay_plain_and_functions_serve_as_networks() -> None:
