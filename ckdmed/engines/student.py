@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines.teacher import FrozenTeacher
@@ -44,6 +45,9 @@ class DistilledStudent(nn.Module):
             raise ValueError(f"projections without a tap of the same name: {stray}; taps are {sorted(self.taps.paths)}.")
 
     def forward(self, image: torch.Tensor) -> TappedOutput:
+        # every operation on a MetaTensor costs a detour through Python, which the training has no use for
+        if isinstance(image, MetaTensor):
+            image = image.as_tensor()
         with self.taps:
             logits = self.student(image)
         features = self.taps.collect()

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine
+from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer
 
 from ckdmed.engines.teacher import FrozenTeacher
@@ -83,7 +84,7 @@ class DistillationTrainer(SupervisedTrainer):
         self.loss_values = self.distillation_loss(
             self._student_output._replace(logits=pred),
             self._teacher_output,
-            target,
+            target.as_tensor() if isinstance(target, MetaTensor) else target,
             labelled=None if labelled is None else torch.as_tensor(labelled),
             progress=self.progress,
         )
