@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when it is sound, else 1 (every problem is named).
     """
-    from ckdmed.data.datalist import SECTIONS, read_datalist
+    from ckdmed.data.datalist import read_datalist
+    from ckdmed.data.datalist_form import SECTIONS
     from ckdmed.data.integrity import datalist_problems
     from ckdmed.data.manifest import read_manifest
 

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 1 when files were left out (each is named).
     """
-    from ckdmed.data.datalist import DATALIST_NAME, SECTIONS, build_figshare_datalist, write_datalist
+    from ckdmed.data.datalist import DATALIST_NAME, build_figshare_datalist, write_datalist
+    from ckdmed.data.datalist_form import SECTIONS
 
     datalist, skipped = build_figshare_datalist(
         args.folder, args.seed, args.fractions, args.folds, hashes=not args.no_hashes, progress=not args.quiet

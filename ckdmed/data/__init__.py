@@ -5,13 +5,13 @@ from __future__ import annotations
 from ckdmed.data.datalist import (
     SkippedFile,
     build_figshare_datalist,
-    check_datalist,
     load_figshare_datalist,
     read_datalist,
     read_official_folds,
     sha256_of,
     write_datalist,
 )
+from ckdmed.data.datalist_form import check_datalist
 from ckdmed.data.figshare import (
     FigshareFileError,
     FigshareMatReader,

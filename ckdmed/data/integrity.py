@@ -10,7 +10,8 @@ from typing import Any
 from monai.config import PathLike
 from tqdm import tqdm
 
-from ckdmed.data.datalist import SECTIONS, sha256_of
+from ckdmed.data.datalist import sha256_of
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.patients import patient_group
 from ckdmed.data.splits import check_no_group_crosses
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from monai.config import PathLike
 
-from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, SECTIONS, build_figshare_datalist, read_datalist
+from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, build_figshare_datalist, read_datalist
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
 
 SECTION_KEYS = ("train", "validation", "test")
