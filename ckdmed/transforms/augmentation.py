@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from monai.transforms import (
-    CastToTyped,
     Compose,
+    EnsureTyped,
     Identityd,
     MapTransform,
     OneOf,
@@ -50,6 +50,7 @@ def segmentation_augmentation(
     keys: Sequence[str] = ("image", "label"),
     spatial_dims: int = 2,
     img_size: int = 128,
+    track_meta: bool = True,
     allow_missing_keys: bool = False,
 ) -> Compose:
     """Random transforms that act alike on an image and its masks.
@@ -68,8 +69,8 @@ def segmentation_augmentation(
 
     Rotation, shear, shift, zoom and warp are one resampling, so nothing is blurred twice and each costs
     only once. Images are resampled linearly, masks by the nearest voxel; what comes in from outside repeats
-    the image's border and is 0 in masks. Masks leave as uint8. Noise and brightness suppose intensities of
-    about unit scale: [0, 1] or z-scores.
+    the image's border and is 0 in masks. At every level images leave as float32 and masks as uint8.
+    Noise and brightness suppose intensities of about unit scale: [0, 1] or z-scores.
 
     Seed it like any MONAI chain (``set_determinism`` or ``set_random_state``).
 
@@ -78,6 +79,8 @@ def segmentation_augmentation(
         keys: the image first, then its masks (none, one or several), channel first.
         spatial_dims: 2 (default) or 3.
         img_size: edge of the images in pixels, to which shifts and the warp are relative. Default 128.
+        track_meta: False ends the chain with plain tensors, sparing later steps the bookkeeping of
+            MetaTensors. Default True.
         allow_missing_keys: do not raise where a key is missing, as for unlabelled images.
 
     Returns:
@@ -99,21 +102,22 @@ def segmentation_augmentation(
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     if img_size < 8:
         raise ValueError(f"img_size must be at least 8 pixels, got {img_size}.")
-    if level == "none":
-        return Compose([])
     missing: dict[str, Any] = {"allow_missing_keys": allow_missing_keys}
+    image, masks = keys[:1], keys[1:]
+    types = EnsureTyped(keys, dtype=(torch.float32, *[torch.uint8] * len(masks)), track_meta=track_meta, **missing)
+    if level == "none":
+        return Compose([types])
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
     if level == "flips":
-        return Compose(flips)
-    image, masks = keys[:1], keys[1:]
+        return Compose([*flips, types])
     s = _STRENGTHS[level]
-    chain: list[Any] = [*flips, _one_resampling(s, keys, spatial_dims, img_size, missing)]
-    if masks:
-        chain.append(CastToTyped(masks, dtype=torch.uint8, **missing))
-    chain += [
+    chain = [
+        *flips,
+        _one_resampling(s, keys, spatial_dims, img_size, missing),
         RandAdjustContrastd(image, prob=s.intensity, gamma=s.gamma, **missing),
         RandScaleIntensityd(image, prob=s.intensity, factors=s.brightness, **missing),
         RandGaussianNoised(image, prob=s.intensity, std=s.noise, **missing),
+        types,
     ]
     return Compose(chain)
 

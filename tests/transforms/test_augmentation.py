@@ -131,6 +131,16 @@ def test_levels_move_image_and_mask_alike(level: str, spatial_dims: int) -> None
     assert np.mean([_agreement(out) for out in outs]) > (0.95 if spatial_dims == 2 else 0.85)
 
 
+@pytest.mark.parametrize("level", ["none", "flips", "report"])
+@pytest.mark.parametrize("track_meta", [True, False])
+def test_types_do_not_depend_on_the_level(level: str, track_meta: bool) -> None:
+    item = {"image": np.zeros((1, 16, 16), dtype=np.uint8), "label": np.zeros((1, 16, 16), dtype=np.float32)}
+    out = segmentation_augmentation(level, img_size=16, track_meta=track_meta).set_random_state(0)(item)
+    kind = MetaTensor if track_meta else torch.Tensor
+    assert type(out["image"]) is type(out["label"]) is kind
+    assert (out["image"].dtype, out["label"].dtype) == (torch.float32, torch.uint8)
+
+
 def test_flips_happen_in_half_of_the_samples_per_axis() -> None:
     chain = segmentation_augmentation("flips").set_random_state(0)
     item = {"image": torch.arange(16.0).reshape(1, 4, 4), "label": torch.zeros(1, 4, 4, dtype=torch.uint8)}
