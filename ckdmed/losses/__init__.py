@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.losses.attention_transfer import AttentionTransferLoss, attention_map
+from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
 from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
@@ -34,6 +35,7 @@ from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
 
 __all__ = [
     "AttentionTransferLoss",
+    "BCEDiceLoss",
     "ChannelWiseLoss",
     "ClassAffinityLoss",
     "CombinationLoss",

@@ -32,7 +32,8 @@ class CoordinateLoss(PairLoss):
         student, teacher: [B, C, *S], 2 or 3 spatial axes. A mask [B, 1, *S] multiplies both maps.
 
     Raises:
-        ValueError: unequal channels without channel_free; grids that differ without resize; no axis longer than 1; stab <= 0.
+        ValueError: unequal channels without channel_free; grids that differ without resize; no axis longer than 1;
+            stab <= 0.
 
     Source:
         After Qi et al. 2022; descriptors of Hou et al. 2021 (arXiv 2103.02907), eq. 4-5.

@@ -34,7 +34,7 @@ def pearson(
     # the root of each sum apart: their product would underflow for nearly constant probabilities
     size_x = torch.linalg.vector_norm(w.sqrt() * x, dim=dim)
     size_y = torch.linalg.vector_norm(w.sqrt() * y, dim=dim)
-    return covariance / (size_x.clamp_min(stab) * size_y.clamp_min(stab))
+    return covariance / (size_x.clamp_min(stab) * size_y.clamp_min(stab) + stab**2)
 
 
 class DISTLoss(PairLoss):
@@ -42,8 +42,8 @@ class DISTLoss(PairLoss):
 
     tau^2 (beta inter + gamma intra). inter: 1 - mean over rows (samples or positions) of the correlation along classes;
     intra: 1 - mean over classes of the correlation along rows. Zero when each is a positive linear function of the
-    other; only the relation is asked for, which suits a teacher much stronger than the student. Dense logits are flattened to
-    [B Nsp, C]. Sigmoid link: intra only, on sigmoid values (inter would mix unrelated channels).
+    other; only the relation is asked for, which suits a teacher much stronger than the student. Dense logits are
+    flattened to [B Nsp, C]. Sigmoid link: intra only, on sigmoid values (inter would mix unrelated channels).
 
     Args:
         beta, gamma: weights of inter and intra, >= 0.

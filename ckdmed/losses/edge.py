@@ -78,8 +78,8 @@ class EdgeLoss(PairLoss):
     mean |E(p_s) - E(y)|, E the Sobel magnitude. Probabilities, not logits, have edges of a bounded height.
 
     Args:
-        target: "mask": the second input is a mask or one-hot map with values in [0, 1]; "teacher": it is raw teacher
-            logits.
+        target: "mask": the second input is a mask or one-hot map with values in [0, 1], or, with the softmax link, a
+            map of class indices [B, 1, *S]; "teacher": it is raw teacher logits.
         link: "sigmoid", "softmax", or "auto" (one channel only).
         normalize, padding, stab: see `SobelMagnitude`. The defaults keep the value in [0, 1], add no edge at the border
             and keep gradients finite.
@@ -90,7 +90,8 @@ class EdgeLoss(PairLoss):
         student: raw logits [B, C, *S] with 2 or 3 spatial axes; second input of the same shape; mask [B, 1, *S].
 
     Raises:
-        ValueError: unequal shapes; a mask outside [0, 1]; a link that does not fit; other than 2 or 3 spatial axes.
+        ValueError: unequal shapes; a mask outside [0, 1]; class indices outside 0..C-1;
+            a link that does not fit; other than 2 or 3 spatial axes.
     """
 
     def __init__(
@@ -111,12 +112,14 @@ class EdgeLoss(PairLoss):
     def compute(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
     ) -> torch.Tensor:
-        check_same_shape(student, teacher, "A mask with one channel for several classes must be one-hot encoded.")
+        link = resolve_link(self.link, student.shape[1])
+        if self.target == "mask" and link == "softmax" and teacher.shape[1] == 1:
+            teacher = self._one_hot(teacher, student)
+        check_same_shape(student, teacher)
         check_mask_grid(mask, student)
         spatial_dims = student.ndim - 2
         if spatial_dims not in (2, 3):
             raise ValueError(f"student has shape {tuple(student.shape)}; [B, C, H, W] or [B, C, D, H, W] is needed.")
-        link = resolve_link(self.link, student.shape[1])
         check_logits("student", student)
         if self.target == "teacher":
             check_logits("teacher", teacher)
@@ -128,3 +131,14 @@ class EdgeLoss(PairLoss):
             )
         edges = self.sobel[str(spatial_dims)]
         return reduce_values((edges(probabilities(student, link)) - edges(teacher)).abs(), mask, "mean")
+
+    @staticmethod
+    def _one_hot(indices: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+        classes = student.shape[1]
+        labels = indices[:, 0].long()
+        if not torch.compiler.is_compiling() and bool(((labels < 0) | (labels >= classes)).any()):
+            raise ValueError(
+                f"class indices run from {int(labels.min())} to {int(labels.max())}; with {classes} channels they must "
+                f"lie in 0..{classes - 1}."
+            )
+        return F.one_hot(labels, classes).movedim(-1, 1).to(student.dtype)

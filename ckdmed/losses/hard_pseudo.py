@@ -7,6 +7,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from monai.losses import DiceCELoss
 
+from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.conventions import LINKS, PairLoss, check_logits, check_same_shape, choose, resolve_link
 
 __all__ = ["HardPseudoLabelLoss", "pseudo_labels"]
@@ -28,7 +29,8 @@ class HardPseudoLabelLoss(PairLoss):
 
     Args:
         supervised_loss: module called as loss(student_logits, labels) with labels in the layout of the logits (one-hot
-            for softmax). None: MONAI's DiceCELoss with both weights 0.5 and smoothing 1e-5, for the link in use.
+            for softmax). None: `BCEDiceLoss` for sigmoid, MONAI's `DiceCELoss` with both weights 0.5 and smoothing
+            1e-5 for softmax.
         threshold: probability above which a channel is foreground (sigmoid link), in (0, 1).
         link: "sigmoid", "softmax", or "auto" (one channel only).
 
@@ -48,15 +50,12 @@ class HardPseudoLabelLoss(PairLoss):
         self.threshold = threshold
         self.link = choose("link", link, LINKS)
         if supervised_loss is None:
-            # auto means sigmoid here: with more channels it raises before the loss is called
-            supervised_loss = DiceCELoss(
-                sigmoid=link != "softmax",
-                softmax=link == "softmax",
-                lambda_dice=0.5,
-                lambda_ce=0.5,
-                smooth_nr=1e-5,
-                smooth_dr=1e-5,
-            )
+            if link == "softmax":
+                supervised_loss = DiceCELoss(
+                    softmax=True, lambda_dice=0.5, lambda_ce=0.5, smooth_nr=1e-5, smooth_dr=1e-5
+                )
+            else:
+                supervised_loss = BCEDiceLoss()
         self.supervised_loss = supervised_loss
 
     def compute(

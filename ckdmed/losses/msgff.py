@@ -83,6 +83,8 @@ class MSGFFLoss(PairLoss):
         student = normalize_features(student, self.normalize)
         teacher = normalize_features(teacher, self.normalize)
         terms = torch.stack([self._at_scale(student, teacher, mask, k) for k in self.scales])
+        if self.scale_logits is None:
+            return terms.mean()
         return (terms * self.scale_weights().to(terms)).sum()
 
     @staticmethod

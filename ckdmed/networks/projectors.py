@@ -16,7 +16,7 @@ import torch.nn.functional as F
 __all__ = ["ConvProjector", "FrozenOrthogonalProjector", "TokenProjector"]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORM = {
+_NORM: dict[str, dict[int, type[nn.Module]]] = {
     "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
     "instance": {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d},
 }
@@ -171,7 +171,7 @@ def _to_grid(x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
         raise ValueError(f"the grid {grid} has {len(grid)} axes; the map of shape {tuple(x.shape)} has {x.ndim - 2}.")
     smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], grid))
     if smaller != tuple(x.shape[2:]):
-        x = F.adaptive_avg_pool2d(x, smaller) if x.ndim == 4 else F.adaptive_avg_pool3d(x, smaller)
+        x = nn.AdaptiveAvgPool2d(smaller)(x) if x.ndim == 4 else nn.AdaptiveAvgPool3d(smaller)(x)
     if smaller != grid:
         x = F.interpolate(x, size=grid, mode="bilinear" if x.ndim == 4 else "trilinear", align_corners=False)
     return x

@@ -7,6 +7,7 @@ import torch
 
 from ckdmed.losses import (
     AttentionTransferLoss,
+    BCEDiceLoss,
     ChannelWiseLoss,
     ClassAffinityLoss,
     CoordinateLoss,
@@ -74,6 +75,7 @@ CASES = [
     ),
     Case("hard-pseudo", lambda: HardPseudoLabelLoss(link="sigmoid"), not_zero=DECISION, masked=False),
     Case("hard-pseudo-softmax", lambda: HardPseudoLabelLoss(link="softmax"), not_zero=DECISION, masked=False),
+    Case("bce-dice", BCEDiceLoss, not_zero="logits against a mask", unit_target=True),
     Case("channel-wise", ChannelWiseLoss),
     Case("channel-wise-tau4", lambda: ChannelWiseLoss(temperature=4.0)),
     Case("dkd", DKDLoss, channels=4, labels=True),
