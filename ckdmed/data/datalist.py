@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ckdmed.data.figshare import TUMOR_LABELS, read_figshare_slice
 from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat
 from ckdmed.data.patients import patient_group
 from ckdmed.data.splits import k_folds, split_by_group
+from ckdmed.files import write_atomic
 
 DATALIST_NAME = "datalist.json"
 OFFICIAL_FOLDS_NAME = "cvind.mat"
@@ -198,14 +198,12 @@ def write_datalist(datalist: Mapping[str, Any], path: PathLike) -> Path:
     """Write a datalist as JSON, whole or not at all, after the checks of `check_datalist`."""
     path = Path(path)
     check_datalist(datalist, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(datalist, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    text = json.dumps(datalist, indent=1, ensure_ascii=False) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomic(path, write)
 
 
 def read_datalist(path: PathLike) -> dict[str, Any]:

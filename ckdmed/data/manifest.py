@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.patients import patient_group
+from ckdmed.files import write_atomic
 
 COLUMNS = ("id", "tumor_label", "patient", "patient_group", "official_fold", "sha256")
 _ABOUT = {
@@ -72,16 +72,14 @@ def make_figshare_manifest(folder: PathLike, slices_csv: PathLike, progress: boo
 
 def write_manifest(manifest: Mapping[str, Any], path: PathLike) -> Path:
     """Write a manifest as JSON with one slice a line, whole or not at all."""
-    path = Path(path)
     head = json.dumps({key: value for key, value in manifest.items() if key != "slices"}, indent=1, ensure_ascii=False)
     lines = ",\n".join("  " + json.dumps(row) for row in manifest["slices"])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(f'{head[:-2]},\n "slices": [\n{lines}\n ]\n}}\n', encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    text = f'{head[:-2]},\n "slices": [\n{lines}\n ]\n}}\n'
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    return write_atomic(path, write)
 
 
 def read_manifest(path: PathLike) -> dict[str, dict[str, Any]]:
