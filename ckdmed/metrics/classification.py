@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -166,9 +165,7 @@ def _one_vs_rest_auc(prob: np.ndarray, y: np.ndarray) -> np.ndarray:
         if truth.all() or not truth.any():
             values.append(float("nan"))
             continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            auc: Any = compute_roc_auc(torch.from_numpy(prob[:, c]), torch.from_numpy(truth.astype(int)))
+        auc: Any = compute_roc_auc(torch.from_numpy(prob[:, c]), torch.from_numpy(truth.astype(int)))
         values.append(float(auc))
     return np.array(values)
 

@@ -67,8 +67,8 @@ def lesionwise_scores(
 
     Returns:
         ``lesionwise_dice``, ``lesionwise_hd95_mm``, ``n_lesions`` (above the ignored volume), ``n_found``,
-        ``n_missed``, ``n_false``, ``n_ignored``, and ``lesions``: per truth lesion ``volume_mm3``, ``dice``, ``hd95_mm``,
-        ``n_components`` (that were matched) and ``ignored``.
+        ``n_missed``, ``n_false``, ``n_ignored``, and ``lesions``: for each truth lesion ``volume_mm3``, ``dice``,
+        ``hd95_mm``, ``n_components`` (that were matched) and ``ignored``.
 
     Raises:
         ValueError: when the masks are not 3-D or differ in shape, hold other values than 0 and 1, the spacing is not

@@ -1,1 +1,36 @@
 """Pictures and tables made from run records."""
+
+from __future__ import annotations
+
+from .classification import write_classification_report
+from .confusion import plot_confusion
+from .curves import plot_curves, read_history
+from .evaluation import write_segmentation_report
+from .files import save_figure, write_bytes, write_csv, write_json
+from .gradcam import gradcam_maps, plot_gradcam
+from .predictions import best_and_worst, plot_best_and_worst, plot_predictions
+from .run_record import RunRecord, machine_in_words, package_versions, read_records
+from .tables import arm_table, markdown_table
+
+__all__ = [
+    "RunRecord",
+    "arm_table",
+    "best_and_worst",
+    "gradcam_maps",
+    "machine_in_words",
+    "markdown_table",
+    "package_versions",
+    "plot_best_and_worst",
+    "plot_confusion",
+    "plot_curves",
+    "plot_gradcam",
+    "plot_predictions",
+    "read_history",
+    "read_records",
+    "save_figure",
+    "write_bytes",
+    "write_classification_report",
+    "write_csv",
+    "write_json",
+    "write_segmentation_report",
+]

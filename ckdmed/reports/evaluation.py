@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ckdmed.metrics import DISTANCE_SCORES, EMPTY_RULES, aggregate_scores
+
+from .files import plain, write_csv, write_json
+from .predictions import best_and_worst, plot_best_and_worst
+
+__all__ = ["write_segmentation_report"]
+
+Row = Mapping[str, Any]
+Picture = tuple[Any, Any, Any]
+
+
+def write_segmentation_report(
+    rows: Sequence[Row],
+    output_dir: str | os.PathLike[str],
+    settings: Mapping[str, Any] | None = None,
+    pictures: Callable[[Row], Picture] | Mapping[str, Picture] | None = None,
+    scores: Sequence[str] | None = None,
+    rank_by: str = "dice",
+    patient_key: str | None = None,
+    class_key: str = "class",
+    class_names: Mapping[str, str] | None = None,
+    n_cases: int = 4,
+    n_bootstrap: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[dict[str, Any], str]:
+    """Write what an evaluation found: a CSV per slice, a JSON summary, and the best and worst cases as a picture.
+
+    The files are ``scores.csv`` (one row per slice, in the order given), ``summary.json``, ``patients.csv`` and
+    ``best_and_worst.png``; each is written whole or not at all.
+
+    Args:
+        rows: one mapping per slice: id, patient, class and the scores, see ``aggregate_scores``.
+        output_dir: created where it does not exist.
+        settings: what produced the rows (checkpoint hash, split, seed, command ...); copied into the summary.
+        pictures: gives (image, truth, prediction) of a row, or a mapping from a row's id to that; asked for the best
+            and worst rows only. None: no picture.
+        scores, patient_key, class_key: as ``aggregate_scores``.
+        rank_by: the score by which cases are best and worst; larger is better.
+        class_names: what to call the classes in the table, by class.
+        n_cases: how many best and how many worst.
+        n_bootstrap, level, seed: of the intervals.
+
+    Returns:
+        The summary as written, and a short table for the console.
+
+    Raises:
+        ValueError: as ``aggregate_scores``; when ``rank_by`` is not a column.
+    """
+    folder = Path(output_dir)
+    result = aggregate_scores(rows, scores, patient_key, class_key, n_bootstrap, level, seed)
+    if any(rank_by not in row for row in rows):
+        raise ValueError(f"rank_by={rank_by!r} is not a column of every row; columns are {', '.join(rows[0])}")
+    key, per_patient = result["patient_key"], result.pop("per_patient")
+    best, worst = best_and_worst([float(row[rank_by]) for row in rows], n_cases)
+    names = {str(k): v for k, v in (class_names or {}).items()}
+    has_empty = result["empty"] is not None
+    summary: dict[str, Any] = {
+        "settings": dict(settings or {}),
+        "units": {"distance": result["unit"]},
+        "rules": {
+            "empty": EMPTY_RULES if has_empty else None,
+            "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
+            "patient": f"mean over a patient's slices, patients told apart by {key}",
+        },
+        **result,
+        "class_names": names,
+        "per_patient": per_patient,
+        "best": [_named(rows[i], rank_by, key) for i in best],
+        "worst": [_named(rows[i], rank_by, key) for i in worst],
+    }
+    write_csv(folder / "scores.csv", rows)
+    write_csv(folder / "patients.csv", per_patient)
+    if pictures is not None and (best or worst):
+        chosen = [rows[i] for i in [*best, *worst]]
+        drawn = [pictures(row) if callable(pictures) else pictures[str(row["id"])] for row in chosen]
+        images, truths, predictions = (list(part) for part in zip(*drawn))
+        ranks = [float(row[rank_by]) for row in chosen]
+        plot_best_and_worst(
+            images,
+            truths,
+            predictions,
+            ranks,
+            folder / "best_and_worst.png",
+            titles=[_caption(row, class_key, names) for row in chosen],
+            n=n_cases,
+            score_name="Dice" if rank_by == "dice" else rank_by,
+        )
+        summary["pictures"] = ["best_and_worst.png"]
+    # last, so that a summary is there only when everything it speaks of is
+    write_json(folder / "summary.json", summary)
+    return plain(summary), _console_table(summary, names)
+
+
+def _named(row: Row, rank_by: str, key: str) -> dict[str, Any]:
+    return {"id": row.get("id"), key: row.get(key), rank_by: row[rank_by]}
+
+
+def _caption(row: Row, class_key: str, names: Mapping[str, str]) -> str:
+    kind = str(row.get(class_key, ""))
+    return " ".join(part for part in (str(row.get("id", "")), names.get(kind, "")) if part)
+
+
+def _console_table(summary: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    unit = summary["unit"]
+    scores = list(summary["overall"])
+    heads = [f"{name} [{unit}]" if unit and name in DISTANCE_SCORES else name for name in scores]
+    blocks = [("all", summary["n_slices"], summary["n_patients"], summary["overall"])]
+    for kind, part in summary["per_class"].items():
+        blocks.append((names.get(kind, kind), part["n_slices"], part["n_patients"], part["scores"]))
+    lines = [["", "slices", "patients", *heads]]
+    for label, n_slices, n_patients, values in blocks:
+        means = [_number(values[s]["patient_mean"], s) for s in scores]
+        lines.append([label, str(n_slices), str(n_patients), *means])
+        if label == "all":
+            lines.append(
+                ["", "", f"{summary['level']:.0%}", *(_range(values[s]["patient_interval"], s) for s in scores)]
+            )
+            lines.append(["per slice", "", "", *(_number(values[s]["slice_mean"], s) for s in scores)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = [
+        "  ".join([c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))])
+        for line in lines
+    ]
+    text.insert(1, "-" * len(text[0]))
+    text.append("Means over patients of the mean over a patient's slices; 'per slice' weighs all slices equally.")
+    text.extend(_notes(summary))
+    return "\n".join(line.rstrip() for line in text)
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    notes = []
+    empty = summary["empty"] or {}
+    penalised = empty.get("truth", 0) + empty.get("prediction", 0)
+    if penalised or empty.get("both"):
+        notes.append(
+            f"Empty masks: truth only {empty['truth']}, prediction only {empty['prediction']}, both {empty['both']}; "
+            f"{penalised} slices enter the distances with the image diagonal."
+        )
+    undefined = {name: part["n_undefined"] for name, part in summary["overall"].items() if part["n_undefined"]}
+    if undefined:
+        counts = ", ".join(f"{name} on {count}" for name, count in undefined.items())
+        notes.append(f"Undefined, and left out of their mean: {counts} slices.")
+    return notes
+
+
+def _is_distance(score: str) -> bool:
+    return score in DISTANCE_SCORES or score.endswith("_mm")
+
+
+def _number(value: float, score: str) -> str:
+    return "-" if math.isnan(value) else f"{value:.{2 if _is_distance(score) else 4}f}"
+
+
+def _range(interval: Sequence[float], score: str) -> str:
+    return "-" if math.isnan(interval[0]) else " to ".join(_number(v, score) for v in interval)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ckdmed.metrics import paired_difference
+
+from .run_record import RunRecord
+
+__all__ = ["arm_table", "markdown_table"]
+
+
+def arm_table(
+    records: Sequence[RunRecord],
+    metrics: Sequence[str],
+    baseline: str | None = None,
+    arms: Mapping[str, str] | Sequence[str] | None = None,
+    decimals: int = 4,
+    level: float = 0.95,
+) -> str:
+    """A Markdown table of arms: mean and standard deviation over runs, and the paired difference to a baseline.
+
+    Runs of two arms are paired by seed and split. The difference stands with Student's t interval over the pairs and
+    with the number of pairs that the arm wins (larger is better). An arm with runs that the baseline lacks, or without
+    runs that it has, is compared on the pairs they share, and the table says how many.
+
+    Args:
+        records: the runs; a pair (seed, split) occurs once per arm.
+        metrics: columns, names in ``RunRecord.metrics``.
+        baseline: the arm that the others are compared with; None for no comparison.
+        arms: the arms to show, in this order, by default in order of appearance; a mapping gives them names to print.
+        decimals: of the numbers.
+        level: of the intervals.
+
+    Raises:
+        ValueError: when there are no records, an arm or a metric is missing, or an arm has a seed and split twice.
+    """
+    if not records or not metrics:
+        raise ValueError("a table needs at least one record and one metric")
+    labels = _labels(records, arms)
+    shown = list(labels) + ([baseline] if baseline is not None and baseline not in labels else [])
+    runs = {arm: _by_pair(records, arm) for arm in shown}
+    head = ["arm", "runs"]
+    for metric in metrics:
+        head.append(metric)
+        if baseline is not None:
+            head += [f"{metric}: difference [{level:.0%} interval]", "wins"]
+    lines = []
+    for arm, label in labels.items():
+        line = [label, str(len(runs[arm]))]
+        for metric in metrics:
+            values = _values(runs[arm], metric, arm)
+            line.append(_mean_sd(list(values.values()), decimals))
+            if baseline is not None:
+                line += _compare(values, _values(runs[baseline], metric, baseline), arm == baseline, decimals, level)
+        lines.append(line)
+    return markdown_table(head, lines)
+
+
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, columns padded so that the source reads well too; the first column left, others right.
+
+    Raises:
+        ValueError: when a line is not as long as the head.
+    """
+    for line in lines:
+        if len(line) != len(head):
+            raise ValueError(f"a line has {len(line)} cells, the head {len(head)}: {list(line)}")
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in line] for line in [head, *lines]]
+    widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(head))]
+
+    def row(line: Sequence[str]) -> str:
+        return "| " + " | ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(line, widths))) + " |"
+
+    rule = "| " + " | ".join("-" * (w - 1) + ":" if i else "-" * w for i, w in enumerate(widths)) + " |"
+    return "\n".join([row(cells[0]), rule, *map(row, cells[1:])]) + "\n"
+
+
+def _labels(records: Sequence[RunRecord], arms: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if arms is None:
+        return {record.arm: record.arm for record in records}
+    return dict(arms) if isinstance(arms, Mapping) else {arm: arm for arm in arms}
+
+
+def _by_pair(records: Sequence[RunRecord], arm: str) -> dict[str, RunRecord]:
+    runs: dict[str, RunRecord] = {}
+    for record in records:
+        if record.arm != arm:
+            continue
+        pair = f"seed {record.seed}, split {json.dumps(record.split, sort_keys=True)}"
+        if pair in runs:
+            raise ValueError(f"arm {arm!r} has {pair} twice: runs {runs[pair].name!r} and {record.name!r}")
+        runs[pair] = record
+    if not runs:
+        raise ValueError(f"no record is of arm {arm!r}; there are {sorted({r.arm for r in records})}")
+    return runs
+
+
+def _values(runs: Mapping[str, RunRecord], metric: str, arm: str) -> dict[str, float]:
+    values = {}
+    for pair, record in runs.items():
+        if metric not in record.metrics:
+            raise ValueError(
+                f"run {record.name!r} of arm {arm!r} has no metric {metric!r}; it has {list(record.metrics)}"
+            )
+        value = record.metrics[metric]
+        values[pair] = math.nan if value is None else float(value)
+    return values
+
+
+def _mean_sd(values: Sequence[float], decimals: int) -> str:
+    defined = [v for v in values if not math.isnan(v)]
+    if not defined:
+        return "-"
+    # one run has no deviation; writing 0 would claim that it never varies
+    spread = f" ± {np.std(defined, ddof=1):.{decimals}f}" if len(defined) > 1 else ""
+    missing = f" ({len(values) - len(defined)} undefined)" if len(defined) < len(values) else ""
+    return f"{np.mean(defined):.{decimals}f}{spread}{missing}"
+
+
+def _compare(
+    values: Mapping[str, float], base: Mapping[str, float], is_baseline: bool, decimals: int, level: float
+) -> list[str]:
+    if is_baseline:
+        return ["baseline", ""]
+    shared = [p for p in values if p in base and not math.isnan(values[p]) and not math.isnan(base[p])]
+    if not shared:
+        return ["no shared runs", ""]
+    got: Any = paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
+    interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
+    partly = f" ({got.n} pairs)" if len(shared) < max(len(values), len(base)) else ""
+    return [f"{got.estimate:+.{decimals}f}{interval}{partly}", f"{got.wins} of {got.n}"]

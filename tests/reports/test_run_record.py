@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+
+from ckdmed.reports import RunRecord, arm_table, machine_in_words, markdown_table, package_versions, read_records
+
+
+def record(arm="kd", seed=0, fold=1, **metrics):
+    return RunRecord(
+        name=f"{arm}-{seed}-{fold}",
+        arm=arm,
+        command=["python", "-m", "monai.bundle", "run"],
+        seed=seed,
+        split={"name": "official", "fold": fold},
+        metrics=metrics or {"dice": 0.5},
+        machine="a machine",
+        packages={"python": "3"},
+    )
+
+
+def test_round_trip(tmp_path):
+    written = record(dice=0.5, hd95=None)
+    assert RunRecord.read(written.write(tmp_path / "r.json")) == written
+
+
+def test_undefined_metric_is_null(tmp_path):
+    assert RunRecord.read(record(dice=float("nan")).write(tmp_path / "r.json")).metrics == {"dice": None}
+
+
+def test_machine_and_packages_name_no_host():
+    words = machine_in_words()
+    assert "core" in words and (not platform.node() or platform.node() not in words)
+    assert package_versions(["numpy", "no-such-package"]).keys() == {"python", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": "1"}, "seed must be int, got '1'"),
+        ({"seed": True}, "seed must be int, got True"),
+        ({"seconds": "long"}, "seconds must be int or float or null"),
+        ({"metrics": {"dice": "0.5"}}, "metric 'dice' must be a number or null, got '0.5'"),
+        ({"command": [1]}, "command must be a list of words"),
+        ({"schema": 2}, "schema 2 is not known"),
+        ({"arm": ""}, "name and arm must not be empty"),
+        ({"hostname": "x"}, r"unknown \['hostname'\]"),
+    ],
+)
+def test_damaged_records_name_file_and_field(tmp_path, change, message):
+    path = record().write(tmp_path / "r.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message) as caught:
+        RunRecord.read(path)
+    assert "r.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not a run record"), ("[]", "holds list"), ("{}", "lacks")])
+def test_not_a_record(tmp_path, text, message):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        RunRecord.read(path)
+
+
+def test_checked_when_made():
+    with pytest.raises(ValueError, match="metric 'dice' must be a number"):
+        record(dice="high")
+
+
+def test_reads_folders_sorted_and_refuses_doubles(tmp_path):
+    for seed in (1, 0):
+        record(seed=seed).write(tmp_path / f"{seed}.json")
+    assert [r.seed for r in read_records([tmp_path])] == [0, 1]
+    with pytest.raises(ValueError, match="several records have the name 'kd-0-1'"):
+        read_records([tmp_path, tmp_path / "0.json"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no run records"):
+        read_records([tmp_path / "empty"])
+
+
+RECORDS = [record("alone", s, dice=d) for s, d in enumerate([0.70, 0.72, 0.74])]
+RECORDS += [record("kd", s, dice=d) for s, d in enumerate([0.72, 0.73, 0.77])]
+
+
+def test_table_by_hand():
+    # differences .02 .01 .03: mean .02, sd .01, t(.975, 2) = 4.3027, half width .01 / sqrt(3) * 4.3027 = .0248
+    table = arm_table(RECORDS, ["dice"], "alone", {"alone": "student alone", "kd": "distilled"}, decimals=3)
+    assert [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()] == [
+        ["arm", "runs", "dice", "dice: difference [95% interval]", "wins"],
+        ["-" * 13, "---:", "-" * 12 + ":", "-" * 30 + ":", "-----:"],
+        ["student alone", "3", "0.720 ± 0.020", "baseline", ""],
+        ["distilled", "3", "0.740 ± 0.026", "+0.020 [-0.005, +0.045]", "3 of 3"],
+    ]
+    assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_table_without_baseline_and_with_one_run_and_undefined_values():
+    table = arm_table([record("kd", 0, dice=0.5), record("kd", 1, dice=None), record("a", 0, dice=None)], ["dice"])
+    assert "difference" not in table
+    lines = table.splitlines()
+    assert "0.5000 (1 undefined)" in lines[2] and lines[3].split("|")[3].strip() == "-"
+
+
+def test_pairs_are_seed_and_split_and_partly_shared_arms_say_so():
+    records = [*RECORDS, record("half", 0, dice=0.8), record("half", 0, fold=2, dice=0.1), record("other", 9, dice=1.0)]
+    table = arm_table(records, ["dice"], "alone")
+    assert "+0.1000 (1 pairs)" in table and "no shared runs" in table
+
+
+def test_table_errors():
+    with pytest.raises(ValueError, match="at least one record"):
+        arm_table([], ["dice"])
+    with pytest.raises(ValueError, match="no record is of arm 'none'"):
+        arm_table(RECORDS, ["dice"], "none")
+    with pytest.raises(ValueError, match="has no metric 'iou'"):
+        arm_table(RECORDS, ["iou"])
+    with pytest.raises(ValueError, match="seed 0, split .* twice"):
+        arm_table([*RECORDS, record("kd", 0, dice=1.0)], ["dice"])
+    with pytest.raises(ValueError, match="a line has 1 cells, the head 2"):
+        markdown_table(["a", "b"], [["1"]])
+
+
+def test_cells_cannot_break_the_table():
+    assert markdown_table(["a"], [["x|y\nz"]]).splitlines()[2] == "| x\\|y z |"
