@@ -34,7 +34,10 @@ class WeightReport:
         missing: names in the network for which the file has nothing.
         unexpected: names in the file for which the network has no place.
         matched_elements: numbers filled from the file (matched and adapted).
-        total_elements: numbers that could have been filled: parameters and buffers, but not a head of another size.
+        matched_tensors: tensors that these numbers make up.
+        total_elements: numbers that could have been filled: parameters and buffers, but not a head of another size,
+            nor what the network holds and does not use.
+        total_tensors: tensors that these numbers make up.
         notes: differences that a state dict does not hold.
     """
 
@@ -46,7 +49,9 @@ class WeightReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     matched_elements: int
+    matched_tensors: int
     total_elements: int
+    total_tensors: int
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -54,10 +59,16 @@ class WeightReport:
         """Share of the network's numbers that came from the file, in [0, 1]."""
         return self.matched_elements / self.total_elements if self.total_elements else 0.0
 
+    @property
+    def tensor_share(self) -> float:
+        """Share of the network's tensors that came from the file, in [0, 1]."""
+        return self.matched_tensors / self.total_tensors if self.total_tensors else 0.0
+
     def __str__(self) -> str:
         lines = [
-            f"{self.source} ({self.layout} layout): {self.share:.1%} of the network's {self.total_elements:,} numbers, "
-            f"{len(self.matched)} tensors as they are and {len(self.adapted)} adapted"
+            f"{self.source} ({self.layout} layout): {self.share:.1%} of the network's {self.total_elements:,} numbers "
+            f"and {self.tensor_share:.1%} of its {self.total_tensors} tensors; {len(self.matched)} as they are, "
+            f"{len(self.adapted)} adapted"
         ]
         lines += [f"  adapted {name}: {how}" for name, how in self.adapted.items()]
         lines += [f"  kept at its initial value {name}: {why}" for name, why in self.kept.items()]
@@ -114,7 +125,8 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name[len(wrapper) :]: value for name, value in tensors.items()}
     for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
+        # The extremes carry any NaN or infinity, and need no second tensor as large as the first.
+        if value.is_floating_point() and value.numel() and not torch.isfinite(torch.stack(value.aminmax())).all():
             raise ValueError(f"{file}: tensor {name} holds a NaN or an infinity; the training that wrote it diverged.")
     return tensors
 
@@ -141,6 +153,7 @@ def fill_network(
     unexpected: Iterable[str] = (),
     input_weight: str | None = None,
     heads: Iterable[str] = (),
+    unused: Iterable[str] = (),
     min_share: float = 0.9,
     notes: Iterable[str] = (),
 ) -> WeightReport:
@@ -156,13 +169,15 @@ def fill_network(
         input_weight: the first convolution's weight, fitted by `adapt_input_channels`.
         heads: names of the classifier's last layer; if the shape differs it keeps its initial value, and neither it nor
             its size counts against the file.
-        min_share: least share of the network's numbers that the file must fill, in [0, 1].
+        unused: names in the network that its forward pass does not use; they do not count either.
+        min_share: least share, in [0, 1], of the network's numbers and of its tensors that the file must fill. Both,
+            because one linear layer can hold most of the numbers: nine tenths of a VGG are in three of them.
         notes: passed on to the report.
 
     Raises:
         ValueError: the file fills less than `min_share`.
     """
-    own = {name: value for name, value in network.state_dict().items()}
+    own = network.state_dict()
     changed, kept, filled = dict(adapted or {}), {}, {}
     heads = set(heads)
     surplus = list(unexpected) + [name for name in tensors if name not in own]
@@ -180,25 +195,32 @@ def fill_network(
         else:
             kept[name] = f"the file has {list(value.shape)}, the network {list(target.shape)}"
             changed.pop(name, None)
-    counted = {name: value.numel() for name, value in own.items() if not name.endswith("num_batches_tracked")}
-    fresh_heads = {name for name in heads if name not in filled}
+    uncounted = set(unused) | {name for name in heads if name not in filled}
+    counted = {
+        name: value.numel()
+        for name, value in own.items()
+        if name not in uncounted and not name.endswith("num_batches_tracked")
+    }
     report = WeightReport(
         source=os.fspath(source),
         layout=layout,
         matched=tuple(name for name in filled if name not in changed),
         adapted={name: how for name, how in changed.items() if name in filled},
         kept=kept,
-        missing=tuple(name for name in own if name not in tensors and name in counted),
+        missing=tuple(name for name in own if name not in tensors and not name.endswith("num_batches_tracked")),
         unexpected=tuple(surplus),
         matched_elements=sum(counted.get(name, 0) for name in filled),
-        total_elements=sum(size for name, size in counted.items() if name not in fresh_heads),
+        matched_tensors=sum(name in counted for name in filled),
+        total_elements=sum(counted.values()),
+        total_tensors=len(counted),
         notes=tuple(notes),
     )
-    if report.share < min_share:
+    if min(report.share, report.tensor_share) < min_share:
         differing = [f"{name} ({why})" for name, why in kept.items()]
         raise ValueError(
-            f"{report.source}: fills only {report.share:.1%} of the network's numbers, at least {min_share:.0%} are "
-            f"needed, so it is a checkpoint of another network. Of another shape: {_examples(differing) or 'none'}. "
+            f"{report.source}: fills {report.share:.1%} of the network's numbers and {report.tensor_share:.1%} of its "
+            f"tensors, at least {min_share:.0%} of either are needed, so it is a checkpoint of another network. "
+            f"Of another shape: {_examples(differing) or 'none'}. "
             f"Not in the file: {_examples(report.missing) or 'none'}. "
             f"Not in the network: {_examples(report.unexpected) or 'none'}."
         )

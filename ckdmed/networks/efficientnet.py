@@ -167,7 +167,7 @@ def load_efficientnet_weights(
     Args:
         network: `EfficientNetB0`, or MONAI's `EfficientNetBN`; changed in place.
         path: the file, read by `read_state_dict`.
-        min_share: least share of the network's numbers that the file must fill.
+        min_share: least share of the network's numbers, and of its tensors, that the file must fill.
 
     Raises:
         ValueError: an unreadable file, an unknown layout, one that fills less than `min_share`, or a file whose weights

@@ -178,7 +178,7 @@ def load_vit_weights(
         vit: MONAI's ViT with class token, as `build_vit` makes it; changed in place.
         path: the file, read by `read_state_dict`.
         grid: patches per axis of the network, needed only where they are not the same along all axes.
-        min_share: least share of the network's numbers that the file must fill.
+        min_share: least share of the network's numbers, and of its tensors, that the file must fill.
 
     Raises:
         ValueError: an unreadable file, an unknown layout, or a file that fills less than `min_share`.
@@ -204,6 +204,7 @@ def load_vit_weights(
         layout,
         adapted={_own_name(name, own): how for name, how in adapted.items()},
         heads=[name for name in own if name.startswith("classification_head.")],
+        unused=[name for name in own if ".norm_cross_attn." in name],
         min_share=min_share,
         notes=notes,
     )

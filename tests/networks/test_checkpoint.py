@@ -110,7 +110,7 @@ def test_report_counts_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     }
     with caplog.at_level(logging.INFO, logger="ckdmed"):
         report = fill_network(
-            target, tensors, "file.pt", "own", input_weight="0.weight", heads=("3.weight", "3.bias"), min_share=0.9
+            target, tensors, "file.pt", "own", input_weight="0.weight", heads=("3.weight", "3.bias"), min_share=0.6
         )
     assert report.matched == ("0.bias", "1.weight", "1.running_mean")
     assert set(report.adapted) == {"0.weight"} and "1 input channels to 3" in report.adapted["0.weight"]
@@ -120,7 +120,13 @@ def test_report_counts_by_hand(caplog: pytest.LogCaptureFixture) -> None:
     # convolution 108 + 4, norm 4 + 4 of 16; the head of another size does not count
     assert (report.matched_elements, report.total_elements) == (120, 128)
     assert report.share == pytest.approx(0.9375)
-    for part in ("file.pt (own layout): 93.8%", "adapted 0.weight", "1.bias, 1.running_var", "extra"):
+    assert (report.matched_tensors, report.total_tensors) == (4, 6)
+    for part in (
+        "file.pt (own layout): 93.8% of the network's 128 numbers and 66.7% of its 6 tensors",
+        "adapted 0.weight",
+        "1.bias, 1.running_var",
+        "extra",
+    ):
         assert part in str(report) and part in caplog.text
     assert torch.equal(target[0].weight, torch.ones(4, 3, 3, 3))
     assert torch.equal(target[1].running_mean, torch.full((4,), 7.0))
@@ -131,15 +137,24 @@ def test_refused_file_names_examples_and_changes_nothing() -> None:
     target = network()
     before = {name: value.clone() for name, value in target.state_dict().items()}
     tensors = {"0.bias": torch.full((4,), 9.0), "1.weight": torch.zeros(6), "stem.weight": torch.zeros(3)}
-    with pytest.raises(ValueError, match=r"file.pt: fills only .*90% are needed.*1.weight \(the file has \[6\].*stem"):
+    with pytest.raises(
+        ValueError,
+        match=r"file.pt: fills 1.9% .*at least 90% of either are needed.*1.weight \(the file has \[6\].*stem",
+    ):
         fill_network(target, tensors, "file.pt", "own")
     for name, value in target.state_dict().items():
         assert torch.equal(value, before[name])
 
 
 def test_threshold_is_the_callers() -> None:
-    report = fill_network(network(), {"0.weight": torch.zeros(4, 3, 3, 3)}, "file.pt", "own", min_share=0.3)
-    assert report.share == pytest.approx(108 / (112 + 16 + 85))
+    report = fill_network(network(), {"0.weight": torch.zeros(4, 3, 3, 3)}, "file.pt", "own", min_share=0.1)
+    assert report.share == pytest.approx(108 / (112 + 16 + 85)) and report.tensor_share == 1 / 8
+
+
+def test_one_large_tensor_is_not_a_match() -> None:
+    target = nn.Sequential(nn.Linear(50, 50), nn.Linear(50, 1), nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="fills 98.0% of the network's numbers and 33.3% of its tensors"):
+        fill_network(target, {"0.weight": torch.zeros(50, 50), "0.bias": torch.zeros(50)}, "file.pt", "own")
 
 
 def test_half_precision_file_fills_a_float_network() -> None:
