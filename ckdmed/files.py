@@ -14,7 +14,7 @@ import torch
 __all__ = ["load_weights", "save_weights", "write_atomic", "write_json"]
 
 
-def write_atomic(path: str | os.PathLike, write: Callable[[Path], None]) -> Path:
+def write_atomic(path: str | os.PathLike, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
 
     The temporary name keeps the suffix of ``path``, by which some writers choose their format.
@@ -39,11 +39,11 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], None]) -> Path
 def write_json(path: str | os.PathLike, value: Any) -> Path:
     """Write ``value`` as indented JSON, atomically."""
     text = json.dumps(value, indent=2, default=str) + "\n"
-    return write_atomic(path, lambda p: p.write_text(text, encoding="utf-8") and None)
+    return write_atomic(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def save_weights(path: str | os.PathLike, state: Any) -> Path:
-    """``torch.save`` of tensors, numbers, strings and containers of them, flushed to the disk and put in place at once."""
+    """``torch.save`` of tensors, plain values and containers of them, flushed to the disk and put in place at once."""
 
     def write(temporary: Path) -> None:
         with open(temporary, "wb") as file:

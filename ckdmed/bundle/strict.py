@@ -10,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
+from monai.utils import BundlePropertyConfig
 
 from ckdmed.bundle.errors import explain_errors
 
@@ -69,7 +70,7 @@ def unknown_settings(config: Mapping[str, Any], entry_points: set[str] | None = 
     read = set(entry_points or ()) | _RESERVED | {"bundle_root"}
     for properties in (TrainProperties, InferProperties, MetaProperties):
         for entry in properties.values():
-            read |= _with_parents(ReferenceResolver.normalize_id(entry["id"]))
+            read |= _with_parents(ReferenceResolver.normalize_id(str(entry[BundlePropertyConfig.ID])))
     for text in _strings({k: v for k, v in config.items() if k != "_meta_"}):
         for reference in ReferenceResolver.match_refs_pattern(text):
             read |= _with_parents(reference)
@@ -111,5 +112,3 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for entry in value:
             yield from _strings(entry)
-
-

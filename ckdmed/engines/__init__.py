@@ -7,4 +7,12 @@ from ckdmed.engines.teacher import FrozenTeacher, weights_hash
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
 from ckdmed.engines.trainer import DistillationTrainer
 
-__all__ = ["DistillationTrainer", "DistilledStudent", "FrozenTeacher", "attach_student", "load_network", "prepare_teacher", "weights_hash"]
+__all__ = [
+    "DistillationTrainer",
+    "DistilledStudent",
+    "FrozenTeacher",
+    "attach_student",
+    "load_network",
+    "prepare_teacher",
+    "weights_hash",
+]

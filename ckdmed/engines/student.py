@@ -42,7 +42,7 @@ class DistilledStudent(nn.Module):
         self.taps = Taps(student, taps or {})
         stray = sorted(set(self.projections) - set(self.taps.paths))
         if stray:
-            raise ValueError(f"projections without a tap of the same name: {stray}; taps are {sorted(self.taps.paths)}.")
+            raise ValueError(f"projections without a tap of the same name: {stray}; taps: {sorted(self.taps.paths)}.")
 
     def forward(self, image: torch.Tensor) -> TappedOutput:
         # every operation on a MetaTensor costs a detour through Python, which the training has no use for

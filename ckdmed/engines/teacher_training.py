@@ -159,7 +159,7 @@ def _train(
     state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
     handlers: list[Any] = [
         ReproducibleEpochs(seed, train_data_loader, rank),
-        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),
+        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
         ValidationHandler(validator=evaluator, interval=val_interval, epoch_level=True),
         history,
         ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),

@@ -33,9 +33,9 @@ class DistillationTrainer(SupervisedTrainer):
         distillation_loss: the terms.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
 
-    A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds the
-    raw value of each term of the last step (detached scalars by name) and ``engine.state.weights`` their weights; from
-    the loss to the backward pass ``trainer.loss_values`` holds the terms with their graphs.
+    A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds
+    the raw value of each term of the last step (detached scalars by name) and ``engine.state.weights`` their weights;
+    from the loss to the backward pass ``trainer.loss_values`` holds the terms with their graphs.
 
     Raises:
         ValueError: the loss listens to a teacher and none is given, or ``iteration_update`` is given (it would bypass

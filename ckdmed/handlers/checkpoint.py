@@ -149,7 +149,8 @@ class ResumeCheckpoint:
                 item.load_state_dict(state[name])
             except (RuntimeError, ValueError, KeyError) as error:
                 raise RuntimeError(
-                    f"'{path}': its {name} does not fit this run's ({error}); resume with the settings it was made with."
+                    f"'{path}': its {name} does not fit this run's ({error}); "
+                    "resume with the settings it was made with."
                 ) from error
         if state["epoch_length"] != engine.state.epoch_length:
             raise RuntimeError(

@@ -71,7 +71,7 @@ class TrainingHistory:
         self._evaluated_at = int(evaluator.state.epoch)
 
     def _iteration(self, engine: Engine) -> None:
-        output = engine.state.output
+        output: Any = engine.state.output
         first = output[0] if isinstance(output, list) else output
         values = {CommonKeys.LOSS: torch.as_tensor(first[CommonKeys.LOSS]), **getattr(engine.state, "terms", {})}
         for name, value in values.items():
@@ -106,7 +106,7 @@ class TrainingHistory:
 
     def _write(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        write_atomic(self.path, lambda p: p.write_text(text, encoding="utf-8") and None)
+        write_atomic(self.path, lambda p: p.write_text(text, encoding="utf-8"))
 
     def _to_tensorboard(self, row: Mapping[str, Any]) -> None:
         if self.summary_writer is None:

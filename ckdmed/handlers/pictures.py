@@ -79,13 +79,11 @@ class TrainingPictures:
 
     def _items(self) -> list[dict]:
         size = len(self.dataset)  # type: ignore[arg-type]
-        wanted = np.unique(np.linspace(0, size - 1, min(self.count, size)).round().astype(int)) if size else []
-        return [self.dataset[int(i)] for i in wanted]
+        wanted = np.unique(np.linspace(0, size - 1, min(self.count, size)).round()).astype(int).tolist()
+        return [self.dataset[i] for i in wanted]
 
     @torch.no_grad()
-    def _predict(
-        self, items: Sequence[dict]
-    ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], list[str]]:
+    def _predict(self, items: Sequence[dict]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], list[str]]:
         own = {k: v.clone() for k, v in self.network.state_dict().items()}
         training = self.network.training
         try:

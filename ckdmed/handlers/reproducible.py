@@ -41,10 +41,20 @@ class ReproducibleEpochs:
         random.seed(state)
         np.random.seed(state)
         torch.manual_seed(state)
-        dataset = getattr(self.data_loader, "dataset", None)
-        transform = getattr(dataset, "transform", None)
-        if hasattr(transform, "set_random_state"):
+        transform = _transform_of(getattr(self.data_loader, "dataset", None))
+        if transform is not None:
             transform.set_random_state(seed=state)
-        for sampler in (getattr(self.data_loader, "sampler", None), getattr(self.data_loader, "batch_sampler", None)):
+        for name in ("sampler", "batch_sampler"):
+            sampler: Any = getattr(self.data_loader, name, None)
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(engine.state.epoch)
+
+
+def _transform_of(dataset: Any) -> Any:
+    """The transform whose random state can be set, of a dataset or of the one that it is a part of (``Subset``)."""
+    while dataset is not None:
+        transform = getattr(dataset, "transform", None)
+        if hasattr(transform, "set_random_state"):
+            return transform
+        dataset = getattr(dataset, "dataset", None)
+    return None

@@ -61,6 +61,6 @@ class TeacherCheck:
         self._warned = True
         self.logger.warning(
             f"the student's {self.key_metric} {metric:.4f} (epoch {evaluator.state.epoch}) exceeds the teacher's "
-            f"{self.teacher_metric:.4f} on the validation data: from here on the teacher may hold it back. Use a better "
-            "teacher, or lower the weights of the terms that listen to it."
+            f"{self.teacher_metric:.4f} on the validation data: from here on the teacher may hold it back. Use a "
+            "better teacher, or lower the weights of the terms that listen to it."
         )

@@ -89,9 +89,9 @@ def segmentation_distillation_loss(
     ============= ============================================================================================
 
     In the reports' forms P acts on the teacher. Trained there, it and the student's features shrink to nothing; here it
-    is random, orthogonal and frozen (``projection_side`` "teacher"). KD++ as printed takes a softmax over the one channel
-    of a mask, which is the constant 1 and teaches nothing: the binary divergence stands in its place. Norms are means,
-    not sums, so that weights do not depend on the image size.
+    is random, orthogonal and frozen (``projection_side`` "teacher"). KD++ as printed takes a softmax over the one
+    channel of a mask, which is the constant 1 and teaches nothing: the binary divergence stands in its place. Norms are
+    means, not sums, so that weights do not depend on the image size.
 
     Args:
         preset: "ours", "report_kd" or "report_kdpp".
