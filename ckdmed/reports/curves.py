@@ -64,10 +64,10 @@ def plot_curves(
         history: JSON Lines file, or rows; each with ``x`` and numbers. What is missing or null at an epoch leaves a gap
             that the line bridges, so validation every k epochs needs nothing special.
         path: where the PNG goes.
-        losses: columns of the left panel; by default those with "loss" in the name and those under "train/" or
-            "loss/", the learning rate left out.
-        metrics: columns of the right panel; by default the others that begin with "val" or "validation". Name only
-            metrics for which larger is better first: the first one's highest point is marked.
+        losses: columns of the left panel; by default those with "loss" in the name and those under "terms/" or
+            "train/", weights left out.
+        metrics: columns of the right panel; by default the others under "metrics/" and those that begin with "val". The
+            highest point of the first one is marked, so larger should be better for it.
         x: column of the horizontal axis.
         title: above the panels.
 
@@ -134,10 +134,10 @@ def _number(value: Any) -> bool:
 
 def _is_loss(name: str) -> bool:
     lower = name.lower()
-    if lower.split("/")[-1] in ("lr", "learning_rate") or "weight" in lower or "seconds" in lower:
+    if lower.startswith(("weights/", "weight/")):
         return False
-    return "loss" in lower or lower.startswith("train/")
+    return "loss" in lower or lower.startswith(("terms/", "train/"))
 
 
 def _is_validation(name: str) -> bool:
-    return name.lower().startswith("val")
+    return name.lower().startswith(("val", "metrics/"))

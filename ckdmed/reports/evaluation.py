@@ -161,4 +161,4 @@ def _number(value: float, score: str) -> str:
 
 
 def _range(interval: Sequence[float], score: str) -> str:
-    return "-" if math.isnan(interval[0]) else " to ".join(_number(v, score) for v in interval)
+    return "-" if math.isnan(interval[0]) else "-".join(_number(v, score) for v in interval)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ckdmed.files import write_atomic
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -18,21 +20,15 @@ __all__ = ["plain", "save_figure", "write_bytes", "write_csv", "write_json"]
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file whole or not at all: a reader, or a run killed halfway, never sees a part of it."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # in the same folder, because os.replace is atomic within one file system only
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    """Write a file whole or not at all, and onto the disk before it takes its name."""
+
+    def write(temporary: Path) -> None:
         with open(temporary, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return target
+
+    return write_atomic(path, write)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:

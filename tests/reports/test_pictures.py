@@ -137,6 +137,16 @@ def test_curves_choose_columns_and_let_the_later_row_count(tmp_path, monkeypatch
     assert right.lines[0].get_xydata().tolist() == [[2, 0.6]]
 
 
+def test_curves_of_the_rows_that_training_writes(tmp_path, monkeypatch):
+    kept = captured(monkeypatch)
+    row = {"epoch": 1, "iteration": 9, "loss": 0.5, "terms": {"kd": 0.2}, "weights": {"kd_loss": 0.9}, "seconds": 1.0}
+    plot_curves([row | {"learning_rate": 0.1, "metrics": {"val_dice": 0.4, "hd95": math.nan}}], tmp_path / "x.png")
+    names = [[line.get_label() for line in axes.lines] for axes in kept["figure"].axes]
+    assert names[0] == ["loss", "terms/kd"] and names[1][0].startswith("metrics/val_dice")
+    # the ring around the best point is the other line of the right panel
+    assert len(names[1]) == 2
+
+
 def test_curves_draw_what_is_named(tmp_path, monkeypatch):
     kept = captured(monkeypatch)
     plot_curves(HISTORY, tmp_path / "x.png", losses=["lr"], metrics=[])
