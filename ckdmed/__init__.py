@@ -7,8 +7,10 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("bundle", "data", "engines", "export", "handlers", "inferers", "losses", "metrics", "networks")
-_SUBPACKAGES += ("reports", "transforms")
+_SUBPACKAGES = frozenset(
+    ("bundle", "data", "engines", "export", "handlers", "inferers", "losses", "metrics", "networks", "reports")
+    + ("transforms",)
+)
 
 
 def __getattr__(name: str) -> ModuleType:
