@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .classification import write_classification_report
+from .classified import plot_classified
 from .confusion import plot_confusion
 from .curves import plot_curves, read_history
 from .evaluation import write_segmentation_report
@@ -21,6 +22,7 @@ __all__ = [
     "markdown_table",
     "package_versions",
     "plot_best_and_worst",
+    "plot_classified",
     "plot_confusion",
     "plot_curves",
     "plot_gradcam",

@@ -12,6 +12,7 @@ from matplotlib.image import imread
 from ckdmed.reports import (
     best_and_worst,
     plot_best_and_worst,
+    plot_classified,
     plot_confusion,
     plot_curves,
     plot_predictions,
@@ -203,3 +204,25 @@ def test_confusion_is_written_and_errors(tmp_path):
         plot_confusion([[1, 2]], path)
     with pytest.raises(ValueError, match="2 class names for a matrix of 3"):
         plot_confusion(np.eye(3), path, ["a", "b"])
+
+
+def test_classified_marks_what_is_wrong(tmp_path, monkeypatch):
+    kept = {}
+    save = "ckdmed.reports.classified.save_figure"
+    monkeypatch.setattr(save, lambda figure, path: kept.update(figure=figure) or path)
+    plot_classified([IMAGE] * 3, [0, 1, 1], [[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], ["a", "b"], "x.png", ["p", "q", "r"])
+    axes = kept["figure"].axes
+    assert [a.get_title() for a in axes] == ["p: a 0.90", "q: a 0.60", "r: b 0.70"]
+    assert [a.get_xlabel() for a in axes] == ["truth: a", "truth: b", "truth: b"]
+    assert [a.spines["left"].get_visible() for a in axes] == [False, True, False]
+
+
+def test_classified_is_written_and_errors(tmp_path):
+    path = plot_classified([IMAGE] * 5, None, np.full((5, 2), 0.5), ["a", "b"], tmp_path / "x.png", title="t")
+    assert pixels_of(path, style.BAD) == 0
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_classified([], None, np.zeros((0, 2)), ["a", "b"], path)
+    with pytest.raises(ValueError, match=r"1 images and 2 class names, but probabilities of shape \(1, 3\)"):
+        plot_classified([IMAGE], None, np.zeros((1, 3)), ["a", "b"], path)
+    with pytest.raises(ValueError, match=r"from 0 to 1, got \[2\]"):
+        plot_classified([IMAGE], [2], np.zeros((1, 2)), ["a", "b"], path)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import save_figure
+from .style import BAD, new_figure, show_slice, to_image
+
+__all__ = ["plot_classified"]
+
+_PANEL_INCHES = 2.15
+
+
+def plot_classified(
+    images: Sequence[Any],
+    labels: Sequence[int] | None,
+    probabilities: Sequence[Sequence[float]] | np.ndarray,
+    class_names: Sequence[str],
+    path: str | os.PathLike[str],
+    titles: Sequence[str] | None = None,
+    columns: int = 4,
+    title: str = "",
+) -> Path:
+    """Draw a grid of slices with the predicted class, its probability and the truth; wrong ones framed and in red.
+
+    Args:
+        images: slices (H, W) or (C, H, W), arrays or tensors; the first channel is shown.
+        labels: true classes from 0; None where there is no truth.
+        probabilities: (N, C).
+        class_names: C names.
+        path: where the PNG goes.
+        titles: a word before the prediction, the id for example.
+        columns: panels in a row.
+        title: above the grid.
+
+    Raises:
+        ValueError: when there are no images, ``columns`` < 1, the lists differ in length, or a label has no name.
+    """
+    count, shape = len(images), np.shape(probabilities)
+    if not count or columns < 1:
+        raise ValueError(f"nothing to draw: {count} images in {columns} columns")
+    if shape != (count, len(class_names)) or any(x is not None and len(x) != count for x in (labels, titles)):
+        raise ValueError(
+            f"there are {count} images and {len(class_names)} class names, but probabilities of shape {shape}, "
+            f"{'no' if labels is None else len(labels)} labels and {'no' if titles is None else len(titles)} titles"
+        )
+    if labels is not None and not all(0 <= int(label) < len(class_names) for label in labels):
+        raise ValueError(f"labels must lie from 0 to {len(class_names) - 1}, got {sorted({int(x) for x in labels})}")
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(_PANEL_INCHES * columns + 0.2, (_PANEL_INCHES + 0.5) * rows + (0.4 if title else 0.1))
+    for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+        if i >= count:
+            axes.set_visible(False)
+            continue
+        show_slice(axes, to_image(images[i]))
+        predicted = int(np.argmax(probabilities[i]))
+        wrong = labels is not None and predicted != int(labels[i])
+        said = f"{class_names[predicted]} {float(probabilities[i][predicted]):.2f}"
+        above = f"{titles[i]}: {said}" if titles else said
+        axes.set_title(above, fontsize=8.5, pad=3, color=BAD if wrong else "black")
+        if labels is not None:
+            axes.set_xlabel(f"truth: {class_names[int(labels[i])]}", fontsize=8, labelpad=3)
+        for spine in axes.spines.values():
+            # a frame as well: colour alone does not reach every reader
+            spine.set(visible=wrong, color=BAD, linewidth=2.5)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return save_figure(figure, path)
