@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import platform
@@ -20,7 +21,7 @@ from ckdmed import __version__
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.files import write_json
 
-__all__ = ["finish_run", "settings_of", "start_run"]
+__all__ = ["evaluation_settings", "finish_run", "settings_of", "start_run"]
 
 logger = logging.getLogger("ckdmed")
 
@@ -58,9 +59,24 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
                 path.unlink(missing_ok=True)
     workflow = running_workflow()
     settings = {} if workflow is None else settings_of(workflow.parser)
-    record = {
+    write_json(folder / "settings.json", _origin(settings))
+
+
+def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
+    """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoint by hash."""
+    workflow = running_workflow()
+    return {
+        **_origin({} if workflow is None else settings_of(workflow.parser)),
+        "checkpoint": str(checkpoint),
+        "checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        "section": section,
+    }
+
+
+def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "settings": settings,
+        "settings": dict(settings),
         "versions": {
             "ckdmed": __version__,
             "monai": monai.__version__,
@@ -69,7 +85,6 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
             "python": platform.python_version(),
         },
     }
-    write_json(folder / "settings.json", record)
 
 
 def settings_of(parser: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import distributed, nn
 
 from ckdmed.engines.teacher import weights_hash
 from ckdmed.files import load_weights, write_json
-from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, TrainingHistory
+from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
 
 __all__ = ["load_network", "prepare_teacher"]
 
@@ -59,6 +59,7 @@ def prepare_teacher(
     seed: int = 0,
     resume: bool = False,
     val_interval: int = 1,
+    needed: bool = True,
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
@@ -74,10 +75,14 @@ def prepare_teacher(
         loss_function: on logits and target.
         output_dir: where checkpoints and the history go.
         epochs, learning_rate, weight_decay: of the training; the learning rate is the peak of the cycle.
+        needed: False where no term of the loss listens to a teacher: nothing is loaded and nothing trained.
 
     Returns:
         ``network`` itself.
     """
+    if not needed:
+        logger.info("no term of the loss listens to a teacher: none is prepared")
+        return _frozen(network)
     if checkpoint:
         load_network(network, checkpoint, device)
         logger.info(f"teacher: {checkpoint}")
@@ -160,6 +165,7 @@ def _train(
     handlers: list[Any] = [
         ReproducibleEpochs(seed, train_data_loader, rank),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
+        SyncBuffers(network),
         ValidationHandler(validator=evaluator, interval=val_interval, epoch_level=True),
         history,
         ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ckdmed.handlers.buffers import SyncBuffers
 from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.pictures import TrainingPictures
 from ckdmed.handlers.reproducible import ReproducibleEpochs
+from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.handlers.teacher_check import TeacherCheck
 
 __all__ = [
@@ -14,6 +16,8 @@ __all__ = [
     "GradientReport",
     "ReproducibleEpochs",
     "ResumeCheckpoint",
+    "SegmentationEvaluation",
+    "SyncBuffers",
     "TeacherCheck",
     "TrainingHistory",
     "TrainingPictures",

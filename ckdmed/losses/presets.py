@@ -9,6 +9,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from ckdmed.losses.attention_transfer import AttentionTransferLoss
+from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.conventions import PairLoss
 from ckdmed.losses.edge import EdgeLoss
 from ckdmed.losses.feature_mse import FeatureMSELoss
@@ -35,19 +36,24 @@ class _Weights(NamedTuple):
 PRESETS = {
     "ours": _Weights(w_sup=1.0, w_logit=1.0, w_feat=0.1, w_att=0.5, w_edge=0.1, temperature=2.0),
     "report_kd": _Weights(w_sup=0.1, w_logit=0.9, w_feat=1.0, w_att=0.0, w_edge=0.0, temperature=4.0),
+    "alone": _Weights(w_sup=1.0, w_logit=0.0, w_feat=0.0, w_att=0.0, w_edge=0.0, temperature=2.0),
     "report_kdpp": _Weights(w_sup=1.0, w_logit=1.0, w_feat=0.1, w_att=0.5, w_edge=0.1, temperature=4.0),
 }
 
 
 def supervised_segmentation_loss(link: str = "sigmoid") -> nn.Module:
-    """Half cross entropy, half Dice (per sample and channel, stabiliser 1e-5), on logits: MONAI's ``DiceCELoss``.
+    """Half cross entropy, half Dice (per sample and channel, stabiliser 1e-5), on logits.
 
     Args:
         link: "sigmoid" for one mask or overlapping regions (target of the logits' shape), "softmax" for exclusive
-            classes (target (B, 1, *spatial) of class indices).
+            classes (target (B, 1, *spatial) of class indices; MONAI's ``DiceCELoss``, which for several channels takes
+            the softmax cross entropy whatever its ``sigmoid`` says, and so does not serve the other link).
+
+    Raises:
+        ValueError: unknown link.
     """
     if link == "sigmoid":
-        return DiceCELoss(sigmoid=True, lambda_dice=0.5, lambda_ce=0.5, smooth_nr=1e-5, smooth_dr=1e-5)
+        return BCEDiceLoss()
     if link == "softmax":
         return DiceCELoss(
             softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, smooth_nr=1e-5, smooth_dr=1e-5
@@ -88,13 +94,15 @@ def segmentation_distillation_loss(
                   + w_edge Sobel edges, weights (not published) as ours, without ramps
     ============= ============================================================================================
 
+    "alone" is the supervised term of ours and nothing else: the control without a teacher.
+
     In the reports' forms P acts on the teacher. Trained there, it and the student's features shrink to nothing; here it
     is random, orthogonal and frozen (``projection_side`` "teacher"). KD++ as printed takes a softmax over the one
     channel of a mask, which is the constant 1 and teaches nothing: the binary divergence stands in its place. Norms are
     means, not sums, so that weights do not depend on the image size.
 
     Args:
-        preset: "ours", "report_kd" or "report_kdpp".
+        preset: "ours", "report_kd", "report_kdpp" or "alone".
         link: "sigmoid" or "softmax", see :func:`supervised_segmentation_loss`; "report_kd" is binary.
         layers: tap names of the decoder stages for the feature and attention terms.
         temperature: of the soft targets; each preset's own by default (2, 4, 4).
@@ -115,7 +123,7 @@ def segmentation_distillation_loss(
     given = {"w_sup": w_sup, "w_logit": w_logit, "w_feat": w_feat, "w_att": w_att, "w_edge": w_edge}
     chosen = PRESETS[preset]._replace(**{k: float(v) for k, v in given.items() if v is not None})
     degree = float(temperature) if temperature is not None else chosen.temperature
-    ours = preset == "ours"
+    ours = preset in ("ours", "alone")
     schedule = RampAndOff(0.1, 0.9) if ours else None
     default_supervised = binary_cross_entropy() if preset == "report_kd" else supervised_segmentation_loss(link)
     normalize = "channel_l2" if ours else "none"

@@ -1,0 +1,125 @@
+"""The full evaluation of a segmentation network: scores per slice, patient and class, on paper and as pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+from torch import distributed
+
+from ckdmed.metrics import segmentation_scores
+from ckdmed.reports import write_segmentation_report
+
+__all__ = ["SegmentationEvaluation"]
+
+Picture = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class SegmentationEvaluation:
+    """Score every sample of an evaluator's run and write the report when it ends.
+
+    The evaluator's postprocessing must have made ``pred`` a binary mask on the grid of ``label`` (for masks on their
+    own grid: ``Invertd``). Where a run is spread over processes, each scores its own samples and rank 0 writes for all.
+
+    Args:
+        output_dir: where ``scores.csv``, ``patients.csv``, ``summary.json`` and ``best_and_worst.png`` go.
+        regions: name of each output channel; a single one gives no column ``region``.
+        class_key: key of the batch that tells a sample's class.
+        class_names: class -> name.
+        settings: noted in the summary: checkpoint, split, seed, command.
+        n_cases: how many best and how many worst cases are drawn.
+        spacing_key: key of the batch with the voxel size in mm along each axis, or None where it is not known and
+            distances are in pixels.
+
+    Attach to the evaluator.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        regions: Sequence[str] = ("tumour",),
+        class_key: str = "tumor_label",
+        class_names: Mapping[int, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        n_cases: int = 4,
+        spacing_key: str | None = None,
+    ) -> None:
+        self.output_dir = output_dir
+        self.regions = tuple(regions)
+        self.class_key = class_key
+        self.class_names = {str(k): v for k, v in (class_names or {}).items()}
+        self.settings = dict(settings or {})
+        self.n_cases = n_cases
+        self.spacing_key = spacing_key
+        self.summary: dict[str, Any] = {}
+        self.logger = logging.getLogger(type(self).__name__)
+        self._start()
+
+    def _start(self, _: Engine | None = None) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._pictures: dict[str, tuple[float, Picture]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register on the evaluator's beginning, iterations and end."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _iteration(self, engine: Engine) -> None:
+        for sample, output in zip(engine.state.batch, engine.state.output):
+            predicted, truth = (np.asarray(torch.as_tensor(output[k]).cpu()) > 0.5 for k in ("pred", CommonKeys.LABEL))
+            if predicted.shape != truth.shape:
+                raise ValueError(
+                    f"{sample.get('id')}: the prediction has shape {predicted.shape} and the label {truth.shape}; "
+                    "bring the prediction back to the label's grid before it is scored."
+                )
+            spacing = None if self.spacing_key is None else [float(v) for v in sample[self.spacing_key]]
+            who = {key: _plain(sample.get(key)) for key in ("id", "patient", "patient_group")}
+            dice = []
+            for channel, region in enumerate(self.regions):
+                row = {**who, "class": _plain(sample.get(self.class_key))}
+                if len(self.regions) > 1:
+                    row["region"] = region
+                scores = segmentation_scores(predicted[channel], truth[channel], spacing)
+                self.rows.append({**row, **scores})
+                dice.append(scores["dice"])
+            image = np.asarray(torch.as_tensor(output[CommonKeys.IMAGE]).float().cpu())[0]
+            self._keep(str(who["id"]), float(np.mean(dice)), (image, truth[0], predicted[0]))
+
+    def _keep(self, name: str, dice: float, picture: Picture) -> None:
+        # only the best and the worst are drawn: forget what can no longer be either
+        self._pictures[name] = (dice, picture)
+        ranked = sorted(self._pictures, key=lambda n: self._pictures[n][0])
+        for middle in ranked[self.n_cases : max(len(ranked) - self.n_cases, self.n_cases)]:
+            del self._pictures[middle]
+
+    def _finish(self, _: Engine) -> None:
+        rows, pictures = self.rows, self._pictures
+        if distributed.is_initialized():
+            parts: list[Any] = [None] * distributed.get_world_size()
+            distributed.all_gather_object(parts, (rows, pictures))
+            rows = [row for part in parts for row in part[0]]
+            pictures = {name: entry for part in parts for name, entry in part[1].items()}
+            if distributed.get_rank() != 0:
+                return
+        if not rows:
+            raise ValueError("there was nothing to evaluate: the section of the datalist is empty.")
+        rows = sorted(rows, key=lambda row: str(row["id"]))
+        self.summary, table = write_segmentation_report(
+            rows,
+            self.output_dir,
+            settings=self.settings,
+            pictures={name: entry[1] for name, entry in pictures.items()},
+            class_names=self.class_names,
+            n_cases=self.n_cases,
+        )
+        self.logger.info(f"evaluation of {len(rows)} rows, in {self.output_dir}:\n{table}")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, (torch.Tensor, np.generic)) else value
