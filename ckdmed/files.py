@@ -65,9 +65,12 @@ def load_weights(path: str | os.PathLike, device: str | torch.device = "cpu") ->
         raise FileNotFoundError(f"there is no checkpoint '{path}'.")
     try:
         return torch.load(path, map_location=device, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     # torch raises whatever its zip reader or unpickler meets; each of them means that the file is not usable
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise ValueError(
-            f"'{path}' cannot be read as a checkpoint of tensors and plain values ({type(error).__name__}: "
-            f"{str(error).splitlines()[0][:200]}). It is damaged, or holds pickled objects, which are not loaded."
+            f"'{path}' cannot be read as a checkpoint of tensors and plain values ({reason}). "
+            "It is damaged, or holds pickled objects, which are not loaded."
         ) from error

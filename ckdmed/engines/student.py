@@ -80,7 +80,8 @@ def attach_student(
             the student's features would both shrink to nothing), so it is random, orthogonal and frozen.
 
     Raises:
-        ValueError: a tap that the teacher lacks, features that have no channel axis, or logits of different channels.
+        ValueError: a tap that the teacher lacks, a projection without a tap, features that have no channel axis, or
+            logits of different channels.
     """
     if side not in ("student", "teacher"):
         raise ValueError(f"side must be 'student' or 'teacher', got {side!r}.")
@@ -88,6 +89,9 @@ def attach_student(
     missing = sorted(set(taps) - set(teacher.taps.paths))
     if missing:
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
+    untapped = sorted(set(projected) - set(taps))
+    if untapped:
+        raise ValueError(f"features {untapped} are to be projected but not tapped; taps: {sorted(taps)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
     said = teacher(torch.zeros(tuple(input_shape), device=device))
@@ -113,5 +117,5 @@ def attach_student(
             else:
                 projections[name] = ConvProjector(
                     in_channels=source[1], out_channels=target[1], spatial_dims=len(source) - 2
-                )
+                ).to(next(student.parameters()).device)
     return DistilledStudent(student, taps=taps, projections=projections)

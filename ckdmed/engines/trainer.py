@@ -90,7 +90,17 @@ class DistillationTrainer(SupervisedTrainer):
         )
         self.state.terms = {name: value.detach() for name, value in self.loss_values.terms.items()}
         self.state.weights = dict(self.loss_values.weights)
-        return self.loss_values.total
+        return self._reached(self.loss_values.total)
+
+    def _reached(self, total: torch.Tensor) -> torch.Tensor:
+        """``total``, with the projections in its graph even while no term of positive weight reads them.
+
+        DistributedDataParallel waits for a gradient of every parameter that took part in the forward pass.
+        """
+        if isinstance(self.network, torch.nn.parallel.DistributedDataParallel) and self._student_output is not None:
+            for value in self._student_output.projected.values():
+                total = total + 0.0 * value.float().sum()
+        return total
 
     @property
     def progress(self) -> float:

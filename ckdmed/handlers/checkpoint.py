@@ -16,6 +16,8 @@ from ckdmed.files import load_weights, save_weights
 __all__ = ["BestModel", "ResumeCheckpoint"]
 
 _NAME = re.compile(r"resume_epoch=(\d+)\.pt")
+# what a checkpoint says of the training itself
+_PROGRESS = ("epoch", "iteration", "epoch_length", "max_epochs")
 
 
 class BestModel:
@@ -93,7 +95,9 @@ class ResumeCheckpoint:
     Attach to the trainer, after every other handler that acts at the end of an epoch.
 
     Raises:
-        RuntimeError: at the start, if a readable file lacks one of the objects or does not fit them.
+        RuntimeError: at the start, if a readable file lacks one of the objects or does not fit them, or comes of a
+            training of another length.
+        ValueError: an object named like one of the entries that say how far the training is.
     """
 
     def __init__(
@@ -107,6 +111,9 @@ class ResumeCheckpoint:
     ) -> None:
         self.save_dir = Path(save_dir)
         self.objects = dict(objects)
+        taken = sorted(set(self.objects) & {*_PROGRESS, "scaler"})
+        if taken:
+            raise ValueError(f"objects cannot be named {taken}: the checkpoint uses these names itself.")
         self.resume = resume
         self.keep = keep
         self.save = save
@@ -141,9 +148,7 @@ class ResumeCheckpoint:
         self.logger.info(f"nothing to resume in {self.save_dir}; starting from the beginning.")
 
     def _restore(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
-        missing = sorted(set(self.objects) - set(state))
-        if missing:
-            raise RuntimeError(f"'{path}' lacks {missing}; it belongs to a run with other settings.")
+        self._check(engine, path, state)
         for name, item in self.objects.items():
             try:
                 item.load_state_dict(state[name])
@@ -152,11 +157,6 @@ class ResumeCheckpoint:
                     f"'{path}': its {name} does not fit this run's ({error}); "
                     "resume with the settings it was made with."
                 ) from error
-        if state["epoch_length"] != engine.state.epoch_length:
-            raise RuntimeError(
-                f"'{path}' was made with {state['epoch_length']} steps per epoch and this run has "
-                f"{engine.state.epoch_length}; resume with the same data, batch size and number of processes."
-            )
         scaler = getattr(engine, "scaler", None)
         if scaler is not None and state.get("scaler"):
             scaler.load_state_dict(state["scaler"])
@@ -164,15 +164,29 @@ class ResumeCheckpoint:
         engine.state.iteration = state["iteration"]
         self.logger.info(f"resuming after epoch {engine.state.epoch} of {engine.state.max_epochs} from {path}")
 
+    def _check(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
+        missing = sorted({*self.objects, *_PROGRESS} - set(state))
+        if missing:
+            raise RuntimeError(f"'{path}' lacks {missing}; it belongs to a run with other settings.")
+        if state["epoch_length"] != engine.state.epoch_length:
+            raise RuntimeError(
+                f"'{path}' was made with {state['epoch_length']} steps per epoch and this run has "
+                f"{engine.state.epoch_length}; resume with the same data, batch size and number of processes."
+            )
+        if state["max_epochs"] != engine.state.max_epochs:
+            raise RuntimeError(
+                f"'{path}' is of a training of {state['max_epochs']} epochs and this run has "
+                f"{engine.state.max_epochs}; learning rate and ramps follow the length of the training: resume with "
+                "the same number of epochs."
+            )
+
     def write(self, engine: Engine) -> None:
         """Save the state after an epoch and delete the files that are no longer kept."""
         if not self.save:
             return
         scaler = getattr(engine, "scaler", None)
         state = {
-            "epoch": engine.state.epoch,
-            "iteration": engine.state.iteration,
-            "epoch_length": engine.state.epoch_length,
+            **{name: getattr(engine.state, name) for name in _PROGRESS},
             "scaler": None if scaler is None else scaler.state_dict(),
             **{name: item.state_dict() for name, item in self.objects.items()},
         }

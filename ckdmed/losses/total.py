@@ -232,6 +232,11 @@ def _select(tensor: torch.Tensor, chosen: torch.Tensor | None) -> Any:
 
 
 def _on_grid_of(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    if teacher.ndim != student.ndim:
+        raise ValueError(
+            f"the teacher's logits have shape {tuple(teacher.shape)} and the student's {tuple(student.shape)}; "
+            "both need the same number of axes."
+        )
     if teacher.shape[2:] == student.shape[2:]:
         return teacher
     mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[student.ndim]

@@ -35,7 +35,7 @@ def find_module(module: nn.Module, path: str) -> nn.Module:
     Raises:
         ValueError: no such submodule; the message lists the nearest paths that exist.
     """
-    names = {_unwrapped(name): submodule for name, submodule in module.named_modules()}
+    names = {_unwrapped(name): submodule for name, submodule in module.named_modules(remove_duplicate=False)}
     try:
         return names[_unwrapped(path)]
     except KeyError:
@@ -69,6 +69,7 @@ class Taps:
 
     Raises:
         ValueError: a path names no submodule.
+        TypeError: in the forward pass, when the output is no tensor, or has no element i.
 
     Example:
         >>> taps = Taps(network, {"deep": "decoder.d4"})
@@ -93,7 +94,7 @@ class Taps:
         def hold(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if not self._recording:
                 return
-            tensor = output if index is None else output[index]
+            tensor = output if index is None else self._element(name, output, index)
             if not isinstance(tensor, torch.Tensor):
                 raise TypeError(
                     f"tap '{name}' ({self.paths[name]}) gives a {type(tensor).__name__}, not a tensor; "
@@ -104,6 +105,16 @@ class Taps:
             self._held[name] = tensor.detach().clone() if self.detach else tensor.clone()
 
         return hold
+
+    def _element(self, name: str, output: Any, index: int) -> Any:
+        # [i] of a tensor would silently be one sample of the batch
+        if not isinstance(output, (tuple, list)) or not -len(output) <= index < len(output):
+            size = f" of {len(output)}" if isinstance(output, (tuple, list)) else ""
+            raise TypeError(
+                f"tap '{name}' ({self.paths[name]}) asks for element {index}, but its module gives a "
+                f"{type(output).__name__}{size}."
+            )
+        return output[index]
 
     def open(self) -> None:
         """Forget what was held and record from here on."""

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckdmed.files import load_weights, save_weights, write_atomic, write_json
+
+
+def test_writes_beside_and_puts_in_place(tmp_path: Path):
+    target = tmp_path / "new" / "picture.png"
+    seen = []
+
+    def write(path: Path) -> None:
+        seen.append(path)
+        assert not target.exists()
+        path.write_bytes(b"whole")
+
+    assert write_atomic(target, write) == target
+    assert target.read_bytes() == b"whole"
+    assert seen[0].parent == target.parent and seen[0].suffix == ".png"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path):
+    target = tmp_path / "a.txt"
+    target.write_text("before")
+
+    def write(path: Path) -> None:
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(target, write)
+    assert target.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_files_get_the_mode_that_the_umask_asks_for(tmp_path: Path):
+    before = os.umask(0o027)
+    try:
+        path = write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_json(tmp_path: Path):
+    path = write_json(tmp_path / "a.json", {"b": [1, 2.5, None], "device": torch.device("cpu")})
+    assert path.read_text().endswith("}\n")
+    assert json.loads(path.read_text()) == {"b": [1, 2.5, None], "device": "cpu"}
+
+
+def test_weights_come_back(tmp_path: Path):
+    state = {"w": torch.randn(3), "n": {"epoch": 3, "name": "x", "nothing": None, "list": [1.5, (2, True)]}}
+    loaded = load_weights(save_weights(tmp_path / "a.pt", state))
+    assert torch.equal(loaded["w"], state["w"]) and loaded["n"] == state["n"]
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint '.*none.pt'"):
+        load_weights(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated"])
+def test_damaged_files_are_named(tmp_path: Path, damage: str):
+    path = save_weights(tmp_path / "broken.pt", {"w": torch.zeros(1000)})
+    content = {"empty": b"", "text": b"no weights here", "truncated": path.read_bytes()[:2000]}[damage]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.pt' cannot be read as a checkpoint.*damaged"):
+        load_weights(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_pickled_objects_are_not_loaded(tmp_path: Path):
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(marker),))
+
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save({"w": Evil()}, tmp_path / "torch.pt")
+    for name in ("plain.pt", "torch.pt"):
+        with pytest.raises(ValueError, match="pickled objects, which are not loaded"):
+            load_weights(tmp_path / name)
+    assert not marker.exists()
