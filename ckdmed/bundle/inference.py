@@ -1,0 +1,247 @@
+"""A run of inference over inputs that nobody has checked: what is read, what is skipped, what is done already."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data.image_reader import ImageReader
+from tqdm import tqdm
+
+from ckdmed.data.datalist import SkippedFile, sha256_of
+from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
+from ckdmed.data.output_names import output_path
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.files import write_atomic, write_json
+from ckdmed.networks.checkpoint import read_state_dict
+
+__all__ = ["InferenceJob", "InputsSkipped", "load_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+SKIPPED_STATUS = 3
+LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
+_PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
+
+
+class InputsSkipped(SystemExit):
+    """Everything that could be read is done, but inputs were skipped; ends the process with status 3."""
+
+    def __init__(self, skipped: Sequence[SkippedFile]) -> None:
+        super().__init__(SKIPPED_STATUS)
+        self.skipped = list(skipped)
+
+
+def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
+    """Put a checkpoint's weights into the network; every one must fit.
+
+    Raises:
+        ValueError: there is no such file, it is no checkpoint, or it is one of another network.
+    """
+    if not Path(checkpoint).is_file():
+        raise ValueError(
+            f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this bundle "
+            "leaves it in its output folder as models/model.pt."
+        )
+    weights = read_state_dict(checkpoint)
+    own = network.state_dict()
+    differing = [
+        f"{name} {list(weights[name].shape) if name in weights else 'missing'}, not {list(value.shape)}"
+        for name, value in own.items()
+        if name not in weights or weights[name].shape != value.shape
+    ] + [f"{name} has no place" for name in weights if name not in own]
+    if differing:
+        raise ValueError(
+            f"'{checkpoint}' is a checkpoint of another network: {'; '.join(differing[:3])} ({len(differing)} in all). "
+            "Give the settings of the network that it was trained with (its settings.json holds them)."
+        )
+    network.load_state_dict(weights)
+    return network
+
+
+class InferenceJob:
+    """Finds inputs, reads each of them once as a check, and keeps account until the end.
+
+    In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished), ``report.json``
+    and ``skipped.csv`` (at the end). It does not know what is predicted: any task that calls `record` can use it.
+
+    Args:
+        dataset_dir: a file, a folder or a datalist (see `ckdmed.data.image_files.find_inputs`); None for a few phantoms,
+            which are written into the output folder.
+        output_dir: for all that is written; not the inputs' own folder.
+        reader: reads an input for the check; what it refuses is skipped with its cause.
+        checkpoint: the weights; their hash is a part of what must be unchanged for a result to be kept.
+        section: of a datalist.
+        resume: keep the finished results of an earlier run whose files are in place, if the input (size and time of
+            change), the checkpoint and the settings are the same.
+        settings: what else the results depend on.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | None,
+        output_dir: str,
+        reader: ImageReader,
+        checkpoint: str,
+        section: str = "test",
+        resume: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.dataset_dir = dataset_dir
+        self.output_dir = Path(output_dir)
+        self.reader = reader
+        self.checkpoint = checkpoint
+        self.section = section
+        self.resume = resume
+        self.settings = dict(settings or {})
+        self.kept: list[str] = []
+        self.skipped: list[SkippedFile] = []
+        self._records: dict[str, dict[str, Any]] = {}
+        self._pending: dict[str, InputItem] = {}
+
+    @cached_property
+    def found(self) -> FoundInputs:
+        """The inputs, before any is read.
+
+        Raises:
+            ValueError: see `find_inputs`; the output folder is the folder of the inputs.
+        """
+        if self.dataset_dir is None:
+            source = self.output_dir / "phantoms"
+            logger.info(f"no dataset_dir is given: making phantoms in {source}")
+            write_figshare_phantoms(source, n_patients=_PHANTOM_PATIENTS, size=_PHANTOM_SIZE, progress=False)
+        else:
+            source = Path(self.dataset_dir).expanduser()
+        folder = source if source.is_dir() else source.parent
+        if folder.resolve() == self.output_dir.resolve():
+            raise ValueError(
+                f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
+                "Give another one with --output_dir."
+            )
+        return find_inputs(source, self.section, exclude=self.output_dir)
+
+    @cached_property
+    def data(self) -> list[dict[str, Any]]:
+        """Items ``{"image": file or files, "name": ...}`` of the inputs that can be read and are not done yet."""
+        # a blank slice of a volume is nothing to warn about
+        warnings.filterwarnings("ignore", message="Divide by zero", module="monai")
+        self.skipped = list(self.found.skipped)
+        done = self._finished() if self.resume else {}
+        items = []
+        for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
+            if item.name in done:
+                self.kept.append(item.name)
+                self._records[item.name] = done[item.name]
+                continue
+            try:
+                self.reader.get_data(self.reader.read(item.files))
+            except (ValueError, OSError, MemoryError) as error:
+                self.skipped.append(SkippedFile(item.files[0], str(error)))
+                continue
+            self._pending[item.name] = item
+            image = [str(file) for file in item.files]
+            items.append({"image": image if len(image) > 1 else image[0], "name": item.name})
+        for entry in self.skipped:
+            logger.warning(f"skipped {_shown(entry.reason)}")
+        counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
+        logger.info(f"{counts}; {self.found.ignored} files of other kinds passed over")
+        lines = "".join(json.dumps(record) + "\n" for record in self._records.values())
+        write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(lines) and None)
+        return items
+
+    def record(self, name: str, files: Sequence[str]) -> None:
+        """Note that an input is finished: all of its files, relative to the output folder, are in place."""
+        item = self._pending[name]
+        line = {
+            "name": name,
+            "input": [str(file) for file in item.files],
+            "outputs": list(files),
+            "fingerprint": self._fingerprint(item),
+        }
+        self._records[name] = line
+        with open(output_path(self.output_dir, LEDGER), "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def finish(self) -> None:
+        """Write the report and the list of skipped inputs, and say so.
+
+        Raises:
+            InputsSkipped: when any input was skipped; it ends the process with status 3.
+        """
+        results = [{k: v for k, v in record.items() if k != "fingerprint"} for record in self._records.values()]
+        skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
+        report = {
+            "dataset_dir": self.dataset_dir,
+            "checkpoint": str(self.checkpoint),
+            "checkpoint_sha256": self._checkpoint_hash,
+            "settings": self.settings,
+            "counts": {
+                "done": len(results) - len(self.kept),
+                "kept": len(self.kept),
+                "skipped": len(skipped),
+                "ignored": self.found.ignored,
+            },
+            "results": results,
+            "skipped": skipped,
+        }
+        write_json(output_path(self.output_dir, REPORT), report)
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, ["file", "cause"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(skipped)
+        text = table.getvalue().encode("utf-8", "backslashreplace")
+        write_atomic(output_path(self.output_dir, SKIPPED), lambda path: path.write_bytes(text) and None)
+        logger.info(f"{len(results)} results ({len(self.kept)} kept) are in {self.output_dir.resolve()}")
+        if self.skipped:
+            for entry in self.skipped:
+                logger.error(f"skipped {_shown(entry.reason)}")
+            logger.error(f"{len(skipped)} inputs were skipped (listed in {SKIPPED}); exit status {SKIPPED_STATUS}")
+            raise InputsSkipped(self.skipped)
+
+    @cached_property
+    def _checkpoint_hash(self) -> str | None:
+        return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
+
+    def _fingerprint(self, item: InputItem) -> str:
+        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in item.files]
+        state = [stats, self._checkpoint_hash, self.settings]
+        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+    def _finished(self) -> dict[str, dict[str, Any]]:
+        """Records of an earlier run that still hold, by name."""
+        try:
+            lines = (self.output_dir / LEDGER).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return {}
+        records = {}
+        for line in lines:
+            try:
+                record = json.loads(line)
+                records[str(record["name"])] = record
+            # the last line of a run that was killed may be half a line
+            except (ValueError, KeyError, TypeError):
+                continue
+        return {item.name: records[item.name] for item in self.found.items if self._holds(records.get(item.name), item)}
+
+    def _holds(self, record: dict[str, Any] | None, item: InputItem) -> bool:
+        if record is None or not record.get("outputs") or not isinstance(record["outputs"], list):
+            return False
+        try:
+            same = record.get("fingerprint") == self._fingerprint(item)
+        except OSError:
+            return False
+        return same and all((self.output_dir / str(name)).is_file() for name in record["outputs"])
+
+
+def _shown(text: str) -> str:
+    """On one line: a file's name may hold line breaks and terminal codes."""
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -1,0 +1,204 @@
+"""Finding the inputs of an inference: a file, a folder or a datalist of images of any supported kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from monai.config import PathLike
+
+from ckdmed.data.datalist import OFFICIAL_FOLDS_NAME, SkippedFile
+from ckdmed.data.dicom_series import dicom_stacks
+from ckdmed.data.output_names import output_names
+from ckdmed.data.slice_files import file_kind
+
+__all__ = ["FoundInputs", "InputItem", "find_inputs"]
+
+# Stand beside images in published data sets and are none.
+_NO_IMAGES = {OFFICIAL_FOLDS_NAME, "dicomdir"}
+
+
+@dataclass(frozen=True)
+class InputItem:
+    """One image: a file, or the files of a DICOM series.
+
+    Args:
+        name: for its outputs, with ``/`` between folders; no two items share one.
+        files: one, or those of a series in order.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+
+
+@dataclass
+class FoundInputs:
+    """What was found.
+
+    Args:
+        items: to be read.
+        skipped: files that are no usable input for a cause known already.
+        ignored: how many files of other kinds lie among them.
+    """
+
+    items: list[InputItem] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    ignored: int = 0
+
+
+def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None = None) -> FoundInputs:
+    """Find images.
+
+    A folder is searched with its subfolders: ``.mat``, ``.nii``, ``.nii.gz``, ``.png``, ``.jpg``, ``.jpeg`` and DICOM,
+    by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds are counted; hidden files, ``cvind.mat``
+    and DICOMDIR are passed over; links to folders are not followed. DICOM files of one folder become volumes by series,
+    size and orientation.
+
+    A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.
+    Each path is relative to the datalist's folder and names a file or a folder with DICOM series; a list of files is
+    one series.
+
+    Args:
+        path: a file, a folder or a datalist (``.json``).
+        section: of the datalist.
+        exclude: a folder that is passed over, such as the one for the outputs.
+
+    Raises:
+        ValueError: there is no such path, a single file is of no supported kind, a datalist is no JSON or lacks the
+            section, or nothing is found at all.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        found = _in_folder(path, Path(exclude).resolve() if exclude is not None else None)
+    elif not path.is_file():
+        raise ValueError(f"{path}: no such file or folder.")
+    elif path.suffix.lower() == ".json":
+        found = _in_datalist(path, section)
+    elif file_kind(path) is None:
+        raise ValueError(f"{path}: not a kind that can be read: .mat, NIfTI, DICOM, PNG, JPEG, a folder or a datalist.")
+    else:
+        found = _Finder(path.parent)
+        found.add_file(path)
+    result = found.result()
+    if not result.items and not result.skipped:
+        raise ValueError(f"{path}: nothing to read here; {result.ignored} files of other kinds were passed over.")
+    return result
+
+
+class _Finder:
+    """Collects inputs with their relative paths, from which their names are made at the end."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.inputs: dict[str, tuple[Path, ...]] = {}
+        self.skipped: list[SkippedFile] = []
+        self.ignored = 0
+
+    def add_file(self, path: Path, relative: PurePosixPath | None = None) -> None:
+        self.inputs[str(relative or self._relative(path))] = (path,)
+
+    def add_dicom_files(self, folder: Path, paths: Sequence[Path]) -> None:
+        stacks, unreadable = dicom_stacks(paths)
+        self.skipped += [SkippedFile(path, cause) for path, cause in unreadable]
+        parent = self._relative(folder)
+        # the folder searched has no name relative to itself
+        base = parent if parent.parts else PurePosixPath(folder.resolve().name or "dicom")
+        several = sum(len(files) > 1 for files, _ in stacks) > 1
+        for files, number in stacks:
+            if len(files) == 1:
+                self.add_file(files[0])
+                continue
+            relative = str(base.parent / f"{base.name}_series{number}" if several else base)
+            # stacks of one series (a localiser), or a file of the folder's name beside it
+            while relative in self.inputs:
+                relative += "+"
+            self.inputs[relative] = files
+
+    def result(self) -> FoundInputs:
+        names = output_names(list(self.inputs))
+        items = [InputItem(name, files) for name, files in zip(names, self.inputs.values(), strict=True)]
+        return FoundInputs(items, self.skipped, self.ignored)
+
+    def _relative(self, path: Path) -> PurePosixPath:
+        return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _in_folder(folder: Path, exclude: Path | None, finder: _Finder | None = None) -> _Finder:
+    finder = finder or _Finder(folder)
+
+    def cannot_list(error: OSError) -> None:
+        finder.skipped.append(
+            SkippedFile(Path(error.filename), f"{error.filename}: cannot be listed ({error.strerror}).")
+        )
+
+    for name, folders, files in os.walk(folder, onerror=cannot_list):
+        here = Path(name)
+        folders[:] = sorted(
+            (f for f in folders if not f.startswith(".") and (here / f).resolve() != exclude), key=_natural
+        )
+        dicom = []
+        for file in sorted((f for f in files if not f.startswith(".") and f.lower() not in _NO_IMAGES), key=_natural):
+            path = here / file
+            kind = file_kind(path) if path.is_file() or not path.exists() else None
+            if kind is None:
+                finder.ignored += 1
+            elif kind == "dicom":
+                dicom.append(path)
+            else:
+                finder.add_file(path)
+        if dicom:
+            finder.add_dicom_files(here, dicom)
+    return finder
+
+
+def _in_datalist(path: Path, section: str) -> _Finder:
+    try:
+        datalist = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(datalist, dict) or not isinstance(datalist.get(section), list):
+        lists = (
+            [key for key, value in datalist.items() if isinstance(value, list)] if isinstance(datalist, dict) else []
+        )
+        raise ValueError(f"{path}: there is no section '{section}'; it has {', '.join(lists) or 'none'}.")
+    finder = _Finder(path.parent)
+    for number, entry in enumerate(datalist[section]):
+        try:
+            _add_entry(finder, entry)
+        except ValueError as error:
+            finder.skipped.append(SkippedFile(path, f"{path}: {section}[{number}]: {error}"))
+    return finder
+
+
+def _add_entry(finder: _Finder, entry: Any) -> None:
+    image = entry.get("image") if isinstance(entry, dict) else entry
+    names: list[Any] = image if isinstance(image, list) else [image]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"'image' must be a path or a list of paths, got {str(image)[:80]!r}.")
+    relatives = []
+    for name in names:
+        # both conventions: a list written on one system is read on another
+        for pure in (PurePosixPath(name), PureWindowsPath(name)):
+            if pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts or "\0" in name or not pure.parts:
+                raise ValueError(f"the path {name!r} leaves the datalist's folder; paths must be relative to it.")
+        relatives.append(PurePosixPath(name))
+    paths = tuple(finder.root.joinpath(*relative.parts) for relative in relatives)
+    missing = [name for name, path in zip(names, paths) if not path.exists()]
+    if missing:
+        raise ValueError(f"{finder.root / missing[0]}: no such file.")
+    if paths[0].is_dir():
+        _in_folder(paths[0], None, finder)
+    elif len(paths) > 1:
+        parent = relatives[0].parent
+        finder.inputs[str(parent if parent.parts else relatives[0])] = paths
+    else:
+        finder.add_file(paths[0], relatives[0])

@@ -1,0 +1,163 @@
+"""Any supported file as a stack of upright slices: Figshare .mat, NIfTI, DICOM, PNG and JPEG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import PathLike
+from monai.utils import ensure_tuple
+from skimage.io import imread
+
+from ckdmed.data.dicom_series import read_dicom_volume
+from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
+from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
+
+__all__ = ["InputFileError", "file_kind", "read_slices"]
+
+MAX_SIDE = 8192
+MAX_VALUES = 1 << 29
+_SUFFIXES = {
+    ".mat": "mat",
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".dcm": "dicom",
+    ".dicom": "dicom",
+    ".ima": "dicom",
+    ".png": "picture",
+    ".jpg": "picture",
+    ".jpeg": "picture",
+}
+
+
+class InputFileError(ValueError):
+    """An input that cannot be used; the message names the file and the cause."""
+
+
+def file_kind(path: PathLike) -> str | None:
+    """The kind, "mat", "nifti", "dicom" or "picture", by the file's name; "dicom" also by its content; else None.
+
+    DICOM files often have no suffix, or a number from their identifier.
+    """
+    name = str(path).lower()
+    for suffix, kind in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    try:
+        with open(path, "rb") as stream:
+            return "dicom" if stream.read(132)[128:] == b"DICM" else None
+    except OSError:
+        return None
+
+
+def read_slices(files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1) -> tuple[np.ndarray, SliceGeometry]:
+    """Read one input.
+
+    Args:
+        files: a file, a folder that holds one DICOM series, or the files of a DICOM series.
+        slice_axis: which axis of a volume its slices lie along, see `spatial_geometry`.
+
+    Returns:
+        float32 slices (S, rows, columns), upright, and the way back to the file's own array.
+
+    Raises:
+        InputFileError: no such file, empty, unknown kind, truncated or damaged; complex or colour NIfTI; not 2-D or
+            3-D; slices narrower than 2 pixels or wider than `MAX_SIDE`; more than `MAX_VALUES` values; NaN or infinite
+            values; constant.
+    """
+    paths = [Path(path) for path in ensure_tuple(files)]
+    if len(paths) == 1 and paths[0].is_dir():
+        paths = [path for path in sorted(paths[0].iterdir()) if path.is_file() and file_kind(path) == "dicom"]
+        if not paths:
+            raise InputFileError(f"{ensure_tuple(files)[0]}: a folder without DICOM files.")
+    first = paths[0]
+    try:
+        array, geometry = _read(paths, slice_axis)
+        slices = geometry.to_slices(array)
+        _check_values(slices)
+    except InputFileError:
+        raise
+    except MemoryError as error:
+        raise InputFileError(f"{first}: there is not enough memory to read it.") from error
+    # Each library raises its own kinds for damaged files, among them EOFError, zlib.error, struct.error, SyntaxError.
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        # errors of our own readers begin with the file or its folder
+        named = text.startswith((str(first), str(first.parent) + ":"))
+        raise InputFileError(text if named else f"{first}: {text}") from error
+    return np.ascontiguousarray(slices, dtype=np.float32), geometry
+
+
+def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
+    if len(paths) > 1:
+        volume, affine = read_dicom_volume(paths)
+        return volume, spatial_geometry("dicom", volume.shape, affine, slice_axis)
+    path = paths[0]
+    if not path.is_file():
+        raise InputFileError(f"{path}: no such file.")
+    if path.stat().st_size == 0:
+        raise InputFileError(f"{path}: the file is empty (0 bytes).")
+    kind = file_kind(path)
+    if kind == "mat":
+        array = _mat_image(path)
+        return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
+    if kind == "picture":
+        array = _grey(np.asarray(imread(path)))
+        return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
+    if kind == "nifti":
+        return _nifti(path, slice_axis)
+    if kind == "dicom":
+        volume, affine = read_dicom_volume(paths)
+        return volume, spatial_geometry(kind, volume.shape, affine, slice_axis)
+    raise InputFileError(f"{path}: not a kind that can be read; those are {', '.join(_SUFFIXES)}.")
+
+
+def _mat_image(path: Path) -> np.ndarray:
+    # Only the image: what is to be segmented need not have a mask, a label or a patient.
+    with open_mat(path) as file:
+        struct = subgroup(path, file, "cjdata")
+        array = numeric_array(path, file if struct is None else struct, "image")
+    if array is None:
+        raise InputFileError(f"{path}: there is no 'image' {'at the top level' if struct is None else 'in cjdata'}.")
+    if array.ndim != 2:
+        raise InputFileError(f"{path}: the image must be 2-D, got shape {array.shape}.")
+    return array
+
+
+def _grey(picture: np.ndarray) -> np.ndarray:
+    """One channel: luma (ITU-R 601) of colour; an alpha channel is left out."""
+    if picture.ndim == 2:
+        return picture
+    if picture.ndim != 3 or picture.shape[2] > 4:
+        raise ValueError(f"a picture must be grey or RGB, with or without alpha, got shape {picture.shape}.")
+    if picture.shape[2] <= 2:
+        return picture[..., 0]
+    return picture[..., :3] @ np.array([0.299, 0.587, 0.114])
+
+
+def _nifti(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
+    image: Any = nib.load(path)
+    dtype = image.get_data_dtype()
+    if dtype.kind not in "biuf":
+        raise ValueError(f"holds {'colour' if dtype.names else dtype} values, not real numbers.")
+    if any(size < 1 for size in image.shape) or np.prod(image.shape, dtype=np.float64) > MAX_VALUES:
+        raise ValueError(f"shape {image.shape}: from 1 to {MAX_VALUES} values can be read.")
+    geometry = spatial_geometry("nifti", image.shape, image.affine, slice_axis)
+    return image.get_fdata(dtype=np.float32, caching="unchanged"), geometry
+
+
+def _check_values(slices: np.ndarray) -> None:
+    height, width = slices.shape[1:]
+    if min(height, width) < 2 or max(height, width) > MAX_SIDE or slices.size > MAX_VALUES:
+        raise ValueError(
+            f"{len(slices)} slices of {height} x {width} pixels; sides of 2 to {MAX_SIDE} and at most {MAX_VALUES} "
+            "values can be used. Is slice_axis the right one?"
+        )
+    bad = np.count_nonzero(~np.isfinite(slices)) if slices.dtype.kind == "f" else 0
+    if bad:
+        raise ValueError(f"holds {bad} NaN or infinite values.")
+    if slices.min() == slices.max():
+        raise ValueError(f"is constant ({slices.flat[0]} everywhere).")

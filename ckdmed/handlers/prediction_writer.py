@@ -1,0 +1,133 @@
+"""Writing segmentations in the geometry of their inputs."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys, convert_to_numpy
+from skimage.io import imsave
+
+from ckdmed.data.output_names import input_stem, output_path
+from ckdmed.data.slice_geometry import SliceGeometry
+from ckdmed.data.slice_reader import GEOMETRY_KEY
+from ckdmed.files import write_atomic
+from ckdmed.reports.overlay import overlay_sheet
+
+__all__ = ["PredictionWriter"]
+
+# Header fields that say something about the picture or the patient and not about the grid.
+_NIFTI_TEXT = ("descrip", "aux_file", "db_name", "intent_name")
+_NIFTI_NUMBERS = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3")
+
+
+class PredictionWriter:
+    """Write mask, probability and overlay of each item, each file whole or not at all.
+
+    ========  ========================================  ===================================================
+    input     ``NAME_mask``, ``NAME_probability``       values
+    ========  ========================================  ===================================================
+    NIfTI     ``.nii.gz`` of the same shape and affine  uint8 0 and 1, float32 0 to 1
+    DICOM     ``.nii.gz`` (columns, rows, slices) with  the same
+              the series' geometry (LPS to RAS)
+    others    ``.png`` of the same size                 0 and 255 in 8 bits, 0 to 65535 for 0 to 1 in 16 bits
+    ========  ========================================  ===================================================
+
+    ``NAME_overlay.png`` is of the input's size; of a volume it is a sheet of up to twelve slices.
+
+    Attach to an evaluator with decollated batches whose items hold ``slices_key``, slices (S, H, W) as
+    :class:`~ckdmed.data.slice_reader.SliceReader` read them, and, from the postprocessing, ``pred`` and ``mask`` of the
+    same shape.
+
+    Args:
+        output_dir: nothing is written outside of it.
+        slices_key: of the slices as they were read, with their metadata.
+        done: called with an item's name and its files, relative to `output_dir`, when all of them are in place.
+
+    Raises:
+        ValueError: when called, if a name leads out of the folder (through a link that stands in it).
+    """
+
+    def __init__(
+        self, output_dir: str, slices_key: str = "slices", done: Callable[[str, Sequence[str]], None] | None = None
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.slices_key = slices_key
+        self.done = done
+
+    def attach(self, engine: Engine) -> None:
+        """Register on ``ITERATION_COMPLETED``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.write(item, output)
+
+    def write(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> list[str]:
+        """Write one item; returns the names of its files relative to the output folder."""
+        slices = item[self.slices_key]
+        geometry = SliceGeometry.from_text(slices.meta[GEOMETRY_KEY])
+        source = Path(str(slices.meta["filename_or_obj"]))
+        name = str(item.get("name") or input_stem(source.name))
+        mask = _array(output["mask"]) > 0
+        volume = geometry.kind in ("nifti", "dicom")
+        suffix = ".nii.gz" if volume else ".png"
+        results = {
+            f"{name}_mask{suffix}": (mask if volume else mask * 255, np.uint8),
+            f"{name}_probability{suffix}": _probability(_array(output[CommonKeys.PRED]), volume),
+        }
+        for relative, (values, dtype) in results.items():
+            array = np.ascontiguousarray(geometry.to_array(values), dtype=dtype)
+            data = _nifti(array, geometry, source) if volume else None
+            write_atomic(output_path(self.output_dir, relative), _writer(array, data))
+        overlay = f"{name}_overlay.png"
+        write_atomic(output_path(self.output_dir, overlay), _writer(overlay_sheet(_array(slices), mask), None))
+        files = [*results, overlay]
+        if self.done is not None:
+            self.done(name, files)
+        return files
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(convert_to_numpy(value))
+
+
+def _probability(values: np.ndarray, volume: bool) -> tuple[np.ndarray, type]:
+    clipped = np.clip(values, 0, 1)
+    return (clipped, np.float32) if volume else (np.round(clipped * 65535), np.uint16)
+
+
+def _writer(array: np.ndarray, data: bytes | None) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        if data is None:
+            imsave(path, array, check_contrast=False)
+        else:
+            path.write_bytes(data)
+
+    return write
+
+
+def _nifti(array: np.ndarray, geometry: SliceGeometry, source: Path) -> bytes:
+    affine = np.array(geometry.affine)
+    if geometry.kind == "nifti":
+        original: Any = nib.load(source)
+        header = original.header.copy()
+        header.extensions.clear()
+        for key in _NIFTI_TEXT:
+            header[key] = b""
+        for key in _NIFTI_NUMBERS:
+            header[key] = 0
+        image = type(original)(array, original.affine, header)
+    else:
+        image = nib.Nifti1Image(array, affine)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=1)
+        image.header.set_xyzt_units("mm")
+    image.set_data_dtype(array.dtype)
+    # without a time, so that equal results are equal files
+    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
