@@ -87,7 +87,9 @@ def test_two_dimensional_teacher_of_volumes():
         for z in range(5):
             single = teacher(x[sample : sample + 1, :, z])
             torch.testing.assert_close(said.logits[sample, :, z], single.logits[0], rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(said.features["d2"][sample, :, z], single.features["d2"][0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                said.features["d2"][sample, :, z], single.features["d2"][0], rtol=1e-4, atol=1e-5
+            )
 
 
 def test_teacher_that_returns_something_else():
