@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig
@@ -18,6 +19,9 @@ __all__ = ["UnknownSettingError", "check_settings", "running_workflow", "unknown
 
 # what MONAI itself reads by name at the top of a config
 _RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
+
+# JSON's words, which a command line hands over as text: "false" would be true
+_WORDS = {"true": True, "false": False, "null": None}
 
 
 class UnknownSettingError(ValueError):
@@ -45,6 +49,8 @@ def check_settings() -> None:
     on with the default. The same holds for a key added to a plain section (``--train#optimiser ...``). Keys inside a
     component (a section with ``_target_``) are checked by the constructor that is given them.
 
+    The words ``true``, ``false`` and ``null`` at the top of the configuration get the values that JSON gives them.
+
     Raises:
         UnknownSettingError: names each key and the nearest one that exists.
     """
@@ -54,7 +60,13 @@ def check_settings() -> None:
         return
     config = workflow.parser.get()
     unknown = unknown_settings(config, entry_points={workflow.init_id, workflow.run_id, workflow.final_id})
+    # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is no mistake of the user's
+    declared = _declared_beside(workflow.config_root_path)
+    unknown = [key for key in unknown if key not in declared]
     if not unknown:
+        for key, value in list(config.items()):
+            if isinstance(value, str) and value.lower() in _WORDS:
+                workflow.parser[key] = _WORDS[value.lower()]
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []
@@ -92,6 +104,16 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> set[str]:
         if not prefix and key in ("train", "validate") and isinstance(value, Mapping) and "_target_" not in value:
             ids |= _settings(value, id_)
     return ids
+
+
+def _declared_beside(folder: Path) -> set[str]:
+    """Ids that the bundle's own configuration files, which lie in ``folder``, declare."""
+    declared: set[str] = set()
+    for path in sorted(folder.glob("*.json")):
+        if path.name != "metadata.json":
+            content = ConfigParser.load_config_file(str(path))
+            declared |= _settings(content) | {ReferenceResolver.normalize_id(key) for key in content}
+    return declared
 
 
 def _inside(key: str, read: set[str]) -> bool:
