@@ -27,6 +27,7 @@ def figshare_sections(
     split_seed: int = 0,
     phantom_patients: int = 60,
     phantom_size: int = 128,
+    fold_source: str = "group",
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
@@ -39,6 +40,9 @@ def figshare_sections(
         split_seed: of the split and of the choice of labelled patients, apart from the run's seed, so that runs of
             several seeds share their patients.
         phantom_patients, phantom_size: how many phantom patients, and the edge of their slices in pixels.
+
+        fold_source: "group" for folds that keep a person's slices together, "official" for the published ones, see
+            :func:`~ckdmed.data.sections.select_sections`.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
@@ -61,7 +65,13 @@ def figshare_sections(
             distributed.barrier()
     datalist = resolve_datalist(folder, seed=split_seed, fractions=fractions)
     sections = select_sections(
-        datalist, folder, fold=fold, n_folds=n_folds, labelled_fraction=labelled_fraction, seed=split_seed
+        datalist,
+        folder,
+        fold=fold,
+        n_folds=n_folds,
+        labelled_fraction=labelled_fraction,
+        seed=split_seed,
+        fold_source=fold_source,
     )
     labelled = sum(item["labelled"] for item in sections["train"])
     counts = ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.engines.mixup import MixupPrepareBatch
 from ckdmed.engines.student import DistilledStudent, attach_student
 from ckdmed.engines.teacher import FrozenTeacher, weights_hash
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
@@ -11,6 +12,7 @@ __all__ = [
     "DistillationTrainer",
     "DistilledStudent",
     "FrozenTeacher",
+    "MixupPrepareBatch",
     "attach_student",
     "load_network",
     "prepare_teacher",

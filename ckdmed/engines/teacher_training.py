@@ -18,6 +18,7 @@ from torch import distributed, nn
 from ckdmed.engines.teacher import weights_hash
 from ckdmed.files import load_weights, write_json
 from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
+from ckdmed.networks.freezing import frozen_paths
 
 __all__ = ["load_network", "prepare_teacher"]
 
@@ -97,8 +98,7 @@ def prepare_teacher(
     logger.info(f"no teacher checkpoint is given: training one for {epochs} epochs, into {best}")
     if leader:
         done.unlink(missing_ok=True)
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
+    _unfreeze(network)
     _train(
         network=network,
         train_data_loader=train_data_loader,
@@ -123,6 +123,15 @@ def prepare_teacher(
     if leader:
         write_json(done, {"epochs": epochs, "seed": seed, "weights_sha256": weights_hash(network)})
     return _frozen(network)
+
+
+def _unfreeze(network: nn.Module) -> None:
+    """Let everything learn but the layers that ``ckdmed.networks.freeze`` froze for good."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    for module in network.modules():
+        for path in frozen_paths(module):
+            module.get_submodule(path).requires_grad_(False)
 
 
 def _frozen(network: nn.Module) -> nn.Module:

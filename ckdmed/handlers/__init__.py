@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ckdmed.handlers.buffers import SyncBuffers
 from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
+from ckdmed.handlers.classification_evaluation import ClassificationEvaluation, CollectLogits
+from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.pictures import TrainingPictures
@@ -13,6 +15,9 @@ from ckdmed.handlers.teacher_check import TeacherCheck
 
 __all__ = [
     "BestModel",
+    "ClassificationEvaluation",
+    "ClassificationPictures",
+    "CollectLogits",
     "GradientReport",
     "ReproducibleEpochs",
     "ResumeCheckpoint",

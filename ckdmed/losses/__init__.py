@@ -5,6 +5,12 @@ from __future__ import annotations
 from ckdmed.losses.attention_transfer import AttentionTransferLoss, attention_map
 from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
+from ckdmed.losses.classification_presets import (
+    CLASSIFICATION_PRESETS,
+    class_weights_of,
+    classification_distillation_loss,
+    supervised_classification_loss,
+)
 from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
 from ckdmed.losses.coordinate import CoordinateLoss
@@ -36,6 +42,7 @@ from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
 __all__ = [
     "AttentionTransferLoss",
     "BCEDiceLoss",
+    "CLASSIFICATION_PRESETS",
     "ChannelWiseLoss",
     "ClassAffinityLoss",
     "CombinationLoss",
@@ -67,6 +74,8 @@ __all__ = [
     "StepAfter",
     "attention_map",
     "class_affinity",
+    "class_weights_of",
+    "classification_distillation_loss",
     "decoupled_divergences",
     "match_grids",
     "normalize_features",
@@ -75,5 +84,6 @@ __all__ = [
     "resize_to",
     "segmentation_distillation_loss",
     "soft_target_divergence",
+    "supervised_classification_loss",
     "supervised_segmentation_loss",
 ]

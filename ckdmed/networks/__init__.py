@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
+from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.hybrid import HybridClassifier
@@ -14,24 +15,27 @@ from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
-    "VGG",
-    "VGG19_BN_EARLY_LAYERS",
-    "VGG19_EARLY_LAYERS",
     "ClassTokenFusion",
     "DoubleConv",
     "EfficientNetB0",
     "HybridClassifier",
+    "TEACHER_KINDS",
     "TokenFusion",
     "UNet",
     "UNetViT",
     "UpBlock",
+    "VGG",
+    "VGG19_BN_EARLY_LAYERS",
+    "VGG19_EARLY_LAYERS",
     "ViTClassifier",
     "WeightReport",
     "adapt_input_channels",
     "build_vit",
+    "classification_teacher",
     "fill_network",
     "freeze",
     "frozen_paths",
+    "last_convolution",
     "load_efficientnet_weights",
     "load_vgg_weights",
     "load_vit_weights",

@@ -6,6 +6,7 @@ from .augmentation import segmentation_augmentation
 from .border_mask import BorderToMask, BorderToMaskd
 from .brain_zscore import BrainZScore, BrainZScored
 from .clahe import CLAHE, CLAHEd
+from .classification import classification_augmentation, classification_scaling, imagenet_input
 from .eight_bit import EightBit, EightBitd
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
 
@@ -22,5 +23,8 @@ __all__ = [
     "GreyToRGBd",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "classification_augmentation",
+    "classification_scaling",
+    "imagenet_input",
     "segmentation_augmentation",
 ]

@@ -1,0 +1,91 @@
+"""The reports' classification teachers as one function of settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ckdmed.networks.hybrid import HybridClassifier
+from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
+from ckdmed.networks.vit_classifier import ViTClassifier
+
+__all__ = ["TEACHER_KINDS", "classification_teacher", "last_convolution"]
+
+TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
+_VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
+
+
+def classification_teacher(
+    kind: str = "vgg_vit",
+    num_classes: int = 3,
+    in_channels: int = 3,
+    vgg: str = "vgg19_bn",
+    vgg_width: float = 1.0,
+    vgg_img_size: int | None = 224,
+    vgg_weights: str | None = None,
+    vgg_dropout: float = 0.5,
+    vit_img_size: int = 224,
+    vit_patch: int = 16,
+    vit_hidden: int = 768,
+    vit_layers: int = 12,
+    vit_heads: int = 12,
+    vit_weights: str | None = None,
+    vit_dropout: float = 0.0,
+    fuse: str = "logits",
+    freeze: Sequence[str] = (),
+) -> HybridClassifier:
+    """A hybrid of two branches: VGG19 and ViT, VGG19 twice, or ViT twice. The defaults are the full sizes.
+
+    Args:
+        kind: "vgg_vit", "vgg_vgg" or "vit_vit".
+        num_classes, in_channels: of every branch.
+        vgg: "vgg19_bn", or "vgg19" without normalisation, which is much harder to train from random weights.
+        vgg_width: factor on VGG19's widths.
+        vgg_img_size: what the image is resized to for a VGG branch; None leaves it as it is.
+        vgg_weights, vit_weights: checkpoint files, see `load_vgg_weights` and `load_vit_weights`.
+        vgg_dropout, vit_dropout: rates of dropout.
+        vit_img_size, vit_patch, vit_hidden, vit_layers, vit_heads: of a ViT branch; its MLP is four times as wide as
+            its tokens.
+        fuse: "logits" or "features", see `HybridClassifier`.
+        freeze: paths such as "branches.0.features.0-26", see `freeze`.
+
+    Raises:
+        ValueError: unknown kind or VGG; as `HybridClassifier`.
+    """
+    if kind not in TEACHER_KINDS:
+        raise ValueError(f"the kind of teacher must be one of {', '.join(TEACHER_KINDS)}, got {kind!r}.")
+    if vgg not in _VGGS:
+        raise ValueError(f"vgg must be one of {', '.join(_VGGS)}, got {vgg!r}.")
+    branches: list[nn.Module] = []
+    sizes: list[int | None] = []
+    for name in kind.split("_"):
+        if name == "vgg":
+            branches.append(_VGGS[vgg](in_channels, num_classes, vgg_width, vgg_weights, vgg_dropout))
+            sizes.append(vgg_img_size)
+            continue
+        branches.append(
+            ViTClassifier(
+                in_channels=in_channels,
+                num_classes=num_classes,
+                img_size=vit_img_size,
+                patch_size=vit_patch,
+                hidden_size=vit_hidden,
+                mlp_dim=4 * vit_hidden,
+                num_layers=vit_layers,
+                num_heads=vit_heads,
+                dropout_rate=vit_dropout,
+                weights=vit_weights,
+            )
+        )
+        sizes.append(vit_img_size)
+    return HybridClassifier(branches, num_classes, fuse=fuse, branch_sizes=sizes, freeze=freeze)
+
+
+def last_convolution(teacher: HybridClassifier) -> str | None:
+    """Path of the activation behind the last convolution of a hybrid's first VGG branch, or None without a VGG."""
+    for index, branch in enumerate(teacher.branches):
+        if isinstance(branch, VGG):
+            last = max(i for i, layer in enumerate(branch.features) if isinstance(layer, nn.ReLU))
+            return f"branches.{index}.features.{last}"
+    return None

@@ -1,0 +1,108 @@
+"""Ready-made chains for classifying one slice: intensities, augmentation, and the input of ImageNet's networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.transforms import (
+    Compose,
+    EnsureTyped,
+    NormalizeIntensityd,
+    RandFlipd,
+    Resized,
+    ScaleIntensityRanged,
+    ScaleIntensityRangePercentilesd,
+)
+
+from ckdmed.transforms.augmentation import segmentation_augmentation
+from ckdmed.transforms.eight_bit import EightBitd
+from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
+
+__all__ = ["classification_augmentation", "classification_scaling", "imagenet_input"]
+
+SCALINGS = ("ours", "report")
+LEVELS = ("none", "flip", "report", "strong")
+
+
+def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
+    """Resize a grey image (1, H, W) and bring it to [0, 1] by its own values.
+
+    ========  ======================================================================================
+    scaling   what happens
+    ========  ======================================================================================
+    ours      resize, then the 0.5th and 99.5th percentile become 0 and 1, clipped. It is last, so every
+              image has the minimum 0 and the maximum 1: the raw range, which tells the Figshare set's
+              gliomas from the rest, is gone
+    report    the stored integers are stretched to 8 bits by minimum and maximum, then resized, then divided by
+              255. One bright pixel sets the range, and averaging leaves each image a maximum of its own
+    ========  ======================================================================================
+
+    Args:
+        scaling: "ours" or "report".
+        image_size: edge in pixels.
+        keys: of the images.
+
+    Raises:
+        ValueError: unknown scaling, or an edge below 8 pixels.
+    """
+    if scaling not in SCALINGS:
+        raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}.")
+    if image_size < 8:
+        raise ValueError(f"image_size must be at least 8 pixels, got {image_size}.")
+    resize = Resized(keys, spatial_size=(image_size, image_size), mode="area")
+    typed = EnsureTyped(keys, dtype=torch.float32, track_meta=False)
+    if scaling == "report":
+        unit = ScaleIntensityRanged(keys, a_min=0.0, a_max=255.0, b_min=0.0, b_max=1.0, clip=True)
+        return Compose([EightBitd(keys), resize, unit, typed])
+    percentiles = ScaleIntensityRangePercentilesd(keys, lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True)
+    return Compose([resize, percentiles, typed])
+
+
+def classification_augmentation(level: str = "flip", img_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
+    """Random transforms of a grey image in [0, 1].
+
+    ========  ======================================================================================
+    level     what happens to a sample
+    ========  ======================================================================================
+    none      nothing
+    flip      left and right are exchanged in half of the samples (the reports' training)
+    report    the richer set of the weekly report, see `segmentation_augmentation`: flips along both axes,
+              rotation, shear, shift, zoom, elastic warp, noise, brightness, contrast
+    strong    the same, stronger and more often
+    ========  ======================================================================================
+
+    Args:
+        level: "none", "flip", "report" or "strong".
+        img_size: edge of the images in pixels.
+        keys: of the images.
+
+    Raises:
+        ValueError: unknown level; as `segmentation_augmentation`.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"augmentation must be one of {', '.join(LEVELS)}, got {level!r}.")
+    if level == "flip":
+        # upright images: rows first, so the second axis is left to right
+        flip = RandFlipd(keys, prob=0.5, spatial_axis=1)
+        return Compose([flip, EnsureTyped(keys, dtype=torch.float32, track_meta=False)])
+    return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
+
+
+def imagenet_input(keys: Sequence[str] = ("image",)) -> Compose:
+    """Copy a grey image in [0, 1] to three channels and standardise them with ImageNet's mean and deviation.
+
+    Shape: (1, H, W) to (3, H, W), plain float32 tensors.
+    """
+    return Compose(
+        [
+            GreyToRGBd(keys),
+            NormalizeIntensityd(
+                keys,
+                subtrahend=torch.tensor(IMAGENET_MEAN),
+                divisor=torch.tensor(IMAGENET_STD),
+                channel_wise=True,
+            ),
+            EnsureTyped(keys, dtype=torch.float32, track_meta=False),
+        ]
+    )
