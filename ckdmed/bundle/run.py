@@ -47,6 +47,8 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
     # lines of the log go above a progress bar instead of into it, for the rest of the process
     logging_redirect_tqdm().__enter__()
     if not save:
+        # rank 0 speaks for all; what goes wrong on another rank is still heard
+        logging.getLogger().setLevel(logging.WARNING)
         return
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
