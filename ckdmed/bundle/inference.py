@@ -49,8 +49,8 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
     """
     if not Path(checkpoint).is_file():
         raise ValueError(
-            f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this bundle "
-            "leaves it in its output folder as models/model.pt."
+            f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this "
+            "bundle leaves it in its output folder as models/model.pt."
         )
     weights = read_state_dict(checkpoint)
     own = network.state_dict()
@@ -71,12 +71,12 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
 class InferenceJob:
     """Finds inputs, reads each of them once as a check, and keeps account until the end.
 
-    In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished), ``report.json``
-    and ``skipped.csv`` (at the end). It does not know what is predicted: any task that calls `record` can use it.
+    In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished), and at the end
+    ``report.json`` and ``skipped.csv``. It does not know what is predicted: any task that calls `record` can use it.
 
     Args:
-        dataset_dir: a file, a folder or a datalist (see `ckdmed.data.image_files.find_inputs`); None for a few phantoms,
-            which are written into the output folder.
+        dataset_dir: a file, a folder or a datalist (see `ckdmed.data.image_files.find_inputs`); None for a few
+            phantoms, which are written into the output folder.
         output_dir: for all that is written; not the inputs' own folder.
         reader: reads an input for the check; what it refuses is skipped with its cause.
         checkpoint: the weights; their hash is a part of what must be unchanged for a result to be kept.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from nibabel.orientations import io_orientation
@@ -49,15 +50,17 @@ class SliceGeometry:
     @classmethod
     def from_text(cls, text: str) -> SliceGeometry:
         """What `to_text` wrote."""
-        fields = json.loads(text)
-        rows: list[Sequence[float]] = fields.pop("affine")
-        return cls(**{k: v if isinstance(v, str) else tuple(v) for k, v in fields.items()}, affine=_nested(rows))
+        fields: dict[str, Any] = json.loads(text)
+        for key in ("shape", "axes", "flips"):
+            fields[key] = tuple(fields[key])
+        fields["affine"] = _nested(fields["affine"])
+        return cls(**fields)
 
     def _volume_shape(self) -> tuple[int, ...]:
         return (*self.shape, 1) if len(self.shape) == 2 else self.shape[:3]
 
     def _flipped(self, slices: np.ndarray) -> np.ndarray:
-        dims = [dim for dim, flip in enumerate(self.flips, start=1) if flip]
+        dims = tuple(dim for dim, flip in enumerate(self.flips, start=1) if flip)
         return np.flip(slices, dims) if dims else slices
 
 

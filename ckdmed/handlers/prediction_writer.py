@@ -65,7 +65,8 @@ class PredictionWriter:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+        state: Any = engine.state
+        for item, output in zip(state.batch, state.output, strict=True):
             self.write(item, output)
 
     def write(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> list[str]:
@@ -77,12 +78,12 @@ class PredictionWriter:
         mask = _array(output["mask"]) > 0
         volume = geometry.kind in ("nifti", "dicom")
         suffix = ".nii.gz" if volume else ".png"
-        results = {
+        results: dict[str, tuple[np.ndarray, type]] = {
             f"{name}_mask{suffix}": (mask if volume else mask * 255, np.uint8),
             f"{name}_probability{suffix}": _probability(_array(output[CommonKeys.PRED]), volume),
         }
         for relative, (values, dtype) in results.items():
-            array = np.ascontiguousarray(geometry.to_array(values), dtype=dtype)
+            array: np.ndarray = np.ascontiguousarray(geometry.to_array(values), dtype=dtype)
             data = _nifti(array, geometry, source) if volume else None
             write_atomic(output_path(self.output_dir, relative), _writer(array, data))
         overlay = f"{name}_overlay.png"

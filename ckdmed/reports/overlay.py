@@ -31,7 +31,7 @@ def draw_overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
         ValueError: the shapes differ or are not 2-D.
     """
     if picture.ndim != 2 or picture.shape != mask.shape:
-        raise ValueError(f"an overlay needs an image and a mask of one shape (H, W), got {picture.shape}, {mask.shape}.")
+        raise ValueError(f"an overlay needs image and mask of one shape (H, W), got {picture.shape}, {mask.shape}.")
     values = picture.astype(np.float64)
     inside = values[values > values.min()]
     low, high = np.percentile(inside, [1, 99.8]) if inside.size else (0.0, 1.0)

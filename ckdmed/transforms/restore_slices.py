@@ -26,7 +26,7 @@ class RestoreSlices(Transform):
         ValueError: the map is of another shape than (1, h, w, S), or of another number of slices.
     """
 
-    def __call__(self, img: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:
+    def __call__(self, img: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Restore `img`; `slices` is the image as it was read."""
         maps = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
         own = convert_to_tensor(slices, track_meta=False)
