@@ -8,9 +8,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from matplotlib.image import imread
 from monai.config import PathLike
 from monai.utils import ensure_tuple
-from skimage.io import imread
 
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
@@ -105,7 +105,7 @@ def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, Sli
         array = _mat_image(path)
         return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
     if kind == "picture":
-        array = _grey(np.asarray(imread(path)))
+        array = _picture(path)
         return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
     if kind == "nifti":
         return _nifti(path, slice_axis)
@@ -127,8 +127,15 @@ def _mat_image(path: Path) -> np.ndarray:
     return array
 
 
-def _grey(picture: np.ndarray) -> np.ndarray:
-    """One channel: luma (ITU-R 601) of colour; an alpha channel is left out."""
+def _picture(path: Path) -> np.ndarray:
+    """One channel, from 0 to 1: luma (ITU-R 601) of colour; an alpha channel is left out."""
+    with open(path, "rb") as stream:
+        if not stream.read(8).startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+            raise ValueError("not a PNG or JPEG file.")
+    # Any format but "png" makes it look at the content and not at the name, and guard against oversized pictures.
+    picture: np.ndarray = imread(path, format="jpg")
+    if picture.dtype == np.uint8:
+        picture = picture / np.float32(255)
     if picture.ndim == 2:
         return picture
     if picture.ndim != 3 or picture.shape[2] > 4:

@@ -1,0 +1,104 @@
+"""DICOM series as volumes: which files belong together, their geometry, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from ckdmed.data.dicom_series import DicomFileError, dicom_stacks, group_series, read_dicom_header, read_dicom_volume
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dicom_phantom import write_series  # noqa: E402
+
+VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
+
+
+def tilted() -> np.ndarray:
+    """Columns to the left and up, rows backwards: a rotation by 0.3 about the y axis."""
+    c, s = np.cos(0.3), np.sin(0.3)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def test_values_and_geometry(tmp_path):
+    files = write_series(tmp_path, VOLUME, direction=tilted())
+    volume, affine = read_dicom_volume(files[::-1])
+    assert np.array_equal(volume, VOLUME) and volume.dtype == np.float32
+    for index in ((0, 0, 0), (5, 0, 0), (0, 4, 0), (2, 3, 3)):
+        lps = np.array([-10.0, 20, 30]) + tilted() @ (np.array(index) * [0.8, 0.9, 3.0])
+        assert np.allclose((affine @ [*index, 1])[:3], lps * [-1, -1, 1], atol=1e-4)
+
+
+def test_as_simpleitk_reads_the_real_series(shared_data):
+    folder = shared_data / "dicom" / "t1w"
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
+    image = sitk.ReadImage(names)
+    volume, affine = read_dicom_volume(sorted(folder.glob("*.dcm")))
+    expected = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    assert volume.shape == (274, 384, 48) and np.array_equal(volume, expected)
+    for index in ((0, 0, 0), (273, 0, 0), (0, 383, 0), (0, 0, 47), (100, 200, 30)):
+        point = np.array(image.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
+        assert np.allclose((affine @ [*index, 1])[:3], point, atol=0.02)
+
+
+def test_series_sizes_and_orientations_are_told_apart(tmp_path):
+    first = write_series(tmp_path / "a", VOLUME, uid="1.2.3")
+    second = write_series(tmp_path / "b", VOLUME, uid="1.2.4", number=7)
+    other_way = write_series(tmp_path / "c", VOLUME, uid="1.2.3", direction=np.eye(3)[:, [1, 2, 0]])
+    stacks, unreadable = dicom_stacks([*second, *other_way, *first])
+    assert not unreadable
+    assert sorted(stacks) == sorted([(tuple(first), "1"), (tuple(second), "7"), (tuple(other_way), "1")])
+
+
+def test_directions_that_differ_by_rounding_stay_together(tmp_path):
+    files = write_series(tmp_path, VOLUME[..., :1], direction=tilted(), names="a{}.dcm")
+    c, s = np.cos(0.3001), np.sin(0.3001)
+    near = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    files += write_series(tmp_path, VOLUME[..., :1], direction=near, names="b{}.dcm")
+    assert [len(group) for group in group_series(map(read_dicom_header, files))] == [2]
+
+
+def test_damaged_files_are_named(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    files[1].write_bytes(files[1].read_bytes()[:-40])
+    files[2].write_bytes(b"")
+    stacks, unreadable = dicom_stacks(files)
+    assert [path for path, _ in unreadable] == files[1:3]
+    assert "slice01.dcm: truncated, or no DICOM image" in unreadable[0][1]
+    assert "slice02.dcm: the file is empty" in unreadable[1][1]
+    assert stacks == [((files[0], files[3]), "1")]
+
+
+def test_a_missing_slice_is_an_error(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    with pytest.raises(DicomFileError, match=r"not evenly spaced \(3.000 to 6.000 mm\).*follows slice00.dcm"):
+        read_dicom_volume([files[0], files[2], files[3]])
+
+
+def test_two_volumes_in_one_series_are_an_error(tmp_path):
+    files = write_series(tmp_path, VOLUME) + write_series(tmp_path, VOLUME, names="echo{}.dcm")
+    with pytest.raises(DicomFileError, match="8 files of one series lie at one position"):
+        read_dicom_volume(files)
+
+
+def test_files_of_two_series_are_no_volume(tmp_path):
+    files = write_series(tmp_path / "a", VOLUME, uid="1.2.3") + write_series(tmp_path / "b", VOLUME, uid="1.2.4")
+    with pytest.raises(DicomFileError, match="the files are of 2 series"):
+        read_dicom_volume(files)
+
+
+@pytest.mark.parametrize("content", [b"no DICOM at all", bytes(128) + b"DICM"])
+def test_no_dicom(tmp_path, content):
+    (tmp_path / "x.dcm").write_bytes(content)
+    with pytest.raises(DicomFileError, match="x.dcm: truncated, or no DICOM image"):
+        read_dicom_volume([tmp_path / "x.dcm"])
+
+
+def test_no_file_at_all(tmp_path):
+    with pytest.raises(DicomFileError, match="at least one file"):
+        read_dicom_volume([])
+    with pytest.raises(DicomFileError, match="no such file"):
+        read_dicom_header(tmp_path / "x.dcm")
