@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, ValidationHandler, from_engine
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from ckdmed.engines import DistillationTrainer
+from ckdmed.handlers import TrainingHistory
+from ckdmed.losses import segmentation_distillation_loss
+from tests.toy import loader, pair, samples, trainer
+
+
+def run(folder: Path, decollate: bool = False, save: bool = True) -> tuple[TrainingHistory, DistillationTrainer, list]:
+    loss = segmentation_distillation_loss()
+    student, teacher = pair(loss)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=loader(samples(4, seed=1)),
+        network=student.student,
+        key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+    )
+    writer = SummaryWriter(str(folder / "board"))
+    history = TrainingHistory(str(folder / "m.jsonl"), evaluator, optimizer, writer, save=save)
+    steps: list = []
+
+    class Recorder:
+        def attach(self, engine: DistillationTrainer) -> None:
+            def record(e: DistillationTrainer) -> None:
+                first = e.state.output[0] if isinstance(e.state.output, list) else e.state.output
+                steps.append(
+                    (float(torch.as_tensor(first["loss"]).detach()), {n: float(v) for n, v in e.state.terms.items()})
+                )
+
+            engine.add_event_handler(Events.ITERATION_COMPLETED, record)
+
+    engine = trainer(
+        student,
+        teacher,
+        loss,
+        optimizer,
+        epochs=4,
+        decollate=decollate,
+        train_handlers=[ValidationHandler(2, evaluator), history, Recorder()],
+    )
+    engine.run()
+    writer.close()
+    return history, engine, steps
+
+
+@pytest.mark.parametrize("decollate", [False, True])
+def test_rows_are_the_means_over_their_epoch(tmp_path: Path, decollate: bool):
+    history, _, steps = run(tmp_path, decollate)
+    rows = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert rows == history.rows and [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    for number, row in enumerate(rows):
+        two = steps[2 * number : 2 * number + 2]
+        assert row["iteration"] == 2 * number + 2
+        assert row["loss"] == pytest.approx(sum(loss for loss, _ in two) / 2, rel=1e-6)
+        for name, value in row["terms"].items():
+            values = [terms[name] for _, terms in two if name in terms]
+            assert value == pytest.approx(sum(values) / len(values), rel=1e-6)
+        assert row["learning_rate"] == 0.01 and row["seconds"] >= 0
+        assert ("metrics" in row) == (row["epoch"] % 2 == 0)
+    # the last epoch ends within the last tenth, in which the features weigh nothing
+    assert rows[0]["weights"]["features"] == 0.1 and "features" not in rows[-1]["weights"]
+    assert set(rows[-1]["terms"]) >= {"supervised", "soft_targets", "soft_dice", "edges"}
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path: Path):
+    history, _, _ = run(tmp_path)
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+
+    def scalars(tag: str) -> dict[int, float]:
+        return {e.step: e.value for e in events.Scalars(tag)}
+
+    for row in history.rows:
+        assert scalars("epoch/loss")[row["epoch"]] == pytest.approx(row["loss"], rel=1e-5)
+        assert scalars("epoch/learning_rate")[row["epoch"]] == pytest.approx(row["learning_rate"])
+        for name, value in row["terms"].items():
+            assert scalars(f"term/{name}")[row["epoch"]] == pytest.approx(value, rel=1e-5)
+        for name, value in row["weights"].items():
+            assert scalars(f"weight/{name}")[row["epoch"]] == pytest.approx(value)
+    assert scalars("validation/val_mean_dice") == {
+        row["epoch"]: pytest.approx(row["metrics"]["val_mean_dice"]) for row in history.rows if "metrics" in row
+    }
+    assert 1 in scalars("step/loss") and 1 in scalars("step/supervised")
+
+
+def test_console_names_terms_weights_and_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO"):
+        run(tmp_path)
+    lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch ")]
+    assert len(lines) == 4 and lines[1].startswith("epoch 2/4: loss ")
+    assert "1 x supervised" in lines[1] and "0.5 x soft_targets" in lines[1] and "validation val_mean_dice" in lines[1]
+
+
+def test_another_rank_keeps_the_rows_and_writes_nothing(tmp_path: Path):
+    history, _, _ = run(tmp_path, save=False)
+    assert len(history.rows) == 4 and not (tmp_path / "m.jsonl").exists()
+
+
+def test_state_is_plain_and_comes_back(tmp_path: Path):
+    history, _, _ = run(tmp_path)
+    torch.save(history.state_dict(), tmp_path / "state.pt")
+    other = TrainingHistory(str(tmp_path / "other.jsonl"))
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert other.rows == history.rows
