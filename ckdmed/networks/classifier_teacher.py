@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS
 from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
 from ckdmed.networks.vit_classifier import ViTClassifier
@@ -14,6 +15,7 @@ __all__ = ["TEACHER_KINDS", "classification_teacher", "last_convolution"]
 
 TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
 _VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
+_EARLY = {"vgg19_bn": VGG19_BN_EARLY_LAYERS, "vgg19": VGG19_EARLY_LAYERS}
 
 
 def classification_teacher(
@@ -33,7 +35,7 @@ def classification_teacher(
     vit_weights: str | None = None,
     vit_dropout: float = 0.0,
     fuse: str = "logits",
-    freeze: Sequence[str] = (),
+    freeze: str | Sequence[str] = "none",
 ) -> HybridClassifier:
     """A hybrid of two branches: VGG19 and ViT, VGG19 twice, or ViT twice. The defaults are the full sizes.
 
@@ -48,15 +50,24 @@ def classification_teacher(
         vit_img_size, vit_patch, vit_hidden, vit_layers, vit_heads: of a ViT branch; its MLP is four times as wide as
             its tokens.
         fuse: "logits" or "features", see `HybridClassifier`.
-        freeze: paths such as "branches.0.features.0-26", see `freeze`.
+        freeze: "none"; "early" for the first three of the five stages of every VGG branch, which pretrained weights
+            make sense of; or paths such as "branches.0.features.0-26", see `freeze`. What is frozen keeps its
+            batch-norm statistics as well.
 
     Raises:
-        ValueError: unknown kind or VGG; as `HybridClassifier`.
+        ValueError: unknown kind or VGG, another word for `freeze`, "early" without a VGG branch; as `HybridClassifier`.
     """
     if kind not in TEACHER_KINDS:
         raise ValueError(f"the kind of teacher must be one of {', '.join(TEACHER_KINDS)}, got {kind!r}.")
     if vgg not in _VGGS:
         raise ValueError(f"vgg must be one of {', '.join(_VGGS)}, got {vgg!r}.")
+    paths = list(freeze) if not isinstance(freeze, str) else []
+    if freeze == "early":
+        paths = [f"branches.{i}.{_EARLY[vgg]}" for i, name in enumerate(kind.split("_")) if name == "vgg"]
+        if not paths:
+            raise ValueError(f"freeze='early' means the early layers of a VGG; a {kind} teacher has none.")
+    elif isinstance(freeze, str) and freeze != "none":
+        raise ValueError(f"freeze must be 'none', 'early' or a list of paths, got {freeze!r}.")
     branches: list[nn.Module] = []
     sizes: list[int | None] = []
     for name in kind.split("_"):
@@ -79,7 +90,7 @@ def classification_teacher(
             )
         )
         sizes.append(vit_img_size)
-    return HybridClassifier(branches, num_classes, fuse=fuse, branch_sizes=sizes, freeze=freeze)
+    return HybridClassifier(branches, num_classes, fuse=fuse, branch_sizes=sizes, freeze=paths)
 
 
 def last_convolution(teacher: HybridClassifier) -> str | None:
