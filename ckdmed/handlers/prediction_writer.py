@@ -119,9 +119,10 @@ def _nifti(array: np.ndarray, geometry: SliceGeometry, source: Path) -> bytes:
         original: Any = nib.load(source)
         header = original.header.copy()
         header.extensions.clear()
-        for key in _NIFTI_TEXT:
+        # NIfTI-2 lacks some of them
+        for key in set(_NIFTI_TEXT) & set(header.keys()):
             header[key] = b""
-        for key in _NIFTI_NUMBERS:
+        for key in set(_NIFTI_NUMBERS) & set(header.keys()):
             header[key] = 0
         image = type(original)(array, original.affine, header)
     else:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from ckdmed.data.dicom_series import DicomFileError, dicom_stacks, group_series, read_dicom_header, read_dicom_volume
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dicom_phantom import write_series  # noqa: E402
+from tests.data.dicom_phantom import write_series
 
 VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 

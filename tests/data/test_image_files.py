@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ckdmed.data.image_files import find_inputs
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dicom_phantom import write_series  # noqa: E402
+from tests.data.dicom_phantom import write_series
 
 VOLUME = np.arange(4 * 4 * 3, dtype=np.int16).reshape(4, 4, 3)
 

@@ -31,7 +31,7 @@ def test_a_name_that_looks_like_anothers_way_out():
 
 
 def test_a_folder_cannot_take_the_place_of_a_file():
-    (inside, beside) = output_names(["1_mask.png/x.mat", "1.png"])
+    inside, beside = output_names(["1_mask.png/x.mat", "1.png"])
     assert not inside.startswith("1_mask.png/") and beside == "1"
     assert output_names(["report.json/x.mat"])[0].startswith("report_json/x-")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -16,9 +15,7 @@ from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY, SliceReader
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dicom_phantom import write_series  # noqa: E402
+from tests.data.dicom_phantom import write_series
 
 VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10

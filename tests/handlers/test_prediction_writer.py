@@ -1,0 +1,134 @@
+"""Predictions are written on the grid of their inputs, and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import EnsureChannelFirst, LoadImage
+from skimage.io import imread, imsave
+
+from ckdmed.data.slice_reader import SliceReader
+from ckdmed.handlers.prediction_writer import PredictionWriter
+from tests.data.dicom_phantom import write_series
+
+VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
+
+
+def predicted(files: Path | list[Path], **item) -> tuple[dict, dict]:
+    """An item as the evaluator leaves it; the probability is the image itself, scaled, so that a place can be told."""
+    slices = EnsureChannelFirst()(LoadImage(reader=SliceReader(), image_only=True)(files))
+    pred = slices.as_tensor() / slices.max()
+    return {"slices": slices, **item}, {"pred": pred, "mask": (pred >= 0.5).float()}
+
+
+def tilted_affine() -> np.ndarray:
+    affine = np.diag([-1.0, 1.5, 2, 1])
+    affine[:3, 3] = [3.25, -7, 11]
+    affine[0, 1] = 0.1
+    return affine
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (6, 5), (6, 5, 4, 1)])
+def test_nifti(tmp_path, shape):
+    array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    original = nib.Nifti1Image(array, tilted_affine())
+    original.header["descrip"] = b"name of a patient"
+    original.header["cal_max"] = 900
+    original.header.set_xyzt_units("mm", "sec")
+    nib.save(original, tmp_path / "a.nii.gz")
+    files = PredictionWriter(str(tmp_path / "out")).write(*predicted(tmp_path / "a.nii.gz"))
+    assert files == ["a_mask.nii.gz", "a_probability.nii.gz", "a_overlay.png"]
+    mask, probability = (nib.load(tmp_path / "out" / name) for name in files[:2])
+    for image in (mask, probability):
+        assert image.shape == shape and np.array_equal(image.affine, nib.load(tmp_path / "a.nii.gz").affine)
+        assert image.header.get_xyzt_units() == ("mm", "sec") and image.header["descrip"] == b""
+        assert image.header["cal_max"] == 0 and image.header["sform_code"] == original.header["sform_code"]
+    assert mask.get_data_dtype() == np.uint8 and probability.get_data_dtype() == np.float32
+    assert np.allclose(probability.get_fdata(), array / array.max(), atol=1e-6)
+    assert np.array_equal(mask.get_fdata(), probability.get_fdata() >= 0.5)
+
+
+def test_nifti_of_version_2_and_integers_with_a_slope(tmp_path):
+    original = nib.Nifti2Image(VOLUME.astype(np.float64) / 7, tilted_affine())
+    original.set_data_dtype(np.int16)
+    nib.save(original, tmp_path / "a.nii")
+    PredictionWriter(str(tmp_path / "out")).write(*predicted(tmp_path / "a.nii"))
+    image = nib.load(tmp_path / "out" / "a_probability.nii.gz")
+    assert isinstance(image, nib.Nifti2Image)
+    assert np.allclose(image.get_fdata(), VOLUME / VOLUME.max(), atol=1e-3)
+
+
+def test_dicom(tmp_path):
+    files = write_series(tmp_path / "s", VOLUME)
+    PredictionWriter(str(tmp_path / "out")).write(*predicted(files, name="study/s"))
+    image = nib.load(tmp_path / "out" / "study" / "s_probability.nii.gz")
+    assert np.allclose(image.get_fdata(), VOLUME / VOLUME.max(), atol=1e-6)
+    expected = np.array([[-0.8, 0, 0, 10], [0, -0.9, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
+    assert np.allclose(image.affine, expected, atol=1e-5)
+    assert image.header["sform_code"] == image.header["qform_code"] == 1
+    assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_pictures(tmp_path):
+    picture = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
+    imsave(tmp_path / "p.png", picture, check_contrast=False)
+    item, output = predicted(tmp_path / "p.png")
+    PredictionWriter(str(tmp_path / "out")).write(item, output)
+    mask, probability = (imread(tmp_path / "out" / f"p_{name}.png") for name in ("mask", "probability"))
+    assert mask.dtype == np.uint8 and np.array_equal(mask, np.where(picture >= picture.max() / 2, 255, 0))
+    assert probability.dtype == np.uint16
+    assert np.abs(probability / 65535 - picture / picture.max()).max() < 1e-5
+    assert imread(tmp_path / "out" / "p_overlay.png").shape == (5, 6, 3)
+
+
+def test_equal_results_are_equal_files(tmp_path):
+    nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
+    for folder in ("one", "two"):
+        PredictionWriter(str(tmp_path / folder)).write(*predicted(tmp_path / "a.nii"))
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_it_tells_when_all_files_are_in_place(tmp_path):
+    nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
+    told = []
+
+    def done(name, files):
+        told.append((name, [(tmp_path / "out" / file).is_file() for file in files]))
+
+    PredictionWriter(str(tmp_path / "out"), done=done).write(*predicted(tmp_path / "a.nii", name="b"))
+    assert told == [("b", [True] * 3)]
+
+
+@pytest.mark.parametrize("name", ["../a", "link/a"])
+def test_nothing_is_written_outside(tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
+    nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ValueError, match="not inside the output folder"):
+        PredictionWriter(str(tmp_path / "out")).write(*predicted(tmp_path / "a.nii", name=name))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii", "elsewhere", "out"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "out" / "a_mask.nii.gz").symlink_to(tmp_path / "precious")
+    nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
+    PredictionWriter(str(tmp_path / "out")).write(*predicted(tmp_path / "a.nii"))
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / "out" / "a_mask.nii.gz").is_symlink()
+
+
+def test_probabilities_stay_in_their_range(tmp_path):
+    imsave(tmp_path / "p.png", np.eye(4, dtype=np.uint8) * 200, check_contrast=False)
+    item, output = predicted(tmp_path / "p.png")
+    output["pred"] = torch.where(output["pred"] > 0, 1 + 1e-4, -1e-4)
+    PredictionWriter(str(tmp_path / "out")).write(item, output)
+    assert set(imread(tmp_path / "out" / "p_probability.png").ravel()) == {0, 65535}

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from ckdmed.reports.overlay import draw_overlay, overlay_sheet
+from ckdmed.reports.style import PREDICTION
+
+ORANGE = (np.array(to_rgb(PREDICTION)) * 255).round().astype(np.uint8)
+
+
+def picture(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(1, 2, shape)
+
+
+def test_outline_tint_and_what_is_outside():
+    image, mask = picture(9, 9), np.zeros((9, 9))
+    mask[2:7, 2:7] = 1
+    drawn = draw_overlay(image, mask)
+    plain = draw_overlay(image, np.zeros((9, 9)))
+    edge = np.zeros((9, 9), bool)
+    edge[2:7, 2:7], edge[3:6, 3:6] = True, False
+    assert (drawn[edge] == ORANGE).all()
+    assert np.array_equal(drawn[mask == 0], plain[mask == 0])
+    inside = (mask > 0) & ~edge
+    assert np.abs(drawn[inside] - (0.75 * plain[inside] + 0.25 * ORANGE)).max() <= 1
+    assert (plain[..., 0] == plain[..., 1]).all() and (plain[..., 0] == plain[..., 2]).all()
+
+
+def test_a_mask_at_the_border_is_outlined_there():
+    mask = np.ones((5, 5))
+    drawn = draw_overlay(picture(5, 5), mask)
+    assert (drawn[0] == ORANGE).all() and (drawn[:, -1] == ORANGE).all() and not (drawn[2, 2] == ORANGE).all()
+
+
+def test_a_blank_picture():
+    assert draw_overlay(np.full((3, 3), 7.0), np.zeros((3, 3))).max() <= 255
+
+
+def test_one_slice_keeps_its_size():
+    image, mask = picture(1, 5, 7), np.zeros((1, 5, 7))
+    assert np.array_equal(overlay_sheet(image, mask), draw_overlay(image[0], mask[0]))
+
+
+def test_the_sheet_runs_over_the_slices_with_a_mask():
+    image, mask = picture(20, 4, 6), np.zeros((20, 4, 6))
+    mask[5, 1, 1] = mask[9, 2, 2] = 1
+    sheet = overlay_sheet(image, mask, most=3, columns=2)
+    assert sheet.shape == (8, 12, 3)
+    assert np.array_equal(sheet[:4, :6], draw_overlay(image[5], mask[5]))
+    assert np.array_equal(sheet[:4, 6:], draw_overlay(image[7], mask[7]))
+    assert np.array_equal(sheet[4:, :6], draw_overlay(image[9], mask[9]))
+    assert sheet[4:, 6:].max() == 0
+
+
+def test_without_a_mask_blank_slices_are_left_out():
+    image = picture(6, 4, 4)
+    image[0] = image[5] = 0
+    assert np.array_equal(overlay_sheet(image, np.zeros_like(image), most=1), draw_overlay(image[1], np.zeros((4, 4))))
+
+
+def test_what_does_not_fit():
+    with pytest.raises(ValueError, match="one shape"):
+        draw_overlay(np.zeros((3, 3)), np.zeros((3, 4)))
+    with pytest.raises(ValueError, match="a sheet needs"):
+        overlay_sheet(np.zeros((1, 3, 3)), np.zeros((1, 3, 3)), most=0)
