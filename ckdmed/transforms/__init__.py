@@ -4,17 +4,37 @@ from __future__ import annotations
 
 from .augmentation import segmentation_augmentation
 from .border_mask import BorderToMask, BorderToMaskd
+from .brain_mask import BrainMaskd, brain_mask
+from .brain_unit_range import BrainUnitRange, BrainUnitRanged
 from .brain_zscore import BrainZScore, BrainZScored
+from .brats_regions import (
+    BratsLabelsToOneHot,
+    BratsLabelsToOneHotd,
+    BratsLabelsToRegions,
+    BratsLabelsToRegionsd,
+    RegionsToBratsLabels,
+    RegionsToBratsLabelsd,
+)
 from .clahe import CLAHE, CLAHEd
 from .classification import classification_augmentation, classification_scaling, imagenet_input
 from .eight_bit import EightBit, EightBitd
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
+from .multi_resolution import MultiResolutiond
+from .select_modalities import SelectModalitiesd
+from .volume_preparation import volume_preparation
 
 __all__ = [
     "BorderToMask",
     "BorderToMaskd",
+    "BrainMaskd",
+    "BrainUnitRange",
+    "BrainUnitRanged",
     "BrainZScore",
     "BrainZScored",
+    "BratsLabelsToOneHot",
+    "BratsLabelsToOneHotd",
+    "BratsLabelsToRegions",
+    "BratsLabelsToRegionsd",
     "CLAHE",
     "CLAHEd",
     "EightBit",
@@ -23,8 +43,14 @@ __all__ = [
     "GreyToRGBd",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "MultiResolutiond",
+    "RegionsToBratsLabels",
+    "RegionsToBratsLabelsd",
+    "SelectModalitiesd",
+    "brain_mask",
     "classification_augmentation",
     "classification_scaling",
     "imagenet_input",
     "segmentation_augmentation",
+    "volume_preparation",
 ]

@@ -1,0 +1,269 @@
+"""Datalists of BraTS cases in MONAI's decathlon JSON form: making, checking and loading them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.config import PathLike
+from tqdm import tqdm
+
+from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError
+from ckdmed.data.brats.names import MODALITIES
+from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
+from ckdmed.files import write_json
+from ckdmed.labels import TUMOUR_TYPES, brats_labels
+
+__all__ = [
+    "build_brats_datalist",
+    "check_brats_datalist",
+    "load_brats_datalist",
+    "read_brats_datalist",
+    "read_mask",
+    "write_brats_datalist",
+]
+
+SECTIONS = ("training", "validation", "test")
+_COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
+_TEXT_KEYS = ("id", "case", "patient", "patient_group", "tumour_type", "release", "grade")
+
+
+def read_mask(path: PathLike) -> np.ndarray:
+    """The labels of a mask file, uint8.
+
+    Raises:
+        BratsFileError: it cannot be read, or holds values that are no whole numbers from 0 to 255.
+    """
+    try:
+        values = np.asanyarray(nib.load(path).dataobj)
+    except Exception as error:
+        raise BratsFileError(
+            f"{path}: the mask cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+        ) from error
+    if values.dtype.kind not in "biuf":
+        raise BratsFileError(f"{path}: a mask holds numbers, got {values.dtype}.")
+    labels = values.astype(np.uint8) if np.isfinite(values).all() else np.zeros(1, np.uint8)
+    if not np.array_equal(labels, values):
+        raise BratsFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
+    return labels
+
+
+def build_brats_datalist(
+    folder: PathLike,
+    seed: int = 0,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    modalities: Sequence[str] = MODALITIES,
+    require_label: bool = True,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    progress: bool = True,
+) -> tuple[dict[str, Any], list[SkippedCase]]:
+    """Find cases, count the labels of their masks, and split them by patient.
+
+    All time points of a person are in one section. The sections are balanced by tumour type together with whether the
+    mask has enhancing tumour.
+
+    Args:
+        folder: see `find_brats_cases`.
+        seed: of the split.
+        fractions: shares of training, validation and test.
+        modalities, require_label, tolerance_mm: see `find_brats_cases`.
+        progress: whether to show bars.
+
+    Returns:
+        the datalist, and the cases left out: those of `find_brats_cases`, and those whose mask is damaged or holds a
+        label that its release does not have.
+
+    Raises:
+        ValueError: see `find_brats_cases` and `split_by_group`; no case is left.
+    """
+    cases, skipped = find_brats_cases(folder, modalities, require_label, tolerance_mm, progress)
+    items: list[dict[str, Any]] = []
+    for case in tqdm(cases, desc="reading masks", unit="case", disable=not progress):
+        try:
+            items.append(_item(case, Path(folder)))
+        except ValueError as error:
+            skipped.append(SkippedCase(case.case, str(error)))
+    if not items:
+        raise ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}")
+    groups = [item["patient_group"] for item in items]
+    # Without a mask nobody knows about the enhancing part; such cases are a class of their own.
+    classes = [3 * item["tumor_label"] + (2 if item["has_et"] is None else int(item["has_et"])) for item in items]
+    parts = split_by_group(groups, classes, fractions, seed)
+    sections = {name: [items[i] for i in part] for name, part in zip(SECTIONS, parts, strict=True)}
+    return {
+        "name": "BraTS cases",
+        "description": "Brain tumour MRI with masks of core, oedema and enhancing tumour; split by patient.",
+        "licence": "the terms of the BraTS release",
+        "source": "BraTS",
+        "modality": {str(number): name for number, name in enumerate(modalities)},
+        "tumor_labels": {str(number): name for number, name in enumerate(TUMOUR_TYPES, start=1)},
+        "tensorImageSize": "3D",
+        "seed": seed,
+        "split": {"by": "patient_group", "kind": "fractions", "fractions": [float(f) for f in fractions]},
+        **{_COUNT_KEYS[name]: len(sections[name]) for name in SECTIONS},
+        **sections,
+    }, skipped
+
+
+def _item(case: BratsCase, folder: Path) -> dict[str, Any]:
+    name = case.name
+    table = brats_labels(name.release, name.tumour_type)
+    counts: dict[str, int] | None = None
+    if case.label is not None:
+        values, numbers = np.unique(read_mask(case.label), return_counts=True)
+        # Names of 2023 serve the years after it as well, whose gliomas have the label of the cavity.
+        if name.release == "2023" and name.tumour_type == "GLI":
+            table = brats_labels(2024, "GLI") if 4 in values else table
+        if unknown := table.unknown(values):
+            raise BratsFileError(
+                f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {name.release} "
+                f"({', '.join(f'{v} {text}' for v, text in table.names.items())})."
+            )
+        counts = {table.names[int(v)]: int(n) for v, n in zip(values, numbers, strict=True) if v}
+    paths = [path.relative_to(folder).as_posix() for path in case.images]
+    label = {} if case.label is None else {"label": case.label.relative_to(folder).as_posix()}
+    return {
+        "id": case.case,
+        "image": paths,
+        **label,
+        "modalities": list(case.modalities),
+        "case": case.case,
+        "patient": name.patient,
+        "patient_group": name.patient_group,
+        "time_point": name.time_point,
+        "tumour_type": name.tumour_type,
+        "tumor_label": TUMOUR_TYPES.index(name.tumour_type) + 1,
+        "release": table.release,
+        "grade": case.grade,
+        "has_et": None if counts is None else "ET" in counts,
+        "label_voxels": counts,
+    }
+
+
+def write_brats_datalist(datalist: Mapping[str, Any], path: PathLike) -> Path:
+    """Write a datalist as JSON, whole or not at all, after `check_brats_datalist`."""
+    check_brats_datalist(datalist, path)
+    return write_json(path, dict(datalist))
+
+
+def read_brats_datalist(path: PathLike) -> dict[str, Any]:
+    """Read a datalist and check its form.
+
+    Raises:
+        ValueError: no such file, no JSON, or a wrong form.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such datalist.")
+    try:
+        datalist = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}).") from error
+    check_brats_datalist(datalist, path)
+    return dict(datalist)
+
+
+def check_brats_datalist(datalist: Any, source: PathLike) -> None:
+    """Check the form of a datalist before anything of it is used.
+
+    Args:
+        datalist: what was read from JSON.
+        source: its file, for messages.
+
+    Raises:
+        ValueError: it is no object, lacks a section, an item lacks a key or has one of the wrong type, modalities,
+            tumour type or release are unknown, an id stands twice, a path is absolute or leaves the folder, or a
+            patient is in two sections.
+    """
+    if not isinstance(datalist, Mapping):
+        raise ValueError(f"{source}: a datalist is a JSON object, got {type(datalist).__name__}.")
+    seen: set[str] = set()
+    for name in SECTIONS:
+        if not isinstance(datalist.get(name), list):
+            raise ValueError(f"{source}: the section '{name}' is missing or no list.")
+        for number, item in enumerate(datalist[name]):
+            where = f"{source}: {name}[{number}]"
+            _check_item(where, item)
+            if item["id"] in seen:
+                raise ValueError(f"{where}: the id '{item['id']}' stands twice.")
+            seen.add(item["id"])
+    check_no_group_crosses({name: datalist[name] for name in SECTIONS})
+
+
+def _check_item(where: str, item: Any) -> None:
+    if not isinstance(item, Mapping):
+        raise ValueError(f"{where} is a {type(item).__name__}, not an object.")
+    for key in _TEXT_KEYS:
+        if not isinstance(item.get(key), str):
+            raise ValueError(f"{where}: '{key}' must be text, got {item.get(key)!r}.")
+    if isinstance(item.get("time_point"), bool) or not isinstance(item.get("time_point"), int):
+        raise ValueError(f"{where}: 'time_point' must be a whole number, got {item.get('time_point')!r}.")
+    try:
+        brats_labels(item["release"], item["tumour_type"])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if item.get("tumor_label") != TUMOUR_TYPES.index(item["tumour_type"]) + 1:
+        raise ValueError(
+            f"{where}: 'tumor_label' must be the number of the tumour type, got {item.get('tumor_label')!r}."
+        )
+    modalities, images = item.get("modalities"), item.get("image")
+    if not isinstance(modalities, list) or not modalities or not set(map(str, modalities)) <= set(MODALITIES):
+        raise ValueError(f"{where}: 'modalities' must be some of {', '.join(MODALITIES)}, got {modalities!r}.")
+    if not isinstance(images, list) or len(images) not in (1, len(modalities)):
+        raise ValueError(f"{where}: 'image' must be a list of one file, or of one for each modality, got {images!r}.")
+    for path in [*images, *([item["label"]] if "label" in item else [])]:
+        _check_relative(where, path)
+
+
+def _check_relative(where: str, path: Any) -> None:
+    # Both conventions: a list written on one system is read on another.
+    for pure in (PurePosixPath(str(path)), PureWindowsPath(str(path))):
+        if not isinstance(path, str) or pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts:
+            raise ValueError(f"{where}: the path {path!r} leaves the dataset's folder; paths must be relative to it.")
+        if not pure.parts or "\0" in path:
+            raise ValueError(f"{where}: the path {path!r} is empty or no path.")
+
+
+def load_brats_datalist(
+    path: PathLike,
+    section: str = "training",
+    base_dir: PathLike | None = None,
+    labelled_fraction: float = 1.0,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One section with full paths, as items for a MONAI `Dataset`; nothing in them that cannot be collated.
+
+    `image` is a list of files that MONAI's `LoadImaged` stacks to channels in the order of `modalities`, or one 4-D
+    file; `SelectModalitiesd` picks and orders the channels. `labelled` says whether the mask may be used.
+
+    Args:
+        path: the datalist.
+        section: "training", "validation" or "test".
+        base_dir: the dataset's folder; None for the datalist's.
+        labelled_fraction: share of the section's items whose mask may be used, see `labelled_subset`.
+        seed: of the choice of these.
+
+    Raises:
+        ValueError: see `read_brats_datalist`; `section` is another word; `labelled_fraction` is out of range.
+    """
+    datalist = read_brats_datalist(path)
+    if section not in SECTIONS:
+        raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
+    items = datalist[section]
+    folder = os.path.abspath(Path(path).parent if base_dir is None else base_dir)
+    flags = labelled_subset(items, labelled_fraction, seed) if items else []
+    kept = (*_TEXT_KEYS, "time_point", "tumor_label", "modalities")
+    return [
+        {
+            "image": [os.path.join(folder, *p.split("/")) for p in item["image"]],
+            **({"label": os.path.join(folder, *item["label"].split("/"))} if "label" in item else {}),
+            "labelled": flag and "label" in item,
+            **{key: item[key] for key in kept},
+        }
+        for item, flag in zip(items, flags, strict=True)
+    ]

@@ -1,0 +1,183 @@
+"""Cached slices as a dataset that reads one slice at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import PathLike
+from torch.utils.data import Dataset
+
+from ckdmed.data.brats.slice_index import SliceIndex
+
+__all__ = ["BratsSliceDataset", "read_npy_rows"]
+
+TARGETS = ("category", "type")
+
+
+def read_npy_rows(path: Path, first: int, count: int, cached: dict[Path, Any] | None = None) -> np.ndarray:
+    """`np.load(path)[first : first + count]`, by reading these bytes alone.
+
+    A memory map would keep every page that was ever read in the process; this keeps nothing.
+
+    Args:
+        path: a C-ordered .npy file.
+        first, count: rows along the first axis.
+        cached: headers that were read before, by path.
+
+    Raises:
+        ValueError: no such file, no .npy of numbers, Fortran order, or too short for its header.
+    """
+    headers = {} if cached is None else cached
+    try:
+        with open(path, "rb") as stream:
+            if path not in headers:
+                headers[path] = _npy_header(stream)
+            shape, dtype, offset = headers[path]
+            row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+            stream.seek(offset + first * row)
+            data = stream.read(count * row)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); remove its folder and build the cache again.") from error
+    if not 0 <= first <= first + count <= shape[0] or len(data) != count * row:
+        raise ValueError(f"{path}: rows {first} to {first + count - 1} are not there; build the cache again.")
+    return np.frombuffer(data, dtype).reshape(count, *shape[1:])
+
+
+def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype, int]:
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    if fortran or dtype.kind not in "biuf":
+        raise ValueError("not a C-ordered array of numbers")
+    return shape, dtype, stream.tell()
+
+
+class BratsSliceDataset(Dataset):
+    """Slices of a cache, each read from the disk by itself.
+
+    An item holds `image` [C, H, W] float32, `label` [1, H, W] uint8 with the labels of 2023 (all 0 where there is no
+    mask), `labelled` (bool), `slice_label` (0 no tumour, 1 oedema only, 2 core, 3 enhancing; -1 without a mask),
+    `tumor_label` (1 GLI, 2 MEN, 3 MET, 4 PED, 5 SSA), and `case`, `slice`, `id`, `patient`, `patient_group`,
+    `modalities`.
+
+    Args:
+        index: a `SliceIndex`, or a cache's folder.
+        cases: with a folder, names of the cases to take, or None for all.
+        transform: applied to each item, or None.
+        modalities: those to read, in this order, or None for those of the cache (of all cases the same).
+        neighbours: number of slices on each side that are added as channels (2.5-D). Channels are ordered by slice, then
+            modality; beyond the ends the outermost slice is repeated. Default 0.
+        min_brain: with a folder, see `SliceIndex.read`.
+        min_voxels: see `slice_category`.
+        target: None, or which label `target` repeats: "category" (0 to 3) or "type" (0 to 4, from the tumour type). With
+            "category" slices without a mask are left out.
+
+    Shape:
+        ``image`` is [C * (2 * neighbours + 1), H, W].
+
+    Raises:
+        ValueError: `neighbours` is negative, `target` unknown, a case lacks a modality, or the cases differ in
+            modalities and none are chosen.
+    """
+
+    def __init__(
+        self,
+        index: SliceIndex | PathLike,
+        cases: Sequence[str] | None = None,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
+        modalities: Sequence[str] | None = None,
+        neighbours: int = 0,
+        min_brain: int = 1,
+        min_voxels: int = 1,
+        target: str | None = None,
+    ) -> None:
+        if neighbours < 0:
+            raise ValueError(f"neighbours must be 0 or more, got {neighbours}.")
+        if target is not None and target not in TARGETS:
+            raise ValueError(f"target must be one of {', '.join(TARGETS)} or None, got {target!r}.")
+        self.index = index if isinstance(index, SliceIndex) else SliceIndex.read(index, cases, min_brain)
+        self.categories = self.index.categories(min_voxels)
+        if target == "category" and (self.categories < 0).any():
+            self.index = self.index.subset(self.categories >= 0)
+            self.categories = self.index.categories(min_voxels)
+        self.transform, self.neighbours, self.target = transform, neighbours, target
+        self.modalities = self._modalities(modalities)
+        self._channels = [[t["modalities"].index(m) for m in self.modalities] for t in self.index.tables]
+        self._headers: dict[Path, Any] = {}
+
+    def _modalities(self, wanted: Sequence[str] | None) -> list[str]:
+        tables = self.index.tables
+        chosen = list(tables[0]["modalities"]) if wanted is None else list(wanted)
+        for table in tables:
+            there = list(table["modalities"])
+            if wanted is None and there != chosen:
+                raise ValueError(f"{table['case']} has {there}, {tables[0]['case']} {chosen}; choose the modalities.")
+            if missing := [modality for modality in chosen if modality not in there]:
+                raise ValueError(f"{table['case']} lacks {', '.join(missing)} (there: {', '.join(there)}).")
+        if not chosen:
+            raise ValueError("modalities must name at least one.")
+        return chosen
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> Any:
+        item = self.read(position)
+        return item if self.transform is None else self.transform(item)
+
+    def read(self, position: int) -> dict[str, Any]:
+        """The item before the transform."""
+        at = range(len(self))[position]
+        which, number = int(self.index.case[at]), int(self.index.number[at])
+        folder, table = self.index.folders[which], self.index.tables[which]
+        first = max(number - self.neighbours, 0)
+        last = min(number + self.neighbours, int(table["slices"]) - 1)
+        rows = read_npy_rows(folder / "image.npy", first, last - first + 1, self._headers)
+        rows = rows[:, self._channels[which]]
+        around = np.clip(np.arange(number - self.neighbours, number + self.neighbours + 1), first, last) - first
+        image = rows[around].reshape(-1, *rows.shape[2:]).astype(np.float32)
+        labelled = bool(table["has_label"])
+        if labelled:
+            label = read_npy_rows(folder / "label.npy", number, 1, self._headers).copy()
+        else:
+            label = np.zeros((1, *image.shape[1:]), np.uint8)
+        item: dict[str, Any] = {
+            "image": torch.from_numpy(image),
+            "label": torch.from_numpy(label),
+            "labelled": labelled,
+            "slice_label": int(self.categories[at]),
+            "tumor_label": int(table["tumor_label"]),
+            "case": str(table["case"]),
+            "slice": number,
+            "id": f"{table['case']}:{number}",
+            "patient": str(table["patient"]),
+            "patient_group": str(table["patient_group"]),
+            "modalities": list(self.modalities),
+        }
+        if self.target is not None:
+            item["target"] = item["slice_label"] if self.target == "category" else item["tumor_label"] - 1
+        return item
+
+    def size_on_disk(self) -> int:
+        """Bytes of the cached cases."""
+        files = {entry for folder in self.index.folders for entry in folder.iterdir()}
+        return sum(os.stat(path).st_size for path in files)
+
+    def items(self) -> list[Mapping[str, Any]]:
+        """What is known of every slice without reading it, for tables and splits."""
+        types = self.index.tumour_types()
+        return [
+            {
+                "case": str(self.index.tables[c]["case"]),
+                "slice": int(s),
+                "slice_label": int(k),
+                "tumor_label": int(t),
+                "patient_group": str(self.index.tables[c]["patient_group"]),
+            }
+            for c, s, k, t in zip(self.index.case, self.index.number, self.categories, types, strict=True)
+        ]

@@ -1,0 +1,98 @@
+"""Sampling that balances slices with and without tumour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+__all__ = ["BalancedSliceSampler"]
+
+
+class BalancedSliceSampler(Sampler[int]):
+    """Positions of an epoch with a chosen share of slices that hold tumour, the same for equal seed and epoch.
+
+    Within an epoch each kind is gone through in a random order; when all were drawn, a new order begins. So no slice
+    comes twice before every other one of its kind came once. Each epoch has its own order.
+
+    Args:
+        categories: class of each slice, 0 without tumour, above 0 with (see `slice_category`); below 0 (no mask) is
+            never drawn. `BratsSliceDataset.categories` holds them.
+        tumour_share: share of slices with tumour, 0 to 1. Default 0.5.
+        num_samples: slices of an epoch over all replicas; None for twice the number of the rarer kind, at least 1.
+        seed: 0 or more.
+        by_category: whether the slices with tumour are shared out evenly over the classes 1 to 3 that there are.
+            Default False.
+        num_replicas, rank: of distributed training; every replica draws the same number of slices, each its own.
+
+    Raises:
+        ValueError: a share out of [0, 1], a kind that is asked for is not there, numbers out of range.
+
+    Example::
+
+        sampler = BalancedSliceSampler(dataset.categories)
+        loader = DataLoader(dataset, batch_size=16, sampler=sampler)
+        sampler.set_epoch(epoch)
+    """
+
+    def __init__(
+        self,
+        categories: Sequence[int] | np.ndarray,
+        tumour_share: float = 0.5,
+        num_samples: int | None = None,
+        seed: int = 0,
+        by_category: bool = False,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        if not 0 <= tumour_share <= 1:
+            raise ValueError(f"tumour_share must be from 0 to 1, got {tumour_share}.")
+        if num_samples is not None and num_samples < 1:
+            raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"rank must be from 0 to num_replicas - 1, got {rank} of {num_replicas}.")
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}.")
+        values = np.asarray(categories)
+        self.empty = np.flatnonzero(values == 0)
+        tumour = np.flatnonzero(values > 0)
+        self.tumour = (
+            [np.flatnonzero(values == kind) for kind in np.unique(values[tumour])] if by_category else [tumour]
+        )
+        if (tumour_share > 0 and not tumour.size) or (tumour_share < 1 and not self.empty.size):
+            raise ValueError(
+                f"a tumour share of {tumour_share} needs slices of both kinds; there are {tumour.size} with and "
+                f"{self.empty.size} without tumour."
+            )
+        if num_samples is None:
+            kinds = [part.size for part, share in ((tumour, tumour_share), (self.empty, 1 - tumour_share)) if share > 0]
+            num_samples = len(kinds) * min(kinds)
+        self.tumour_share, self.total, self.seed = float(tumour_share), int(num_samples), int(seed)
+        self.num_replicas, self.rank, self.epoch = int(num_replicas), int(rank), 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose slices come next; equal epochs give equal slices."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        return -(-self.total // self.num_replicas)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        n_tumour = round(self.total * self.tumour_share)
+        drawn = [self._draw(self.empty, self.total - n_tumour, rng)]
+        for number, kind in enumerate(self.tumour):
+            share = n_tumour // len(self.tumour) + (number < n_tumour % len(self.tumour))
+            drawn.append(self._draw(kind, share, rng))
+        order = rng.permutation(np.concatenate(drawn))
+        # Replicas must make the same number of steps.
+        padded = np.resize(order, len(self) * self.num_replicas)
+        return iter(padded[self.rank :: self.num_replicas].tolist())
+
+    @staticmethod
+    def _draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+        if not count:
+            return np.zeros(0, np.int64)
+        rounds = [rng.permutation(pool) for _ in range(-(-count // len(pool)))]
+        return np.concatenate(rounds)[:count]
