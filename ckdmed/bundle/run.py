@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,10 @@ from ckdmed.files import write_json
 __all__ = ["evaluation_settings", "finish_run", "settings_of", "start_run"]
 
 logger = logging.getLogger("ckdmed")
+
+# Lines of the log go above a progress bar instead of into it, for the rest of the process. A context that nothing holds
+# is collected, and would end at once.
+_REDIRECTIONS: list[AbstractContextManager[None]] = []
 
 # what a training leaves, with what it is; in the order in which the last lines of a run name it
 ARTEFACTS = {
@@ -44,8 +50,9 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
         resume: keep everything.
         save: False on every rank but one.
     """
-    # lines of the log go above a progress bar instead of into it, for the rest of the process
-    logging_redirect_tqdm().__enter__()
+    redirection = logging_redirect_tqdm()
+    redirection.__enter__()
+    _REDIRECTIONS.append(redirection)
     if not save:
         # rank 0 speaks for all; what goes wrong on another rank is still heard
         logging.getLogger().setLevel(logging.WARNING)
@@ -134,5 +141,8 @@ def _best(history: Path) -> str:
     if not scored:
         return ""
     key = next(iter(scored[0][0]))
-    metrics, epoch = max(scored, key=lambda entry: entry[0][key])
-    return f": best {key} {metrics[key]:.4f} in epoch {epoch}"
+    values = [(metrics[key], -epoch) for metrics, epoch in scored if not math.isnan(metrics.get(key, math.nan))]
+    if not values:
+        return ""
+    best, epoch = max(values)
+    return f": best {key} {best:.4f} in epoch {-epoch}"

@@ -60,7 +60,7 @@ def check_settings() -> None:
         return
     config = workflow.parser.get()
     unknown = unknown_settings(config, entry_points={workflow.init_id, workflow.run_id, workflow.final_id})
-    # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is no mistake of the user's
+    # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is nobody's mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
     if not unknown:
