@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from ckdmed.bundle import errors
+from ckdmed.bundle.errors import root_cause
+
+# the file alone: its package brings torch, for which these processes need not wait
+IMPORT = f"""
+import importlib.util
+spec = importlib.util.spec_from_file_location("errors", {errors.__file__!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+explain_errors = module.explain_errors
+"""
+
+SCRIPT = """
+class Mistake(ValueError):
+    pass
+explain_errors(without_traceback=(Mistake,))
+explain_errors()
+try:
+    raise {error}
+except Exception as e:
+    raise RuntimeError("Failed to evaluate") from e
+"""
+
+
+def run(error: str) -> subprocess.CompletedProcess[str]:
+    script = IMPORT + SCRIPT.format(error=error)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_the_cause_is_the_last_line_below_the_traceback():
+    done = run("FileNotFoundError('no teacher.pt')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "Failed to evaluate" in done.stderr
+    assert done.stderr.rstrip().splitlines()[-1] == "error: no teacher.pt"
+    assert done.stderr.count("error: no teacher.pt") == 1
+
+
+def test_what_explains_itself_has_no_traceback():
+    done = run("Mistake('did you mean epochs?')")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: did you mean epochs?"
+
+
+def test_an_interruption_is_no_error_of_ours():
+    script = IMPORT + "explain_errors()\nraise KeyboardInterrupt"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "error:" not in done.stderr
+
+
+def test_root_cause_follows_causes_and_contexts():
+    try:
+        try:
+            try:
+                raise KeyError("first")
+            except KeyError:
+                raise ValueError("second")
+        except ValueError as error:
+            raise RuntimeError("third") from error
+    except RuntimeError as error:
+        assert repr(root_cause(error)) == "KeyError('first')"
+    try:
+        try:
+            raise KeyError("hidden")
+        except KeyError:
+            raise ValueError("shown") from None
+    except ValueError as error:
+        assert str(root_cause(error)) == "shown"
