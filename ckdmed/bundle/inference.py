@@ -219,7 +219,7 @@ class InferenceJob:
     def _finished(self) -> dict[str, dict[str, Any]]:
         """Records of an earlier run that still hold, by name."""
         try:
-            lines = (self.output_dir / LEDGER).read_text(encoding="utf-8").splitlines()
+            lines = (self.output_dir / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return {}
         records = {}

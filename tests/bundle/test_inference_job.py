@@ -1,0 +1,181 @@
+"""The account of an inference: what is skipped, what is kept, and how the run ends."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+
+from ckdmed.bundle.inference import InferenceJob, InputsSkipped, load_checkpoint
+from ckdmed.data.slice_reader import SliceReader
+from ckdmed.networks import UNet
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for number, name in enumerate(("1.png", "2.png", "sub/1.png")):
+        imsave(folder / name, np.eye(4, dtype=np.uint8) * (100 + number), check_contrast=False)
+    (folder / "3.png").write_bytes(b"a text file")
+    return folder
+
+
+def job(inputs: Path, **settings) -> InferenceJob:
+    checkpoint = inputs.parent / "model.pt"
+    if not checkpoint.exists():
+        checkpoint.write_bytes(b"weights")
+    return InferenceJob(
+        str(inputs), str(inputs.parent / "out"), SliceReader(), str(checkpoint), **{"settings": {"a": 1}, **settings}
+    )
+
+
+def work(job: InferenceJob, most: int = 9) -> list[str]:
+    """Finish up to `most` inputs, as a task would that writes one file for each; returns their names."""
+    done = [item["name"] for item in job.data[:most]]
+    for name in done:
+        file = f"{name}_answer.txt"
+        (job.output_dir / file).parent.mkdir(exist_ok=True)
+        (job.output_dir / file).write_text(name)
+        job.record(name, [file])
+    return done
+
+
+def test_items_report_and_status(inputs):
+    first = job(inputs)
+    assert first.data[2] == {"image": str(inputs / "sub" / "1.png"), "name": "sub/1"}
+    assert work(first) == ["1", "2", "sub/1"]
+    with pytest.raises(SystemExit) as ended:
+        first.finish()
+    assert ended.value.code == 3 and isinstance(ended.value, InputsSkipped)
+    assert [entry.path for entry in ended.value.skipped] == [inputs / "3.png"]
+    out = inputs.parent / "out"
+    report = json.loads((out / "report.json").read_text())
+    assert report["counts"] == {"done": 3, "kept": 0, "skipped": 1, "ignored": 0}
+    assert [entry["outputs"] for entry in report["results"]][2] == ["sub/1_answer.txt"]
+    with open(out / "skipped.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert rows == report["skipped"] == [{"file": str(inputs / "3.png"), "cause": rows[0]["cause"]}]
+    assert "3.png: not a PNG or JPEG file" in rows[0]["cause"]
+
+
+def test_without_anything_skipped_it_just_ends(inputs):
+    (inputs / "3.png").unlink()
+    whole = job(inputs)
+    work(whole)
+    whole.finish()
+    assert (inputs.parent / "out" / "skipped.csv").read_text() == "file,cause\n"
+
+
+def test_resuming_goes_on_where_the_run_stopped(inputs):
+    work(job(inputs), most=2)
+    second = job(inputs, resume=True)
+    assert work(second) == ["sub/1"] and second.kept == ["1", "2"]
+    with pytest.raises(InputsSkipped):
+        second.finish()
+    report = json.loads((inputs.parent / "out" / "report.json").read_text())
+    assert report["counts"] == {"done": 1, "kept": 2, "skipped": 1, "ignored": 0}
+    assert len(report["results"]) == 3
+    # and once more: nothing is left to do, and the account is the same
+    assert work(job(inputs, resume=True)) == []
+
+
+def test_without_resume_everything_is_done_again(inputs):
+    work(job(inputs))
+    assert work(job(inputs)) == ["1", "2", "sub/1"]
+
+
+def test_half_a_line_of_a_killed_run(inputs):
+    work(job(inputs))
+    ledger = inputs.parent / "out" / "results.jsonl"
+    ledger.write_text(ledger.read_text()[:-30])
+    assert work(job(inputs, resume=True)) == ["sub/1"]
+    for junk in ("3\n", '["name"]\n', '{"name": "1"}\n', '{"name": "1", "outputs": 3}\n', "\udcff"):
+        ledger.write_bytes(junk.encode("utf-8", "surrogateescape"))
+        assert work(job(inputs, resume=True)) == ["1", "2", "sub/1"], junk
+
+
+def change_input(inputs: Path) -> None:
+    imsave(inputs / "2.png", np.eye(5, dtype=np.uint8) * 90, check_contrast=False)
+
+
+def touch_input(inputs: Path) -> None:
+    os.utime(inputs / "2.png", ns=(1, 1))
+
+
+def lose_output(inputs: Path) -> None:
+    (inputs.parent / "out" / "2_answer.txt").unlink()
+
+
+@pytest.mark.parametrize("change", [change_input, touch_input, lose_output])
+def test_what_changed_is_done_again(inputs, change):
+    work(job(inputs))
+    change(inputs)
+    assert work(job(inputs, resume=True)) == ["2"]
+
+
+def test_another_checkpoint_or_setting_does_all_again(inputs):
+    work(job(inputs))
+    assert len(work(job(inputs, resume=True, settings={"a": 2}))) == 3
+    (inputs.parent / "model.pt").write_bytes(b"others")
+    assert len(work(job(inputs, resume=True, settings={"a": 2}))) == 3
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(inputs, caplog):
+    (inputs / "a\nERROR b.png").write_bytes(b"")
+    with caplog.at_level("WARNING"):
+        assert len(job(inputs).data) == 3
+    assert any("a\\nERROR b.png" in record.getMessage() for record in caplog.records)
+
+
+def test_the_inputs_own_folder_is_refused(inputs):
+    for source in (inputs, inputs / "1.png"):
+        with pytest.raises(ValueError, match="output_dir is the folder of the inputs"):
+            InferenceJob(str(source), str(inputs), SliceReader(), "model.pt").found  # noqa: B018
+    assert not (inputs / "results.jsonl").exists()
+
+
+def test_outputs_inside_the_input_folder_are_no_inputs(inputs):
+    inside = InferenceJob(str(inputs), str(inputs / "out"), SliceReader(), "model.pt")
+    assert len(inside.data) == 3
+    imsave(inputs / "out" / "1_mask.png", np.eye(4, dtype=np.uint8), check_contrast=False)
+    assert len(InferenceJob(str(inputs), str(inputs / "out"), SliceReader(), "model.pt").data) == 3
+
+
+def test_a_linked_ledger_is_not_written_through(inputs):
+    out = inputs.parent / "out"
+    out.mkdir()
+    (inputs.parent / "precious").write_text("mine")
+    (out / "results.jsonl").symlink_to(inputs.parent / "precious")
+    work(job(inputs))
+    assert (inputs.parent / "precious").read_text() == "mine"
+
+
+def test_phantoms_where_no_data_are_given(tmp_path):
+    phantoms = InferenceJob(None, str(tmp_path / "out"), SliceReader(), "model.pt")
+    assert len(phantoms.data) >= 6 and phantoms.skipped == []
+
+
+def save(network: torch.nn.Module, path: Path) -> str:
+    torch.save(network.state_dict(), path)
+    return str(path)
+
+
+def test_checkpoints(tmp_path):
+    trained, fresh = UNet(features=(2, 4)), UNet(features=(2, 4))
+    load_checkpoint(fresh, save(trained, tmp_path / "a.pt"))
+    assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), fresh.state_dict().values()))
+    with pytest.raises(ValueError, match=r"another network: encoder.e1.conv1.conv.weight \[3, 1, 3, 3\], not \[2, "):
+        load_checkpoint(fresh, save(UNet(features=(3, 4)), tmp_path / "b.pt"))
+    with pytest.raises(ValueError, match="'.*c.pt' is a checkpoint of another network: more.weight has no place"):
+        torch.save({**trained.state_dict(), "more.weight": torch.zeros(1)}, tmp_path / "c.pt")
+        load_checkpoint(fresh, str(tmp_path / "c.pt"))
+    with pytest.raises(ValueError, match="there is no checkpoint.*--checkpoint"):
+        load_checkpoint(fresh, str(tmp_path / "d.pt"))
+    assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), fresh.state_dict().values()))
