@@ -1,0 +1,78 @@
+"""`ckdmed export`: write a trained bundle in the layout of the MONAI Model Zoo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = "export"
+HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/seg_kd")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="the trained network, such as model.pt of a run")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder to write; its name (brain_tumour_seg_kd) is the bundle's"
+    )
+    parser.add_argument("--teacher-checkpoint", type=Path, help="a teacher to ship for further training")
+    parser.add_argument(
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting to write into the configurations, such as student_base=8; may be repeated (default for sizes: "
+        "those of the run that left the checkpoint, if its settings.json is there)",
+    )
+    parser.add_argument(
+        "--evaluation", type=Path, help="summary.json of an evaluation of this checkpoint, for the docs"
+    )
+    parser.add_argument("--large-files-url", help="address under which files over 25 MB will be published")
+    parser.add_argument("--schema", type=Path, help="a copy of the metadata schema (default: our statement of it)")
+    parser.add_argument("--force", action="store_true", help="replace an exported bundle that is there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and check.
+
+    Returns:
+        0 when the bundle is written and passes; 1 when a check failed, and nothing is written.
+    """
+    from ckdmed.export import export_bundle
+
+    result = export_bundle(
+        args.bundle,
+        args.checkpoint,
+        args.output,
+        teacher_checkpoint=args.teacher_checkpoint,
+        overrides=dict(_pair(text) for text in args.override),
+        evaluation=args.evaluation,
+        large_files_url=args.large_files_url,
+        schema=args.schema,
+        force=args.force,
+    )
+    width = max(len(check.name) for check in result.checks)
+    for check in result.checks:
+        print(f"{check.name:<{width}}  {'passed' if check.passed else 'FAILED'}  {check.detail}")
+    if not result.passed:
+        print(f"nothing is written to {result.folder}")
+        return 1
+    for path in result.large_files:
+        print(f"notice: {path} is over 25 MB and stands in {result.large_folder}; copy it back to run the bundle")
+    if result.large_files and not args.large_files_url:
+        print("notice: large_files.yml has no addresses yet; fill in 'url', or export with --large-files-url")
+    print(f"the bundle is in {result.folder}")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise ValueError(f"--override takes KEY=VALUE, such as student_base=8; got '{text}'.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value

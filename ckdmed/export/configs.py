@@ -1,0 +1,148 @@
+"""Configurations on their way into a bundle of their own: which settings they read, and what must change in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle.reference_resolver import ReferenceResolver
+
+__all__ = ["json_text", "numeric_settings", "read_json", "rebase_text", "recorded_settings", "rewrite_configs"]
+
+Config = dict[str, Any]
+
+# where the exported bundle keeps its weights, seen from any of its configurations
+CHECKPOINT = "$@bundle_root + '/models/model.pt'"
+TEACHER_CHECKPOINT = "$@bundle_root + '/models/teacher.pt'"
+
+
+def read_json(path: Path) -> Config:
+    """A JSON file that holds an object.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"'{path}' is not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"'{path}' must hold a JSON object, not a {type(value).__name__}.")
+    return value
+
+
+def json_text(value: Any) -> str:
+    """The zoo's form: four spaces, one newline at the end."""
+    return json.dumps(value, indent=4, ensure_ascii=False) + "\n"
+
+
+def numeric_settings(config: Mapping[str, Any], components: Sequence[str]) -> dict[str, Any]:
+    """Top-level settings on which the components depend, through any number of references: name -> value as written.
+
+    Settings that are numbers, or expressions of other settings; not components, folders, files and names.
+    """
+    seen: dict[str, Any] = {}
+    todo = [name for name in components if name in config]
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen[name] = config[name]
+        for text in _strings(config[name]):
+            for reference in ReferenceResolver.match_refs_pattern(text):
+                top = reference.split("::")[0]
+                if top in config:
+                    todo.append(top)
+    return {
+        name: value
+        for name, value in seen.items()
+        if name not in components and (_is_number(value) or (isinstance(value, str) and value.startswith("$")))
+    }
+
+
+def recorded_settings(checkpoint: Path) -> dict[str, Any]:
+    """Settings of the run that left the checkpoint, from the ``settings.json`` in its output folder; else nothing."""
+    for folder in list(checkpoint.resolve().parents)[:3]:
+        record = folder / "settings.json"
+        if record.is_file():
+            settings = read_json(record).get("settings")
+            return dict(settings) if isinstance(settings, dict) else {}
+    return {}
+
+
+def rewrite_configs(
+    configs: Mapping[str, Config],
+    source: str,
+    settings: Mapping[str, Any],
+    with_teacher: bool,
+) -> dict[str, Config]:
+    """The configurations as they stand in an exported bundle.
+
+    ``bundle_root`` is the bundle's own folder, the settings are written wherever a configuration has them, and what was
+    trained in the source tree's output folder is looked for in ``models``. Everything else stays.
+
+    Args:
+        configs: file name -> content.
+        source: path of the bundle in the source tree, such as ``bundles/seg_kd``.
+        settings: name -> value.
+        with_teacher: the bundle ships a teacher's checkpoint.
+
+    Raises:
+        ValueError: a setting that no configuration has; a teacher for a configuration that takes none.
+    """
+    unknown = [name for name in settings if not any(name in config for config in configs.values())]
+    if unknown:
+        raise ValueError(f"no configuration of {source} has the setting(s) {', '.join(sorted(unknown))}.")
+    if with_teacher and "teacher_checkpoint" not in configs.get("train.json", {}):
+        raise ValueError(f"{source}/train.json has no setting 'teacher_checkpoint'; export it without a teacher.")
+    result = {}
+    for name, config in configs.items():
+        new = _rebase(config, source)
+        if "bundle_root" in new:
+            new["bundle_root"] = "."
+        if "checkpoint" in new:
+            new["checkpoint"] = CHECKPOINT
+        if with_teacher and "teacher_checkpoint" in new:
+            new["teacher_checkpoint"] = TEACHER_CHECKPOINT
+        new.update({key: value for key, value in settings.items() if key in new})
+        result[name] = new
+    return result
+
+
+def rebase_text(text: str, source: str) -> str:
+    """Paths below the source tree's bundle, as seen from the exported bundle's own folder."""
+    return re.sub(
+        re.escape(source) + r"/([\w.-]*)",
+        lambda match: f"configs/{match[1]}" if match[1].endswith((".json", ".conf")) else match[1] or ".",
+        text,
+    )
+
+
+def _rebase(value: Any, source: str) -> Any:
+    if isinstance(value, str):
+        return rebase_text(value, source)
+    if isinstance(value, dict):
+        return {key: _rebase(entry, source) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_rebase(entry, source) for entry in value]
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_number(entry) for entry in value)
+    return isinstance(value, (bool, int, float))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _strings(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from _strings(entry)

@@ -1,0 +1,122 @@
+"""The documents of a bundle on their way into the exported one, and the figures of an evaluation in them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ckdmed.data.datalist import sha256_of
+from ckdmed.export.configs import read_json, rebase_text
+from ckdmed.reports import markdown_table
+
+__all__ = ["exported_metadata", "exported_readme", "figures_table", "read_evaluation"]
+
+# marks in a README, invisible where it is rendered
+_SOURCE_ONLY = re.compile(r"<!-- source tree only -->.*?<!-- end of source tree only -->\n*", re.DOTALL)
+_FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
+    """The ``summary.json`` of an evaluation of exactly this checkpoint.
+
+    Raises:
+        ValueError: it is no such summary, or one of another checkpoint.
+    """
+    summary = read_json(path)
+    overall = summary.get("overall")
+    if not isinstance(overall, dict) or not all(isinstance(v, dict) and "patient_mean" in v for v in overall.values()):
+        raise ValueError(f"'{path}' is no summary of an evaluation: it has no means over patients under 'overall'.")
+    stated = summary.get("settings", {}).get("checkpoint_sha256")
+    if stated != sha256_of(checkpoint):
+        raise ValueError(
+            f"'{path}' is the evaluation of another checkpoint than '{checkpoint}' (SHA-256 {stated}); "
+            "evaluate the one that is exported."
+        )
+    return summary
+
+
+def figures_table(summary: Mapping[str, Any]) -> str:
+    """Means over patients with their intervals as a Markdown table, and what they were measured on."""
+    unit = summary.get("unit")
+    lines = []
+    for score, values in summary["overall"].items():
+        low, high = values["patient_interval"]
+        lines.append([score, *(_number(value) for value in (values["patient_mean"], low, high))])
+    table = markdown_table(["score", "mean over patients", "interval from", "to"], lines)
+    level, section = summary.get("level", 0.95), summary.get("settings", {}).get("section", "test")
+    return (
+        f"On {summary['n_slices']} slices of {summary['n_patients']} patients of the {section} section"
+        + (f"; distances in {unit}" if unit else "")
+        + f"; intervals are {level:.0%} bootstrap intervals over patients.\n\n{table}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.4f}"
+
+
+def exported_readme(text: str, source: str, summary: Mapping[str, Any] | None = None) -> str:
+    """The README of the exported bundle: its own paths, without what needs the source tree, with figures if given.
+
+    Raises:
+        ValueError: figures are given and the text has no marked place for them.
+    """
+    text = rebase_text(_SOURCE_ONLY.sub("", text), source)
+    if summary is not None:
+        if not _FIGURES.search(text):
+            raise ValueError(f"the README of {source} has no place marked for figures.")
+        table = figures_table(summary)
+        text = _FIGURES.sub(lambda match: f"{match[1]}\n{table.rstrip()}\n\n{match[2]}", text)
+    return text
+
+
+def exported_metadata(
+    metadata: Mapping[str, Any],
+    old_size: int | None,
+    new_size: int | None,
+    summary: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The metadata with the versions at hand, the image size of the checkpoint and, if given, the figures.
+
+    Args:
+        metadata: as in the source tree.
+        old_size, new_size: edge of the network's input there and in the exported bundle, or None where the bundle has
+            no such setting.
+        summary: of an evaluation.
+    """
+    result = dict(metadata)
+    for key, package in (("monai_version", "monai"), ("pytorch_version", "torch"), ("numpy_version", "numpy")):
+        result[key] = _version(package, str(result.get(key, "")))
+    stated = result.get("required_packages_version", {})
+    result["required_packages_version"] = {name: _version(name, version) for name, version in stated.items()}
+    if old_size is not None and new_size is not None:
+        for key, value in result.items():
+            if key.endswith("_data_format"):
+                result[key] = _resized(value, old_size, new_size)
+    if summary is not None:
+        section = summary.get("settings", {}).get("section", "test")
+        means = {score: values["patient_mean"] for score, values in summary["overall"].items()}
+        result["eval_metrics"] = {
+            f"{section}_mean_{score}": round(mean, 4) for score, mean in means.items() if mean is not None
+        }
+    return result
+
+
+def _version(package: str, fallback: str) -> str:
+    try:
+        # the build of a wheel, as in 2.13.0+cpu, is nothing that a bundle requires
+        return importlib.metadata.version(package).split("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return fallback
+
+
+def _resized(value: Any, old: int, new: int) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: [new if size == old else size for size in entry] if key == "spatial_shape" else _resized(entry, old, new)
+        for key, entry in value.items()
+    }

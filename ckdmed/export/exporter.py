@@ -1,0 +1,197 @@
+"""One command from a trained bundle of the source tree to a folder that the Model Zoo can take."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ckdmed.export.checks import Check, check_bundle, check_sizes
+from ckdmed.export.configs import json_text, numeric_settings, read_json, recorded_settings, rewrite_configs
+from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
+from ckdmed.export.large_files import move_large_files
+from ckdmed.export.torchscript import export_torchscript
+from ckdmed.export.undisturbed import undisturbed
+from ckdmed.files import load_weights, save_weights
+from ckdmed.networks.checkpoint import read_state_dict
+
+__all__ = ["Export", "export_bundle"]
+
+CONFIGS = ("inference.json", "train.json", "evaluate.json", "multi_gpu_train.json")
+_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export came to.
+
+    Attributes:
+        folder: the bundle, or where it would have gone.
+        checks: every check with its finding.
+        large_files: what was moved out for its size, relative to the bundle.
+        large_folder: where to.
+    """
+
+    folder: Path
+    checks: tuple[Check, ...]
+    large_files: tuple[Path, ...]
+    large_folder: Path
+
+    @property
+    def passed(self) -> bool:
+        """Whether the bundle was written: it is only when it passed every check."""
+        return all(check.passed for check in self.checks)
+
+
+def export_bundle(
+    bundle: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    teacher_checkpoint: str | os.PathLike[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    evaluation: str | os.PathLike[str] | None = None,
+    large_files_url: str | None = None,
+    schema: str | os.PathLike[str] | None = None,
+    force: bool = False,
+) -> Export:
+    """Write a trained bundle in the Model Zoo's layout, check it by the zoo's rules, and put it in place if it passed.
+
+    Sizes of the network and of its input come, in this order, from ``overrides``, from the record of the run that left
+    the checkpoint (``settings.json`` in its output folder) and from ``inference.json``; they are written into every
+    configuration that has them, so that the exported defaults are those of the checkpoint.
+
+    Args:
+        bundle: folder in the source tree, such as ``bundles/seg_kd``.
+        checkpoint: the trained network.
+        output: folder to write; its name, in snake_case of two words at least, is the bundle's name in the zoo.
+        teacher_checkpoint: a teacher to ship for further training; inference never needs it.
+        overrides: setting -> value to write into the configurations.
+        evaluation: ``summary.json`` of an evaluation of this checkpoint, for the README and ``eval_metrics``.
+        large_files_url: where files over 25 MB will be published; they are moved to ``<output>_large_files``.
+        schema: a copy of the metadata's schema to use instead of ours.
+        force: replace an exported bundle that is there.
+
+    Raises:
+        FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
+        FileExistsError: the output exists; or, with ``force``, is no exported bundle.
+        ValueError: a bad name, a damaged checkpoint, an unknown setting, figures of another checkpoint.
+    """
+    bundle, checkpoint, output = Path(bundle), Path(checkpoint), Path(output).absolute()
+    large_folder = output.with_name(f"{output.name}_large_files")
+    for target in (output, large_folder):
+        _refuse_existing(target, force)
+    if not _NAME.fullmatch(output.name):
+        raise ValueError(
+            f"'{output.name}' is no name for a bundle of the zoo: lower case words joined by underscores, "
+            "such as brain_tumour_seg_kd."
+        )
+    summary = None if evaluation is None else read_evaluation(Path(evaluation), checkpoint)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        folder, large = temporary / output.name, temporary / large_folder.name
+        _write_files(folder, bundle, checkpoint, teacher_checkpoint, overrides or {}, summary)
+        checks = check_bundle(folder, None if schema is None else Path(schema))
+        moved = move_large_files(folder, large, large_files_url)
+        checks.append(check_sizes(folder))
+        result = Export(output, tuple(checks), tuple(moved), large_folder)
+        if result.passed:
+            _put_in_place({folder: output, large: large_folder}, temporary)
+        return result
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_existing(target: Path, force: bool) -> None:
+    if not target.exists():
+        return
+    if not force:
+        raise FileExistsError(f"'{target}' exists; name another folder, or replace it with --force.")
+    ours = (target / "configs" / "metadata.json", target / "models")
+    if not target.is_dir() or (any(target.iterdir()) and not any(path.exists() for path in ours)):
+        raise FileExistsError(f"'{target}' is no exported bundle; it is not replaced even with --force.")
+
+
+def _put_in_place(moves: Mapping[Path, Path], temporary: Path) -> None:
+    for source, target in moves.items():
+        if target.exists():
+            os.replace(target, temporary / f"old_{target.name}")
+        if source.exists():
+            # mkdtemp made its folder private; a folder below it is as public as the user's umask has it
+            os.replace(source, target)
+
+
+def _write_files(
+    folder: Path,
+    bundle: Path,
+    checkpoint: Path,
+    teacher_checkpoint: str | os.PathLike[str] | None,
+    overrides: Mapping[str, Any],
+    summary: Mapping[str, Any] | None,
+) -> None:
+    source = "/".join(bundle.absolute().parts[-2:])
+    for name in (*CONFIGS, "metadata.json", "logging.conf", "LICENSE", "docs/README.md", "docs/data_license.txt"):
+        if not (bundle / name).is_file():
+            raise FileNotFoundError(f"'{bundle}' lacks {name}; an exported bundle needs it.")
+    for name in ("configs", "docs", "models"):
+        (folder / name).mkdir(parents=True)
+
+    configs = {name: read_json(bundle / name) for name in CONFIGS}
+    teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
+    settings = {**_sizes(configs, checkpoint, teacher), **overrides}
+    rewritten = rewrite_configs(configs, source, settings, teacher is not None)
+    old_size, new_size = (each["inference.json"].get("image_size") for each in (configs, rewritten))
+    metadata = exported_metadata(read_json(bundle / "metadata.json"), old_size, new_size, summary)
+    for name, config in {**rewritten, "metadata.json": metadata}.items():
+        (folder / "configs" / name).write_text(json_text(config), encoding="utf-8")
+    shutil.copyfile(bundle / "logging.conf", folder / "configs" / "logging.conf")
+    shutil.copyfile(bundle / "LICENSE", folder / "LICENSE")
+    shutil.copyfile(bundle / "docs" / "data_license.txt", folder / "docs" / "data_license.txt")
+    readme = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    (folder / "docs" / "README.md").write_text(exported_readme(readme, source, summary), encoding="utf-8")
+
+    _copy_weights(checkpoint, folder / "models" / "model.pt")
+    if teacher is not None:
+        _copy_weights(teacher, folder / "models" / "teacher.pt")
+    try:
+        with undisturbed():
+            export_torchscript(folder)
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        raise ValueError(
+            f"'{checkpoint}' cannot become TorchScript of {source}: {text[:300]} If it is of another size, give its "
+            "settings by --override (its run's settings.json holds them)."
+        ) from error
+
+
+def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -> dict[str, Any]:
+    """Sizes of the network and its input, of the teacher too if one is shipped, as the checkpoints have them."""
+    inference, train = configs["inference.json"], configs["train.json"]
+    sizes: dict[str, Any] = {}
+    sources = [(inference, ("network_def", "preprocessing"), checkpoint)]
+    if teacher is not None:
+        sources.append((train, ("teacher_def",), teacher))
+    for config, components, weights in sources:
+        record = recorded_settings(weights)
+        for name, value in numeric_settings(config, components).items():
+            value = record.get(name, value)
+            # what is written stands beside what the network is built of: an expression of other settings stays one
+            if not isinstance(value, str):
+                sizes.setdefault(name, value)
+    return sizes
+
+
+def _copy_weights(source: Path, target: Path) -> None:
+    """Copy a plain state dict as it is; take the network out of any other checkpoint."""
+    state = load_weights(source)
+    if isinstance(state, Mapping) and state and all(isinstance(value, torch.Tensor) for value in state.values()):
+        shutil.copyfile(source, target)
+    else:
+        save_weights(target, dict(read_state_dict(source)))

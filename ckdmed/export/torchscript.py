@@ -1,0 +1,44 @@
+"""TorchScript that can be passed on."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from monai.bundle import ckpt_export
+
+from ckdmed.files import write_atomic
+
+__all__ = ["export_torchscript", "strip_source_paths"]
+
+
+def export_torchscript(folder: Path) -> Path:
+    """Script ``network_def`` of an exported bundle with its weights: ``models/model.ts``, by MONAI's ``ckpt_export``.
+
+    The metadata and the inference configuration lie inside the file, as MONAI has it.
+    """
+    target = folder / "models" / "model.ts"
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(target),
+        ckpt_file=str(folder / "models" / "model.pt"),
+        meta_file=str(folder / "configs" / "metadata.json"),
+        config_file=str(folder / "configs" / "inference.json"),
+    )
+    strip_source_paths(target)
+    return target
+
+
+def strip_source_paths(path: Path) -> None:
+    """Drop the debug records of a TorchScript archive: they hold the paths of the source files on the machine.
+
+    Errors inside the scripted network then lack the line of the Python source; what it computes stays the same.
+    """
+
+    def write(temporary: Path) -> None:
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target:
+            for entry in source.infolist():
+                if not entry.filename.endswith(".debug_pkl"):
+                    target.writestr(entry.filename, source.read(entry))
+
+    write_atomic(path, write)

@@ -1,0 +1,51 @@
+"""Running a bundle's configuration inside another program, which goes on as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from monai.utils import set_determinism
+
+__all__ = ["undisturbed"]
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[io.StringIO]:
+    """Catch what is printed and logged, and put back what the start of a bundle's run changes in the process.
+
+    These are the random states, MONAI's determinism, the handlers of the root logger and the hook for uncaught errors.
+    Gives the text that was caught.
+    """
+    caught = io.StringIO()
+    root = logging.getLogger()
+    handlers, level, hook = list(root.handlers), root.level, sys.excepthook
+    states = random.getstate(), np.random.get_state()
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
+    outputs = [(logger, list(logger.handlers)) for logger in loggers]
+    try:
+        root.handlers = [logging.StreamHandler(caught)]
+        for logger, _ in outputs:
+            # handlers of single loggers would write past the root's
+            logger.handlers = []
+        with contextlib.redirect_stdout(caught), contextlib.redirect_stderr(caught), torch.random.fork_rng():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield caught
+    finally:
+        set_determinism(None)
+        root.handlers, sys.excepthook = handlers, hook
+        root.setLevel(level)
+        for logger, own in outputs:
+            logger.handlers = own
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
