@@ -11,7 +11,7 @@ from torch import nn
 
 from ckdmed.networks.taps import TappedOutput, Taps
 
-__all__ = ["FrozenTeacher", "weights_hash"]
+__all__ = ["FrozenTeacher", "TeacherIdentity", "weights_hash"]
 
 
 class FrozenTeacher(nn.Module):
@@ -80,12 +80,41 @@ class FrozenTeacher(nn.Module):
         if depth is not None:
             logits = _to_volumes(logits, depth)
             features = {name: _to_volumes(value, depth) for name, value in features.items()}
-        projected = {name: projection(features[name]) for name, projection in self.projections.items()}
-        return TappedOutput(logits=logits, features=features, projected=projected)
+        return TappedOutput(logits=logits, features=features, projected=self.project(features))
+
+    @torch.no_grad()
+    def project(self, features: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Those features that have a projection on the teacher's side, projected."""
+        return {name: projection(features[name]) for name, projection in self.projections.items()}
 
     def state_hash(self) -> str:
         """SHA-256 over names, types, shapes and values of all weights and buffers."""
         return weights_hash(self.network)
+
+
+class TeacherIdentity:
+    """Lets a resumed run notice that its teacher is another one: give it to ``ResumeCheckpoint`` among the objects.
+
+    Its state is the teacher's hash alone, not its weights.
+
+    Raises:
+        ValueError: on loading, when the teacher at hand has other weights.
+    """
+
+    def __init__(self, teacher: FrozenTeacher) -> None:
+        self.teacher = teacher
+        self._hash: str | None = None
+
+    def state_dict(self) -> dict[str, str]:
+        """The teacher's hash, taken once: it is frozen."""
+        if self._hash is None:
+            self._hash = self.teacher.state_hash()
+        return {"sha256": self._hash}
+
+    def load_state_dict(self, state: Mapping[str, str]) -> None:
+        """Compare."""
+        if state["sha256"] != self.state_dict()["sha256"]:
+            raise ValueError(f"weights of SHA-256 {state['sha256'][:12]}..., now {self.state_dict()['sha256'][:12]}...")
 
 
 def _to_volumes(slices: torch.Tensor, depth: int) -> torch.Tensor:

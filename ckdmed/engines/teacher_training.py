@@ -80,6 +80,10 @@ def prepare_teacher(
 
     Returns:
         ``network`` itself.
+
+    Raises:
+        FileNotFoundError, ValueError: ``checkpoint`` is missing, damaged or of another network.
+        RuntimeError: no validation of the training gave a number.
     """
     if not needed:
         logger.info("no term of the loss listens to a teacher: none is prepared")
@@ -98,6 +102,8 @@ def prepare_teacher(
     logger.info(f"no teacher checkpoint is given: training one for {epochs} epochs, into {best}")
     if leader:
         done.unlink(missing_ok=True)
+        if not resume:
+            best.unlink(missing_ok=True)
     _unfreeze(network)
     _train(
         network=network,
@@ -119,6 +125,11 @@ def prepare_teacher(
     )
     if distributed.is_initialized():
         distributed.barrier()
+    if not best.is_file():
+        raise RuntimeError(
+            f"the teacher's {key_metric} was no number at any validation in {epochs} epochs (one every "
+            f"{val_interval}), so that no weights were kept: validate at least once, on data whose metric is defined."
+        )
     load_network(network, str(best), device)
     if leader:
         write_json(done, {"epochs": epochs, "seed": seed, "weights_sha256": weights_hash(network)})
