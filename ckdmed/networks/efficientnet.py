@@ -126,6 +126,9 @@ class EfficientNetB0(EfficientNetBN):
                 for name, child in list(module.named_children()):
                     if name.endswith("_padding"):
                         setattr(module, name, _symmetric(getattr(module, name[: -len("_padding")])))
+        # MONAI draws the last layer from +-1 / sqrt(num_classes): right for 1000 classes, but with 3 the first logits
+        # have a deviation of about 6 and the training begins by undoing them.
+        self._fc.reset_parameters()
         # The memory-saving form is an autograd function, which cannot be scripted.
         self.set_swish(memory_efficient=False)
         if weights:

@@ -1,0 +1,111 @@
+"""`ckdmed table1`: the reports' table of teachers and students, with the student alone beside them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+NAME = "table1"
+HELP = "train the reports' four teachers, four students and the student alone, and write their table (resumable)"
+
+_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_TEST = ("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_patient_accuracy")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--preset", choices=("compact", "paper"), default="compact", help="sizes (default: compact)")
+    parser.add_argument("--dataset-dir", "--dataset_dir", help="folder of Figshare .mat slices (default: phantoms)")
+    parser.add_argument(
+        "--output-dir", "--output_dir", type=Path, default=Path("table1"), help="records, runs, table (default: table1)"
+    )
+    parser.add_argument(
+        "--folds",
+        choices=("group", "official", "slices"),
+        default="group",
+        help="how the folds are made: persons kept together, the published ones, or single slices, which flatters and "
+        "is there for comparison (default: group)",
+    )
+    parser.add_argument("--fold", type=int, nargs="+", default=[0], metavar="N", help="which of the five (default: 0)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    parser.add_argument("--arms", nargs="+", metavar="ARM", help="only these, with their teachers (default: all)")
+    parser.add_argument(
+        "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of bundles/cls_kd, for example epochs=30; may be repeated",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the runs that are missing, then write and print the table."""
+    import logging.config
+
+    from ckdmed.bundle.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
+    from ckdmed.files import write_atomic
+
+    settings = Table1Settings(
+        output_dir=args.output_dir,
+        dataset_dir=args.dataset_dir,
+        bundles=args.bundles,
+        preset=args.preset,
+        fold_source=args.folds,
+        folds=args.fold,
+        seeds=args.seeds,
+        arms=args.arms or (*TEACHERS, *STUDENTS),
+        settings=dict(_setting(text) for text in args.set),
+    )
+    logging.config.fileConfig(args.bundles / "cls_kd" / "logging.conf", disable_existing_loggers=False)
+    text = table_text(run_table1(settings), args.preset if args.dataset_dir else "phantoms")
+    path = write_atomic(args.output_dir / "table1.md", lambda file: file.write_text(text, encoding="utf-8"))
+    print(text)
+    print(f"table: {path}")
+    return 0
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"--set takes NAME=VALUE, got {text!r}.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def table_text(records: Sequence[Any], preset: str) -> str:
+    """The table in Markdown: the reports' columns, then what they lack.
+
+    Args:
+        records: run records of `ckdmed.bundle.table1`.
+        preset: what to call the sizes.
+    """
+    from ckdmed.bundle.table1 import STUDENTS, TEACHERS
+    from ckdmed.reports import arm_table
+
+    present = {record.arm for record in records}
+    arms = {arm: label for arm, label in {**TEACHERS, **STUDENTS}.items() if arm in present}
+    students = {arm: label for arm, label in STUDENTS.items() if arm in present}
+    splits = sorted({(record.split["name"], record.split["fold"]) for record in records})
+    words = ", ".join(f"{name} fold {fold}" for name, fold in splits)
+    parts = [
+        f"Sizes: {preset}. Folds: {words}. {records[0].machine}. Mean and standard deviation over runs (seeds and "
+        "folds); a run's numbers are those of the weights that validated best. Losses are cross entropies without "
+        "distillation terms, training slices are without augmentation. Validation chose the weights, so the test "
+        "columns are the ones to believe.\n",
+        arm_table(records, _METRICS, arms=arms),
+        arm_table(records, _TEST, arms=arms),
+    ]
+    if "student_alone" in students and len(students) > 1:
+        parts.append("Against the student alone, paired by seed and fold:\n")
+        parts.append(arm_table(records, ("val_accuracy", "test_accuracy"), baseline="student_alone", arms=students))
+    seconds = sum(record.seconds or 0 for record in records)
+    parts.append(f"{len(records)} runs, {seconds / 60:.0f} minutes in all.\n")
+    return "\n".join(parts)
