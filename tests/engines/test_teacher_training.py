@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, from_engine
+from torch import nn
+
+from ckdmed.engines import FrozenTeacher, load_network, prepare_teacher, weights_hash
+from ckdmed.engines.teacher import TeacherIdentity
+from ckdmed.files import load_weights, save_weights
+from ckdmed.losses import supervised_segmentation_loss
+from tests.toy import loader, samples, unet
+
+
+def evaluator(network: nn.Module) -> SupervisedEvaluator:
+    return SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=loader(samples(4, seed=1)),
+        network=network,
+        key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+    )
+
+
+def prepare(network: nn.Module, folder: Path, validator: SupervisedEvaluator | None = None, **kwargs: Any) -> nn.Module:
+    settings: dict[str, Any] = {"checkpoint": None, "epochs": 3} | kwargs
+    return prepare_teacher(
+        network,
+        train_data_loader=loader(samples(8), shuffle=True),
+        evaluator=validator or evaluator(network),
+        loss_function=supervised_segmentation_loss(),
+        output_dir=str(folder),
+        key_metric="val_mean_dice",
+        seed=1,
+        **settings,
+    )
+
+
+def test_trains_keeps_the_best_and_freezes(tmp_path: Path):
+    network = unet()
+    before = weights_hash(network)
+    assert prepare(network, tmp_path) is network
+    assert weights_hash(network) != before
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+    best = unet(seed=7)
+    best.load_state_dict(load_weights(tmp_path / "teacher.pt"), strict=True)
+    record = json.loads((tmp_path / "teacher.json").read_text())
+    assert weights_hash(best) == weights_hash(network) == record["weights_sha256"] and record["epochs"] == 3
+    rows = (tmp_path / "teacher_history.jsonl").read_text().splitlines()
+    assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_broken_off_and_resumed_equals_unbroken(tmp_path: Path):
+    unbroken = prepare(unet(dropout=0.3), tmp_path / "unbroken")
+
+    def interrupt(validator: Engine) -> None:
+        if validator.state.epoch == 3:
+            raise KeyboardInterrupt
+
+    network = unet(dropout=0.3)
+    validator = evaluator(network)
+    validator.add_event_handler(Events.EPOCH_STARTED, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(network, tmp_path / "broken", validator)
+    resumed = prepare(unet(seed=5, dropout=0.3), tmp_path / "broken", resume=True)
+    assert weights_hash(resumed) == weights_hash(unbroken)
+
+
+def test_a_finished_teacher_is_not_trained_again_on_resuming(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    trained = weights_hash(prepare(unet(), tmp_path, epochs=1))
+    with caplog.at_level("INFO"):
+        again = prepare(unet(seed=5), tmp_path, epochs=1, resume=True)
+    assert weights_hash(again) == trained and "trained before" in caplog.text
+
+
+def test_a_checkpoint_is_loaded_and_nothing_written(tmp_path: Path):
+    path = save_weights(tmp_path / "given.pt", unet(seed=8).state_dict())
+    network = prepare(unet(), tmp_path / "out", checkpoint=str(path))
+    assert weights_hash(network) == weights_hash(unet(seed=8))
+    assert not (tmp_path / "out").exists() and not any(p.requires_grad for p in network.parameters())
+
+
+def test_no_teacher_where_none_is_needed(tmp_path: Path):
+    network = unet()
+    prepare(network, tmp_path / "out", needed=False)
+    assert weights_hash(network) == weights_hash(unet()) and not (tmp_path / "out").exists()
+
+
+def test_a_teacher_that_never_validated_is_refused(tmp_path: Path):
+    # weights of an earlier run must not stand in for it
+    prepare(unet(), tmp_path, epochs=1)
+    with pytest.raises(RuntimeError, match="no number at any validation in 2 epochs .one every 5"):
+        prepare(unet(), tmp_path, epochs=2, val_interval=5)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"nothing": torch.zeros(1)}, "does not fit this UNet: .*Missing key"),
+        ([1, 2], "does not fit this UNet"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_named(tmp_path: Path, state: Any, message: str):
+    path = save_weights(tmp_path / "other.pt", state)
+    with pytest.raises(ValueError, match=rf"other\.pt' {message}"):
+        load_network(unet(), str(path))
+
+
+def test_checkpoint_of_another_width(tmp_path: Path):
+    path = save_weights(tmp_path / "wide.pt", unet(base=4).state_dict())
+    with pytest.raises(ValueError, match="size mismatch.*Give the widths and sizes that it was trained with"):
+        load_network(unet(base=2), str(path))
+
+
+def test_identity_notices_other_weights():
+    teacher = FrozenTeacher(unet())
+    state = TeacherIdentity(teacher).state_dict()
+    assert state == {"sha256": teacher.state_hash()}
+    TeacherIdentity(FrozenTeacher(unet())).load_state_dict(state)
+    with pytest.raises(ValueError, match=f"SHA-256 {state['sha256'][:12]}"):
+        TeacherIdentity(FrozenTeacher(unet(seed=2))).load_state_dict(state)
