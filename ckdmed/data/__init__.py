@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.data.cached import DiskCacheDataset, cached_dataset
 from ckdmed.data.datalist import (
     SkippedFile,
     build_figshare_datalist,
@@ -21,6 +22,7 @@ from ckdmed.data.figshare import (
     draw_border,
     read_figshare_slice,
 )
+from ckdmed.data.fingerprint import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 from ckdmed.data.integrity import datalist_problems
 from ckdmed.data.manifest import read_manifest
 from ckdmed.data.patients import patient_group
@@ -28,6 +30,7 @@ from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
 
 __all__ = [
+    "DiskCacheDataset",
     "FigshareFileError",
     "FigshareMatReader",
     "FigshareSlice",
@@ -35,10 +38,14 @@ __all__ = [
     "border_from_text",
     "border_to_text",
     "build_figshare_datalist",
+    "cached_dataset",
     "check_datalist",
     "check_no_group_crosses",
     "datalist_problems",
+    "deterministic_part",
     "draw_border",
+    "fingerprint",
+    "item_fingerprint",
     "k_folds",
     "labelled_subset",
     "load_figshare_datalist",
@@ -51,5 +58,6 @@ __all__ = [
     "select_sections",
     "sha256_of",
     "split_by_group",
+    "transforms_fingerprint",
     "write_datalist",
 ]

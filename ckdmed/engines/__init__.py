@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ckdmed.engines.mixup import MixupPrepareBatch
 from ckdmed.engines.student import DistilledStudent, attach_student
-from ckdmed.engines.teacher import FrozenTeacher, weights_hash
+from ckdmed.engines.teacher import FrozenTeacher, TeacherIdentity, weights_hash
+from ckdmed.engines.teacher_cache import TeacherCache
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
 from ckdmed.engines.trainer import DistillationTrainer
 
@@ -12,7 +13,9 @@ __all__ = [
     "DistillationTrainer",
     "DistilledStudent",
     "FrozenTeacher",
+    "TeacherIdentity",
     "MixupPrepareBatch",
+    "TeacherCache",
     "attach_student",
     "load_network",
     "prepare_teacher",

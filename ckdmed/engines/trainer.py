@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.engines import SupervisedTrainer
+from monai.engines import SupervisedTrainer, default_prepare_batch
 
 from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.engines.teacher_cache import TeacherCache
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
 
@@ -31,6 +32,8 @@ class DistillationTrainer(SupervisedTrainer):
         network: a :class:`~ckdmed.engines.DistilledStudent`, bare or inside DistributedDataParallel.
         teacher: the frozen teacher; may be None when no term of the loss listens to one.
         distillation_loss: the terms.
+        teacher_cache: keeps the teacher's answers, so that it is asked once about each view of a sample; by default it
+            is asked in every step.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
 
     A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds
@@ -38,8 +41,8 @@ class DistillationTrainer(SupervisedTrainer):
     from the loss to the backward pass ``trainer.loss_values`` holds the terms with their graphs.
 
     Raises:
-        ValueError: the loss listens to a teacher and none is given, or ``iteration_update`` is given (it would bypass
-            the distillation).
+        ValueError: the loss listens to a teacher and none is given; ``iteration_update`` is given (it would bypass
+            the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images).
     """
 
     def __init__(
@@ -48,25 +51,41 @@ class DistillationTrainer(SupervisedTrainer):
         network: torch.nn.Module,
         distillation_loss: DistillationLoss,
         teacher: FrozenTeacher | None = None,
+        teacher_cache: TeacherCache | None = None,
         **kwargs: Any,
     ) -> None:
         if teacher is None and distillation_loss.needs_teacher:
             raise ValueError("the loss has terms that listen to a teacher, but teacher is None.")
         if kwargs.get("iteration_update") is not None:
             raise ValueError("iteration_update would bypass the distillation; use prepare_batch or a handler instead.")
+        if teacher_cache is not None and kwargs.get("prepare_batch", default_prepare_batch) is not default_prepare_batch:
+            raise ValueError("teacher_cache keeps answers to the images of the dataset, which prepare_batch may change.")
         super().__init__(network=network, loss_function=self._compare, **kwargs)
         self.state.terms, self.state.weights = {}, {}
         self.teacher = teacher if distillation_loss.needs_teacher else None
+        self.teacher_cache = teacher_cache if self.teacher is not None else None
         self.distillation_loss = distillation_loss
         self.student_inferer = self.inferer
         self.inferer = self._run_both  # type: ignore[assignment]
         self.loss_values: LossValues | None = None
         self._student_output: TappedOutput | None = None
         self._teacher_output: TappedOutput | None = None
+        if self.teacher_cache is not None:
+            self.add_event_handler(Events.STARTED, self._open_cache)
+
+    def _open_cache(self) -> None:
+        if self.teacher_cache is not None and self.teacher is not None:
+            self.teacher_cache.open(self.teacher, self.student_inferer)
+
+    def _ask_teacher(self, images: torch.Tensor) -> Any:
+        return self.student_inferer(images, self.teacher)
 
     def _run_both(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
-        if self.teacher is not None:
-            self._teacher_output = self.student_inferer(inputs, self.teacher)  # type: ignore[assignment]
+        if self.teacher is not None and self.teacher_cache is not None:
+            batch: Any = self.state.batch
+            self._teacher_output = self.teacher_cache(inputs, batch, self.teacher, self._ask_teacher)
+        elif self.teacher is not None:
+            self._teacher_output = self._ask_teacher(inputs)
         output = self.student_inferer(inputs, network, *args, **kwargs)
         if not isinstance(output, TappedOutput):
             raise TypeError(

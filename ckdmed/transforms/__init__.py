@@ -18,6 +18,7 @@ from .brats_regions import (
 from .clahe import CLAHE, CLAHEd
 from .classification import classification_augmentation, classification_scaling, imagenet_input
 from .eight_bit import EightBit, EightBitd
+from .flip_state import FLIPS, FlipStated
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
 from .multi_resolution import MultiResolutiond
 from .select_modalities import SelectModalitiesd
@@ -39,6 +40,8 @@ __all__ = [
     "CLAHEd",
     "EightBit",
     "EightBitd",
+    "FLIPS",
+    "FlipStated",
     "GreyToRGB",
     "GreyToRGBd",
     "IMAGENET_MEAN",

@@ -21,6 +21,8 @@ from monai.transforms import (
     RandScaleIntensityd,
 )
 
+from ckdmed.transforms.flip_state import FlipStated
+
 __all__ = ["segmentation_augmentation"]
 
 
@@ -59,7 +61,8 @@ def segmentation_augmentation(
     level     what happens to a sample
     ========  ======================================================================================
     none      nothing
-    flips     each spatial axis is flipped in half of the samples
+    flips     each spatial axis is flipped in half of the samples; the key ``flips`` tells which were
+              (see :class:`FlipStated`)
     report    flips; in 50 % a rotation up to 15 degrees, shear 0.1, shift 6 %, zoom 10 %, in another
               20 % these and an elastic warp; each in 30 %: Gaussian noise (standard deviation up to
               0.05), brightness (times 0.8 to 1.2), contrast (gamma 0.7 to 1.5)
@@ -109,7 +112,8 @@ def segmentation_augmentation(
         return Compose([types])
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
     if level == "flips":
-        return Compose([*flips, types])
+        # the batch tells how a sample was flipped, so that what a teacher said of it can be found again
+        return Compose([*flips, FlipStated(flips), types])
     s = _STRENGTHS[level]
     chain = [
         *flips,

@@ -1,0 +1,294 @@
+"""What a frozen teacher said, kept, so that each view of a sample is shown to it once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import PathLike
+from monai.data import MetaTensor
+from monai.transforms import Compose, RandFlipd
+from monai.transforms.traits import RandomizableTrait
+from monai.utils import CommonKeys
+
+from ckdmed.data import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
+from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.files import write_atomic, write_json
+from ckdmed.networks.taps import TappedOutput
+from ckdmed.transforms import FLIPS, FlipStated
+
+__all__ = ["TeacherCache"]
+
+STORAGES = ("memory", "disk")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_LAYOUT = "layout.json"
+# bytes before the values in a file: the check sum of the image
+_HEADER = 8
+
+Entry = tuple[int, list[torch.Tensor]]
+
+
+class TeacherCache:
+    """Answers of a frozen teacher by sample and by how the sample was flipped.
+
+    A network with a Vision Transformer, or with strided convolutions, does not commute with mirroring: its answer to
+    the mirrored image is not the mirrored answer. So nothing is mirrored here. Every flip state of a sample (4 in two
+    dimensions) has an entry of its own, which the teacher itself gives the first time that the state is drawn: the
+    cached training is the uncached one, up to the rounding of ``dtype`` and up to what the number of samples in a batch
+    changes in the last bits of a matrix product. What is handed out is rounded the first time as well, so that a
+    sample's answer does not depend on when it is asked for.
+
+    Every hit is checked against a check sum of the image that the entry belongs to.
+
+    Args:
+        items: of the training dataset: each with a different ``id`` and the paths ``image`` and ``label``.
+        transform: the dataset's whole chain. Its flips must be written down by
+            :class:`~ckdmed.transforms.FlipStated`, and nothing else in it may be random.
+        storage: "memory" (each process its own) or "disk" (memory-mapped ``.npy`` files, shared by processes and found
+            again by later runs of the same teacher on the same images).
+        cache_dir: for "disk".
+        dtype: in which answers are kept: "float32", "bfloat16" (no loss where the teacher runs in bfloat16) or
+            "float16".
+        limit_gib: how much is kept at most; what comes later is asked of the teacher each time. By default half of what
+            is free of the memory or the disk when the training starts.
+        id_key, flips_key: keys of a batch.
+
+    Raises:
+        ValueError: an unknown storage or dtype; "disk" without a folder; two items of one id; another random transform
+            than recorded flips, with the reason; in the training, a batch without ids.
+        RuntimeError: in the training, when an image is not the one that its entry was made of.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Mapping[str, Any]],
+        transform: Compose | Sequence[Any],
+        storage: str = "memory",
+        cache_dir: PathLike | None = None,
+        dtype: str = "float32",
+        limit_gib: float | None = None,
+        id_key: str = "id",
+        flips_key: str = FLIPS,
+    ) -> None:
+        if storage not in STORAGES:
+            raise ValueError(f"storage must be one of {STORAGES}, got {storage!r}.")
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {sorted(DTYPES)}, got {dtype!r}.")
+        if storage == "disk" and not cache_dir:
+            raise ValueError("storage='disk' needs a folder: give cache_dir.")
+        chain = transform if isinstance(transform, Compose) else Compose(transform)
+        self.axes = _recorded_axes(chain, flips_key)
+        self.names = {str(item[id_key]): item_fingerprint(item, ("image",)) for item in items}
+        if len(self.names) != len(items):
+            raise ValueError(f"{len(items)} items have only {len(self.names)} different ids ('{id_key}').")
+        self.preparation = transforms_fingerprint(deterministic_part(chain))
+        self.storage = storage
+        self.root = None if cache_dir is None else Path(cache_dir)
+        self.dtype = DTYPES[dtype]
+        self.limit_gib = limit_gib
+        self.id_key = id_key
+        self.flips_key = flips_key
+        self.hits = self.misses = 0
+        self.folder: Path | None = None
+        self._key = ""
+        self._limit = self._held = 0
+        self._layout: list[tuple[str, tuple[int, ...]]] = []
+        self._entries: dict[tuple[str, int], Entry] = {}
+        self.logger = logging.getLogger(type(self).__name__)
+
+    def open(self, teacher: FrozenTeacher, how: Any = None) -> None:
+        """Take up the entries of this very teacher, or begin without any; to be called when a training starts.
+
+        Args:
+            teacher: weights, taps and channels are part of what names the entries.
+            how: the inferer that asks it; mixed precision is part of it too.
+        """
+        parts = {
+            "teacher_sha256": teacher.state_hash(),
+            "taps": dict(teacher.taps.paths),
+            "channels": [teacher.input_channels, teacher.spatial_dims],
+            "inferer": fingerprint(how),
+            "preparation": self.preparation,
+            "dtype": str(self.dtype).removeprefix("torch."),
+        }
+        key = fingerprint(parts)
+        if key != self._key:
+            self._key, self._entries, self._layout, self._held = key, {}, [], 0
+        self.hits = self.misses = 0
+        self._limit = int(self._free() if self.limit_gib is None else self.limit_gib * 2**30)
+        if self.storage == "disk" and self.root is not None:
+            self.folder = self.root / key
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "made_by.json", parts)
+            self._layout = _read_layout(self.folder / _LAYOUT)
+
+    def _free(self) -> int:
+        ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
+        if self.storage == "disk" and self.root is not None:
+            self.root.mkdir(parents=True, exist_ok=True)
+            return shutil.disk_usage(self.root).free // 2 // ranks
+        try:
+            return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 // ranks
+        except (ValueError, OSError, AttributeError):
+            return 4 * 2**30
+
+    def __call__(
+        self,
+        images: torch.Tensor,
+        batch: Mapping[Hashable, Any],
+        teacher: FrozenTeacher,
+        ask: Callable[[torch.Tensor], TappedOutput],
+    ) -> TappedOutput:
+        """The teacher's answer to ``images``; ``ask`` is called with those alone of which it is not known yet."""
+        images = images.as_tensor() if isinstance(images, MetaTensor) else images
+        views = self._views(batch, len(images))
+        sums = _check_sums(batch.get(CommonKeys.IMAGE, images))
+        found = [self._get(view, total) for view, total in zip(views, sums)]
+        unknown = [row for row, answer in enumerate(found) if answer is None]
+        self.hits += len(views) - len(unknown)
+        self.misses += len(unknown)
+        if unknown:
+            said = ask(images if len(unknown) == len(views) else images[unknown])
+            self._learn_layout(said)
+            parts = [said.logits, *(said.features[name] for name, _ in self._layout[1:])]
+            rounded = [part.detach().to("cpu", self.dtype) for part in parts]
+            for position, row in enumerate(unknown):
+                answer = [part[position] for part in rounded]
+                found[row] = answer
+                self._put(views[row], sums[row], answer)
+        columns = zip(*(answer for answer in found if answer is not None))
+        stacked = [torch.stack(column).to(images.device, non_blocking=True).float() for column in columns]
+        features = {name: value for (name, _), value in zip(self._layout[1:], stacked[1:])}
+        return TappedOutput(stacked[0], features, teacher.project(features))
+
+    def _views(self, batch: Mapping[Hashable, Any], count: int) -> list[tuple[str, int]]:
+        ids, flips = batch.get(self.id_key), batch.get(self.flips_key)
+        if ids is None or (flips is None and self.axes):
+            raise ValueError(
+                f"the batch has no '{self.id_key if ids is None else self.flips_key}': the cache of the teacher's "
+                "answers must know which sample an image is and how it was flipped."
+            )
+        states = [0] * count if flips is None else [int(state) for state in torch.as_tensor(flips)]
+        return [(str(name), state) for name, state in zip(ids, states)]
+
+    def _get(self, view: tuple[str, int], total: int) -> list[torch.Tensor] | None:
+        entry = self._entries.get(view) if self.storage == "memory" else self._read(view)
+        if entry is None:
+            return None
+        if entry[0] != total:
+            raise RuntimeError(
+                f"sample '{view[0]}' (flip state {view[1]}) is another image now than when the teacher was asked about "
+                "it: its preprocessing is not repeatable or something random besides the flips acts on it. "
+                + (f"Delete {self.folder} if the images were changed." if self.folder else "Set cache_teacher to false.")
+            )
+        return entry[1]
+
+    def _put(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
+        size = sum(part.numel() for part in answer) * answer[0].element_size()
+        if not self._held:
+            whole = size * len(self.names) * 2 ** len(self.axes)
+            self.logger.info(
+                f"each of up to {len(self.names) * 2 ** len(self.axes)} views of {len(self.names)} samples takes "
+                f"{size / 2**20:.2f} MiB ({whole / 2**30:.1f} GiB in all, {self._limit / 2**30:.1f} GiB allowed) "
+                f"{'in memory' if self.storage == 'memory' else f'in {self.folder}'}"
+            )
+        if self._held + size > self._limit:
+            if self._limit:
+                self.logger.warning(
+                    f"the teacher's answers fill the {self._limit / 2**30:.1f} GiB that they may take: it is asked anew "
+                    "about what is not among them. Keep them on the disk, in half precision, or do without the feature "
+                    "terms, whose maps take most of the room."
+                )
+                self._limit = 0
+            return
+        self._held += size
+        if self.storage == "memory":
+            # a copy of its own: a row of a batch would keep the whole batch alive
+            self._entries[view] = (total, [part.clone() for part in answer])
+        else:
+            self._write(view, total, answer)
+
+    def _learn_layout(self, said: TappedOutput) -> None:
+        layout = [("logits", tuple(said.logits.shape[1:]))]
+        layout += [(name, tuple(value.shape[1:])) for name, value in sorted(said.features.items())]
+        if self._layout and self._layout != layout:
+            raise RuntimeError(f"the teacher's answers had the shapes {self._layout} and now have {layout}.")
+        if not self._layout and self.folder is not None:
+            write_json(self.folder / _LAYOUT, layout)
+        self._layout = layout
+
+    def _path(self, view: tuple[str, int]) -> Path:
+        if self.folder is None:
+            raise RuntimeError("the cache of the teacher's answers is used before it was opened.")
+        if view[0] not in self.names:
+            raise ValueError(f"sample '{view[0]}' is none of the {len(self.names)} items that the cache was made for.")
+        return self.folder / f"{self.names[view[0]]}-{view[1]}.npy"
+
+    def _read(self, view: tuple[str, int]) -> Entry | None:
+        path = self._path(view)
+        size = sum(_count(shape) for _, shape in self._layout) * self.dtype.itemsize
+        try:
+            values = np.load(path, mmap_mode="c", allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (ValueError, EOFError, OSError) as error:
+            self.logger.warning(f"{path} cannot be read ({error}); the teacher is asked anew.")
+            return None
+        if values.dtype != np.uint8 or values.shape != (_HEADER + size,) or not self._layout:
+            self.logger.warning(f"{path} holds something else than an answer; the teacher is asked anew.")
+            return None
+        total = int.from_bytes(values[:_HEADER].tobytes(), "little")
+        flat = torch.from_numpy(values[_HEADER:]).view(self.dtype)
+        parts = flat.split([_count(shape) for _, shape in self._layout])
+        return total, [part.view(shape) for part, (_, shape) in zip(parts, self._layout)]
+
+    def _write(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
+        header = np.frombuffer(total.to_bytes(_HEADER, "little"), dtype=np.uint8)
+        parts = [part.contiguous().flatten().view(torch.uint8).numpy() for part in answer]
+        write_atomic(self._path(view), lambda path: np.save(path, np.concatenate([header, *parts]), allow_pickle=False))
+
+
+def _recorded_axes(chain: Compose, key: str) -> tuple[int, ...]:
+    """The axes that the chain flips and writes down; everything else that is random is refused."""
+    entries = chain.flatten().transforms
+    records = [entry for entry in entries if isinstance(entry, FlipStated) and entry.key == key]
+    recorded = {id(flip) for record in records for flip in record.flips}
+    for entry in entries:
+        if not isinstance(entry, RandomizableTrait) or isinstance(entry, FlipStated) or id(entry) in recorded:
+            continue
+        why = (
+            f"its flips are not written down: put FlipStated(flips, key={key!r}) behind them"
+            if isinstance(entry, RandFlipd)
+            else "it makes an image that the teacher has not seen each time it is drawn"
+        )
+        raise ValueError(
+            f"the teacher's answers cannot be kept with the random transform {type(entry).__name__}: {why}. "
+            "Set cache_teacher to false, or augmentation to 'flips' or 'none'."
+        )
+    return tuple(sorted({axis for record in records for axis in record.axes}))
+
+
+def _check_sums(images: Any) -> list[int]:
+    # one pixel in 16 tells two images, or two mirror images of one, apart
+    thin = torch.as_tensor(images)[..., ::4, ::4].float().contiguous().cpu().numpy()
+    return [zlib.crc32(row.tobytes()) for row in thin]
+
+
+def _count(shape: Sequence[int]) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _read_layout(path: Path) -> list[tuple[str, tuple[int, ...]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [(str(name), tuple(int(size) for size in shape)) for name, shape in content]
+    except (OSError, ValueError, TypeError):
+        return []
