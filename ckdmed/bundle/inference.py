@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.data.image_reader import ImageReader
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import write_atomic, write_json
 from ckdmed.networks.checkpoint import read_state_dict
 
-__all__ = ["InferenceJob", "InputsSkipped", "load_checkpoint"]
+__all__ = ["InferenceJob", "InputsSkipped", "LoadWeights", "load_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,29 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
         )
     network.load_state_dict(weights)
     return network
+
+
+class LoadWeights:
+    """A handler that loads the checkpoint when the engine starts; calling it earlier loads it then, once.
+
+    Args:
+        network: gets the weights.
+        checkpoint: see `load_checkpoint`.
+    """
+
+    def __init__(self, network: torch.nn.Module, checkpoint: str) -> None:
+        self.network = network
+        self.checkpoint = checkpoint
+        self.loaded = False
+
+    def attach(self, engine: Engine) -> None:
+        """Register on ``STARTED``."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        if not self.loaded:
+            load_checkpoint(self.network, self.checkpoint)
+            self.loaded = True
 
 
 class InferenceJob:
@@ -159,8 +183,13 @@ class InferenceJob:
         return items
 
     def record(self, name: str, files: Sequence[str]) -> None:
-        """Note that an input is finished: all of its files, relative to the output folder, are in place."""
-        item = self._pending[name]
+        """Note that an input is finished: all of its files, relative to the output folder, are in place.
+
+        Names that are not of this job's inputs (a program may give the evaluator items of its own) are passed over.
+        """
+        item = self._pending.get(name)
+        if item is None:
+            return
         line = {
             "name": name,
             "input": [str(file) for file in item.files],

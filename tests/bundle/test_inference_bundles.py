@@ -178,6 +178,31 @@ def test_settings_change_what_they_say(infer, tmp_path):
     assert nib.load(tmp_path / "low" / "v_mask.nii.gz").get_fdata().min() == 1
 
 
+def test_workers_read_the_same(infer, tmp_path):
+    write_figshare_phantoms(tmp_path / "in", n_patients=1, slices_per_patient=(3, 3), size=64, progress=False)
+    for workers in (0, 2):
+        report, _ = infer(tmp_path / "in", tmp_path / f"out{workers}", num_workers=workers)
+        assert report["counts"]["done"] == 3
+    for path in (tmp_path / "out0").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
+
+
+def test_items_of_a_users_own(infer, tmp_path, checkpoints, monkeypatch):
+    """MONAI lets a program set the data: items with nothing but an image are enough."""
+    imsave(tmp_path / "a.png", np.eye(64, dtype=np.uint8) * 200, check_contrast=False)
+    settings = {"output_dir": str(tmp_path / "out"), "checkpoint": checkpoints["seg_kd"], "image_size": 64}
+    config = "bundles/seg_kd/inference.json"
+    workflow = ConfigWorkflow(config, workflow_type="inference", logging_file=False, **settings, **SMALL["seg_kd"])
+    workflow.initialize()
+    workflow.dataset_data = [{"image": str(tmp_path / "a.png")}]
+    workflow.initialize()
+    workflow.evaluator.run()
+    assert (tmp_path / "out" / "a_mask.png").is_file()
+    # with the checkpoint's weights, although `run` was not called
+    trained = torch.load(checkpoints["seg_kd"], weights_only=True)
+    assert all(torch.equal(value, trained[name]) for name, value in workflow.network_def.state_dict().items())
+
+
 def test_tta_of_a_mirrored_picture_is_the_mirrored_result(infer, tmp_path):
     picture = np.random.default_rng(3).integers(0, 255, (64, 64), dtype=np.uint8)
     imsave(tmp_path / "a.png", picture, check_contrast=False)
@@ -248,10 +273,11 @@ def test_no_training_code_is_needed(checkpoints, tmp_path, monkeypatch, infer):
     importlib.import_module("ckdmed.engines")
 
 
-def test_twenty_real_slices_and_three_bad_files(infer, figshare_mat_dir, tmp_path):
+@pytest.mark.parametrize("count", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_real_slices_and_three_bad_files(infer, figshare_mat_dir, tmp_path, count):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    files = sorted(figshare_mat_dir.glob("*.mat"))[:20]
+    files = sorted(figshare_mat_dir.glob("*.mat"))[:count]
     for path in files:
         (source / path.name).symlink_to(path)
     (source / "truncated.mat").write_bytes(files[0].read_bytes()[:100_000])
@@ -259,7 +285,7 @@ def test_twenty_real_slices_and_three_bad_files(infer, figshare_mat_dir, tmp_pat
     (source / "text.mat").write_text("these are no slices\n" * 100)
     report, status = infer(source, out)
     assert status == 3
-    assert report["counts"] == {"done": 20, "kept": 0, "skipped": 3, "ignored": 0}
+    assert report["counts"] == {"done": count, "kept": 0, "skipped": 3, "ignored": 0}
     causes = {Path(entry["file"]).name: entry["cause"] for entry in report["skipped"]}
     assert "truncated.mat: truncated" in causes["truncated.mat"]
     assert "empty.mat: the file is empty" in causes["empty.mat"]
@@ -267,9 +293,10 @@ def test_twenty_real_slices_and_three_bad_files(infer, figshare_mat_dir, tmp_pat
     for path in files:
         mask = imread(out / f"{path.stem}_mask.png")
         assert mask.shape == read_figshare_slice(path).image.shape and mask.dtype == np.uint8
-    assert len(everything_below(out)) == 20 * 3 + 4
+    assert len(everything_below(out)) == count * 3 + 4
 
 
+@pytest.mark.slow
 def test_real_brats_volume(infer, shared_data, tmp_path):
     path = shared_data / "brats2023" / "BraTS-GLI-00001-000" / "BraTS-GLI-00001-000-t1c.nii.gz"
     if not path.is_file():
