@@ -17,6 +17,7 @@ from typing import Any
 import monai
 import numpy as np
 import torch
+from monai.bundle.reference_resolver import ReferenceResolver
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
@@ -97,18 +98,16 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(parser: Any) -> dict[str, Any]:
-    """The plain values at the top of a configuration, with expressions evaluated."""
+    """The plain values at the top of a configuration, with expressions over such values evaluated.
+
+    Nothing is built for it: an expression that refers to a component is no setting.
+    """
+    config = parser.get()
     settings = {}
-    for key, raw in parser.get().items():
-        if key in ("imports", "initialize", "run", "finalize", "_meta_") or isinstance(raw, Mapping):
+    for key in config:
+        if key in ("imports", "initialize", "run", "finalize", "_meta_") or not _is_plain(config, key):
             continue
-        if isinstance(raw, str) and raw.startswith(("$", "@")):
-            # an expression that builds an object is a component in short form, and no setting
-            value = parser.get_parsed_content(key) if _is_setting(raw) else None
-            if value is None:
-                continue
-        else:
-            value = raw
+        value = parser.get_parsed_content(key)
         try:
             json.dumps(value)
         except TypeError:
@@ -117,8 +116,13 @@ def settings_of(parser: Any) -> dict[str, Any]:
     return settings
 
 
-def _is_setting(expression: str) -> bool:
-    return "_def" not in expression and "network" not in expression
+def _is_plain(config: Mapping[str, Any], key: str) -> bool:
+    raw = config.get(key)
+    if isinstance(raw, Mapping):
+        return False
+    texts = raw if isinstance(raw, list) else [raw]
+    references = {r for text in texts if isinstance(text, str) for r in ReferenceResolver.match_refs_pattern(text)}
+    return all(r != key and r in config and _is_plain(config, r) for r in references)
 
 
 def finish_run(output_dir: str, save: bool = True) -> None:
