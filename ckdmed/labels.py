@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["REGIONS", "TUMOUR_TYPES", "BratsLabels", "brats_labels", "slice_category", "SLICE_CATEGORIES"]
 
@@ -88,10 +89,6 @@ class BratsLabels:
         return out
 
 
-_OLD = {"ncr": 1, "ed": 2, "et": 4}
-_NEW = {"ncr": 1, "ed": 2, "et": 3}
-
-
 def brats_labels(release: int | str = 2023, tumour_type: str = "GLI") -> BratsLabels:
     """The labels of a release of BraTS: ET is 4 from 2017 to 2022 and 3 from 2023.
 
@@ -115,17 +112,17 @@ def brats_labels(release: int | str = 2023, tumour_type: str = "GLI") -> BratsLa
     if not text.isdigit() or len(text) != 4 or int(text) < 2017:
         raise ValueError(f"a release is a year from 2017 or 'decathlon', got {release!r}.")
     if int(text) <= 2022:
-        return BratsLabels(text, **_OLD)
+        return BratsLabels(text, ncr=1, ed=2, et=4)
     if int(text) >= 2024 and tumour_type == "PED":
         raise ValueError(
             f"the paediatric masks of {text} separate other parts than ET, core and oedema of 2023; there is no table "
             "for them. Convert them to the labels of 2023 (1 core, 2 oedema, 3 enhancing) first."
         )
     others = ((4, "RC"),) if int(text) >= 2024 and tumour_type == "GLI" else ()
-    return BratsLabels(text, **_NEW, others=others)
+    return BratsLabels(text, ncr=1, ed=2, et=3, others=others)
 
 
-def slice_category(ncr: np.ndarray, ed: np.ndarray, et: np.ndarray, min_voxels: int = 1) -> np.ndarray:
+def slice_category(ncr: ArrayLike, ed: ArrayLike, et: ArrayLike, min_voxels: int = 1) -> np.ndarray:
     """Class of slices by the voxels of each label: 3 enhancing, else 2 core, else 1 oedema only, else 0 no tumour.
 
     Args:

@@ -18,7 +18,17 @@ import ckdmed
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
-COMMANDS: tuple[str, ...] = ("datalist", "check_datalist", "phantoms", "export", "table1")
+COMMANDS: tuple[str, ...] = (
+    "datalist",
+    "check_datalist",
+    "phantoms",
+    "export",
+    "table1",
+    "prepare",
+    "brats_datalist",
+    "check_brats",
+    "slice_cache",
+)
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, RuntimeError)

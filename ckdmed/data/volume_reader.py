@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from ckdmed.data.brats.headers import BratsFileError, read_volume_header
+from ckdmed.data.brats.headers import BratsFileError, open_nifti, read_volume_header
 from ckdmed.data.dicom_series import read_dicom_volume
 
 __all__ = ["VolumeReader", "dicom_files", "is_nifti", "read_volume"]
@@ -67,7 +66,7 @@ def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.n
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     header = read_volume_header(path)
-    image = nib.load(path)
+    image = open_nifti(path)
     dtype = image.get_data_dtype()
     if dtype.kind not in "biuf":
         raise BratsFileError(f"{path}: holds {'colour' if dtype.names else dtype} values, not real numbers.")

@@ -24,7 +24,7 @@ class BrainUnitRange(Transform):
         lower, upper: percentiles, 0 <= lower < upper <= 100. Default 0.5 and 99.5.
 
     Shape:
-        ``[C, *S]`` and a mask ``[1, *S]`` to ``[C, *S]``, float32.
+        ``[C, *S]`` and a mask ``[1, *S]`` (default: values other than 0) to ``[C, *S]``, float32.
 
     Raises:
         ValueError: if the percentiles are out of range, the mask does not fit, or the image holds NaN or infinite
@@ -38,9 +38,13 @@ class BrainUnitRange(Transform):
             raise ValueError(f"percentiles must be 0 <= lower < upper <= 100, got {lower} and {upper}.")
         self.lower, self.upper = float(lower), float(upper)
 
-    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor) -> NdarrayOrTensor:
+    def __call__(self, img: NdarrayOrTensor, mask: NdarrayOrTensor | None = None) -> NdarrayOrTensor:
+        """Scale a channel-first image; without a mask, values other than 0 in any channel are the brain."""
         image: np.ndarray = convert_data_type(img, np.ndarray, dtype=np.float32)[0]
-        brain: np.ndarray = convert_data_type(mask, np.ndarray)[0] != 0
+        if mask is None:
+            brain = (image != 0).any(axis=0, keepdims=True)
+        else:
+            brain = np.asarray(convert_data_type(mask, np.ndarray)[0]) != 0
         if brain.shape != (1, *image.shape[1:]):
             raise ValueError(f"The mask of shape {brain.shape} does not fit the image of shape {image.shape}.")
         if not np.isfinite(image).all():

@@ -32,6 +32,7 @@ def volume_preparation(
     modalities: Sequence[str],
     label: str | None = None,
     given_brain: bool = False,
+    reference: str | None = None,
     orientation: str = "LPS",
     spacing: Sequence[float] | None = (1.0, 1.0, 1.0),
     size: Sequence[int] | None = None,
@@ -42,17 +43,18 @@ def volume_preparation(
 ) -> Compose:
     """Orient, resample to a common grid, find the brain, equalise, normalise and stack.
 
-    The grid is that of the first modality, turned to the orientation by whole quarter turns and resampled to the
+    The grid is that of one modality, turned to the orientation by whole quarter turns and resampled to the
     spacing; everything else is resampled to it by the scanner's coordinates, images linearly, masks by the nearest
     voxel. Nothing is registered: what moved between two series stays moved. A volume that lies on the grid already is
     not resampled.
 
     Args:
-        modalities: keys of the images, each ``[1, X, Y, Z]`` with an affine; the first gives the grid.
+        modalities: keys of the images, each ``[1, X, Y, Z]`` with an affine.
         label: key of a mask, or None.
-        given_brain: whether the data hold a brain mask under "brain"; else it is found by ``brain_method``. Default False.
+        given_brain: whether the data hold a brain mask under "brain"; else (default) ``brain_method`` finds it.
+        reference: which modality gives the grid; None (default) for the first.
         orientation: letters of the ends of the three axes. Default "LPS", as BraTS files have it (in nibabel's words).
-        spacing: millimetres, or None for the first image's own. Default 1 mm, as BraTS.
+        spacing: millimetres, or None for the reference's own. Default 1 mm, as BraTS.
         size: voxels, or None. Cut or padded with 0 around the centre.
         brain_method: see :func:`ckdmed.transforms.brain_mask`.
         normalise: "zscore" over the brain, 0 outside (default); "unit" for [0, 1] over the brain, 0 outside; "none".
@@ -60,12 +62,12 @@ def volume_preparation(
         clahe_limit: its ``clip_limit``.
 
     Returns:
-        a chain whose result holds ``image`` ``[C, X, Y, Z]`` float32 in the order of ``modalities``, ``brain`` uint8, and
-        ``label`` uint8 where there is one; the modalities' own keys are gone.
+        a chain whose result holds ``image`` ``[C, X, Y, Z]`` float32 in the order of ``modalities``, ``brain`` uint8,
+        and the label as uint8 where there is one; the modalities' own keys are gone.
 
     Raises:
-        ValueError: no modality, an unknown normalisation, an orientation that is none, spacing or size that are not
-            three positive numbers.
+        ValueError: no modality, a reference that is none of them, an unknown normalisation, no orientation, a
+            spacing or size that is not three positive numbers.
 
     Example::
 
@@ -76,6 +78,9 @@ def volume_preparation(
         raise ValueError("preparation needs at least one modality.")
     if normalise not in NORMALISATIONS:
         raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {normalise!r}.")
+    first = images[0] if reference is None else reference
+    if first not in images:
+        raise ValueError(f"the reference must be one of {', '.join(images)}, got {reference!r}.")
     letters = orientation.upper()
     if len(letters) != 3 or any(len(set(letters) & set(axis)) != 1 for axis in ("LR", "PA", "IS")):
         raise ValueError(f"an orientation is three letters, one each of LR, PA and IS, got {orientation!r}.")
@@ -84,16 +89,14 @@ def volume_preparation(
             raise ValueError(f"{name} must be three positive numbers, got {tuple(value)}.")
     masks = ([label] if label else []) + (["brain"] if given_brain else [])
     everything = images + masks
-    modes = ["bilinear"] * len(images) + ["nearest"] * len(masks)
+    others = [key for key in everything if key != first]
+    modes = ["bilinear" if key in images else "nearest" for key in others]
     chain: list[Any] = [Orientationd(everything, axcodes=letters, labels=(("L", "R"), ("P", "A"), ("I", "S")))]
     if spacing is not None:
         # Float32 is what grids of a few hundred voxels need; MONAI computes in float64 unless told.
-        chain.append(
-            Spacingd(images[0], pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype="float32")
-        )
-    if len(everything) > 1:
-        others = {"mode": modes[1:], "padding_mode": "zeros", "dtype": "float32"}
-        chain.append(ResampleToMatchd(everything[1:], key_dst=images[0], **others))
+        chain.append(Spacingd(first, pixdim=tuple(spacing), mode="bilinear", padding_mode="border", dtype="float32"))
+    if others:
+        chain.append(ResampleToMatchd(others, key_dst=first, mode=modes, padding_mode="zeros", dtype="float32"))
     if size is not None:
         chain.append(ResizeWithPadOrCropd(everything, spatial_size=tuple(size)))
     chain.append(BrainMaskd(images, "brain", brain_method))

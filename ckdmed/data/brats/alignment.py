@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from ckdmed.data.brats.datalist import read_mask
-from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, grid_disagreement, read_volume_header
+from ckdmed.data.brats.headers import (
+    DEFAULT_TOLERANCE_MM,
+    BratsFileError,
+    grid_disagreement,
+    open_nifti,
+    read_volume_header,
+)
 from ckdmed.labels import BratsLabels
 
 __all__ = ["MaskCheck", "check_mask"]
@@ -101,8 +106,9 @@ def check_mask(
 def _outside(tumour: np.ndarray, images: list[Path] | tuple[Path, ...]) -> int:
     rest = tumour
     for path in images:
+        image = open_nifti(path)
         try:
-            values = np.asanyarray(nib.load(path).dataobj)
+            values = np.asanyarray(image.dataobj)
         except Exception as error:
             raise BratsFileError(
                 f"{path}: truncated or damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]})."

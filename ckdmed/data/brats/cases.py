@@ -70,9 +70,9 @@ def find_brats_cases(
 ) -> tuple[list[BratsCase], list[SkippedCase]]:
     """Find the cases of every naming below a folder; only headers are read.
 
-    Namings: `BraTS-GLI-00001-000-t1n.nii.gz` (2023 and later; GLI, MEN, MET, PED, SSA), `Brats18_TCIA05_396_1_t1ce.nii.gz`
-    (2017 to 2021), and the Medical Decathlon's Task01 (`imagesTr/BRATS_001.nii.gz` with `labelsTr`). Other files are
-    not looked at.
+    Namings: `BraTS-GLI-00001-000-t1n.nii.gz` (2023 and later; GLI, MEN, MET, PED, SSA),
+    `Brats18_TCIA05_396_1_t1ce.nii.gz` (2017 to 2021), and the Medical Decathlon's Task01 (`imagesTr/BRATS_001.nii.gz`
+    with `labelsTr`). Other files are not looked at.
 
     Args:
         folder: a case's folder, or any folder above.

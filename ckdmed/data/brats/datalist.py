@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
 from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
-from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, open_nifti
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
 from ckdmed.files import write_json
@@ -40,8 +39,9 @@ def read_mask(path: PathLike) -> np.ndarray:
     Raises:
         BratsFileError: it cannot be read, or holds values that are no whole numbers from 0 to 255.
     """
+    image = open_nifti(path)
     try:
-        values = np.asanyarray(nib.load(path).dataobj)
+        values = np.asanyarray(image.dataobj)
     except Exception as error:
         raise BratsFileError(
             f"{path}: the mask cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 from monai.config import PathLike
 
-__all__ = ["BratsFileError", "VolumeHeader", "affine_text", "grid_disagreement", "read_volume_header"]
+__all__ = ["BratsFileError", "VolumeHeader", "affine_text", "grid_disagreement", "open_nifti", "read_volume_header"]
 
 DEFAULT_TOLERANCE_MM = 0.1
 
@@ -38,12 +38,11 @@ class VolumeHeader:
         return self.shape[0], self.shape[1], self.shape[2]
 
 
-def read_volume_header(path: PathLike) -> VolumeHeader:
-    """Read the header of a NIfTI file, not its voxels.
+def open_nifti(path: PathLike) -> nib.nifti1.Nifti1Image:
+    """Open a NIfTI file; its voxels are read when they are asked for.
 
     Raises:
-        BratsFileError: no such file, empty, no NIfTI, neither 3-D nor 4-D, or an affine that is not finite or not
-            invertible.
+        BratsFileError: no such file, empty, or no NIfTI.
     """
     path = Path(path)
     if not path.is_file():
@@ -52,12 +51,25 @@ def read_volume_header(path: PathLike) -> VolumeHeader:
         raise BratsFileError(f"{path}: the file is empty (0 bytes).")
     try:
         image = nib.load(path)
-        shape, affine = tuple(int(size) for size in image.shape), np.asarray(image.affine, dtype=np.float64)
     # nibabel lets pass whatever gzip, zlib and struct raise for damaged files.
     except Exception as error:
         raise BratsFileError(
             f"{path}: its NIfTI header cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
         ) from error
+    if not isinstance(image, nib.nifti1.Nifti1Image):
+        raise BratsFileError(f"{path}: a {type(image).__name__}, not a NIfTI file.")
+    return image
+
+
+def read_volume_header(path: PathLike) -> VolumeHeader:
+    """Read the header of a NIfTI file, not its voxels.
+
+    Raises:
+        BratsFileError: as `open_nifti`; neither 3-D nor 4-D, or an affine that is not finite or not invertible.
+    """
+    path = Path(path)
+    image = open_nifti(path)
+    shape, affine = tuple(int(size) for size in image.shape), np.asarray(image.affine, dtype=np.float64)
     if len(shape) not in (3, 4) or min(shape) < 1:
         raise BratsFileError(f"{path}: has shape {shape}; a volume has three axes, or four with the modalities last.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:

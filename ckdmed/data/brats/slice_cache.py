@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ckdmed.data.brats.cases import SkippedCase
 from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import BratsFileError
-from ckdmed.data.slice_geometry import spatial_geometry
+from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import write_json
 from ckdmed.labels import brats_labels
@@ -143,38 +143,7 @@ def _is_current(target: Path, settings: Mapping[str, Any], sources: str) -> bool
 
 
 def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], sources: str) -> None:
-    paths = [Path(path) for path in item["image"]]
-    modalities = list(item["modalities"])
-    image: np.ndarray | None = None
-    brain: np.ndarray | None = None
-    geometry = None
-    number = 0
-    for path in paths:
-        volume, affine = read_volume(path)
-        for channel in np.moveaxis(volume, 3, 0) if volume.ndim == 4 else (volume,):
-            if geometry is None:
-                geometry = spatial_geometry("nifti", channel.shape, affine, settings["plane"])
-                shape = geometry.to_slices(channel).shape
-                image = np.lib.format.open_memmap(
-                    folder / "image.npy", "w+", np.dtype(settings["dtype"]), (shape[0], len(modalities), *shape[1:])
-                )
-                brain = np.zeros(shape, bool)
-            if channel.shape != geometry.shape or number >= len(modalities):
-                raise BratsFileError(
-                    f"{path}: {channel.shape} does not fit {geometry.shape}, {len(modalities)} channels."
-                )
-            slices = geometry.to_slices(channel)
-            inside = slices != 0
-            brain |= inside
-            # Line by line of the file: one modality at a time is in memory.
-            image[:, number] = _normalised(slices, inside) if settings["normalise"] == "zscore" else slices
-            number += 1
-    if geometry is None or image is None or brain is None or number != len(modalities):
-        raise BratsFileError(f"{item['case']}: {number} channels for {len(modalities)} modalities.")
-    if not np.isfinite(image).all():
-        raise BratsFileError(f"{item['case']}: values are too large for float16; use float32 or z-scores.")
-    image.flush()
-    del image
+    geometry, brain = _write_images(item, folder, settings)
     counts = np.zeros((len(brain), 3), np.int64)
     if "label" in item:
         label = _label_slices(item, geometry)
@@ -196,7 +165,45 @@ def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, An
     write_json(folder / TABLE_NAME, table)
 
 
-def _label_slices(item: Mapping[str, Any], geometry: Any) -> np.ndarray:
+def _write_images(
+    item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]
+) -> tuple[SliceGeometry, np.ndarray]:
+    """Write `image.npy`, one modality at a time in memory; return the geometry and the brain (S, rows, columns)."""
+    names = list(item["modalities"])
+    geometry: SliceGeometry | None = None
+    brain = np.zeros((0, 0, 0), bool)
+    written = 0
+    for path, channel, affine in _channels(item):
+        if geometry is None:
+            geometry = spatial_geometry("nifti", channel.shape, affine, settings["plane"])
+            brain = np.zeros(geometry.to_slices(channel).shape, bool)
+            shape = (len(brain), len(names), *brain.shape[1:])
+            image = np.lib.format.open_memmap(folder / "image.npy", "w+", np.dtype(settings["dtype"]), shape)
+        if channel.shape != geometry.shape or written >= len(names):
+            raise BratsFileError(
+                f"{path}: shape {channel.shape} as channel {written + 1}; {len(names)} of {geometry.shape} fit."
+            )
+        slices = geometry.to_slices(channel)
+        inside = slices != 0
+        brain |= inside
+        with np.errstate(over="ignore"):
+            image[:, written] = _normalised(slices, inside) if settings["normalise"] == "zscore" else slices
+        if not np.isfinite(image[:, written]).all():
+            raise BratsFileError(f"{path}: has values too large for float16; use float32 or z-scores.")
+        written += 1
+    if geometry is None or written != len(names):
+        raise BratsFileError(f"{item['case']}: {written} channels for {len(names)} modalities.")
+    return geometry, brain
+
+
+def _channels(item: Mapping[str, Any]) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
+    for path in map(Path, item["image"]):
+        volume, affine = read_volume(path)
+        for channel in np.moveaxis(volume, 3, 0) if volume.ndim == 4 else (volume,):
+            yield path, channel, affine
+
+
+def _label_slices(item: Mapping[str, Any], geometry: SliceGeometry) -> np.ndarray:
     mask = read_mask(item["label"])
     if mask.shape != geometry.shape:
         raise BratsFileError(f"{item['label']}: its grid is {mask.shape}, that of the images {geometry.shape}.")

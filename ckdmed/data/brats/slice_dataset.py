@@ -70,12 +70,12 @@ class BratsSliceDataset(Dataset):
         cases: with a folder, names of the cases to take, or None for all.
         transform: applied to each item, or None.
         modalities: those to read, in this order, or None for those of the cache (of all cases the same).
-        neighbours: number of slices on each side that are added as channels (2.5-D). Channels are ordered by slice, then
-            modality; beyond the ends the outermost slice is repeated. Default 0.
+        neighbours: number of slices on each side that are added as channels (2.5-D). Channels are ordered by slice,
+            then modality; beyond the ends the outermost slice is repeated. Default 0.
         min_brain: with a folder, see `SliceIndex.read`.
         min_voxels: see `slice_category`.
-        target: None, or which label `target` repeats: "category" (0 to 3) or "type" (0 to 4, from the tumour type). With
-            "category" slices without a mask are left out.
+        target: None, or which label `target` repeats: "category" (0 to 3) or "type" (0 to 4, from the tumour type).
+            With "category" slices without a mask are left out.
 
     Shape:
         ``image`` is [C * (2 * neighbours + 1), H, W].

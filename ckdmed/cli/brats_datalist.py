@@ -1,0 +1,51 @@
+"""Make the datalist of a folder of BraTS cases."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "brats-datalist"
+HELP = "find BraTS cases of every naming and split them by patient, balanced by tumour type and enhancing part"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
+    parser.add_argument("--out", type=Path, help="the datalist (default: FOLDER/datalist.json)")
+    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
+    parser.add_argument(
+        "--fractions",
+        type=float,
+        nargs=3,
+        default=(0.8, 0.1, 0.1),
+        metavar=("TRAIN", "VALIDATION", "TEST"),
+        help="shares of the sections (default: 0.8 0.1 0.1)",
+    )
+    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="that a case must have (default: all four)")
+    parser.add_argument("--without-masks", action="store_true", help="take cases that have no mask as well")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ckdmed.data.brats import MODALITIES, TUMOUR_TYPES, build_brats_datalist, write_brats_datalist
+
+    datalist, skipped = build_brats_datalist(
+        args.folder,
+        args.seed,
+        args.fractions,
+        args.modalities or MODALITIES,
+        require_label=not args.without_masks,
+        progress=not args.quiet,
+    )
+    path = write_brats_datalist(datalist, args.out or args.folder / "datalist.json")
+    for entry in skipped:
+        print(f"skipped {entry.case}: {entry.reason}")
+    print(f"{'section':<12}{'cases':>7}{'patients':>10}{'with ET':>9}  " + "".join(f"{t:>6}" for t in TUMOUR_TYPES))
+    for section in ("training", "validation", "test"):
+        items = datalist[section]
+        patients = len({item["patient_group"] for item in items})
+        enhancing = sum(bool(item["has_et"]) for item in items)
+        types = "".join(f"{sum(item['tumour_type'] == t for item in items):>6}" for t in TUMOUR_TYPES)
+        print(f"{section:<12}{len(items):>7}{patients:>10}{enhancing:>9}  {types}")
+    print(f"datalist: {path}")
+    return 0

@@ -1,0 +1,66 @@
+"""Check that the masks of BraTS cases fit their images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "check-brats"
+HELP = "check the masks of BraTS cases: grid, affine, labels, tumour outside the brain"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
+    parser.add_argument("--seg", type=Path, metavar="FILE", help="another mask, to compare with the one case there is")
+    parser.add_argument("--release", help="whose labels the masks have: a year or decathlon (default: by the names)")
+    parser.add_argument(
+        "--outside-limit",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="largest share of a tumour outside the brain (default: %(default)s)",
+    )
+    parser.add_argument("--csv", type=Path, help="write the table here as well")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    import csv
+
+    from tqdm import tqdm
+
+    from ckdmed.data.brats import SkippedCase, brats_labels, check_mask, find_brats_cases
+    from ckdmed.files import write_atomic
+
+    cases, skipped = find_brats_cases(args.folder, require_label=False, tolerance_mm=float("inf"))
+    if args.seg is not None and len(cases) != 1:
+        raise ValueError(f"--seg is for one case; {args.folder} holds {len(cases)}.")
+    rows = []
+    for case in tqdm(cases, desc="checking masks", unit="case", disable=args.quiet):
+        mask = args.seg or case.label
+        if mask is None:
+            skipped.append(SkippedCase(case.case, "there is no mask."))
+            continue
+        table = brats_labels(args.release or case.name.release, case.name.tumour_type)
+        rows.append(check_mask(case.case, case.images, mask, table, args.outside_limit))
+    width = max([len(row.case) for row in rows] + [4])
+    print(f"{'case':<{width}}  grid  affine  {'labels':<20}{'tumour':>9}{'outside':>9}{'share':>8}  verdict")
+    for row in rows:
+        flags = f"{'yes' if row.grid else 'NO':<4}  {'yes' if row.affine else 'NO':<6}"
+        numbers = f"{row.tumour_voxels:>9}{row.outside_voxels:>9}{row.outside_share:>8.2%}"
+        print(f"{row.case:<{width}}  {flags}  {row.labels:<20}{numbers}  {'; '.join(row.problems) or 'fits'}")
+    for entry in skipped:
+        print(f"skipped {entry.case}: {entry.reason}")
+    if args.csv is not None:
+        header = ["case", "grid", "affine", "labels", "tumour_voxels", "outside_voxels", "outside_share", "problems"]
+
+        def write(path: Path) -> None:
+            with open(path, "w", newline="", encoding="utf-8") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(header)
+                for row in rows:
+                    values = [row.tumour_voxels, row.outside_voxels, f"{row.outside_share:.6f}"]
+                    writer.writerow([row.case, row.grid, row.affine, row.labels, *values, "; ".join(row.problems)])
+
+        print(f"table: {write_atomic(args.csv, write)}")
+    return 1 if skipped or any(row.problems for row in rows) else 0

@@ -1,0 +1,130 @@
+"""Prepare BraTS cases, other NIfTI files or DICOM series."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "prepare"
+HELP = "resample, normalise and convert NIfTI or DICOM volumes to NIfTI, HDF5, NumPy or PNG"
+
+
+def _image(text: str) -> tuple[str, Path]:
+    modality, _, path = text.partition("=")
+    if not path:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MODALITY=PATH")
+    return modality, Path(path)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="*",
+        metavar="FOLDER",
+        help="holds BraTS cases, or NIfTI files named <case>_t1 and so on, or DICOM folders named by modality",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="where to; each case gets a folder of its own")
+    one = parser.add_argument_group("one case by its files")
+    one.add_argument(
+        "--image",
+        type=_image,
+        action="append",
+        default=[],
+        metavar="MODALITY=PATH",
+        help="NIfTI file or DICOM folder of t1n, t1c, t2w or t2f; once per modality, instead of folders",
+    )
+    one.add_argument("--case", help="its name (default: that of the first image's folder)")
+    one.add_argument("--seg", type=Path, metavar="FILE", help="its mask; with one folder, in place of the case's own")
+    one.add_argument("--brain-mask", type=Path, metavar="FILE", help="its brain mask (default: found, see --brain)")
+    grid = parser.add_argument_group("grid")
+    grid.add_argument(
+        "--modalities", nargs="+", metavar="NAME", help="of t1n t1c t2w t2f (default: all that there are)"
+    )
+    grid.add_argument("--reference", metavar="NAME", help="modality whose grid is used (default: the first)")
+    grid.add_argument("--orientation", default="LPS", help="ends of the axes (default: %(default)s, as BraTS)")
+    grid.add_argument("--spacing", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar="MM", help="default: 1 1 1")
+    grid.add_argument("--keep-spacing", action="store_true", help="keep the reference's own spacing")
+    grid.add_argument("--size", type=int, nargs=3, metavar="VOXELS", help="cut or pad to this (default: do not)")
+    values = parser.add_argument_group("values")
+    values.add_argument(
+        "--brain",
+        choices=("auto", "nonzero", "tissue"),
+        default="auto",
+        help="brain: all that is not 0 (skull-stripped), the head's tissue, or by looking (default: %(default)s)",
+    )
+    values.add_argument(
+        "--normalise",
+        choices=("zscore", "unit", "none"),
+        default="zscore",
+        help="over the brain: z-score, [0, 1], or not at all (default: %(default)s)",
+    )
+    values.add_argument("--clahe", action="store_true", help="equalise the contrast of each slice before")
+    values.add_argument("--clahe-limit", type=float, default=0.01, metavar="SHARE", help="default: %(default)s")
+    values.add_argument("--release", help="whose labels masks have: a year or decathlon (default: by the name)")
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format", choices=("nifti", "hdf5", "npy", "png"), default="nifti", help="default: %(default)s"
+    )
+    output.add_argument(
+        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
+    )
+    output.add_argument("--png-size", type=int, metavar="PIXELS", help="edge of PNG slices (default: their own)")
+    output.add_argument("--no-picture", action="store_true", help="no summary.png")
+    output.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from ckdmed.data.brats import SkippedCase
+    from ckdmed.preparation import PreparationSettings, find_inputs, prepare_cases, single_input
+
+    settings = PreparationSettings(
+        modalities=tuple(args.modalities) if args.modalities else None,
+        reference=args.reference,
+        orientation=args.orientation,
+        spacing=None if args.keep_spacing else tuple(args.spacing),
+        size=tuple(args.size) if args.size else None,
+        brain=args.brain,
+        normalise=args.normalise,
+        clahe=args.clahe,
+        clahe_limit=args.clahe_limit,
+        format=args.format,
+        plane=args.plane,
+        png_size=args.png_size,
+        release=args.release,
+        picture=not args.no_picture,
+    )
+    if bool(args.image) == bool(args.folders):
+        raise ValueError("give either folders, or one case by --image.")
+    skipped: list[SkippedCase] = []
+    if args.image:
+        images = dict(args.image)
+        if len(images) != len(args.image):
+            raise ValueError("a modality is given twice by --image.")
+        case = args.case or args.image[0][1].resolve().parent.name
+        inputs = [single_input(images, case, args.seg, args.brain_mask)]
+    else:
+        inputs, skipped = find_inputs(args.folders, settings.modalities, settings.tolerance_mm)
+        if args.case or args.seg or args.brain_mask:
+            if len(inputs) != 1:
+                raise ValueError(f"--case, --seg and --brain-mask are for one case; the folders hold {len(inputs)}.")
+            own = inputs[0]
+            inputs = [
+                replace(
+                    own,
+                    case=args.case or own.case,
+                    label=args.seg or own.label,
+                    brain=args.brain_mask or own.brain,
+                )
+            ]
+    results = prepare_cases(inputs, args.out, settings, args.workers, progress=not args.quiet)
+    for result in results:
+        print(f"{result.status:9} {result.case}: {result.message} ({result.seconds:.1f} s)")
+    for entry in skipped:
+        print(f"{'skipped':9} {entry.case}: {entry.reason}")
+    refused = sum(result.status == "refused" for result in results) + len(skipped)
+    print(f"{len(results) + len(skipped)} cases, {refused} of them refused or skipped; in {args.out}")
+    return 1 if refused else 0

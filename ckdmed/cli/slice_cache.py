@@ -1,0 +1,50 @@
+"""Cut the cases of a datalist into cached slices."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "slice-cache"
+HELP = "cut the BraTS cases of a datalist into slices on disk, for 2D training"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("datalist", type=Path, help="of brats-datalist")
+    parser.add_argument("--out", type=Path, required=True, help="the cache; what is up to date there is kept")
+    parser.add_argument("--base-dir", type=Path, help="the cases' folder (default: that of the datalist)")
+    parser.add_argument(
+        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
+    )
+    parser.add_argument("--normalise", choices=("zscore", "none"), default="zscore", help="default: %(default)s")
+    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from ckdmed.data.brats import SLICE_CATEGORIES, SliceIndex, build_slice_cache, load_brats_datalist
+
+    sections = {
+        name: load_brats_datalist(args.datalist, name, args.base_dir) for name in ("training", "validation", "test")
+    }
+    items = [item for part in sections.values() for item in part]
+    made, skipped = build_slice_cache(
+        items, args.out, args.plane, args.normalise, args.dtype, args.workers, progress=not args.quiet
+    )
+    for entry in skipped:
+        print(f"skipped {entry.case}: {entry.reason}")
+    there = {path.name for path in made}
+    print(f"{'section':<12}{'cases':>7}{'slices':>8}  " + "  ".join(SLICE_CATEGORIES))
+    for name, part in sections.items():
+        cases = [item["case"] for item in part if item["case"] in there]
+        if not cases:
+            continue
+        kinds = SliceIndex.read(args.out, cases).categories()
+        counts = [int(np.count_nonzero(kinds == kind)) for kind in range(len(SLICE_CATEGORIES))]
+        columns = "  ".join(f"{n:>{len(text)}}" for n, text in zip(counts, SLICE_CATEGORIES, strict=True))
+        print(f"{name:<12}{len(cases):>7}{len(kinds):>8}  {columns}")
+    print(f"cache: {args.out}")
+    return 1 if skipped else 0

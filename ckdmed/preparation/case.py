@@ -1,0 +1,139 @@
+"""One case from its files to arrays on a common grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+
+from ckdmed.data.brats import BratsFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
+from ckdmed.data.volume_reader import read_volume
+from ckdmed.labels import BratsLabels
+from ckdmed.preparation.inputs import CaseInput
+from ckdmed.preparation.settings import PreparationSettings
+from ckdmed.transforms.volume_preparation import volume_preparation
+
+__all__ = ["PreparedVolume", "prepare_volume"]
+
+
+@dataclass(frozen=True)
+class PreparedVolume:
+    """A prepared case.
+
+    Args:
+        image: (C, X, Y, Z) float32, in the order of `modalities`.
+        label: (X, Y, Z) uint8 in the labels of the input, or None.
+        brain: (X, Y, Z) uint8.
+        affine: (4, 4), index to millimetres, RAS.
+        modalities: names of the channels.
+        table: the labels' meaning, or None where it is not known.
+    """
+
+    image: np.ndarray
+    label: np.ndarray | None
+    brain: np.ndarray
+    affine: np.ndarray
+    modalities: tuple[str, ...]
+    table: BratsLabels | None
+
+
+def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVolume:
+    """Read, check and prepare one case.
+
+    Raises:
+        BratsFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
+            named), values that are no labels, or labels that the release does not have.
+        ValueError: see `volume_preparation`.
+    """
+    volumes = _read_images(item)
+    headers = {m: VolumeHeader(item.images[m], v.shape, affine) for m, (v, affine) in volumes.items()}
+    data = {m: _tensor(array, affine) for m, (array, affine) in volumes.items()}
+    table = _table(item, settings)
+    for key, path in (("label", item.label), ("brain", item.brain)):
+        if path is not None:
+            array, affine = _read_mask(path, headers, settings.tolerance_mm)
+            if key == "label":
+                _check_labels(path, array, table)
+            data[key] = _tensor(array, affine)
+    modalities = tuple(volumes)
+    chain = volume_preparation(
+        modalities,
+        "label" if item.label is not None else None,
+        item.brain is not None,
+        settings.reference,
+        settings.orientation,
+        settings.spacing,
+        settings.size,
+        settings.brain,
+        settings.normalise,
+        settings.clahe,
+        settings.clahe_limit,
+    )
+    del volumes
+    result = chain(data)
+    if not isinstance(result, Mapping):
+        raise RuntimeError(f"the chain of preparation gave {type(result).__name__}, not a dictionary.")
+    image = result["image"]
+    label = result["label"][0].numpy() if item.label is not None else None
+    return PreparedVolume(
+        np.asarray(image.numpy()),
+        None if label is None else np.asarray(label),
+        np.asarray(result["brain"][0].numpy()),
+        np.asarray(image.affine.numpy(), dtype=np.float64),
+        modalities,
+        table,
+    )
+
+
+def _read_images(item: CaseInput) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    if item.channels:
+        path = next(iter(item.images.values()))
+        array, affine = read_volume(path)
+        return {m: (array[..., item.channels.index(m)], affine) for m in item.images}
+    volumes = {modality: read_volume(path) for modality, path in item.images.items()}
+    for modality, (array, _) in volumes.items():
+        if array.ndim != 3 or min(array.shape) < 2:
+            raise BratsFileError(
+                f"{item.images[modality]}: has shape {array.shape}; a volume has three axes of 2 or more voxels."
+            )
+        if array.min() == array.max():
+            raise BratsFileError(f"{item.images[modality]}: is constant ({array.flat[0]:g} everywhere).")
+    return volumes
+
+
+def _read_mask(path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    array, affine = read_volume(path)
+    here = VolumeHeader(path, array.shape, affine)
+    found = [grid_disagreement(header, here, tolerance_mm) for header in headers.values()]
+    if all(found):
+        image = next(iter(headers.values()))
+        raise BratsFileError(
+            f"{path}: the mask fits none of the images. Its grid is {here.grid} and its affine {affine_text(affine)}; "
+            f"{image.path.name} has the grid {image.grid} and the affine {affine_text(image.affine)}. Correct its "
+            "header, or draw it on one of the images."
+        )
+    if not np.array_equal(array, np.rint(array)) or array.min() < 0 or array.max() > 255:
+        raise BratsFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
+    return array, affine
+
+
+def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None:
+    release = settings.release or item.release
+    return brats_labels(release, item.tumour_type or "GLI") if release else None
+
+
+def _check_labels(path: Path, array: np.ndarray, table: BratsLabels | None) -> None:
+    if table is not None and (unknown := table.unknown(np.unique(array))):
+        raise BratsFileError(
+            f"{path}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
+            f"({', '.join(f'{v} {name}' for v, name in table.names.items())}); give its release."
+        )
+
+
+def _tensor(array: np.ndarray, affine: np.ndarray) -> MetaTensor:
+    values = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    return MetaTensor(values, affine=torch.from_numpy(np.asarray(affine, dtype=np.float64)), meta={"space": "RAS"})

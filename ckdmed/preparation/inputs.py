@@ -1,0 +1,192 @@
+"""What there is to prepare: BraTS cases, other NIfTI files, and DICOM series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, find_brats_cases, parse_free_name
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM
+from ckdmed.data.volume_reader import dicom_files, is_nifti
+
+__all__ = ["CaseInput", "find_inputs", "single_input"]
+
+
+@dataclass(frozen=True)
+class CaseInput:
+    """The files of one case.
+
+    Args:
+        case: its name, also of the folder that is written.
+        images: modality to NIfTI file or folder of one DICOM series; of Decathlon's 4-D files all to one file.
+        label, brain: masks, or None.
+        release: whose labels the mask has, "" where nobody knows.
+        tumour_type: as in BraTS names, "" where nobody knows.
+        patient: the person, for splits.
+    """
+
+    case: str
+    images: Mapping[str, Path]
+    label: Path | None = None
+    brain: Path | None = None
+    release: str = ""
+    tumour_type: str = ""
+    patient: str = ""
+    channels: tuple[str, ...] = field(default=())
+
+
+def find_inputs(
+    paths: Sequence[Path],
+    modalities: Sequence[str] | None = None,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+) -> tuple[list[CaseInput], list[SkippedCase]]:
+    """Find what folders hold, each by the first of these that fits:
+
+    - BraTS names at any depth (see `find_brats_cases`): the files of a case must lie on one grid;
+    - other NIfTI files whose names end in a modality, `<case>_t1.nii.gz`, `<case>-flair.nii.gz`, at any depth: files
+      of equal case names are a case, and each may have its own grid; `_seg` is the mask, `_brain` a brain mask;
+    - folders that hold a DICOM series each and are named by modality, `<case>/t1w/`, `<case>/flair/`.
+
+    Args:
+        paths: folders.
+        modalities: those to take; None for all four of BraTS cases and for those that there are of others.
+        tolerance_mm: see `find_brats_cases`.
+
+    Returns:
+        the inputs, and what is left out with the cause.
+
+    Raises:
+        ValueError: not a folder, or nothing of these kinds is in it.
+    """
+    inputs: list[CaseInput] = []
+    skipped: list[SkippedCase] = []
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f"{path}: not a folder. A single file is given by --image MODALITY=FILE.")
+        for find in (_brats, _other_nifti, _dicom):
+            found, left_out = find(path, modalities, tolerance_mm)
+            if found or left_out:
+                inputs += found
+                skipped += left_out
+                break
+        else:
+            raise ValueError(
+                f"{path}: no BraTS case, no NIfTI file whose name ends in a modality (_t1, _t1c, _t2, _flair), and no "
+                "folder of DICOM files."
+            )
+    taken: dict[str, CaseInput] = {}
+    for item in inputs:
+        if item.case in taken:
+            skipped.append(SkippedCase(item.case, f"found twice: {_where(taken[item.case])} and {_where(item)}."))
+        else:
+            taken[item.case] = item
+    return list(taken.values()), skipped
+
+
+def _where(item: CaseInput) -> Path:
+    return next(iter(item.images.values())).parent
+
+
+def single_input(
+    images: Mapping[str, Path], case: str, label: Path | None = None, brain: Path | None = None
+) -> CaseInput:
+    """One case from named files or DICOM folders.
+
+    Raises:
+        ValueError: an unknown modality, no image, a path that is not there, or a case name that is no file name.
+    """
+    if not images or not set(images) <= set(MODALITIES):
+        raise ValueError(
+            f"images must be given for some of {', '.join(MODALITIES)}, got {', '.join(images) or 'none'}."
+        )
+    if not case or case.startswith(".") or set(case) & set('/\\\0:*?"<>|'):
+        raise ValueError(f"the case {case!r} cannot be the name of a folder.")
+    for path in [*images.values(), *(mask for mask in (label, brain) if mask is not None)]:
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder.")
+    ordered = {modality: images[modality] for modality in MODALITIES if modality in images}
+    return CaseInput(case, ordered, label, brain, patient=case)
+
+
+def _brats(
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+) -> tuple[list[CaseInput], list[SkippedCase]]:
+    wanted = MODALITIES if modalities is None else tuple(modalities)
+    try:
+        cases, skipped = find_brats_cases(folder, wanted, require_label=False, tolerance_mm=tolerance_mm)
+    except ValueError:
+        return [], []
+    inputs = []
+    for case in cases:
+        files = case.images * len(case.modalities) if len(case.images) == 1 else case.images
+        images = {m: path for m, path in zip(case.modalities, files, strict=False) if m in wanted}
+        channels = case.modalities if len(case.images) == 1 and len(case.modalities) > 1 else ()
+        name = case.name
+        inputs.append(
+            CaseInput(name.case, images, case.label, None, name.release, name.tumour_type, name.patient_group, channels)
+        )
+    return inputs, skipped
+
+
+def _other_nifti(
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+) -> tuple[list[CaseInput], list[SkippedCase]]:
+    parts: dict[str, dict[str, Path]] = {}
+    double: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".") or not is_nifti(path) or not path.is_file():
+            continue
+        parsed = parse_free_name(path.name[: path.name.lower().rindex(".nii")])
+        if parsed is None:
+            continue
+        case, part = parsed[0] or path.parent.name, parsed[1]
+        here = parts.setdefault(case, {})
+        if part in here:
+            double[case] = f"{part} is there twice: {here[part]} and {path}; give one of them by --image."
+        here[part] = path
+    return _assembled(parts, double, modalities)
+
+
+def _dicom(
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+) -> tuple[list[CaseInput], list[SkippedCase]]:
+    parts: dict[str, dict[str, Path]] = {}
+    problems: dict[str, str] = {}
+    for series in (folder, *(path for path in sorted(folder.rglob("*")) if path.is_dir())):
+        if not dicom_files(series):
+            continue
+        parsed = parse_free_name(series.name)
+        if parsed is None or parsed[1] in ("seg", "brain"):
+            problems[series.name] = (
+                f"{series}: a DICOM series whose folder is not named by a modality (t1, t1c, t2, flair); rename it, or "
+                "give it by --image MODALITY=FOLDER."
+            )
+            continue
+        case, part = parsed[0] or series.resolve().parent.name, parsed[1]
+        here = parts.setdefault(case, {})
+        if part in here:
+            problems[case] = f"{part} is there twice: {here[part]} and {series}; give one of them by --image."
+        here[part] = series
+    return _assembled(parts, problems, modalities)
+
+
+def _assembled(
+    parts: Mapping[str, Mapping[str, Path]], problems: Mapping[str, str], modalities: Sequence[str] | None
+) -> tuple[list[CaseInput], list[SkippedCase]]:
+    inputs: list[CaseInput] = []
+    skipped = [SkippedCase(case, reason) for case, reason in problems.items()]
+    for case, files in parts.items():
+        if case in problems:
+            continue
+        try:
+            wanted = [m for m in MODALITIES if m in files] if modalities is None else list(modalities)
+            if missing := [m for m in wanted if m not in files]:
+                raise BratsFileError(f"missing: {', '.join(missing)} (there: {', '.join(files)}).")
+            if not wanted:
+                raise BratsFileError(f"there is no image, only {', '.join(map(str, files.values()))}.")
+            images = {modality: files[modality] for modality in wanted}
+            inputs.append(CaseInput(case, images, files.get("seg"), files.get("brain"), patient=case))
+        except BratsFileError as error:
+            skipped.append(SkippedCase(case, str(error)))
+    return inputs, skipped
