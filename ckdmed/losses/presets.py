@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from monai.losses import DiceCELoss
 from torch import nn
 
@@ -13,6 +14,7 @@ from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.conventions import PairLoss
 from ckdmed.losses.edge import EdgeLoss
 from ckdmed.losses.feature_mse import FeatureMSELoss
+from ckdmed.losses.hard_pseudo import HardPseudoLabelLoss
 from ckdmed.losses.logit_mse import LogitMSELoss
 from ckdmed.losses.msgff import MSGFFLoss
 from ckdmed.losses.schedules import RampAndOff
@@ -37,6 +39,7 @@ PRESETS = {
     "ours": _Weights(w_sup=1.0, w_logit=1.0, w_feat=0.1, w_att=0.5, w_edge=0.1, temperature=2.0),
     "report_kd": _Weights(w_sup=0.1, w_logit=0.9, w_feat=1.0, w_att=0.0, w_edge=0.0, temperature=4.0),
     "alone": _Weights(w_sup=1.0, w_logit=0.0, w_feat=0.0, w_att=0.0, w_edge=0.0, temperature=2.0),
+    "hard_pseudo": _Weights(w_sup=1.0, w_logit=1.0, w_feat=0.0, w_att=0.0, w_edge=0.0, temperature=1.0),
     "report_kdpp": _Weights(w_sup=1.0, w_logit=1.0, w_feat=0.1, w_att=0.5, w_edge=0.1, temperature=4.0),
 }
 
@@ -61,9 +64,16 @@ def supervised_segmentation_loss(link: str = "sigmoid") -> nn.Module:
     raise ValueError(f"link must be 'sigmoid' or 'softmax', got {link!r}.")
 
 
+class _BinaryCrossEntropy(nn.BCEWithLogitsLoss):
+    """torch's, for masks of any type: its own takes none but those of the logits' type."""
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return super().forward(input, target.to(input.dtype))
+
+
 def binary_cross_entropy() -> nn.Module:
     """Mean binary cross entropy on logits, the supervised term of the reports' first total."""
-    return nn.BCEWithLogitsLoss()
+    return _BinaryCrossEntropy()
 
 
 def segmentation_distillation_loss(
@@ -94,7 +104,9 @@ def segmentation_distillation_loss(
                   + w_edge Sobel edges, weights (not published) as ours, without ramps
     ============= ============================================================================================
 
-    "alone" is the supervised term of ours and nothing else: the control without a teacher.
+    "alone" is the supervised term of ours and nothing else: the control without a teacher. "hard_pseudo" is the same
+    with the teacher's thresholded masks as labels of the images that have none (weight w_logit): the control for soft
+    targets. Where every image has its label the two are one.
 
     In the reports' forms P acts on the teacher. Trained there, it and the student's features shrink to nothing; here it
     is random, orthogonal and frozen (``projection_side`` "teacher"). KD++ as printed takes a softmax over the one
@@ -102,10 +114,10 @@ def segmentation_distillation_loss(
     means, not sums, so that weights do not depend on the image size.
 
     Args:
-        preset: "ours", "report_kd", "report_kdpp" or "alone".
+        preset: "ours", "report_kd", "report_kdpp", "alone" or "hard_pseudo".
         link: "sigmoid" or "softmax", see :func:`supervised_segmentation_loss`; "report_kd" is binary.
         layers: tap names of the decoder stages for the feature and attention terms.
-        temperature: of the soft targets; each preset's own by default (2, 4, 4).
+        temperature: of the soft targets; each preset's own by default (2, 4, 4; hard labels have none).
         w_sup, w_logit, w_feat, w_att, w_edge: weights that replace the preset's.
         pooled_features: compare features pooled to 1, 2 and 4 cells an axis beside their own resolution (the
             reports' MSGFF with adaptive average pooling), instead of position by position alone.
@@ -123,7 +135,7 @@ def segmentation_distillation_loss(
     given = {"w_sup": w_sup, "w_logit": w_logit, "w_feat": w_feat, "w_att": w_att, "w_edge": w_edge}
     chosen = PRESETS[preset]._replace(**{k: float(v) for k, v in given.items() if v is not None})
     degree = float(temperature) if temperature is not None else chosen.temperature
-    ours = preset in ("ours", "alone")
+    ours = preset in ("ours", "alone", "hard_pseudo")
     schedule = RampAndOff(0.1, 0.9) if ours else None
     default_supervised = binary_cross_entropy() if preset == "report_kd" else supervised_segmentation_loss(link)
     normalize = "channel_l2" if ours else "none"
@@ -133,7 +145,11 @@ def segmentation_distillation_loss(
         else FeatureMSELoss(normalize=normalize, resize="min")
     )
     terms = {"supervised": LossTerm(supervised or default_supervised, "target", chosen.w_sup)}
-    if ours:
+    if preset == "hard_pseudo":
+        terms["pseudo_labels"] = LossTerm(
+            HardPseudoLabelLoss(supervised, link=link), "logits", chosen.w_logit, samples="unlabelled"
+        )
+    elif ours:
         terms["soft_targets"] = LossTerm(KDLoss(link, temperature=degree), "logits", 0.5 * chosen.w_logit)
         terms["soft_dice"] = LossTerm(SoftDiceKDLoss(link), "logits", 0.5 * chosen.w_logit)
     elif preset == "report_kd":

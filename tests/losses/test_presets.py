@@ -78,10 +78,11 @@ def test_every_term_is_finite_and_teaches(preset: str, pooled: bool):
     student, teacher = outputs(loss.projection_side)
     target = torch.zeros(2, 1, 32, 32)
     target[:, :, 8:20, 8:20] = 1
-    values = loss(student, teacher, target, progress=0.5)
+    values = loss(student, teacher, target, labelled=torch.tensor([True, preset != "hard_pseudo"]), progress=0.5)
     expected = {
         "ours": ["supervised", "soft_targets", "soft_dice", "features", "attention", "edges"],
         "alone": ["supervised"],
+        "hard_pseudo": ["supervised", "pseudo_labels"],
         "report_kd": ["supervised", "logit_mse", "features"],
         "report_kdpp": ["supervised", "soft_targets", "features", "attention", "edges"],
     }
@@ -125,6 +126,27 @@ def test_the_reports_have_no_ramps_and_sum_over_the_levels(preset: str):
     assert values[0.01].weights == values[1.0].weights
     each = [(student.features[n] - teacher.projected[n]).square().mean() for n in LAYERS]
     torch.testing.assert_close(values[1.0].terms["features"], sum(each))
+
+
+def test_pseudo_labels_are_the_teachers_masks_on_images_without_labels():
+    student, teacher = outputs("student")
+    target = torch.zeros(2, 1, 32, 32)
+    target[:, :, 8:20, 8:20] = 1
+    loss, sup = segmentation_distillation_loss("hard_pseudo"), supervised_segmentation_loss()
+    values = loss(student, teacher, target, labelled=torch.tensor([True, False]))
+    torch.testing.assert_close(values.terms["supervised"], sup(student.logits[:1], target[:1]))
+    torch.testing.assert_close(values.terms["pseudo_labels"], sup(student.logits[1:], (teacher.logits[1:] > 0).float()))
+    assert values.weights == {"supervised": 1.0, "pseudo_labels": 1.0} and loss.layers == ()
+    assert list(loss(student, teacher, target).terms) == ["supervised"]
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_masks_of_whole_numbers(preset: str):
+    loss = segmentation_distillation_loss(preset)
+    student, teacher = outputs(loss.projection_side)
+    mask = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+    mask[:, :, 8:20, 8:20] = 1
+    torch.testing.assert_close(loss(student, teacher, mask).total, loss(student, teacher, mask.float()).total)
 
 
 def test_sides_of_the_projections():

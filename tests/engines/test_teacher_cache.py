@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.data import CacheDataset, DataLoader
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised, ScaleIntensityd
+
+from ckdmed.engines import DistillationTrainer, TeacherCache, weights_hash
+from ckdmed.handlers import ReproducibleEpochs, ResumeCheckpoint
+from ckdmed.inferers import AutocastInferer
+from ckdmed.losses import DistillationLoss, segmentation_distillation_loss
+from ckdmed.transforms import segmentation_augmentation
+from tests.toy import pair, samples, trainer, unet
+
+
+def items(count: int = 6, labelled: bool = False) -> list[dict[str, Any]]:
+    return [dict(item, id=str(n)) for n, item in enumerate(samples(count, labelled=labelled))]
+
+
+def chain(level: str = "flips") -> Compose:
+    return Compose(segmentation_augmentation(level, img_size=32, track_meta=False).transforms)
+
+
+def run(
+    cache: TeacherCache | None,
+    data: list[dict[str, Any]],
+    epochs: int = 3,
+    preset: str = "ours",
+    loss: DistillationLoss | None = None,
+    teacher_norm: str = "batch",
+    batch_size: int = 3,
+    handlers: Any = (),
+    level: str = "flips",
+    **kwargs: Any,
+) -> tuple[DistillationTrainer, list[int]]:
+    """A training, and how many images its teacher was shown in each call."""
+    loss = loss or segmentation_distillation_loss(preset)
+    student, teacher = pair(loss, norm=teacher_norm)
+    shown: list[int] = []
+    loader = DataLoader(
+        CacheDataset(data, chain(level), progress=False), batch_size=batch_size, shuffle=False, num_workers=0
+    )
+    engine = trainer(
+        student,
+        teacher,
+        loss,
+        data=loader,
+        epochs=epochs,
+        teacher_cache=cache,
+        train_handlers=[ReproducibleEpochs(5, loader), *handlers],
+        **kwargs,
+    )
+    teacher.network.register_forward_hook(lambda _m, inputs, _o: shown.append(len(inputs[0])))
+    engine.run()
+    return engine, shown
+
+
+def weights(engine: DistillationTrainer) -> dict[str, torch.Tensor]:
+    return engine.network.state_dict()
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+@pytest.mark.parametrize("preset", ["ours", "report_kd"])
+def test_a_cached_training_is_the_uncached_one(storage: str, preset: str, tmp_path: Path):
+    data = items()
+    live, asked = run(None, data, epochs=6, preset=preset)
+    cache = TeacherCache(data, chain(), storage, tmp_path)
+    kept, shown = run(cache, data, epochs=6, preset=preset)
+    # without a cache every image is shown in every epoch; with one, each of its four views at most once
+    assert sum(asked) == 36 and sum(shown) == cache.misses < 24 and cache.hits == 36 - cache.misses
+    for name, value in weights(live).items():
+        torch.testing.assert_close(weights(kept)[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_the_kept_answer_is_the_live_one_bit_for_bit():
+    """Same batch, full precision: a view found again is what the teacher said of it, and not a mirrored other one."""
+    data = items(4)
+    loss = segmentation_distillation_loss()
+    _, teacher = pair(loss)
+    cache = TeacherCache(data, chain())
+    cache.open(teacher)
+    image = torch.stack([item["image"] for item in data])
+    asked = []
+
+    def ask(images: torch.Tensor) -> Any:
+        asked.append(len(images))
+        return teacher(images)
+
+    for state in range(4):
+        axes = [dim for bit, dim in ((1, 2), (2, 3)) if state & bit]
+        batch = {"image": image.flip(axes), "id": [i["id"] for i in data], "flips": torch.full((4,), state)}
+        live = teacher(batch["image"])
+        for _ in range(2):
+            kept = cache(batch["image"], batch, teacher, ask)
+            assert torch.equal(kept.logits, live.logits)
+            assert set(kept.features) == {"d4", "d3", "d2", "d1"} and not kept.projected
+            assert all(torch.equal(kept.features[name], live.features[name]) for name in live.features)
+        if state:
+            assert not torch.allclose(live.logits, teacher(image).logits.flip(axes), atol=1e-4)
+    assert asked == [4] * 4 and (cache.hits, cache.misses) == (16, 16)
+
+
+def test_a_batch_of_known_and_unknown_views_comes_back_in_order():
+    data = items(4)
+    loss = segmentation_distillation_loss("alone")
+    _, teacher = pair(loss)
+    cache = TeacherCache(data, chain())
+    cache.open(teacher)
+    image = torch.stack([item["image"] for item in data])
+
+    def batch(rows: list[int]) -> dict[str, Any]:
+        return {"image": image[rows], "id": [data[r]["id"] for r in rows], "flips": torch.zeros(len(rows), dtype=int)}
+
+    cache(image[[2, 0]], batch([2, 0]), teacher, teacher)
+    rows = [0, 1, 2, 3]
+    torch.testing.assert_close(cache(image, batch(rows), teacher, teacher).logits, teacher(image).logits)
+    assert (cache.hits, cache.misses) == (2, 4)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 2**-8), ("float16", 2**-11)])
+def test_half_precision_rounds_once_and_always(dtype: str, tolerance: float, tmp_path: Path):
+    data = items(2)
+    _, teacher = pair(segmentation_distillation_loss())
+    image = torch.stack([item["image"] for item in data])
+    batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
+    live = teacher(image)
+    for storage in ("memory", "disk"):
+        cache = TeacherCache(data, chain(), storage, tmp_path, dtype)
+        cache.open(teacher)
+        first, second = (cache(image, batch, teacher, teacher) for _ in range(2))
+        assert first.logits.dtype == torch.float32
+        for name in live.features:
+            assert torch.equal(first.features[name], second.features[name])
+            torch.testing.assert_close(first.features[name], live.features[name], rtol=tolerance, atol=1e-6)
+        assert not torch.equal(first.logits, live.logits)
+
+
+def test_bfloat16_loses_nothing_of_a_teacher_that_runs_in_it():
+    data = items()
+    cache = TeacherCache(data, chain(), dtype="bfloat16")
+    live, _ = run(None, data, epochs=2, inferer=AutocastInferer())
+    kept, _ = run(cache, data, epochs=2, inferer=AutocastInferer())
+    terms = {name: float(value) for name, value in live.state.terms.items()}
+    assert {name: float(value) for name, value in kept.state.terms.items()} == pytest.approx(terms, rel=2**-8)
+    _, teacher = pair(segmentation_distillation_loss())
+    image = torch.stack([item["image"] for item in data])
+    batch = {"image": image, "id": [i["id"] for i in data], "flips": torch.zeros(6, dtype=int)}
+    fresh = TeacherCache(data, chain(), dtype="bfloat16")
+    fresh.open(teacher)
+    inferer = AutocastInferer()
+    said = fresh(image, batch, teacher, lambda images: inferer(images, teacher))
+    assert torch.equal(said.logits, inferer(image, teacher).logits)
+
+
+def test_unlabelled_samples_are_kept_too():
+    data = items(8, labelled=True)
+    live, _ = run(None, data, epochs=2, batch_size=4)
+    cache = TeacherCache(data, chain())
+    kept, shown = run(cache, data, epochs=2, batch_size=4)
+    assert sum(shown) < 16
+    for name, value in weights(live).items():
+        torch.testing.assert_close(weights(kept)[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_a_resumed_training_ends_like_the_unbroken_one(storage: str, tmp_path: Path):
+    data = items(4)
+
+    def training(folder: str, epochs: int, stop: int | None, resume: bool) -> DistillationTrainer:
+        loss = segmentation_distillation_loss()
+        student, teacher = pair(loss)
+        loader = DataLoader(CacheDataset(data, chain(), progress=False), batch_size=4, num_workers=0)
+        optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
+        saver = ResumeCheckpoint(
+            str(tmp_path / folder), {"student": student, "optimizer": optimizer}, resume=resume
+        )
+        cache = TeacherCache(data, chain(), storage, tmp_path / "cache", "bfloat16")
+        handlers = [ReproducibleEpochs(5, loader), saver]
+        engine = trainer(
+            student, teacher, loss, optimizer, loader, epochs, teacher_cache=cache, train_handlers=handlers
+        )
+        if stop:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: e.terminate() if e.state.epoch == stop else None)
+        engine.run()
+        return engine
+
+    whole = training("whole", 4, None, False)
+    training("broken", 4, 2, False)
+    resumed = training("broken", 4, None, True)
+    assert resumed.state.epoch == 4
+    if storage == "disk":
+        assert resumed.teacher_cache is not None and resumed.teacher_cache.misses == 0
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(resumed)[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_another_teacher_has_other_entries(tmp_path: Path):
+    data = items(2)
+    image = torch.stack([item["image"] for item in data])
+    batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
+    cache = TeacherCache(data, chain(), "disk", tmp_path)
+    folders = set()
+    for seed in (1, 2):
+        _, teacher = pair(segmentation_distillation_loss(), student=unet())
+        with torch.no_grad():
+            next(teacher.network.parameters()).add_(seed)
+        cache.open(teacher)
+        assert torch.equal(cache(image, batch, teacher, teacher).logits, teacher(image).logits)
+        assert cache.misses == 2
+        folders.add(cache.folder)
+    cache.open(teacher, AutocastInferer())
+    prepared = Compose([ScaleIntensityd("image"), *chain().transforms])
+    other = TeacherCache(data, prepared, "disk", tmp_path)
+    other.open(teacher)
+    assert len(folders | {cache.folder, other.folder}) == 4
+
+
+def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
+    data = items(2)
+    _, teacher = pair(segmentation_distillation_loss("alone"))
+    cache = TeacherCache(data, chain())
+    cache.open(teacher)
+    image = torch.stack([item["image"] for item in data])
+    batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
+    cache(image, batch, teacher, teacher)
+    changed = {**batch, "image": image.flip(2)}
+    with pytest.raises(RuntimeError, match="sample '0' .* is another image now"):
+        cache(changed["image"], changed, teacher, teacher)
+    del batch["flips"]
+    with pytest.raises(ValueError, match="no 'flips'"):
+        cache(image, batch, teacher, teacher)
+
+
+def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    data = items(3)
+    _, teacher = pair(segmentation_distillation_loss())
+    image = torch.stack([item["image"] for item in data])
+    batch = {"image": image, "id": ["0", "1", "2"], "flips": torch.tensor([0, 1, 3])}
+    for attempt in range(2):
+        cache = TeacherCache(data, chain(), "disk", tmp_path)
+        cache.open(teacher)
+        assert torch.equal(cache(image, batch, teacher, teacher).logits, teacher(image).logits)
+        files = sorted(cache.folder.glob("*.npy"))  # type: ignore[union-attr]
+        assert len(files) == 3 and cache.misses == (3 if attempt == 0 else 2)
+        files[0].write_bytes(files[0].read_bytes()[:100])
+        files[1].write_bytes(b"")
+    assert "the teacher is asked anew" in caplog.text
+
+
+def test_what_does_not_fit_is_asked_anew(caplog: pytest.LogCaptureFixture):
+    data = items(4)
+    one_entry = 4 * 32 * 32 / 2**30
+    cache = TeacherCache(data, chain("none"), limit_gib=2.5 * one_entry)
+    loss = segmentation_distillation_loss(w_feat=0, w_att=0)
+    with caplog.at_level(logging.INFO):
+        _, shown = run(cache, data, epochs=3, loss=loss, batch_size=4, level="none")
+    assert shown == [4, 2, 2]
+    assert caplog.text.count("it is asked anew") == 1 and "4 views of 4 samples" in caplog.text
+
+
+@pytest.mark.parametrize("level", ["report", "strong"])
+def test_other_augmentation_is_refused_with_the_reason(level: str):
+    with pytest.raises(ValueError, match="random transform .*augmentation to 'flips' or 'none'"):
+        TeacherCache(items(2), chain(level))
+
+
+def test_random_transforms_that_are_refused():
+    noise = Compose([*chain().transforms, RandGaussianNoised("image")])
+    with pytest.raises(ValueError, match="RandGaussianNoised: it makes an image that the teacher has not seen"):
+        TeacherCache(items(2), noise)
+    with pytest.raises(ValueError, match="RandFlipd: its flips are not written down"):
+        TeacherCache(items(2), Compose([RandFlipd("image", spatial_axis=0)]))
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"storage": "tape"}, "storage must be one of"),
+        ({"dtype": "int8"}, "dtype must be one of"),
+        ({"storage": "disk"}, "needs a folder"),
+    ],
+)
+def test_wrong_settings(kwargs: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        TeacherCache(items(2), chain(), **kwargs)
+
+
+def test_ids_must_differ():
+    with pytest.raises(ValueError, match="2 items have only 1 different ids"):
+        TeacherCache([{"id": "7"}, {"id": "7"}], chain())
+
+
+def test_a_changed_batch_and_a_cache_exclude_each_other():
+    with pytest.raises(ValueError, match="prepare_batch may change"):
+        trainer(teacher_cache=TeacherCache(items(2), chain()), prepare_batch=lambda *a, **k: None)
+
+
+def test_a_loss_that_listens_to_no_teacher_needs_no_cache():
+    data = items(2)
+    cache = TeacherCache(data, chain())
+    engine, shown = run(cache, data, epochs=1, preset="alone")
+    assert engine.teacher_cache is None and not shown and weights_hash(engine.network)
