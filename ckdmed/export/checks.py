@@ -23,7 +23,7 @@ from ckdmed.files import load_weights
 __all__ = ["Check", "check_bundle", "check_sizes"]
 
 # what a workflow is given while only its properties are asked for, as far as its configuration has such a setting
-_SMALL_RUN = {"phantom_patients": 6, "cache_rate": 0.0, "num_workers": 0}
+_SMALL_RUN: dict[str, Any] = {"phantom_patients": 6, "cache_rate": 0.0, "num_workers": 0}
 _TRAINING_ONLY = re.compile(r'ckdmed\.(losses|engines)\b|"teacher(_def|_network|_checkpoint|_taps)?"')
 _TOLERANCE = 1e-4
 
@@ -161,7 +161,7 @@ def _torchscript(folder: Path) -> str:
 def _properties(folder: Path, name: str) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         config = read_json(folder / "configs" / f"{name}.json")
-        overrides = {key: value for key, value in _SMALL_RUN.items() if key in config}
+        overrides: dict[str, Any] = {key: value for key, value in _SMALL_RUN.items() if key in config}
         if "output_dir" in config:
             overrides["output_dir"] = temporary
         workflow = ConfigWorkflow(

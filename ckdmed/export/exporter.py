@@ -175,7 +175,9 @@ def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -
     """Sizes of the network and its input, of the teacher too if one is shipped, as the checkpoints have them."""
     inference, train = configs["inference.json"], configs["train.json"]
     sizes: dict[str, Any] = {}
-    sources = [(inference, ("network_def", "preprocessing"), checkpoint)]
+    sources: list[tuple[Mapping[str, Any], tuple[str, ...], Path]] = [
+        (inference, ("network_def", "preprocessing"), checkpoint)
+    ]
     if teacher is not None:
         sources.append((train, ("teacher_def",), teacher))
     for config, components, weights in sources:

@@ -1,7 +1,7 @@
 """What the Model Zoo requires of a bundle's metadata, as a JSON schema.
 
-It states the requirements of the zoo's schema of 2024-07-25 (which fields there must be, and of which type each is) in our
-own words, so that metadata can be checked where nothing can be downloaded. The original is behind the URL in the
+It states the requirements of the zoo's schema of 2024-07-25 (which fields there must be, and of which type each is) in
+our own words, so that metadata can be checked where nothing can be downloaded. The original is behind the URL in the
 metadata's field ``schema``; a downloaded copy can be given to the exporter instead.
 """
 
