@@ -16,7 +16,7 @@ from .brats_regions import (
     RegionsToBratsLabelsd,
 )
 from .clahe import CLAHE, CLAHEd
-from .classification import classification_augmentation, classification_scaling, imagenet_input
+from .classification import classification_augmentation, classification_scaling, imagenet_input, imagenet_slices
 from .eight_bit import EightBit, EightBitd
 from .flip_state import FLIPS, FlipStated
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
@@ -54,6 +54,7 @@ __all__ = [
     "classification_augmentation",
     "classification_scaling",
     "imagenet_input",
+    "imagenet_slices",
     "segmentation_augmentation",
     "volume_preparation",
 ]

@@ -19,14 +19,14 @@ from ckdmed.transforms.augmentation import segmentation_augmentation
 from ckdmed.transforms.eight_bit import EightBitd
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
 
-__all__ = ["classification_augmentation", "classification_scaling", "imagenet_input"]
+__all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
 
 SCALINGS = ("ours", "report")
 LEVELS = ("none", "flip", "report", "strong")
 
 
 def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
-    """Resize a grey image (1, H, W) and bring it to [0, 1] by its own values.
+    """Resize a grey image (1, H, W) and bring it to [0, 1] by its own values; of slices (S, H, W), each by its own.
 
     ========  ======================================================================================
     scaling   what happens
@@ -54,8 +54,10 @@ def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: S
     typed = EnsureTyped(keys, dtype=torch.float32, track_meta=False)
     if scaling == "report":
         unit = ScaleIntensityRanged(keys, a_min=0.0, a_max=255.0, b_min=0.0, b_max=1.0, clip=True)
-        return Compose([EightBitd(keys), resize, unit, typed])
-    percentiles = ScaleIntensityRangePercentilesd(keys, lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True)
+        return Compose([EightBitd(keys, channel_wise=True), resize, unit, typed])
+    percentiles = ScaleIntensityRangePercentilesd(
+        keys, lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True, channel_wise=True
+    )
     return Compose([resize, percentiles, typed])
 
 
@@ -106,3 +108,9 @@ def imagenet_input(keys: Sequence[str] = ("image",)) -> Compose:
             EnsureTyped(keys, dtype=torch.float32, track_meta=False),
         ]
     )
+
+
+def imagenet_slices(slices: torch.Tensor) -> torch.Tensor:
+    """The same for the grey slices (S, H, W) of one input at a time: (S, 3, H, W)."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return (torch.as_tensor(slices).float().unsqueeze(1) - mean) / std

@@ -1,0 +1,97 @@
+"""Writing a classifier's probabilities for inputs of any number of slices."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.utils import CommonKeys
+
+from ckdmed.data.output_names import output_path
+from ckdmed.reports.files import write_csv
+
+__all__ = ["ProbabilityWriter"]
+
+_SUFFIX = "_probabilities.csv"
+
+
+class ProbabilityWriter:
+    """Write ``NAME_probabilities.csv`` for each input, and ``probabilities.csv`` with a line for each at the end.
+
+    An input's file has a line per slice: its number, the predicted class, its probability, and the probability of every
+    class. The table at the end has their mean over the slices; it takes up the inputs that an earlier run finished.
+    For a volume most of whose slices show no tumour the mean says little: read its own file.
+
+    Attach to an evaluator with decollated batches whose items hold ``name`` and, from the postprocessing, ``pred``:
+    (S, C) probabilities.
+
+    Args:
+        output_dir: nothing is written outside of it.
+        class_names: C names.
+        done: called with an input's name and its file, relative to `output_dir`, when the file is in place.
+        kept: names of inputs that are finished already, asked for at the end.
+
+    Raises:
+        ValueError: when called, probabilities of another number of classes, or a name that leads out of the folder.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        class_names: Sequence[str],
+        done: Callable[[str, Sequence[str]], None] | None = None,
+        kept: Callable[[], Sequence[str]] | None = None,
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.class_names = list(class_names)
+        self.done = done
+        self.kept = kept
+        self._written: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Register on ``STARTED``, ``ITERATION_COMPLETED`` and ``COMPLETED``."""
+        engine.add_event_handler(Events.STARTED, lambda _: self._written.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
+        engine.add_event_handler(Events.COMPLETED, lambda _: self.write_table())
+
+    def _iteration(self, engine: Engine) -> None:
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        for item, result in zip(batch, output, strict=True):
+            self.write(str(item["name"]), torch.as_tensor(result[CommonKeys.PRED]))
+
+    def write(self, name: str, probabilities: torch.Tensor) -> str:
+        """Write one input's file from probabilities (S, C); returns its name relative to the folder."""
+        if probabilities.ndim != 2 or probabilities.shape[1] != len(self.class_names):
+            raise ValueError(
+                f"{name}: probabilities of shape {tuple(probabilities.shape)} for {len(self.class_names)} classes."
+            )
+        values = probabilities.detach().double().cpu().numpy()
+        rows = [{"slice": number, **self._row(line)} for number, line in enumerate(values)]
+        relative = f"{name}{_SUFFIX}"
+        write_csv(output_path(self.output_dir, relative), rows)
+        self._written.append(name)
+        if self.done is not None:
+            self.done(name, [relative])
+        return relative
+
+    def _row(self, probabilities: np.ndarray) -> dict[str, Any]:
+        best = int(probabilities.argmax())
+        named = {f"probability_{name}": float(p) for name, p in zip(self.class_names, probabilities)}
+        return {"predicted": self.class_names[best], "probability": float(probabilities[best]), **named}
+
+    def write_table(self) -> None:
+        """Write the table over all inputs."""
+        names = dict.fromkeys([*(self.kept() if self.kept is not None else ()), *self._written])
+        rows = []
+        for name in names:
+            with open(output_path(self.output_dir, f"{name}{_SUFFIX}"), encoding="utf-8", newline="") as stream:
+                lines = list(csv.DictReader(stream))
+            means = np.array([[float(line[f"probability_{c}"]) for c in self.class_names] for line in lines]).mean(0)
+            rows.append({"name": name, "slices": len(lines), **self._row(means)})
+        write_csv(output_path(self.output_dir, "probabilities.csv"), rows)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from torch import nn
+
+from ckdmed.handlers import ClassificationEvaluation, ClassificationPictures, CollectLogits
+from ckdmed.handlers.classification_evaluation import _worth_seeing
+from ckdmed.handlers.probability_writer import ProbabilityWriter
+
+NAMES = ("meningioma", "glioma", "pituitary tumour")
+
+
+class Brightness(nn.Module):
+    """Tells a class by the channel that is bright; the convolution gives Grad-CAM something to look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.eye(3)[..., None, None])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 6 * self.conv(x).mean(dim=(2, 3))
+
+
+def items(count: int = 12, wrong: int = 3) -> list[dict]:
+    """Slices of four patients; the first ``wrong`` look like the next class."""
+    found = []
+    for number in range(count):
+        label = (number // 3) % 3
+        image = torch.zeros(3, 16, 16)
+        image[(label + 1) % 3 if number < wrong else label] = 0.5 + 0.01 * number
+        found.append({"image": image, "label": label, "id": str(number), "patient_group": f"p{number // 3}"})
+    return found
+
+
+def evaluator(network: nn.Module, data: list[dict], handlers: list, decollate: bool = False) -> SupervisedEvaluator:
+    return SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(data), batch_size=5),
+        network=network,
+        val_handlers=handlers,
+        decollate=decollate,
+    )
+
+
+def test_report_numbers_calibration_and_pictures(tmp_path: Path) -> None:
+    network = Brightness()
+    calibration = evaluator(network, items(9, wrong=2), [])
+    handler = ClassificationEvaluation(
+        str(tmp_path),
+        NAMES,
+        calibrate_with=calibration,
+        gradcam={"teacher": (None, "conv"), "student": (network, "conv")},
+        settings={"checkpoint": "here"},
+        n_gradcam=2,
+    )
+    evaluator(network, items(), [handler]).run()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["slices"]["accuracy"] == pytest.approx(9 / 12)
+    assert summary["slices"]["confusion"] == [[3, 3, 0], [0, 3, 0], [0, 0, 3]]
+    # patient 0 has all three wrong slices
+    assert summary["patients"]["accuracy"] == pytest.approx(3 / 4)
+    assert summary["settings"] == {"checkpoint": "here"} and summary["temperature"]["value"] > 0
+    assert summary["temperature"]["nll"] != summary["slices"]["nll"]
+    rows = list(csv.DictReader((tmp_path / "probabilities.csv").open()))
+    assert [row["id"] for row in rows] == [str(n) for n in range(12)]
+    expected = torch.softmax(torch.tensor([0.0, 6 * 0.5, 0.0]), 0)[1]
+    assert float(rows[0]["probability_glioma"]) == pytest.approx(float(expected), abs=1e-6)
+    for name in ("predictions.png", "gradcam.png", "confusion_slices.png"):
+        assert plt.imread(tmp_path / name)[..., :3].std() > 0
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_without_calibration_and_layers(tmp_path: Path) -> None:
+    handler = ClassificationEvaluation(str(tmp_path), NAMES)
+    run = evaluator(Brightness(), items(), [handler])
+    run.run()
+    run.run()
+    assert handler.summary["temperature"] is None and handler.summary["n_slices"] == 12
+    assert not (tmp_path / "gradcam.png").exists()
+
+
+def test_collected_logits_are_the_networks() -> None:
+    network, data = Brightness(), items()
+    kept = CollectLogits()
+    evaluator(network, data, [kept]).run()
+    with torch.no_grad():
+        expected = network(torch.stack([item["image"] for item in data]))
+    np.testing.assert_allclose(kept.logits, expected.numpy(), rtol=1e-6)
+    assert [row["label"] for row in kept.rows] == [item["label"] for item in data] and kept.images == []
+
+
+def test_mistakes_come_first_the_surest_ahead() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.99, 0.01], [0.55, 0.45]])
+    labels = np.array([1, 1, 1, 1, 0, 1])
+    assert _worth_seeing(probabilities, labels, 4)[:2] == [0, 1]
+    assert sorted(_worth_seeing(probabilities, labels, 6)) == [0, 1, 2, 3, 4, 5]
+    assert _worth_seeing(probabilities, 1 - probabilities.argmax(axis=1), 3) == [4, 0, 2]
+
+
+def test_training_pictures_use_the_best_weights_and_give_back_the_last(tmp_path: Path) -> None:
+    network = Brightness()
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    with torch.no_grad():
+        network.conv.weight.zero_()
+    picture = ClassificationPictures(
+        str(tmp_path), str(tmp_path / "none.jsonl"), Dataset(items()), network, NAMES, str(tmp_path / "model.pt")
+    )
+    seen = picture._probabilities(torch.stack([item["image"] for item in items()]))
+    assert (seen.argmax(1) == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]).all()
+    picture(None)  # type: ignore[arg-type]
+    assert plt.imread(tmp_path / "predictions.png")[..., :3].std() > 0
+    assert float(network.conv.weight.detach().abs().sum()) == 0
+
+
+def test_probability_writer(tmp_path: Path) -> None:
+    done: list[tuple] = []
+    writer = ProbabilityWriter(str(tmp_path), NAMES, lambda name, files: done.append((name, files)), lambda: ["old"])
+    (tmp_path / "old_probabilities.csv").write_text(
+        "slice,predicted,probability,probability_meningioma,probability_glioma,probability_pituitary tumour\n"
+        "0,glioma,0.8,0.1,0.8,0.1\n1,glioma,0.6,0.3,0.6,0.1\n"
+    )
+    assert writer.write("sub/new", torch.tensor([[0.2, 0.3, 0.5]])) == "sub/new_probabilities.csv"
+    writer.write_table()
+    rows = list(csv.DictReader((tmp_path / "probabilities.csv").open()))
+    assert [(row["name"], row["slices"], row["predicted"]) for row in rows] == [
+        ("old", "2", "glioma"),
+        ("sub/new", "1", "pituitary tumour"),
+    ]
+    assert float(rows[0]["probability_meningioma"]) == pytest.approx(0.2)
+    assert done == [("sub/new", ["sub/new_probabilities.csv"])]
+    with pytest.raises(ValueError, match=r"x: probabilities of shape \(1, 2\) for 3 classes"):
+        writer.write("x", torch.ones(1, 2))
