@@ -11,13 +11,18 @@ __all__ = ["explain_errors", "root_cause"]
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 
+# how MONAI's wrappings of an error begin: of expressions, components and transforms
+_WRAPPINGS = ("Failed to evaluate ", "Failed to instantiate component ", "applying transform ")
+
+
 def root_cause(error: BaseException) -> BaseException:
-    """The first error of a chain: MONAI wraps whatever a configuration raises in "Failed to evaluate ..."."""
-    while True:
-        earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        if earlier is None:
-            return error
-        error = earlier
+    """What went wrong, without MONAI's wrappings around it ("Failed to evaluate ...").
+
+    An error that was raised from another one stays: it says more than that, such as the file's name.
+    """
+    while error.__cause__ is not None and isinstance(error, RuntimeError) and str(error).startswith(_WRAPPINGS):
+        error = error.__cause__
+    return error
 
 
 def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> None:

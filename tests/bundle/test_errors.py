@@ -23,7 +23,7 @@ explain_errors()
 try:
     raise {error}
 except Exception as e:
-    raise RuntimeError("Failed to evaluate") from e
+    raise RuntimeError("Failed to evaluate ConfigExpression") from e
 """
 
 
@@ -52,21 +52,16 @@ def test_an_interruption_is_no_error_of_ours():
     assert done.returncode != 0 and "error:" not in done.stderr
 
 
-def test_root_cause_follows_causes_and_contexts():
-    try:
-        try:
-            try:
-                raise KeyError("first")
-            except KeyError:
-                raise ValueError("second")
-        except ValueError as error:
-            raise RuntimeError("third") from error
-    except RuntimeError as error:
-        assert repr(root_cause(error)) == "KeyError('first')"
-    try:
-        try:
-            raise KeyError("hidden")
-        except KeyError:
-            raise ValueError("shown") from None
-    except ValueError as error:
-        assert str(root_cause(error)) == "shown"
+def test_root_cause_takes_off_the_wrappings_of_monai_and_no_more():
+    def wrapped(*messages: str) -> Exception:
+        error: Exception = ValueError("'a.pt' is damaged")
+        error.__cause__ = EOFError()
+        for message in messages:
+            outer = RuntimeError(message)
+            outer.__cause__, error = error, outer
+        return error
+
+    for messages in ((), ("applying transform <x>", "Failed to evaluate ConfigExpression: y")):
+        assert str(root_cause(wrapped(*messages))) == "'a.pt' is damaged"
+    assert str(root_cause(wrapped("the run failed", "Failed to instantiate component 'c'"))) == "the run failed"
+    assert str(root_cause(RuntimeError("Failed to evaluate it"))) == "Failed to evaluate it"

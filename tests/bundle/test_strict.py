@@ -73,7 +73,7 @@ def test_mistyped_sections(tmp_path: Path, name: str, nearest: str):
 def test_entry_of_a_section_that_is_not_there_is_refused_by_monai(tmp_path: Path):
     with pytest.raises(KeyError, match="optimiser") as raised:
         workflow(tmp_path, **{"optimiser#lr": 1})
-    assert "did you mean 'optimizer'" in str(root_cause(raised.value))
+    assert "did you mean 'optimizer'" in str(raised.value.__cause__)
 
 
 def test_keys_of_components_are_their_constructors_business(tmp_path: Path):

@@ -1,0 +1,63 @@
+"""The distillation bundle at a size that trains in a second."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "bundles" / "seg_kd"
+
+TINY: dict[str, Any] = {
+    "epochs": 1,
+    "teacher_epochs": 1,
+    "phantom_patients": 6,
+    "sections#phantom_size": 48,
+    "image_size": 32,
+    "student_base": 2,
+    "teacher_base": 4,
+    "vit_img_size": 32,
+    "vit_hidden": 16,
+    "vit_layers": 1,
+    "vit_heads": 2,
+    "device": "cpu",
+}
+
+
+def workflow(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
+    """The training of the bundle, initialised."""
+    settings = {**TINY, "device": "$torch.device('cpu')", "output_dir": str(output_dir), **overrides}
+    made = ConfigWorkflow(
+        str(BUNDLE / "train.json"),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="train",
+        **settings,
+    )
+    made.initialize()
+    return made
+
+
+def run(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
+    """The same, run to its end."""
+    made = workflow(output_dir, **overrides)
+    made.run()
+    made.finalize()
+    return made
+
+
+def command(output_dir: Path, **overrides: Any) -> list[str]:
+    """The command line of such a run, to be started inside the bundle's folder."""
+    settings = {**TINY, "device": "$torch.device('cpu')", "output_dir": str(output_dir), **overrides}
+    options = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "monai.bundle", "run", "--config_file", "train.json", *options]
+
+
+def environment() -> dict[str, str]:
+    """For a process that finds this checkout from anywhere."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import logging
+import re
+import subprocess
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from ignite.engine import Events
+from monai.utils import set_determinism
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ckdmed.bundle.errors import root_cause
+from ckdmed.engines import FrozenTeacher, weights_hash
+from ckdmed.losses import PRESETS
+from ckdmed.networks import UNet
+from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
+
+pytestmark = pytest.mark.bundle
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was():
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    set_determinism(None)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The command itself, from inside the bundle's folder; its output folder and what it printed."""
+    folder = tmp_path_factory.mktemp("run") / "out"
+    done = subprocess.run(
+        command(folder), cwd=BUNDLE, env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout + done.stderr
+
+
+def test_checkpoint_loads_strictly_into_the_plain_network(finished: tuple[Path, str]):
+    state = torch.load(finished[0] / "models" / "model.pt", weights_only=True)
+    network = UNet(features=[2, 4, 8, 16, 32])
+    network.load_state_dict(state, strict=True)
+    assert torch.isfinite(network.eval()(torch.rand(1, 1, 32, 32))).all()
+
+
+def test_metrics_name_every_term(finished: tuple[Path, str]):
+    (row,) = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    assert row["epoch"] == 1 and 0 <= row["metrics"]["val_mean_dice"] <= 1
+    assert list(row["terms"])[:3] == ["supervised", "soft_targets", "soft_dice"]
+    assert all(value > 0 for value in row["terms"].values())
+
+
+def test_pictures_are_pictures(finished: tuple[Path, str]):
+    for name in ("curves.png", "predictions.png"):
+        picture = plt.imread(finished[0] / name)
+        assert min(picture.shape[:2]) > 100 and picture[..., :3].std() > 0
+
+
+def test_tensorboard_has_terms_and_metric(finished: tuple[Path, str]):
+    events = EventAccumulator(str(finished[0] / "tensorboard"))
+    events.Reload()
+    assert {"epoch/loss", "term/supervised", "weight/supervised", "validation/val_mean_dice"} <= set(
+        events.Tags()["scalars"]
+    )
+
+
+def test_settings_are_on_record(finished: tuple[Path, str]):
+    record = json.loads((finished[0] / "settings.json").read_text())
+    settings = record["settings"]
+    assert (settings["epochs"], settings["student_base"], settings["batch_size"]) == (1, 2, 8)
+    assert settings["output_dir"] == str(finished[0]) and settings["preset"] == "ours"
+    assert "--epochs" in record["command"]
+
+
+def test_last_line_says_where_everything_is(finished: tuple[Path, str]):
+    folder, printed = finished
+    lines = [line for line in printed.splitlines() if " INFO " in line]
+    assert re.search(rf"done: best val_mean_dice \d\.\d+ in epoch 1\. Everything is in {folder}$", lines[-1])
+    for said in (
+        "models/model.pt: ",
+        "curves.png: ",
+        "predictions.png: ",
+        "TeacherCheck: the teacher's",
+        "terms at step 1",
+    ):
+        assert said in printed
+
+
+def test_the_folder_of_the_bundle_stays_clean(finished: tuple[Path, str]):
+    assert not list(BUNDLE.rglob("*.pt")) and not list(BUNDLE.rglob("*.mat"))
+
+
+def test_half_of_the_labels(tmp_path: Path):
+    made = workflow(tmp_path, labelled_fraction=0.5, batch_size=8, phantom_patients=15)
+    seen: list[bool] = []
+    trainer = made.trainer
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.extend(e.state.batch["labelled"].tolist()))
+    made.run()
+    train = made.parser.get_parsed_content("sections")["train"]
+    assert 0 < sum(item["labelled"] for item in train) < len(train)
+    assert len(seen) == len(train) and sum(seen) == sum(item["labelled"] for item in train)
+    teacher_data = made.parser.get_parsed_content("teacher_dataset")
+    assert len(teacher_data) == sum(seen) and all(item["labelled"] for item in teacher_data)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_every_preset(tmp_path: Path, preset: str):
+    made = workflow(tmp_path, preset=preset, pooled_features=preset == "report_kd")
+    teacher: FrozenTeacher = made.parser.get_parsed_content("teacher")
+    hashes: list[str] = []
+    made.trainer.add_event_handler(Events.STARTED, lambda _: hashes.append(teacher.state_hash()))
+    student = made.network_def
+    before = weights_hash(student)
+    made.run()
+    made.finalize()
+    assert weights_hash(student) != before and hashes == [teacher.state_hash()]
+    (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert list(row["terms"])[0] == "supervised" and row["loss"] > 0
+    # hard pseudo-labels are of unlabelled images, of which there are none here
+    assert (len(row["terms"]) > 1) == (preset not in ("alone", "hard_pseudo"))
+    assert (tmp_path / "teacher" / "teacher.pt").exists() == (preset != "alone")
+
+
+def test_teacher_and_weights_from_the_command_line(tmp_path: Path):
+    first = run(tmp_path / "first")
+    checkpoint = tmp_path / "first" / "teacher" / "teacher.pt"
+    second = run(tmp_path / "second", teacher_checkpoint=str(checkpoint), w_feat=0, w_att=0, temperature=3.0)
+    assert not (tmp_path / "second" / "teacher").exists()
+    hashes = [made.parser.get_parsed_content("teacher").state_hash() for made in (first, second)]
+    assert hashes[0] == hashes[1]
+    assert set(second.trainer.state.terms) == {"supervised", "soft_targets", "soft_dice", "edges"}
+    assert second.parser.get_parsed_content("distillation_loss").terms["soft_targets"].loss.temperature == 3.0
+
+
+def test_resumed_equals_unbroken(tmp_path: Path):
+    settings = {"epochs": 3, "augmentation": "flips", "batch_size": 4}
+    unbroken = run(tmp_path / "unbroken", **settings)
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    broken = workflow(tmp_path / "broken", **settings)
+    broken.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: stop(e) if e.state.epoch == 3 else None)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = run(tmp_path / "broken", **settings, resume=True)
+    assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
+    assert weights_hash(resumed.network_def) != weights_hash(broken.network_def)
+    models = [torch.load(tmp_path / name / "models" / "model.pt", weights_only=True) for name in ("unbroken", "broken")]
+    assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
+
+
+def test_resuming_with_another_teacher_is_refused(tmp_path: Path):
+    run(tmp_path / "out")
+    state = torch.load(tmp_path / "out" / "teacher" / "teacher.pt", weights_only=True)
+    torch.save({name: value + 1 for name, value in state.items()}, tmp_path / "other.pt")
+    with pytest.raises(RuntimeError) as raised:
+        run(tmp_path / "out", resume=True, teacher_checkpoint=str(tmp_path / "other.pt"))
+    assert re.search("its teacher does not fit this run's .weights of SHA-256", str(root_cause(raised.value)))
+
+
+def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
+    files = sorted(figshare_mat_dir.glob("*.mat"), key=lambda p: int(p.stem) if p.stem.isdigit() else 0)
+    few = tmp_path / "few"
+    few.mkdir()
+    # every sixth, so that all three kinds of tumour and several patients are among them
+    for path in files[::6]:
+        (few / path.name).symlink_to(path)
+    made = run(tmp_path / "out", dataset_dir=str(few), student_base=2, batch_size=8)
+    (row,) = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert 0 <= row["metrics"]["val_mean_dice"] <= 1
+    assert not (tmp_path / "out" / "phantoms").exists()
+    items = made.parser.get_parsed_content("sections")["train"]
+    assert all(Path(item["image"]).parent == few for item in items)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
+        ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
+        ({"preset": "mine"}, "preset must be one of"),
+        ({"image_size": 40}, "16"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, overrides: dict, message: str):
+    with pytest.raises(Exception) as raised:
+        run(tmp_path, **overrides)
+    assert message in str(root_cause(raised.value))
+
+
+def test_a_checkpoint_of_other_widths_is_named(tmp_path: Path):
+    torch.save(UNet(features=[2, 4, 8, 16, 32]).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(RuntimeError) as raised:
+        run(tmp_path / "out", teacher_checkpoint=str(tmp_path / "other.pt"))
+    assert re.search(r"other\.pt' does not fit this UNetViT", str(root_cause(raised.value)))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path):
+    (tmp_path / "empty.pt").touch()
+    with pytest.raises(RuntimeError) as raised:
+        run(tmp_path / "out", teacher_checkpoint=str(tmp_path / "empty.pt"))
+    assert re.search(r"empty\.pt' cannot be read as a checkpoint", str(root_cause(raised.value)))
