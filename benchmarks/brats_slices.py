@@ -5,8 +5,8 @@
 
 It writes phantoms (kept for the next call), cuts them into a cache, and starts a process that reads slices, first with
 the cache's files dropped from the system's memory (cold), then again (cached), and trains a small U-Net on them. Printed
-are slices per second of reading alone and of training, and by how much the process's memory grows above that of the same
-process with everything imported and nothing loaded.
+are slices per second of reading alone and of training, and how far memory grows above that of the process with
+everything imported and nothing loaded.
 """
 
 from __future__ import annotations

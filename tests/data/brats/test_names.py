@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import pytest
+
+from ckdmed.data.brats import parse_case_name, parse_file_name, parse_free_name
+
+
+@pytest.mark.parametrize("kind", ["GLI", "MEN", "MET", "PED", "SSA"])
+def test_names_of_2023(kind):
+    name, part = parse_file_name(f"BraTS-{kind}-01234-101-t2f.nii.gz")
+    assert part == "t2f"
+    assert (name.case, name.patient, name.time_point) == (f"BraTS-{kind}-01234-101", f"BraTS-{kind}-01234", 101)
+    assert (name.tumour_type, name.release) == (kind, "2023")
+
+
+@pytest.mark.parametrize(
+    "file, case, patient, time, release, part",
+    [
+        ("Brats17_2013_0_1_t1ce.nii.gz", "Brats17_2013_0_1", "2013_0", 1, "2017", "t1c"),
+        ("Brats18_TCIA05_396_1_flair.nii.gz", "Brats18_TCIA05_396_1", "TCIA05_396", 1, "2018", "t2f"),
+        ("BraTS19_CBICA_AAB_1_t1.nii", "BraTS19_CBICA_AAB_1", "CBICA_AAB", 1, "2019", "t1n"),
+        ("BraTS20_Training_001_t2.nii", "BraTS20_Training_001", "BraTS20_Training_001", 0, "2020", "t2w"),
+        ("BraTS2021_00495_seg.nii.gz", "BraTS2021_00495", "BraTS2021_00495", 0, "2021", "seg"),
+    ],
+)
+def test_names_of_2017_to_2021(file, case, patient, time, release, part):
+    name, found = parse_file_name(file)
+    assert (name.case, name.patient, name.time_point, name.release, found) == (case, patient, time, release, part)
+
+
+def test_persons_whom_releases_repeat_share_a_group():
+    groups = {parse_case_name(n).patient_group for n in ("Brats17_TCIA_396_1", "Brats18_TCIA05_396_1")}
+    assert len(groups) == 1
+    assert {parse_case_name(f"{r}_CBICA_AAB_1").patient_group for r in ("Brats17", "BraTS19")} == {"CBICA_AAB"}
+
+
+@pytest.mark.parametrize(
+    "file", ["BraTS-GLI-00001-000-t1.nii.gz", "BraTS-XYZ-00001-000-t1n.nii.gz", "BraTS-GLI-00001-000-t1n.png", "a.nii"]
+)
+def test_other_names_are_none(file):
+    assert parse_file_name(file) is None
+
+
+@pytest.mark.parametrize(
+    "stem, parsed",
+    [
+        ("TCGA-FG-6692_fla", ("TCGA-FG-6692", "t2f")),
+        ("TCGA-FG-6692_t1c", ("TCGA-FG-6692", "t1c")),
+        ("sub-01_T1w", ("sub-01", "t1n")),
+        ("t1gd", ("", "t1c")),
+        ("patient_brainmask", ("patient", "brain")),
+        ("affine-mismatch-seg-of-BraTS-GLI-00001-000", None),
+        ("notes", None),
+    ],
+)
+def test_free_names(stem, parsed):
+    assert parse_free_name(stem) == parsed
