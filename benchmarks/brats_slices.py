@@ -3,9 +3,9 @@
     python benchmarks/brats_slices.py --cases 50                     # the full size: 50 cases of 240 x 240 x 155
     python benchmarks/brats_slices.py --cases 4 --distinct 2 --steps 10
 
-It writes phantoms (kept for the next call), cuts them into a cache, and starts a process that reads slices, first with
-the cache's files dropped from the system's memory (cold), then again (cached), and trains a small U-Net on them. Printed
-are slices per second of reading alone and of training, and how far memory grows above that of the process with
+It writes phantoms (kept for the next call), cuts them into a cache, and starts a process that reads slices, first
+with the cache's files dropped from the system's memory (cold), then again (cached), and trains a small U-Net on them.
+Printed are slices per second of reading alone and of training, and how far memory grows above that of the process with
 everything imported and nothing loaded.
 """
 
