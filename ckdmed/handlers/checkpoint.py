@@ -132,6 +132,10 @@ class ResumeCheckpoint:
 
     def load(self, engine: Engine) -> None:
         """Restore the newest readable checkpoint, or clear away those of an earlier run."""
+        if self.save:
+            # what a run that was killed while it wrote left half done
+            for path in self.save_dir.glob(".resume_epoch=*.pt"):
+                path.unlink()
         if not self.resume:
             if self.save:
                 for path in self.files():

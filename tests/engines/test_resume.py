@@ -121,11 +121,14 @@ def test_the_newest_broken_file_is_skipped(tmp_path: Path, unbroken: Run, caplog
     broken = Run(tmp_path, resume=False).run(stop_after=3)
     newest = broken.checkpoint.files()[0]
     newest.write_bytes(newest.read_bytes()[:-5000])
+    # killed while it wrote
+    (newest.parent / ".resume_epoch=0004-x1y2z3.pt").write_bytes(b"half")
     with caplog.at_level("INFO"):
         resumed = Run(tmp_path, resume=True).run()
     assert "resume_epoch=0003.pt' cannot be read as a checkpoint" in caplog.text
     assert "Going on with the checkpoint before it" in caplog.text
     assert "resuming after epoch 2 of 4" in caplog.text
+    assert sorted(p.name for p in newest.parent.iterdir()) == ["resume_epoch=0003.pt", "resume_epoch=0004.pt"]
     assert resumed.hash == unbroken.hash
 
 
