@@ -18,6 +18,7 @@ from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader
 from torch import nn
 
+from ckdmed.bundle.errors import root_cause
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
@@ -174,7 +175,10 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
     given = {**(PRESETS[settings.preset] if settings.dataset_dir else {}), **settings.settings}
     values: dict[str, Any] = {}
     if run.arm in TEACHERS:
-        values = {k: v for k, v in given.items() if k not in _SETTINGS_OF_TEACHER and not k.startswith("teacher_")}
+        # what is said of the student (its network among it) is nothing to the teacher's bundle
+        config = json.loads((settings.bundles / "cls_teacher" / "train.json").read_text(encoding="utf-8"))
+        known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
+        values = {k: v for k, v in given.items() if k.split("#")[0] in known}
         values |= {name: given[f"teacher_{name}"] for name in _SETTINGS_OF_TEACHER if f"teacher_{name}" in given}
         values["teacher_kind"] = run.arm.removeprefix("teacher_")
     else:
@@ -212,9 +216,13 @@ def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> Ru
         },
     )
     started = time.perf_counter()
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    try:
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    except Exception as error:
+        # MONAI says "Failed to evaluate ..." of whatever went wrong
+        raise RuntimeError(f"{run.name}: {root_cause(error)}") from error
     metrics = _measure(workflow, folder)
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     trained = sum(row["seconds"] for row in history)

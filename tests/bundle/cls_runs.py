@@ -1,0 +1,59 @@
+"""The classification bundles at a size that trains in a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = ROOT / "bundles"
+
+TEACHER: dict[str, Any] = {"vgg_width": 0.03, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
+TINY: dict[str, Any] = {
+    **TEACHER,
+    "epochs": 1,
+    "phantom_patients": 6,
+    "sections#phantom_size": 48,
+    "image_size": 32,
+    "device": "$torch.device('cpu')",
+}
+# a student of a tenth of the layers, with EfficientNet's names where the taps look
+STUDENT: dict[str, Any] = {
+    "teacher_epochs": 1,
+    "network_def": {
+        "_target_": "monai.networks.nets.EfficientNet",
+        "blocks_args_str": [
+            "r1_k3_s11_e1_i32_o16_se0.25",
+            "r1_k3_s22_e2_i16_o24_se0.25",
+            "r1_k3_s22_e2_i24_o40_se0.25",
+            "r1_k3_s22_e2_i40_o80_se0.25",
+            "r1_k3_s11_e2_i80_o112_se0.25",
+        ],
+        "spatial_dims": 2,
+        "in_channels": 3,
+        "num_classes": "$len(@class_names)",
+        "width_coefficient": 0.25,
+        "depth_coefficient": 1.0,
+        "dropout_rate": 0.0,
+        "image_size": 32,
+    },
+}
+
+
+def workflow(name: str, output_dir: Path, overlay: str | None = None, **overrides: Any) -> ConfigWorkflow:
+    """A bundle's training, or with ``overlay`` what it makes of it, initialised."""
+    files = [str(BUNDLES / name / file) for file in ("train.json", overlay) if file]
+    settings = {**TINY, **(STUDENT if name == "cls_kd" else {}), "output_dir": str(output_dir), **overrides}
+    made = ConfigWorkflow(files, meta_file=None, logging_file=False, workflow_type="train", **settings)
+    made.initialize()
+    return made
+
+
+def run(name: str, output_dir: Path, overlay: str | None = None, **overrides: Any) -> ConfigWorkflow:
+    """The same, run to its end."""
+    made = workflow(name, output_dir, overlay, **overrides)
+    made.run()
+    made.finalize()
+    return made

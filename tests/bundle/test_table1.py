@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from monai.utils import set_determinism
+
+from ckdmed.bundle import table1
+from ckdmed.bundle.table1 import PRESETS, Table1Settings, planned_runs, run_table1
+from ckdmed.cli import main
+from ckdmed.reports import read_records
+from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER
+
+pytestmark = pytest.mark.bundle
+
+SETTINGS = {
+    **TEACHER,
+    **STUDENT,
+    "epochs": 1,
+    "phantom_patients": 6,
+    "sections#phantom_size": 48,
+    "image_size": 32,
+    "device": "$torch.device('cpu')",
+}
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was():
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    set_determinism(None)
+
+
+def options(output: Path, *more: str) -> list[str]:
+    given = [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={_text(value)}")]
+    return ["table1", "--output-dir", str(output), "--bundles", str(BUNDLES), *given, *more]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def test_plan_has_teachers_before_students_and_each_once():
+    runs = planned_runs(Table1Settings(Path("out"), bundles=BUNDLES, folds=(0, 3), seeds=(4, 5)))
+    names = [run.name for run in runs]
+    assert len(names) == len(set(names)) == 2 * (3 + 2 * 5)
+    for run in runs:
+        if run.teacher is not None:
+            assert names.index(f"{run.teacher}-group{run.fold}-seed4") < names.index(run.name)
+    few = planned_runs(Table1Settings(Path("out"), bundles=BUNDLES, seeds=(0,), arms=("student_msgff",)))
+    assert [run.arm for run in few] == ["teacher_vgg_vit", "student_msgff"]
+
+
+def test_arms_differ_in_what_they_are_about():
+    settings = Table1Settings(Path("out"), dataset_dir="data", bundles=BUNDLES, preset="compact", seeds=(7,))
+    by_arm = {run.arm: table1._overrides(settings, run) for run in planned_runs(settings)}
+    assert by_arm["teacher_vit_vit"]["teacher_kind"] == "vit_vit"
+    assert by_arm["teacher_vit_vit"]["epochs"] == PRESETS["compact"]["teacher_epochs"]
+    assert by_arm["teacher_vit_vit"]["learning_rate"] == PRESETS["compact"]["teacher_learning_rate"]
+    assert by_arm["student_vgg_vgg"]["teacher_kind"] == "vgg_vgg" and by_arm["student_vgg_vgg"]["beta"] == 0.0
+    assert "beta" not in by_arm["student_msgff"] and by_arm["student_msgff"]["teacher_kind"] == "vgg_vit"
+    assert by_arm["student_alone"]["preset"] == "alone"
+    assert {values["seed"] for values in by_arm.values()} == {7}
+    students = [by_arm[arm]["epochs"] for arm in by_arm if arm.startswith("student")]
+    assert set(students) == {PRESETS["compact"]["epochs"]}
+
+
+def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    arms = ("--arms", "student_msgff", "student_alone", "--seeds", "0", "1")
+    original, done = table1._do, []
+
+    def counted(settings, run, overrides):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(run.name)
+        return original(settings, run, overrides)
+
+    monkeypatch.setattr(table1, "_do", counted)
+    assert main(options(tmp_path, *arms)) == 130
+    first = {path.name: path.read_text() for path in (tmp_path / "records").glob("*.json")}
+    assert len(first) == 2 and not (tmp_path / "table1.md").exists()
+
+    done.clear()
+    monkeypatch.setattr(table1, "_do", lambda *given: done.append(given[1].name) or original(*given))
+    assert main(options(tmp_path, *arms)) == 0
+    assert done == ["student_alone-group0-seed0", "student_msgff-group0-seed1", "student_alone-group0-seed1"]
+    assert all((tmp_path / "records" / name).read_text() == text for name, text in first.items())
+
+    records = read_records([tmp_path / "records"])
+    assert len(records) == 5
+    for record in records:
+        assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy"} <= set(record.metrics)
+        run = tmp_path / "runs" / record.name
+        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        # the table's validation numbers are those of the training's own validation, measured anew
+        assert record.metrics["val_accuracy"] == pytest.approx(max(row["metrics"]["val_accuracy"] for row in history))
+        assert record.metrics["val_loss"] == pytest.approx(history[0]["metrics"]["val_loss"], rel=1e-4)
+        assert not list(run.rglob("resume_epoch=*.pt")) and (run / "models" / "model.pt").is_file()
+    students = [record for record in records if record.arm == "student_msgff"]
+    assert all("msgff" not in record.settings["overrides"].get("preset", "") for record in students)
+
+    text = (tmp_path / "table1.md").read_text()
+    assert "| student alone " in text and "paired by seed and fold" in text and "Sizes: phantoms" in text
+    assert text in capsys.readouterr().out
+
+    with pytest.raises(ValueError, match="is of a run with other settings"):
+        run_table1(Table1Settings(tmp_path, bundles=BUNDLES, arms=("student_alone",), seeds=(0,)))
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"preset": "big"}, "preset must be one of paper, compact, got 'big'"),
+        ({"arms": ("student",)}, r"arms must be among .*, got \['student'\]"),
+        ({"seeds": ()}, "must each be given once or more"),
+        ({"bundles": Path("nowhere")}, "Run from the root of the repository"),
+    ],
+)
+def test_refusals(settings: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Table1Settings(**{"output_dir": Path("out"), "bundles": BUNDLES, **settings})
