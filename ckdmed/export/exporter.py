@@ -16,7 +16,7 @@ import torch
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import json_text, numeric_settings, read_json, recorded_settings, rewrite_configs
 from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
-from ckdmed.export.large_files import move_large_files
+from ckdmed.export.large_files import LIMIT, move_large_files
 from ckdmed.export.torchscript import export_torchscript
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.files import load_weights, save_weights
@@ -60,6 +60,7 @@ def export_bundle(
     large_files_url: str | None = None,
     schema: str | os.PathLike[str] | None = None,
     force: bool = False,
+    size_limit: int = LIMIT,
 ) -> Export:
     """Write a trained bundle in the Model Zoo's layout, check it by the zoo's rules, and put it in place if it passed.
 
@@ -74,9 +75,10 @@ def export_bundle(
         teacher_checkpoint: a teacher to ship for further training; inference never needs it.
         overrides: setting -> value to write into the configurations.
         evaluation: ``summary.json`` of an evaluation of this checkpoint, for the README and ``eval_metrics``.
-        large_files_url: where files over 25 MB will be published; they are moved to ``<output>_large_files``.
+        large_files_url: where files over the limit will be published; they are moved to ``<output>_large_files``.
         schema: a copy of the metadata's schema to use instead of ours.
         force: replace an exported bundle that is there.
+        size_limit: of one file, in bytes.
 
     Raises:
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
@@ -99,8 +101,8 @@ def export_bundle(
         folder, large = temporary / output.name, temporary / large_folder.name
         _write_files(folder, bundle, checkpoint, teacher_checkpoint, overrides or {}, summary)
         checks = check_bundle(folder, None if schema is None else Path(schema))
-        moved = move_large_files(folder, large, large_files_url)
-        checks.append(check_sizes(folder))
+        moved = move_large_files(folder, large, large_files_url, size_limit)
+        checks.append(check_sizes(folder, size_limit))
         result = Export(output, tuple(checks), tuple(moved), large_folder)
         if result.passed:
             _put_in_place({folder: output, large: large_folder}, temporary)

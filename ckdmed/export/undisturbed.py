@@ -27,7 +27,7 @@ def undisturbed() -> Iterator[io.StringIO]:
     caught = io.StringIO()
     root = logging.getLogger()
     handlers, level, hook = list(root.handlers), root.level, sys.excepthook
-    states = random.getstate(), np.random.get_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
     outputs = [(logger, list(logger.handlers)) for logger in loggers]
@@ -48,4 +48,6 @@ def undisturbed() -> Iterator[io.StringIO]:
             logger.handlers = own
         random.setstate(states[0])
         np.random.set_state(states[1])
+        # the end of MONAI's determinism seeds anew, after fork_rng has put the state back
+        torch.set_rng_state(states[2])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

@@ -1,0 +1,117 @@
+"""The commands of the bundles' documents: read, checked, made small and run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
+
+from ckdmed.bundle.strict import unknown_settings
+from ckdmed.cli import build_parser
+from ckdmed.cli import export as export_command
+from ckdmed.data.phantoms import write_figshare_phantoms
+from tests.export.tiny import RUN, SIZES, config, environment, write_checkpoint
+
+
+def commands_of(readme: Path) -> list[str]:
+    """The commands in the fenced blocks of a README, one per block."""
+    return [block.strip() for block in re.findall(r"```bash\n(.*?)```", readme.read_text("utf-8"), flags=re.DOTALL)]
+
+
+def configs_of(arguments: list[str]) -> list[str]:
+    """The configuration files that a command of ``monai.bundle`` names."""
+    value = arguments[arguments.index("--config_file") + 1]
+    return [part.strip(" '\"") for part in value.strip("[]").split(",")]
+
+
+def options_of(arguments: list[str]) -> dict[str, str]:
+    """``--name value`` pairs behind the module's name."""
+    start = arguments.index("-m") + 2
+    options = {}
+    for name, value in zip(arguments[start:], arguments[start + 1 :]):
+        if name.startswith("--"):
+            options[name[2:]] = value
+    return options
+
+
+def tiny_arguments(command: str, folder: Path) -> list[str]:
+    """The command as arguments of this Python, at small sizes and on the CPU if it runs a bundle.
+
+    Args:
+        command: as it stands in the document.
+        folder: where it is started.
+    """
+    arguments = shlex.split(command)
+    if arguments[0] == "torchrun":
+        arguments = [sys.executable, "-m", "torch.distributed.run", *arguments[1:]]
+    elif arguments[0] == "python":
+        arguments = [sys.executable, *arguments[1:]]
+    if "monai.bundle" not in arguments:
+        return arguments
+    merged: dict[str, Any] = {}
+    for name in configs_of(arguments):
+        merged.update(json.loads((folder / name).read_text(encoding="utf-8")))
+    chosen = {**SIZES, **RUN} if "run" in arguments else SIZES
+    options = {key: value for key, value in chosen.items() if key.split("#")[0] in merged}
+    if "run" in arguments and "device" in merged and "torch.distributed.run" not in arguments:
+        options["device"] = "$torch.device('cpu')"
+    for key, value in options.items():
+        if f"--{key}" in arguments:
+            arguments[arguments.index(f"--{key}") + 1] = str(value)
+        else:
+            arguments += [f"--{key}", str(value)]
+    return arguments
+
+
+def check_command(command: str, folder: Path) -> None:
+    """The program, its files and every option exist."""
+    arguments = shlex.split(command)
+    assert arguments[0] in ("python", "torchrun")
+    if "ckdmed" in arguments:
+        parsed = build_parser([export_command]).parse_args(arguments[arguments.index("ckdmed") + 1 :])
+        assert (folder / parsed.bundle).is_dir()
+        return
+    verb = arguments[arguments.index("monai.bundle") + 1]
+    options = options_of(arguments[arguments.index("monai.bundle") - 1 :])
+    paths = [str(folder / name) for name in configs_of(arguments)]
+    parser = ConfigParser()
+    parser.read_config(paths)
+    if verb == "run":
+        known = set(inspect.signature(ConfigWorkflow.__init__).parameters)
+        overrides = {name: value for name, value in options.items() if name not in known}
+        parser.update(overrides)
+        unknown = unknown_settings(parser.get(), {"initialize", "run", "finalize"})
+        assert unknown == [], f"{command}: {unknown}"
+    else:
+        takes = inspect.signature({"ckpt_export": ckpt_export, "onnx_export": onnx_export}[verb]).parameters
+        assert set(options) <= set(takes)
+        assert (folder / options["meta_file"]).is_file()
+    parser.update({name: value for name, value in SIZES.items() if name in parser.get()})
+    assert sum(weight.numel() for weight in parser.get_parsed_content("network_def").parameters()) > 1000
+
+
+def user_files(bundle: str, folder: Path) -> dict[str, str]:
+    """What stands in the documents for a user's files, and small ones in ``folder`` for it."""
+    write_figshare_phantoms(folder / "figshare", n_patients=6, size=48, progress=False)
+    files = {"path/to/figshare": str(folder / "figshare"), "path/to/scans": str(folder / "figshare")}
+    if "teacher_def" in config(bundle, "train.json"):
+        teacher = write_checkpoint(folder / "teacher.pt", bundle, "train.json", "teacher_def")
+        files["path/to/teacher.pt"] = str(teacher)
+    return files
+
+
+def run_commands(commands: list[str], cwd: Path, replaced: dict[str, str]) -> None:
+    """Run them one after the other, each to a good end."""
+    for command in commands:
+        for old, new in replaced.items():
+            command = command.replace(old, new)
+        arguments = tiny_arguments(command, cwd)
+        done = subprocess.run(arguments, cwd=cwd, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"

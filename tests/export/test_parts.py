@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import logging
+import random
+import sys
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from ckdmed.export import METADATA_SCHEMA, files_over_limit
+from ckdmed.export.configs import numeric_settings, rebase_text, recorded_settings, rewrite_configs
+from ckdmed.export.file_rules import machine_paths
+from ckdmed.export.undisturbed import undisturbed
+from tests.export.tiny import BUNDLES, ROOT
+
+
+@pytest.fixture(params=BUNDLES)
+def metadata(request):
+    return json.loads((ROOT / "bundles" / request.param / "metadata.json").read_text(encoding="utf-8"))
+
+
+def test_schema_takes_the_metadata_and_misses_every_required_field(metadata):
+    jsonschema.Draft201909Validator.check_schema(METADATA_SCHEMA)
+    jsonschema.validate(metadata, METADATA_SCHEMA)
+    assert len(METADATA_SCHEMA["required"]) == 11
+    for name in METADATA_SCHEMA["required"]:
+        with pytest.raises(jsonschema.ValidationError, match=f"'{name}' is a required property"):
+            jsonschema.validate({k: v for k, v in metadata.items() if k != name}, METADATA_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [("version", 1), ("references", "one"), ("references", [1]), ("eval_metrics", [0.9]), ("changelog", "first")],
+)
+def test_schema_minds_types(metadata, field, wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**metadata, field: wrong}, METADATA_SCHEMA)
+
+
+@pytest.mark.parametrize("field", ["type", "format", "num_channels", "spatial_shape", "dtype", "value_range"])
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+def test_schema_describes_tensors(metadata, side, field):
+    name, tensor = next(iter(metadata["network_data_format"][side].items()))
+    del tensor[field]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(metadata, METADATA_SCHEMA)
+
+
+def test_metadata_says_what_the_zoo_and_users_ask(metadata):
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    for field in ("name", "data_source", "data_type", "intended_use", "references", "pred_classes"):
+        assert metadata[field], field
+    for side in ("inputs", "outputs"):
+        for tensor in metadata["network_data_format"][side].values():
+            assert len(tensor["channel_def"]) == tensor["num_channels"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("run bundles/a_b/train.json now", "run configs/train.json now"),
+        ("['bundles/a_b/train.json','bundles/a_b/evaluate.json']", "['configs/train.json','configs/evaluate.json']"),
+        ("bundles/a_b/logging.conf", "configs/logging.conf"),
+        ("bundles/a_b/output/models/model.pt", "output/models/model.pt"),
+        ("in `bundles/a_b/`.", "in `.`."),
+        ("bundles/a_bc/train.json", "bundles/a_bc/train.json"),
+    ],
+)
+def test_rebase_text(text, expected):
+    assert rebase_text(text, "bundles/a_b") == expected
+
+
+def test_numeric_settings_follow_references():
+    config = {
+        "base": 8,
+        "hidden": "$2 * @base",
+        "name": "x",
+        "folder": None,
+        "epochs": 5,
+        "widths": [1, 2],
+        "network_def": {"_target_": "N", "a": "@hidden", "b": {"c": "$@widths#0 + 1"}, "d": "@name", "e": "@folder"},
+    }
+    assert numeric_settings(config, ["network_def"]) == {"base": 8, "hidden": "$2 * @base", "widths": [1, 2]}
+
+
+def test_recorded_settings(tmp_path):
+    checkpoint = tmp_path / "run" / "models" / "model.pt"
+    assert recorded_settings(checkpoint) == {}
+    checkpoint.parent.mkdir(parents=True)
+    (tmp_path / "run" / "settings.json").write_text('{"settings": {"base": 3}}')
+    assert recorded_settings(checkpoint) == {"base": 3}
+    (tmp_path / "run" / "settings.json").write_text("not json")
+    with pytest.raises(ValueError, match="settings.json' is not valid JSON"):
+        recorded_settings(checkpoint)
+
+
+def test_rewrite_configs_changes_only_what_it_must():
+    train = {
+        "bundle_root": "$here()",
+        "base": "$f()",
+        "teacher_checkpoint": None,
+        "list": ["bundles/x_y/train.json", 1],
+    }
+    evaluate = {"checkpoint": "$@ckpt_dir + '/model.pt'", "section": "test"}
+    new = rewrite_configs({"train.json": train, "evaluate.json": evaluate}, "bundles/x_y", {"base": 4}, True)
+    assert new["train.json"] == {
+        "bundle_root": ".",
+        "base": 4,
+        "teacher_checkpoint": "$@bundle_root + '/models/teacher.pt'",
+        "list": ["configs/train.json", 1],
+    }
+    assert new["evaluate.json"] == {"checkpoint": "$@bundle_root + '/models/model.pt'", "section": "test"}
+    assert train["base"] == "$f()"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/home/me/data", ["/home/me"]),
+        ('"/Users/me/x"', ["/Users/me"]),
+        (r"C:\\Users\me", [r"C:\\Users"]),
+        ("~/data/x", ["~/data"]),
+        ("see /tmp/x and /mnt/y", ["/tmp/x", "/mnt/y"]),
+        ("https://example.org/home/me", []),
+        ("@root + '/data/x'", []),
+        ("/workspace/data/bundle", []),
+        ("output/tmp/x", []),
+    ],
+)
+def test_machine_paths(tmp_path, text, found):
+    (tmp_path / "a.md").write_text(text)
+    assert machine_paths(tmp_path) == [f"a.md: {path}" for path in found]
+
+
+def test_files_over_limit_is_about_more_than_the_limit(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 10)
+    (tmp_path / "b").write_bytes(b"x" * 11)
+    assert [path.name for path in files_over_limit(tmp_path, 10)] == ["b"]
+
+
+def test_undisturbed(capsys):
+    root, hook = logging.getLogger(), sys.excepthook
+    before = list(root.handlers), root.level, torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    with undisturbed() as caught:
+        root.handlers = []
+        root.setLevel(1)
+        sys.excepthook = print
+        logging.getLogger("x").error("logged")
+        print("printed")
+        torch.rand(3), np.random.rand(3), random.random()
+    assert "printed" in caught.getvalue() and capsys.readouterr().out == ""
+    after = list(root.handlers), root.level, torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    assert before[:2] == after[:2] and before[4] == after[4] and sys.excepthook is hook
+    assert torch.equal(before[2], after[2]) and np.array_equal(before[3], after[3])
