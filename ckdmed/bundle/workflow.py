@@ -1,0 +1,61 @@
+"""Running a bundle from Python as its command line would, without a second copy of its training code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from ckdmed.bundle.run import settings_of
+
+__all__ = ["bundle_folder", "bundle_settings", "bundle_workflow"]
+
+
+def bundle_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a bundle of this repository.
+
+    Args:
+        name: "seg_kd", "seg_teacher" ...
+        root: the folder of the bundles; by default ``bundles`` of the working directory, else that beside the package.
+
+    Raises:
+        ValueError: no such folder, with the places that were looked at.
+    """
+    places = [Path(root)] if root is not None else [Path("bundles"), Path(__file__).resolve().parents[2] / "bundles"]
+    for place in places:
+        if (place / name / "train.json").is_file():
+            return (place / name).resolve()
+    looked = ", ".join(str(place / name) for place in places)
+    raise ValueError(f"there is no bundle '{name}' (looked for {looked}); run this in a checkout or name its bundles.")
+
+
+def bundle_workflow(
+    folder: str | os.PathLike[str], overrides: Mapping[str, Any], configs: Sequence[str] = ("train.json",)
+) -> ConfigWorkflow:
+    """MONAI's workflow over a bundle's files, not yet initialised.
+
+    Args:
+        folder: of the bundle.
+        overrides: settings, as after ``--`` on the command line.
+        configs: the files, later ones over earlier ones.
+    """
+    files = [str(Path(folder) / name) for name in configs]
+    return ConfigWorkflow(
+        config_file=files[0] if len(files) == 1 else files,
+        meta_file=None,
+        logging_file=str(Path(folder) / "logging.conf"),
+        workflow_type="train",
+        **dict(overrides),
+    )
+
+
+def bundle_settings(name: str, **overrides: Any) -> dict[str, Any]:
+    """The settings of a bundle's ``train.json`` with ``overrides``, expressions evaluated; nothing is built or read."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle_folder(name) / "train.json"))
+    for key, value in overrides.items():
+        parser[key] = value
+    return settings_of(parser)
