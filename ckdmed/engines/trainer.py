@@ -58,8 +58,16 @@ class DistillationTrainer(SupervisedTrainer):
             raise ValueError("the loss has terms that listen to a teacher, but teacher is None.")
         if kwargs.get("iteration_update") is not None:
             raise ValueError("iteration_update would bypass the distillation; use prepare_batch or a handler instead.")
-        if teacher_cache is not None and kwargs.get("prepare_batch", default_prepare_batch) is not default_prepare_batch:
-            raise ValueError("teacher_cache keeps answers to the images of the dataset, which prepare_batch may change.")
+        if (
+            teacher_cache is not None
+            and kwargs.get("prepare_batch", default_prepare_batch) is not default_prepare_batch
+        ):
+            raise ValueError(
+                "teacher_cache keeps answers to the images of the dataset, which prepare_batch may change."
+            )
+        # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
+        # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
+        kwargs.setdefault("optim_set_to_none", True)
         super().__init__(network=network, loss_function=self._compare, **kwargs)
         self.state.terms, self.state.weights = {}, {}
         self.teacher = teacher if distillation_loss.needs_teacher else None

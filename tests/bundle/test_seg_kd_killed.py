@@ -26,7 +26,8 @@ def start(folder: Path, **overrides: Any) -> subprocess.Popen[str]:
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

@@ -37,7 +37,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The command itself, from inside the bundle's folder; its output folder and what it printed."""
     folder = tmp_path_factory.mktemp("run") / "out"
     done = subprocess.run(
-        command(folder), cwd=BUNDLE, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        command(folder),
+        cwd=BUNDLE,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stdout + done.stderr

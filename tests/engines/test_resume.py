@@ -111,6 +111,18 @@ def test_resumed_equals_unbroken(tmp_path: Path, unbroken: Run):
     assert rows == expected and [row["epoch"] for row in rows] == [1, 2, 3, 4]
 
 
+def test_resumed_while_no_term_reads_the_features(tmp_path: Path):
+    # one step an epoch: the last of the four is within the last tenth, in which the projections get no gradient
+    unbroken = Run(tmp_path / "unbroken", resume=False, batch_size=12).run()
+    broken = Run(tmp_path / "broken", resume=False, batch_size=12)
+    broken.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: e.state.epoch == EPOCHS and broken._break(e))
+    with pytest.raises(KeyboardInterrupt):
+        broken.trainer.run()
+    resumed = Run(tmp_path / "broken", resume=True, batch_size=12).run()
+    assert "features" not in resumed.trainer.state.terms
+    assert resumed.hash == unbroken.hash != broken.hash
+
+
 def test_resumed_twice_equals_unbroken(tmp_path: Path, unbroken: Run):
     Run(tmp_path, resume=False).run(stop_after=1)
     Run(tmp_path, resume=True).run(stop_after=3)
