@@ -210,9 +210,7 @@ def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> Ru
         **paths,
         **{
             "train#dataset#_target_": shared,
-            "train#dataset#scope": "$'random ' + @scaling + ' ' + str(@image_size)",
             "validate#dataset#_target_": shared,
-            "validate#dataset#scope": "$'plain ' + @scaling + ' ' + str(@image_size)",
         },
     )
     started = time.perf_counter()
@@ -255,11 +253,10 @@ def _measure(workflow: ConfigWorkflow, folder: Path) -> dict[str, float | None]:
     get = workflow.parser.get_parsed_content
     device = torch.device(get("device"))
     network = load_network(get("network_def").to(device), str(folder / "models" / "model.pt"), device).eval()
-    scope = f"plain {get('scaling')} {get('image_size')}"
     metrics: dict[str, float | None] = {}
     for section, short in (("train", "train"), ("validation", "val"), ("test", "test")):
         items = get("sections")[section]
-        data = SharedCacheDataset(items, get("validate#preprocessing"), scope, num_workers=2, progress=False)
+        data = SharedCacheDataset(items, get("validate#preprocessing"), num_workers=2)
         logits = _logits(network, data, int(get("batch_size")), device)
         labels = np.array([item["label"] for item in items])
         probabilities = apply_temperature(logits, 1.0)

@@ -8,31 +8,41 @@ from typing import Any, ClassVar
 from monai.data import CacheDataset
 from monai.utils import CommonKeys
 
+from ckdmed.data.fingerprint import deterministic_part, transforms_fingerprint
+
 __all__ = ["SharedCacheDataset"]
 
 
 class SharedCacheDataset(CacheDataset):
     """MONAI's ``CacheDataset``, with the prepared images kept for the other datasets of the process.
 
-    For a process that trains several times on one set of images: each image is read and prepared once. Everything else
-    of an item (label, patient) comes from the item itself, so that datasets may differ in it.
+    For a process that trains several times on one set of images: each image is read and prepared once for each chain of
+    transforms. Everything else of an item (label, patient) comes from the item itself, so that datasets may differ
+    in it. It takes the arguments of :func:`~ckdmed.data.cached_dataset` and can stand in its place.
 
     Args:
         data: items with ``image``, a file.
-        transform: its steps before the first random one must treat the image by itself, alone and always alike.
-        scope: name of these steps and their settings; datasets with one scope share.
-        kwargs: as ``CacheDataset``.
+        transform: the whole chain, flat; its steps before the first random one must change nothing but the image.
+        cache_rate, num_workers: as ``CacheDataset``.
+        settings: others of ``cached_dataset``, which mean nothing here.
     """
 
     _shared: ClassVar[dict[tuple[str, str], Any]] = {}
 
-    def __init__(self, data: Sequence[dict], transform: Callable, scope: str, **kwargs: Any) -> None:
-        self.scope = scope
-        super().__init__(data, transform, **kwargs)
+    def __init__(
+        self,
+        data: Sequence[dict],
+        transform: Callable,
+        cache_rate: float = 1.0,
+        num_workers: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self.preparation = transforms_fingerprint(deterministic_part(transform))  # type: ignore[arg-type]
+        super().__init__(data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=False)
 
     def _load_cache_item(self, idx: int) -> Any:
         item = self.data[idx]
-        key = (self.scope, str(item[CommonKeys.IMAGE]))
+        key = (self.preparation, str(item[CommonKeys.IMAGE]))
         if key not in self._shared:
             self._shared[key] = super()._load_cache_item(idx)[CommonKeys.IMAGE]
         return {**item, CommonKeys.IMAGE: self._shared[key]}

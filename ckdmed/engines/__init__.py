@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckdmed.engines.mixup import MixupPrepareBatch
+from ckdmed.engines.mixup import MixupPrepareBatch, mixup_prepare_batch
 from ckdmed.engines.student import DistilledStudent, attach_student
 from ckdmed.engines.teacher import FrozenTeacher, TeacherIdentity, weights_hash
 from ckdmed.engines.teacher_cache import TeacherCache
@@ -18,6 +18,7 @@ __all__ = [
     "TeacherCache",
     "attach_student",
     "load_network",
+    "mixup_prepare_batch",
     "prepare_teacher",
     "weights_hash",
 ]

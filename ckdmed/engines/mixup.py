@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from monai.engines import PrepareBatch, default_prepare_batch
 from monai.transforms import MixUp
 from torch.nn import functional as F
 
-__all__ = ["MixupPrepareBatch"]
+__all__ = ["MixupPrepareBatch", "mixup_prepare_batch"]
 
 
 class MixupPrepareBatch(PrepareBatch):
@@ -62,3 +63,11 @@ class MixupPrepareBatch(PrepareBatch):
             flags = torch.as_tensor(batchdata["labelled"])
             batchdata["labelled"] = flags & flags[order]
         return self.mixer.apply(image), self.mixer.apply(target)[..., 0, 0]
+
+
+def mixup_prepare_batch(num_classes: int, alpha: float = 0.0) -> Callable:
+    """:class:`MixupPrepareBatch`, or with alpha 0 MONAI's own preparation, as a cache of the teacher's answers needs.
+
+    A mixed image is a new one in every step: its teacher has to be asked each time.
+    """
+    return MixupPrepareBatch(num_classes, alpha) if alpha > 0 else default_prepare_batch

@@ -17,6 +17,7 @@ from monai.transforms import (
 
 from ckdmed.transforms.augmentation import segmentation_augmentation
 from ckdmed.transforms.eight_bit import EightBitd
+from ckdmed.transforms.flip_state import FlipStated
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
 
 __all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
@@ -68,7 +69,8 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     level     what happens to a sample
     ========  ======================================================================================
     none      nothing
-    flip      left and right are exchanged in half of the samples (the reports' training)
+    flip      left and right are exchanged in half of the samples (the reports' training); the key
+              ``flips`` tells in which, see `FlipStated`
     report    the richer set of the weekly report, see `segmentation_augmentation`: flips along both axes,
               rotation, shear, shift, zoom, elastic warp, noise, brightness, contrast
     strong    the same, stronger and more often
@@ -87,7 +89,8 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     if level == "flip":
         # upright images: rows first, so the second axis is left to right
         flip = RandFlipd(keys, prob=0.5, spatial_axis=1)
-        return Compose([flip, EnsureTyped(keys, dtype=torch.float32, track_meta=False)])
+        # the batch tells which samples were flipped, so that what a teacher said of them can be found again
+        return Compose([flip, FlipStated([flip]), EnsureTyped(keys, dtype=torch.float32, track_meta=False)])
     return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 
@@ -175,7 +176,7 @@ def test_resumed_equals_unbroken(tmp_path: Path):
         if engine.state.epoch == 3:
             raise KeyboardInterrupt
 
-    broken.trainer.add_event_handler("epoch_started", stop)
+    broken.trainer.add_event_handler(Events.EPOCH_STARTED, stop)
     with pytest.raises(KeyboardInterrupt):
         broken.run()
     resumed = run("cls_kd", tmp_path / "broken", resume=True, **settings)
@@ -225,3 +226,19 @@ def test_mixing_slices_of_patients_is_a_choice_and_shows(tmp_path: Path, caplog:
     assert len(set(paths)) == len(paths)
     with pytest.raises(ValueError, match="'slices' needs a fold"):
         figshare_classes(None, str(tmp_path), fold_source="slices", phantom_patients=9, phantom_size=48)
+
+
+def test_the_teachers_answers_can_be_kept(tmp_path: Path):
+    settings = {"epochs": 2, "batch_size": 8}
+    asked = run("cls_kd", tmp_path / "asked", **settings)
+    teacher = str(tmp_path / "asked" / "teacher" / "teacher.pt")
+    kept = run("cls_kd", tmp_path / "kept", cache_teacher=True, teacher_checkpoint=teacher, **settings)
+    cache = kept.parser.get_parsed_content("teacher_cache")
+    slices = len(kept.parser.get_parsed_content("sections")["train"])
+    assert cache.hits + cache.misses == 2 * slices and slices <= cache.misses < 2 * slices
+    histories = [rows(tmp_path / name / "metrics.jsonl")[-1]["loss"] for name in ("asked", "kept")]
+    assert histories[0] == pytest.approx(histories[1], rel=1e-3)
+    assert asked.trainer.state.epoch == 2
+    with pytest.raises(RuntimeError) as caught:
+        run("cls_kd", tmp_path / "mixed", cache_teacher=True, mixup=0.2, teacher_checkpoint=teacher, **settings)
+    assert "prepare_batch may change" in str(root_cause(caught.value))
