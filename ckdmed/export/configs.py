@@ -10,7 +10,15 @@ from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["json_text", "numeric_settings", "read_json", "rebase_text", "recorded_settings", "rewrite_configs"]
+__all__ = [
+    "component_settings",
+    "is_plain",
+    "json_text",
+    "read_json",
+    "rebase_text",
+    "recorded_settings",
+    "rewrite_configs",
+]
 
 Config = dict[str, Any]
 
@@ -39,10 +47,10 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=4, ensure_ascii=False) + "\n"
 
 
-def numeric_settings(config: Mapping[str, Any], components: Sequence[str]) -> dict[str, Any]:
+def component_settings(config: Mapping[str, Any], components: Sequence[str]) -> dict[str, Any]:
     """Top-level settings on which the components depend, through any number of references: name -> value as written.
 
-    Settings that are numbers, or expressions of other settings; not components, folders, files and names.
+    Settings that are numbers, names, lists of them, or expressions of other settings; no components, files, folders.
     """
     seen: dict[str, Any] = {}
     todo = [name for name in components if name in config]
@@ -59,8 +67,19 @@ def numeric_settings(config: Mapping[str, Any], components: Sequence[str]) -> di
     return {
         name: value
         for name, value in seen.items()
-        if name not in components and (_is_number(value) or (isinstance(value, str) and value.startswith("$")))
+        if name not in components
+        and not name.endswith(("_checkpoint", "_dir", "_root"))
+        and (is_plain(value) or (isinstance(value, str) and value.startswith("$")))
     }
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a setting is a number, a name or a list of these: no expression, no reference, no path."""
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(is_plain(entry) for entry in value)
+    if isinstance(value, str):
+        return not value.startswith(("$", "@", "%")) and not re.search(r"[/\\]", value)
+    return isinstance(value, (bool, int, float))
 
 
 def recorded_settings(checkpoint: Path) -> dict[str, Any]:
@@ -129,12 +148,6 @@ def _rebase(value: Any, source: str) -> Any:
     if isinstance(value, list):
         return [_rebase(entry, source) for entry in value]
     return value
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(_is_number(entry) for entry in value)
-    return isinstance(value, (bool, int, float))
 
 
 def _strings(value: Any) -> Iterator[str]:

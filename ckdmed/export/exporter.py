@@ -14,7 +14,14 @@ from typing import Any
 import torch
 
 from ckdmed.export.checks import Check, check_bundle, check_sizes
-from ckdmed.export.configs import json_text, numeric_settings, read_json, recorded_settings, rewrite_configs
+from ckdmed.export.configs import (
+    component_settings,
+    is_plain,
+    json_text,
+    read_json,
+    recorded_settings,
+    rewrite_configs,
+)
 from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
 from ckdmed.export.large_files import LIMIT, move_large_files
 from ckdmed.export.torchscript import export_torchscript
@@ -64,9 +71,9 @@ def export_bundle(
 ) -> Export:
     """Write a trained bundle in the Model Zoo's layout, check it by the zoo's rules, and put it in place if it passed.
 
-    Sizes of the network and of its input come, in this order, from ``overrides``, from the record of the run that left
-    the checkpoint (``settings.json`` in its output folder) and from ``inference.json``; they are written into every
-    configuration that has them, so that the exported defaults are those of the checkpoint.
+    Settings of the network and of its preprocessing come, in this order, from ``overrides``, from the record of the run
+    that left the checkpoint (``settings.json`` in its output folder) and from ``inference.json``; they are written into
+    every configuration that has them, so that the exported defaults are those of the checkpoint.
 
     Args:
         bundle: folder in the source tree, such as ``bundles/seg_kd``.
@@ -184,10 +191,10 @@ def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -
         sources.append((train, ("teacher_def",), teacher))
     for config, components, weights in sources:
         record = recorded_settings(weights)
-        for name, value in numeric_settings(config, components).items():
+        for name, value in component_settings(config, components).items():
             value = record.get(name, value)
-            # what is written stands beside what the network is built of: an expression of other settings stays one
-            if not isinstance(value, str):
+            # an expression of other settings stays one
+            if is_plain(value):
                 sizes.setdefault(name, value)
     return sizes
 

@@ -236,7 +236,7 @@ def test_teacher_and_large_files(checkpoint, tmp_path):
         checkpoint,
         output,
         teacher_checkpoint=teacher,
-        overrides={key: value for key, value in SIZES.items()},
+        overrides=sizes_of("seg_kd", "train.json"),
         large_files_url="https://example.org/files/",
         size_limit=300_000,
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ckdmed.export import METADATA_SCHEMA, files_over_limit
-from ckdmed.export.configs import numeric_settings, rebase_text, recorded_settings, rewrite_configs
+from ckdmed.export.configs import component_settings, rebase_text, recorded_settings, rewrite_configs
 from ckdmed.export.file_rules import machine_paths
 from ckdmed.export.undisturbed import undisturbed
 from tests.export.tiny import BUNDLES, ROOT
@@ -74,17 +74,21 @@ def test_rebase_text(text, expected):
     assert rebase_text(text, "bundles/a_b") == expected
 
 
-def test_numeric_settings_follow_references():
+def test_component_settings_follow_references():
     config = {
         "base": 8,
         "hidden": "$2 * @base",
-        "name": "x",
-        "folder": None,
+        "kind": "vgg",
+        "vit_checkpoint": "weights.pt",
+        "file": "folder/file.txt",
         "epochs": 5,
         "widths": [1, 2],
-        "network_def": {"_target_": "N", "a": "@hidden", "b": {"c": "$@widths#0 + 1"}, "d": "@name", "e": "@folder"},
+        "part": {"_target_": "P", "kind": "@kind"},
+        "network_def": {"_target_": "N", "a": "@hidden", "b": {"c": "$@widths#0 + 1"}, "d": ["@part", "@file"]},
     }
-    assert numeric_settings(config, ["network_def"]) == {"base": 8, "hidden": "$2 * @base", "widths": [1, 2]}
+    config["network_def"]["e"] = "@vit_checkpoint"
+    found = component_settings(config, ["network_def"])
+    assert found == {"base": 8, "hidden": "$2 * @base", "widths": [1, 2], "kind": "vgg"}
 
 
 def test_recorded_settings(tmp_path):

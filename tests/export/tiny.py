@@ -23,11 +23,11 @@ SIZES: dict[str, Any] = {
     "vit_hidden": 16,
     "vit_layers": 1,
     "vit_heads": 2,
+    "vgg_width": 0.03,
 }
 RUN: dict[str, Any] = {
     "epochs": 1,
     "teacher_epochs": 1,
-    "batch_size": 4,
     "phantom_patients": 6,
     "sections#phantom_size": 48,
 }
