@@ -86,7 +86,7 @@ class DistillationTrainer(SupervisedTrainer):
             self.teacher_cache.open(self.teacher, self.student_inferer)
 
     def _ask_teacher(self, images: torch.Tensor) -> Any:
-        return self.student_inferer(images, self.teacher)
+        return self.student_inferer(images, self.teacher)  # type: ignore[arg-type]
 
     def _run_both(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.teacher is not None and self.teacher_cache is not None:
