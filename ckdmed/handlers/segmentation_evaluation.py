@@ -94,8 +94,10 @@ class SegmentationEvaluation:
     def _keep(self, name: str, dice: float, picture: Picture) -> None:
         # only the best and the worst are drawn: forget what can no longer be either
         self._pictures[name] = (dice, picture)
-        ranked = sorted(self._pictures, key=lambda n: self._pictures[n][0])
-        for middle in ranked[self.n_cases : max(len(ranked) - self.n_cases, self.n_cases)]:
+        # equal scores rank by name, as in the report; there the best are taken first, and the worst of what is left
+        best = sorted(self._pictures, key=lambda n: (-self._pictures[n][0], n))[: self.n_cases]
+        worst = sorted(self._pictures, key=lambda n: (self._pictures[n][0], n))[: 2 * self.n_cases]
+        for middle in self._pictures.keys() - {*best, *worst}:
             del self._pictures[middle]
 
     def _finish(self, _: Engine) -> None:
