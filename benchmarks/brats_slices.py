@@ -47,7 +47,7 @@ class Peak(threading.Thread):
         self.value, self._stop_asked = 0, threading.Event()
 
     def run(self) -> None:
-        while not self._stop_asked.wait(0.1):
+        while not self._stop_asked.wait(0.5):
             self.value = max(self.value, resident(os.getpid()))
 
     def stop(self) -> int:
@@ -123,6 +123,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
     forget(args.cache)
     cold = read(batches(0))
     cached = read(batches(0))
+    reading = max(peak.value, resident(os.getpid()))
     network = UNet(spatial_dims=2, in_channels=channels, out_channels=3, features=(16, 32, 64, 128, 256))
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
     loss = DiceCELoss(sigmoid=True)
@@ -143,6 +144,7 @@ def train(args: argparse.Namespace) -> dict[str, Any]:
         "cached_slices_per_s": round(cached, 1),
         "training_slices_per_s": round(trained, 1),
         "empty_mib": round(empty / MIB),
+        "reading_above_empty_mib": round((reading - empty) / MIB),
         "peak_above_empty_mib": round((highest - empty) / MIB),
         "max_resident_above_empty_mib": round(
             resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB - empty_most / MIB
