@@ -39,9 +39,7 @@ def test_the_documented_pair_is_distilled(overlay: Path, tmp_path: Path) -> None
 def test_a_wrong_path_is_an_error_that_lists_near_ones(overlay: Path, tmp_path: Path) -> None:
     files = [str(ROOT / "bundles/seg_kd/train.json"), str(overlay)]
     taps = {"d2": "upcat2", "d1": "upcat_1"}
-    workflow = ConfigWorkflow(
-        files, workflow_type="train", output_dir=str(tmp_path / "out"), student_taps=taps, **TINY
-    )
+    workflow = ConfigWorkflow(files, workflow_type="train", output_dir=str(tmp_path / "out"), student_taps=taps, **TINY)
     workflow.initialize()
     with pytest.raises(RuntimeError) as caught:
         workflow.parser.get_parsed_content("student")
