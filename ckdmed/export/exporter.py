@@ -173,10 +173,11 @@ def _write_files(
         with undisturbed():
             export_torchscript(folder)
     except RuntimeError as error:
-        text = " ".join(str(error).split())
+        # the first line says that there are errors, the second is the first of them
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ValueError(
-            f"'{checkpoint}' cannot become TorchScript of {source}: {text[:300]} If it is of another size, give its "
-            "settings by --override (its run's settings.json holds them)."
+            f"'{checkpoint}' cannot become TorchScript of {source}: {lines[min(1, len(lines) - 1)]} If it is of another "
+            "size, give its settings by --override (its run's settings.json holds them)."
         ) from error
 
 
