@@ -176,8 +176,8 @@ def _write_files(
         # the first line says that there are errors, the second is the first of them
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ValueError(
-            f"'{checkpoint}' cannot become TorchScript of {source}: {lines[min(1, len(lines) - 1)]} If it is of another "
-            "size, give its settings by --override (its run's settings.json holds them)."
+            f"'{checkpoint}' cannot become TorchScript of {source}: {lines[min(1, len(lines) - 1)]} If it is of "
+            "another size, give its settings by --override (its run's settings.json holds them)."
         ) from error
 
 
