@@ -28,6 +28,7 @@ COMMANDS: tuple[str, ...] = (
     "brats_datalist",
     "check_brats",
     "slice_cache",
+    "compare",
 )
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.

@@ -187,7 +187,11 @@ class TeacherCache:
             raise RuntimeError(
                 f"sample '{view[0]}' (flip state {view[1]}) is another image now than when the teacher was asked about "
                 "it: its preprocessing is not repeatable or something random besides the flips acts on it. "
-                + (f"Delete {self.folder} if the images were changed." if self.folder else "Set cache_teacher to false.")
+                + (
+                    f"Delete {self.folder} if the images were changed."
+                    if self.folder
+                    else "Set cache_teacher to false."
+                )
             )
         return entry[1]
 

@@ -84,7 +84,9 @@ def test_a_file_that_was_cut_short_is_made_anew(tmp_path: Path):
 
 
 def test_workers(tmp_path: Path):
-    loader = DataLoader(cached_dataset(items(tmp_path), chain(), "disk", tmp_path / "cache"), batch_size=3, num_workers=2)
+    loader = DataLoader(
+        cached_dataset(items(tmp_path), chain(), "disk", tmp_path / "cache"), batch_size=3, num_workers=2
+    )
     for _ in range(2):
         (batch,) = loader
         assert batch["image"].shape == (3, 1, 3, 4) and batch["id"] == ["0", "1", "2"]
@@ -118,7 +120,9 @@ def test_items_are_told_apart_by_their_files_too(tmp_path: Path):
     assert item_fingerprint(item) != before
 
 
-@pytest.mark.parametrize("kwargs, message", [({"cache": "tape"}, "cache must be one of"), ({"cache": "disk"}, "folder")])
+@pytest.mark.parametrize(
+    "kwargs, message", [({"cache": "tape"}, "cache must be one of"), ({"cache": "disk"}, "folder")]
+)
 def test_wrong_settings(kwargs: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         cached_dataset([], chain(), **kwargs)

@@ -175,9 +175,7 @@ def test_a_resumed_training_ends_like_the_unbroken_one(storage: str, tmp_path: P
         student, teacher = pair(loss)
         loader = DataLoader(CacheDataset(data, chain(), progress=False), batch_size=4, num_workers=0)
         optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
-        saver = ResumeCheckpoint(
-            str(tmp_path / folder), {"student": student, "optimizer": optimizer}, resume=resume
-        )
+        saver = ResumeCheckpoint(str(tmp_path / folder), {"student": student, "optimizer": optimizer}, resume=resume)
         cache = TeacherCache(data, chain(), storage, tmp_path / "cache", "bfloat16")
         handlers = [ReproducibleEpochs(5, loader), saver]
         engine = trainer(

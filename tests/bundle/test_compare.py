@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckdmed.bundle.compare import Comparison, phantom_data
+from ckdmed.bundle.compare_arms import ARMS, Run, planned_runs, variant
+from ckdmed.bundle.compare_table import comparison_tables, write_tables
+from ckdmed.bundle.sizes import preset_settings
+from ckdmed.cli import main
+from ckdmed.engines import load_network
+from ckdmed.handlers import TrainingHistory
+from ckdmed.networks import UNet
+from ckdmed.reports import RunRecord
+
+pytestmark = pytest.mark.bundle
+
+PATIENTS, SIZE = 9, 48
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantom_data(tmp_path_factory.mktemp("phantoms"), PATIENTS, SIZE)
+
+
+def comparison(folder: Path, data: Path, **settings: Any) -> Comparison:
+    return Comparison(folder, data, {**preset_settings("tiny"), **settings}, command=["ckdmed", "compare"])
+
+
+def arms(*names: str) -> list[Any]:
+    return [ARMS[name] for name in names]
+
+
+def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    runs = planned_runs(arms("ours", "teacher"), [0.5], [3])
+    assert [run.arm.name for run in runs] == ["teacher", "ours"]
+    whole = comparison(tmp_path / "whole", data)
+    assert [whole.train(run) for run in runs] == [True, True]
+
+    broken = comparison(tmp_path / "broken", data)
+    epoch_of, calls = TrainingHistory._epoch, []
+
+    def killed(self: TrainingHistory, engine: Any) -> None:
+        epoch_of(self, engine)
+        # the teacher has two epochs (half of the images, twice as often); this is the student's second
+        calls.append(engine.state.epoch)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingHistory, "_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            for run in runs:
+                broken.train(run)
+    assert broken.done(runs[0]) and not broken.done(runs[1])
+    assert list((broken.folder(runs[1]) / "models").glob("resume_epoch=0001.pt"))
+    again = comparison(tmp_path / "broken", data)
+    calls.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingHistory, "_epoch", lambda self, e: (calls.append(e.state.epoch), epoch_of(self, e))[1])
+        assert [again.train(run) for run in runs] == [False, True]
+    assert calls == [2]
+
+    for run in runs:
+        records = [RunRecord.read(c.record_path(run, "validation")) for c in (whole, again)]
+        assert records[0].metrics == records[1].metrics and records[0].settings == records[1].settings
+        assert records[0].data_sha256 == whole.data_sha256 and len(whole.data_sha256) == 64
+        assert records[0].split["labelled_fraction"] == 0.5 and records[0].seed == 3
+        assert not list((again.folder(run) / "models").glob("resume*"))
+    weights = [torch.load(c.folder(runs[1]) / "models" / "model.pt", weights_only=True) for c in (whole, again)]
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+
+    # the teacher that taught is the one of its own record
+    identity = json.loads((whole.folder(runs[1]) / "settings.json").read_text())["settings"]["teacher_checkpoint"]
+    assert Path(identity) == whole.folder(runs[0]) / "models" / "model.pt"
+    assert not list((tmp_path / "whole" / "records").glob("test/*"))
+    assert [whole.test(run) for run in runs] == [True, True] and [whole.test(run) for run in runs] == [False, False]
+    text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
+    assert text.index("### Test section, 50%") < text.index("### Validation section, 50%")
+    assert (tmp_path / "table.md").read_text() == text
+    changed = comparison(tmp_path / "whole", data, epochs=5)
+    with pytest.raises(ValueError, match="made with other settings .*epochs 2 then and 5 now"):
+        changed.done(runs[1])
+
+
+def test_the_untrained_teacher_is_random_and_the_same_for_all(data: Path, tmp_path: Path):
+    made = comparison(tmp_path, data)
+    (run,) = planned_runs(arms("untrained_teacher"), [1.0], [4])
+    path = tmp_path / "untrained" / "seed=4.pt"
+    made._write_untrained(run, path)
+    first = path.read_bytes()
+    path.unlink()
+    torch.rand(5)
+    made._write_untrained(run, path)
+    assert path.read_bytes() == first
+    with pytest.raises(ValueError, match="does not fit"):
+        load_network(UNet(features=[4, 8, 16, 32, 64]), str(path))
+
+
+def test_order_of_the_runs():
+    names = [run.name for run in planned_runs(list(reversed(ARMS.values())), [1.0, 0.25], [0, 1])]
+    assert len(names) == 2 * (len(ARMS) + len(ARMS) - 1) and len(set(names)) == len(names)
+    assert "labelled=1-hard_pseudo-seed=0" not in names and "labelled=0.25-hard_pseudo-seed=0" in names
+    for regime in ("1", "0.25"):
+        at = {arm: names.index(f"labelled={regime}-{arm}-seed=0") for arm in ARMS if arm != "hard_pseudo"}
+        assert at["teacher"] < min(at["ours"], at["report_kd"], at["report_kdpp"])
+        assert at["alone_longer"] > max(at["ours"], at["alone"])
+
+
+def test_settings_of_the_arms():
+    base = {**preset_settings("tiny"), "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
+    ours = Run(ARMS["ours"], 0.25, 7).settings(base)
+    assert (ours["epochs"], ours["val_interval"], ours["labelled_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
+    assert ours["preset"] == "ours" and "train#dataset#data" not in ours
+    # as many steps on the labelled images alone, validated as often
+    alone = Run(ARMS["alone"], 0.25, 7).settings(base)
+    assert (alone["epochs"], alone["val_interval"]) == (40, 4) and "labelled" in alone["train#dataset#data"]
+    assert Run(ARMS["alone"], 1.0, 7).settings(base)["epochs"] == 10
+    assert "train#dataset#data" not in Run(ARMS["alone"], 1.0, 7).settings(base)
+    teacher = Run(ARMS["teacher"], 0.25, 7).settings(base)
+    assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset"} & set(teacher)
+    warm = Run(variant("warm", {"temperature": 4}), 1.0, 0).settings(base)
+    assert (warm["preset"], warm["temperature"]) == ("ours", 4)
+
+
+def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path):
+    made = comparison(tmp_path, data)
+    for arm, seconds in (("alone", 100.0), ("ours", 250.0)):
+        RunRecord(f"labelled=1-{arm}-seed=0", arm, ["c"], 0, {"a": 1}, {"m": 0.5}, seconds=seconds).write(
+            tmp_path / "records" / "validation" / f"labelled=1-{arm}-seed=0.json"
+        )
+    run = Run(ARMS["alone_longer"], 1.0, 0)
+    assert made._plan(run)["epochs"] == 5
+    # what was planned once stays, whatever a later record says
+    (tmp_path / "records" / "validation" / "labelled=1-ours-seed=0.json").unlink()
+    assert made._plan(run)["epochs"] == 5
+
+
+def record(arm: str, seed: int, dice: float, section: str = "validation", regime: float = 1.0, **kw: Any) -> RunRecord:
+    metrics = {"Dice per slice": dice, "Dice per patient": dice - 0.01, "HD95 per slice": 10 / dice}
+    split = {"labelled_fraction": regime, "section": section}
+    return RunRecord(f"{arm}-{seed}-{regime}-{section}", arm, ["c"], seed, split, metrics, seconds=60.0, **kw)
+
+
+def test_the_table_by_hand():
+    records = [record("alone", s, d) for s, d in enumerate((0.70, 0.72))]
+    records += [record("ours", s, d) for s, d in enumerate((0.74, 0.73))] + [record("mine", 0, 0.5, regime=0.1)]
+    text = comparison_tables(records)
+    all_labelled, tenth = text.split("### Validation section, 10%")
+    (ours,) = (line for line in all_labelled.splitlines() if line.startswith("| ours") and "+0.0250" in line)
+    assert "0.7350 ± 0.0071" in ours and "2 of 2" in ours
+    assert "baseline" in all_labelled and "13.51" not in all_labelled.split("HD95")[0]
+    assert "mine" in tenth and "baseline" not in tenth
+    assert "student alone 60, ours 60" in all_labelled
+    with pytest.raises(ValueError, match="several datalists"):
+        comparison_tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
+
+
+@pytest.mark.parametrize(
+    "names, regimes, seeds, message",
+    [
+        (["ours"], [1.0], [0], "needs the arms \\['teacher'\\] too"),
+        (["alone", "alone"], [1.0], [0], "arms must be different"),
+        (["alone"], [0.0], [0], "above 0 and at most 1"),
+        (["alone"], [1.0], [], "seeds must be different ones, at least one"),
+    ],
+)
+def test_impossible_plans(names: list[str], regimes: list[float], seeds: list[int], message: str):
+    with pytest.raises(ValueError, match=message):
+        planned_runs(arms(*names), regimes, seeds)
+
+
+def test_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    common = ["compare", "--output_dir", str(tmp_path), "--dataset_dir", str(data), "--preset", "tiny"]
+    assert main([*common, "--seeds", "0", "--regimes", "1", "--variant", "warm", "temperature=4", "--dry-run"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("labelled=1-") == len(ARMS) and "labelled=1-warm-seed=0" in listed
+    for extra, message in (
+        (["--arms", "our"], "there are no arms ['our']"),
+        (["--set", "epoch=3"], "'epoch=3' is no KEY=VALUE"),
+        (["--variant", "ours", "w_att=0"], "a name of its own"),
+        (["--table-only"], "holds no records"),
+        (["--dataset_dir", str(tmp_path)], "ckdmed datalist"),
+    ):
+        assert main([*common, *extra]) == 2
+        assert message in capsys.readouterr().err
