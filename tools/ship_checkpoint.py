@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Put a trained checkpoint into a bundle's folder, with what made it and what it scores.
 
-Copies ``models/model.pt`` of a run to ``<bundle>/models/model.pt``, writes ``<bundle>/models/model.json`` (the settings of
-the runs that led to it, versions, split, hashes, scores) and puts the figures of its evaluation into ``docs/README.md``
-and ``metadata.json``. Nothing of it is typed by hand.
+Copies ``models/model.pt`` of a run to ``<bundle>/models/model.pt``, writes ``<bundle>/models/model.json`` (settings of
+the runs that led to it, versions, split, hashes, scores) and puts the figures of its evaluation into
+``docs/README.md`` and ``metadata.json``. Nothing of it is typed by hand.
 
     python tools/ship_checkpoint.py --bundle bundles/seg_kd --run FIRST_RUN --run LAST_RUN \
         --evaluation LAST_RUN/evaluation/summary.json --dataset_dir FOLDER_OF_MAT
