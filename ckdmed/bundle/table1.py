@@ -40,9 +40,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "vit_heads": 4,
         "epochs": 12,
         "teacher_epochs": 12,
-        "learning_rate": 0.004,
+        "learning_rate": 0.002,
         "teacher_learning_rate": 0.001,
         "batch_size": 32,
+        "cache_teacher": True,
     },
 }
 
