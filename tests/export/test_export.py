@@ -94,8 +94,12 @@ def test_torchscript_computes_the_same_and_holds_no_source_paths(bundle, exports
         assert not [name for name in archive.namelist() if name.endswith(".debug_pkl")]
 
 
+# one in the default run, the others with the slow ones
+ALONE = [name if name == "seg_kd" else pytest.param(name, marks=pytest.mark.slow) for name in BUNDLES]
+
+
 @pytest.mark.bundle
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", ALONE)
 def test_inference_needs_no_teacher_and_no_training_code(bundle, exports, tmp_path):
     folder = Path(shutil.copytree(exports(bundle).folder, tmp_path / "zoo"))
     done = subprocess.run(
