@@ -58,7 +58,7 @@ def main() -> int:
         "evaluation": {key: summary[key] for key in ("n_slices", "n_patients", "unit", "overall", "per_class")},
     }
     write_json(args.bundle / "models/model.json", record)
-    _document(args.bundle, summary)
+    _document(args.bundle, summary, record["runs"])
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
 
@@ -88,10 +88,20 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _document(bundle: Path, summary: dict[str, Any]) -> None:
+def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]]) -> None:
     readme = bundle / "docs/README.md"
     table = figures_table(summary).rstrip()
-    text = "The checkpoint in `models/model.pt`, made as `models/model.json` tells. " + table
+    settings = runs[-1]["settings"]
+    how = f"preset `{settings['preset']}`, " if "preset" in settings else ""
+    how += (
+        f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
+    )
+    commands = "\n".join("python -m monai.bundle " + " ".join(run["command"][1:]) for run in runs)
+    text = (
+        f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
+        f"made by\n\n```text\n{commands}\n```\n\nand `models/model.json` tells the rest: every setting, the versions, "
+        f"the patients of each section. {table}"
+    )
     new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
     write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
     metadata = json.loads((bundle / "metadata.json").read_text(encoding="utf-8"))
