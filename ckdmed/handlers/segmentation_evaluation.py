@@ -71,7 +71,9 @@ class SegmentationEvaluation:
         engine.add_event_handler(Events.COMPLETED, self._finish)
 
     def _iteration(self, engine: Engine) -> None:
-        for sample, output in zip(engine.state.batch, engine.state.output):
+        samples: Any = engine.state.batch
+        outputs: Any = engine.state.output
+        for sample, output in zip(samples, outputs):
             predicted, truth = (np.asarray(torch.as_tensor(output[k]).cpu()) > 0.5 for k in ("pred", CommonKeys.LABEL))
             if predicted.shape != truth.shape:
                 raise ValueError(
