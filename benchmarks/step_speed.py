@@ -238,19 +238,23 @@ class Bench:
 
 
 def measure(
-    steps: Mapping[str, Callable[[], None]], rounds: int, seconds: float, device: torch.device
+    steps: Mapping[str, Callable[[], None]],
+    rounds: int,
+    seconds: float,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds per step of each contender, one entry a round; all of them take a turn in each round."""
 
     def timed(step: Callable[[], None], repeats: int) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = clock()
         for _ in range(repeats):
             step()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return (time.perf_counter() - start) / repeats
+        return (clock() - start) / repeats
 
     repeats = {}
     for name, step in steps.items():
@@ -308,7 +312,7 @@ def report(result: Mapping[str, Any]) -> str:
             + ", ".join(f"{k} {v}" for k, v in result["packages"].items() if k in ("torch", "monai", "python"))
             + ".",
             "",
-            f"Settings: {settings}. {result['rounds']} rounds in turns, medians.",
+            f"Settings: {settings}. {result['rounds']} rounds in turns, medians of {result['clock']} time.",
             "",
             markdown_table(["seconds per step", "median", "least", "most"], lines),
             markdown_table(["ratio", "value"], found),
@@ -329,6 +333,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=2.0, help="about, per contender and round; at least one step")
     parser.add_argument("--batches", type=int, default=2, help="batches that are used in turn (default: %(default)s)")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "process"),
+        default="wall",
+        help="process: processor time, for one thread on a machine that others use too (default: wall)",
+    )
     parser.add_argument("--amp", choices=("true", "false"), default="true", help="bf16 + channels_last (default: true)")
     for name in _SIZES:
         parser.add_argument(f"--{name}", type=int)
@@ -337,6 +347,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
+    if args.clock == "process" and (torch.get_num_threads() > 1 or torch.cuda.is_available()):
+        raise SystemExit("--clock process is for one thread (OMP_NUM_THREADS=1) on a CPU.")
     warnings.filterwarnings("ignore")
     torch.set_flush_denormal(True)
     settings = preset_settings(args.preset)
@@ -349,7 +361,8 @@ def main(argv: list[str] | None = None) -> int:
         bench = Bench(settings, Path(folder), args.batches)
         steps = bench.contenders(args.only)
         print(f"{len(steps)} contenders take turns ...", file=sys.stderr)
-        seconds = measure(steps, args.rounds, args.seconds, bench.device)
+        clock = time.process_time if args.clock == "process" else time.perf_counter
+        seconds = measure(steps, args.rounds, args.seconds, bench.device, clock)
         flops = bench.student_flops()
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     size = bench.matrix.shape[0]
@@ -360,6 +373,7 @@ def main(argv: list[str] | None = None) -> int:
         "packages": package_versions(),
         "settings": {**settings, "dataset_dir": "given" if args.dataset_dir else "phantoms"},
         "rounds": args.rounds,
+        "clock": args.clock,
         "student_flops": flops,
         "seconds": seconds,
         "medians": medians,

@@ -65,7 +65,7 @@ class Comparison:
         datalist = self.dataset_dir / DATALIST_NAME
         if not datalist.is_file():
             raise ValueError(
-                f"{datalist}: there is no datalist, which fixes the patients of each section for all runs; make it with "
+                f"{datalist}: there is no datalist to fix the patients of each section for all runs; make it with "
                 f"`ckdmed datalist {self.dataset_dir}`."
             )
         content = read_datalist(datalist)

@@ -207,7 +207,7 @@ class TeacherCache:
         if self._held + size > self._limit:
             if self._limit:
                 self.logger.warning(
-                    f"the teacher's answers fill the {self._limit / 2**30:.1f} GiB that they may take: it is asked anew "
+                    f"the teacher's answers fill the {self._limit / 2**30:.1f} GiB they may take: it is asked anew "
                     "about what is not among them. Keep them on the disk, in half precision, or do without the feature "
                     "terms, whose maps take most of the room."
                 )

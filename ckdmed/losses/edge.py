@@ -63,7 +63,7 @@ class SobelMagnitude(nn.Module):
         return squares.sqrt().view_as(x)
 
     def _gradient(self, padded: torch.Tensor, axis: int) -> torch.Tensor:
-        """The Sobel kernel along ``axis``, one axis at a time: on a single channel a quarter of a convolution's time."""
+        """The Sobel kernel along ``axis``, one axis at a time: a quarter of the time of a one-channel convolution."""
         for other in range(self.spatial_dims):
             dim = other + 2
             size = padded.shape[dim] - 2

@@ -35,9 +35,10 @@ class FlipStated(Transform, RandomizableTrait):
     def __init__(self, flips: Sequence[RandFlipd], key: Hashable = FLIPS) -> None:
         self.flips = list(flips)
         self.key = key
-        self.axes = [flip.flipper.spatial_axis for flip in self.flips]
-        if any(not isinstance(axis, int) or axis < 0 for axis in self.axes):
-            raise ValueError(f"each flip must be of one spatial axis, counted from 0, got {self.axes}.")
+        given: list[Any] = [flip.flipper.spatial_axis for flip in self.flips]
+        if any(not isinstance(axis, int) or axis < 0 for axis in given):
+            raise ValueError(f"each flip must be of one spatial axis, counted from 0, got {given}.")
+        self.axes: list[int] = given
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         drawn = sum(1 << axis for axis, flip in zip(self.axes, self.flips) if flip._do_transform)

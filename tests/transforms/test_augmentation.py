@@ -24,7 +24,7 @@ from monai.transforms import (
     Resized,
 )
 
-from ckdmed.transforms import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd, segmentation_augmentation
+from ckdmed.transforms import IMAGENET_MEAN, IMAGENET_STD, FlipStated, GreyToRGBd, segmentation_augmentation
 
 KEYS = ("image", "label")
 MODES: dict[str, Any] = {"mode": ("bilinear", "nearest"), "padding_mode": ("border", "zeros")}
@@ -195,3 +195,22 @@ def test_in_a_cached_chain_from_a_config() -> None:
 def test_errors(options: dict, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         segmentation_augmentation(**options)
+
+
+def test_the_batch_tells_how_a_sample_was_flipped() -> None:
+    chain = segmentation_augmentation("flips", img_size=16, track_meta=False).set_random_state(3)
+    image = torch.arange(256.0).reshape(1, 16, 16)
+    seen = set()
+    for _ in range(30):
+        out = chain({"image": image, "label": image > 99})
+        axes = [dim for bit, dim in ((1, 1), (2, 2)) if out["flips"] & bit]
+        assert torch.equal(out["image"], image.flip(axes))
+        seen.add(out["flips"])
+    assert seen == {0, 1, 2, 3}
+    assert "flips" not in segmentation_augmentation("none")({"image": image, "label": image > 99})
+
+
+@pytest.mark.parametrize("axis", [None, (0, 1), -1])
+def test_only_flips_of_one_named_axis_are_told(axis: Any) -> None:
+    with pytest.raises(ValueError, match="one spatial axis"):
+        FlipStated([RandFlipd("image", spatial_axis=axis)])
