@@ -135,6 +135,9 @@ def test_no_machine_paths_or_registry_hosts():
     )
     found = []
     for path in tracked_files():
+        # the exporter's tests show it such paths, for it to refuse
+        if path.is_relative_to(ROOT / "tests/export"):
+            continue
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:

@@ -15,6 +15,8 @@ if [ -z "${PYTHON:-}" ]; then
 fi
 # One thread per test process: two processes with two threads each on two cores are slower than this.
 export OMP_NUM_THREADS=1
+# What programs print and write is UTF-8, also where the locale is plain C.
+export PYTHONUTF8=1
 
 sources=()
 for folder in ckdmed tests tools benchmarks bundles docs; do

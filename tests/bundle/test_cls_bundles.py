@@ -46,6 +46,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(BUNDLES.parent)},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=180,
         check=False,
     )
@@ -66,12 +67,12 @@ def test_artefacts(distilled: Path):
     assert set(row["metrics"]) == {"val_accuracy", "val_loss"} and 0 <= row["metrics"]["val_accuracy"] <= 1
     state = torch.load(distilled / "models" / "model.pt", weights_only=True)
     EfficientNetB0(3, 3).load_state_dict(state, strict=True)
-    settings = json.loads((distilled / "settings.json").read_text())["settings"]
+    settings = json.loads((distilled / "settings.json").read_text(encoding="utf-8"))["settings"]
     assert settings["teacher_kind"] == "vgg_vit" and settings["class_names"][1] == "glioma"
 
 
 def test_evaluate_scores_student_and_shows_the_teacher_beside_it(distilled: Path, tmp_path: Path):
-    student = json.loads((BUNDLES / "cls_kd" / "train.json").read_text())["network_def"]
+    student = json.loads((BUNDLES / "cls_kd" / "train.json").read_text(encoding="utf-8"))["network_def"]
     run(
         "cls_kd",
         distilled,
@@ -80,7 +81,7 @@ def test_evaluate_scores_student_and_shows_the_teacher_beside_it(distilled: Path
         evaluation_dir=str(tmp_path),
         checkpoint=str(distilled / "models" / "model.pt"),
     )
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert {"accuracy", "balanced_accuracy", "macro_auc", "ece", "intervals"} <= set(summary["slices"])
     assert summary["temperature"]["value"] > 0 and len(summary["settings"]["checkpoint_sha256"]) == 64
     sections = figshare_classes(None, str(distilled / "phantoms"), phantom_patients=6, phantom_size=48)
@@ -122,7 +123,7 @@ def test_inference_on_good_and_bad_files(distilled: Path, tmp_path: Path):
         made.finalize()
     table = list(csv.DictReader((tmp_path / "out" / "probabilities.csv").open()))
     assert sorted(row["name"] for row in table) == sorted(Path(item["image"]).stem for item in sections["test"][:3])
-    assert "broken.mat" in (tmp_path / "out" / "skipped.csv").read_text()
+    assert "broken.mat" in (tmp_path / "out" / "skipped.csv").read_text(encoding="utf-8")
     # the probabilities are those of the training's own preprocessing and the student
     network = EfficientNetB0(3, 3).eval()
     network.load_state_dict(torch.load(distilled / "models" / "model.pt", weights_only=True))

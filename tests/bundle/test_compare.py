@@ -75,13 +75,13 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
     # the teacher that taught is the one of its own record
-    identity = json.loads((whole.folder(runs[1]) / "settings.json").read_text())["settings"]["teacher_checkpoint"]
+    identity = json.loads((whole.folder(runs[1]) / "settings.json").read_text(encoding="utf-8"))["settings"]["teacher_checkpoint"]
     assert Path(identity) == whole.folder(runs[0]) / "models" / "model.pt"
     assert not list((tmp_path / "whole" / "records").glob("test/*"))
     assert [whole.test(run) for run in runs] == [True, True] and [whole.test(run) for run in runs] == [False, False]
     text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
     assert text.index("### Test section, 50%") < text.index("### Validation section, 50%")
-    assert (tmp_path / "table.md").read_text() == text
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     changed = comparison(tmp_path / "whole", data, epochs=5)
     with pytest.raises(ValueError, match="made with other settings .*epochs 2 then and 5 now"):
         changed.done(runs[1])

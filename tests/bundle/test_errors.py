@@ -29,7 +29,7 @@ except Exception as e:
 
 def run(error: str) -> subprocess.CompletedProcess[str]:
     script = IMPORT + SCRIPT.format(error=error)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False)
 
 
 def test_the_cause_is_the_last_line_below_the_traceback():
@@ -48,7 +48,7 @@ def test_what_explains_itself_has_no_traceback():
 
 def test_an_interruption_is_no_error_of_ours():
     script = IMPORT + "explain_errors()\nraise KeyboardInterrupt"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False)
     assert done.returncode != 0 and "error:" not in done.stderr
 
 

@@ -75,7 +75,7 @@ def infer(checkpoints, monkeypatch):
             workflow.finalize()
         except SystemExit as end:
             status = int(end.code or 0)
-        return json.loads((out / "report.json").read_text()), status
+        return json.loads((out / "report.json").read_text(encoding="utf-8")), status
 
     return run
 

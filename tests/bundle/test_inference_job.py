@@ -56,7 +56,7 @@ def test_items_report_and_status(inputs):
     assert ended.value.code == 3 and isinstance(ended.value, InputsSkipped)
     assert [entry.path for entry in ended.value.skipped] == [inputs / "3.png"]
     out = inputs.parent / "out"
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"done": 3, "kept": 0, "skipped": 1, "ignored": 0}
     assert [entry["outputs"] for entry in report["results"]][2] == ["sub/1_answer.txt"]
     with open(out / "skipped.csv", newline="") as stream:
@@ -70,7 +70,7 @@ def test_without_anything_skipped_it_just_ends(inputs):
     whole = job(inputs)
     work(whole)
     whole.finish()
-    assert (inputs.parent / "out" / "skipped.csv").read_text() == "file,cause\n"
+    assert (inputs.parent / "out" / "skipped.csv").read_text(encoding="utf-8") == "file,cause\n"
 
 
 def test_resuming_goes_on_where_the_run_stopped(inputs):
@@ -79,7 +79,7 @@ def test_resuming_goes_on_where_the_run_stopped(inputs):
     assert work(second) == ["sub/1"] and second.kept == ["1", "2"]
     with pytest.raises(InputsSkipped):
         second.finish()
-    report = json.loads((inputs.parent / "out" / "report.json").read_text())
+    report = json.loads((inputs.parent / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"done": 1, "kept": 2, "skipped": 1, "ignored": 0}
     assert len(report["results"]) == 3
     # and once more: nothing is left to do, and the account is the same
@@ -94,7 +94,7 @@ def test_without_resume_everything_is_done_again(inputs):
 def test_half_a_line_of_a_killed_run(inputs):
     work(job(inputs))
     ledger = inputs.parent / "out" / "results.jsonl"
-    ledger.write_text(ledger.read_text()[:-30])
+    ledger.write_text(ledger.read_text(encoding="utf-8")[:-30])
     assert work(job(inputs, resume=True)) == ["sub/1"]
     for junk in ("3\n", '["name"]\n', '{"name": "1"}\n', '{"name": "1", "outputs": 3}\n', "\udcff"):
         ledger.write_bytes(junk.encode("utf-8", "surrogateescape"))
@@ -154,7 +154,7 @@ def test_a_linked_ledger_is_not_written_through(inputs):
     (inputs.parent / "precious").write_text("mine")
     (out / "results.jsonl").symlink_to(inputs.parent / "precious")
     work(job(inputs))
-    assert (inputs.parent / "precious").read_text() == "mine"
+    assert (inputs.parent / "precious").read_text(encoding="utf-8") == "mine"
 
 
 def test_phantoms_where_no_data_are_given(tmp_path):

@@ -36,7 +36,7 @@ def test_start_clears_what_an_earlier_run_left_and_nothing_else(tmp_path: Path):
     fill(tmp_path)
     start_run(str(tmp_path))
     assert names(tmp_path) == {"mine.txt", "settings.json"}
-    record = json.loads((tmp_path / "settings.json").read_text())
+    record = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert set(record) == {"command", "settings", "versions"} and record["versions"]["torch"] == torch.__version__
 
 

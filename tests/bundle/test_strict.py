@@ -131,4 +131,4 @@ def test_outside_of_a_workflow_nothing_is_checked():
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("bundles/*/train.json")), ids=lambda p: p.parent.name)
 def test_the_bundles_read_every_setting_that_they_declare(path: Path):
-    assert unknown_settings(json.loads(path.read_text())) == []
+    assert unknown_settings(json.loads(path.read_text(encoding="utf-8"))) == []

@@ -82,21 +82,21 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(table1, "_do", counted)
     assert main(options(tmp_path, *arms)) == 130
-    first = {path.name: path.read_text() for path in (tmp_path / "records").glob("*.json")}
+    first = {path.name: path.read_text(encoding="utf-8") for path in (tmp_path / "records").glob("*.json")}
     assert len(first) == 2 and not (tmp_path / "table1.md").exists()
 
     done.clear()
     monkeypatch.setattr(table1, "_do", lambda *given: done.append(given[1].name) or original(*given))
     assert main(options(tmp_path, *arms)) == 0
     assert done == ["student_alone-group0-seed0", "student_msgff-group0-seed1", "student_alone-group0-seed1"]
-    assert all((tmp_path / "records" / name).read_text() == text for name, text in first.items())
+    assert all((tmp_path / "records" / name).read_text(encoding="utf-8") == text for name, text in first.items())
 
     records = read_records([tmp_path / "records"])
     assert len(records) == 5
     for record in records:
         assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_accuracy"} <= set(record.metrics)
         run = tmp_path / "runs" / record.name
-        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
         # the table's validation numbers are those of the training's own validation, measured anew
         assert record.metrics["val_accuracy"] == pytest.approx(max(row["metrics"]["val_accuracy"] for row in history))
         assert record.metrics["val_loss"] == pytest.approx(history[0]["metrics"]["val_loss"], rel=1e-4)
@@ -104,7 +104,7 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     students = [record for record in records if record.arm == "student_msgff"]
     assert all("msgff" not in record.settings["overrides"].get("preset", "") for record in students)
 
-    text = (tmp_path / "table1.md").read_text()
+    text = (tmp_path / "table1.md").read_text(encoding="utf-8")
     assert "| student alone " in text and "paired by seed and fold" in text and "Sizes: phantoms" in text
     assert text in capsys.readouterr().out
 

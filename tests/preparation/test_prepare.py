@@ -63,7 +63,7 @@ def test_nifti_comes_out_as_a_brats_case(case, tmp_path):
     inside = image.get_fdata()[brain() != 0]
     assert abs(inside.mean()) < 1e-5 and abs(inside.std() - 1) < 1e-5
     assert imread(tmp_path / "out" / case.name / "summary.png").ndim == 3
-    record = json.loads((tmp_path / "out" / case.name / "prepared.json").read_text())
+    record = json.loads((tmp_path / "out" / case.name / "prepared.json").read_text(encoding="utf-8"))
     assert record["modalities"] == list(PARTS[:4]) and record["tumour_voxels"] == int((mask() != 0).sum())
 
 
