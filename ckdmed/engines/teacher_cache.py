@@ -34,6 +34,8 @@ _LAYOUT = "layout.json"
 _HEADER = 8
 
 Entry = tuple[int, list[torch.Tensor]]
+# name, shape of one sample as it is kept, and whether its channels lie last: a loss over maps of two orders is slow
+Layout = list[tuple[str, tuple[int, ...], bool]]
 
 
 class TeacherCache:
@@ -100,7 +102,7 @@ class TeacherCache:
         self.folder: Path | None = None
         self._key = ""
         self._limit = self._held = 0
-        self._layout: list[tuple[str, tuple[int, ...]]] = []
+        self._layout: Layout = []
         self._entries: dict[tuple[str, int], Entry] = {}
         self.logger = logging.getLogger(type(self).__name__)
 
@@ -158,15 +160,19 @@ class TeacherCache:
         if unknown:
             said = ask(images if len(unknown) == len(views) else images[unknown])
             self._learn_layout(said)
-            parts = [said.logits, *(said.features[name] for name, _ in self._layout[1:])]
-            rounded = [part.detach().to("cpu", self.dtype) for part in parts]
+            parts = [said.logits, *(said.features[name] for name, *_ in self._layout[1:])]
+            rounded = [
+                (part.movedim(1, -1) if last else part).detach().to("cpu", self.dtype).contiguous()
+                for part, (_, _, last) in zip(parts, self._layout)
+            ]
             for position, row in enumerate(unknown):
                 answer = [part[position] for part in rounded]
                 found[row] = answer
                 self._put(views[row], sums[row], answer)
         columns = zip(*(answer for answer in found if answer is not None))
         stacked = [torch.stack(column).to(images.device, non_blocking=True).float() for column in columns]
-        features = {name: value for (name, _), value in zip(self._layout[1:], stacked[1:])}
+        stacked = [part.movedim(-1, 1) if last else part for part, (_, _, last) in zip(stacked, self._layout)]
+        features = {name: value for (name, *_), value in zip(self._layout[1:], stacked[1:])}
         return TappedOutput(stacked[0], features, teacher.project(features))
 
     def _views(self, batch: Mapping[Hashable, Any], count: int) -> list[tuple[str, int]]:
@@ -221,9 +227,13 @@ class TeacherCache:
             self._write(view, total, answer)
 
     def _learn_layout(self, said: TappedOutput) -> None:
-        layout = [("logits", tuple(said.logits.shape[1:]))]
-        layout += [(name, tuple(value.shape[1:])) for name, value in sorted(said.features.items())]
-        if self._layout and self._layout != layout:
+        layout: Layout = []
+        for name, value in [("logits", said.logits), *sorted(said.features.items())]:
+            last = value.ndim > 2 and not value.is_contiguous() and value.movedim(1, -1).is_contiguous()
+            layout.append((name, tuple((value.movedim(1, -1) if last else value).shape[1:]), last))
+        if self._layout and _shapes(self._layout) == _shapes(layout):
+            return
+        if self._layout:
             raise RuntimeError(f"the teacher's answers had the shapes {self._layout} and now have {layout}.")
         if not self._layout and self.folder is not None:
             write_json(self.folder / _LAYOUT, layout)
@@ -238,7 +248,7 @@ class TeacherCache:
 
     def _read(self, view: tuple[str, int]) -> Entry | None:
         path = self._path(view)
-        size = sum(_count(shape) for _, shape in self._layout) * self.dtype.itemsize
+        size = sum(_count(shape) for _, shape, _ in self._layout) * self.dtype.itemsize
         try:
             values = np.load(path, mmap_mode="c", allow_pickle=False)
         except FileNotFoundError:
@@ -251,8 +261,8 @@ class TeacherCache:
             return None
         total = int.from_bytes(values[:_HEADER].tobytes(), "little")
         flat = torch.from_numpy(values[_HEADER:]).view(self.dtype)
-        parts = flat.split([_count(shape) for _, shape in self._layout])
-        return total, [part.view(shape) for part, (_, shape) in zip(parts, self._layout)]
+        parts = flat.split([_count(shape) for _, shape, _ in self._layout])
+        return total, [part.view(shape) for part, (_, shape, _) in zip(parts, self._layout)]
 
     def _write(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
         header = np.frombuffer(total.to_bytes(_HEADER, "little"), dtype=np.uint8)
@@ -286,13 +296,17 @@ def _check_sums(images: Any) -> list[int]:
     return [zlib.crc32(row.tobytes()) for row in thin]
 
 
+def _shapes(layout: Layout) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, (shape[-1], *shape[:-1]) if last else shape) for name, shape, last in layout]
+
+
 def _count(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _read_layout(path: Path) -> list[tuple[str, tuple[int, ...]]]:
+def _read_layout(path: Path) -> Layout:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return [(str(name), tuple(int(size) for size in shape)) for name, shape in content]
+        return [(str(name), tuple(int(size) for size in shape), bool(last)) for name, shape, last in content]
     except (OSError, ValueError, TypeError):
         return []
