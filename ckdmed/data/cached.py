@@ -46,7 +46,9 @@ class DiskCacheDataset(PersistentDataset):
             file = Path(str(self.cache_dir)) / f"{self._name(item_transformed).decode()}.pt"
             if not file.is_file():
                 raise
-            warnings.warn(f"{file} cannot be read ({str(error).splitlines()[0][:120]}); making it anew.", stacklevel=2)
+            # an empty file's error has no message at all
+            cause = str(error).split("\n")[0][:120] or type(error).__name__
+            warnings.warn(f"{file} cannot be read ({cause}); making it anew.", stacklevel=2)
             file.unlink(missing_ok=True)
             return super()._cachecheck(item_transformed)
 

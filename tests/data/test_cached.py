@@ -79,8 +79,9 @@ def test_a_file_that_was_cut_short_is_made_anew(tmp_path: Path):
     for content in (file.read_bytes()[: file.stat().st_size // 2], b""):
         file.write_bytes(content)
         with pytest.warns(UserWarning, match="making it anew|Corrupt cache file"):
-            (again,) = cached_dataset(data, chain(), "disk", tmp_path / "cache")
+            again = cached_dataset(data, chain(), "disk", tmp_path / "cache")[0]
         assert torch.equal(again["image"].flatten().sort().values, first["image"].flatten().sort().values)
+        assert file.stat().st_size > len(content)
 
 
 def test_workers(tmp_path: Path):
