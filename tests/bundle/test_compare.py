@@ -75,8 +75,8 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
     # the teacher that taught is the one of its own record
-    identity = json.loads((whole.folder(runs[1]) / "settings.json").read_text(encoding="utf-8"))["settings"]["teacher_checkpoint"]
-    assert Path(identity) == whole.folder(runs[0]) / "models" / "model.pt"
+    noted = json.loads((whole.folder(runs[1]) / "settings.json").read_text(encoding="utf-8"))["settings"]
+    assert Path(noted["teacher_checkpoint"]) == whole.folder(runs[0]) / "models" / "model.pt"
     assert not list((tmp_path / "whole" / "records").glob("test/*"))
     assert [whole.test(run) for run in runs] == [True, True] and [whole.test(run) for run in runs] == [False, False]
     text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
