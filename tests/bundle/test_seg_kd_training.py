@@ -183,7 +183,9 @@ def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
     for path in files[::6]:
         (few / path.name).symlink_to(path)
     made = run(tmp_path / "out", dataset_dir=str(few), student_base=2, batch_size=8)
-    (row,) = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    (row,) = [
+        json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert 0 <= row["metrics"]["val_mean_dice"] <= 1
     assert not (tmp_path / "out" / "phantoms").exists()
     items = made.parser.get_parsed_content("sections")["train"]
