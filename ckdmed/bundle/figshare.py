@@ -28,6 +28,7 @@ def figshare_sections(
     phantom_patients: int = 60,
     phantom_size: int = 128,
     fold_source: str = "group",
+    phantom_slices: Sequence[int] = (3, 6),
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
@@ -43,6 +44,7 @@ def figshare_sections(
 
         fold_source: "group" for folds that keep a person's slices together, "official" for the published ones, see
             :func:`~ckdmed.data.sections.select_sections`.
+        phantom_slices: fewest and most slices of a phantom patient.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
@@ -56,11 +58,13 @@ def figshare_sections(
         if not folder.is_dir():
             raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
     else:
-        folder = Path(phantom_dir).resolve() / f"patients={phantom_patients}-size={phantom_size}"
+        fewest, most = phantom_slices
+        kind = f"patients={phantom_patients}-slices={fewest}-{most}-size={phantom_size}"
+        folder = Path(phantom_dir).resolve() / kind
         logger.info(f"no dataset_dir is given: making phantoms of {phantom_patients} patients in {folder}")
         # one process of a distributed run writes, the others wait for it
         if not distributed.is_initialized() or distributed.get_rank() == 0:
-            write_figshare_phantoms(folder, n_patients=phantom_patients, size=phantom_size, seed=split_seed)
+            write_figshare_phantoms(folder, phantom_patients, (fewest, most), phantom_size, seed=split_seed)
         if distributed.is_initialized():
             distributed.barrier()
     datalist = resolve_datalist(folder, seed=split_seed, fractions=fractions)

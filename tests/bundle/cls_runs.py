@@ -16,6 +16,7 @@ TINY: dict[str, Any] = {
     "epochs": 1,
     "phantom_patients": 6,
     "sections#phantom_size": 48,
+    "sections#phantom_slices": [3, 6],
     "image_size": 32,
     "device": "$torch.device('cpu')",
 }
