@@ -100,7 +100,8 @@ def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]])
     commands = "\n".join("python -m monai.bundle " + " ".join(run["command"][1:]) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
-        f"made {order}\n\n```text\n{commands}\n```\n\nand `models/model.json` tells the rest: every setting, the versions, "
+        f"made {order}\n\n```text\n{commands}\n```\n\n"
+        "and `models/model.json` tells the rest: every setting, the versions, "
         f"the patients of each section. {table}"
     )
     new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
