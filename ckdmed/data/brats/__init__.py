@@ -10,6 +10,7 @@ from ckdmed.data.brats.datalist import (
     load_brats_datalist,
     read_brats_datalist,
     read_mask,
+    select_brats_items,
     write_brats_datalist,
 )
 from ckdmed.data.brats.headers import BratsFileError, VolumeHeader, affine_text, grid_disagreement, read_volume_header
@@ -50,6 +51,7 @@ __all__ = [
     "read_brats_datalist",
     "read_mask",
     "read_volume_header",
+    "select_brats_items",
     "slice_category",
     "write_brats_datalist",
 ]

@@ -25,6 +25,7 @@ __all__ = [
     "load_brats_datalist",
     "read_brats_datalist",
     "read_mask",
+    "select_brats_items",
     "write_brats_datalist",
 ]
 
@@ -252,10 +253,31 @@ def load_brats_datalist(
         ValueError: see `read_brats_datalist`; `section` is another word; `labelled_fraction` is out of range.
     """
     datalist = read_brats_datalist(path)
+    folder = Path(path).parent if base_dir is None else base_dir
+    return select_brats_items(datalist, folder, section, labelled_fraction, seed)
+
+
+def select_brats_items(
+    datalist: Mapping[str, Any],
+    base_dir: PathLike,
+    section: str = "training",
+    labelled_fraction: float = 1.0,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """`load_brats_datalist` of a datalist that is in memory already.
+
+    Args:
+        datalist: see `build_brats_datalist`.
+        base_dir: the dataset's folder.
+        section, labelled_fraction, seed: see `load_brats_datalist`.
+
+    Raises:
+        ValueError: `section` is another word; `labelled_fraction` is out of range.
+    """
     if section not in SECTIONS:
         raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
     items = datalist[section]
-    folder = os.path.abspath(Path(path).parent if base_dir is None else base_dir)
+    folder = os.path.abspath(base_dir)
     flags = labelled_subset(items, labelled_fraction, seed) if items else []
     kept = (*_TEXT_KEYS, "time_point", "tumor_label", "modalities")
     return [

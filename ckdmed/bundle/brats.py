@@ -1,0 +1,129 @@
+"""The data of the BraTS bundles: a folder of cases, or phantoms where none is given."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
+from ckdmed.data.phantoms import write_brats_phantoms
+
+__all__ = ["brats_sections"]
+
+logger = logging.getLogger(__name__)
+
+_SECTIONS = {"train": "training", "validation": "validation", "test": "test"}
+
+
+def brats_sections(
+    dataset_dir: str | None,
+    phantom_dir: str,
+    modalities: Sequence[str] = MODALITIES,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    labelled_fraction: float = 1.0,
+    split_seed: int = 0,
+    phantom_cases: int = 20,
+    phantom_shape: Sequence[int] = (96, 96, 48),
+    phantom_types: Sequence[str] = ("GLI",),
+) -> dict[str, list[dict[str, Any]]]:
+    """Cases of the training, validation and test sections, split by patient.
+
+    Sections are those of the folder's ``datalist.json`` where there is one (`python -m ckdmed brats-datalist` writes
+    it); else they are found out on the way, balanced by tumour type and by presence of enhancing tumour. Nothing is
+    written into the folder. Cases that cannot be used are named in a warning and left out.
+
+    Args:
+        dataset_dir: folder of BraTS cases of any naming, or None for phantoms.
+        phantom_dir: where phantoms are written (once; they are found again by later runs).
+        modalities: those that every case must have; ``image`` has them in this order.
+        fractions: of the split; a stored datalist has its own.
+        labelled_fraction: share of the training patients whose masks are used; the others' images serve unlabelled.
+        split_seed: of the split and of the choice of labelled patients, apart from the run's seed.
+        phantom_cases: how many phantom cases; from 6 up there is one in each section.
+        phantom_shape: voxels of a phantom along its axes, over 240 x 240 x 155 mm.
+        phantom_types: tumour types that the phantom patients take in turn.
+
+    Returns:
+        "train", "validation", "test" -> items of whole cases: ``image`` (absolute paths, one for each modality in the
+        order of ``modalities``; or one 4-D file, whose channels ``modalities`` of the item names), ``label`` (path; a
+        training case may lack it), ``labelled``, ``id`` and ``case``, ``patient``, ``patient_group``, ``time_point``,
+        ``tumor_label`` (1 GLI, 2 MEN, 3 MET, 4 PED, 5 SSA), ``tumour_type``, ``release``, ``grade``, ``modalities``.
+
+    Raises:
+        ValueError: the folder is missing or holds no usable case, the stored datalist is damaged or names a file that
+            is not there, a case lacks a modality, or the training or validation section is empty.
+    """
+    if dataset_dir:
+        folder = Path(dataset_dir).expanduser().resolve()
+        if not folder.is_dir():
+            raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
+    else:
+        folder = _phantoms(Path(phantom_dir), phantom_cases, phantom_shape, phantom_types, split_seed)
+    datalist = _resolve(folder, split_seed, fractions, modalities)
+    share = {"train": labelled_fraction}
+    sections = {
+        key: [
+            _chosen(item, modalities, folder)
+            for item in select_brats_items(datalist, folder, name, share.get(key, 1.0), split_seed)
+        ]
+        for key, name in _SECTIONS.items()
+    }
+    for key in ("validation", "test"):
+        if without := [item["case"] for item in sections[key] if "label" not in item]:
+            raise ValueError(
+                f"{folder}: {len(without)} case(s) of the {key} section have no mask (the first: {without[0]}); "
+                "make the datalist again from cases with masks."
+            )
+    labelled = sum(item["labelled"] for item in sections["train"])
+    counts = ", ".join(f"{name} {len(items)} cases of {_groups(items)} patients" for name, items in sections.items())
+    logger.info(f"{folder}: {counts}; {labelled} of the training cases are used with their masks")
+    for name in ("train", "validation"):
+        if not sections[name]:
+            raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
+    return sections
+
+
+def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str], seed: int) -> Path:
+    width, height, depth = (int(size) for size in shape)
+    folder = root.resolve() / f"cases={cases}-size={width}x{height}x{depth}-types={'-'.join(types)}-seed={seed}"
+    logger.info(f"no dataset_dir is given: making phantoms of {cases} cases in {folder}")
+    # one process of a distributed run writes, the others wait for it
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        write_brats_phantoms(folder, cases, (width, height, depth), seed, types)
+    if distributed.is_initialized():
+        distributed.barrier()
+    return folder
+
+
+def _resolve(folder: Path, seed: int, fractions: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
+    stored = folder / "datalist.json"
+    if stored.is_file():
+        return read_brats_datalist(stored)
+    datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities)
+    if skipped:
+        reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
+        more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        warnings.warn(f"{folder}: {len(skipped)} case(s) left out:\n{reasons}{more}", stacklevel=3)
+    return datalist
+
+
+def _chosen(item: dict[str, Any], modalities: Sequence[str], folder: Path) -> dict[str, Any]:
+    """The item with the wanted modalities; a 4-D file stays whole."""
+    there = list(item["modalities"])
+    if missing := [modality for modality in modalities if modality not in there]:
+        raise ValueError(f"{folder}: the case {item['case']} lacks {', '.join(missing)} (there: {', '.join(there)}).")
+    for path in [*item["image"], *([item["label"]] if "label" in item else [])]:
+        if not Path(path).is_file():
+            raise ValueError(f"{path}: no such file, though the datalist names it; make the datalist again.")
+    if len(item["image"]) != len(there):
+        return item
+    return {**item, "image": [item["image"][there.index(m)] for m in modalities], "modalities": list(modalities)}
+
+
+def _groups(items: Sequence[dict[str, Any]]) -> int:
+    return len({item["patient_group"] for item in items})
