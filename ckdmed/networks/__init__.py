@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
+from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
+from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
+from ckdmed.networks.residual_unit import PreActivationUnit
+from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.segmentation_teacher import (
+    SEGMENTATION_TEACHERS,
+    segmentation_teacher,
+    segmentation_teacher_taps,
+)
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
@@ -15,10 +25,19 @@ from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
+    "AnySizeDynUNet",
+    "AnySizeSegResNet",
+    "AnySizeSwinUNETR",
+    "ChannelGate",
     "ClassTokenFusion",
+    "CohraUNet",
     "DoubleConv",
     "EfficientNetB0",
+    "GridTransformer",
     "HybridClassifier",
+    "PreActivationUnit",
+    "SpatialGate",
+    "SEGMENTATION_TEACHERS",
     "TEACHER_KINDS",
     "TokenFusion",
     "UNet",
@@ -40,6 +59,8 @@ __all__ = [
     "load_vgg_weights",
     "load_vit_weights",
     "read_state_dict",
+    "segmentation_teacher",
+    "segmentation_teacher_taps",
     "set_layer_norm_eps",
     "vgg19",
     "vgg19_bn",
