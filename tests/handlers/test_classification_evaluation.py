@@ -116,8 +116,9 @@ def test_training_pictures_use_the_best_weights_and_give_back_the_last(tmp_path:
     picture = ClassificationPictures(
         str(tmp_path), str(tmp_path / "none.jsonl"), Dataset(items()), network, NAMES, str(tmp_path / "model.pt")
     )
-    seen = picture._probabilities(torch.stack([item["image"] for item in items()]))
-    assert (seen.argmax(1) == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]).all()
+    images, logits = picture.ask(items())
+    assert torch.equal(images, torch.stack([item["image"] for item in items()]))
+    assert (logits.argmax(1).numpy() == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]).all()
     picture(None)  # type: ignore[arg-type]
     assert plt.imread(tmp_path / "predictions.png")[..., :3].std() > 0
     assert float(network.conv.weight.detach().abs().sum()) == 0
