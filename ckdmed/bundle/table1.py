@@ -19,6 +19,7 @@ from monai.data import DataLoader
 from torch import nn
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
@@ -204,16 +205,8 @@ def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> Ru
         teacher = _Run(run.teacher, run.fold, settings.seeds[0], run.fold_source).name
         paths["teacher_checkpoint"] = str(settings.output_dir / "runs" / teacher / "models" / "model.pt")
     shared = "ckdmed.data.shared_cache.SharedCacheDataset"
-    workflow = ConfigWorkflow(
-        config_file=str(settings.bundles / bundle / "train.json"),
-        workflow_type="train",
-        **overrides,
-        **paths,
-        **{
-            "train#dataset#_target_": shared,
-            "validate#dataset#_target_": shared,
-        },
-    )
+    datasets = {"train#dataset#_target_": shared, "validate#dataset#_target_": shared}
+    workflow = bundle_workflow(bundle_folder(bundle, settings.bundles), {**overrides, **paths, **datasets})
     started = time.perf_counter()
     try:
         workflow.initialize()
