@@ -13,6 +13,7 @@ from ckdmed.losses.classification_presets import (
 )
 from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
+from ckdmed.losses.cooperative import CooperativeTeacherLoss, DeepSupervisionTerm, resize_labels
 from ckdmed.losses.coordinate import CoordinateLoss
 from ckdmed.losses.cwd import ChannelWiseLoss
 from ckdmed.losses.dist import DISTLoss
@@ -23,6 +24,12 @@ from ckdmed.losses.hard_pseudo import HardPseudoLabelLoss, pseudo_labels
 from ckdmed.losses.hcl import HCLoss
 from ckdmed.losses.logit_mse import LogitMSELoss, ProbMSELoss
 from ckdmed.losses.msgff import MSGFFLoss
+from ckdmed.losses.performance_weights import (
+    PCRLoss,
+    PerformanceWeightedLoss,
+    TeacherShares,
+    performance_weights,
+)
 from ckdmed.losses.presets import PRESETS, segmentation_distillation_loss, supervised_segmentation_loss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 from ckdmed.losses.schedules import (
@@ -38,6 +45,12 @@ from ckdmed.losses.similarity import SimilarityLoss
 from ckdmed.losses.soft_dice import SoftDiceKDLoss
 from ckdmed.losses.soft_targets import KDLoss, soft_target_divergence
 from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
+from ckdmed.losses.unimodal_presets import (
+    HEAD,
+    UNIMODAL_PRESETS,
+    unimodal_distillation_loss,
+    unimodal_supervised_loss,
+)
 
 __all__ = [
     "AttentionTransferLoss",
@@ -47,15 +60,18 @@ __all__ = [
     "ClassAffinityLoss",
     "CombinationLoss",
     "Constant",
+    "CooperativeTeacherLoss",
     "CoordinateLoss",
     "CosineRamp",
     "DISTLoss",
     "DKDLoss",
+    "DeepSupervisionTerm",
     "DelayedRamp",
     "DistillationLoss",
     "EdgeLoss",
     "FeatureMSELoss",
     "HCLoss",
+    "HEAD",
     "HardPseudoLabelLoss",
     "KDLoss",
     "LinearRamp",
@@ -63,8 +79,10 @@ __all__ = [
     "LossTerm",
     "LossValues",
     "MSGFFLoss",
+    "PCRLoss",
     "PRESETS",
     "PairLoss",
+    "PerformanceWeightedLoss",
     "ProbMSELoss",
     "RampAndOff",
     "SigmoidRamp",
@@ -72,6 +90,8 @@ __all__ = [
     "SobelMagnitude",
     "SoftDiceKDLoss",
     "StepAfter",
+    "TeacherShares",
+    "UNIMODAL_PRESETS",
     "attention_map",
     "class_affinity",
     "class_weights_of",
@@ -79,11 +99,15 @@ __all__ = [
     "decoupled_divergences",
     "match_grids",
     "normalize_features",
+    "performance_weights",
     "pool_to",
     "pseudo_labels",
+    "resize_labels",
     "resize_to",
     "segmentation_distillation_loss",
     "soft_target_divergence",
     "supervised_classification_loss",
     "supervised_segmentation_loss",
+    "unimodal_distillation_loss",
+    "unimodal_supervised_loss",
 ]

@@ -6,12 +6,13 @@ from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
 from ckdmed.networks.cohra_unet import CohraUNet
+from ckdmed.networks.cooperative_fusion import ChannelGate, CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
-from ckdmed.networks.residual_unit import PreActivationUnit
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.residual_unit import PreActivationUnit
 from ckdmed.networks.segmentation_teacher import (
     SEGMENTATION_TEACHERS,
     segmentation_teacher,
@@ -29,7 +30,9 @@ __all__ = [
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
     "ChannelGate",
+    "ChannelGate",
     "ClassTokenFusion",
+    "CooperativeFusion",
     "CohraUNet",
     "DoubleConv",
     "EfficientNetB0",
