@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.networks import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
+from tests.networks.random_states import State, random_state
 
-State = dict[str, torch.Tensor]
 #: torchvision's configuration "E": widths of the convolutions, "M" for a max pooling.
 PLAN: list[int | str] = [
     64, 64, "M", 128, 128, "M", 256, 256, 256, 256, "M", 512, 512, 512, 512, "M", 512, 512, 512, 512, "M",
@@ -39,20 +39,6 @@ def torchvision_shapes(
     for layer, (out, inp) in {0: (hidden, channels * 49), 3: (hidden, hidden), 6: (classes, hidden)}.items():
         shapes[f"classifier.{layer}.weight"], shapes[f"classifier.{layer}.bias"] = (out, inp), (out,)
     return shapes
-
-
-def random_state(shapes: dict[str, tuple[int, ...]]) -> State:
-    generator = torch.Generator().manual_seed(0)
-    state = {}
-    for name, shape in shapes.items():
-        if name.endswith("num_batches_tracked"):
-            state[name] = torch.tensor(7)
-        elif name.endswith("running_var"):
-            state[name] = torch.rand(shape, generator=generator) + 0.5
-        else:
-            fan_in = max(1, torch.Size(shape[1:]).numel())
-            state[name] = torch.randn(shape, generator=generator) * (2 / fan_in) ** 0.5
-    return state
 
 
 def reference(state: State, x: torch.Tensor, batch_norm: bool = True) -> torch.Tensor:
@@ -103,20 +89,6 @@ def test_published_parameter_counts() -> None:
     with torch.device("meta"):
         counts = [sum(p.numel() for p in build().parameters()) for build in (vgg19_bn, vgg19)]
     assert counts == [143_678_248, 143_667_240]
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_other_channels_and_classes(tmp_path: Path, channels: int) -> None:
-    state = random_state(torchvision_shapes(scale=32))
-    torch.save(state, tmp_path / "vgg.pth")
-    network = vgg19_bn(channels, 3, width=1 / 32).eval()
-    report = load_vgg_weights(network, tmp_path / "vgg.pth")
-    assert set(report.adapted) == {"features.0.weight"}
-    assert set(report.kept) == {"classifier.6.weight", "classifier.6.bias"} and report.share == 1.0
-    state |= {name: network.state_dict()[name] for name in report.kept}
-    grey = torch.randn(2, 1, 64, 64)
-    expected = reference(state, grey.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(network(grey.expand(-1, channels, -1, -1)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_file_without_batch_norm_is_refused(tmp_path: Path) -> None:
