@@ -32,7 +32,7 @@ def performance_weights(performances: Sequence[float] | torch.Tensor, total: flo
     Raises:
         ValueError: no performance, a negative or infinite one, other axes, or a total that is not above 0.
 
-    Source: Ahmad et al. 2024, MTCM-KD (Knowledge-Based Systems 297) and its code: performance-based response distillation.
+    Source: Ahmad et al. 2024, MTCM-KD (Knowledge-Based Systems 297) and its code.
 
     Example::
 
@@ -90,7 +90,7 @@ class TeacherShares(nn.Module):
         """Set the shares by :func:`performance_weights`.
 
         Args:
-            performances: [K, C]; where there is one share a teacher, it is given by the mean over the measured channels.
+            performances: [K, C]; where a teacher has one share, the mean over its measured channels counts.
         """
         d = torch.as_tensor(performances, dtype=torch.float64)
         if d.ndim != 2 or d.shape[0] != self.teachers or self.channels not in (1, d.shape[1]):

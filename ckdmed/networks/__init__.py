@@ -6,7 +6,7 @@ from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
 from ckdmed.networks.cohra_unet import CohraUNet
-from ckdmed.networks.cooperative_fusion import ChannelGate, CooperativeFusion
+from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
@@ -30,10 +30,9 @@ __all__ = [
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
     "ChannelGate",
-    "ChannelGate",
     "ClassTokenFusion",
-    "CooperativeFusion",
     "CohraUNet",
+    "CooperativeFusion",
     "DoubleConv",
     "EfficientNetB0",
     "GridTransformer",
