@@ -9,6 +9,7 @@ from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.pictures import TrainingPictures
+from ckdmed.handlers.region_evaluation import RegionEvaluation
 from ckdmed.handlers.reproducible import ReproducibleEpochs
 from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.handlers.teacher_check import TeacherCheck
@@ -19,6 +20,7 @@ __all__ = [
     "ClassificationPictures",
     "CollectLogits",
     "GradientReport",
+    "RegionEvaluation",
     "ReproducibleEpochs",
     "ResumeCheckpoint",
     "SegmentationEvaluation",

@@ -17,8 +17,6 @@ from ckdmed.reports import write_segmentation_report
 
 __all__ = ["SegmentationEvaluation"]
 
-Picture = tuple[np.ndarray, np.ndarray, np.ndarray]
-
 
 class SegmentationEvaluation:
     """Score every sample of an evaluator's run and write the report when it ends.
@@ -38,6 +36,9 @@ class SegmentationEvaluation:
 
     Attach to the evaluator.
     """
+
+    # lists of rows that processes join
+    _tables: tuple[str, ...] = ("rows",)
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class SegmentationEvaluation:
 
     def _start(self, _: Engine | None = None) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._pictures: dict[str, tuple[float, Picture]] = {}
+        self._pictures: dict[str, tuple[float, Any]] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register on the evaluator's beginning, iterations and end."""
@@ -80,20 +81,22 @@ class SegmentationEvaluation:
                     f"{sample.get('id')}: the prediction has shape {predicted.shape} and the label {truth.shape}; "
                     "bring the prediction back to the label's grid before it is scored."
                 )
-            spacing = None if self.spacing_key is None else [float(v) for v in sample[self.spacing_key]]
             who = {key: _plain(sample.get(key)) for key in ("id", "patient", "patient_group")}
-            dice = []
-            for channel, region in enumerate(self.regions):
-                row = {**who, "class": _plain(sample.get(self.class_key))}
-                if len(self.regions) > 1:
-                    row["region"] = region
-                scores = segmentation_scores(predicted[channel], truth[channel], spacing)
-                self.rows.append({**row, **scores})
-                dice.append(scores["dice"])
-            image = np.asarray(torch.as_tensor(output[CommonKeys.IMAGE]).float().cpu())[0]
-            self._keep(str(who["id"]), float(np.mean(dice)), (image, truth[0], predicted[0]))
+            self._score({**who, "class": _plain(sample.get(self.class_key))}, sample, output, predicted, truth)
 
-    def _keep(self, name: str, dice: float, picture: Picture) -> None:
+    def _score(self, who: dict[str, Any], sample: Any, output: Any, predicted: np.ndarray, truth: np.ndarray) -> None:
+        """Add the rows of a sample, and keep what is needed to draw it."""
+        spacing = None if self.spacing_key is None else [float(v) for v in sample[self.spacing_key]]
+        dice = []
+        for channel, region in enumerate(self.regions):
+            row = {**who, "region": region} if len(self.regions) > 1 else who
+            scores = segmentation_scores(predicted[channel], truth[channel], spacing)
+            self.rows.append({**row, **scores})
+            dice.append(scores["dice"])
+        image = np.asarray(torch.as_tensor(output[CommonKeys.IMAGE]).float().cpu())[0]
+        self._keep(str(who["id"]), float(np.mean(dice)), (image, truth[0], predicted[0]))
+
+    def _keep(self, name: str, dice: float, picture: Any) -> None:
         # only the best and the worst are drawn: forget what can no longer be either
         self._pictures[name] = (dice, picture)
         # equal scores rank by name, as in the report; there the best are taken first, and the worst of what is left
@@ -103,26 +106,40 @@ class SegmentationEvaluation:
             del self._pictures[middle]
 
     def _finish(self, _: Engine) -> None:
-        rows, pictures = self.rows, self._pictures
-        if distributed.is_initialized():
-            parts: list[Any] = [None] * distributed.get_world_size()
-            distributed.all_gather_object(parts, (rows, pictures))
-            rows = [row for part in parts for row in part[0]]
-            pictures = {name: entry for part in parts for name, entry in part[1].items()}
-            if distributed.get_rank() != 0:
-                return
-        if not rows:
+        if not self._gather():
+            return
+        if not self.rows:
             raise ValueError("there was nothing to evaluate: the section of the datalist is empty.")
-        rows = sorted(rows, key=lambda row: str(row["id"]))
-        self.summary, table = write_segmentation_report(
-            rows,
+        self.rows = sorted(self.rows, key=lambda row: str(row["id"]))
+        self.summary, table = self._write({name: entry[1] for name, entry in self._pictures.items()})
+        self.logger.info(f"evaluation of {len(self.rows)} rows, in {self.output_dir}:\n{table}")
+
+    def _write(self, pictures: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+        """Write the report of the rows; returns its summary and its table."""
+        return write_segmentation_report(
+            self.rows,
             self.output_dir,
             settings=self.settings,
-            pictures={name: entry[1] for name, entry in pictures.items()},
+            pictures=pictures,
             class_names=self.class_names,
             n_cases=self.n_cases,
         )
-        self.logger.info(f"evaluation of {len(rows)} rows, in {self.output_dir}:\n{table}")
+
+    def _gather(self) -> bool:
+        """Join what all processes have; True where the report is to be written."""
+        if not distributed.is_initialized():
+            return True
+        parts: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(parts, ([getattr(self, name) for name in self._tables], self._pictures))
+        for number, name in enumerate(self._tables):
+            joined: list[dict[str, Any]] = []
+            for tables, _ in parts:
+                # a sampler that gives every process equally many repeats some samples
+                before = {row["id"] for row in joined}
+                joined += [row for row in tables[number] if row["id"] not in before]
+            setattr(self, name, joined)
+        self._pictures = {name: entry for _, pictures in parts for name, entry in pictures.items()}
+        return distributed.get_rank() == 0
 
 
 def _plain(value: Any) -> Any:

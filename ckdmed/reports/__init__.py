@@ -10,10 +10,13 @@ from .evaluation import write_segmentation_report
 from .files import save_figure, write_bytes, write_csv, write_json
 from .gradcam import gradcam_maps, plot_gradcam
 from .predictions import best_and_worst, plot_best_and_worst, plot_predictions
+from .region_pictures import RegionPicture, plot_region_cases
+from .regions import write_region_report
 from .run_record import RunRecord, machine_in_words, package_versions, read_records
 from .tables import arm_table, markdown_table
 
 __all__ = [
+    "RegionPicture",
     "RunRecord",
     "arm_table",
     "best_and_worst",
@@ -27,6 +30,7 @@ __all__ = [
     "plot_curves",
     "plot_gradcam",
     "plot_predictions",
+    "plot_region_cases",
     "read_history",
     "read_records",
     "save_figure",
@@ -34,5 +38,6 @@ __all__ = [
     "write_classification_report",
     "write_csv",
     "write_json",
+    "write_region_report",
     "write_segmentation_report",
 ]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .files import save_figure
 from .style import PREDICTION, TRUTH, new_figure, show_slice, to_image, to_mask
 
-__all__ = ["best_and_worst", "plot_best_and_worst", "plot_predictions"]
+__all__ = ["best_and_worst", "draw_legend", "draw_outlined", "plot_best_and_worst", "plot_predictions"]
 
 _PANEL_INCHES = 2.15
 
@@ -65,7 +65,7 @@ def plot_predictions(
         if scores is not None:
             caption.append(f"{score_name} {_number(scores[i])}")
         axes.set_title("  ".join(caption), fontsize=8.5, pad=3)
-    _legend(figure, truths is not None, title)
+    draw_legend(figure, truths is not None, title)
     return save_figure(figure, path)
 
 
@@ -101,7 +101,7 @@ def plot_best_and_worst(
             label = f"{titles[i]}  " if titles else ""
             axes.set_title(f"{label}{score_name} {_number(scores[i])}", fontsize=8.5, pad=3)
         panels[0].set_ylabel(name, fontsize=10, labelpad=6)
-    _legend(figure, True, title)
+    draw_legend(figure, True, title)
     return save_figure(figure, path)
 
 
@@ -133,7 +133,8 @@ def draw_outlined(axes: Any, image: Any, truth: Any | None, prediction: Any) -> 
     axes.set_ylim(picture.shape[0] - 0.5, -0.5)
 
 
-def _legend(figure: Any, with_truth: bool, title: str) -> None:
+def draw_legend(figure: Any, with_truth: bool, title: str) -> None:
+    """What the two outlines are, below the panels, and a title above them."""
     handles = [Line2D([], [], color=TRUTH, linewidth=2, label="truth")] if with_truth else []
     handles.append(Line2D([], [], color=PREDICTION, linewidth=1.4, label="prediction"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
