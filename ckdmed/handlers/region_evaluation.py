@@ -101,7 +101,7 @@ class RegionEvaluation(SegmentationEvaluation):
         geometry = spatial_geometry("nifti", truth.shape[1:], affine, "axial")
         number = truth.shape[1 + geometry.axes[0]] // 2
         for mask in (truth, predicted):
-            areas = np.count_nonzero(geometry.to_slices(mask.any(axis=0)), axis=(1, 2))
+            areas = np.count_nonzero(geometry.to_slices(np.any(mask, axis=0)), axis=(1, 2))
             if areas.any():
                 number = int(areas.argmax())
                 break

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from .autocast import AutocastInferer
+from .brain_slices import BrainSliceInferer
+from .cases import case_inferer
 
-__all__ = ["AutocastInferer"]
+__all__ = ["AutocastInferer", "BrainSliceInferer", "case_inferer"]

@@ -182,8 +182,8 @@ def _table(summary: Mapping[str, Any]) -> str:
         empty = part["empty"]
         if empty["truth"] + empty["prediction"]:
             text.append(
-                f"{region}: {empty['truth']} cases without it where some was found, {empty['prediction']} with it where "
-                "none was found; they enter HD95 with the diagonal of the volume."
+                f"{region}: {empty['truth']} cases without it where some was found, {empty['prediction']} with it "
+                "where none was found; they enter HD95 with the diagonal of the volume."
             )
     return "\n".join(text)
 

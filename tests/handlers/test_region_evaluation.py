@@ -83,7 +83,7 @@ def test_distances_are_in_mm_of_the_labels_affine(tmp_path):
 
 
 def test_each_case_has_the_constants_of_its_challenge(tmp_path):
-    """Two boxes three voxels apart: one lesion for GLI (dilated by 3), two for MET (by 1); 27 mm3 counts for MET alone."""
+    """Boxes three voxels apart are one lesion for GLI (dilated by 3) and two for MET (by 1); 27 mm3 count for MET."""
     truth, pred = volume(box(3, 3, 3), box(10, 3, 3), box(18, 16, 14, 3)), volume(box(3, 3, 3))
     cases = [case(f"{kind}-0", [truth] * 3, [pred] * 3, kind) for kind in ("GLI", "MET")]
     handler, rows = evaluate(cases, tmp_path)
