@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ckdmed.bundle.compare_arms import ARMS, BASELINE
-from ckdmed.files import write_atomic
-from ckdmed.reports import RunRecord, arm_table, read_records
+from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["comparison_tables", "write_tables"]
 
@@ -25,8 +25,7 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
     Raises:
         ValueError: no records, or records of several datalists, which are not comparable.
     """
-    if len({record.data_sha256 for record in records}) > 1:
-        raise ValueError("the records are of several datalists; make a table of one comparison at a time.")
+    check_one_datalist(records)
     names = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
     parts = []
     keys = sorted({(r.split["section"], -r.split["labelled_fraction"]) for r in records}, reverse=True)
@@ -40,18 +39,8 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
         parts.append(arm_table(own, _METRICS, baseline, arms))
         # of a distance the smaller is the better, so wins would count the wrong way round
         parts.append(arm_table(own, _DISTANCES, None, arms, decimals=2))
-        parts.append(_times(own, arms))
+        parts.append(seconds_line(own, arms))
     return "\n".join(parts)
-
-
-def _times(records: Sequence[RunRecord], arms: Mapping[str, str]) -> str:
-    entries = []
-    for arm, label in arms.items():
-        seconds = [record.seconds for record in records if record.arm == arm and record.seconds is not None]
-        if seconds:
-            entries.append(f"{label} {sum(seconds) / len(seconds):.0f}")
-    machines = sorted({record.machine for record in records})
-    return f"Seconds of training per run (mean): {', '.join(entries)}. Machine: {'; '.join(machines)}.\n"
 
 
 def write_tables(folder: Path, path: Path, labels: Mapping[str, str] | None = None) -> str:
@@ -60,12 +49,4 @@ def write_tables(folder: Path, path: Path, labels: Mapping[str, str] | None = No
     Raises:
         ValueError: there are no records.
     """
-    records: list[RunRecord] = []
-    for section in ("validation", "test"):
-        if any((folder / section).glob("*.json")):
-            records += read_records([folder / section])
-    if not records:
-        raise ValueError(f"{folder} holds no records; run the comparison first.")
-    text = comparison_tables(records, labels)
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return text
+    return write_table(comparison_tables(read_sections(folder), labels), path)

@@ -1,0 +1,63 @@
+"""Arguments that the commands have in common which do many runs of a bundle and make a table of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_run_arguments", "parse_settings"]
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, seeds: Sequence[int] = (0, 1, 2)) -> None:
+    """Declare where things lie, the sizes, the seeds and what to do.
+
+    Args:
+        parser: of the command.
+        data: what a folder of data holds, for the help.
+        table: file name of the table.
+        seeds: the default.
+    """
+    parser.add_argument(
+        "--output_dir", type=Path, required=True, help="runs, records and table; finished runs are kept"
+    )
+    parser.add_argument("--dataset_dir", type=Path, help=f"{data} with a datalist.json; phantoms by default")
+    parser.add_argument(
+        "--preset", choices=("compact", "full", "tiny"), default="compact", help="sizes (default: compact)"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=list(seeds), help=f"default: {' '.join(map(str, seeds))}"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the bundle for all runs, such as epochs=10",
+    )
+    parser.add_argument(
+        "--final", action="store_true", help="evaluate the finished runs on the test section: once, last"
+    )
+    parser.add_argument("--table-only", action="store_true", help="write the table from the records that are there")
+    parser.add_argument("--table", type=Path, help=f"the file (default: OUTPUT_DIR/{table})")
+    parser.add_argument("--dry-run", action="store_true", help="list the runs and which of them are done")
+
+
+def parse_settings(words: Sequence[str], known: set[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` words as settings; a value is JSON where it can be read so, else text.
+
+    Raises:
+        ValueError: a word without ``=``, or a key that is not known; the message lists those that are.
+    """
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            raise ValueError(f"'{word}' is no KEY=VALUE of the bundle's settings: {', '.join(sorted(known))}.")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
