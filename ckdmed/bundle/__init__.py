@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from ckdmed.bundle.brats import brats_sections
-from ckdmed.bundle.classification import CLASS_NAMES, figshare_classes
+from ckdmed.bundle.brats_classes import brats_classes
+from ckdmed.bundle.brats_datasets import brats_dataset, brats_sampler, labelled_part
+from ckdmed.bundle.classification import (
+    CLASS_NAMES,
+    balanced_sampler,
+    class_names_of,
+    classification_sections,
+    figshare_classes,
+)
 from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.run import evaluation_settings, finish_run, start_run
 from ckdmed.bundle.strict import UnknownSettingError, check_settings
@@ -11,11 +19,18 @@ from ckdmed.bundle.strict import UnknownSettingError, check_settings
 __all__ = [
     "CLASS_NAMES",
     "UnknownSettingError",
+    "balanced_sampler",
+    "brats_classes",
+    "brats_dataset",
+    "brats_sampler",
     "brats_sections",
     "check_settings",
+    "class_names_of",
+    "classification_sections",
     "evaluation_settings",
     "figshare_classes",
     "figshare_sections",
     "finish_run",
+    "labelled_part",
     "start_run",
 ]

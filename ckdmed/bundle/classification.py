@@ -3,18 +3,134 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckdmed.bundle.figshare import figshare_sections
-from ckdmed.data.splits import k_folds
+from torch import distributed
 
-__all__ = ["CLASS_NAMES", "figshare_classes"]
+from ckdmed.bundle.brats_classes import BRATS_TASKS, brats_classes
+from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.data.brats import BalancedSliceSampler
+from ckdmed.data.splits import k_folds
+from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
+
+__all__ = [
+    "CLASS_NAMES",
+    "TASKS",
+    "balanced_sampler",
+    "class_names_of",
+    "classification_sections",
+    "figshare_classes",
+]
 
 CLASS_NAMES = ("meningioma", "glioma", "pituitary tumour")
+TASKS = ("figshare", *BRATS_TASKS)
 logger = logging.getLogger(__name__)
 
 _KEPT = ("id", "image", "labelled", "patient", "patient_group")
+
+
+def class_names_of(task: str) -> list[str]:
+    """The classes of a task: "figshare" (the tumour's kind), "brats_slice" or "brats_type".
+
+    Raises:
+        ValueError: another task.
+    """
+    names = {"figshare": CLASS_NAMES, "brats_slice": SLICE_CATEGORIES, "brats_type": TUMOUR_TYPES}
+    if task not in names:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}.")
+    return list(names[task])
+
+
+def classification_sections(
+    task: str,
+    dataset_dir: str | None,
+    phantom_dir: str,
+    cache_dir: str,
+    class_names: Sequence[str],
+    modalities: Sequence[str] = ("t1c",),
+    min_voxels: int = 1,
+    labelled_fraction: float = 1.0,
+    split_seed: int = 0,
+    fold: int | None = None,
+    n_folds: int = 5,
+    fold_source: str = "group",
+    phantom_patients: int = 60,
+    phantom_size: int = 128,
+    phantom_slices: Sequence[int] = (3, 6),
+    phantom_cases: int = 40,
+    phantom_shape: Sequence[int] = (64, 64, 32),
+) -> dict[str, list[dict[str, Any]]]:
+    """What a classification bundle trains, validates and tests on, by its setting ``task``.
+
+    Args:
+        task: "figshare" for :func:`figshare_classes`; "brats_slice" or "brats_type" for
+            :func:`~ckdmed.bundle.brats_classes.brats_classes`.
+        dataset_dir, phantom_dir, class_names, labelled_fraction, split_seed: of either.
+        fold, n_folds, fold_source, phantom_patients, phantom_size, phantom_slices: of "figshare".
+        cache_dir, modalities, min_voxels, phantom_cases, phantom_shape: of the others.
+
+    Raises:
+        ValueError: another task, folds of BraTS cases, modalities other than ["t1c"] of Figshare slices; as the two.
+    """
+    class_names_of(task)
+    if task != "figshare":
+        if fold is not None:
+            raise ValueError("folds are there for task='figshare' alone; BraTS cases are split by split_seed.")
+        return brats_classes(
+            task,
+            dataset_dir,
+            phantom_dir,
+            cache_dir,
+            class_names,
+            modalities=modalities,
+            min_voxels=min_voxels,
+            labelled_fraction=labelled_fraction,
+            split_seed=split_seed,
+            phantom_cases=phantom_cases,
+            phantom_shape=phantom_shape,
+        )
+    if list(modalities) != ["t1c"]:
+        raise ValueError(f"Figshare slices are T1-weighted with contrast (t1c) and nothing else, got {modalities}.")
+    return figshare_classes(
+        dataset_dir,
+        phantom_dir,
+        fold=fold,
+        n_folds=n_folds,
+        split_seed=split_seed,
+        fold_source=fold_source,
+        labelled_fraction=labelled_fraction,
+        phantom_patients=phantom_patients,
+        phantom_size=phantom_size,
+        phantom_slices=phantom_slices,
+    )
+
+
+def balanced_sampler(
+    items: Sequence[Mapping[str, Any]], num_samples: int | None = None, seed: int = 0
+) -> BalancedSliceSampler:
+    """Draw every class equally often; the unlabelled slices, where there are any, as one class more.
+
+    Where torch distributed is initialised every process draws its share.
+
+    Args:
+        items: of the training section, with ``label`` and ``labelled``.
+        num_samples: slices of an epoch over all processes; None for as many as there are.
+        seed: of the draws.
+    """
+    unlabelled = 1 + max(int(item["label"]) for item in items)
+    classes = [int(item["label"]) if item["labelled"] else unlabelled for item in items]
+    parallel = distributed.is_initialized()
+    return BalancedSliceSampler(
+        # to the sampler 0 is a slice without tumour, of which it draws none here
+        [number + 1 for number in classes],
+        tumour_share=1.0,
+        num_samples=num_samples,
+        seed=seed,
+        by_category=True,
+        num_replicas=distributed.get_world_size() if parallel else 1,
+        rank=distributed.get_rank() if parallel else 0,
+    )
 
 
 def figshare_classes(

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
     )
-    parser.add_argument("--normalise", choices=("zscore", "none"), default="zscore", help="default: %(default)s")
+    parser.add_argument(
+        "--normalise", choices=("zscore", "unit", "none"), default="zscore", help="default: %(default)s"
+    )
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -97,6 +97,7 @@ class ClassificationEvaluation(CollectLogits):
         settings: noted in the summary: checkpoint, split, seed, command.
         n_pictures, n_gradcam: how many slices are drawn, the surest mistakes first and then spread over the rest.
         device: where the networks are.
+        per_patient: whether a patient's slices have one class, so that patients can be scored.
 
     Attach to the evaluator.
     """
@@ -111,8 +112,10 @@ class ClassificationEvaluation(CollectLogits):
         n_pictures: int = 16,
         n_gradcam: int = 6,
         device: str | torch.device = "cpu",
+        per_patient: bool = True,
     ) -> None:
         super().__init__(keep_images=True)
+        self.per_patient = per_patient
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.calibrate_with = calibrate_with
@@ -146,7 +149,13 @@ class ClassificationEvaluation(CollectLogits):
         if not self.rows:
             raise ValueError("there was nothing to evaluate: the section of the datalist is empty.")
         self.summary, table = write_classification_report(
-            self.rows, self.logits, self.output_dir, self.class_names, temperature, settings=self.settings
+            self.rows,
+            self.logits,
+            self.output_dir,
+            self.class_names,
+            temperature,
+            settings=self.settings,
+            per_patient=self.per_patient,
         )
         self._draw(apply_temperature(self.logits, 1.0))
         self.logger.info(f"evaluation of {len(self.rows)} slices, in {self.output_dir}:\n{table}")

@@ -34,6 +34,7 @@ def write_classification_report(
     level: float = 0.95,
     seed: int = 0,
     n_bins: int = 15,
+    per_patient: bool = True,
 ) -> tuple[dict[str, Any], str]:
     """Write what a classifier's evaluation found: probabilities per slice, a JSON summary, confusion matrices.
 
@@ -50,6 +51,8 @@ def write_classification_report(
         settings: what produced the rows; copied into the summary.
         patient_key: the column that tells patients apart, by default as ``aggregate_scores``.
         n_bootstrap, level, seed, n_bins: of the intervals and the calibration error.
+        per_patient: False where slices of one patient have classes of their own: there are no scores of patients then
+            (``patients`` is None, no ``confusion_patients.png``). Intervals are over patients in either case.
 
     Returns:
         The summary as written, and a short table for the console.
@@ -67,25 +70,31 @@ def write_classification_report(
     labels = np.array([int(row["label"]) for row in rows])
     patients = [str(row[key]) for row in rows]
     slices = apply_temperature(logits, 1.0)
-    by_patient, patient_labels, names = patient_probabilities(slices, labels, patients)
     bootstrap: dict[str, Any] = {"n": n_bootstrap, "level": level, "seed": seed, "n_bins": n_bins}
     summary: dict[str, Any] = {
         "settings": dict(settings or {}),
         "class_names": list(class_names),
         "rules": {
-            "patient": f"mean of the probabilities of a patient's slices, patients told apart by {key}",
+            "patient": (
+                f"mean of the probabilities of a patient's slices, patients told apart by {key}"
+                if per_patient
+                else f"each slice has a class of its own; patients told apart by {key}"
+            ),
             "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
             "ece": f"{n_bins} bins of equal width of the largest probability",
         },
         "n_slices": len(rows),
-        "n_patients": len(names),
+        "n_patients": len(set(patients)),
         "level": level,
         "slices": classification_scores(slices, labels, n_bins)
         | {"intervals": classification_intervals(slices, labels, patients, **bootstrap)},
-        "patients": classification_scores(by_patient, patient_labels, n_bins)
-        | {"intervals": classification_intervals(by_patient, patient_labels, names, **bootstrap)},
+        "patients": None,
         "temperature": None,
     }
+    if per_patient:
+        by_patient, patient_labels, names = patient_probabilities(slices, labels, patients)
+        intervals = classification_intervals(by_patient, patient_labels, names, **bootstrap)
+        summary["patients"] = classification_scores(by_patient, patient_labels, n_bins) | {"intervals": intervals}
     if temperature is not None:
         scaled = classification_scores(apply_temperature(logits, temperature), labels, n_bins)
         summary["temperature"] = {"value": temperature, "ece": scaled["ece"], "nll": scaled["nll"]}
@@ -98,6 +107,8 @@ def write_classification_report(
     write_csv(folder / "probabilities.csv", table)
     for level_name in ("slices", "patients"):
         part = summary[level_name]
+        if part is None:
+            continue
         picture = folder / f"confusion_{level_name}.png"
         plot_confusion(
             part["confusion"], picture, class_names, f"{part['n']} {level_name}, accuracy {part['accuracy']:.3f}"
@@ -109,12 +120,11 @@ def write_classification_report(
 def _console_table(summary: Mapping[str, Any]) -> str:
     names = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "F1 (mean of classes)"}
     names |= {"macro_auc": "AUC (mean of classes)", "ece": "calibration error"}
-    lines = [
-        f"{'':22}{'slices':>8}  {summary['level']:.0%} interval   {'patients':>8}  {summary['level']:.0%} interval"
-    ]
+    levels = [name for name in ("slices", "patients") if summary[name] is not None]
+    lines = [f"{'':22}" + "   ".join(f"{name:>8}  {summary['level']:.0%} interval" for name in levels)]
     for score, label in names.items():
         cells = []
-        for part in (summary["slices"], summary["patients"]):
+        for part in (summary[name] for name in levels):
             low, high = part["intervals"][score]
             cells.append(f"{_number(part[score]):>8}  {_number(low):>6}-{_number(high):<6}")
         lines.append(f"{label:22}" + "  ".join(cells))

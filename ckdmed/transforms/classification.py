@@ -22,7 +22,7 @@ from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB
 
 __all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
 
-SCALINGS = ("ours", "report")
+SCALINGS = ("ours", "report", "volume")
 LEVELS = ("none", "flip", "report", "strong")
 
 
@@ -37,10 +37,12 @@ def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: S
               gliomas from the rest, is gone
     report    the stored integers are stretched to 8 bits by minimum and maximum, then resized, then divided by
               255. One bright pixel sets the range, and averaging leaves each image a maximum of its own
+    volume    resize alone: the image was brought to [0, 1] with its whole volume before, so that what a
+              slice has of it still shows
     ========  ======================================================================================
 
     Args:
-        scaling: "ours" or "report".
+        scaling: "ours", "report" or "volume".
         image_size: edge in pixels.
         keys: of the images.
 
@@ -56,6 +58,8 @@ def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: S
     if scaling == "report":
         unit = ScaleIntensityRanged(keys, a_min=0.0, a_max=255.0, b_min=0.0, b_max=1.0, clip=True)
         return Compose([EightBitd(keys, channel_wise=True), resize, unit, typed])
+    if scaling == "volume":
+        return Compose([resize, typed])
     percentiles = ScaleIntensityRangePercentilesd(
         keys, lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True, channel_wise=True
     )
@@ -94,26 +98,41 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
 
 
-def imagenet_input(keys: Sequence[str] = ("image",)) -> Compose:
-    """Copy a grey image in [0, 1] to three channels and standardise them with ImageNet's mean and deviation.
+def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1) -> Compose:
+    """Make of images in [0, 1] what networks that were trained on ImageNet expect.
 
-    Shape: (1, H, W) to (3, H, W), plain float32 tensors.
+    A grey image is copied to three channels, which are standardised with ImageNet's mean and deviation; several
+    modalities stay as they are, and each is standardised with the means of these, as the weights of a first layer that
+    is adapted to so many channels expect it.
+
+    Args:
+        keys: of the images.
+        modalities: channels of the image, 1 or more.
+
+    Shape: (1, H, W) to (3, H, W); (C, H, W) with C > 1 to (C, H, W). Plain float32 tensors.
+
+    Raises:
+        ValueError: less than one modality; when called with 1, an image of several channels.
     """
+    mean, std = _imagenet_statistics(modalities)
     return Compose(
         [
-            GreyToRGBd(keys),
-            NormalizeIntensityd(
-                keys,
-                subtrahend=torch.tensor(IMAGENET_MEAN),
-                divisor=torch.tensor(IMAGENET_STD),
-                channel_wise=True,
-            ),
+            *([GreyToRGBd(keys)] if modalities == 1 else []),
+            NormalizeIntensityd(keys, subtrahend=torch.tensor(mean), divisor=torch.tensor(std), channel_wise=True),
             EnsureTyped(keys, dtype=torch.float32, track_meta=False),
         ]
     )
 
 
-def imagenet_slices(slices: torch.Tensor) -> torch.Tensor:
-    """The same for the grey slices (S, H, W) of one input at a time: (S, 3, H, W)."""
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (torch.as_tensor(slices).float().unsqueeze(1) - mean) / std
+def imagenet_slices(slices: torch.Tensor, modalities: int = 1) -> torch.Tensor:
+    """The same for the slices of one input at a time: (S, H, W) to (S, 3, H, W), (S * C, H, W) to (S, C, H, W)."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in _imagenet_statistics(modalities))
+    return (torch.as_tensor(slices).float().unflatten(0, (-1, modalities)) - mean) / std
+
+
+def _imagenet_statistics(modalities: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if modalities < 1:
+        raise ValueError(f"there must be one modality or more, got {modalities}.")
+    if modalities == 1:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (sum(IMAGENET_MEAN) / 3,) * modalities, (sum(IMAGENET_STD) / 3,) * modalities

@@ -67,6 +67,7 @@ def find_brats_cases(
     require_label: bool = True,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     progress: bool = False,
+    exclude: PathLike | None = None,
 ) -> tuple[list[BratsCase], list[SkippedCase]]:
     """Find the cases of every naming below a folder; only headers are read.
 
@@ -80,6 +81,7 @@ def find_brats_cases(
         require_label: whether a case must have a mask. Default True.
         tolerance_mm: see `grid_disagreement`.
         progress: whether to show a bar.
+        exclude: a folder that is passed over, such as the one for results.
 
     Returns:
         the complete cases, ordered by name, and those that are left out: a modality or the mask is missing or
@@ -95,7 +97,7 @@ def find_brats_cases(
         raise ValueError(f"{folder}: not a folder.")
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(MODALITIES):
         raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {wanted}.")
-    found, decathlon, double = _collect(folder)
+    found, decathlon, double = _collect(folder, exclude)
     if not found and not decathlon:
         raise ValueError(
             f"{folder}: no BraTS file here or below (BraTS-GLI-00001-000-t1n.nii.gz, BraTS20_Training_001_t1.nii.gz, "
@@ -119,13 +121,13 @@ def find_brats_cases(
 
 
 def _collect(
-    folder: Path,
+    folder: Path, exclude: PathLike | None = None
 ) -> tuple[dict[str, tuple[CaseName, dict[str, Path]]], dict[str, Path], dict[str, str]]:
     """Parts of each case, the 4-D files of Decathlon cases, and what is there twice."""
     found: dict[str, tuple[CaseName, dict[str, Path]]] = {}
     decathlon: dict[str, Path] = {}
     double: dict[str, str] = {}
-    for path in _nifti_files(folder):
+    for path in _nifti_files(folder, exclude):
         parsed = parse_file_name(path.name)
         if parsed is not None:
             name, part = parsed
@@ -142,12 +144,14 @@ def _collect(
     return found, decathlon, double
 
 
-def _nifti_files(folder: Path) -> Iterable[Path]:
+def _nifti_files(folder: Path, exclude: PathLike | None = None) -> Iterable[Path]:
+    out = None if exclude is None else Path(exclude).resolve()
     # Archives packed on macOS hold a `._x` beside every file; Kaggle's copy of 2020 has folders named like files.
     return sorted(
         path
         for path in folder.rglob("*.nii*")
         if path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".") and path.is_file()
+        if out is None or not path.resolve().is_relative_to(out)
     )
 
 

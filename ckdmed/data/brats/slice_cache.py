@@ -23,12 +23,13 @@ from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import write_json
 from ckdmed.labels import brats_labels
 
-__all__ = ["CACHED_LABELS", "TABLE_NAME", "build_slice_cache", "cache_case", "in_pool"]
+__all__ = ["CACHED_LABELS", "TABLE_NAME", "build_slice_cache", "cache_case", "in_pool", "normalised"]
 
 TABLE_NAME = "slices.json"
 # Slices of every release leave the cache with the labels of 2023.
 CACHED_LABELS = brats_labels(2023)
-NORMALISATIONS = ("zscore", "none")
+NORMALISATIONS = ("zscore", "unit", "none")
+UNIT_PERCENTILES = (0.5, 99.5)
 PLANES = ("axial", "coronal", "sagittal")
 # Raised whenever the same input would give other files.
 _VERSION = 1
@@ -64,7 +65,8 @@ def build_slice_cache(
         items: see `load_brats_datalist`; whole paths.
         cache_dir: made if absent. One case of 240 x 240 x 155 with four modalities takes 80 MB as float16.
         plane: "axial" (default), "coronal" or "sagittal".
-        normalise: "zscore" over the brain (values other than 0) of each modality, 0 outside (default), or "none".
+        normalise: over the brain (values other than 0) of each modality's volume, 0 outside: "zscore" (default), or
+            "unit" for [0, 1] between its 0.5th and 99.5th percentile, cut off beyond; or "none".
         dtype: "float16" (default; z-scores lose the fourth digit) or "float32".
         workers: processes. Each needs 0.5 GB for cases of the usual size. Default 1: this process.
         progress: whether to show a bar.
@@ -184,10 +186,9 @@ def _write_images(
                 f"{path}: shape {channel.shape} as channel {written + 1}; {len(names)} of {geometry.shape} fit."
             )
         slices = geometry.to_slices(channel)
-        inside = slices != 0
-        brain |= inside
+        brain |= slices != 0
         with np.errstate(over="ignore"):
-            image[:, written] = _normalised(slices, inside) if settings["normalise"] == "zscore" else slices
+            image[:, written] = normalised(slices, settings["normalise"])
         if not np.isfinite(image[:, written]).all():
             raise BratsFileError(f"{path}: has values too large for float16; use float32 or z-scores.")
         written += 1
@@ -213,13 +214,30 @@ def _label_slices(item: Mapping[str, Any], geometry: SliceGeometry) -> np.ndarra
     return np.ascontiguousarray(geometry.to_slices(table.convert(mask, CACHED_LABELS)))
 
 
-def _normalised(slices: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    values = slices[inside].astype(np.float64)
-    out = np.zeros(slices.shape, np.float32)
-    if values.size:
-        # A constant brain has no spread but that of rounding.
-        spread = values.std() if values.min() < values.max() else 1.0
-        out[inside] = (values - values.mean()) / spread
+def normalised(volume: np.ndarray, how: str = "zscore") -> np.ndarray:
+    """One modality's volume, or its slices, as `build_slice_cache` writes them.
+
+    Args:
+        volume: values of any shape; those other than 0 are the brain.
+        how: "zscore", "unit" or "none".
+
+    Raises:
+        ValueError: another word.
+    """
+    if how not in NORMALISATIONS:
+        raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
+    inside = volume != 0
+    values = volume[inside].astype(np.float64)
+    out = np.zeros(volume.shape, np.float32)
+    if how == "none" or not values.size:
+        return volume if how == "none" else out
+    # A constant brain has no spread but that of rounding.
+    constant = values.min() == values.max()
+    if how == "zscore":
+        out[inside] = (values - values.mean()) / (1.0 if constant else values.std())
+    elif not constant:
+        low, high = np.percentile(values, UNIT_PERCENTILES)
+        out[inside] = np.clip((values - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
     return out
 
 

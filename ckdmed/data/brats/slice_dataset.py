@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ class BratsSliceDataset(Dataset):
         min_voxels: see `slice_category`.
         target: None, or which label `target` repeats: "category" (0 to 3) or "type" (0 to 4, from the tumour type).
             With "category" slices without a mask are left out.
+        unlabelled: cases whose masks are as good as absent: neither `label` nor the sampling by category may know them.
 
     Shape:
         ``image`` is [C * (2 * neighbours + 1), H, W].
@@ -95,16 +97,18 @@ class BratsSliceDataset(Dataset):
         min_brain: int = 1,
         min_voxels: int = 1,
         target: str | None = None,
+        unlabelled: Collection[str] = (),
     ) -> None:
         if neighbours < 0:
             raise ValueError(f"neighbours must be 0 or more, got {neighbours}.")
         if target is not None and target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)} or None, got {target!r}.")
         self.index = index if isinstance(index, SliceIndex) else SliceIndex.read(index, cases, min_brain)
-        self.categories = self.index.categories(min_voxels)
-        if target == "category" and (self.categories < 0).any():
-            self.index = self.index.subset(self.categories >= 0)
-            self.categories = self.index.categories(min_voxels)
+        self._labelled = [bool(t["has_label"]) and str(t["case"]) not in set(unlabelled) for t in self.index.tables]
+        known = np.array(self._labelled, bool)[self.index.case]
+        self.categories = np.where(known, self.index.categories(min_voxels), -1)
+        if target == "category" and not known.all():
+            self.index, self.categories = self.index.subset(known), self.categories[known]
         self.transform, self.neighbours, self.target = transform, neighbours, target
         self.modalities = self._modalities(modalities)
         self._channels = [[t["modalities"].index(m) for m in self.modalities] for t in self.index.tables]
@@ -141,7 +145,7 @@ class BratsSliceDataset(Dataset):
         rows = rows[:, self._channels[which]]
         around = np.clip(np.arange(number - self.neighbours, number + self.neighbours + 1), first, last) - first
         image = rows[around].reshape(-1, *rows.shape[2:]).astype(np.float32)
-        labelled = bool(table["has_label"])
+        labelled = self._labelled[which]
         if labelled:
             label = read_npy_rows(folder / "label.npy", number, 1, self._headers).copy()
         else:
@@ -162,6 +166,12 @@ class BratsSliceDataset(Dataset):
         if self.target is not None:
             item["target"] = item["slice_label"] if self.target == "category" else item["tumor_label"] - 1
         return item
+
+    def subset(self, chosen: np.ndarray) -> BratsSliceDataset:
+        """The slices that a boolean or integer array chooses, read and transformed as here."""
+        part = copy.copy(self)
+        part.index, part.categories = self.index.subset(chosen), self.categories[chosen]
+        return part
 
     def size_on_disk(self) -> int:
         """Bytes of the cached cases."""

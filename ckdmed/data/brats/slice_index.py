@@ -14,7 +14,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.slice_cache import TABLE_NAME
 from ckdmed.labels import slice_category
 
-__all__ = ["SliceIndex"]
+__all__ = ["SliceIndex", "read_slice_table"]
 
 _COUNTS = ("ncr", "ed", "et", "brain")
 
@@ -56,7 +56,7 @@ class SliceIndex:
             folders = [path.parent for path in sorted(root.glob(f"*/{TABLE_NAME}")) if path.parent.name[0] != "."]
         else:
             folders = [root / str(name) for name in cases]
-        tables = [_read_table(folder) for folder in folders]
+        tables = [read_slice_table(folder) for folder in folders]
         case, number, counts = [], [], []
         for position, table in enumerate(tables):
             here = np.stack([np.asarray(table[key], dtype=np.int64) for key in _COUNTS], axis=1)
@@ -86,7 +86,12 @@ class SliceIndex:
         return SliceIndex(self.folders, self.tables, self.case[chosen], self.number[chosen], self.counts[chosen])
 
 
-def _read_table(folder: Path) -> Mapping[str, Any]:
+def read_slice_table(folder: Path) -> Mapping[str, Any]:
+    """The table of one cached case, checked.
+
+    Raises:
+        ValueError: the case is not in the cache, or its table is damaged.
+    """
     path = folder / TABLE_NAME
     try:
         table = json.loads(path.read_text(encoding="utf-8"))

@@ -17,13 +17,16 @@ class BalancedSliceSampler(Sampler[int]):
     comes twice before every other one of its kind came once. Each epoch has its own order.
 
     Args:
-        categories: class of each slice, 0 without tumour, above 0 with (see `slice_category`); below 0 (no mask) is
-            never drawn. `BratsSliceDataset.categories` holds them.
+        categories: class of each slice, 0 without tumour, above 0 with (see `slice_category`), below 0 where there is no
+            mask to tell. `BratsSliceDataset.categories` holds them.
         tumour_share: share of slices with tumour, 0 to 1. Default 0.5.
-        num_samples: slices of an epoch over all replicas; None for twice the number of the rarer kind, at least 1.
+        num_samples: slices of an epoch over all replicas; None for twice the number of the rarer kind
+            (and what `unlabelled_share` adds), at least 1.
         seed: 0 or more.
         by_category: whether the slices with tumour are shared out evenly over the classes 1 to 3 that there are.
             Default False.
+        unlabelled_share: share of slices without a mask, 0 to below 1, beside which those with a mask are balanced as
+            above. Default 0: none are drawn.
         num_replicas, rank: of distributed training; every replica draws the same number of slices, each its own.
 
     Raises:
@@ -43,11 +46,14 @@ class BalancedSliceSampler(Sampler[int]):
         num_samples: int | None = None,
         seed: int = 0,
         by_category: bool = False,
+        unlabelled_share: float = 0.0,
         num_replicas: int = 1,
         rank: int = 0,
     ) -> None:
         if not 0 <= tumour_share <= 1:
             raise ValueError(f"tumour_share must be from 0 to 1, got {tumour_share}.")
+        if not 0 <= unlabelled_share < 1:
+            raise ValueError(f"unlabelled_share must be from 0 to below 1, got {unlabelled_share}.")
         if num_samples is not None and num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         if not 0 <= rank < num_replicas:
@@ -57,6 +63,7 @@ class BalancedSliceSampler(Sampler[int]):
         values = np.asarray(categories)
         self.empty = np.flatnonzero(values == 0)
         tumour = np.flatnonzero(values > 0)
+        self.unlabelled = np.flatnonzero(values < 0)
         self.tumour = (
             [np.flatnonzero(values == kind) for kind in np.unique(values[tumour])] if by_category else [tumour]
         )
@@ -65,9 +72,12 @@ class BalancedSliceSampler(Sampler[int]):
                 f"a tumour share of {tumour_share} needs slices of both kinds; there are {tumour.size} with and "
                 f"{self.empty.size} without tumour."
             )
+        if unlabelled_share > 0 and not self.unlabelled.size:
+            raise ValueError(f"an unlabelled share of {unlabelled_share} needs slices without a mask; there are none.")
         if num_samples is None:
             kinds = [part.size for part, share in ((tumour, tumour_share), (self.empty, 1 - tumour_share)) if share > 0]
-            num_samples = len(kinds) * min(kinds)
+            num_samples = round(len(kinds) * min(kinds) / (1 - unlabelled_share))
+        self.unlabelled_share = float(unlabelled_share)
         self.tumour_share, self.total, self.seed = float(tumour_share), int(num_samples), int(seed)
         self.num_replicas, self.rank, self.epoch = int(num_replicas), int(rank), 0
 
@@ -80,11 +90,13 @@ class BalancedSliceSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        n_tumour = round(self.total * self.tumour_share)
-        drawn = [self._draw(self.empty, self.total - n_tumour, rng)]
+        n_unlabelled = round(self.total * self.unlabelled_share)
+        n_tumour = round((self.total - n_unlabelled) * self.tumour_share)
+        drawn = [self._draw(self.empty, self.total - n_unlabelled - n_tumour, rng)]
         for number, kind in enumerate(self.tumour):
             share = n_tumour // len(self.tumour) + (number < n_tumour % len(self.tumour))
             drawn.append(self._draw(kind, share, rng))
+        drawn.append(self._draw(self.unlabelled, n_unlabelled, rng))
         order = rng.permutation(np.concatenate(drawn))
         # Replicas must make the same number of steps.
         padded = np.resize(order, len(self) * self.num_replicas)
