@@ -48,6 +48,9 @@ class TeacherCache:
     changes in the last bits of a matrix product. What is handed out is rounded the first time as well, so that a
     sample's answer does not depend on when it is asked for.
 
+    A teacher that averages over mirror images (``average_flips``) does commute with it. Where only its logits are kept,
+    there is one entry for a sample, of the image as it was before the flips, which is mirrored when it is handed out.
+
     Every hit is checked against a check sum of the image that the entry belongs to.
 
     Args:
@@ -117,6 +120,7 @@ class TeacherCache:
             "teacher_sha256": teacher.state_hash(),
             "taps": dict(teacher.taps.paths),
             "channels": [teacher.input_channels, teacher.spatial_dims],
+            "average_flips": teacher.average_flips,
             "inferer": fingerprint(how),
             "preparation": self.preparation,
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -152,7 +156,28 @@ class TeacherCache:
         """The teacher's answer to ``images``; ``ask`` is called with those alone of which it is not known yet."""
         images = images.as_tensor() if isinstance(images, MetaTensor) else images
         views = self._views(batch, len(images))
-        sums = _check_sums(batch.get(CommonKeys.IMAGE, images))
+        if teacher.average_flips and not teacher.taps.paths:
+            upright = self._mirrored(images, views)
+            said = self._answers(upright, upright, [(name, 0) for name, _ in views], teacher, ask)
+            return said._replace(logits=self._mirrored(said.logits, views))
+        return self._answers(images, batch.get(CommonKeys.IMAGE, images), views, teacher, ask)
+
+    def _mirrored(self, maps: torch.Tensor, views: Sequence[tuple[str, int]]) -> torch.Tensor:
+        """Each map mirrored as its view says, which undoes the same mirroring; class logits have no axes to mirror."""
+        if maps.ndim < 3:
+            return maps
+        axes = [[axis + 1 for axis in range(maps.ndim - 2) if state >> axis & 1] for _, state in views]
+        return torch.stack([one.flip(some) if some else one for one, some in zip(maps, axes)])
+
+    def _answers(
+        self,
+        images: torch.Tensor,
+        shown: Any,
+        views: Sequence[tuple[str, int]],
+        teacher: FrozenTeacher,
+        ask: Callable[[torch.Tensor], TappedOutput],
+    ) -> TappedOutput:
+        sums = _check_sums(shown)
         found = [self._get(view, total) for view, total in zip(views, sums)]
         unknown = [row for row, answer in enumerate(found) if answer is None]
         self.hits += len(views) - len(unknown)

@@ -13,6 +13,7 @@ from ckdmed.engines.teacher import FrozenTeacher
 from ckdmed.engines.teacher_cache import TeacherCache
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
+from ckdmed.transforms import BatchView, DrawnView
 
 __all__ = ["LABELLED", "DistillationTrainer"]
 
@@ -34,6 +35,9 @@ class DistillationTrainer(SupervisedTrainer):
         distillation_loss: the terms.
         teacher_cache: keeps the teacher's answers, so that it is asked once about each view of a sample; by default it
             is asked in every step.
+        student_view: draws another view of each batch, which the student sees; the teacher is asked about the batch as
+            it is, and its logits and features, like the labels, are moved along with the student's images. By default
+            both see the same.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
 
     A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds
@@ -52,6 +56,7 @@ class DistillationTrainer(SupervisedTrainer):
         distillation_loss: DistillationLoss,
         teacher: FrozenTeacher | None = None,
         teacher_cache: TeacherCache | None = None,
+        student_view: BatchView | None = None,
         **kwargs: Any,
     ) -> None:
         if teacher is None and distillation_loss.needs_teacher:
@@ -72,12 +77,14 @@ class DistillationTrainer(SupervisedTrainer):
         self.state.terms, self.state.weights = {}, {}
         self.teacher = teacher if distillation_loss.needs_teacher else None
         self.teacher_cache = teacher_cache if self.teacher is not None else None
+        self.student_view = student_view
         self.distillation_loss = distillation_loss
         self.student_inferer = self.inferer
         self.inferer = self._run_both  # type: ignore[assignment]
         self.loss_values: LossValues | None = None
         self._student_output: TappedOutput | None = None
         self._teacher_output: TappedOutput | None = None
+        self._view: DrawnView | None = None
         if self.teacher_cache is not None:
             self.add_event_handler(Events.STARTED, self._open_cache)
 
@@ -94,6 +101,12 @@ class DistillationTrainer(SupervisedTrainer):
             self._teacher_output = self.teacher_cache(inputs, batch, self.teacher, self._ask_teacher)
         elif self.teacher is not None:
             self._teacher_output = self._ask_teacher(inputs)
+        if self.student_view is not None:
+            inputs = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+            self._view = self.student_view(inputs)
+            if self._teacher_output is not None:
+                self._teacher_output = _moved(self._teacher_output, self._view, inputs.ndim)
+            inputs = self._view.image(inputs)
         output = self.student_inferer(inputs, network, *args, **kwargs)
         if not isinstance(output, TappedOutput):
             raise TypeError(
@@ -106,12 +119,15 @@ class DistillationTrainer(SupervisedTrainer):
     def _compare(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self._student_output is None:
             raise RuntimeError("the loss was asked for before the forward pass.")
+        target = target.as_tensor() if isinstance(target, MetaTensor) else target
+        if self._view is not None and target.ndim == len(self._view.theta[0]) + 2:
+            target = self._view.mask(target)
         batch = self.state.batch
         labelled = batch.get(LABELLED) if isinstance(batch, dict) else None
         self.loss_values = self.distillation_loss(
             self._student_output._replace(logits=pred),
             self._teacher_output,
-            target.as_tensor() if isinstance(target, MetaTensor) else target,
+            target,
             labelled=None if labelled is None else torch.as_tensor(labelled),
             progress=self.progress,
         )
@@ -138,5 +154,14 @@ class DistillationTrainer(SupervisedTrainer):
     def _iteration(self, engine: Engine, batchdata: dict[str, torch.Tensor]) -> dict:  # type: ignore[override]
         output = super()._iteration(engine, batchdata)  # type: ignore[arg-type]
         # the graphs are spent; holding them would keep the activations of a whole step alive
-        self.loss_values = self._student_output = self._teacher_output = None
+        self.loss_values = self._student_output = self._teacher_output = self._view = None
         return output
+
+
+def _moved(said: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:
+    def move(value: torch.Tensor) -> torch.Tensor:
+        # logits of a class stay; maps of any resolution move
+        return view.warp(value) if value.ndim == axes else value
+
+    features, projected = ({k: move(v) for k, v in part.items()} for part in (said.features, said.projected))
+    return TappedOutput(move(said.logits), features, projected)

@@ -79,7 +79,7 @@ def binary_cross_entropy() -> nn.Module:
 def segmentation_distillation_loss(
     preset: str = "ours",
     link: str = "sigmoid",
-    layers: Sequence[str] = ("d4", "d3", "d2", "d1"),
+    layers: Sequence[str] | None = None,
     temperature: float | None = None,
     w_sup: float | None = None,
     w_logit: float | None = None,
@@ -116,7 +116,9 @@ def segmentation_distillation_loss(
     Args:
         preset: "ours", "report_kd", "report_kdpp", "alone" or "hard_pseudo".
         link: "sigmoid" or "softmax", see :func:`supervised_segmentation_loss`; "report_kd" is binary.
-        layers: tap names of the decoder stages for the feature and attention terms.
+        layers: tap names of the decoder stages for the feature and attention terms, none for an empty sequence. By
+            default the reports' presets take d4 to d1, ours the two deepest: the maps of d2 and d1 are most of the
+            terms' price (see benchmarks/step_speed.py) and hardly more than the logits are.
         temperature: of the soft targets; each preset's own by default (2, 4, 4; hard labels have none).
         w_sup, w_logit, w_feat, w_att, w_edge: weights that replace the preset's.
         pooled_features: compare features pooled to 1, 2 and 4 cells an axis beside their own resolution (the
@@ -136,6 +138,8 @@ def segmentation_distillation_loss(
     chosen = PRESETS[preset]._replace(**{k: float(v) for k, v in given.items() if v is not None})
     degree = float(temperature) if temperature is not None else chosen.temperature
     ours = preset in ("ours", "alone", "hard_pseudo")
+    if layers is None:
+        layers = ("d4", "d3") if ours else ("d4", "d3", "d2", "d1")
     schedule = RampAndOff(0.1, 0.9) if ours else None
     default_supervised = binary_cross_entropy() if preset == "report_kd" else supervised_segmentation_loss(link)
     normalize = "channel_l2" if ours else "none"

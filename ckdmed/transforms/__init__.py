@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .augmentation import segmentation_augmentation
+from .batch_view import BatchView, DrawnView
 from .border_mask import BorderToMask, BorderToMaskd
 from .brain_mask import BrainMaskd, brain_mask
 from .brain_unit_range import BrainUnitRange, BrainUnitRanged
@@ -15,6 +16,7 @@ from .brats_regions import (
     RegionsToBratsLabels,
     RegionsToBratsLabelsd,
 )
+from .case_regions import CaseLabelsToRegionsd
 from .clahe import CLAHE, CLAHEd
 from .classification import classification_augmentation, classification_scaling, imagenet_input, imagenet_slices
 from .eight_bit import EightBit, EightBitd
@@ -25,6 +27,7 @@ from .select_modalities import SelectModalitiesd
 from .volume_preparation import volume_preparation
 
 __all__ = [
+    "BatchView",
     "BorderToMask",
     "BorderToMaskd",
     "BrainMaskd",
@@ -38,6 +41,8 @@ __all__ = [
     "BratsLabelsToRegionsd",
     "CLAHE",
     "CLAHEd",
+    "CaseLabelsToRegionsd",
+    "DrawnView",
     "EightBit",
     "EightBitd",
     "FLIPS",

@@ -77,14 +77,14 @@ def _run(rank: int, folder: Path) -> None:
     )
     engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, lambda _: gradients.append(_gradients(student)))
     evaluator.add_event_handler(Events.STARTED, lambda _: at_validation.append(weights_hash(student)))
-    before = student.projections["d1"].conv.weight.detach().clone()
+    before = student.projections["d3"].conv.weight.detach().clone()
     engine.run()
     record: dict[str, Any] = {
         "gradients": gradients,
         "weights": [weights_hash(student.student), weights_hash(student.projections)],
         "at_validation": at_validation,
         "teacher_kept": teacher.state_hash() == spoken,
-        "projection_moved": not torch.equal(student.projections["d1"].conv.weight, before),
+        "projection_moved": not torch.equal(student.projections["d3"].conv.weight, before),
         "last_terms": sorted(engine.state.terms),
         "samples": sorted(int(i) for i in sampler),
     }

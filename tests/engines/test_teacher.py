@@ -104,3 +104,18 @@ def test_teacher_that_returns_something_else():
 def test_unknown_tap():
     with pytest.raises(ValueError, match="UNet has no submodule 'decoder.d7'"):
         FrozenTeacher(unet(), taps={"d7": "decoder.d7"})
+
+
+@pytest.mark.parametrize("spatial_dims, passes", [(2, 4), (3, 8)])
+def test_averaging_over_mirror_images(spatial_dims: int, passes: int):
+    network = unet(spatial_dims=spatial_dims).eval()
+    image = torch.rand(2, 1, *(16,) * spatial_dims)
+    teacher = FrozenTeacher(network, taps={"d4": "decoder.d4"}, average_flips=True)
+    said = teacher(image)
+    axes = [[a for a in range(spatial_dims) if state >> a & 1] for state in range(passes)]
+    dims = [[a + 2 for a in some] for some in axes]
+    with torch.no_grad():
+        each = [network(image.flip(some)).flip(some) for some in dims]
+    torch.testing.assert_close(said.logits, torch.stack(each).mean(0))
+    torch.testing.assert_close(said.features["d4"], FrozenTeacher(network, {"d4": "decoder.d4"})(image).features["d4"])
+    torch.testing.assert_close(teacher(image.flip(2)).logits, said.logits.flip(2))

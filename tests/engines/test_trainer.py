@@ -27,6 +27,7 @@ from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import ReproducibleEpochs
 from ckdmed.inferers import AutocastInferer
 from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.transforms import BatchView
 from tests.toy import loader, pair, samples, trainer, unet
 
 
@@ -256,3 +257,42 @@ def test_what_is_refused():
         trainer(student, teacher, loss, iteration_update=lambda engine, batch: {})
     with pytest.raises(TypeError, match="must be a DistilledStudent .* its output was a Tensor"):
         trainer(unet(), teacher, loss).run()
+
+
+def test_the_student_sees_another_view_and_the_teachers_word_moves_along():
+    loss = segmentation_distillation_loss()
+    student, teacher = pair(loss)
+    seen: dict[str, torch.Tensor] = {}
+    student.student.register_forward_hook(lambda _m, i, _o: seen.__setitem__("student", i[0].clone()))
+    teacher.network.register_forward_hook(lambda _m, i, o: seen.update(teacher=i[0].clone(), said=o.clone()))
+    engine = trainer(student, teacher, loss, data=loader(samples(4)), student_view=BatchView("strong"))
+    given = []
+
+    class Listening(torch.nn.Module):
+        projection_side, needs_teacher = "student", True
+
+        def forward(self, ours, theirs, target, labelled=None, progress=1.0):
+            given.append((theirs, target, engine._view))
+            return loss(ours, theirs, target, labelled=labelled, progress=progress)
+
+    engine.distillation_loss = Listening()
+    engine.run()
+    batch = next(iter(loader(samples(4))))
+    theirs, target, view = given[0]
+    # the teacher saw the batch as it was; the student, its labels and the teacher's maps a moved one
+    assert torch.equal(seen["teacher"], batch["image"]) and not torch.equal(seen["student"], batch["image"])
+    assert torch.equal(target, view.mask(batch["label"])) and not torch.equal(target, batch["label"])
+    assert torch.equal(theirs.logits, view.warp(seen["said"]))
+    assert set(theirs.features) == {"d4", "d3"}
+    # where the square went in the student's image, there it is in its label
+    inside = seen["student"][target > 0.5].mean() - seen["student"][target < 0.5].mean()
+    assert inside > 0.2
+    assert engine._view is None
+
+
+def test_a_view_needs_no_teacher():
+    loss = segmentation_distillation_loss("alone")
+    student, teacher = pair(loss)
+    engine = trainer(student, None, loss, student_view=BatchView("report"))
+    engine.run()
+    assert torch.isfinite(engine.state.terms["supervised"])

@@ -153,7 +153,8 @@ def test_sides_of_the_projections():
     assert segmentation_distillation_loss("ours").projection_side == "student"
     assert segmentation_distillation_loss("report_kd").projection_side == "teacher"
     assert segmentation_distillation_loss("report_kdpp").projection_side == "teacher"
-    assert segmentation_distillation_loss("ours").projected_layers == LAYERS
+    assert segmentation_distillation_loss("ours").projected_layers == LAYERS[:2]
+    assert segmentation_distillation_loss("report_kdpp").layers == LAYERS
 
 
 def test_weights_given_replace_the_presets():
