@@ -97,6 +97,8 @@ class InferenceJob:
 
     In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished), and at the end
     ``report.json`` and ``skipped.csv``. It does not know what is predicted: any task that calls `record` can use it.
+    Inputs of another make are a subclass that says how they are found, checked and handed over (`_phantoms`, `_find`,
+    `_check`, `_entry`).
 
     Args:
         dataset_dir: a file, a folder or a datalist (see `ckdmed.data.image_files.find_inputs`); None for a few
@@ -142,7 +144,7 @@ class InferenceJob:
         if self.dataset_dir is None:
             source = self.output_dir / "phantoms"
             logger.info(f"no dataset_dir is given: making phantoms in {source}")
-            write_figshare_phantoms(source, n_patients=_PHANTOM_PATIENTS, size=_PHANTOM_SIZE, progress=False)
+            self._phantoms(source)
         else:
             source = Path(self.dataset_dir).expanduser()
         folder = source if source.is_dir() else source.parent
@@ -151,11 +153,28 @@ class InferenceJob:
                 f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
                 "Give another one with --output_dir."
             )
+        return self._find(source)
+
+    def _phantoms(self, folder: Path) -> None:
+        """Write the inputs of a run that is given none."""
+        write_figshare_phantoms(folder, n_patients=_PHANTOM_PATIENTS, size=_PHANTOM_SIZE, progress=False)
+
+    def _find(self, source: Path) -> FoundInputs:
+        """What is there, before any input is read; what lies in the output folder is no input."""
         return find_inputs(source, self.section, exclude=self.output_dir)
+
+    def _check(self, item: InputItem) -> None:
+        """Read an input once; what is raised here is the cause by which it is skipped."""
+        self.reader.get_data(self.reader.read(item.files))
+
+    def _entry(self, item: InputItem) -> dict[str, Any]:
+        """What the data set holds of an input; ``name`` is that of the item."""
+        image = [str(file) for file in item.files]
+        return {"image": image if len(image) > 1 else image[0], "name": item.name}
 
     @cached_property
     def data(self) -> list[dict[str, Any]]:
-        """Items ``{"image": file or files, "name": ...}`` of the inputs that can be read and are not done yet."""
+        """Entries (``image``: file or files, ``name``) of the inputs that can be read and are not done yet."""
         # a blank slice of a volume is nothing to warn about
         warnings.filterwarnings("ignore", message="Divide by zero", module="monai")
         self.skipped = list(self.found.skipped)
@@ -167,13 +186,12 @@ class InferenceJob:
                 self._records[item.name] = done[item.name]
                 continue
             try:
-                self.reader.get_data(self.reader.read(item.files))
+                self._check(item)
             except (ValueError, OSError, MemoryError) as error:
                 self.skipped.append(SkippedFile(item.files[0], str(error)))
                 continue
             self._pending[item.name] = item
-            image = [str(file) for file in item.files]
-            items.append({"image": image if len(image) > 1 else image[0], "name": item.name})
+            items.append(self._entry(item))
         for entry in self.skipped:
             logger.warning(f"skipped {_shown(entry.reason)}")
         counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
@@ -241,7 +259,8 @@ class InferenceJob:
         return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
 
     def _fingerprint(self, item: InputItem) -> str:
-        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in item.files]
+        files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
+        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
         state = [stats, self._checkpoint_hash, self.settings]
         return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
 

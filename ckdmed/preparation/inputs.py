@@ -40,6 +40,7 @@ def find_inputs(
     paths: Sequence[Path],
     modalities: Sequence[str] | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    exclude: Path | None = None,
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
     """Find what folders hold, each by the first of these that fits:
 
@@ -52,6 +53,7 @@ def find_inputs(
         paths: folders.
         modalities: those to take; None for all four of BraTS cases and for those that there are of others.
         tolerance_mm: see `find_brats_cases`.
+        exclude: a folder that is passed over, such as the one for results.
 
     Returns:
         the inputs, and what is left out with the cause.
@@ -65,7 +67,7 @@ def find_inputs(
         if not path.is_dir():
             raise ValueError(f"{path}: not a folder. A single file is given by --image MODALITY=FILE.")
         for find in (_brats, _other_nifti, _dicom):
-            found, left_out = find(path, modalities, tolerance_mm)
+            found, left_out = find(path, modalities, tolerance_mm, exclude)
             if found or left_out:
                 inputs += found
                 skipped += left_out
@@ -82,6 +84,10 @@ def find_inputs(
         else:
             taken[item.case] = item
     return list(taken.values()), skipped
+
+
+def _within(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def _where(item: CaseInput) -> Path:
@@ -110,11 +116,13 @@ def single_input(
 
 
 def _brats(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
     wanted = MODALITIES if modalities is None else tuple(modalities)
     try:
-        cases, skipped = find_brats_cases(folder, wanted, require_label=False, tolerance_mm=tolerance_mm)
+        cases, skipped = find_brats_cases(
+            folder, wanted, require_label=False, tolerance_mm=tolerance_mm, exclude=exclude
+        )
     except ValueError:
         return [], []
     inputs = []
@@ -130,12 +138,12 @@ def _brats(
 
 
 def _other_nifti(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
     parts: dict[str, dict[str, Path]] = {}
     double: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not is_nifti(path) or not path.is_file():
+        if path.name.startswith(".") or not is_nifti(path) or not path.is_file() or _within(path, exclude):
             continue
         parsed = parse_free_name(path.name[: path.name.lower().rindex(".nii")])
         if parsed is None:
@@ -149,12 +157,12 @@ def _other_nifti(
 
 
 def _dicom(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float
+    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
     parts: dict[str, dict[str, Path]] = {}
     problems: dict[str, str] = {}
     for series in (folder, *(path for path in sorted(folder.rglob("*")) if path.is_dir())):
-        if not dicom_files(series):
+        if _within(series, exclude) or not dicom_files(series):
             continue
         parsed = parse_free_name(series.name)
         if parsed is None or parsed[1] in ("seg", "brain"):

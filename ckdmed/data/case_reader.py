@@ -1,0 +1,103 @@
+"""The images of one case, whatever their grids, as the channels of one volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import PathLike
+from monai.data import MetaTensor
+from monai.transforms import SpatialResample
+from monai.utils import ensure_tuple
+
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, VolumeHeader, grid_disagreement
+from ckdmed.data.volume_reader import VolumeReader, read_volume
+
+__all__ = ["CaseReader"]
+
+Volume = tuple[Path, np.ndarray, np.ndarray]
+
+
+class CaseReader(VolumeReader):
+    """Read the images of a case, NIfTI files or DICOM folders, onto the grid of one of them.
+
+    Images on another grid are resampled linearly by the scanner's coordinates, with 0 where they do not reach. Nothing
+    is registered: what moved between two series stays moved. One file of several channels is taken as it is.
+
+    Args:
+        reference: number of the image whose grid is used. Default 0, the first.
+        tolerance_mm: how far corners of two grids may lie apart to be the same grid.
+
+    Raises:
+        BratsFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
+            reference's grid. `read` only takes the paths, because `LoadImage` hides what a reader's `read` raises.
+
+    Example::
+
+        LoadImaged("image", reader=CaseReader(reference=1))({"image": ["t1n.nii.gz", "t1c.nii.gz"]})
+    """
+
+    def __init__(self, reference: int = 0, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> None:
+        super().__init__()
+        self.reference = int(reference)
+        self.tolerance_mm = float(tolerance_mm)
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
+        """Take the paths; `get_data` opens them."""
+        return tuple(Path(path) for path in ensure_tuple(data))
+
+    def get_data(self, img: Sequence[Any]) -> tuple[np.ndarray, dict[str, Any]]:
+        """The channels on the reference's grid, and its metadata."""
+        volumes, reference = self._volumes(img)
+        path, array, affine = reference
+        on_grid = [volume[1] if self._same(reference, volume) else _resampled(reference, volume) for volume in volumes]
+        return super().get_data([(path, values, affine) for values in on_grid])
+
+    def check(self, paths: Sequence[PathLike]) -> None:
+        """Read the images and look whether they can be brought to one grid, without doing it.
+
+        Raises:
+            BratsFileError: as `get_data`.
+        """
+        self._volumes(paths)
+
+    def _volumes(self, paths: Sequence[PathLike]) -> tuple[list[Volume], Volume]:
+        volumes = [(Path(path), *read_volume(path)) for path in paths]
+        for path, array, _ in volumes:
+            if array.ndim != (3 if len(volumes) > 1 else array.ndim) or min(array.shape[:3]) < 2:
+                raise BratsFileError(f"{path}: has shape {array.shape}; a volume has three axes of 2 or more voxels.")
+            if array.min() == array.max():
+                raise BratsFileError(f"{path}: is constant ({array.flat[0]:g} everywhere).")
+        reference = volumes[self.reference if len(volumes) > 1 else 0]
+        for volume in volumes:
+            if not _meet(reference, volume):
+                raise BratsFileError(
+                    f"{volume[0]}: lies wholly outside of {reference[0].name} by their affines; they are not of one "
+                    "examination, or a header is wrong."
+                )
+        return volumes, reference
+
+    def _same(self, reference: Volume, volume: Volume) -> bool:
+        first, second = (VolumeHeader(path, array.shape, affine) for path, array, affine in (reference, volume))
+        return grid_disagreement(first, second, self.tolerance_mm) is None
+
+
+def _meet(reference: Volume, volume: Volume) -> bool:
+    """Whether some of a lattice of places in the reference lies within the volume."""
+    axes = [np.linspace(0, size - 1, 9) for size in reference[1].shape[:3]]
+    places = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((9, 9, 9))]).reshape(4, -1)
+    index = (np.linalg.inv(volume[2]) @ reference[2] @ places)[:3]
+    upper = np.array(volume[1].shape[:3])[:, None] - 0.5
+    return bool(((index >= -0.5) & (index <= upper)).all(axis=0).any())
+
+
+def _resampled(reference: Volume, volume: Volume) -> np.ndarray:
+    _, array, affine = volume
+    # float32 is what grids of a few hundred voxels need; MONAI computes in float64 unless told
+    resample = SpatialResample(mode="bilinear", padding_mode="zeros", dtype=np.float32)
+    moving = MetaTensor(torch.from_numpy(np.ascontiguousarray(array))[None], affine=torch.from_numpy(affine))
+    moved = resample(moving, dst_affine=torch.from_numpy(reference[2]), spatial_size=reference[1].shape[:3])
+    return np.asarray(moved[0].numpy(), dtype=np.float32)
