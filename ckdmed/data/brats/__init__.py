@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.data.brats.alignment import MaskCheck, check_mask
-from ckdmed.data.brats.cached_slices import LoadCachedSliced, LoadCaseSlicesd, read_case_slices
+from ckdmed.data.brats.cached_slices import CaseSlicesd, LoadCachedSliced
 from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
 from ckdmed.data.brats.datalist import (
     build_brats_datalist,
@@ -29,8 +29,8 @@ __all__ = [
     "BratsLabels",
     "BratsSliceDataset",
     "CaseName",
+    "CaseSlicesd",
     "LoadCachedSliced",
-    "LoadCaseSlicesd",
     "MODALITIES",
     "MaskCheck",
     "REGIONS",
@@ -52,7 +52,6 @@ __all__ = [
     "parse_file_name",
     "parse_free_name",
     "read_brats_datalist",
-    "read_case_slices",
     "read_mask",
     "read_volume_header",
     "select_brats_items",

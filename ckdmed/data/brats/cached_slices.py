@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ckdmed.data.brats.headers import BratsFileError, VolumeHeader, grid_disagreement
 from ckdmed.data.brats.slice_cache import TABLE_NAME, normalised
 from ckdmed.data.brats.slice_dataset import read_npy_rows
 from ckdmed.data.brats.slice_index import read_slice_table
 from ckdmed.data.slice_geometry import spatial_geometry
-from ckdmed.data.volume_reader import read_volume
 
-__all__ = ["LoadCachedSliced", "LoadCaseSlicesd", "read_case_slices"]
+__all__ = ["CaseSlicesd", "LoadCachedSliced"]
 
 
 class LoadCachedSliced(MapTransform):
@@ -70,58 +69,22 @@ def _modalities_of(folder: Path) -> list[str]:
 _TABLES: dict[Path, tuple[int, list[str]]] = {}
 
 
-def read_case_slices(
-    files: Sequence[Path], channels: Sequence[int] | None = None, plane: str = "axial", normalise: str = "unit"
-) -> tuple[np.ndarray, np.ndarray]:
-    """A whole case as the slices that `build_slice_cache` would write of it.
+class CaseSlicesd(MapTransform):
+    """Turn the volume of a case into the slices that `build_slice_cache` would write of it, those with brain alone.
+
+    Slices and modalities share the first axis afterwards, slice by slice, so that two-dimensional transforms treat each
+    alone; ``unflatten(0, (-1, C))`` parts them again.
 
     Args:
-        files: one NIfTI file for each modality, or one 4-D file.
-        channels: of a 4-D file those to take, in this order; None for all.
-        plane, normalise: see `build_slice_cache`.
-
-    Returns:
-        (S, C, rows, columns) float32, the slices that hold brain, upright; and their numbers (S,).
-
-    Raises:
-        BratsFileError: a file is damaged, files lie on different grids (both are named), or every value is 0.
-    """
-    volumes: list[np.ndarray] = []
-    first: VolumeHeader | None = None
-    for file in files:
-        array, affine = read_volume(file)
-        header = VolumeHeader(Path(file), array.shape, affine)
-        if first is not None and (problem := grid_disagreement(first, header)):
-            raise BratsFileError(f"{Path(file).parent}: {problem}.")
-        first = first or header
-        if array.ndim == 4:
-            volumes += [array[..., number] for number in (range(array.shape[3]) if channels is None else channels)]
-        else:
-            volumes.append(array)
-    if first is None:
-        raise BratsFileError("there is no file to read slices from.")
-    geometry = spatial_geometry("nifti", volumes[0].shape, first.affine, plane)
-    brain = np.logical_or.reduce([volume != 0 for volume in volumes])
-    numbers = np.flatnonzero(geometry.to_slices(brain).any(axis=(1, 2)))
-    if not numbers.size:
-        raise BratsFileError(f"{first.path}: every value is 0; there is no brain.")
-    slices = [geometry.to_slices(normalised(volume, normalise))[numbers] for volume in volumes]
-    return np.stack(slices, axis=1).astype(np.float32), numbers
-
-
-class LoadCaseSlicesd(MapTransform):
-    """Read the modalities of a case from their files as one stack of slices, each of which is classified by itself.
-
-    Slices and modalities share the first axis, slice by slice, so that two-dimensional transforms treat each alone;
-    ``unflatten(0, (-1, len(modalities)))`` parts them again.
-
-    Args:
-        keys: keys of the files: a list of one for each modality.
-        slices_key: key under which the slices' numbers are put. Default "slices".
-        plane, normalise: see `read_case_slices`.
+        keys: keys of the volumes, MetaTensors with their affine.
+        slices_key: key under which the numbers of the slices are put. Default "slices".
+        plane, normalise: see `build_slice_cache`; the normalisation defaults to "unit".
 
     Shape:
-        new: ``[S * C, H, W]``, float32 tensor; the numbers ``[S]``.
+        ``[C, X, Y, Z]`` to ``[S * C, H, W]``, float32 tensor; the numbers ``[S]``.
+
+    Raises:
+        ValueError: when called, a volume of other axes, or one whose every value is 0.
     """
 
     def __init__(
@@ -133,8 +96,16 @@ class LoadCaseSlicesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key in self.key_iterator(d):
-            files = [Path(path) for path in ([d[key]] if isinstance(d[key], str) else d[key])]
-            slices, numbers = read_case_slices(files, d.get("channels"), self.plane, self.normalise)
-            d[key] = torch.from_numpy(slices).flatten(0, 1)
+            volume = d[key]
+            if not isinstance(volume, MetaTensor) or volume.ndim != 4:
+                raise ValueError(f"'{key}' must be a volume (C, X, Y, Z) with its affine, got {tuple(volume.shape)}.")
+            channels = [channel.numpy() for channel in volume.as_tensor()]
+            geometry = spatial_geometry("nifti", channels[0].shape, np.asarray(volume.affine), self.plane)
+            brain = geometry.to_slices(np.logical_or.reduce([channel != 0 for channel in channels]))
+            numbers = np.flatnonzero(brain.any(axis=(1, 2)))
+            if not numbers.size:
+                raise ValueError(f"'{key}' is 0 everywhere; there is no brain in it.")
+            parts = [geometry.to_slices(normalised(channel, self.normalise))[numbers] for channel in channels]
+            d[key] = torch.from_numpy(np.stack(parts, axis=1).astype(np.float32)).flatten(0, 1)
             d[self.slices_key] = torch.from_numpy(numbers)
         return d
