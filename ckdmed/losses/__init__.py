@@ -31,6 +31,7 @@ from ckdmed.losses.performance_weights import (
     performance_weights,
 )
 from ckdmed.losses.presets import PRESETS, segmentation_distillation_loss, supervised_segmentation_loss
+from ckdmed.losses.region_losses import REGION_LOSSES, RegionCombinationLoss, region_loss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 from ckdmed.losses.schedules import (
     Constant,
@@ -84,7 +85,9 @@ __all__ = [
     "PairLoss",
     "PerformanceWeightedLoss",
     "ProbMSELoss",
+    "REGION_LOSSES",
     "RampAndOff",
+    "RegionCombinationLoss",
     "SigmoidRamp",
     "SimilarityLoss",
     "SobelMagnitude",
@@ -102,6 +105,7 @@ __all__ = [
     "performance_weights",
     "pool_to",
     "pseudo_labels",
+    "region_loss",
     "resize_labels",
     "resize_to",
     "segmentation_distillation_loss",

@@ -1,0 +1,97 @@
+"""Supervised losses for overlapping regions by name, for configurations that try several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceFocalLoss, TverskyLoss
+from torch import nn
+
+from ckdmed.losses.bce_dice import BCEDiceLoss
+from ckdmed.losses.conventions import PairLoss, check_mask_grid, check_same_shape, reduce_values
+
+__all__ = ["REGION_LOSSES", "RegionCombinationLoss", "region_loss"]
+
+
+class RegionCombinationLoss(PairLoss):
+    """(Dice + Jaccard + binary cross entropy) / 3 for overlapping regions; zero for a sure, right prediction.
+
+    The reading of `CombinationLoss` where classes do not exclude each other: p = sigmoid per channel, y the mask of
+    the region. Dice loss 1 - (2 sum p y + stab) / (sum p + sum y + stab), Jaccard loss 1 - (sum p y + stab) /
+    (sum p + sum y - sum p y + stab), both per sample and channel, then the mean; cross entropy as the mean over batch,
+    channels and positions. A reconstruction: the published loss is for exclusive classes only.
+
+    Args:
+        stab: > 0; the default is that of `BCEDiceLoss`.
+
+    Shape:
+        student: raw logits [B, C, *S]; second input: mask in [0, 1] (bool and integer too) of the same shape;
+        mask [B, 1, *S]. Returns a scalar.
+
+    Raises:
+        ValueError: unequal shapes; no spatial axes; a label map with values outside [0, 1]; stab <= 0.
+
+    Source:
+        after Ahmad et al. 2024, MTCM-KD (Knowledge-Based Systems 297) and its code.
+    """
+
+    def __init__(self, stab: float = 1e-5) -> None:
+        super().__init__()
+        if not stab > 0:
+            raise ValueError(f"stab is {stab}; it must be above 0.")
+        self.stab = stab
+
+    def compute(
+        self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
+    ) -> torch.Tensor:
+        check_same_shape(student, teacher, "The target holds one 0/1 channel per channel of the logits.")
+        check_mask_grid(mask, student)
+        if student.ndim < 3:
+            raise ValueError(f"student has shape {tuple(student.shape)}; this loss needs spatial axes, [B, C, *S].")
+        if not torch.compiler.is_compiling() and bool(((teacher < 0) | (teacher > 1)).any()):
+            raise ValueError(
+                f"the target has values from {teacher.min().item():g} to {teacher.max().item():g}; [0, 1] is needed. "
+                "Turn class labels into one channel per region first."
+            )
+        cross_entropy = reduce_values(
+            F.binary_cross_entropy_with_logits(student, teacher, reduction="none"), mask, "mean"
+        )
+        weight = 1.0 if mask is None else mask
+        p, y = (torch.sigmoid(student) * weight).flatten(2), (teacher * weight).flatten(2)
+        overlap, sizes = (p * y).sum(dim=2), p.sum(dim=2) + y.sum(dim=2)
+        dice = 1 - (2 * overlap + self.stab) / (sizes + self.stab)
+        jaccard = 1 - (overlap + self.stab) / (sizes - overlap + self.stab)
+        return (dice.mean() + jaccard.mean() + cross_entropy) / 3
+
+
+REGION_LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "bce_dice": BCEDiceLoss,
+    "combination": RegionCombinationLoss,
+    "dice": lambda: BCEDiceLoss(bce_weight=0.0, dice_weight=1.0),
+    "bce": lambda: BCEDiceLoss(bce_weight=1.0, dice_weight=0.0),
+    "dice_focal": lambda: DiceFocalLoss(sigmoid=True, gamma=2.0),
+    "tversky": lambda: TverskyLoss(sigmoid=True, alpha=0.3, beta=0.7),
+}
+
+
+def region_loss(kind: str = "bce_dice") -> nn.Module:
+    """A supervised loss on raw logits and masks of overlapping regions, both (B, C, *spatial).
+
+    =========== ====================================================================================
+    kind        loss
+    =========== ====================================================================================
+    bce_dice    half cross entropy, half Dice: `BCEDiceLoss`, the bundles' own
+    combination Dice, Jaccard and cross entropy in equal parts: `RegionCombinationLoss`
+    dice, bce   the one or the other alone
+    dice_focal  MONAI's `DiceFocalLoss`, gamma 2
+    tversky     MONAI's `TverskyLoss`, which with 0.3 and 0.7 minds a miss more than a false alarm
+    =========== ====================================================================================
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind not in REGION_LOSSES:
+        raise ValueError(f"the loss must be one of {', '.join(REGION_LOSSES)}, got {kind!r}.")
+    return REGION_LOSSES[kind]()
