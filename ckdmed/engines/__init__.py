@@ -1,24 +1,41 @@
-"""The frozen teacher, the student with its taps, and the trainer that joins them."""
+"""Teachers, frozen or learning, the student with its taps, and the trainers that join them."""
 
 from __future__ import annotations
 
+from ckdmed.engines.channel_map import ChannelMap, view_name
 from ckdmed.engines.mixup import MixupPrepareBatch, mixup_prepare_batch
+from ckdmed.engines.multi_teacher import MultiTeacherTrainer, attach_head
 from ckdmed.engines.student import DistilledStudent, attach_student
 from ckdmed.engines.teacher import FrozenTeacher, TeacherIdentity, weights_hash
 from ckdmed.engines.teacher_cache import TeacherCache
+from ckdmed.engines.teacher_group import CooperativeTeachers, TeacherAverage, TeacherEnsemble, attach_fusion
+from ckdmed.engines.teacher_performance import TeacherPerformance
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
+from ckdmed.engines.teachers_training import TeachersState, prepare_teachers, save_teachers
 from ckdmed.engines.trainer import DistillationTrainer
 
 __all__ = [
+    "ChannelMap",
+    "CooperativeTeachers",
     "DistillationTrainer",
     "DistilledStudent",
     "FrozenTeacher",
-    "TeacherIdentity",
     "MixupPrepareBatch",
+    "MultiTeacherTrainer",
+    "TeacherAverage",
     "TeacherCache",
+    "TeacherEnsemble",
+    "TeacherIdentity",
+    "TeacherPerformance",
+    "TeachersState",
+    "attach_fusion",
+    "attach_head",
     "attach_student",
     "load_network",
     "mixup_prepare_batch",
     "prepare_teacher",
+    "prepare_teachers",
+    "save_teachers",
+    "view_name",
     "weights_hash",
 ]

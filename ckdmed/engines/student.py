@@ -25,9 +25,11 @@ class DistilledStudent(nn.Module):
         student: any network that maps (B, C, *spatial) to raw logits.
         taps: tap name -> module path in the student.
         projections: tap name -> module that maps the student's feature to the teacher's channels and grid.
+        input_channels: which channels of the batch the student sees, all by default. The student inside takes these
+            alone, and is validated and exported with them.
 
     Raises:
-        ValueError: a projection without a tap of its name.
+        ValueError: a projection without a tap of its name; in the forward pass, a channel that the batch does not have.
     """
 
     def __init__(
@@ -35,9 +37,11 @@ class DistilledStudent(nn.Module):
         student: nn.Module,
         taps: Mapping[str, str] | None = None,
         projections: Mapping[str, nn.Module] | None = None,
+        input_channels: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.student = student
+        self.input_channels = None if input_channels is None else [int(channel) for channel in input_channels]
         self.projections = nn.ModuleDict(dict(projections or {}))
         self.taps = Taps(student, taps or {})
         stray = sorted(set(self.projections) - set(self.taps.paths))
@@ -48,6 +52,12 @@ class DistilledStudent(nn.Module):
         # every operation on a MetaTensor costs a detour through Python, which the training has no use for
         if isinstance(image, MetaTensor):
             image = image.as_tensor()
+        if self.input_channels is not None:
+            if max(self.input_channels) >= image.shape[1]:
+                raise ValueError(
+                    f"the batch has {image.shape[1]} channels and the student sees channels {self.input_channels}."
+                )
+            image = image[:, self.input_channels]
         with self.taps:
             logits = self.student(image)
         features = self.taps.collect()
