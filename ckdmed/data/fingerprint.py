@@ -84,7 +84,9 @@ def item_fingerprint(item: Mapping[str, Any], file_keys: Sequence[str] = ("image
     """Of an item of a datalist with size and time of its files, so that a file put in its place counts as another."""
     stamps = []
     for key in file_keys:
-        if isinstance(item.get(key), (str, os.PathLike)) and os.path.isfile(item[key]):
-            status = os.stat(item[key])
-            stamps.append([key, status.st_size, status.st_mtime_ns])
+        files = item.get(key)
+        for file in files if isinstance(files, (list, tuple)) else [files]:
+            if isinstance(file, (str, os.PathLike)) and os.path.isfile(file):
+                status = os.stat(file)
+                stamps.append([key, status.st_size, status.st_mtime_ns])
     return fingerprint(dict(item), stamps)

@@ -9,7 +9,9 @@ from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.pictures import TrainingPictures
+from ckdmed.handlers.region_dice import RegionDice
 from ckdmed.handlers.region_evaluation import RegionEvaluation
+from ckdmed.handlers.region_training_pictures import RegionTrainingPictures
 from ckdmed.handlers.reproducible import ReproducibleEpochs
 from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.handlers.teacher_check import TeacherCheck
@@ -20,7 +22,9 @@ __all__ = [
     "ClassificationPictures",
     "CollectLogits",
     "GradientReport",
+    "RegionDice",
     "RegionEvaluation",
+    "RegionTrainingPictures",
     "ReproducibleEpochs",
     "ResumeCheckpoint",
     "SegmentationEvaluation",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .aggregate import aggregate_scores, group_values, patient_key_of
 from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference, t_interval
 from .calibration import apply_temperature, fit_temperature
+from .case_dice import CaseDiceMetric
 from .classification import (
     classification_scores,
     confusion_matrix,
@@ -25,6 +26,7 @@ from .segmentation import (
 
 __all__ = [
     "BRATS_2023_LESION_RULES",
+    "CaseDiceMetric",
     "DISTANCE_SCORES",
     "EMPTY_RULES",
     "Interval",

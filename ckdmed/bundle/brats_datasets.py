@@ -1,0 +1,129 @@
+"""Datasets of the BraTS bundles: cached slices, or whole volumes, behind one function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.transforms import Compose
+from torch import distributed
+from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
+
+from ckdmed.data import cached_dataset
+from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, build_slice_cache
+
+__all__ = ["brats_dataset", "brats_sampler", "labelled_part"]
+
+logger = logging.getLogger(__name__)
+
+
+def brats_dataset(
+    items: Sequence[Mapping[str, Any]],
+    transform: Compose,
+    spatial_dims: int,
+    modalities: Sequence[str],
+    cache_dir: str,
+    neighbours: int = 0,
+    cache: str = "memory",
+    cache_rate: float = 1.0,
+    workers: int = 1,
+) -> Dataset:
+    """Slices of the cases, cut once and read one by one from the disk, or the volumes themselves.
+
+    Args:
+        items: cases, see `brats_sections`.
+        transform: of an item: a slice (see `BratsSliceDataset`; its mask has the labels of 2023) or a case with paths.
+        spatial_dims: 2 for slices, 3 for volumes.
+        modalities: channels of a slice, in this order.
+        cache_dir: where slices go (a folder for each choice of modalities), and volumes with ``cache="disk"``.
+        neighbours: slices on both sides as further channels; with volumes 0.
+        cache, cache_rate: of volumes, see `cached_dataset`.
+        workers: processes that cut cases, or threads that fill the memory.
+
+    Returns:
+        the dataset. The masks of cases that are not ``labelled`` are hidden: neither their items nor, of slices, their
+        ``categories`` know them.
+
+    Raises:
+        ValueError: `spatial_dims` is neither 2 nor 3, `neighbours` with volumes; no case could be cut.
+    """
+    if spatial_dims not in (2, 3):
+        raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
+    if spatial_dims == 3:
+        if neighbours:
+            raise ValueError(f"neighbours is {neighbours}, but volumes (spatial_dims 3) have no slices beside them.")
+        return cached_dataset(items, transform, cache, str(Path(cache_dir) / "volumes"), cache_rate, max(workers, 2))
+    folder = Path(cache_dir) / f"slices-{'-'.join(modalities)}"
+    _one_process_first(items, folder, workers)
+    # what is there already is left alone, so that every process learns of the same cases
+    made, skipped = build_slice_cache(items, folder, progress=False)
+    if skipped:
+        reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
+        logger.warning(f"{len(skipped)} of {len(items)} case(s) could not be cut and are left out:\n{reasons}")
+    if not made:
+        raise ValueError(f"none of {len(items)} cases could be cut into slices; the first: {skipped[0].reason}")
+    return BratsSliceDataset(
+        folder,
+        cases=[path.name for path in made],
+        transform=transform,
+        modalities=modalities,
+        neighbours=neighbours,
+        unlabelled=[str(item["case"]) for item in items if not item["labelled"]],
+    )
+
+
+def _one_process_first(items: Sequence[Mapping[str, Any]], folder: Path, workers: int) -> None:
+    if not distributed.is_initialized() or distributed.get_rank() == 0:
+        build_slice_cache(items, folder, workers=max(workers, 1))
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def labelled_part(dataset: Dataset) -> Dataset:
+    """What of a dataset of `brats_dataset` has labels that may be used: the same transform, the same cache."""
+    if isinstance(dataset, BratsSliceDataset):
+        return dataset.subset(dataset.categories >= 0)
+    items: Sequence[Mapping[str, Any]] = dataset.data  # type: ignore[attr-defined]
+    return Subset(dataset, [number for number, item in enumerate(items) if item["labelled"]])
+
+
+def brats_sampler(
+    dataset: Dataset,
+    tumour_share: float = 0.5,
+    slices_per_epoch: int | None = None,
+    seed: int = 0,
+    num_replicas: int = 1,
+    rank: int = 0,
+) -> Sampler | None:
+    """How a training goes through a dataset of `brats_dataset`, in another order each epoch (``set_epoch``).
+
+    Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset. Volumes are
+    gone through each once: by a ``DistributedSampler`` in a run of several processes, else the order is the loader's
+    (None).
+
+    Args:
+        dataset: slices or volumes.
+        tumour_share: share of slices with tumour among those with labels.
+        slices_per_epoch: over all processes; None for twice the number of the rarer kind (with or without tumour).
+        seed: of the order.
+        num_replicas, rank: of distributed training.
+
+    Raises:
+        ValueError: see :class:`BalancedSliceSampler`.
+    """
+    if not isinstance(dataset, BratsSliceDataset):
+        if num_replicas == 1:
+            return None
+        return DistributedSampler(dataset, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
+    return BalancedSliceSampler(
+        dataset.categories,
+        tumour_share=tumour_share,
+        num_samples=slices_per_epoch,
+        seed=seed,
+        unlabelled_share=float(np.mean(dataset.categories < 0)),
+        num_replicas=num_replicas,
+        rank=rank,
+    )

@@ -1,0 +1,84 @@
+"""Pictures of a finished training with several regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import Inferer
+from monai.utils import CommonKeys
+from torch.utils.data import Dataset
+
+from ckdmed.handlers.end_pictures import EndPictures
+from ckdmed.labels import REGIONS
+from ckdmed.reports.predictions import plot_predictions
+
+__all__ = ["RegionTrainingPictures"]
+
+
+class RegionTrainingPictures(EndPictures):
+    """Draw the curves and, for some samples, truth and prediction of every region, when the training ends.
+
+    Of slices those with tumour are drawn, as far as ``categories`` of the dataset tells; of a volume the slice with most
+    tumour.
+
+    Args:
+        output_dir, history, network, checkpoint, inferer, device, count, save: as
+            :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+        dataset: validation data, items with ``image`` (C, H, W) or (C, H, W, D) and ``label`` with a channel for each
+            region; volumes may differ in size.
+        regions: name of each output channel.
+        channel: of the image, behind the outlines; -1 is the last (T2-FLAIR, where there are all four modalities).
+
+    Attach to the trainer, after the handlers that write the history and the checkpoint.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        history: str,
+        dataset: Dataset,
+        network: torch.nn.Module,
+        checkpoint: str | None = None,
+        inferer: Inferer | None = None,
+        device: str | torch.device = "cpu",
+        count: int = 6,
+        regions: Sequence[str] = REGIONS,
+        channel: int = -1,
+        save: bool = True,
+    ) -> None:
+        super().__init__(output_dir, history, dataset, network, checkpoint, inferer, device, count, save)
+        self.regions = tuple(regions)
+        self.channel = channel
+
+    def _items(self) -> list[dict[str, Any]]:
+        size = len(self.dataset)  # type: ignore[arg-type]
+        categories = getattr(self.dataset, "categories", None)
+        shown = np.arange(size) if categories is None else np.flatnonzero(np.asarray(categories) > 0)
+        shown = shown if len(shown) else np.arange(size)
+        wanted = np.unique(np.linspace(0, len(shown) - 1, min(self.count, len(shown))).round()).astype(int)
+        return [self.dataset[int(i)] for i in shown[wanted]]
+
+    def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
+        """A row for each sample, a column for each region."""
+        images, truths, predictions, titles = [], [], [], []
+        # one by one, for volumes have sizes of their own
+        for item in items:
+            image, logits = self.ask([item])
+            picture = image[0, self.channel].numpy()
+            truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
+            prediction = (logits[0].sigmoid() >= 0.5).cpu().numpy()
+            name = str(item.get("id", ""))
+            if picture.ndim == 3:
+                number = int(truth.any(axis=0).sum(axis=(0, 1)).argmax())
+                picture, truth, prediction = (part[..., number] for part in (picture, truth, prediction))
+                name = f"{name}:{number}"
+            for region, own, true in zip(self.regions, prediction, truth, strict=True):
+                images.append(picture)
+                predictions.append(own)
+                truths.append(true)
+                titles.append(f"{name.removeprefix('BraTS-')} {region}")
+        plot_predictions(images, truths, predictions, path, titles=titles, columns=len(self.regions))
