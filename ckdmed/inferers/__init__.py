@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .autocast import AutocastInferer
+from .brain_slices import BrainSliceInferer
+from .cases import case_inferer
 from .channels import ChannelsInferer
 
-__all__ = ["AutocastInferer", "ChannelsInferer"]
+__all__ = ["AutocastInferer", "BrainSliceInferer", "ChannelsInferer", "case_inferer"]
