@@ -42,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="a setting of bundles/cls_kd, for example epochs=30; may be repeated",
     )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="of the table (default: OUTPUT_DIR/table1.md)")
+    parser.add_argument(
+        "--table-only", action="store_true", help="write the table from the records that are there; nothing is trained"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
     from ckdmed.bundle.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
     from ckdmed.files import write_atomic
+    from ckdmed.reports import read_records
 
+    path = args.table or args.output_dir / "table1.md"
+    if args.table_only:
+        text = table_text(read_records([args.output_dir / "records"]))
+        write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
+        print(text)
+        return 0
     settings = Table1Settings(
         output_dir=args.output_dir,
         dataset_dir=args.dataset_dir,
@@ -63,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
         settings=dict(_setting(text) for text in args.set),
     )
     logging.config.fileConfig(args.bundles / "cls_kd" / "logging.conf", disable_existing_loggers=False)
-    text = table_text(run_table1(settings), args.preset if args.dataset_dir else "phantoms")
-    path = write_atomic(args.output_dir / "table1.md", lambda file: file.write_text(text, encoding="utf-8"))
+    text = table_text(run_table1(settings))
+    write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
     print(text)
     print(f"table: {path}")
     return 0
@@ -80,32 +91,51 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def table_text(records: Sequence[Any], preset: str) -> str:
-    """The table in Markdown: the reports' columns, then what they lack.
+_SPLITS = {
+    "group": "Folds by person (all slices of a person on one side)",
+    "official": "Official folds (by patient code as published)",
+    "slices": "Folds by single slices, which put slices of one person on both sides",
+}
+
+
+def table_text(records: Sequence[Any]) -> str:
+    """The table in Markdown: the reports' columns, then what they lack; one part for each way of making the folds.
 
     Args:
-        records: run records of `ckdmed.bundle.table1`.
-        preset: what to call the sizes.
+        records: run records of `ckdmed.bundle.table1`, all of one size.
+
+    Raises:
+        ValueError: records of several presets.
     """
+    presets = sorted({str(record.settings.get("preset")) for record in records})
+    if len(presets) > 1:
+        raise ValueError(f"the records are of several sizes ({', '.join(presets)}); make a table of one at a time.")
+    names = [name for name in _SPLITS if any(record.split["name"] == name for record in records)]
+    parts = [
+        f"Sizes: {presets[0]}. {records[0].machine}. Mean and standard deviation over runs (seeds and folds); a run's "
+        "numbers are those of the weights that validated best. Losses are cross entropies without distillation terms, "
+        "training slices are without augmentation. Validation chose the weights, so the test columns are the ones to "
+        "believe.\n"
+    ]
+    for name in names:
+        own = [record for record in records if record.split["name"] == name]
+        folds = ", ".join(str(fold) for fold in sorted({record.split["fold"] for record in own}))
+        parts.append(f"### {_SPLITS[name]}: fold {folds}\n")
+        parts += _tables(own)
+    seconds = sum(record.seconds or 0 for record in records)
+    parts.append(f"{len(records)} runs, {seconds / 60:.0f} minutes in all.\n")
+    return "\n".join(parts)
+
+
+def _tables(records: Sequence[Any]) -> list[str]:
     from ckdmed.bundle.table1 import STUDENTS, TEACHERS
     from ckdmed.reports import arm_table
 
     present = {record.arm for record in records}
     arms = {arm: label for arm, label in {**TEACHERS, **STUDENTS}.items() if arm in present}
     students = {arm: label for arm, label in STUDENTS.items() if arm in present}
-    splits = sorted({(record.split["name"], record.split["fold"]) for record in records})
-    words = ", ".join(f"{name} fold {fold}" for name, fold in splits)
-    parts = [
-        f"Sizes: {preset}. Folds: {words}. {records[0].machine}. Mean and standard deviation over runs (seeds and "
-        "folds); a run's numbers are those of the weights that validated best. Losses are cross entropies without "
-        "distillation terms, training slices are without augmentation. Validation chose the weights, so the test "
-        "columns are the ones to believe.\n",
-        arm_table(records, _METRICS, arms=arms),
-        arm_table(records, _TEST, arms=arms),
-    ]
+    parts = [arm_table(records, _METRICS, arms=arms), arm_table(records, _TEST, arms=arms)]
     if "student_alone" in students and len(students) > 1:
         parts.append("Against the student alone, paired by seed and fold:\n")
         parts.append(arm_table(records, ("val_accuracy", "test_accuracy"), baseline="student_alone", arms=students))
-    seconds = sum(record.seconds or 0 for record in records)
-    parts.append(f"{len(records)} runs, {seconds / 60:.0f} minutes in all.\n")
-    return "\n".join(parts)
+    return parts

@@ -10,7 +10,8 @@ from monai.utils import set_determinism
 from ckdmed.bundle import table1
 from ckdmed.bundle.table1 import PRESETS, Table1Settings, planned_runs, run_table1
 from ckdmed.cli import main
-from ckdmed.reports import read_records
+from ckdmed.cli.table1 import _METRICS, _TEST, table_text
+from ckdmed.reports import RunRecord, read_records
 from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER
 
 pytestmark = pytest.mark.bundle
@@ -108,9 +109,32 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     text = (tmp_path / "table1.md").read_text(encoding="utf-8")
     assert "| student alone " in text and "paired by seed and fold" in text and "Sizes: phantoms" in text
     assert text in capsys.readouterr().out
+    assert main(options(tmp_path, "--table-only", "--table", str(tmp_path / "again.md"))) == 0
+    assert (tmp_path / "again.md").read_text(encoding="utf-8") == text
 
     with pytest.raises(ValueError, match="is of a run with other settings"):
         run_table1(Table1Settings(tmp_path, bundles=BUNDLES, arms=("student_alone",), seeds=(0,)))
+
+
+def _record(split: str, arm: str, test_accuracy: float, preset: str = "compact") -> RunRecord:
+    metrics = {name: 0.5 for name in (*_METRICS, *_TEST)} | {"test_accuracy": test_accuracy}
+    return RunRecord(
+        name=f"{arm}-{split}", arm=arm, command=["ckdmed"], seed=0, split={"name": split, "fold": 0}, metrics=metrics,
+        settings={"preset": preset},
+    )  # fmt: skip
+
+
+def test_ways_of_making_folds_are_never_mixed():
+    records = [
+        _record("slices", "student_alone", 0.9),
+        _record("group", "student_alone", 0.75),
+        _record("group", "student_vgg_vit", 0.8),
+    ]
+    by_person, by_slice = table_text(records).split("### ")[1:]
+    assert by_person.startswith("Folds by person") and "0.9000" not in by_person and "0.8000" in by_person
+    assert by_slice.startswith("Folds by single slices") and "0.9000" in by_slice and "0.7500" not in by_slice
+    with pytest.raises(ValueError, match="several sizes .compact, paper."):
+        table_text([*records, _record("group", "student_alone", 0.8, preset="paper")])
 
 
 @pytest.mark.parametrize(
