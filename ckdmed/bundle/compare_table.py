@@ -37,8 +37,7 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
         baseline = BASELINE if BASELINE in present else None
         parts.append(f"### {section.capitalize()} section, {-regime:.0%} of the training patients labelled\n")
         parts.append(arm_table(own, _METRICS, baseline, arms))
-        # of a distance the smaller is the better, so wins would count the wrong way round
-        parts.append(arm_table(own, _DISTANCES, None, arms, decimals=2))
+        parts.append(arm_table(own, _DISTANCES, baseline, arms, decimals=2, smaller_is_better=_DISTANCES))
         parts.append(seconds_line(own, arms))
     return "\n".join(parts)
 

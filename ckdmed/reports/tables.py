@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,12 @@ def arm_table(
     arms: Mapping[str, str] | Sequence[str] | None = None,
     decimals: int = 4,
     level: float = 0.95,
+    smaller_is_better: Collection[str] = (),
 ) -> str:
     """A Markdown table of arms: mean and standard deviation over runs, and the paired difference to a baseline.
 
     Runs of two arms are paired by seed and split. The difference stands with Student's t interval over the pairs and
-    with the number of pairs that the arm wins (larger is better). An arm with runs that the baseline lacks, or without
+    with the number of pairs that the arm wins. An arm with runs that the baseline lacks, or without
     runs that it has, is compared on the pairs they share, and the table says how many.
 
     Args:
@@ -35,6 +36,7 @@ def arm_table(
         arms: the arms to show, in this order, by default in order of appearance; a mapping gives them names to print.
         decimals: of the numbers.
         level: of the intervals.
+        smaller_is_better: metrics of which the smaller value wins, such as distances; of all others the larger one.
 
     Raises:
         ValueError: when there are no records, an arm or a metric is missing, or an arm has a seed and split twice.
@@ -56,7 +58,8 @@ def arm_table(
             values = _values(runs[arm], metric, arm)
             line.append(_mean_sd(list(values.values()), decimals))
             if baseline is not None:
-                line += _compare(values, _values(runs[baseline], metric, baseline), arm == baseline, decimals, level)
+                base = _values(runs[baseline], metric, baseline)
+                line += _compare(values, base, arm == baseline, decimals, level, metric in smaller_is_better)
         lines.append(line)
     return markdown_table(head, lines)
 
@@ -123,7 +126,12 @@ def _mean_sd(values: Sequence[float], decimals: int) -> str:
 
 
 def _compare(
-    values: Mapping[str, float], base: Mapping[str, float], is_baseline: bool, decimals: int, level: float
+    values: Mapping[str, float],
+    base: Mapping[str, float],
+    is_baseline: bool,
+    decimals: int,
+    level: float,
+    smaller_is_better: bool,
 ) -> list[str]:
     if is_baseline:
         return ["baseline", ""]
@@ -133,4 +141,5 @@ def _compare(
     got: Any = paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
     interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
     partly = f" ({got.n} pairs)" if len(shared) < max(len(values), len(base)) else ""
-    return [f"{got.estimate:+.{decimals}f}{interval}{partly}", f"{got.wins} of {got.n}"]
+    wins = sum(values[p] < base[p] for p in shared) if smaller_is_better else got.wins
+    return [f"{got.estimate:+.{decimals}f}{interval}{partly}", f"{wins} of {got.n}"]

@@ -97,6 +97,14 @@ def test_table_by_hand():
     assert len({len(line) for line in table.splitlines()}) == 1
 
 
+def test_of_distances_the_smaller_wins():
+    runs = [record("alone", seed, hd95=10.0) for seed in range(3)]
+    runs += [record("kd", seed, hd95=value) for seed, value in enumerate((8.0, 9.0, 12.0))]
+    nearer = arm_table(runs, ["hd95"], "alone", ["alone", "kd"], decimals=1, smaller_is_better=["hd95"])
+    assert "-0.3 [" in nearer and "2 of 3" in nearer
+    assert "1 of 3" in arm_table(runs, ["hd95"], "alone", ["alone", "kd"], decimals=1)
+
+
 def test_table_without_baseline_and_with_one_run_and_undefined_values():
     table = arm_table([record("kd", 0, dice=0.5), record("kd", 1, dice=None), record("a", 0, dice=None)], ["dice"])
     assert "difference" not in table
