@@ -8,7 +8,14 @@ from ckdmed.engines.multi_teacher import MultiTeacherTrainer, attach_head
 from ckdmed.engines.student import DistilledStudent, attach_student
 from ckdmed.engines.teacher import FrozenTeacher, TeacherIdentity, weights_hash
 from ckdmed.engines.teacher_cache import TeacherCache
-from ckdmed.engines.teacher_group import CooperativeTeachers, TeacherAverage, TeacherEnsemble, attach_fusion
+from ckdmed.engines.teacher_group import (
+    CooperativeTeachers,
+    TeacherAverage,
+    TeacherEnsemble,
+    attach_fusion,
+    group_teachers,
+    teacher_ensemble,
+)
 from ckdmed.engines.teacher_performance import TeacherPerformance
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
 from ckdmed.engines.teachers_training import TeachersState, prepare_teachers, save_teachers
@@ -31,11 +38,13 @@ __all__ = [
     "attach_fusion",
     "attach_head",
     "attach_student",
+    "group_teachers",
     "load_network",
     "mixup_prepare_batch",
     "prepare_teacher",
     "prepare_teachers",
     "save_teachers",
+    "teacher_ensemble",
     "view_name",
     "weights_hash",
 ]

@@ -13,9 +13,21 @@ from ckdmed.engines.teacher import FrozenTeacher
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.losses.unimodal_presets import HEAD
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
+from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 
-__all__ = ["CooperativeTeachers", "TeacherAverage", "TeacherEnsemble", "attach_fusion"]
+__all__ = [
+    "CooperativeTeachers",
+    "MODES",
+    "TeacherAverage",
+    "TeacherEnsemble",
+    "attach_fusion",
+    "group_teachers",
+    "teacher_ensemble",
+]
+
+# what learns beside the student: nothing, the fusion of frozen teachers, or teachers and fusion
+MODES = ("frozen", "fusion", "online")
 
 
 class TeacherEnsemble(nn.Module):
@@ -158,6 +170,63 @@ def attach_fusion(
         torch.manual_seed(seed)
         fusion = CooperativeFusion([shape[1] for shape in found], classes, spatial_dims=len(found[0]) - 2)
     return fusion.to(next(ensemble.parameters()).device)
+
+
+def teacher_ensemble(
+    views: Mapping[str, Sequence[int]], kind: str | Sequence[str] = "unet_vit", **settings: Any
+) -> TeacherEnsemble:
+    """Teachers of :func:`~ckdmed.networks.segmentation_teacher`, one for each view.
+
+    Args:
+        views: see :class:`TeacherEnsemble`; a network has as many inputs as its view has channels.
+        kind: of all, or a list of one kind each.
+        settings: everything else that the function takes, the same for all.
+
+    Raises:
+        ValueError: another number of kinds than views; see the function.
+    """
+    kinds = _kinds(kind, len(views))
+    networks = {
+        name: segmentation_teacher(kind=own, in_channels=len(view), **settings)
+        for own, (name, view) in zip(kinds, views.items())
+    }
+    return TeacherEnsemble(networks, views)
+
+
+def group_teachers(
+    ensemble: TeacherEnsemble,
+    mode: str,
+    kind: str | Sequence[str],
+    classes: int,
+    input_shape: Sequence[int],
+    seed: int = 0,
+) -> FrozenTeacher | CooperativeTeachers:
+    """The teachers as the trainer takes them: "frozen", "fusion" (of frozen teachers' features) or "online".
+
+    The fusion reads the decoder stages of half the image's resolution.
+
+    Args:
+        ensemble, kind: see :func:`teacher_ensemble`.
+        classes, input_shape, seed: see :func:`attach_fusion`.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"the teachers' mode must be one of {', '.join(MODES)}, got {mode!r}.")
+    if mode == "frozen":
+        return FrozenTeacher(ensemble)
+    kinds = _kinds(kind, len(ensemble.names))
+    taps = {name: segmentation_teacher_taps(own)["d2"] for name, own in zip(ensemble.names, kinds)}
+    fusion = attach_fusion(ensemble, taps, classes, input_shape, seed)
+    return CooperativeTeachers(ensemble, taps, fusion, learning=mode == "online")
+
+
+def _kinds(kind: str | Sequence[str], count: int) -> list[str]:
+    kinds = [kind] * count if isinstance(kind, str) else list(kind)
+    if len(kinds) != count:
+        raise ValueError(f"{len(kinds)} kinds of teachers, {kinds}, for {count} views.")
+    return kinds
 
 
 def _paths(ensemble: TeacherEnsemble, taps: Mapping[str, str]) -> dict[str, str]:

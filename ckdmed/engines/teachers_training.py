@@ -39,6 +39,7 @@ def prepare_teachers(
     val_inferer: Inferer | None = None,
     device: str | torch.device = "cpu",
     needed: bool = True,
+    metric: Callable[[], Any] | None = None,
     **training: Any,
 ) -> None:
     """Load each teacher, or train it alone on its own channels, see :func:`~ckdmed.engines.prepare_teacher`.
@@ -51,6 +52,7 @@ def prepare_teachers(
         val_data_loader, postprocessing: of the validation, whose mean Dice decides which weights are kept.
         learning: True for teachers that learn together with the student: those with a checkpoint start from it, and
             nothing is trained here.
+        metric: makes the metric of a validation; MONAI's ``MeanDice`` of each sample by default.
         inferer, val_inferer: for training and validation; each teacher gets its channels before them.
         training: epochs, learning_rate, weight_decay, seed, resume, val_interval.
 
@@ -75,7 +77,7 @@ def prepare_teachers(
             network=network,
             inferer=ChannelsInferer(ensemble.views[name], val_inferer),
             postprocessing=postprocessing,  # type: ignore[arg-type]
-            key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+            key_val_metric={"val_mean_dice": metric() if metric is not None else _mean_dice()},
         )
         logger.info(f"teacher {name}, of channels {ensemble.views[name]}")
         prepare_teacher(
@@ -90,6 +92,10 @@ def prepare_teachers(
             device=device,
             **training,
         )
+
+
+def _mean_dice() -> MeanDice:
+    return MeanDice(output_transform=from_engine(["pred", "label"]))
 
 
 def save_teachers(ensemble: TeacherEnsemble, folder: str, save: bool = True) -> list[Path]:
