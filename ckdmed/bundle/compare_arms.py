@@ -40,6 +40,12 @@ ARMS: dict[str, Arm] = {
     for arm in (
         Arm("teacher", "teacher", bundle="seg_teacher", unlabelled=False),
         Arm(BASELINE, "student alone", {"preset": "alone"}, unlabelled=False),
+        Arm(
+            "alone_view",
+            "student alone, harder views",
+            {"preset": "alone", "student_view": "strong"},
+            unlabelled=False,
+        ),
         Arm("report_kd", "reports' KD", {"preset": "report_kd"}, teacher="trained", needs=("teacher",)),
         Arm("report_kdpp", "reports' KD++", {"preset": "report_kdpp"}, teacher="trained", needs=("teacher",)),
         Arm("ours", "ours", {"preset": "ours"}, teacher="trained", needs=("teacher",)),
@@ -94,7 +100,7 @@ class Run:
         if self.arm.bundle == "seg_teacher":
             made["epochs"] = made.pop("teacher_epochs")
             made["learning_rate"] = made.pop("teacher_learning_rate")
-            for key in ("student_base", "preset", "cache_teacher"):
+            for key in ("student_base", "preset", "cache_teacher", "student_view", "teacher_flips"):
                 made.pop(key, None)
         elif more > 1:
             made["train#dataset#data"] = "$[item for item in @sections['train'] if item['labelled']]"
