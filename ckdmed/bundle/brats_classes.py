@@ -141,7 +141,7 @@ def _slices(
     found = []
     for which, number, category in zip(index.case, index.number, categories, strict=True):
         item = items[int(which)]
-        labelled = bool(item["labelled"]) and category >= 0
+        labelled = bool(item["labelled"] and category >= 0)
         if task == "brats_type":
             label = list(names).index(str(item["tumour_type"]))
             if labelled and category == 0:

@@ -24,11 +24,13 @@ class ProbabilityWriter:
     """Write ``NAME_probabilities.csv`` for each input, and ``probabilities.csv`` with a line for each at the end.
 
     An input's file has a line per slice: its number, the predicted class, its probability, and the probability of every
-    class. The table at the end has their mean over the slices; it takes up the inputs that an earlier run finished.
-    For a volume most of whose slices show no tumour the mean says little: read its own file.
+    class. The table at the end has their mean over the slices, and how many slices were predicted of each class; it
+    takes up the inputs that an earlier run finished. For a volume most of whose slices show no tumour the mean says
+    little: read its own file.
 
     Attach to an evaluator with decollated batches whose items hold ``name`` and, from the postprocessing, ``pred``:
-    (S, C) probabilities.
+    (S, C) probabilities. Where they also hold ``slices``, the numbers of S slices of a case, the lines have these
+    numbers and, in front, the case; else slices are counted from 0.
 
     Args:
         output_dir: nothing is written outside of it.
@@ -63,16 +65,20 @@ class ProbabilityWriter:
         batch: Any = engine.state.batch
         output: Any = engine.state.output
         for item, result in zip(batch, output, strict=True):
-            self.write(str(item["name"]), torch.as_tensor(result[CommonKeys.PRED]))
+            self.write(str(item["name"]), torch.as_tensor(result[CommonKeys.PRED]), item.get("slices"))
 
-    def write(self, name: str, probabilities: torch.Tensor) -> str:
+    def write(self, name: str, probabilities: torch.Tensor, numbers: torch.Tensor | None = None) -> str:
         """Write one input's file from probabilities (S, C); returns its name relative to the folder."""
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.class_names):
             raise ValueError(
                 f"{name}: probabilities of shape {tuple(probabilities.shape)} for {len(self.class_names)} classes."
             )
         values = probabilities.detach().double().cpu().numpy()
-        rows = [{"slice": number, **self._row(line)} for number, line in enumerate(values)]
+        if numbers is None:
+            rows = [{"slice": number, **self._row(line)} for number, line in enumerate(values)]
+        else:
+            of_case = zip(torch.as_tensor(numbers).tolist(), values, strict=True)
+            rows = [{"case": name.rpartition("/")[2], "slice": int(n), **self._row(line)} for n, line in of_case]
         relative = f"{name}{_SUFFIX}"
         write_csv(output_path(self.output_dir, relative), rows)
         self._written.append(name)
@@ -93,5 +99,7 @@ class ProbabilityWriter:
             with open(output_path(self.output_dir, f"{name}{_SUFFIX}"), encoding="utf-8", newline="") as stream:
                 lines = list(csv.DictReader(stream))
             means = np.array([[float(line[f"probability_{c}"]) for c in self.class_names] for line in lines]).mean(0)
-            rows.append({"name": name, "slices": len(lines), **self._row(means)})
+            said = [line["predicted"] for line in lines]
+            counts = {f"slices_{c}": said.count(c) for c in self.class_names}
+            rows.append({"name": name, "slices": len(lines), **self._row(means), **counts})
         write_csv(output_path(self.output_dir, "probabilities.csv"), rows)

@@ -33,7 +33,7 @@ STUDENT: dict[str, Any] = {
             "r1_k3_s11_e2_i80_o112_se0.25",
         ],
         "spatial_dims": 2,
-        "in_channels": 3,
+        "in_channels": "@in_channels",
         "num_classes": "$len(@class_names)",
         "width_coefficient": 0.25,
         "depth_coefficient": 1.0,

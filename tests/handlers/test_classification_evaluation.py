@@ -15,6 +15,7 @@ from torch import nn
 from ckdmed.handlers import ClassificationEvaluation, ClassificationPictures, CollectLogits
 from ckdmed.handlers.classification_evaluation import _worth_seeing
 from ckdmed.handlers.probability_writer import ProbabilityWriter
+from ckdmed.reports import write_classification_report
 
 NAMES = ("meningioma", "glioma", "pituitary tumour")
 
@@ -140,5 +141,35 @@ def test_probability_writer(tmp_path: Path) -> None:
     ]
     assert float(rows[0]["probability_meningioma"]) == pytest.approx(0.2)
     assert done == [("sub/new", ["sub/new_probabilities.csv"])]
+    assert [rows[0][f"slices_{name}"] for name in NAMES] == ["0", "2", "0"]
     with pytest.raises(ValueError, match=r"x: probabilities of shape \(1, 2\) for 3 classes"):
         writer.write("x", torch.ones(1, 2))
+
+
+def test_probabilities_of_a_cases_slices_have_their_numbers(tmp_path: Path) -> None:
+    writer = ProbabilityWriter(str(tmp_path), ["a", "b"])
+    file = writer.write("sub/Case-1", torch.tensor([[0.25, 0.75], [0.5, 0.5]]), torch.tensor([17, 18]))
+    rows = list(csv.DictReader((tmp_path / file).open()))
+    assert [(row["case"], row["slice"], row["predicted"]) for row in rows] == [
+        ("Case-1", "17", "b"),
+        ("Case-1", "18", "a"),
+    ]
+    with pytest.raises(ValueError, match="zip"):
+        writer.write("other", torch.ones(2, 2) / 2, torch.tensor([17]))
+
+
+def test_slices_with_classes_of_their_own_leave_patients_unscored(tmp_path: Path) -> None:
+    rows = [{"id": f"a:{n}", "patient_group": "ab"[n % 2], "label": n % 3} for n in range(6)]
+    logits = np.eye(3)[[n % 3 for n in range(6)]] * 5.0
+    with pytest.raises(ValueError, match="slices of one patient carry different labels"):
+        write_classification_report(rows, logits, tmp_path / "refused", NAMES)
+    summary, table = write_classification_report(
+        rows, logits, tmp_path / "out", NAMES, per_patient=False, n_bootstrap=20
+    )
+    assert summary["patients"] is None and summary["slices"]["accuracy"] == 1 and summary["n_patients"] == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "probabilities.csv",
+        "summary.json",
+        "confusion_slices.png",
+    }
+    assert "slices" in table.splitlines()[0] and "patients" not in table.splitlines()[0]

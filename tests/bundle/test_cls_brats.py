@@ -1,0 +1,215 @@
+"""The classification bundles on slices of BraTS phantoms: by the mask, and by the case's name."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Events
+from monai.utils import set_determinism
+
+from ckdmed.bundle import brats_classes, brats_sections, class_names_of, classification_sections
+from ckdmed.bundle.classification import balanced_sampler
+from ckdmed.bundle.errors import root_cause
+from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, read_mask
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.engines import weights_hash
+from ckdmed.labels import SLICE_CATEGORIES, slice_category
+from tests.bundle.cls_runs import run, workflow
+
+pytestmark = pytest.mark.bundle
+
+SHAPE = (24, 24, 16)
+CASES = 14
+TYPES = ["GLI", "MET"]
+BY_SLICE: dict[str, Any] = {"task": "brats_slice", "batch_size": 16, "epoch_slices": 32}
+BY_TYPE: dict[str, Any] = {**BY_SLICE, "task": "brats_type", "class_names": TYPES}
+
+
+@pytest.fixture(autouse=True)
+def _process_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    set_determinism(None)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of cases of two types, as a user's."""
+    folder = tmp_path_factory.mktemp("brats") / "cases"
+    write_brats_phantoms(folder, CASES, SHAPE, tumour_types=TYPES, progress=False)
+    return folder
+
+
+@pytest.fixture
+def settings(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A slice cache for all tests."""
+    return {"dataset_dir": str(cases), "cache_dir": str(tmp_path_factory.getbasetemp() / "slice-cache")}
+
+
+def history(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_labels_are_those_of_the_masks_and_patients_stay_together(cases: Path, tmp_path: Path) -> None:
+    sections = brats_classes(
+        "brats_slice", str(cases), "", str(tmp_path), class_names_of("brats_slice"), ["t1c", "t2f"], min_voxels=3
+    )
+    groups = [{item["patient_group"] for item in items} for items in sections.values()]
+    assert not (groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2])
+    items = [item for part in sections.values() for item in part]
+    assert len({item["id"] for item in items}) == len(items) and all(item["labelled"] for item in items)
+    case = items[0]["case"]
+    mask = read_mask(cases / case / f"{case}-seg.nii.gz")
+    own = [item for item in items if item["case"] == case]
+    for item in own:
+        counts = [np.count_nonzero(mask[..., item["slice"]] == value) for value in (1, 2, 3)]
+        assert item["label"] == slice_category(*counts, min_voxels=3)
+    image = np.load(own[0]["image"])
+    assert image.shape[1] == 2 and image.min() == 0 and image.max() == 1
+    got = LoadCachedSliced("image", ["t2f"])(own[2])["image"]
+    assert torch.equal(got, torch.from_numpy(image[own[2]["slice"], 1:].astype(np.float32)))
+    with pytest.raises(ValueError, match=r"the cache lacks t1n \(there: t1c, t2f\)"):
+        LoadCachedSliced("image", ["t1n"])(own[0])
+
+
+def test_types_are_those_of_the_names_on_slices_with_tumour(cases: Path, tmp_path: Path) -> None:
+    sections = brats_classes("brats_type", str(cases), "", str(tmp_path), ["MET", "GLI"])
+    for items in sections.values():
+        assert items
+        index = SliceIndex.read(tmp_path / "brats-t1c", sorted({item["case"] for item in items}))
+        assert len(items) == int((index.categories() > 0).sum())
+        assert all(item["label"] == ["MET", "GLI"].index(item["case"].split("-")[1]) for item in items)
+    with pytest.raises(ValueError, match=r"no labelled .* class PED; give .* class_names: \['GLI', 'MET'\]"):
+        brats_classes("brats_type", str(cases), "", str(tmp_path), ["GLI", "MET", "PED"])
+    with pytest.raises(ValueError, match=r"two or more of GLI, MEN, .* got \['GLI'\]"):
+        brats_classes("brats_type", str(cases), "", str(tmp_path), ["GLI"])
+
+
+def test_slices_of_patients_without_labels_are_all_taken(cases: Path, tmp_path: Path) -> None:
+    sections = brats_classes("brats_type", str(cases), "", str(tmp_path), TYPES, labelled_fraction=0.5)
+    without = [item for item in sections["train"] if not item["labelled"]]
+    index = SliceIndex.read(tmp_path / "brats-t1c", sorted({item["case"] for item in without}))
+    assert len(without) == len(index) and (index.categories() == 0).any()
+    assert not {i["patient_group"] for i in without} & {i["patient_group"] for i in sections["train"] if i["labelled"]}
+    # the sampler gives them the share of one class, whatever type they are of
+    sampler = balanced_sampler(sections["train"], 30)
+    drawn = [sections["train"][number] for number in sampler]
+    kinds = [item["label"] if item["labelled"] else "none" for item in drawn]
+    assert {kind: kinds.count(kind) for kind in kinds} == {0: 10, 1: 10, "none": 10}
+
+
+def test_refusals(cases: Path, tmp_path: Path) -> None:
+    given = {"dataset_dir": str(cases), "phantom_dir": "", "cache_dir": str(tmp_path), "class_names": TYPES}
+    with pytest.raises(ValueError, match="task must be one of figshare, brats_slice, brats_type, got 'type'"):
+        classification_sections("type", **given)
+    with pytest.raises(ValueError, match="folds are there for task='figshare' alone"):
+        classification_sections("brats_type", **given, fold=1)
+    with pytest.raises(ValueError, match="Figshare slices are T1-weighted with contrast"):
+        classification_sections("figshare", **given, modalities=["t2f"])
+    with pytest.raises(ValueError, match="class_names of brats_slice are names for no tumour"):
+        classification_sections("brats_slice", **given)
+
+
+def test_student_of_the_slices_category_is_trained_evaluated_and_resumed(settings: dict, tmp_path: Path) -> None:
+    settings = {**settings, **BY_SLICE, "epochs": 2, "modalities": ["t1n", "t1c", "t2w", "t2f"]}
+    unbroken = run("cls_kd", tmp_path / "unbroken", **settings)
+    get = unbroken.parser.get_parsed_content
+    assert get("in_channels") == 4 and get("class_names") == list(SLICE_CATEGORIES)
+    assert get("train#dataset").cache_num == 0, "a dataset's slices are read from the slice cache"
+    assert len(get("train#dataloader")) == 2
+    assert [row["epoch"] for row in history(tmp_path / "unbroken")] == [1, 2]
+
+    broken = workflow("cls_kd", tmp_path / "broken", **settings)
+
+    def stop(engine: Any) -> None:
+        if engine.state.epoch == 2:
+            raise KeyboardInterrupt
+
+    broken.trainer.add_event_handler(Events.EPOCH_STARTED, stop)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    resumed = run("cls_kd", tmp_path / "broken", resume=True, **settings)
+    assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
+
+    run("cls_kd", tmp_path / "unbroken", "evaluate.json", **settings)
+    summary = json.loads((tmp_path / "unbroken/evaluation/summary.json").read_text(encoding="utf-8"))
+    assert summary["patients"] is None and summary["class_names"] == list(SLICE_CATEGORIES)
+    assert summary["n_slices"] == len(get("sections")["test"])
+    rows = list(csv.DictReader((tmp_path / "unbroken/evaluation/probabilities.csv").open()))
+    assert {row["id"] for row in rows} == {item["id"] for item in get("sections")["test"]}
+
+
+def test_teacher_of_the_tumour_type_feeds_a_student_whose_cache_keeps_its_answers(
+    settings: dict, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    settings = {**settings, **BY_TYPE, "class_weights": [1.0, 2.0]}
+    run("cls_teacher", tmp_path / "teacher", **settings)
+    run("cls_teacher", tmp_path / "teacher", "evaluate.json", **settings)
+    summary = json.loads((tmp_path / "teacher/evaluation/summary.json").read_text(encoding="utf-8"))
+    assert summary["class_names"] == TYPES and summary["patients"]["n"] >= 1
+    checkpoint = str(tmp_path / "teacher/models/model.pt")
+    student = run(
+        "cls_kd",
+        tmp_path / "student",
+        teacher_checkpoint=checkpoint,
+        cache_teacher="disk",
+        cache="disk",
+        epochs=3,
+        **settings,
+    )
+    cache = student.parser.get_parsed_content("teacher_cache")
+    assert cache.hits + cache.misses == 3 * 32 and cache.hits > 0
+    # what was kept on the disk can be read again
+    assert not [entry for entry in recwarn if "Corrupt cache" in str(entry.message)]
+
+
+def test_without_a_dataset_phantoms_of_the_types_are_drawn(tmp_path: Path) -> None:
+    made = workflow(
+        "cls_teacher", tmp_path, phantom_cases=12, **{**BY_TYPE, "sections#phantom_shape": [16, 16, 16], "epochs": 1}
+    )
+    sections = made.parser.get_parsed_content("sections")
+    assert {item["case"].split("-")[1] for item in sections["train"]} == set(TYPES)
+    (folder,) = (tmp_path / "phantoms").iterdir()
+    assert "GLI-MET" in folder.name
+    assert made.parser.get_parsed_content("train#dataset").cache_num > 0
+
+
+def test_a_damaged_case_is_left_out_by_name(cases: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "cases"
+    shutil.copytree(cases, folder)
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    (folder / names[0] / f"{names[0]}-t1c.nii.gz").unlink()
+    damaged = folder / names[1] / f"{names[1]}-t1c.nii.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-400])
+    with pytest.warns(UserWarning) as caught:
+        sections = brats_classes("brats_type", str(folder), "", str(tmp_path / "cache"), TYPES)
+    text = "\n".join(str(warning.message) for warning in caught)
+    assert f"{names[0]}: " in text and "missing: t1c" in text
+    assert "1 case(s) could not be cut" in text and f"{names[1]}: " in text
+    assert not {item["case"] for part in sections.values() for item in part} & set(names[:2])
+
+
+def test_a_cache_of_the_bundles_is_one_of_the_library(cases: Path, tmp_path: Path) -> None:
+    brats_classes("brats_slice", str(cases), "", str(tmp_path), SLICE_CATEGORIES)
+    items = [item for part in brats_sections(str(cases), "", ["t1c"]).values() for item in part]
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+    build_slice_cache(items, tmp_path / "brats-t1c", normalise="unit", progress=False)
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npy")}
+
+
+def test_a_mistyped_task_is_refused_by_the_bundle(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run("cls_teacher", tmp_path, task="slices")
+    assert "task must be one of figshare, brats_slice, brats_type, got 'slices'" in str(root_cause(caught.value))
