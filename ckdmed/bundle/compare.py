@@ -40,7 +40,7 @@ class Comparison(RecordedRuns[Run]):
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_datalist(path)
 
-    def metrics(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def metrics(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         overall = summary["overall"]
         return {
             "Dice per slice": overall["dice"]["slice_mean"],

@@ -105,7 +105,7 @@ class RecordedRuns(ABC, Generic[RunT]):
         """All settings of a run, given those that all runs share; what follows from other runs is kept with it."""
 
     @abstractmethod
-    def metrics(self, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def metrics(self, run: RunT, summary: Mapping[str, Any]) -> dict[str, Any]:
         """What a record keeps of an evaluation's ``summary.json``: numbers by name."""
 
     def split_of(self, run: RunT) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class RecordedRuns(ABC, Generic[RunT]):
         self._execute(run, ("train.json", "evaluate.json"), {"section": section, "evaluation_dir": str(evaluation)})
         summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
         history = [json.loads(line) for line in (self.folder(run) / "metrics.jsonl").read_text("utf-8").splitlines()]
-        found = self.metrics(summary)
+        found = self.metrics(run, summary)
         RunRecord(
             name=run.name,
             arm=run.arm.name,

@@ -29,6 +29,7 @@ COMMANDS: tuple[str, ...] = (
     "check_brats",
     "slice_cache",
     "compare",
+    "ablation",
 )
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.

@@ -45,7 +45,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, se
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which of them are done")
 
 
-def parse_settings(words: Sequence[str], known: set[str]) -> dict[str, Any]:
+def parse_settings(words: Sequence[str], known: set[str], what: str = "bundle's settings") -> dict[str, Any]:
     """``KEY=VALUE`` words as settings; a value is JSON where it can be read so, else text.
 
     Raises:
@@ -55,7 +55,7 @@ def parse_settings(words: Sequence[str], known: set[str]) -> dict[str, Any]:
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in known:
-            raise ValueError(f"'{word}' is no KEY=VALUE of the bundle's settings: {', '.join(sorted(known))}.")
+            raise ValueError(f"'{word}' is no KEY=VALUE of the {what}: {', '.join(sorted(known))}.")
         try:
             found[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -1,0 +1,169 @@
+"""The ablation of COHRA-UNet: each run is a run of the bundle of BraTS teachers, each result a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ckdmed.bundle.ablation_arms import ABLATION_BUNDLE, BASELINE, FACTORS, AblationRun, configuration
+from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.bundle.workflow import bundle_settings
+from ckdmed.data.brats import build_brats_datalist, read_brats_datalist, write_brats_datalist
+from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.files import load_weights
+from ckdmed.labels import REGIONS
+from ckdmed.reports import RunRecord, arm_table
+
+__all__ = ["Ablation", "ablation_phantoms", "ablation_sizes", "ablation_tables", "write_ablation_tables"]
+
+# what trains in well under a minute on one core and still has five levels and real batches
+_COMPACT: dict[str, Any] = {
+    "image_size": 64,
+    "teacher_base": 8,
+    "batch_size": 16,
+    "slices_per_epoch": 320,
+    "epochs": 8,
+    "learning_rate": 0.004,
+    "amp": True,
+    "augmentation": "flips",
+    "cache": "memory",
+}
+
+# for tests
+_TINY: dict[str, Any] = {
+    **_COMPACT,
+    "image_size": 32,
+    "teacher_base": 2,
+    "batch_size": 8,
+    "slices_per_epoch": 16,
+    "epochs": 2,
+    "amp": False,
+}
+
+# mean of the regions first; a name each, since ordinary and lesion-wise scores are different things
+_DICE = "Dice"
+_DETAILS = (*(f"Dice {region}" for region in REGIONS), "lesion-wise Dice")
+_DISTANCES = ("HD95 [mm]", "lesion-wise HD95 [mm]")
+_SIZE = "parameters [million]"
+
+
+def ablation_sizes(preset: str) -> dict[str, Any]:
+    """The settings of a preset: "compact", "tiny", or "full" for the bundle's own with a data folder.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    known = {"compact": _COMPACT, "tiny": _TINY}
+    if preset == "full":
+        own = bundle_settings(ABLATION_BUNDLE, dataset_dir=".", teacher="cohra")
+        return {**{key: own[key] for key in _COMPACT}, "amp": True}
+    if preset not in known:
+        raise ValueError(f"preset must be full, compact or tiny, got {preset!r}.")
+    return dict(known[preset])
+
+
+def ablation_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
+    """A folder of BraTS phantoms with its datalist, made once; 60/20/20, so that few cases still judge."""
+    width, height, depth = (int(size) for size in shape)
+    write_brats_phantoms(folder, cases, (width, height, depth), seed, progress=False)
+    if not (folder / DATALIST_NAME).is_file():
+        datalist, _ = build_brats_datalist(folder, seed, (0.6, 0.2, 0.2), progress=False)
+        write_brats_datalist(datalist, folder / DATALIST_NAME)
+    return folder
+
+
+@dataclass
+class Ablation(RecordedRuns[AblationRun]):
+    """Runs what is missing of an ablation; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
+
+    All runs share the patients, the slice cache and the settings but one.
+    """
+
+    datalist_command: ClassVar[str] = "brats-datalist"
+
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        return read_brats_datalist(path)
+
+    def run_settings(self, run: AblationRun, base: Mapping[str, Any]) -> dict[str, Any]:
+        return run.settings(base)
+
+    def metrics(self, run: AblationRun, summary: Mapping[str, Any]) -> dict[str, Any]:
+        def mean(part: Mapping[str, Any], score: str) -> Any:
+            return part["overall"][score]["patient_mean"]
+
+        weights = load_weights(self.folder(run) / "models" / "model.pt")
+        return {
+            _DICE: mean(summary, "dice"),
+            **{f"Dice {region}": mean(summary["per_region"][region], "dice") for region in REGIONS},
+            "lesion-wise Dice": mean(summary, "lesionwise_dice"),
+            "HD95 [mm]": mean(summary, "hd95"),
+            "lesion-wise HD95 [mm]": mean(summary, "lesionwise_hd95_mm"),
+            # without the statistics that batch normalisation keeps
+            _SIZE: sum(v.numel() for k, v in weights.items() if "running_" not in k and v.is_floating_point()) / 1e6,
+        }
+
+
+def ablation_tables(records: Sequence[RunRecord]) -> str:
+    """Markdown: for each section the base configuration and the others, with their paired difference to it.
+
+    Args:
+        records: of :class:`Ablation`.
+
+    Raises:
+        ValueError: records of several datalists, which are not comparable.
+    """
+    check_one_datalist(records)
+    parts = []
+    for section in ("test", "validation"):
+        own = [record for record in records if record.split["section"] == section]
+        if not own:
+            continue
+        names = _labels(own)
+        baseline = BASELINE if BASELINE in names else None
+        parts.append(f"### {section.capitalize()} section\n")
+        parts.append(arm_table(own, (_DICE,), baseline, names))
+        parts.append(arm_table(own, _DETAILS, None, names))
+        # of a distance the smaller is the better, so wins would count the wrong way round
+        parts.append(arm_table(own, _DISTANCES, None, names, decimals=2))
+        parts.append(_remarks(own, names, baseline))
+    return "\n".join(parts)
+
+
+def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Arm -> name to print: the base first, then one change after the other in the order of the factors."""
+    present = {record.arm: record for record in records}
+    order = [BASELINE, *(f"{name}={value}" for name, factor in FACTORS.items() for value in factor.values)]
+    known = [arm for arm in order if arm in present]
+    return {arm: _label(arm, present[arm].settings) for arm in [*known, *sorted(set(present) - set(known))]}
+
+
+def _label(arm: str, settings: Mapping[str, Any]) -> str:
+    if arm == BASELINE:
+        return f"base ({', '.join(configuration(settings).values())})"
+    parts = [part.partition("=") for part in arm.split("+")]
+    return ", ".join(f"{FACTORS[name].label}: {value}" if name in FACTORS else name for name, _, value in parts)
+
+
+def _remarks(records: Sequence[RunRecord], names: Mapping[str, str], baseline: str | None) -> str:
+    text = "Scores are means over patients of the mean of the regions, unless a region is named.\n"
+    others = len(names) - 1
+    if baseline is not None and others > 1:
+        text += (
+            f"{others} configurations are compared with one: of that many 95% intervals, about {others / 20:.1f} lie "
+            "beside zero where nothing differs.\n"
+        )
+    sizes = {record.arm: record.metrics[_SIZE] for record in records}
+    text += f"Parameters in millions: {', '.join(f'{names[arm]} {sizes[arm]:.2f}' for arm in names)}.\n"
+    return f"{text}{seconds_line(records, names)}"
+
+
+def write_ablation_tables(folder: Path, path: Path) -> str:
+    """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    return write_table(ablation_tables(read_sections(folder)), path)
