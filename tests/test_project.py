@@ -6,6 +6,7 @@ import ast
 import configparser
 import importlib
 import importlib.metadata
+import importlib.util
 import pkgutil
 import re
 import subprocess
@@ -210,3 +211,29 @@ def test_every_import_is_declared():
                 if canonicalize_name(DISTRIBUTION_OF.get(package, package)) not in declared:
                     undeclared.add(f"{path.relative_to(ROOT)}: {package}")
     assert not undeclared
+
+
+@pytest.fixture(scope="module")
+def tables():
+    spec = importlib.util.spec_from_file_location("write_tables", ROOT / "tools" / "write_tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_of_results_are_those_of_their_records(tables):
+    pages = [path for pattern in tables.PAGES for path in ROOT.glob(pattern)]
+    assert len(pages) > 5
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert text.count("<!-- table: ") == len(tables.PLACE.findall(text)), f"{page.name}: a place without its end"
+        assert tables.filled(text) == text, f"{page.name}: run python tools/write_tables.py"
+
+
+def test_a_number_typed_into_a_table_does_not_stay(tables, monkeypatch):
+    monkeypatch.setitem(tables.TABLES, "table1", lambda: "| a |\n")
+    page = "before\n<!-- table: table1 -->\n\n| 0.99 |\n\n<!-- end of table -->\nafter\n"
+    assert tables.filled(page) == page.replace("0.99", "a")
+    with pytest.raises(ValueError, match="no table 'nothing'"):
+        tables.filled("<!-- table: nothing -->\n<!-- end of table -->")

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Write the tables of results in README.md and docs/ from the run records in docs/records.
+
+    python tools/write_tables.py            # fill every marked place
+    python tools/write_tables.py --check    # status 1 where a table is not that of its records
+
+A place is marked by ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Nothing between the two is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from ckdmed.bundle.compare_arms import ARMS
+from ckdmed.bundle.compare_table import comparison_tables
+from ckdmed.bundle.recorded_runs import read_sections
+from ckdmed.bundle.table1 import STUDENTS, TEACHERS
+from ckdmed.cli.table1 import table_text
+from ckdmed.files import write_atomic
+from ckdmed.reports import RunRecord, arm_table, markdown_table, read_records
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "docs" / "records"
+PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+PAGES = ("README.md", "docs/*.md")
+
+
+def table1() -> str:
+    """All of Table I."""
+    return table_text(read_records([RECORDS / "table1"]))
+
+
+def table1_short() -> str:
+    """Validation and test accuracy by person beside the reports' own figures."""
+    records = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]
+    rows = [
+        ["the reports, teacher (VGG19 + ViT); split not stated", "", "0.8532", ""],
+        ["the reports, student with MSGFF; split not stated", "", "0.9331", ""],
+    ]
+    for arm, label in {**TEACHERS, **STUDENTS}.items():
+        own = [r for r in records if r.arm == arm]
+        if own:
+            rows.append([label, str(len(own)), *(_mean(own, name) for name in ("val_accuracy", "test_accuracy"))])
+    return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
+
+
+def comparison() -> str:
+    """All of the comparison of segmentation students."""
+    return comparison_tables(read_sections(RECORDS / "compare"))
+
+
+def comparison_short() -> str:
+    """Dice per slice on the test patients, with the difference to the student alone."""
+    records = [r for r in read_sections(RECORDS / "compare") if r.split["section"] == "test"]
+    parts = []
+    for regime in sorted({r.split["labelled_fraction"] for r in records}, reverse=True):
+        own = [r for r in records if r.split["labelled_fraction"] == regime]
+        arms = {name: arm.label for name, arm in ARMS.items() if any(r.arm == name for r in own)}
+        parts.append(f"{regime:.0%} of the training patients labelled:\n\n")
+        parts.append(arm_table(own, ["Dice per slice"], "alone", arms) + "\n")
+    return "".join(parts)
+
+
+def search() -> str:
+    """The runs of the search for a student that gains from its teacher, on the validation section."""
+    return comparison_tables(read_sections(RECORDS / "search"))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "table1": table1,
+    "table1-short": table1_short,
+    "comparison": comparison,
+    "comparison-short": comparison_short,
+    "search": search,
+}
+
+
+def _mean(records: Sequence[RunRecord], metric: str) -> str:
+    values = [float(r.metrics[metric] or "nan") for r in records]
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return f"{mean:.4f}"
+    deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
+    return f"{mean:.4f} ± {deviation:.4f}"
+
+
+def filled(page: str) -> str:
+    """The page with the tables of today's records.
+
+    Raises:
+        ValueError: a marked place names no table.
+    """
+
+    def fill(match: re.Match[str]) -> str:
+        if match[2] not in TABLES:
+            raise ValueError(f"there is no table '{match[2]}'; there are {', '.join(TABLES)}.")
+        return match[1] + "\n" + TABLES[match[2]]().strip() + "\n\n" + match[3]
+
+    return PLACE.sub(fill, page)
+
+
+def main() -> int:
+    """Fill or check all pages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where something would change")
+    args = parser.parse_args()
+    changed = []
+    for path in sorted(path for pattern in PAGES for path in ROOT.glob(pattern)):
+        old = path.read_text(encoding="utf-8")
+        new = filled(old)
+        if new == old:
+            continue
+        changed.append(path.relative_to(ROOT).as_posix())
+        if not args.check:
+            write_atomic(path, partial(Path.write_text, data=new, encoding="utf-8"))
+    print("\n".join(changed) or "every table is that of its records")
+    return 1 if args.check and changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
