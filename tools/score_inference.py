@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Score the masks that a bundle's inference wrote for labelled Figshare slices, by what the checkpoint knew of them.
+
+    python -m monai.bundle run --config_file bundles/seg_kd/inference.json --dataset_dir FOLDER_OF_MAT --output_dir OUT
+    python tools/score_inference.py FOLDER_OF_MAT OUT --model bundles/seg_kd/models/model.json --report FOLDER
+
+Each slice's patient is looked up among those that the checkpoint was trained on, chosen by (validation), tested on, or
+that it never met. Prints the table and writes the report (scores per slice and patient, intervals over patients,
+pictures) into FOLDER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+from monai.transforms import LoadImage
+from skimage.io import imread
+from tqdm import tqdm
+
+from ckdmed.data import FigshareMatReader
+from ckdmed.data.sections import resolve_datalist
+from ckdmed.metrics import segmentation_scores
+from ckdmed.reports import write_segmentation_report
+
+PARTS = {"train": "in its training", "validation": "chosen by", "test": "tested on", "none": "never met"}
+
+
+def main() -> int:
+    """Score what is there; 1 where a slice has no mask."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset_dir", type=Path)
+    parser.add_argument("masks", type=Path, help="output_dir of the inference")
+    parser.add_argument("--model", type=Path, required=True, help="model.json beside the shipped checkpoint")
+    parser.add_argument("--report", type=Path, required=True, help="folder of the report")
+    args = parser.parse_args()
+    # MONAI tells of an argument that MONAI itself passes, once a slice
+    warnings.filterwarnings("ignore", category=FutureWarning, message=".*always_return_as_numpy")
+    model = json.loads(args.model.read_text(encoding="utf-8"))
+    part_of = {group: part for part, groups in model["split"]["patient_groups"].items() for group in groups}
+    listed = resolve_datalist(args.dataset_dir, seed=0)
+    items = [item for section in ("training", "validation", "test") for item in listed[section]]
+    images, labels = (LoadImage(reader=FigshareMatReader(field), image_only=True) for field in ("image", "mask"))
+    rows, pictures, missing = [], {}, []
+    for item in tqdm(items, desc="scoring"):
+        path = args.masks / f"{item['id']}_mask.png"
+        if not path.is_file():
+            missing.append(str(item["id"]))
+            continue
+        source = str(args.dataset_dir / item["image"])
+        truth, predicted = np.asarray(labels(source)) > 0, imread(path) > 0
+        if truth.shape != predicted.shape:
+            print(f"{path}: {predicted.shape}, but the slice has {truth.shape}", file=sys.stderr)
+            return 1
+        row = {key: item[key] for key in ("id", "patient", "patient_group")}
+        part = PARTS[part_of.get(str(item["patient_group"]), "none")]
+        rows.append({**row, "class": part, **segmentation_scores(predicted, truth)})
+        pictures[str(item["id"])] = (np.asarray(images(source)), truth, predicted)
+    if missing:
+        print(f"{len(missing)} slices have no mask in {args.masks}: {', '.join(missing[:10])}", file=sys.stderr)
+    if not rows:
+        return 1
+    settings = {"checkpoint_sha256": model["sha256"], "slices": len(rows), "without_mask": missing}
+    _, table = write_segmentation_report(rows, args.report, settings=settings, pictures=pictures)
+    print(table)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
