@@ -10,20 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
 
 from ckdmed.bundle import brats_classes, brats_sections, class_names_of, classification_sections
 from ckdmed.bundle.classification import balanced_sampler
 from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.inference import InputsSkipped
 from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, read_mask
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
 from ckdmed.labels import SLICE_CATEGORIES, slice_category
-from tests.bundle.cls_runs import run, workflow
+from tests.bundle.cls_runs import BUNDLES, STUDENT, run, workflow
 
 pytestmark = pytest.mark.bundle
 
@@ -173,6 +176,83 @@ def test_teacher_of_the_tumour_type_feeds_a_student_whose_cache_keeps_its_answer
     assert cache.hits + cache.misses == 3 * 32 and cache.hits > 0
     # what was kept on the disk can be read again
     assert not [entry for entry in recwarn if "Corrupt cache" in str(entry.message)]
+
+
+def infer(output_dir: Path, checkpoint: Path, **settings: Any) -> tuple[ConfigWorkflow, int]:
+    """The student's inference, and its exit status."""
+    made = ConfigWorkflow(
+        str(BUNDLES / "cls_kd" / "inference.json"),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="infer",
+        **{
+            "image_size": 32,
+            "device": "$torch.device('cpu')",
+            "network_def": STUDENT["network_def"],
+            "output_dir": str(output_dir),
+            "checkpoint": str(checkpoint),
+            **settings,
+        },
+    )
+    made.initialize()
+    made.run()
+    try:
+        made.finalize()
+    except InputsSkipped as skipped:
+        return made, int(skipped.code or 0)
+    return made, 0
+
+
+def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, settings: dict, tmp_path: Path) -> None:
+    """On files of a case, on one 4-D file, and with a damaged case among them."""
+    chosen = {"task": "brats_slice", "modalities": ["t2f", "t1c"]}
+    run("cls_kd", tmp_path / "run", preset="alone", batch_size=16, epoch_slices=32, **settings, **chosen)
+    run("cls_kd", tmp_path / "run", "evaluate.json", preset="alone", **settings, **chosen)
+    rows = list(csv.DictReader((tmp_path / "run/evaluation/probabilities.csv").open()))
+    names = sorted({row["id"].partition(":")[0] for row in rows})
+    inputs = tmp_path / "in"
+    for name in names:
+        shutil.copytree(cases / name, inputs / name)
+    broken = inputs / "BraTS-GLI-99999-000"
+    broken.mkdir()
+    for modality in ("t1n", "t1c", "t2w"):
+        shutil.copy(inputs / names[0] / f"{names[0]}-{modality}.nii.gz", broken / f"{broken.name}-{modality}.nii.gz")
+    checkpoint = tmp_path / "run/models/model.pt"
+    _, status = infer(tmp_path / "out", checkpoint, dataset_dir=str(inputs), **chosen)
+    assert status == 3 and "missing: t2f" in (tmp_path / "out/skipped.csv").read_text(encoding="utf-8")
+    columns = [f"probability_{name}" for name in SLICE_CATEGORIES]
+    expected = {row["id"]: [float(row[column]) for column in columns] for row in rows}
+    found = {}
+    for name in names:
+        for row in csv.DictReader((tmp_path / "out" / f"{name}_probabilities.csv").open()):
+            found[f"{row['case']}:{row['slice']}"] = [float(row[column]) for column in columns]
+    assert found.keys() == expected.keys()
+    # the cache holds float16
+    assert all(found[key] == pytest.approx(expected[key], abs=5e-3) for key in expected)
+    table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))
+    assert [row["name"] for row in table] == names
+    assert sum(int(table[0][f"slices_{name}"]) for name in SLICE_CATEGORIES) == int(table[0]["slices"])
+
+    images = [nib.load(inputs / names[0] / f"{names[0]}-{part}.nii.gz") for part in ("t2f", "t1n", "t1c", "t2w")]
+    (tmp_path / "task" / "imagesTs").mkdir(parents=True)
+    stacked = np.stack([np.asanyarray(image.dataobj) for image in images], axis=3)
+    nib.save(nib.Nifti1Image(stacked, images[0].affine), tmp_path / "task/imagesTs/BRATS_007.nii.gz")
+    _, status = infer(tmp_path / "one", checkpoint, dataset_dir=str(tmp_path / "task"), **chosen)
+    assert status == 0
+    lines = list(csv.DictReader((tmp_path / "one/BRATS_007_probabilities.csv").open()))
+    for line in lines:
+        same = found[f"{names[0]}:{line['slice']}"]
+        assert [float(line[column]) for column in columns] == pytest.approx(same, abs=1e-6)
+    again, _ = infer(tmp_path / "one", checkpoint, dataset_dir=str(tmp_path / "task"), resume=True, **chosen)
+    assert again.parser.get_parsed_content("job").kept == ["BRATS_007"]
+
+
+def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
+    made = workflow("cls_kd", tmp_path / "net", phantom_cases=1, preset="alone", task="brats_type", class_names=TYPES)
+    torch.save(made.network_def.state_dict(), tmp_path / "model.pt")
+    _, status = infer(tmp_path / "out", tmp_path / "model.pt", task="brats_type", class_names=TYPES)
+    table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))
+    assert status == 0 and len(table) == 2 and {row["predicted"] for row in table} <= set(TYPES)
 
 
 def test_without_a_dataset_phantoms_of_the_types_are_drawn(tmp_path: Path) -> None:
