@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ckdmed.bundle import brats_sections
+from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
+from ckdmed.data.phantoms import write_brats_phantoms
+
+SHAPE = (16, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def phantom_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("phantoms")
+
+
+def sections(phantom_dir: Path, **kwargs) -> dict:
+    return brats_sections(None, str(phantom_dir), **{"phantom_cases": 8, "phantom_shape": SHAPE, **kwargs})
+
+
+def test_items_are_whole_cases(phantom_dir: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO"):
+        found = sections(phantom_dir)
+    assert "no dataset_dir is given: making phantoms of 8 cases" in caplog.text
+    assert list(found) == ["train", "validation", "test"] and all(found.values())
+    for item in (item for items in found.values() for item in items):
+        assert [Path(path).name for path in item["image"]] == [
+            f"{item['case']}-{modality}.nii.gz" for modality in ("t1n", "t1c", "t2w", "t2f")
+        ]
+        assert all(Path(path).is_absolute() and Path(path).is_file() for path in [*item["image"], item["label"]])
+        assert item["id"] == item["case"] and item["labelled"] is True and item["release"] == "2023"
+        assert (item["tumour_type"], item["tumor_label"]) == ("GLI", 1)
+    assert sections(phantom_dir) == found
+
+
+def test_patients_stay_together_and_types_are_spread(phantom_dir: Path):
+    found = sections(phantom_dir, phantom_cases=16, phantom_types=("GLI", "MET"), fractions=(0.5, 0.25, 0.25))
+    groups = [{item["patient_group"] for item in items} for items in found.values()]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert sum(map(len, found.values())) == 16
+    for items in found.values():
+        assert {item["tumour_type"] for item in items} == {"GLI", "MET"}
+        share = np.mean([item["tumour_type"] == "GLI" for item in items])
+        assert 0.25 <= share <= 0.75
+
+
+@pytest.mark.parametrize("cases", [4, 6])
+def test_few_cases_still_fill_every_section(phantom_dir: Path, cases: int):
+    assert all(sections(phantom_dir, phantom_cases=cases).values())
+
+
+def test_labelled_fraction_chooses_whole_patients(phantom_dir: Path):
+    train = sections(phantom_dir, labelled_fraction=0.5)["train"]
+    flags: dict[str, set[bool]] = {}
+    for item in train:
+        flags.setdefault(item["patient_group"], set()).add(item["labelled"])
+    assert all(len(own) == 1 for own in flags.values())
+    assert 0 < sum(item["labelled"] for item in train) < len(train)
+    assert all(item["labelled"] for name in ("validation", "test") for item in sections(phantom_dir)[name])
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    write_brats_phantoms(tmp_path / "data", 5, SHAPE, seed=3, time_points=(1, 1), progress=False)
+    return tmp_path / "data"
+
+
+def test_a_stored_datalist_goes_before_a_new_split(dataset: Path, phantom_dir: Path):
+    datalist, _ = build_brats_datalist(dataset, seed=9, fractions=(0.4, 0.2, 0.4), progress=False)
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    found = brats_sections(str(dataset), str(phantom_dir))
+    stored = json.loads((dataset / "datalist.json").read_text(encoding="utf-8"))
+    assert [item["case"] for item in found["test"]] == [item["case"] for item in stored["test"]]
+
+
+def test_one_modality_by_choice(dataset: Path, phantom_dir: Path):
+    # none of the others has to be there
+    for path in dataset.glob("*/*-t2w.nii.gz"):
+        path.unlink()
+    found = brats_sections(str(dataset), str(phantom_dir), modalities=["t1c", "t1n"])
+    for item in found["train"]:
+        assert [path.split("-")[-1] for path in item["image"]] == ["t1c.nii.gz", "t1n.nii.gz"]
+        assert item["modalities"] == ["t1c", "t1n"]
+
+
+def test_a_case_without_a_modality_is_named_and_the_run_goes_on(dataset: Path, phantom_dir: Path):
+    next(dataset.glob("*-00002-000/*-t2f.nii.gz")).unlink()
+    with pytest.warns(UserWarning, match=r"1 case\(s\) left out:\n  BraTS-GLI-00002-000: .*missing: t2f"):
+        found = brats_sections(str(dataset), str(phantom_dir))
+    assert sum(map(len, found.values())) == 4
+
+
+def test_what_cannot_be_used(dataset: Path, phantom_dir: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="dataset_dir '.*absent' is not a folder"):
+        brats_sections(str(tmp_path / "absent"), str(phantom_dir))
+    with pytest.raises(ValueError, match="the validation section is empty"):
+        brats_sections(str(dataset), str(phantom_dir), fractions=(0.5, 0.0, 0.5))
+    datalist, _ = build_brats_datalist(dataset, progress=False)
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    gone = dataset / datalist["test"][0]["image"][1]
+    shutil.move(gone, tmp_path / gone.name)
+    with pytest.raises(ValueError, match=f"{gone.name}: no such file, though the datalist names it"):
+        brats_sections(str(dataset), str(phantom_dir))
+    shutil.move(tmp_path / gone.name, gone)
+    del datalist["test"][0]["label"]
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    with pytest.raises(ValueError, match="1 case.s. of the test section have no mask .the first: BraTS-GLI"):
+        brats_sections(str(dataset), str(phantom_dir))
+
+
+def test_four_dimensional_files_stay_whole(tmp_path: Path, phantom_dir: Path):
+    rng = np.random.default_rng(0)
+    for number in range(1, 5):
+        for folder, values in (("imagesTr", rng.random((6, 6, 6, 4))), ("labelsTr", np.ones((6, 6, 6)))):
+            path = tmp_path / "Task01" / folder / f"BRATS_{number:03d}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(values.astype(np.float32), np.eye(4)), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = brats_sections(str(tmp_path / "Task01"), str(phantom_dir), modalities=["t1c"])
+    assert all(len(item["image"]) == 1 and len(item["modalities"]) == 4 for item in found["train"])
+    assert found["train"][0]["release"] == "decathlon"

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
+
+from ckdmed.networks import (
+    SEGMENTATION_TEACHERS,
+    AnySizeSegResNet,
+    CohraUNet,
+    UNetViT,
+    segmentation_teacher,
+    segmentation_teacher_taps,
+)
+from ckdmed.networks.taps import tap_shapes
+
+CLASSES = {
+    "unet_vit": UNetViT,
+    "segresnet": SegResNet,
+    "dynunet": DynUNet,
+    "swin_unetr": SwinUNETR,
+    "cohra": CohraUNet,
+}
+VIT = {"vit_img_size": 16, "vit_patch_size": 8, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
+
+
+def teacher(kind: str, spatial_dims: int = 2, **kwargs) -> torch.nn.Module:
+    # window 7 in three dimensions is a hundred times as slow as all the others
+    options = {"window_size": 2} if kind == "swin_unetr" else None
+    base = 12 if kind == "swin_unetr" else 2
+    return segmentation_teacher(
+        kind, **{"spatial_dims": spatial_dims, "base": base, "options": options, **VIT, **kwargs}
+    )
+
+
+def test_every_kind_is_covered() -> None:
+    assert set(SEGMENTATION_TEACHERS) == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spatial_dims"),
+    [
+        # at its least size, 64 voxels an axis, SwinUNETR takes as long as all the others together
+        pytest.param(kind, dims, marks=pytest.mark.slow if (kind, dims) == ("swin_unetr", 3) else ())
+        for kind in SEGMENTATION_TEACHERS
+        for dims in (2, 3)
+    ],
+)
+def test_logits_and_gradients_of_every_kind(kind: str, spatial_dims: int) -> None:
+    network = teacher(kind, spatial_dims).train()
+    assert isinstance(network, CLASSES[kind])
+    # the ViT's grid is fixed by its own size, and a U-Net's levels must be halved; the others take any size
+    size = (32,) * spatial_dims if kind == "unet_vit" else (17, 22, 9)[:spatial_dims]
+    logits = network(torch.rand(2, 4, *size))
+    assert logits.shape == (2, 3, *size) and torch.isfinite(logits).all()
+    logits.square().mean().backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not without, without
+
+
+@pytest.mark.parametrize("kind", SEGMENTATION_TEACHERS)
+def test_taps_are_decoder_stages_from_an_eighth_to_the_whole_grid(kind: str) -> None:
+    network = teacher(kind)
+    logits, shapes = tap_shapes(network, segmentation_teacher_taps(kind), (1, 4, 64, 64))
+    assert logits == (1, 3, 64, 64)
+    assert [shapes[name][2:] for name in ("d4", "d3", "d2", "d1")] == [(8, 8), (16, 16), (32, 32), (64, 64)]
+
+
+def test_padding_leaves_a_fitting_size_alone_and_crops_another() -> None:
+    torch.manual_seed(0)
+    padded = teacher("segresnet").eval()
+    plain = SegResNet(
+        spatial_dims=2, init_filters=2, in_channels=4, out_channels=3, norm=("GROUP", {"num_groups": 2})
+    ).eval()
+    # MONAI's own weights fit, name for name
+    plain.load_state_dict(padded.state_dict())
+    image = torch.rand(1, 4, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(padded(image), plain(image), atol=1e-6)
+        cut = image[..., :27, :30]
+        zeros = torch.zeros(1, 4, 32, 32)
+        zeros[..., :27, :30] = cut
+        assert torch.allclose(padded(cut), plain(zeros)[..., :27, :30], atol=1e-6)
+
+
+def test_a_tapped_tensor_stays_what_it_was() -> None:
+    network = teacher("segresnet")
+    assert isinstance(network, AnySizeSegResNet)
+    inplace = [m for kind in ("segresnet", "dynunet") for m in teacher(kind).modules() if getattr(m, "inplace", False)]
+    assert not inplace
+
+
+def test_options_go_before_the_settings() -> None:
+    assert teacher("cohra", options={"features": [2, 4, 8], "heads": 2}).divisor == 4
+    with pytest.raises(TypeError, match="no_such_option"):
+        teacher("segresnet", options={"no_such_option": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "unet"}, "must be one of unet_vit, segresnet, dynunet, swin_unetr, cohra, got 'unet'"),
+        ({"kind": "swin_unetr", "base": 16}, "base of a swin_unetr teacher must be a multiple of 12, got 16"),
+        ({"kind": "dynunet", "base": 0}, "base of a dynunet teacher must be at least 1, got 0"),
+        ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
+        ({"kind": "cohra", "options": {"deep_supervision": 2}}, "must have one output"),
+    ],
+)
+def test_refusals(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        segmentation_teacher(**settings)
+    if settings.get("kind") == "unet":
+        with pytest.raises(ValueError, match=message):
+            segmentation_teacher_taps("unet")
+
+
+def test_a_unet_vit_names_sizes_that_it_cannot_halve() -> None:
+    with pytest.raises(ValueError, match="multiple of 16"):
+        teacher("unet_vit")(torch.rand(1, 4, 40, 32))
