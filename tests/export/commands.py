@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
 from ckdmed.bundle.strict import unknown_settings
 from ckdmed.cli import build_parser
 from ckdmed.cli import export as export_command
-from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
 from tests.export.tiny import RUN, SIZES, config, environment, write_checkpoint
 
 
@@ -101,7 +101,9 @@ def check_command(command: str, folder: Path) -> None:
 def user_files(bundle: str, folder: Path) -> dict[str, str]:
     """What stands in the documents for a user's files, and small ones in ``folder`` for it."""
     write_figshare_phantoms(folder / "figshare", n_patients=6, size=48, progress=False)
+    write_brats_phantoms(folder / "brats", 10, (24, 24, 16), tumour_types=("GLI", "MET"), progress=False)
     files = {"path/to/figshare": str(folder / "figshare"), "path/to/scans": str(folder / "figshare")}
+    files["path/to/brats"] = str(folder / "brats")
     if "teacher_def" in config(bundle, "train.json"):
         teacher = write_checkpoint(folder / "teacher.pt", bundle, "train.json", "teacher_def")
         files["path/to/teacher.pt"] = str(teacher)

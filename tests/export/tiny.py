@@ -29,6 +29,7 @@ RUN: dict[str, Any] = {
     "epochs": 1,
     "teacher_epochs": 1,
     "phantom_patients": 6,
+    "phantom_cases": 6,
     "sections#phantom_size": 48,
 }
 
