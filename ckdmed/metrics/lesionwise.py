@@ -9,6 +9,8 @@ import torch
 from monai.metrics.utils import get_edge_surface_distance
 from scipy import ndimage
 
+from .denormals import with_denormals
+
 __all__ = ["BRATS_2023_LESION_RULES", "LESION_PENALTY_MM", "LesionRules", "lesionwise_scores"]
 
 LESION_PENALTY_MM = 374.0
@@ -147,14 +149,15 @@ def _score_lesion(
 
 def _hd95_by_area(pred: np.ndarray, true: np.ndarray, spacing: list[float]) -> float:
     """The larger of the two 95th percentiles, each border element weighing by its area."""
-    edges, distances, areas = get_edge_surface_distance(
-        torch.from_numpy(pred),
-        torch.from_numpy(true),
-        spacing=spacing,
-        use_subvoxels=True,
-        symmetric=True,
-        warn_empty=False,
-    )
+    with with_denormals():
+        edges, distances, areas = get_edge_surface_distance(
+            torch.from_numpy(pred),
+            torch.from_numpy(true),
+            spacing=spacing,
+            use_subvoxels=True,
+            symmetric=True,
+            warn_empty=False,
+        )
     return max(_percentile(d, a[e]) for e, d, a in zip(edges, distances, areas))
 
 

@@ -16,6 +16,8 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 
+from .denormals import with_denormals
+
 __all__ = [
     "DISTANCE_SCORES",
     "EMPTY_RULES",
@@ -116,8 +118,9 @@ def segmentation_scores(
     }
     if scores["empty"] == "none":
         arguments: dict[str, Any] = {"include_background": True, "spacing": spacing}
-        scores["hd95"] = float(compute_hausdorff_distance(p, t, percentile=95, **arguments))
-        scores["asd"] = float(compute_average_surface_distance(p, t, symmetric=True, **arguments))
+        with with_denormals():
+            scores["hd95"] = float(compute_hausdorff_distance(p, t, percentile=95, **arguments))
+            scores["asd"] = float(compute_average_surface_distance(p, t, symmetric=True, **arguments))
     else:
         penalty = 0.0 if scores["empty"] == "both" else math.dist([0.0] * pred.ndim, np.multiply(pred.shape, spacing))
         scores["hd95"] = scores["asd"] = float(penalty)
