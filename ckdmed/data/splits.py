@@ -64,7 +64,10 @@ def split_by_group(
     names = sorted(set(groups))
     used = np.flatnonzero(shares > 0)
     if len(names) < len(used):
-        raise ValueError(f"{len(names)} patient groups cannot fill {len(used)} sections; lower the number of sections.")
+        raise ValueError(
+            f"{len(names)} patient groups cannot fill {len(used)} sections; give more patients, or 0 as the fraction of a "
+            "section that may stay empty."
+        )
     counts = _count(groups, labels, names)
     best: tuple[float, dict[str, int]] | None = None
     for attempt in range(_ATTEMPTS):
