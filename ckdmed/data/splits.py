@@ -65,7 +65,7 @@ def split_by_group(
     used = np.flatnonzero(shares > 0)
     if len(names) < len(used):
         raise ValueError(
-            f"{len(names)} patient groups cannot fill {len(used)} sections; give more patients, or 0 as the fraction of a "
+            f"{len(names)} patient groups cannot fill {len(used)} sections; give more, or 0 as the fraction of a "
             "section that may stay empty."
         )
     counts = _count(groups, labels, names)
