@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, Resized
 
 from ckdmed.transforms.case_zscore import CaseZScored
 from ckdmed.transforms.scan_grid import ScanGridd
+from ckdmed.transforms.smooth_inverse import SmoothInversed
 
 
 def test_zscores_of_a_known_release_are_over_what_is_not_0():
@@ -83,3 +85,15 @@ def test_lengths_must_be_positive():
         ScanGridd("image", 0)
     with pytest.raises(ValueError, match="spacing three such numbers"):
         ScanGridd("image", None, [1.0, 1.0])
+
+
+def test_what_was_made_smaller_by_means_comes_back_smooth():
+    chain = Compose([Resized("image", [8, 8, -1], mode="area")])
+    ramp = torch.arange(16, dtype=torch.float32)[None, :, None, None].expand(1, 16, 16, 3).clone()
+    item = chain({"image": MetaTensor(ramp)})
+    invert = Invertd("pred", chain, "image", nearest_interp=False)
+    blocks = invert({**item, "pred": item["image"].clone()})["pred"]
+    assert torch.equal(blocks[0, 0, 0], blocks[0, 1, 0])
+    smooth = invert({**SmoothInversed("image")(item), "pred": item["image"].clone()})["pred"]
+    assert smooth.shape == ramp.shape
+    torch.testing.assert_close(smooth[0, 1:-1].as_tensor(), ramp[0, 1:-1])
