@@ -245,3 +245,37 @@ def test_sampler_arguments(kwargs, message):
 def test_both_kinds_are_needed():
     with pytest.raises(ValueError, match="needs slices of both kinds; there are 0 with and 3 without"):
         BalancedSliceSampler([0, 0, 0])
+
+
+def test_hidden_masks_are_neither_read_nor_balanced(cache):
+    dataset = BratsSliceDataset(cache, unlabelled=["BraTS-GLI-00001-000"])
+    hidden = dataset.index.case == 0
+    assert (dataset.categories[hidden] == -1).all() and (dataset.categories[~hidden] >= 0).all()
+    first = dataset[1]
+    assert first["labelled"] is False and not first["label"].any() and first["slice_label"] == -1
+    assert dataset[len(dataset) - 3]["labelled"] is True
+    assert len(BratsSliceDataset(cache, unlabelled=["BraTS-GLI-00001-000"], target="category")) == (~hidden).sum()
+
+
+def test_a_subset_reads_the_same_slices(cache):
+    dataset = BratsSliceDataset(cache)
+    part = dataset.subset(dataset.categories == 3)
+    assert len(part) == 3 and {part[i]["slice_label"] for i in range(3)} == {3}
+    assert torch.equal(part[0]["image"], dataset[int(np.flatnonzero(dataset.categories == 3)[0])]["image"])
+    assert len(dataset) == 12
+
+
+def test_unlabelled_slices_have_their_share():
+    categories = [0] * 20 + [1] * 10 + [-1] * 30
+    sampler = BalancedSliceSampler(categories, num_samples=40, unlabelled_share=0.25, tumour_share=0.5)
+    drawn = np.array(categories)[list(sampler)]
+    assert [(drawn < 0).sum(), (drawn == 0).sum(), (drawn > 0).sum()] == [10, 15, 15]
+    assert len(BalancedSliceSampler(categories, unlabelled_share=0.5)) == 40
+    # what was drawn before there was a share stays as it was
+    assert list(BalancedSliceSampler(categories, num_samples=12)) == list(
+        BalancedSliceSampler(categories[:30], num_samples=12)
+    )
+    with pytest.raises(ValueError, match="unlabelled share of 0.5 needs slices without a mask"):
+        BalancedSliceSampler([0, 1], unlabelled_share=0.5)
+    with pytest.raises(ValueError, match="unlabelled_share must be from 0 to below 1, got 1"):
+        BalancedSliceSampler(categories, unlabelled_share=1)
