@@ -20,6 +20,7 @@ from ckdmed.engines.teacher_performance import TeacherPerformance
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
 from ckdmed.engines.teachers_training import TeachersState, prepare_teachers, save_teachers
 from ckdmed.engines.trainer import DistillationTrainer
+from ckdmed.engines.view_batch import ViewPrepareBatch, view_prepare_batch
 
 __all__ = [
     "ChannelMap",
@@ -35,6 +36,7 @@ __all__ = [
     "TeacherIdentity",
     "TeacherPerformance",
     "TeachersState",
+    "ViewPrepareBatch",
     "attach_fusion",
     "attach_head",
     "attach_student",
@@ -46,5 +48,6 @@ __all__ = [
     "save_teachers",
     "teacher_ensemble",
     "view_name",
+    "view_prepare_batch",
     "weights_hash",
 ]

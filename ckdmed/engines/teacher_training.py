@@ -16,6 +16,7 @@ from monai.inferers import Inferer
 from torch import distributed, nn
 
 from ckdmed.engines.teacher import weights_hash
+from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import load_weights, write_json
 from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
 from ckdmed.networks.freezing import frozen_paths
@@ -61,6 +62,7 @@ def prepare_teacher(
     resume: bool = False,
     val_interval: int = 1,
     needed: bool = True,
+    view: str | None = None,
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
@@ -76,6 +78,8 @@ def prepare_teacher(
         loss_function: on logits and target.
         output_dir: where checkpoints and the history go.
         epochs, learning_rate, weight_decay: of the training; the learning rate is the peak of the cycle.
+        view: level of the random view it is trained on (see :class:`~ckdmed.transforms.BatchView`), beside what the
+            dataset does; None for none.
         needed: False where no term of the loss listens to a teacher: nothing is loaded and nothing trained.
 
     Returns:
@@ -122,6 +126,7 @@ def prepare_teacher(
         resume=resume,
         val_interval=val_interval,
         leader=leader,
+        view=view,
     )
     if distributed.is_initialized():
         distributed.barrier()
@@ -168,6 +173,7 @@ def _train(
     resume: bool,
     val_interval: int,
     leader: bool,
+    view: str | None,
 ) -> None:
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     trained: nn.Module = network
@@ -200,6 +206,7 @@ def _train(
         optimizer=optimizer,
         loss_function=loss_function,
         inferer=inferer,
+        prepare_batch=view_prepare_batch(view),
         train_handlers=handlers,
         decollate=False,
     ).run()
