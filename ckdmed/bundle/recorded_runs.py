@@ -32,7 +32,16 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 # what a record's settings are without: places, and what does not change the result
-PLACES = ("dataset_dir", "output_dir", "cache_dir", "teacher_checkpoint", "resume", "cache", "cache_teacher")
+PLACES = (
+    "dataset_dir",
+    "output_dir",
+    "cache_dir",
+    "teacher_checkpoint",
+    "teachers_dir",
+    "resume",
+    "cache",
+    "cache_teacher",
+)
 
 
 class PlannedArm(Protocol):

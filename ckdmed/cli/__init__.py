@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "slice_cache",
     "compare",
     "ablation",
+    "unimodal",
 )
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.

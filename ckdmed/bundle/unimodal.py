@@ -1,0 +1,219 @@
+"""Students of one modality with and without teachers: each run is a run of the bundle, each result a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.bundle.unimodal_arms import ALONE, STRATEGIES, UNIMODAL_BUNDLE, UnimodalRun
+from ckdmed.bundle.workflow import bundle_settings
+from ckdmed.data import fingerprint
+from ckdmed.data.brats import build_brats_datalist, read_brats_datalist, write_brats_datalist
+from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.labels import REGIONS
+from ckdmed.reports import RunRecord, arm_table
+
+__all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimodal_tables", "write_unimodal_tables"]
+
+# a student trains in half a minute on one free core, a teacher in a minute; five levels and real batches
+_COMPACT: dict[str, Any] = {
+    "image_size": 64,
+    "student_base": 4,
+    "teacher_base": 8,
+    "vit_img_size": 64,
+    "vit_hidden": 64,
+    "vit_layers": 2,
+    "vit_heads": 4,
+    "batch_size": 8,
+    "tumour_share": 0.75,
+    "slices_per_epoch": 240,
+    "epochs": 12,
+    "teacher_epochs": 12,
+    "val_interval": 3,
+    "learning_rate": 0.01,
+    "teacher_learning_rate": 0.006,
+    "amp": False,
+    "augmentation": "flips",
+}
+
+# for tests
+_TINY: dict[str, Any] = {
+    **_COMPACT,
+    "image_size": 32,
+    "student_base": 2,
+    "teacher_base": 2,
+    "vit_img_size": 32,
+    "vit_hidden": 16,
+    "vit_layers": 1,
+    "vit_heads": 2,
+    "slices_per_epoch": 16,
+    "epochs": 2,
+    "teacher_epochs": 1,
+    "val_interval": 1,
+}
+
+_DICE = ("Dice", *(f"Dice {region}" for region in REGIONS))
+_DETAILS = ("lesion-wise Dice",)
+_DISTANCES = ("HD95 [mm]", "lesion-wise HD95 [mm]")
+# what frozen teachers depend on
+_OF_TEACHERS = (
+    "teacher",
+    "teacher_options",
+    "teacher_base",
+    "vit_img_size",
+    "vit_hidden",
+    "vit_layers",
+    "vit_heads",
+    "teacher_epochs",
+    "teacher_learning_rate",
+    "weight_decay",
+    "batch_size",
+    "image_size",
+    "roi_size",
+    "spatial_dims",
+    "neighbours",
+    "slices_per_epoch",
+    "tumour_share",
+    "augmentation",
+    "modalities",
+    "amp",
+    "val_interval",
+    "split_seed",
+    "labelled_fraction",
+    "seed",
+)
+
+
+def unimodal_sizes(preset: str) -> dict[str, Any]:
+    """The settings of a preset: "compact", "tiny", or "full" for the bundle's own with a data folder.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    known = {"compact": _COMPACT, "tiny": _TINY}
+    if preset == "full":
+        own = bundle_settings(UNIMODAL_BUNDLE, dataset_dir=".")
+        return {**{key: own[key] for key in _COMPACT}, "amp": True}
+    if preset not in known:
+        raise ValueError(f"preset must be full, compact or tiny, got {preset!r}.")
+    return dict(known[preset])
+
+
+def unimodal_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
+    """A folder of gliomas with its datalist, made once; 50/15/35, so that few cases still judge.
+
+    Each patient has one case, and every case has enhancing tumour, which t1c alone shows by its brightness.
+    """
+    width, height, depth = (int(size) for size in shape)
+    write_brats_phantoms(
+        folder, cases, (width, height, depth), seed, time_points=(1, 1), without_enhancement=0.0, progress=False
+    )
+    if not (folder / DATALIST_NAME).is_file():
+        datalist, _ = build_brats_datalist(folder, seed, (0.5, 0.15, 0.35), progress=False)
+        write_brats_datalist(datalist, folder / DATALIST_NAME)
+    return folder
+
+
+@dataclass
+class UnimodalComparison(RecordedRuns[UnimodalRun]):
+    """Runs what is missing of a comparison; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
+
+    Frozen teachers lie in ``teachers/``: the first run that needs one trains it, the others find it.
+    """
+
+    datalist_command: ClassVar[str] = "brats-datalist"
+
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        return read_brats_datalist(path)
+
+    def split_of(self, run: UnimodalRun) -> dict[str, Any]:
+        return {"labelled_fraction": run.regime}
+
+    @property
+    def seconds_note(self) -> str:
+        return "seconds are those of training and validation, without those of frozen teachers"
+
+    def run_settings(self, run: UnimodalRun, base: Mapping[str, Any]) -> dict[str, Any]:
+        made = run.settings(base)
+        if run.arm.strategy.teachers:
+            made["teachers_dir"] = str(self._teachers(made))
+        return made
+
+    def _teachers(self, settings: Mapping[str, Any]) -> Path:
+        """Where the teachers of such settings lie, whichever student listens to them."""
+        chosen = {key: settings[key] for key in _OF_TEACHERS if key in settings}
+        regime, seed = settings["labelled_fraction"], settings["seed"]
+        return self.output_dir / "teachers" / f"labelled={regime:g}-seed={seed}-{fingerprint(chosen)[:12]}"
+
+    def metrics(self, run: UnimodalRun, summary: Mapping[str, Any]) -> dict[str, Any]:
+        def mean(part: Mapping[str, Any], score: str) -> Any:
+            return part["overall"][score]["patient_mean"]
+
+        return {
+            "Dice": mean(summary, "dice"),
+            **{f"Dice {region}": mean(summary["per_region"][region], "dice") for region in REGIONS},
+            "lesion-wise Dice": mean(summary, "lesionwise_dice"),
+            "HD95 [mm]": mean(summary, "hd95"),
+            "lesion-wise HD95 [mm]": mean(summary, "lesionwise_hd95_mm"),
+        }
+
+
+def unimodal_tables(records: Sequence[RunRecord]) -> str:
+    """Markdown: for each section, share of labels and student, the strategies and their difference to it alone.
+
+    Args:
+        records: of :class:`UnimodalComparison`.
+
+    Raises:
+        ValueError: records of several datalists, which are not comparable.
+    """
+    check_one_datalist(records)
+    parts = []
+    keys = sorted({(r.split["section"] != "test", -float(r.split["labelled_fraction"]), _student(r)) for r in records})
+    for later, regime, student in keys:
+        own = [
+            record
+            for record in records
+            if (record.split["section"] != "test", -float(record.split["labelled_fraction"]), _student(record))
+            == (later, regime, student)
+        ]
+        section = own[0].split["section"]
+        names = _labels(own, student)
+        baseline = f"{student}-{ALONE}"
+        parts.append(
+            f"### {section.capitalize()} section, student of {student}, {-regime:.0%} of training patients labelled\n"
+        )
+        parts.append(arm_table(own, _DICE, baseline if baseline in names else None, names))
+        parts.append(arm_table(own, _DETAILS, None, names))
+        parts.append(arm_table(own, _DISTANCES, None, names, decimals=2))
+        parts.append(seconds_line(own, names))
+    parts.append(
+        "Scores are means over patients of whole cases; `Dice` and the distances are means of the three regions. "
+        "Seconds are without the training of frozen teachers, which all students of a seed share.\n"
+    )
+    return "\n".join(parts)
+
+
+def _student(record: RunRecord) -> str:
+    return "+".join(record.settings["student_modalities"])
+
+
+def _labels(records: Sequence[RunRecord], student: str) -> dict[str, str]:
+    """Arm -> name to print, the student alone first."""
+    present = {record.arm for record in records}
+    known = {f"{student}-{entry.name}": entry.label for entry in STRATEGIES.values()}
+    ordered = {arm: label for arm, label in known.items() if arm in present}
+    return ordered | {arm: arm.partition("-")[2] for arm in sorted(present - set(known))}
+
+
+def write_unimodal_tables(folder: Path, path: Path) -> str:
+    """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
+
+    Raises:
+        ValueError: there are no records.
+    """
+    return write_table(unimodal_tables(read_sections(folder)), path)
