@@ -16,7 +16,10 @@ from monai.utils import ensure_tuple
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, VolumeHeader, grid_disagreement
 from ckdmed.data.volume_reader import VolumeReader, read_volume
 
-__all__ = ["CaseReader"]
+__all__ = ["REFERENCE_KEY", "CaseReader"]
+
+#: Where the metadata say whose grid it is; MONAI's ``filename_or_obj`` is the first file, whatever the reader says.
+REFERENCE_KEY = "reference_file"
 
 Volume = tuple[Path, np.ndarray, np.ndarray]
 
@@ -54,7 +57,8 @@ class CaseReader(VolumeReader):
         volumes, reference = self._volumes(img)
         path, array, affine = reference
         on_grid = [volume[1] if self._same(reference, volume) else _resampled(reference, volume) for volume in volumes]
-        return super().get_data([(path, values, affine) for values in on_grid])
+        image, meta = super().get_data([(path, values, affine) for values in on_grid])
+        return image, {**meta, REFERENCE_KEY: str(path)}
 
     def check(self, paths: Sequence[PathLike]) -> None:
         """Read the images and look whether they can be brought to one grid, without doing it.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_to_numpy
@@ -17,13 +15,10 @@ from ckdmed.data.output_names import input_stem, output_path
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import write_atomic
+from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.reports.overlay import overlay_sheet
 
 __all__ = ["PredictionWriter"]
-
-# Header fields that say something about the picture or the patient and not about the grid.
-_NIFTI_TEXT = ("descrip", "aux_file", "db_name", "intent_name")
-_NIFTI_NUMBERS = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3")
 
 
 class PredictionWriter:
@@ -78,13 +73,14 @@ class PredictionWriter:
         mask = _array(output["mask"]) > 0
         volume = geometry.kind in ("nifti", "dicom")
         suffix = ".nii.gz" if volume else ".png"
+        original = source if geometry.kind == "nifti" else None
         results: dict[str, tuple[np.ndarray, type]] = {
             f"{name}_mask{suffix}": (mask if volume else mask * 255, np.uint8),
             f"{name}_probability{suffix}": _probability(_array(output[CommonKeys.PRED]), volume),
         }
         for relative, (values, dtype) in results.items():
             array: np.ndarray = np.ascontiguousarray(geometry.to_array(values), dtype=dtype)
-            data = _nifti(array, geometry, source) if volume else None
+            data = nifti_bytes(array, np.array(geometry.affine), original) if volume else None
             write_atomic(output_path(self.output_dir, relative), _writer(array, data))
         overlay = f"{name}_overlay.png"
         write_atomic(output_path(self.output_dir, overlay), _writer(overlay_sheet(_array(slices), mask), None))
@@ -111,25 +107,3 @@ def _writer(array: np.ndarray, data: bytes | None) -> Callable[[Path], None]:
             path.write_bytes(data)
 
     return write
-
-
-def _nifti(array: np.ndarray, geometry: SliceGeometry, source: Path) -> bytes:
-    affine = np.array(geometry.affine)
-    if geometry.kind == "nifti":
-        original: Any = nib.load(source)
-        header = original.header.copy()
-        header.extensions.clear()
-        # NIfTI-2 lacks some of them
-        for key in set(_NIFTI_TEXT) & set(header.keys()):
-            header[key] = b""
-        for key in set(_NIFTI_NUMBERS) & set(header.keys()):
-            header[key] = 0
-        image = type(original)(array, original.affine, header)
-    else:
-        image = nib.Nifti1Image(array, affine)
-        image.set_sform(affine, code=1)
-        image.set_qform(affine, code=1)
-        image.header.set_xyzt_units("mm")
-    image.set_data_dtype(array.dtype)
-    # without a time, so that equal results are equal files
-    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -10,9 +11,11 @@ from skimage.segmentation import find_boundaries
 
 from ckdmed.reports.style import PREDICTION
 
-__all__ = ["draw_overlay", "overlay_sheet"]
+__all__ = ["REGION_COLOURS", "draw_overlay", "draw_regions", "overlay_sheet", "region_sheet"]
 
 _TINT = 0.25
+#: Okabe and Ito's colours, the outer region first.
+REGION_COLOURS = {"WT": "#009e73", "TC": "#56b4e9", "ET": "#d55e00"}
 
 
 def draw_overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -30,18 +33,40 @@ def draw_overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the shapes differ or are not 2-D.
     """
-    if picture.ndim != 2 or picture.shape != mask.shape:
-        raise ValueError(f"an overlay needs image and mask of one shape (H, W), got {picture.shape}, {mask.shape}.")
+    return _drawn(picture, [(mask, PREDICTION)])
+
+
+def draw_regions(picture: np.ndarray, regions: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The same for regions that lie in one another, each in its colour: WT green, TC blue, ET vermilion.
+
+    Args:
+        picture: (H, W), finite.
+        regions: masks (H, W) of some of WT, TC, ET.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: the shapes differ or are not 2-D.
+    """
+    return _drawn(picture, [(regions[name], colour) for name, colour in REGION_COLOURS.items() if name in regions])
+
+
+def _drawn(picture: np.ndarray, layers: list[tuple[np.ndarray, str]]) -> np.ndarray:
+    for mask, _ in layers:
+        if picture.ndim != 2 or picture.shape != mask.shape:
+            raise ValueError(f"an overlay needs image and mask of one shape (H, W), got {picture.shape}, {mask.shape}.")
     values = picture.astype(np.float64)
     inside = values[values > values.min()]
     low, high = np.percentile(inside, [1, 99.8]) if inside.size else (0.0, 1.0)
     grey = np.clip((values - low) / max(high - low, 1e-6), 0, 1)
     colours = np.repeat(grey[..., None], 3, axis=2)
-    region = mask > 0
-    if region.any():
-        orange = np.array(to_rgb(PREDICTION))
-        colours[region] = (1 - _TINT) * colours[region] + _TINT * orange
-        colours[find_boundaries(np.pad(region, 1), mode="inner")[1:-1, 1:-1]] = orange
+    for mask, name in layers:
+        region = mask > 0
+        if region.any():
+            colour = np.array(to_rgb(name))
+            colours[region] = (1 - _TINT) * colours[region] + _TINT * colour
+            colours[find_boundaries(np.pad(region, 1), mode="inner")[1:-1, 1:-1]] = colour
     return (colours * 255).round().astype(np.uint8)
 
 
@@ -68,7 +93,41 @@ def overlay_sheet(slices: np.ndarray, masks: np.ndarray, most: int = 12, columns
             f"a sheet needs slices and masks of one shape (S, H, W), and most and columns of at least 1, got "
             f"{slices.shape}, {masks.shape}, {most}, {columns}."
         )
-    shown = np.flatnonzero((masks > 0).any(axis=(1, 2)))
+    return _sheet(slices, masks > 0, lambda i: draw_overlay(slices[i], masks[i]), most, columns)
+
+
+def region_sheet(slices: np.ndarray, regions: Mapping[str, np.ndarray], most: int = 12, columns: int = 4) -> np.ndarray:
+    """`overlay_sheet` with several regions as `draw_regions` draws them.
+
+    Args:
+        slices: (S, H, W).
+        regions: masks (S, H, W) of some of WT, TC, ET.
+        most, columns: see `overlay_sheet`.
+
+    Returns:
+        (rows * H, columns * W, 3) uint8.
+
+    Raises:
+        ValueError: as `overlay_sheet`; there are no regions.
+    """
+    shapes = {mask.shape for mask in regions.values()}
+    if slices.ndim != 3 or shapes != {slices.shape} or min(most, columns, len(slices)) < 1:
+        raise ValueError(
+            f"a sheet needs slices and regions of one shape (S, H, W), and most and columns of at least 1, got "
+            f"{slices.shape}, {sorted(shapes)}, {most}, {columns}."
+        )
+    anything = np.logical_or.reduce([mask > 0 for mask in regions.values()])
+
+    def draw(index: int) -> np.ndarray:
+        return draw_regions(slices[index], {name: mask[index] for name, mask in regions.items()})
+
+    return _sheet(slices, anything, draw, most, columns)
+
+
+def _sheet(
+    slices: np.ndarray, masks: np.ndarray, draw: Callable[[int], np.ndarray], most: int, columns: int
+) -> np.ndarray:
+    shown = np.flatnonzero(masks.any(axis=(1, 2)))
     if not shown.size:
         shown = np.flatnonzero(slices.max(axis=(1, 2)) > slices.min(axis=(1, 2)))
     first, last = (shown[0], shown[-1]) if shown.size else (0, len(slices) - 1)
@@ -78,6 +137,5 @@ def overlay_sheet(slices: np.ndarray, masks: np.ndarray, most: int = 12, columns
     sheet = np.zeros((math.ceil(len(chosen) / columns) * height, columns * width, 3), dtype=np.uint8)
     for position, index in enumerate(chosen):
         row, column = divmod(position, columns)
-        tile = draw_overlay(slices[index], masks[index])
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = tile
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = draw(int(index))
     return sheet

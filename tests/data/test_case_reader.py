@@ -10,7 +10,7 @@ import pytest
 from monai.transforms import LoadImage
 
 from ckdmed.data.brats import BratsFileError
-from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.case_reader import REFERENCE_KEY, CaseReader
 from tests.data.dicom_phantom import write_series
 
 
@@ -36,9 +36,10 @@ def test_images_come_to_the_grid_of_the_reference(tmp_path):
     b = save(tmp_path / "b.nii.gz", world((50, 50, 50), SECOND), SECOND)
     image = LoadImage(CaseReader(), image_only=True, ensure_channel_first=True)([a, b])
     assert image.shape == (2, 20, 18, 6) and np.allclose(image.affine, FIRST)
-    assert np.allclose(image[0], image[1], atol=1e-3) and image.meta["filename_or_obj"] == str(a)
+    assert np.allclose(image[0], image[1], atol=1e-3) and image.meta[REFERENCE_KEY] == str(a)
     other = LoadImage(CaseReader(reference=1), image_only=True, ensure_channel_first=True)([a, b])
     assert other.shape == (2, 50, 50, 50) and np.allclose(other.affine, SECOND)
+    assert other.meta[REFERENCE_KEY] == str(b)
     reached = other[0] != 0  # the first does not fill the second's grid
     assert 0.05 < reached.float().mean() < 0.9
     inner = other[0] > 60

@@ -1,0 +1,129 @@
+"""A run of inference over cases of several images each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckdmed.bundle.inference import InferenceJob
+from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brats_datalist
+from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.datalist import SkippedFile
+from ckdmed.data.image_files import FoundInputs, InputItem
+from ckdmed.data.output_names import output_names
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.preparation import CaseInput, find_inputs
+
+__all__ = ["CaseInferenceJob", "CaseItem"]
+
+_PHANTOM_CASES, _PHANTOM_SHAPE = 2, (64, 64, 32)
+
+
+@dataclass(frozen=True)
+class CaseItem(InputItem):
+    """The files of a case: one for each modality, or one 4-D file.
+
+    Args:
+        case: what it is called; `name` is that of its outputs.
+        modalities: what the files, or the channels of the one file, are.
+        release, tumour_type: as BraTS names tell, else "".
+    """
+
+    case: str = ""
+    modalities: tuple[str, ...] = ()
+    release: str = ""
+    tumour_type: str = ""
+
+
+class CaseInferenceJob(InferenceJob):
+    """An `InferenceJob` whose inputs are cases of several images.
+
+    Args:
+        dataset_dir: a folder as `ckdmed.preparation.find_inputs` understands it: BraTS cases at any depth, NIfTI files
+            whose names end in a modality, or folders of DICOM series named by modality; or a datalist of
+            ``python -m ckdmed brats-datalist``. None for a few phantoms, which are written into the output folder.
+        output_dir: for all that is written.
+        reader: reads a case for the check.
+        checkpoint: see `InferenceJob`.
+        modalities: the images that the network takes; a case that lacks one is skipped.
+        section, resume, settings: see `InferenceJob`.
+    """
+
+    def __init__(
+        self,
+        dataset_dir: str | None,
+        output_dir: str,
+        reader: CaseReader,
+        checkpoint: str,
+        modalities: Sequence[str] = MODALITIES,
+        section: str = "test",
+        resume: bool = False,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(dataset_dir, output_dir, reader, checkpoint, section, resume, settings)
+        self.case_reader = reader
+        self.modalities = tuple(modalities)
+        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
+            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, got {list(modalities)}.")
+
+    def _phantoms(self, folder: Path) -> None:
+        write_brats_phantoms(folder, _PHANTOM_CASES, _PHANTOM_SHAPE, progress=False)
+
+    def _find(self, source: Path) -> FoundInputs:
+        skipped: list[SkippedCase] = []
+        if source.suffix.lower() == ".json":
+            cases = [_of_item(item) for item in load_brats_datalist(source, self.section)]
+        else:
+            # phantoms lie inside of the output folder
+            inside = source.resolve().is_relative_to(self.output_dir.resolve())
+            cases, skipped = find_inputs([source], self.modalities, exclude=None if inside else self.output_dir)
+        names = output_names([case.case for case in cases])
+        items = [self._item(name, case) for name, case in zip(names, cases, strict=True)]
+        refused = [
+            SkippedFile(
+                source / entry.case, entry.reason if entry.case in entry.reason else f"{entry.case}: {entry.reason}"
+            )
+            for entry in skipped
+        ]
+        return FoundInputs(list(items), refused, 0)
+
+    def _item(self, name: str, case: CaseInput) -> CaseItem:
+        files: tuple[Path, ...] = tuple(case.images[m] for m in self.modalities)
+        modalities = case.channels or self.modalities
+        if case.channels:
+            files = files[:1]
+        return CaseItem(name, files, case.case, modalities, case.release, case.tumour_type)
+
+    def _check(self, item: InputItem) -> None:
+        try:
+            self.case_reader.check(item.files)
+        except ValueError as error:
+            case = getattr(item, "case", item.name)
+            raise BratsFileError(f"{case}: {error}") from error
+
+    def _entry(self, item: InputItem) -> dict[str, Any]:
+        entry: dict[str, Any] = {"image": [str(file) for file in item.files], "name": item.name}
+        if isinstance(item, CaseItem):
+            entry |= {
+                "modalities": list(item.modalities),
+                "release": item.release,
+                "tumour_type": item.tumour_type,
+            }
+        return entry
+
+
+def _of_item(item: Mapping[str, Any]) -> CaseInput:
+    """A case of a datalist."""
+    paths = [Path(path) for path in item["image"]]
+    named = tuple(str(name) for name in item["modalities"])
+    one = len(paths) == 1 and len(named) > 1
+    images = dict(zip(named, paths * len(named) if one else paths, strict=True))
+    return CaseInput(
+        str(item["case"]),
+        images,
+        release=str(item["release"]),
+        tumour_type=str(item["tumour_type"]),
+        channels=named if one else (),
+    )

@@ -1,0 +1,45 @@
+"""Results as NIfTI files in the geometry of what they were computed from."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+__all__ = ["nifti_bytes"]
+
+# Header fields that say something about the picture or the patient and not about the grid.
+_NIFTI_TEXT = ("descrip", "aux_file", "db_name", "intent_name")
+_NIFTI_NUMBERS = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2", "intent_p3")
+
+
+def nifti_bytes(array: np.ndarray, affine: np.ndarray, original: Path | None = None) -> bytes:
+    """A compressed NIfTI file: equal results are equal bytes, and nothing of the patient is in it.
+
+    Args:
+        array: on the grid of the input; it keeps its type.
+        affine: (4, 4), index to millimetres, RAS; where an original is given, its own is kept exactly.
+        original: NIfTI file whose header is kept but for what it says of the picture and the patient; None where the
+            input was none.
+    """
+    if original is not None:
+        source: Any = nib.load(original)
+        header = source.header.copy()
+        header.extensions.clear()
+        # NIfTI-2 lacks some of them
+        for key in set(_NIFTI_TEXT) & set(header.keys()):
+            header[key] = b""
+        for key in set(_NIFTI_NUMBERS) & set(header.keys()):
+            header[key] = 0
+        image = type(source)(array, source.affine, header)
+    else:
+        image = nib.Nifti1Image(array, affine)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=1)
+        image.header.set_xyzt_units("mm")
+    image.set_data_dtype(array.dtype)
+    # without a time, so that equal results are equal files
+    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
