@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import convert_to_dst_type
 
 from ckdmed.labels import REGIONS
 from ckdmed.transforms.brats_regions import BratsLabelsToRegions
@@ -55,6 +56,7 @@ class CaseLabelsToRegionsd(MapTransform):
             if key in d and bool(d.get(self.labelled_key, True)):
                 d[key] = BratsLabelsToRegions(d[self.release_key], d[self.type_key], self.regions)(d[key])
             else:
-                image = torch.as_tensor(d[self.image_key])
-                d[key] = torch.zeros((len(self.regions), *image.shape[1:]))
+                image = d[self.image_key]
+                # with the image's place in space, so that what turns the one turns the other
+                d[key] = convert_to_dst_type(torch.zeros((len(self.regions), *image.shape[1:])), dst=image)[0]
         return d

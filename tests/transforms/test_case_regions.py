@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from ckdmed.transforms import CaseLabelsToRegionsd
 
@@ -25,3 +27,10 @@ def test_a_mask_that_is_absent_or_not_to_be_used_is_0(case: dict):
 def test_a_label_of_another_release_is_refused():
     with pytest.raises(ValueError, match="holds 4, no label of BraTS 2023"):
         CaseLabelsToRegionsd("label")({"label": MASK, "release": "2023", "tumour_type": "GLI"})
+
+
+def test_an_absent_mask_lies_where_the_image_lies():
+    affine = torch.tensor(np.diag([-1.0, 2, 3, 1]))
+    image = MetaTensor(torch.ones(4, 3, 5, 2), affine=affine)
+    label = CaseLabelsToRegionsd("label")({"image": image})["label"]
+    assert label.shape == (3, 3, 5, 2) and label.dtype == torch.float32 and torch.equal(label.affine, affine)
