@@ -39,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regimes", nargs="+", type=float, default=[1.0, 0.25], help="shares of labelled patients (default: 1 0.25)"
     )
     parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
-    parser.add_argument("--phantom_cases", type=int, default=72, help="without dataset_dir (default: 72)")
+    parser.add_argument("--phantom_cases", type=int, default=48, help="without dataset_dir (default: 48)")
     parser.add_argument(
         "--phantom_shape",
         type=int,
         nargs=3,
-        default=[64, 64, 32],
+        default=[48, 48, 24],
         metavar=("X", "Y", "Z"),
-        help="voxels of a phantom (default: 64 64 32)",
+        help="voxels of a phantom (default: 48 48 24)",
     )
 
 

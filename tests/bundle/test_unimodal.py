@@ -101,7 +101,7 @@ def test_table_pairs_each_student_with_itself_alone(tmp_path: Path) -> None:
 
 
 def test_sizes() -> None:
-    assert unimodal_sizes("compact")["image_size"] == 64 and unimodal_sizes("full")["image_size"] == 240
+    assert unimodal_sizes("compact")["image_size"] == 48 and unimodal_sizes("full")["image_size"] == 240
     with pytest.raises(ValueError, match="preset must be"):
         unimodal_sizes("huge")
 
