@@ -35,8 +35,8 @@ class CaseWriter:
     - ``<name>_probability_TC.nii.gz`` and so on: float32, 0 to 1.
 
     Attach to an evaluator with decollated batches whose items hold ``native_key``, the images (C, X, Y, Z) as
-    :class:`~ckdmed.data.case_reader.CaseReader` read them, and, from the postprocessing, ``pred`` (probabilities) and ``mask`` (0 and 1) of a channel per
-    region on the same grid.
+    :class:`~ckdmed.data.case_reader.CaseReader` read them, and, from the postprocessing, ``pred`` (probabilities) and
+    ``mask`` (0 and 1) of a channel per region on the same grid.
 
     Args:
         output_dir: nothing is written outside of it.
