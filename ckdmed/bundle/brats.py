@@ -21,8 +21,8 @@ _SECTIONS = {"train": "training", "validation": "validation", "test": "test"}
 
 
 def brats_sections(
-    dataset_dir: str | None,
-    phantom_dir: str,
+    dataset_dir: str | None = None,
+    phantom_dir: str = "phantoms",
     modalities: Sequence[str] = MODALITIES,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
     labelled_fraction: float = 1.0,

@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
 
 from ckdmed.bundle.strict import unknown_settings
 from ckdmed.cli import build_parser
 from ckdmed.cli import export as export_command
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
-from tests.export.tiny import RUN, SIZES, config, environment, write_checkpoint
+from tests.export.tiny import RUN, RUN_OF_CASES, SIZES, config, environment, write_checkpoint
 
 
 def commands_of(readme: Path) -> list[str]:
@@ -58,7 +59,9 @@ def tiny_arguments(command: str, folder: Path) -> list[str]:
     merged: dict[str, Any] = {}
     for name in configs_of(arguments):
         merged.update(json.loads((folder / name).read_text(encoding="utf-8")))
-    chosen = {**SIZES, **RUN} if "run" in arguments else SIZES
+    chosen = {**SIZES, **RUN} if "run" in arguments else dict(SIZES)
+    if merged.get("sections", {}).get("_target_") == "ckdmed.bundle.brats_sections":
+        chosen = {**{k: v for k, v in chosen.items() if k != "sections#phantom_size"}, **RUN_OF_CASES}
     options = {key: value for key, value in chosen.items() if key.split("#")[0] in merged}
     if "run" in arguments and "device" in merged and "torch.distributed.run" not in arguments:
         options["device"] = "$torch.device('cpu')"
@@ -85,7 +88,8 @@ def check_command(command: str, folder: Path) -> None:
     parser.read_config(paths)
     if verb == "run":
         known = set(inspect.signature(ConfigWorkflow.__init__).parameters)
-        overrides = {name: value for name, value in options.items() if name not in known}
+        # values as the command line reads them: numbers, lists, words
+        overrides = {name: DefaultParseValue(value) for name, value in options.items() if name not in known}
         parser.update(overrides)
         unknown = unknown_settings(parser.get(), {"initialize", "run", "finalize"})
         # an overlay leaves settings of the file below it without a reader
@@ -104,6 +108,8 @@ def user_files(bundle: str, folder: Path) -> dict[str, str]:
     write_brats_phantoms(folder / "brats", 10, (24, 24, 16), tumour_types=("GLI", "MET"), progress=False)
     files = {"path/to/figshare": str(folder / "figshare"), "path/to/scans": str(folder / "figshare")}
     files["path/to/brats"] = str(folder / "brats")
+    if bundle.startswith("brats_"):
+        files["path/to/scans"] = files["path/to/brats"]
     if "teacher_def" in config(bundle, "train.json"):
         teacher = write_checkpoint(folder / "teacher.pt", bundle, "train.json", "teacher_def")
         files["path/to/teacher.pt"] = str(teacher)

@@ -30,8 +30,12 @@ RUN: dict[str, Any] = {
     "teacher_epochs": 1,
     "phantom_patients": 6,
     "phantom_cases": 6,
+    "slices_per_epoch": 8,
+    "roi_size": [16, 16, 16],
     "sections#phantom_size": 48,
 }
+# where sections come from another function than that of the slices of Figshare
+RUN_OF_CASES: dict[str, Any] = {"sections#phantom_shape": [24, 24, 16]}
 
 
 def config(bundle: str, name: str) -> dict[str, Any]:
