@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    import os
     from dataclasses import replace
 
     from ckdmed.data.brats import SkippedCase
@@ -104,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         images = dict(args.image)
         if len(images) != len(args.image):
             raise ValueError("a modality is given twice by --image.")
-        case = args.case or args.image[0][1].resolve().parent.name
+        case = args.case or Path(os.path.abspath(args.image[0][1])).parent.name
         inputs = [single_input(images, case, args.seg, args.brain_mask)]
     else:
         inputs, skipped = find_inputs(args.folders, settings.modalities, settings.tolerance_mm)

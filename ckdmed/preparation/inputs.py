@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,7 +172,7 @@ def _dicom(
                 "give it by --image MODALITY=FOLDER."
             )
             continue
-        case, part = parsed[0] or series.resolve().parent.name, parsed[1]
+        case, part = parsed[0] or Path(os.path.abspath(series)).parent.name, parsed[1]
         here = parts.setdefault(case, {})
         if part in here:
             problems[case] = f"{part} is there twice: {here[part]} and {series}; give one of them by --image."

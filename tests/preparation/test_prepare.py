@@ -207,6 +207,14 @@ def test_dicom_series_in_a_folder_named_by_its_modality(tmp_path):
     assert np.allclose(affine[:3, :3], np.diag([-0.5, -0.5, 2.0]))
 
 
+def test_a_case_is_called_as_its_folder_and_not_as_what_a_link_leads_to(tmp_path):
+    write_series(tmp_path / "archive" / "0004")
+    (tmp_path / "P7").mkdir()
+    (tmp_path / "P7" / "t1w").symlink_to(tmp_path / "archive" / "0004")
+    (found,), skipped = find_inputs([tmp_path / "P7"])
+    assert (found.case, skipped) == ("P7", [])
+
+
 def test_the_command_returns_1_when_a_case_is_refused(case, tmp_path, capsys):
     options = ["prepare", str(case), "--out", str(tmp_path / "o"), "--format", "npy", "--quiet", "--no-picture"]
     assert cli.main(options) == 0
