@@ -20,10 +20,13 @@ class RegionCombinationLoss(PairLoss):
 
     The reading of `CombinationLoss` where classes do not exclude each other: p = sigmoid per channel, y the mask of
     the region. Dice loss 1 - (2 sum p y + stab) / (sum p + sum y + stab), Jaccard loss 1 - (sum p y + stab) /
-    (sum p + sum y - sum p y + stab), both per sample and channel, then the mean; cross entropy as the mean over batch,
-    channels and positions. A reconstruction: the published loss is for exclusive classes only.
+    (sum p + sum y - sum p y + stab), per channel, then the mean; cross entropy as the mean over batch, channels and
+    positions. A reconstruction: the published loss is for exclusive classes only.
 
     Args:
+        batch: whether the sums run over the batch as well, as in the published code, or over each sample alone. With
+            slices, of which many lack a region, the sums of samples alone make any false positive on such a slice
+            cost as much as a missed tumour, and small networks then learn to find nothing.
         stab: > 0; the default is that of `BCEDiceLoss`.
 
     Shape:
@@ -37,10 +40,11 @@ class RegionCombinationLoss(PairLoss):
         after Ahmad et al. 2024, MTCM-KD (Knowledge-Based Systems 297) and its code.
     """
 
-    def __init__(self, stab: float = 1e-5) -> None:
+    def __init__(self, batch: bool = True, stab: float = 1e-5) -> None:
         super().__init__()
         if not stab > 0:
             raise ValueError(f"stab is {stab}; it must be above 0.")
+        self.batch = batch
         self.stab = stab
 
     def compute(
@@ -59,8 +63,9 @@ class RegionCombinationLoss(PairLoss):
             F.binary_cross_entropy_with_logits(student, teacher, reduction="none"), mask, "mean"
         )
         weight = 1.0 if mask is None else mask
-        p, y = (torch.sigmoid(student) * weight).flatten(2), (teacher * weight).flatten(2)
-        overlap, sizes = (p * y).sum(dim=2), p.sum(dim=2) + y.sum(dim=2)
+        p, y = torch.sigmoid(student) * weight, teacher * weight
+        dims = [*([0] if self.batch else []), *range(2, student.ndim)]
+        overlap, sizes = (p * y).sum(dim=dims), p.sum(dim=dims) + y.sum(dim=dims)
         dice = 1 - (2 * overlap + self.stab) / (sizes + self.stab)
         jaccard = 1 - (overlap + self.stab) / (sizes - overlap + self.stab)
         return (dice.mean() + jaccard.mean() + cross_entropy) / 3

@@ -24,20 +24,34 @@ def test_combination_by_hand() -> None:
     assert value.item() == pytest.approx((dice + jaccard + entropy) / 3, abs=1e-10)
 
 
-def test_combination_is_that_of_monais_parts() -> None:
+@pytest.mark.parametrize("batch", [True, False])
+def test_combination_is_that_of_monais_parts(batch: bool) -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(2, 3, 5, 4), (torch.rand(2, 3, 5, 4) > 0.6).float()
-    parts = [DiceLoss(sigmoid=True)(logits, target), DiceLoss(sigmoid=True, jaccard=True)(logits, target)]
     # MONAI's Jaccard is 1 - 2 overlap / (2 union), with the same stabiliser on both
+    parts = [DiceLoss(sigmoid=True, jaccard=jaccard, batch=batch)(logits, target) for jaccard in (False, True)]
     parts.append(functional.binary_cross_entropy_with_logits(logits, target))
-    torch.testing.assert_close(region_loss("combination")(logits, target), sum(parts) / 3, rtol=0, atol=1e-6)
+    torch.testing.assert_close(RegionCombinationLoss(batch)(logits, target), sum(parts) / 3, rtol=0, atol=1e-6)
 
 
-def test_combination_counts_what_the_mask_says() -> None:
+def test_combination_forgives_a_false_alarm_on_an_empty_slice() -> None:
+    """One slice found whole, one empty with a single false position."""
+    target = torch.zeros(2, 1, 20)
+    target[0, :, :10] = 1.0
+    logits = 60 * (2 * target - 1)
+    logits[1, 0, 0] = 60.0
+    entropy = 60 / 40
+    together, alone = (3 * RegionCombinationLoss(batch)(logits, target).item() - entropy for batch in (True, False))
+    assert together == pytest.approx((1 - 20 / 21) + (1 - 10 / 11), abs=1e-4)
+    assert alone == pytest.approx((0 + 1) / 2 + (0 + 1) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_combination_counts_what_the_mask_says(batch: bool) -> None:
     torch.manual_seed(0)
     logits, target = torch.randn(2, 3, 6), (torch.rand(2, 3, 6) > 0.5).float()
     mask = torch.tensor([1.0, 1, 1, 1, 0, 0]).expand(2, 1, 6)
-    loss = RegionCombinationLoss()
+    loss = RegionCombinationLoss(batch)
     torch.testing.assert_close(loss(logits, target, mask=mask), loss(logits[..., :4], target[..., :4]))
 
 
