@@ -19,8 +19,8 @@ from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["Ablation", "ablation_phantoms", "ablation_sizes", "ablation_tables", "write_ablation_tables"]
 
-# what trains in half a minute on one free core and still has five levels and real batches; group normalisation is slower
-# in bfloat16 on a CPU
+# what trains in half a minute on one free core and still has five levels and real batches; in bfloat16 group
+# normalisation is slower on a CPU, not faster
 _COMPACT: dict[str, Any] = {
     "image_size": 64,
     "teacher_base": 8,
