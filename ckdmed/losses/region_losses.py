@@ -25,8 +25,8 @@ class RegionCombinationLoss(PairLoss):
 
     Args:
         batch: whether the sums run over the batch as well, as in the published code, or over each sample alone. With
-            slices, of which many lack a region, the sums of samples alone make any false positive on such a slice
-            cost as much as a missed tumour, and small networks then learn to find nothing.
+            slices, of which many lack a region, the sums of samples alone make a single false voxel on such a slice
+            cost as much as a missed tumour.
         stab: > 0; the default is that of `BCEDiceLoss`.
 
     Shape:
