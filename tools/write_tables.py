@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ckdmed.bundle.ablation import ablation_tables
 from ckdmed.bundle.compare_arms import ARMS
 from ckdmed.bundle.compare_table import comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
@@ -71,12 +72,18 @@ def search() -> str:
     return comparison_tables(read_sections(RECORDS / "search"))
 
 
+def ablation() -> str:
+    """The ablation of COHRA-UNet."""
+    return ablation_tables(read_sections(RECORDS / "ablation"))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-short": table1_short,
     "comparison": comparison,
     "comparison-short": comparison_short,
     "search": search,
+    "ablation": ablation,
 }
 
 
