@@ -55,8 +55,10 @@ class RegionDice(Metric):
 
     def iteration_completed(self, engine: Engine) -> None:
         """Take these of the evaluator; the names of the cases are in its batch alone."""
-        predictions, labels = ([entry[key] for entry in engine.state.output] for key in (Keys.PRED, Keys.LABEL))
-        self.update([predictions, labels, [entry[self.case_key] for entry in engine.state.batch]])
+        output: Any = engine.state.output
+        batch: Any = engine.state.batch
+        predictions, labels = ([entry[key] for entry in output] for key in (Keys.PRED, Keys.LABEL))
+        self.update([predictions, labels, [entry[self.case_key] for entry in batch]])
 
     def compute(self) -> float:
         """Mean over the regions."""

@@ -22,8 +22,8 @@ __all__ = ["RegionTrainingPictures"]
 class RegionTrainingPictures(EndPictures):
     """Draw the curves and, for some samples, truth and prediction of every region, when the training ends.
 
-    Of slices those with tumour are drawn, as far as ``categories`` of the dataset tells; of a volume the slice with most
-    tumour.
+    Of slices those with tumour are drawn, as far as ``categories`` of the dataset tells; of a volume the slice with
+    most tumour.
 
     Args:
         output_dir, history, network, checkpoint, inferer, device, count, save: as

@@ -17,8 +17,8 @@ class BalancedSliceSampler(Sampler[int]):
     comes twice before every other one of its kind came once. Each epoch has its own order.
 
     Args:
-        categories: class of each slice, 0 without tumour, above 0 with (see `slice_category`), below 0 where there is no
-            mask to tell. `BratsSliceDataset.categories` holds them.
+        categories: class of each slice, 0 without tumour, above 0 with (see `slice_category`), below 0 where there is
+            no mask to tell. `BratsSliceDataset.categories` holds them.
         tumour_share: share of slices with tumour, 0 to 1. Default 0.5.
         num_samples: slices of an epoch over all replicas; None for twice the number of the rarer kind
             (and what `unlabelled_share` adds), at least 1.
