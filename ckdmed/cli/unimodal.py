@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '\'teachers=[["t1n","t1c","t2w","t2f"]]\'; repeatable',
     )
     parser.add_argument(
-        "--regimes", nargs="+", type=float, default=[1.0, 0.25], help="shares of labelled patients (default: 1 0.25)"
+        "--regimes", nargs="+", type=float, default=[0.5], help="shares of labelled patients (default: 0.5)"
     )
     parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
     parser.add_argument("--phantom_cases", type=int, default=48, help="without dataset_dir (default: 48)")
