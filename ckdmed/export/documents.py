@@ -48,7 +48,7 @@ def figures_table(summary: Mapping[str, Any]) -> str:
     table = markdown_table(["score", "mean over patients", "interval from", "to"], lines)
     level, section = summary.get("level", 0.95), summary.get("settings", {}).get("section", "test")
     return (
-        f"On {summary['n_slices']} slices of {summary['n_patients']} patients of the {section} section"
+        f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the {section} section"
         + (f"; distances in {unit}" if unit else "")
         + f"; intervals are {level:.0%} bootstrap intervals over patients.\n\n{table}"
     )

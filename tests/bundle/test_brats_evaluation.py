@@ -12,6 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
+from monai.utils import set_determinism
 
 from ckdmed.bundle import brats_sections
 from ckdmed.data.brats import BratsSliceDataset, build_slice_cache
@@ -19,7 +21,7 @@ from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.inferers import BrainSliceInferer
 from ckdmed.labels import brats_labels
 from ckdmed.metrics import lesionwise_scores, segmentation_scores
-from tests.bundle.brats_runs import BUNDLES, ROOT, workflow, write_checkpoint
+from tests.bundle.brats_runs import BUNDLES, ROOT, SIZES, TINY, workflow, write_checkpoint
 
 pytestmark = pytest.mark.bundle
 
@@ -28,17 +30,19 @@ pytestmark = pytest.mark.bundle
 def _from_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    yield
+    set_determinism(None)
 
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory) -> Path:
-    """Six cases of two types, three of them turned as other software writes them."""
+    """Six cases of two types, three of them turned as other software writes them, one of these upside down."""
     folder = tmp_path_factory.mktemp("phantoms")
     write_brats_phantoms(folder, 6, (40, 36, 20), tumour_types=("GLI", "MET"), time_points=(1, 1), progress=False)
     for number, case in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         for path in case.glob("*.nii.gz") if number % 2 else ():
             image = nib.load(path)
-            turned = image.as_reoriented([[1, -1], [0, 1], [2, 1]])
+            turned = image.as_reoriented([[1, -1], [0, 1], [2, -1 if number == 3 else 1]])
             nib.save(nib.Nifti1Image(np.asarray(turned.dataobj), turned.affine), path)
     return folder
 
@@ -60,6 +64,7 @@ def test_the_network_sees_the_slices_of_its_training(phantoms, tmp_path, image_s
     build_slice_cache(items, tmp_path / "cache", progress=False)
     trained = parser.get_parsed_content("slice_preprocessing")
     whole = parser.get_parsed_content("evaluation_preprocessing")
+    assert sum(nib.aff2axcodes(nib.load(item["image"][0]).affine)[2] == "I" for item in items) == 1
     compared = 0
     for item in items:
         dataset = BratsSliceDataset(tmp_path / "cache", [item["case"]], transform=trained, neighbours=neighbours)
@@ -71,7 +76,9 @@ def test_the_network_sees_the_slices_of_its_training(phantoms, tmp_path, image_s
 
         BrainSliceInferer(neighbours)(whole(dict(item))["image"][None], network)
         assert len(seen) == len(dataset)
-        for own, cached in zip(seen, dataset):
+        # the cache numbers slices as the file does, the evaluation from below
+        slices = list(dataset)[:: -1 if nib.aff2axcodes(nib.load(item["image"][0]).affine)[2] == "I" else 1]
+        for own, cached in zip(seen, slices):
             assert own.shape == cached["image"].shape == (4 * (2 * neighbours + 1), image_size, image_size)
             # half precision of the cache
             assert (own - cached["image"]).abs().max() <= 2e-3 * cached["image"].abs().max()
@@ -136,6 +143,51 @@ def test_cases_without_a_mask_are_not_scored(tmp_path):
     items = run.parser.get_parsed_content("sections")["train"]
     data = run.parser.get_parsed_content("validate#dataset").data
     assert 0 < len(data) < len(items) and all(item["labelled"] for item in data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_the_evaluation_confirms_the_validation_of_the_training(tmp_path, spatial_dims):
+    """Slices of the cache, or cropped volumes, on one side; files of cases, and back to their grid, on the other."""
+    settings = {
+        **TINY,
+        **SIZES["brats_seg_kd"],
+        "spatial_dims": spatial_dims,
+        "phantom_cases": 6,
+        "sections#phantom_shape": [32, 32, 20],
+    }
+    training = {"preset": "alone", "epochs": 2, "slices_per_epoch": 160, "learning_rate": 0.02}
+    train = ConfigWorkflow(
+        str(ROOT / "bundles" / "brats_seg_kd" / "train.json"),
+        meta_file=None,
+        logging_file=False,
+        workflow_type="train",
+        **{
+            **settings,
+            **training,
+            "output_dir": str(tmp_path),
+            "teacher_base": 2,
+            "vit_img_size": 32,
+            "vit_hidden": 16,
+            "vit_heads": 2,
+        },
+    )
+    train.initialize()
+    train.run()
+    train.finalize()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    told = max((row["metrics"] for row in rows), key=lambda metrics: metrics["val_mean_dice"])
+    run = workflow("evaluate", "brats_seg_kd", tmp_path, section="validation", **settings)
+    run.run()
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    compared = 0
+    for region, part in summary["per_region"].items():
+        # a region that no case has does not count in the one, and is 0 or 1 in the other
+        if part["lesions"]["n_lesions"] + part["lesions"]["n_ignored"] > 0:
+            dice = part["overall"]["dice"]["slice_mean"]
+            assert dice == pytest.approx(told[f"val_dice_{region}"], abs=1e-4)
+            compared += dice > 0
+    assert compared
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from ckdmed.reports.overlay import draw_overlay, overlay_sheet
+from ckdmed.reports.overlay import REGION_COLOURS, draw_overlay, draw_regions, overlay_sheet, region_sheet
 from ckdmed.reports.style import PREDICTION
 
 ORANGE = (np.array(to_rgb(PREDICTION)) * 255).round().astype(np.uint8)
@@ -65,3 +65,28 @@ def test_what_does_not_fit():
         draw_overlay(np.zeros((3, 3)), np.zeros((3, 4)))
     with pytest.raises(ValueError, match="a sheet needs"):
         overlay_sheet(np.zeros((1, 3, 3)), np.zeros((1, 3, 3)), most=0)
+    with pytest.raises(ValueError, match="slices and regions of one shape"):
+        region_sheet(np.zeros((1, 3, 3)), {"WT": np.zeros((1, 3, 4))})
+    with pytest.raises(ValueError, match="slices and regions of one shape"):
+        region_sheet(np.zeros((1, 3, 3)), {})
+
+
+def test_regions_lie_over_one_another_in_their_colours():
+    image = picture(11, 11)
+    masks = {name: np.zeros((11, 11)) for name in ("ET", "WT", "TC")}
+    for margin, name in ((1, "WT"), (3, "TC"), (5, "ET")):
+        masks[name][margin:-margin, margin:-margin] = 1
+    drawn = draw_regions(image, masks)
+    for place, name in (((1, 1), "WT"), ((3, 3), "TC"), ((5, 5), "ET")):
+        assert np.array_equal(drawn[place], (np.array(to_rgb(REGION_COLOURS[name])) * 255).round().astype(np.uint8))
+    assert np.array_equal(drawn[0], draw_overlay(image, np.zeros((11, 11)))[0])
+    assert np.array_equal(draw_regions(image, {}), draw_overlay(image, np.zeros((11, 11))))
+
+
+def test_a_sheet_of_regions_runs_over_all_of_them():
+    image = picture(9, 4, 6)
+    masks = {name: np.zeros((9, 4, 6)) for name in ("TC", "WT")}
+    masks["TC"][2, 1, 1] = masks["WT"][4, 2, 2] = 1
+    sheet = region_sheet(image, masks, columns=3)
+    assert sheet.shape == (4, 18, 3)
+    assert np.array_equal(sheet[:, 12:], draw_regions(image[4], {name: mask[4] for name, mask in masks.items()}))

@@ -72,7 +72,8 @@ class BratsSliceDataset(Dataset):
         transform: applied to each item, or None.
         modalities: those to read, in this order, or None for those of the cache (of all cases the same).
         neighbours: number of slices on each side that are added as channels (2.5-D). Channels are ordered by slice,
-            then modality; beyond the ends the outermost slice is repeated. Default 0.
+            then modality, from below upwards (from left to right, from back to front in other planes) in whatever
+            order a file keeps them; beyond the ends the outermost slice is repeated. Default 0.
         min_brain: with a folder, see `SliceIndex.read`.
         min_voxels: see `slice_category`.
         target: None, or which label `target` repeats: "category" (0 to 3) or "type" (0 to 4, from the tumour type).
@@ -112,6 +113,7 @@ class BratsSliceDataset(Dataset):
         self.transform, self.neighbours, self.target = transform, neighbours, target
         self.modalities = self._modalities(modalities)
         self._channels = [[t["modalities"].index(m) for m in self.modalities] for t in self.index.tables]
+        self._downwards = [_runs_down(table.get("geometry")) for table in self.index.tables]
         self._headers: dict[Path, Any] = {}
 
     def _modalities(self, wanted: Sequence[str] | None) -> list[str]:
@@ -144,6 +146,8 @@ class BratsSliceDataset(Dataset):
         rows = read_npy_rows(folder / "image.npy", first, last - first + 1, self._headers)
         rows = rows[:, self._channels[which]]
         around = np.clip(np.arange(number - self.neighbours, number + self.neighbours + 1), first, last) - first
+        if self._downwards[which]:
+            around = around[::-1]
         image = rows[around].reshape(-1, *rows.shape[2:]).astype(np.float32)
         labelled = self._labelled[which]
         if labelled:
@@ -191,3 +195,11 @@ class BratsSliceDataset(Dataset):
             }
             for c, s, k, t in zip(self.index.case, self.index.number, self.categories, types, strict=True)
         ]
+
+
+def _runs_down(geometry: Mapping[str, Any] | None) -> bool:
+    """Whether a case's slices follow one another against right, anterior, superior."""
+    if geometry is None:
+        return False
+    step = np.asarray(geometry["affine"], dtype=np.float64)[:3, int(geometry["axes"][0])]
+    return bool(step[np.abs(step).argmax()] < 0)
