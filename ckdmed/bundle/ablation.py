@@ -78,10 +78,24 @@ def ablation_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int 
 class Ablation(RecordedRuns[AblationRun]):
     """Runs what is missing of an ablation; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
 
-    All runs share the patients, the slice cache and the settings but one.
+    All runs share the patients, the slice cache and the settings but one. ``teacher_options`` of the settings hands
+    further arguments to the network, such as ``heads``.
+
+    Raises:
+        ValueError: settings or arguments of the network that the ablation varies.
     """
 
     datalist_command: ClassVar[str] = "brats-datalist"
+    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "teacher", "loss")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        of_factors = {key for factor in FACTORS.values() for value in factor.values.values() for key in value}
+        if taken := sorted(of_factors & set(self.settings.get("teacher_options") or {})):
+            raise ValueError(
+                f"teacher_options sets {', '.join(taken)}, which the ablation varies; choose another base configuration "
+                "instead."
+            )
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_brats_datalist(path)

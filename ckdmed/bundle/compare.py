@@ -36,6 +36,7 @@ class Comparison(RecordedRuns[Run]):
     """Runs what is missing of a comparison; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`."""
 
     datalist_command: ClassVar[str] = "datalist"
+    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "labelled_fraction", "teacher_checkpoint")
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_datalist(path)

@@ -82,7 +82,7 @@ class RecordedRuns(ABC, Generic[RunT]):
         command: noted in the records, one entry per word.
 
     Raises:
-        ValueError: no datalist, with the command that makes one.
+        ValueError: no datalist, with the command that makes one; settings that the runs make themselves.
     """
 
     output_dir: Path
@@ -93,8 +93,12 @@ class RecordedRuns(ABC, Generic[RunT]):
 
     #: the command that makes the datalist of such a folder
     datalist_command: ClassVar[str]
+    #: settings that the runs make themselves
+    made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
 
     def __post_init__(self) -> None:
+        if taken := [key for key in self.made_settings if key in self.settings]:
+            raise ValueError(f"the command makes {', '.join(taken)} itself; use its own arguments.")
         datalist = self.dataset_dir / DATALIST_NAME
         if not datalist.is_file():
             raise ValueError(

@@ -228,6 +228,11 @@ def test_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         (["--vary", "norm", "--vary", "norm", "batch"], "--vary names norm twice"),
         (["--base", "norm"], "'norm' is no KEY=VALUE of the factors: act, attention"),
         (["--set", "epoch=3"], "'epoch=3' is no KEY=VALUE of the bundle's settings"),
+        (["--set", "loss=dice"], "the command makes loss itself"),
+        (
+            ["--set", 'teacher_options={"act": "relu", "heads": 4}'],
+            "teacher_options sets act, which the ablation varies",
+        ),
         (["--table-only"], "holds no records"),
         (["--dataset_dir", str(tmp_path)], "ckdmed brats-datalist"),
     ):

@@ -182,6 +182,7 @@ def test_the_command_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     for extra, message in (
         (["--arms", "our"], "there are no arms ['our']"),
         (["--set", "epoch=3"], "'epoch=3' is no KEY=VALUE"),
+        (["--set", "seed=3"], "the command makes seed itself"),
         (["--variant", "ours", "w_att=0"], "a name of its own"),
         (["--table-only"], "holds no records"),
         (["--dataset_dir", str(tmp_path)], "ckdmed datalist"),
