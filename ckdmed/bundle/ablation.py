@@ -93,8 +93,8 @@ class Ablation(RecordedRuns[AblationRun]):
         of_factors = {key for factor in FACTORS.values() for value in factor.values.values() for key in value}
         if taken := sorted(of_factors & set(self.settings.get("teacher_options") or {})):
             raise ValueError(
-                f"teacher_options sets {', '.join(taken)}, which the ablation varies; choose another base configuration "
-                "instead."
+                f"teacher_options sets {', '.join(taken)}, which the ablation varies; choose another base "
+                "configuration instead."
             )
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
