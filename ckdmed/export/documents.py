@@ -18,6 +18,8 @@ __all__ = ["exported_metadata", "exported_readme", "figures_table", "read_evalua
 _SOURCE_ONLY = re.compile(r"<!-- source tree only -->.*?<!-- end of source tree only -->\n*", re.DOTALL)
 _FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
+_OF_REGIONS = ("dice", "hd95", "lesionwise_dice", "lesionwise_hd95_mm")
+
 
 def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     """The ``summary.json`` of an evaluation of exactly this checkpoint.
@@ -39,19 +41,27 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def figures_table(summary: Mapping[str, Any]) -> str:
-    """Means over patients with their intervals as a Markdown table, and what they were measured on."""
+    """Means over patients with their intervals as a Markdown table, and what they were measured on.
+
+    Of an evaluation by region, the scores of each region and their mean, ordinary scores apart from lesion-wise ones.
+    """
     unit = summary.get("unit")
-    lines = []
-    for score, values in summary["overall"].items():
-        low, high = values["patient_interval"]
-        lines.append([score, *(_number(value) for value in (values["patient_mean"], low, high))])
+    lines = [[score, *_means(values)] for score, values in summary["overall"].items()]
+    if "per_region" in summary:
+        parts = {**{name: part["overall"] for name, part in summary["per_region"].items()}, "mean": summary["overall"]}
+        lines = [[f"{score}, {name}", *_means(part[score])] for score in _OF_REGIONS for name, part in parts.items()]
     table = markdown_table(["score", "mean over patients", "interval from", "to"], lines)
     level, section = summary.get("level", 0.95), summary.get("settings", {}).get("section", "test")
     return (
-        f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the {section} section"
+        f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the "
+        f"{section} section"
         + (f"; distances in {unit}" if unit else "")
         + f"; intervals are {level:.0%} bootstrap intervals over patients.\n\n{table}"
     )
+
+
+def _means(values: Mapping[str, Any]) -> list[str]:
+    return [_number(value) for value in (values["patient_mean"], *values["patient_interval"])]
 
 
 def _number(value: float | None) -> str:
@@ -99,6 +109,8 @@ def exported_metadata(
     if summary is not None:
         section = summary.get("settings", {}).get("section", "test")
         means = {score: values["patient_mean"] for score, values in summary["overall"].items()}
+        for region, part in summary.get("per_region", {}).items():
+            means |= {f"{score}_{region}": part["overall"][score]["patient_mean"] for score in _OF_REGIONS}
         result["eval_metrics"] = {
             f"{section}_mean_{score}": round(mean, 4) for score, mean in means.items() if mean is not None
         }
