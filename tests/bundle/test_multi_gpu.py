@@ -17,8 +17,16 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 SIZES = {"image_size": 32, "teacher_base": 2, "vit_img_size": 32, "vit_hidden": 12, "vit_heads": 2, "vit_layers": 1}
-SIZES |= {"batch_size": 4, "phantom_patients": 15, "epochs": 2, "device": "cpu"}
-OF_BUNDLE: dict[str, dict[str, object]] = {"seg_kd": {"student_base": 2, "teacher_epochs": 1}, "seg_teacher": {}}
+SIZES |= {"batch_size": 4, "epochs": 2, "device": "cpu"}
+PATIENTS: dict[str, object] = {"phantom_patients": 15}
+CASES: dict[str, object] = {"phantom_cases": 6, "sections#phantom_shape": [24, 24, 16], "slices_per_epoch": 16}
+STUDENT: dict[str, object] = {"student_base": 2, "teacher_epochs": 1}
+OF_BUNDLE: dict[str, dict[str, object]] = {
+    "seg_kd": {**PATIENTS, **STUDENT},
+    "seg_teacher": PATIENTS,
+    "brats_seg_kd": {**CASES, **STUDENT, "labelled_fraction": 0.5},
+    "brats_seg_teacher": CASES,
+}
 
 
 def torchrun(files: list[str], settings: dict[str, object]) -> subprocess.CompletedProcess:
@@ -59,6 +67,6 @@ def test_one_failure_ends_the_run_with_its_error(tmp_path: Path) -> None:
     overlay.write_text(json.dumps({"run": ["$@train#trainer.run() if @rank == 0 else 1 / 0"]}), encoding="utf-8")
     files = ["bundles/seg_teacher/train.json", "bundles/seg_teacher/multi_gpu_train.json", str(overlay)]
     told = {key: value for key, value in SIZES.items() if key != "device"}
-    done = torchrun(files, {**told, "epochs": 200, "output_dir": tmp_path / "out"})
+    done = torchrun(files, {**told, **PATIENTS, "epochs": 200, "output_dir": tmp_path / "out"})
     assert done.returncode != 0
     assert "division by zero" in done.stderr + done.stdout
