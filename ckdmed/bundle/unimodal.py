@@ -123,7 +123,13 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
     """Runs what is missing of a comparison; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
 
     Frozen teachers lie in ``teachers/``: the first run that needs one trains it, the others find it.
+
+    Args:
+        teacher_seed: that of the frozen teachers of all runs; by default each seed has its own. Then the differences
+            between seeds are the students' alone.
     """
+
+    teacher_seed: int | None = None
 
     datalist_command: ClassVar[str] = "brats-datalist"
 
@@ -140,13 +146,15 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
     def run_settings(self, run: UnimodalRun, base: Mapping[str, Any]) -> dict[str, Any]:
         made = run.settings(base)
         if run.arm.strategy.teachers:
+            if self.teacher_seed not in (None, run.seed):
+                made["teacher_seed"] = self.teacher_seed
             made["teachers_dir"] = str(self._teachers(made))
         return made
 
     def _teachers(self, settings: Mapping[str, Any]) -> Path:
         """Where the teachers of such settings lie, whichever student listens to them."""
-        chosen = {key: settings[key] for key in _OF_TEACHERS if key in settings}
-        regime, seed = settings["labelled_fraction"], settings["seed"]
+        regime, seed = settings["labelled_fraction"], settings.get("teacher_seed", settings["seed"])
+        chosen = {**{key: settings[key] for key in _OF_TEACHERS if key in settings}, "seed": seed}
         return self.output_dir / "teachers" / f"labelled={regime:g}-seed={seed}-{fingerprint(chosen)[:12]}"
 
     def metrics(self, run: UnimodalRun, summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--regimes", nargs="+", type=float, default=[0.5], help="shares of labelled patients (default: 0.5)"
     )
     parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
+    parser.add_argument(
+        "--teacher_seed", type=int, help="of the frozen teachers, one set for all seeds (default: the run's own seed)"
+    )
     parser.add_argument("--phantom_cases", type=int, default=48, help="without dataset_dir (default: 48)")
     parser.add_argument(
         "--phantom_shape",
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         data = unimodal_phantoms(output_dir / "phantoms", args.phantom_cases, args.phantom_shape)
     else:
         data = args.dataset_dir.resolve()
-    comparison = UnimodalComparison(output_dir, data, settings)
+    comparison = UnimodalComparison(output_dir, data, settings, teacher_seed=args.teacher_seed)
     if args.dry_run:
         print("\n".join(comparison.listed(runs)))
         return 0

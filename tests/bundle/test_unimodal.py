@@ -114,6 +114,9 @@ def test_the_teachers_of_a_seed_serve_every_student(tmp_path: Path) -> None:
     assert first == second and Path(first).parent == tmp_path / "teachers"
     (later,) = unimodal_runs([STRATEGIES["distilled"]], [["t1n"]], [0.5], [4])
     assert comparison._plan(later)["teachers_dir"] != first
+    comparison.teacher_seed = 3
+    assert comparison._plan(later)["teachers_dir"] == first and comparison._plan(later)["teacher_seed"] == 3
+    assert "teacher_seed" not in comparison._plan(one)
 
 
 @pytest.mark.slow
