@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.utils import CommonKeys
 from torch import nn
@@ -67,6 +68,13 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_optimizer = teacher_optimizer
         self.teacher_loss = teacher_loss
         self.teacher_values: LossValues | None = None
+        if teacher_optimizer is None and self.teacher is not None:
+            self.add_event_handler(Events.EPOCH_STARTED, self._hold_still)
+
+    def _hold_still(self) -> None:
+        # what shares the networks (an evaluator) may have put them into training mode, in which their statistics move
+        teacher: Any = self.teacher
+        teacher.eval()
 
     @property
     def teacher_output(self) -> TappedOutput | None:

@@ -67,7 +67,8 @@ class TeacherEnsemble(nn.Module):
 class TeacherAverage(nn.Module):
     """The teachers' mean, each weighted by its share: one network, to evaluate or to compare a student with.
 
-    It is the logits that are averaged.
+    It is the logits that are averaged. Like a frozen teacher it is always in evaluation mode: an evaluator that puts a
+    network back into the mode in which it found it would set the teachers learning their batches' statistics.
 
     Shape: (B, channels of the batch, *spatial) to (B, C, *spatial).
     """
@@ -76,6 +77,12 @@ class TeacherAverage(nn.Module):
         super().__init__()
         self.ensemble = ensemble
         self.shares = shares
+        # not recursively: teachers that learn stay as they are until they are asked
+        self.training = False
+
+    def train(self, mode: bool = True) -> TeacherAverage:
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         said = self.ensemble(image)

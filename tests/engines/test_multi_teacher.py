@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Events
-from monai.engines import IterationEvents, SupervisedTrainer
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.transforms import Compose, RandAffined, RandFlipd, RandRotate90d
 
 from ckdmed.engines import (
@@ -180,6 +180,21 @@ def test_frozen_teachers_are_never_touched_and_the_student_alone_steps() -> None
     setup.trainer.network.train()
     setup.trainer.run()
     assert Snapshot(setup.teacher) == first and isinstance(setup.teacher, FrozenTeacher)
+
+
+def test_an_evaluation_of_frozen_teachers_leaves_them_frozen() -> None:
+    setup = Setup("frozen", epochs=2)
+    first = Snapshot(setup.teacher)
+    average = TeacherAverage(setup.ensemble, setup.shares)
+    assert not average.train().training and not any(module.training for module in setup.ensemble.modules())
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"), val_data_loader=loader(samples(4, seed=9)), network=average
+    )
+    setup.trainer.add_event_handler(Events.STARTED, lambda _: evaluator.run())
+    # whatever else puts the networks into training mode
+    setup.trainer.add_event_handler(Events.STARTED, lambda _: [n.train() for n in setup.ensemble.modules()])
+    setup.trainer.run()
+    assert Snapshot(setup.teacher) == first
 
 
 def _check(holds: bool) -> None:
