@@ -70,7 +70,9 @@ def test_signs_of_zero_and_rounding_do_not_disagree(make_case, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content, cause", [(b"", "empty"), (b"no nifti", "cannot be read"), (gzip.compress(b"short"), "cannot be read")]
+    "content, cause",
+    [(b"", "empty"), (b"no nifti", "cannot be read"), (gzip.compress(b"short", mtime=0), "cannot be read")],
+    ids=["empty", "text", "truncated"],
 )
 def test_damaged_headers_are_named(make_case, tmp_path, content, cause):
     folder = make_case("BraTS-GLI-00001-000")
