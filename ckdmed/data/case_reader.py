@@ -31,10 +31,12 @@ class CaseReader(VolumeReader):
     is registered: what moved between two series stays moved. One file of several channels is taken as it is.
 
     Args:
-        reference: number of the image whose grid is used. Default 0, the first.
+        reference: the image whose grid is used: its number, or its modality. Default None, the first.
+        modalities: of the images, in their order; needed for a reference by name.
         tolerance_mm: how far corners of two grids may lie apart to be the same grid.
 
     Raises:
+        ValueError: `reference` is none of the modalities.
         BratsFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
             reference's grid. `read` only takes the paths, because `LoadImage` hides what a reader's `read` raises.
 
@@ -43,9 +45,18 @@ class CaseReader(VolumeReader):
         LoadImaged("image", reader=CaseReader(reference=1))({"image": ["t1n.nii.gz", "t1c.nii.gz"]})
     """
 
-    def __init__(self, reference: int = 0, tolerance_mm: float = DEFAULT_TOLERANCE_MM) -> None:
+    def __init__(
+        self,
+        reference: int | str | None = None,
+        modalities: Sequence[str] = (),
+        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    ) -> None:
         super().__init__()
-        self.reference = int(reference)
+        if isinstance(reference, str):
+            if reference not in modalities:
+                raise ValueError(f"the reference must be one of {', '.join(modalities)}, got {reference!r}.")
+            reference = list(modalities).index(reference)
+        self.reference = int(reference or 0)
         self.tolerance_mm = float(tolerance_mm)
 
     def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:

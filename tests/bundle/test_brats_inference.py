@@ -259,6 +259,7 @@ def test_what_is_wrong_is_said_at_once(tmp_path, checkpoints, phantom):
     for settings, message in (
         ({"student_base": 4}, "is a checkpoint of another network"),
         ({"labels": [1, 2, 2]}, "labels must be three different numbers from 1 to 255"),
+        ({"reference": "adc"}, "the reference must be one of t1n, t1c, t2w, t2f, got 'adc'"),
         ({"release": 1999}, "a release is a year from 2017"),
         ({"dataset_dir": str(tmp_path)}, "output_dir is the folder of the inputs"),
         ({"modalities": ["t1n", "adc"]}, "modalities must be some of t1n, t1c, t2w, t2f"),

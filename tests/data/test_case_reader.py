@@ -37,7 +37,7 @@ def test_images_come_to_the_grid_of_the_reference(tmp_path):
     image = LoadImage(CaseReader(), image_only=True, ensure_channel_first=True)([a, b])
     assert image.shape == (2, 20, 18, 6) and np.allclose(image.affine, FIRST)
     assert np.allclose(image[0], image[1], atol=1e-3) and image.meta[REFERENCE_KEY] == str(a)
-    other = LoadImage(CaseReader(reference=1), image_only=True, ensure_channel_first=True)([a, b])
+    other = LoadImage(CaseReader("t1c", ["t1n", "t1c"]), image_only=True, ensure_channel_first=True)([a, b])
     assert other.shape == (2, 50, 50, 50) and np.allclose(other.affine, SECOND)
     assert other.meta[REFERENCE_KEY] == str(b)
     reached = other[0] != 0  # the first does not fill the second's grid
