@@ -148,6 +148,16 @@ def test_the_picture_shows_the_slice_with_most_tumour(tmp_path):
         assert np.array_equal(picture.images[column], image[channel, :, :, picture.number].T[::-1, ::-1])
 
 
+def test_the_background_of_the_picture_is_dark():
+    """Outside of the brain z-scores are 0, which is the brain's mean."""
+    truth = volume(box(3, 3, 3))
+    image = np.zeros((4, *SHAPE), np.float32)
+    image[:, 2:20, 2:20] = np.random.default_rng(0).normal(size=(4, 18, 18, SHAPE[2]))
+    handler = RegionEvaluation("unused", modalities=("t1n", "t1c", "t2w", "t2f"))
+    picture = handler._picture(image, np.zeros((3, *SHAPE), bool), np.stack([truth] * 3) > 0, np.asarray(LPS))
+    assert (picture.images[:, 0, 0] == picture.images.min(axis=(1, 2))).all() and picture.images.min() < -1
+
+
 def test_what_cannot_be_scored(tmp_path):
     mask = [volume(box(3, 3, 3))] * 3
     with pytest.raises(ValueError, match="p1-0: the tumour type 'XYZ' names no challenge"):
