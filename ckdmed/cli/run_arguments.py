@@ -45,8 +45,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, se
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which of them are done")
 
 
-def parse_settings(words: Sequence[str], known: set[str], what: str = "bundle's settings") -> dict[str, Any]:
+def parse_settings(
+    words: Sequence[str], known: set[str] | None = None, what: str = "bundle's settings"
+) -> dict[str, Any]:
     """``KEY=VALUE`` words as settings; a value is JSON where it can be read so, else text.
+
+    Args:
+        words: as on the command line.
+        known: names that may be set; None leaves the check to the bundle, which knows nested ones too.
+        what: to call them.
 
     Raises:
         ValueError: a word without ``=``, or a key that is not known; the message lists those that are.
@@ -54,8 +61,9 @@ def parse_settings(words: Sequence[str], known: set[str], what: str = "bundle's 
     found = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            raise ValueError(f"'{word}' is no KEY=VALUE of the {what}: {', '.join(sorted(known))}.")
+        if not equals or not key or (known is not None and key not in known):
+            names = "" if known is None else f": {', '.join(sorted(known))}"
+            raise ValueError(f"'{word}' is no KEY=VALUE of the {what}{names}.")
         try:
             found[key] = json.loads(value)
         except json.JSONDecodeError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ckdmed.cli.run_arguments import parse_settings
 
 NAME = "table1"
 HELP = "train the reports' four teachers, four students and the student alone, and write their table (resumable)"
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         folds=args.fold,
         seeds=args.seeds,
         arms=args.arms or (*TEACHERS, *STUDENTS),
-        settings=dict(_setting(text) for text in args.set),
+        settings=parse_settings(args.set),
     )
     logging.config.fileConfig(args.bundles / "cls_kd" / "logging.conf", disable_existing_loggers=False)
     text = table_text(run_table1(settings))
@@ -79,16 +80,6 @@ def run(args: argparse.Namespace) -> int:
     print(text)
     print(f"table: {path}")
     return 0
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ValueError(f"--set takes NAME=VALUE, got {text!r}.")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 _SPLITS = {

@@ -10,6 +10,7 @@ from monai.utils import set_determinism
 from ckdmed.bundle import table1
 from ckdmed.bundle.table1 import PRESETS, Table1Settings, planned_runs, run_table1
 from ckdmed.cli import main
+from ckdmed.cli.run_arguments import parse_settings
 from ckdmed.cli.table1 import _METRICS, _TEST, table_text
 from ckdmed.reports import RunRecord, read_records
 from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER
@@ -45,6 +46,19 @@ def options(output: Path, *more: str) -> list[str]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def test_settings_of_the_command_may_be_nested_ones():
+    given = ["epochs=3", "sections#phantom_slices=[3, 6]", "device=$torch.device('cpu')", "a=b=c"]
+    assert parse_settings(given) == {
+        "epochs": 3,
+        "sections#phantom_slices": [3, 6],
+        "device": "$torch.device('cpu')",
+        "a": "b=c",
+    }
+    for word in ("epochs", "=3"):
+        with pytest.raises(ValueError, match=f"'{word}' is no KEY=VALUE of the bundle's settings"):
+            parse_settings([word])
 
 
 def test_plan_has_teachers_before_students_and_each_once():
