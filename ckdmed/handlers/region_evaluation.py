@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.utils import CommonKeys
+from monai.utils import CommonKeys, convert_to_numpy
 
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
@@ -81,7 +81,9 @@ class RegionEvaluation(SegmentationEvaluation):
                 f"for each and three axes, got shape {predicted.shape}."
             )
         label = output[CommonKeys.LABEL]
-        affine = np.asarray(label.affine, dtype=np.float64) if isinstance(label, MetaTensor) else np.eye(4)
+        affine = np.eye(4)
+        if isinstance(label, MetaTensor):
+            affine = np.asarray(convert_to_numpy(label.affine), dtype=np.float64)
         spacing = [float(v) for v in affine_to_spacing(affine)]
         dice = []
         for region, own, true in zip(self.regions, predicted, truth, strict=True):
