@@ -22,7 +22,7 @@ __all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimoda
 # a student trains in a quarter of a minute on one free core, a teacher in half a minute; five levels, real batches
 _COMPACT: dict[str, Any] = {
     "image_size": 48,
-    "student_base": 4,
+    "student_base": 8,
     "teacher_base": 8,
     "vit_img_size": 48,
     "vit_hidden": 64,
@@ -34,7 +34,7 @@ _COMPACT: dict[str, Any] = {
     "epochs": 8,
     "teacher_epochs": 6,
     "val_interval": 4,
-    "learning_rate": 0.01,
+    "learning_rate": 0.02,
     "teacher_learning_rate": 0.006,
     "amp": False,
     "augmentation": "flips",
