@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.inference import InferenceJob
-from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brats_datalist
+from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brats_datalist, parse_file_name
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.image_files import FoundInputs, InputItem
-from ckdmed.data.output_names import output_names
+from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.data.volume_reader import is_nifti
 from ckdmed.preparation import CaseInput, find_inputs
 
 __all__ = ["CaseInferenceJob", "CaseItem"]
@@ -43,7 +44,8 @@ class CaseInferenceJob(InferenceJob):
     Args:
         dataset_dir: a folder as `ckdmed.preparation.find_inputs` understands it: BraTS cases at any depth, NIfTI files
             whose names end in a modality, or folders of DICOM series named by modality; or a datalist of
-            ``python -m ckdmed brats-datalist``. None for a few phantoms, which are written into the output folder.
+            ``python -m ckdmed brats-datalist``; for a network of one modality also a NIfTI file. None for a few
+            phantoms, which are written into the output folder.
         output_dir: for all that is written.
         reader: reads a case for the check.
         checkpoint: see `InferenceJob`.
@@ -75,6 +77,16 @@ class CaseInferenceJob(InferenceJob):
         skipped: list[SkippedCase] = []
         if source.suffix.lower() == ".json":
             cases = [_of_item(item) for item in load_brats_datalist(source, self.section)]
+        elif source.is_file():
+            if len(self.modalities) > 1 or not is_nifti(source):
+                raise ValueError(
+                    f"{source}: a network of {', '.join(self.modalities)} needs a folder with a file or a DICOM series "
+                    "for each of them, or a datalist; a single NIfTI file is enough for a network of one modality."
+                )
+            stem = input_stem(source.name)
+            named = parse_file_name(source.name)
+            known = (named[0].case, named[0].release, named[0].tumour_type) if named else (stem, "", "")
+            cases = [CaseInput(known[0], {self.modalities[0]: source}, release=known[1], tumour_type=known[2])]
         else:
             # phantoms lie inside of the output folder
             inside = source.resolve().is_relative_to(self.output_dir.resolve())

@@ -253,6 +253,17 @@ def test_a_datalist(tmp_path, checkpoints, phantom):
         assert {e["name"] for e in report["results"]} == {item["case"] for item in datalist[section]} != set()
 
 
+def test_one_file_for_a_network_of_one_modality(tmp_path, phantom):
+    only = write_checkpoint(tmp_path / "one.pt", modalities=["t1c"])
+    settings = {"checkpoint": only, "modalities": ["t1c"]}
+    case = brats2018(tmp_path / "in", phantom)
+    nib.save(phantom["t1c"], tmp_path / "scan.nii.gz")
+    for file, name in ((case / f"{case.name}_t1ce.nii.gz", case.name), (tmp_path / "scan.nii.gz", "scan")):
+        report, status = infer(tmp_path / "out", dataset_dir=str(file), **settings)
+        assert status == 0 and [entry["name"] for entry in report["results"]] == [name]
+        assert read_mask(tmp_path / "out", name)[0].shape == SHAPE
+
+
 def test_what_is_wrong_is_said_at_once(tmp_path, checkpoints, phantom):
     brats2023(tmp_path / "in", phantom)
     given = {"dataset_dir": str(tmp_path / "in"), "checkpoint": checkpoints["brats_seg_kd"]}
@@ -261,10 +272,11 @@ def test_what_is_wrong_is_said_at_once(tmp_path, checkpoints, phantom):
         ({"labels": [1, 2, 2]}, "labels must be three different numbers from 1 to 255"),
         ({"reference": "adc"}, "the reference must be one of t1n, t1c, t2w, t2f, got 'adc'"),
         ({"release": 1999}, "a release is a year from 2017"),
+        ({"dataset_dir": __file__}, "a network of t1n, t1c, t2w, t2f needs a folder"),
         ({"dataset_dir": str(tmp_path)}, "output_dir is the folder of the inputs"),
         ({"modalities": ["t1n", "adc"]}, "modalities must be some of t1n, t1c, t2w, t2f"),
     ):
-        out = tmp_path if "dataset_dir" in settings else tmp_path / "out"
+        out = tmp_path if settings.get("dataset_dir") == str(tmp_path) else tmp_path / "out"
         with pytest.raises(Exception) as caught:
             infer(out, **{**given, **settings})
         seen, error = [], caught.value
