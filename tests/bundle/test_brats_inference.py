@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -284,6 +285,30 @@ def test_what_is_wrong_is_said_at_once(tmp_path, checkpoints, phantom):
             seen.append(str(error))
             error = error.__cause__
         assert any(message in text for text in seen), (settings, seen)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES)
+def test_the_network_is_that_of_the_training(bundle):
+    train, inference = (
+        json.loads((ROOT / "bundles" / bundle / name).read_text(encoding="utf-8"))
+        for name in ("train.json", "inference.json")
+    )
+    own = (
+        "dataset_dir",
+        "output_dir",
+        "bundle_root",
+        "batch_size",
+        "resume",
+        "imports",
+        "initialize",
+        "run",
+        "finalize",
+    )
+    shared = {name for name in train.keys() & inference.keys() if name not in own and not isinstance(train[name], dict)}
+    assert shared >= {"spatial_dims", "modalities", "neighbours", "image_size", "roi_size", "sw_overlap", "in_channels"}
+    shared -= {"network", "preprocessing", "inferer"}
+    assert {name: train[name] for name in shared} == {name: inference[name] for name in shared}
+    assert inference["network_def"] == {k: v for k, v in train["network_def"].items() if k != "vit_weights"}
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
