@@ -31,6 +31,9 @@ class SoftDiceKDLoss(PairLoss):
         link: "softmax", "sigmoid", or "auto" (one channel only).
         stab: added to numerator and denominator, > 0; keeps empty maps at 0 with a finite gradient.
         include_background: False leaves channel 0 out (softmax link only).
+        skip_empty: leave samples and channels out of the mean in which the teacher finds nothing (no probability above
+            0.5). On slices of volumes most are such, each costs up to 1 for a trace of a prediction, and a student that
+            sees little of a region learns to say nothing.
         teacher_grad: let gradients reach the teacher.
         ignore_index: label in `target` whose positions do not count.
 
@@ -52,8 +55,10 @@ class SoftDiceKDLoss(PairLoss):
         include_background: bool = True,
         teacher_grad: bool = False,
         ignore_index: int | None = None,
+        skip_empty: bool = False,
     ) -> None:
         super().__init__(teacher_grad=teacher_grad, ignore_index=ignore_index)
+        self.skip_empty = skip_empty
         self.link = choose("link", link, LINKS)
         if not stab > 0:
             raise ValueError(f"stab is {stab}; it must be above 0.")
@@ -78,4 +83,8 @@ class SoftDiceKDLoss(PairLoss):
         weight = torch.ones_like(p[:, :1]) if mask is None else mask.flatten(2)
         distance = (weight * (p - q) ** 2).sum(dim=2)
         size = (weight * (p**2 + q**2)).sum(dim=2)
-        return (distance / (size + self.stab)).mean()
+        values = distance / (size + self.stab)
+        if not self.skip_empty:
+            return values.mean()
+        found = (weight * q > 0.5).any(dim=2)
+        return (values * found).sum() / found.sum().clamp_min(1)

@@ -75,7 +75,8 @@ def unimodal_distillation_loss(
     ========= ========================================================================================================
     preset    total
     ========= ========================================================================================================
-    ours      weights 1, 1, 0.1; D is half the divergence at T 2 and half squared soft Dice, which small regions need
+    ours      weights 1, 1, 0.1; D is half the divergence at T 2 and half squared soft Dice, which small regions need,
+              over the samples in which a teacher finds the region
     mtcm      weights 0.75, 0.15, 0.1 as published; D is the divergence alone, at T 4, as a mean over positions
     mtcm_repo the same with the published code's scale: T 20, sums over positions, overlaps slice by slice. It drowns
               the label: only to compare with published numbers
@@ -119,7 +120,7 @@ def unimodal_distillation_loss(
             PCRLoss(shares, link, degree, mode), "logits", (1 - halves) * chosen.w_response, schedule=schedule
         )
         terms["response_dice"] = LossTerm(
-            PerformanceWeightedLoss(shares, SoftDiceKDLoss(link), link),
+            PerformanceWeightedLoss(shares, SoftDiceKDLoss(link, skip_empty=True), link),
             "logits",
             halves * chosen.w_response,
             schedule=schedule,

@@ -134,12 +134,28 @@ def test_total_of_ours_is_the_sum_of_its_parts() -> None:
         for c in range(3):
             pair = s[:, c : c + 1].float(), t[:, 3 * i + c : 3 * i + c + 1].float()
             response += weights[i, c] / 3 * KDLoss("sigmoid", 2.0)(*pair)
-            dice += weights[i, c] / 3 * SoftDiceKDLoss("sigmoid")(*pair)
+            dice += weights[i, c] / 3 * SoftDiceKDLoss("sigmoid", skip_empty=True)(*pair)
     sup = BCEDiceLoss()
     expected = sup(s.float(), label) + 0.5 * response + 0.5 * dice
     expected = expected + 0.07 * sup(head.float(), resize_labels(label, (4, 4)))
     expected = expected + 0.03 * KDLoss("sigmoid", 2.0)(head.float(), coop.float())
     assert values.total.item() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_soft_dice_without_what_the_teacher_does_not_find() -> None:
+    student, teacher, _ = outputs(teachers=1)
+    nothing = teacher.logits.clone()
+    nothing[0, 1] = -5.0
+    kept = SoftDiceKDLoss("sigmoid", skip_empty=True)
+    # the same as the mean over the five maps that are left
+    parts = [
+        SoftDiceKDLoss("sigmoid")(student.logits[b : b + 1, c : c + 1], nothing[b : b + 1, c : c + 1])
+        for b in range(2)
+        for c in range(3)
+        if (b, c) != (0, 1)
+    ]
+    torch.testing.assert_close(kept(student.logits, nothing), torch.stack(parts).mean())
+    assert kept(student.logits, torch.full_like(nothing, -5.0)).item() == 0
 
 
 def test_depth_one_equals_two_dimensions() -> None:
