@@ -26,7 +26,8 @@ from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, r
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
 from ckdmed.labels import SLICE_CATEGORIES, slice_category
-from tests.bundle.cls_runs import BUNDLES, STUDENT, run, workflow
+from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER, run, workflow
+from tests.bundle.test_multi_gpu import torchrun
 
 pytestmark = pytest.mark.bundle
 
@@ -253,6 +254,18 @@ def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
     _, status = infer(tmp_path / "out", tmp_path / "model.pt", task="brats_type", class_names=TYPES)
     table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))
     assert status == 0 and len(table) == 2 and {row["predicted"] for row in table} <= set(TYPES)
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_balanced_draws(cases: Path, tmp_path: Path) -> None:
+    sizes = {"image_size": 32, **TEACHER, "vit_patch": 8, "epochs": 1, "teacher_epochs": 1, "batch_size": 6}
+    files = ["bundles/cls_kd/train.json", "bundles/cls_kd/multi_gpu_train.json"]
+    chosen = {"task": "brats_slice", "dataset_dir": cases, "epoch_slices": 24, "output_dir": tmp_path}
+    done = torchrun(files, {**sizes, **chosen})
+    assert done.returncode == 0, done.stderr[-2000:]
+    (row,) = history(tmp_path)
+    # 24 slices for two processes in batches of 6
+    assert row["iteration"] == 2
 
 
 def test_without_a_dataset_phantoms_of_the_types_are_drawn(tmp_path: Path) -> None:
