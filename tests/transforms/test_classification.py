@@ -90,3 +90,23 @@ def test_refusals():
         classification_scaling("ours", 4)
     with pytest.raises(ValueError, match="augmentation must be one of none, flip, report, strong, got 'flips'"):
         classification_augmentation("flips")
+
+
+def test_several_modalities_keep_their_channels_and_share_one_scale() -> None:
+    image = torch.rand(3, 2, 8, 8)
+    mean, std = (0.485 + 0.456 + 0.406) / 3, (0.229 + 0.224 + 0.225) / 3
+    expected = (image - mean) / std
+    got = imagenet_slices(image.flatten(0, 1), 2)
+    torch.testing.assert_close(got, expected)
+    for one, wanted in zip(image, expected):
+        torch.testing.assert_close(imagenet_input(modalities=2)({"image": one})["image"], wanted)
+    assert imagenet_slices(torch.rand(5, 8, 8)).shape == (5, 3, 8, 8)
+    with pytest.raises(ValueError, match="one modality or more, got 0"):
+        imagenet_input(modalities=0)
+
+
+def test_scaling_by_the_volume_leaves_the_values_of_a_slice() -> None:
+    image = torch.rand(2, 16, 16) * 0.5
+    got = classification_scaling("volume", 16)({"image": image})["image"]
+    torch.testing.assert_close(got, image)
+    assert classification_scaling("volume", 8)({"image": image})["image"].shape == (2, 8, 8)
