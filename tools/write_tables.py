@@ -17,13 +17,12 @@ from functools import partial
 from pathlib import Path
 
 from ckdmed.bundle.ablation import ablation_tables
-from ckdmed.bundle.compare_arms import ARMS
 from ckdmed.bundle.compare_table import comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
 from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
-from ckdmed.reports import RunRecord, arm_table, markdown_table, read_records
+from ckdmed.reports import RunRecord, markdown_table, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -50,26 +49,22 @@ def table1_short() -> str:
     return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
 
 
-def comparison() -> str:
-    """All of the comparison of segmentation students."""
-    return comparison_tables(read_sections(RECORDS / "compare"))
-
-
-def comparison_short() -> str:
-    """Dice per slice on the test patients, with the difference to the student alone."""
-    records = [r for r in read_sections(RECORDS / "compare") if r.split["section"] == "test"]
-    parts = []
-    for regime in sorted({r.split["labelled_fraction"] for r in records}, reverse=True):
-        own = [r for r in records if r.split["labelled_fraction"] == regime]
-        arms = {name: arm.label for name, arm in ARMS.items() if any(r.arm == name for r in own)}
-        parts.append(f"{regime:.0%} of the training patients labelled:\n\n")
-        parts.append(arm_table(own, ["Dice per slice"], "alone", arms) + "\n")
-    return "".join(parts)
+# of a comparison in the search, what sets it apart from the others
+_SEARCHED = ("image_size", "student_base", "teacher_base", "epochs", "student_view", "teacher_view")
 
 
 def search() -> str:
-    """The runs of the search for a student that gains from its teacher, on the validation section."""
-    return comparison_tables(read_sections(RECORDS / "search"))
+    """The comparisons of the search for a student that gains from its teacher, each with its settings."""
+    parts = []
+    for folder in sorted(path for path in (RECORDS / "search").iterdir() if path.is_dir()):
+        records = read_sections(folder)
+        settings = [r.settings for r in records if r.arm not in ("teacher", "alone", "alone_view")] or [
+            r.settings for r in records
+        ]
+        known = {name: settings[0][name] for name in _SEARCHED if settings[0].get(name) is not None}
+        parts.append(f"**{folder.name}**: " + ", ".join(f"`{name}` {value}" for name, value in known.items()) + "\n")
+        parts.append(comparison_tables(records).replace("### ", "#### "))
+    return "\n".join(parts)
 
 
 def ablation() -> str:
@@ -80,8 +75,6 @@ def ablation() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-short": table1_short,
-    "comparison": comparison,
-    "comparison-short": comparison_short,
     "search": search,
     "ablation": ablation,
 }
