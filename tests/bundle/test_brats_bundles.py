@@ -119,6 +119,7 @@ def test_the_teacher_alone(tmp_path: Path, phantoms: dict):
     plain.load_state_dict(torch.load(tmp_path / "models" / "model.pt", weights_only=True), strict=True)
 
 
+@pytest.mark.slow
 def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dict):
     made = run("brats_seg_teacher", tmp_path / "teacher", teacher="cohra", **phantoms)
     checkpoint = tmp_path / "teacher" / "models" / "model.pt"
@@ -135,10 +136,12 @@ def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dic
 @pytest.mark.parametrize("teacher", SEGMENTATION_TEACHERS)
 def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, volumes: bool):
     own = {"teacher_base": 12, "teacher_options": {"window_size": 2}} if teacher == "swin_unetr" else {}
-    preset = "report_kdpp" if teacher == "dynunet" else "ours"
-    run("brats_seg_kd", tmp_path, teacher=teacher, preset=preset, **own, **phantoms, **(VOLUMES if volumes else {}))
-    (row,) = rows(tmp_path)
-    assert {"soft_targets", "features", "attention"} <= set(row["terms"]) and torch.isfinite(torch.tensor(row["loss"]))
+    settings = {"preset": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
+    run("brats_seg_kd", tmp_path, teacher=teacher, **settings, **(VOLUMES if volumes else {}))
+    # in the last tenth of the steps ours is about the mask alone
+    first, last = rows(tmp_path)
+    assert {"soft_targets", "features", "attention"} <= set(first["terms"])
+    assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
 
 
 def test_half_of_the_labels(tmp_path: Path, phantoms: dict):
@@ -174,7 +177,7 @@ def test_half_of_the_labels_of_volumes(tmp_path: Path, phantoms: dict):
     assert 0 < len(teacher_data) < len(data) and all(patch["labelled"] for patch in teacher_data[0])
 
 
-@pytest.mark.parametrize("volumes", [False, True], ids=["slices", "volumes"])
+@pytest.mark.parametrize("volumes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["slices", "volumes"])
 def test_resumed_equals_unbroken(tmp_path: Path, phantoms: dict, volumes: bool):
     settings = {"epochs": 3, "preset": "alone", **phantoms, **(VOLUMES if volumes else {})}
     unbroken = run("brats_seg_kd", tmp_path / "unbroken", **settings)
