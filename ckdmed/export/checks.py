@@ -23,8 +23,11 @@ from ckdmed.files import load_weights
 __all__ = ["Check", "check_bundle", "check_sizes"]
 
 # what a workflow is given while only its properties are asked for, as far as its configuration has such a setting
-_SMALL_RUN: dict[str, Any] = {"phantom_patients": 6, "cache_rate": 0.0, "num_workers": 0}
-_TRAINING_ONLY = re.compile(r'ckdmed\.(losses|engines)\b|"teacher(_def|_network|_checkpoint|_taps)?"')
+_SMALL_RUN: dict[str, Any] = {"phantom_patients": 6, "phantom_cases": 6, "cache_rate": 0.0, "num_workers": 0}
+# a setting named teacher says of which kind a network is; a section of that name would be one
+_TRAINING_ONLY = re.compile(
+    r'ckdmed\.(losses|engines)\b|"(frozen_)?teacher": *\{|"teacher_(def|network|checkpoint|taps)"'
+)
 _TOLERANCE = 1e-4
 
 
