@@ -20,6 +20,7 @@ from ckdmed.bundle.ablation import ablation_tables
 from ckdmed.bundle.compare_table import comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
 from ckdmed.bundle.table1 import STUDENTS, TEACHERS
+from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
 from ckdmed.reports import RunRecord, markdown_table, read_records
@@ -67,6 +68,11 @@ def search() -> str:
     return "\n".join(parts)
 
 
+def unimodal() -> str:
+    """Students of one sequence with and without teachers."""
+    return unimodal_tables(read_sections(RECORDS / "unimodal"))
+
+
 def ablation() -> str:
     """The ablation of COHRA-UNet."""
     return ablation_tables(read_sections(RECORDS / "ablation"))
@@ -77,6 +83,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "table1-short": table1_short,
     "search": search,
     "ablation": ablation,
+    "unimodal": unimodal,
 }
 
 

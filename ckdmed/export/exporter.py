@@ -156,8 +156,10 @@ def _write_files(
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
     settings = {**_sizes(configs, checkpoint, teacher), **overrides}
     rewritten = rewrite_configs(configs, source, settings, teacher is not None)
-    old_size, new_size = (each["inference.json"].get("image_size") for each in (configs, rewritten))
-    metadata = exported_metadata(read_json(bundle / "metadata.json"), old_size, new_size, summary)
+    stated, size = read_json(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
+    # in the source tree the size may be an expression, so what the metadata state is looked up there
+    old_size = stated["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
+    metadata = exported_metadata(stated, old_size, size if isinstance(size, int) else None, summary)
     for name, config in {**rewritten, "metadata.json": metadata}.items():
         (folder / "configs" / name).write_text(json_text(config), encoding="utf-8")
     shutil.copyfile(bundle / "logging.conf", folder / "configs" / "logging.conf")
