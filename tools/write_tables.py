@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ckdmed.bundle.ablation import ablation_tables
-from ckdmed.bundle.compare_table import comparison_tables
+from ckdmed.bundle.compare_table import comparison_summary, comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
 from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
@@ -48,6 +48,16 @@ def table1_short() -> str:
         if own:
             rows.append([label, str(len(own)), *(_mean(own, name) for name in ("val_accuracy", "test_accuracy"))])
     return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
+
+
+def compare() -> str:
+    """The comparison of students with and without a teacher."""
+    return comparison_tables(read_sections(RECORDS / "compare"))
+
+
+def compare_short() -> str:
+    """Its Dice per slice alone."""
+    return comparison_summary(read_sections(RECORDS / "compare"))
 
 
 # of a comparison in the search, what sets it apart from the others
@@ -81,6 +91,8 @@ def ablation() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-short": table1_short,
+    "compare": compare,
+    "compare-short": compare_short,
     "search": search,
     "ablation": ablation,
     "unimodal": unimodal,

@@ -9,7 +9,7 @@ from ckdmed.bundle.compare_arms import ARMS, BASELINE
 from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
 from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["comparison_tables", "write_tables"]
+__all__ = ["comparison_summary", "comparison_tables", "write_tables"]
 
 _METRICS = ("Dice per slice", "Dice per patient")
 _DISTANCES = ("HD95 per slice",)
@@ -26,20 +26,47 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
         ValueError: no records, or records of several datalists, which are not comparable.
     """
     check_one_datalist(records)
-    names = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
     parts = []
-    keys = sorted({(r.split["section"], -r.split["labelled_fraction"]) for r in records}, reverse=True)
-    for section, regime in sorted(keys, key=lambda key: (key[0] != "test", key[1])):
-        own = [r for r in records if (r.split["section"], -r.split["labelled_fraction"]) == (section, regime)]
-        present = {record.arm for record in own}
-        arms = {name: label for name, label in names.items() if name in present}
-        arms |= {name: name for name in sorted(present - set(arms))}
-        baseline = BASELINE if BASELINE in present else None
-        parts.append(f"### {section.capitalize()} section, {-regime:.0%} of the training patients labelled\n")
+    for (section, regime), own in _by_regime(records).items():
+        arms, baseline = _arms(own, labels)
+        parts.append(f"### {section.capitalize()} section, {regime:.0%} of the training patients labelled\n")
         parts.append(arm_table(own, _METRICS, baseline, arms))
         parts.append(arm_table(own, _DISTANCES, baseline, arms, decimals=2, smaller_is_better=_DISTANCES))
         parts.append(seconds_line(own, arms))
     return "\n".join(parts)
+
+
+def comparison_summary(records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> str:
+    """Markdown: Dice per slice of the arms, a table for each share of labels; of the test section if it was looked at.
+
+    Args, Raises: those of :func:`comparison_tables`.
+    """
+    check_one_datalist(records)
+    groups = _by_regime(records)
+    shown = next(iter(groups))[0]
+    parts = []
+    for (section, regime), own in groups.items():
+        if section == shown:
+            arms, baseline = _arms(own, labels)
+            parts.append(f"{section.capitalize()} section, {regime:.0%} of the training patients labelled:\n")
+            parts.append(arm_table(own, _METRICS[:1], baseline, arms))
+    return "\n".join(parts)
+
+
+def _by_regime(records: Sequence[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:
+    """Section and share of labels -> records: the test section first, more labels first."""
+    groups: dict[tuple[str, float], list[RunRecord]] = {}
+    for record in sorted(records, key=lambda r: (r.split["section"] != "test", -r.split["labelled_fraction"])):
+        groups.setdefault((record.split["section"], record.split["labelled_fraction"]), []).append(record)
+    return groups
+
+
+def _arms(records: Sequence[RunRecord], labels: Mapping[str, str] | None) -> tuple[dict[str, str], str | None]:
+    """What the arms that have run are called, in the order to print, and the one to compare with if it has run."""
+    names = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
+    present = {record.arm for record in records}
+    arms = {name: label for name, label in names.items() if name in present}
+    return arms | {name: name for name in sorted(present - set(arms))}, BASELINE if BASELINE in present else None
 
 
 def write_tables(folder: Path, path: Path, labels: Mapping[str, str] | None = None) -> str:

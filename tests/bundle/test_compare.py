@@ -9,7 +9,7 @@ import torch
 
 from ckdmed.bundle.compare import Comparison, phantom_data
 from ckdmed.bundle.compare_arms import ARMS, Run, planned_runs, variant
-from ckdmed.bundle.compare_table import comparison_tables, write_tables
+from ckdmed.bundle.compare_table import comparison_summary, comparison_tables, write_tables
 from ckdmed.bundle.sizes import preset_settings
 from ckdmed.cli import main
 from ckdmed.engines import load_network
@@ -125,6 +125,22 @@ def test_settings_of_the_arms():
     assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset"} & set(teacher)
     warm = Run(variant("warm", {"temperature": 4}), 1.0, 0).settings(base)
     assert (warm["preset"], warm["temperature"]) == ("ours", 4)
+
+
+def test_summary_shows_the_test_section_once_there_is_one():
+    def record(arm: str, section: str, regime: float, dice: float) -> RunRecord:
+        split = {"section": section, "labelled_fraction": regime}
+        metrics = {name: dice for name in ("Dice per slice", "Dice per patient", "HD95 per slice")}
+        return RunRecord(f"{arm}{regime}{section}", arm, ["c"], 0, split, metrics, data_sha256="0" * 64)
+
+    validated = [record("ours", "validation", 0.1, 0.5), record("alone", "validation", 0.1, 0.4)]
+    text = comparison_summary(validated)
+    assert text.startswith("Validation section, 10%") and "+0.1000" in text and "HD95" not in text
+    assert text.index("student alone") < text.index("ours")
+    tested = [record("alone", "test", regime, 0.3 + regime / 10) for regime in (0.1, 1.0)]
+    text = comparison_summary(validated + tested)
+    assert "Validation" not in text and "0.5000" not in text
+    assert text.index("Test section, 100%") < text.index("0.4000") < text.index("Test section, 10%")
 
 
 def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path):
