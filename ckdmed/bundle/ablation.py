@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle.ablation_arms import ABLATION_BUNDLE, BASELINE, FACTORS, AblationRun, configuration
+from ckdmed.bundle.case_records import DICE, LESIONWISE_DICE, REGION_DICE, case_phantoms, case_scores, distance_table
 from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.bundle.workflow import bundle_settings
-from ckdmed.data.brats import build_brats_datalist, read_brats_datalist, write_brats_datalist
-from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.bundle.sizes import sizes_of
+from ckdmed.data.brats import read_brats_datalist
 from ckdmed.files import load_weights
-from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["Ablation", "ablation_phantoms", "ablation_sizes", "ablation_tables", "write_ablation_tables"]
@@ -42,10 +40,6 @@ _TINY: dict[str, Any] = {
     "epochs": 2,
 }
 
-# mean of the regions first; a name each, since ordinary and lesion-wise scores are different things
-_DICE = "Dice"
-_DETAILS = (*(f"Dice {region}" for region in REGIONS), "lesion-wise Dice")
-_DISTANCES = ("HD95 [mm]", "lesion-wise HD95 [mm]")
 _SIZE = "parameters [million]"
 
 
@@ -55,23 +49,12 @@ def ablation_sizes(preset: str) -> dict[str, Any]:
     Raises:
         ValueError: an unknown preset.
     """
-    known = {"compact": _COMPACT, "tiny": _TINY}
-    if preset == "full":
-        own = bundle_settings(ABLATION_BUNDLE, dataset_dir=".", teacher="cohra")
-        return {**{key: own[key] for key in _COMPACT}, "amp": True}
-    if preset not in known:
-        raise ValueError(f"preset must be full, compact or tiny, got {preset!r}.")
-    return dict(known[preset])
+    return sizes_of(preset, _COMPACT, _TINY, ABLATION_BUNDLE, teacher="cohra")
 
 
 def ablation_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
     """A folder of BraTS phantoms with its datalist, made once; 60/20/20, so that few cases still judge."""
-    width, height, depth = (int(size) for size in shape)
-    write_brats_phantoms(folder, cases, (width, height, depth), seed, progress=False)
-    if not (folder / DATALIST_NAME).is_file():
-        datalist, _ = build_brats_datalist(folder, seed, (0.6, 0.2, 0.2), progress=False)
-        write_brats_datalist(datalist, folder / DATALIST_NAME)
-    return folder
+    return case_phantoms(folder, cases, shape, seed, (0.6, 0.2, 0.2))
 
 
 @dataclass
@@ -104,16 +87,9 @@ class Ablation(RecordedRuns[AblationRun]):
         return run.settings(base)
 
     def metrics(self, run: AblationRun, summary: Mapping[str, Any]) -> dict[str, Any]:
-        def mean(part: Mapping[str, Any], score: str) -> Any:
-            return part["overall"][score]["patient_mean"]
-
         weights = load_weights(self.folder(run) / "models" / "model.pt")
         return {
-            _DICE: mean(summary, "dice"),
-            **{f"Dice {region}": mean(summary["per_region"][region], "dice") for region in REGIONS},
-            "lesion-wise Dice": mean(summary, "lesionwise_dice"),
-            "HD95 [mm]": mean(summary, "hd95"),
-            "lesion-wise HD95 [mm]": mean(summary, "lesionwise_hd95_mm"),
+            **case_scores(summary),
             # without the statistics that batch normalisation keeps
             _SIZE: sum(v.numel() for k, v in weights.items() if "running_" not in k and v.is_floating_point()) / 1e6,
         }
@@ -137,10 +113,9 @@ def ablation_tables(records: Sequence[RunRecord]) -> str:
         names = _labels(own)
         baseline = BASELINE if BASELINE in names else None
         parts.append(f"### {section.capitalize()} section\n")
-        parts.append(arm_table(own, (_DICE,), baseline, names))
-        parts.append(arm_table(own, _DETAILS, None, names))
-        # of a distance the smaller is the better, so wins would count the wrong way round
-        parts.append(arm_table(own, _DISTANCES, None, names, decimals=2))
+        parts.append(arm_table(own, (DICE,), baseline, names))
+        parts.append(arm_table(own, (*REGION_DICE, LESIONWISE_DICE), None, names))
+        parts.append(distance_table(own, baseline, names))
         parts.append(_remarks(own, names, baseline))
     return "\n".join(parts)
 

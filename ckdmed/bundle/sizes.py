@@ -1,12 +1,13 @@
-"""Named sets of a segmentation bundle's settings, for runs on machines of different strength."""
+"""Named sets of a bundle's settings, for runs on machines of different strength."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ckdmed.bundle.workflow import bundle_settings
 
-__all__ = ["PRESET_SIZES", "preset_settings"]
+__all__ = ["preset_settings", "sizes_of"]
 
 # what runs in minutes on two cores and still has every part: a ViT, five levels, real batches
 _COMPACT: dict[str, Any] = {
@@ -44,8 +45,6 @@ _TINY: dict[str, Any] = {
     "augmentation": "flips",
 }
 
-PRESET_SIZES = ("full", "compact", "tiny")
-
 
 def preset_settings(preset: str) -> dict[str, Any]:
     """The settings of a preset: "compact", "tiny", or "full" for the bundle's own with a data folder (mixed precision).
@@ -53,9 +52,28 @@ def preset_settings(preset: str) -> dict[str, Any]:
     Raises:
         ValueError: an unknown preset.
     """
-    if preset not in PRESET_SIZES:
-        raise ValueError(f"preset must be one of {PRESET_SIZES}, got {preset!r}.")
-    if preset != "full":
-        return dict(_COMPACT if preset == "compact" else _TINY)
-    own = bundle_settings("seg_kd", dataset_dir=".")
-    return {**{key: own[key] for key in _COMPACT}, "amp": True}
+    return sizes_of(preset, _COMPACT, _TINY, "seg_kd")
+
+
+def sizes_of(
+    preset: str, compact: Mapping[str, Any], tiny: Mapping[str, Any], bundle: str, **overrides: Any
+) -> dict[str, Any]:
+    """The settings of the preset "compact" or "tiny", or "full" for the bundle's own with a data folder.
+
+    Args:
+        preset: its name.
+        compact: settings of that preset; their names are those of "full" as well.
+        tiny: settings of that preset.
+        bundle: whose settings "full" takes, with mixed precision.
+        overrides: settings of the bundle on which others depend.
+
+    Raises:
+        ValueError: an unknown preset.
+    """
+    known = {"compact": compact, "tiny": tiny}
+    if preset == "full":
+        own = bundle_settings(bundle, dataset_dir=".", **overrides)
+        return {**{key: own[key] for key in compact}, "amp": True}
+    if preset not in known:
+        raise ValueError(f"preset must be full, compact or tiny, got {preset!r}.")
+    return dict(known[preset])

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ckdmed.bundle.case_records import DICE, LESIONWISE_DICE, REGION_DICE, case_phantoms, case_scores, distance_table
 from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.bundle.sizes import sizes_of
 from ckdmed.bundle.unimodal_arms import ALONE, STRATEGIES, UNIMODAL_BUNDLE, UnimodalRun
-from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.data import fingerprint
-from ckdmed.data.brats import build_brats_datalist, read_brats_datalist, write_brats_datalist
-from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.data.phantoms import write_brats_phantoms
-from ckdmed.labels import REGIONS
+from ckdmed.data.brats import read_brats_datalist
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimodal_tables", "write_unimodal_tables"]
@@ -56,9 +54,6 @@ _TINY: dict[str, Any] = {
     "val_interval": 1,
 }
 
-_DICE = ("Dice", *(f"Dice {region}" for region in REGIONS))
-_DETAILS = ("lesion-wise Dice",)
-_DISTANCES = ("HD95 [mm]", "lesion-wise HD95 [mm]")
 # what frozen teachers depend on
 _OF_TEACHERS = (
     "teacher",
@@ -94,13 +89,7 @@ def unimodal_sizes(preset: str) -> dict[str, Any]:
     Raises:
         ValueError: an unknown preset.
     """
-    known = {"compact": _COMPACT, "tiny": _TINY}
-    if preset == "full":
-        own = bundle_settings(UNIMODAL_BUNDLE, dataset_dir=".")
-        return {**{key: own[key] for key in _COMPACT}, "amp": True}
-    if preset not in known:
-        raise ValueError(f"preset must be full, compact or tiny, got {preset!r}.")
-    return dict(known[preset])
+    return sizes_of(preset, _COMPACT, _TINY, UNIMODAL_BUNDLE)
 
 
 def unimodal_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
@@ -108,14 +97,7 @@ def unimodal_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int 
 
     Each patient has one case, and every case has enhancing tumour, which t1c alone shows by its brightness.
     """
-    width, height, depth = (int(size) for size in shape)
-    write_brats_phantoms(
-        folder, cases, (width, height, depth), seed, time_points=(1, 1), without_enhancement=0.0, progress=False
-    )
-    if not (folder / DATALIST_NAME).is_file():
-        datalist, _ = build_brats_datalist(folder, seed, (0.5, 0.15, 0.35), progress=False)
-        write_brats_datalist(datalist, folder / DATALIST_NAME)
-    return folder
+    return case_phantoms(folder, cases, shape, seed, (0.5, 0.15, 0.35), time_points=(1, 1), without_enhancement=0.0)
 
 
 @dataclass
@@ -158,16 +140,7 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
         return self.output_dir / "teachers" / f"labelled={regime:g}-seed={seed}-{fingerprint(chosen)[:12]}"
 
     def metrics(self, run: UnimodalRun, summary: Mapping[str, Any]) -> dict[str, Any]:
-        def mean(part: Mapping[str, Any], score: str) -> Any:
-            return part["overall"][score]["patient_mean"]
-
-        return {
-            "Dice": mean(summary, "dice"),
-            **{f"Dice {region}": mean(summary["per_region"][region], "dice") for region in REGIONS},
-            "lesion-wise Dice": mean(summary, "lesionwise_dice"),
-            "HD95 [mm]": mean(summary, "hd95"),
-            "lesion-wise HD95 [mm]": mean(summary, "lesionwise_hd95_mm"),
-        }
+        return case_scores(summary)
 
 
 def unimodal_tables(records: Sequence[RunRecord]) -> str:
@@ -191,13 +164,13 @@ def unimodal_tables(records: Sequence[RunRecord]) -> str:
         ]
         section = own[0].split["section"]
         names = _labels(own, student)
-        baseline = f"{student}-{ALONE}"
+        baseline = f"{student}-{ALONE}" if f"{student}-{ALONE}" in names else None
         parts.append(
             f"### {section.capitalize()} section, student of {student}, {-regime:.0%} of training patients labelled\n"
         )
-        parts.append(arm_table(own, _DICE, baseline if baseline in names else None, names))
-        parts.append(arm_table(own, _DETAILS, None, names))
-        parts.append(arm_table(own, _DISTANCES, None, names, decimals=2))
+        parts.append(arm_table(own, (DICE, *REGION_DICE), baseline, names))
+        parts.append(arm_table(own, (LESIONWISE_DICE,), None, names))
+        parts.append(distance_table(own, baseline, names))
         parts.append(seconds_line(own, names))
     parts.append(
         "Scores are means over patients of whole cases; `Dice` and the distances are means of the three regions. "

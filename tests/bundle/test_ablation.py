@@ -209,6 +209,9 @@ def test_the_table_by_hand() -> None:
     assert "2 configurations are compared with one: of that many 95% intervals, about 0.1" in text
     assert "normalisation: batch 0.25" in text and "normalisation: batch 30" in text
     assert "0.7550 ± 0.0071" in text and "0.6350 ± 0.0071" in text
+    # of a distance the smaller one wins
+    distances = next(line for line in text[text.index("HD95 [mm]") :].splitlines() if "norm" in line)
+    assert "-0.48" in distances and "2 of 2" in distances and "0 of 2" in distances
     with pytest.raises(ValueError, match="several datalists"):
         ablation_tables([*records, record("base", 5, 0.5, data_sha256="ab")])
     # without a base nothing is compared

@@ -1,0 +1,64 @@
+"""What comparisons over BraTS cases share: phantoms to run on, and the scores that their records keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
+from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.labels import REGIONS
+from ckdmed.reports import RunRecord, arm_table
+
+__all__ = ["DICE", "LESIONWISE_DICE", "REGION_DICE", "case_phantoms", "case_scores", "distance_table"]
+
+# a name each, since ordinary and lesion-wise scores are different things
+DICE = "Dice"
+REGION_DICE = tuple(f"Dice {region}" for region in REGIONS)
+LESIONWISE_DICE = "lesion-wise Dice"
+_HD95, _LESIONWISE_HD95 = "HD95 [mm]", "lesion-wise HD95 [mm]"
+
+
+def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record keeps of an evaluation's ``summary.json``: means over patients, of the mean of the regions unless
+    the name holds a region."""
+
+    def mean(part: Mapping[str, Any], score: str) -> Any:
+        return part["overall"][score]["patient_mean"]
+
+    return {
+        DICE: mean(summary, "dice"),
+        **{name: mean(summary["per_region"][region], "dice") for name, region in zip(REGION_DICE, REGIONS)},
+        LESIONWISE_DICE: mean(summary, "lesionwise_dice"),
+        _HD95: mean(summary, "hd95"),
+        _LESIONWISE_HD95: mean(summary, "lesionwise_hd95_mm"),
+    }
+
+
+def distance_table(records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str]) -> str:
+    """The Markdown table of the two distances, of which the smaller one wins; see ``arm_table``."""
+    distances = (_HD95, _LESIONWISE_HD95)
+    return arm_table(records, distances, baseline, arms, decimals=2, smaller_is_better=distances)
+
+
+def case_phantoms(
+    folder: Path, cases: int, shape: Sequence[int], seed: int, fractions: Sequence[float], **made: Any
+) -> Path:
+    """A folder of BraTS phantoms with its datalist, made once.
+
+    Args:
+        folder: where they lie.
+        cases: how many.
+        shape: voxels along the three axes.
+        seed: of the phantoms and of the split.
+        fractions: of the patients in the training, validation and test section.
+        made: further arguments of ``write_brats_phantoms``.
+    """
+    width, height, depth = (int(size) for size in shape)
+    write_brats_phantoms(folder, cases, (width, height, depth), seed, progress=False, **made)
+    if not (folder / DATALIST_NAME).is_file():
+        datalist, _ = build_brats_datalist(folder, seed, fractions, progress=False)
+        write_brats_datalist(datalist, folder / DATALIST_NAME)
+    return folder
