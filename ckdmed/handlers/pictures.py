@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
@@ -37,13 +36,10 @@ class TrainingPictures(EndPictures):
         dataset: Dataset,
         network: torch.nn.Module,
         checkpoint: str | None = None,
-        inferer: Inferer | None = None,
-        device: str | torch.device = "cpu",
-        count: int = 12,
         channel: int = 0,
-        save: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(output_dir, history, dataset, network, checkpoint, inferer, device, count, save)
+        super().__init__(output_dir, history, dataset, network, checkpoint, **settings)
         self.channel = channel
 
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:

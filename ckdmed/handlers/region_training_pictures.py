@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import Inferer
 from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
@@ -43,14 +42,12 @@ class RegionTrainingPictures(EndPictures):
         dataset: Dataset,
         network: torch.nn.Module,
         checkpoint: str | None = None,
-        inferer: Inferer | None = None,
-        device: str | torch.device = "cpu",
         count: int = 6,
         regions: Sequence[str] = REGIONS,
         channel: int = -1,
-        save: bool = True,
+        **settings: Any,
     ) -> None:
-        super().__init__(output_dir, history, dataset, network, checkpoint, inferer, device, count, save)
+        super().__init__(output_dir, history, dataset, network, checkpoint, count=count, **settings)
         self.regions = tuple(regions)
         self.channel = channel
 
