@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 __all__ = ["PairLoss", "check_logits", "check_temperature", "probabilities", "reduce_values", "resolve_link"]
 
@@ -208,3 +209,26 @@ def check_mask_grid(mask: torch.Tensor | None, student: torch.Tensor) -> None:
             f"mask has spatial shape {tuple(mask.shape[2:])} and the student {tuple(student.shape[2:])}; "
             "they must be equal."
         )
+
+
+def region_cross_entropy(logits: torch.Tensor, regions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """The mean binary cross entropy of raw logits and regions that may overlap, once both are known to fit.
+
+    Args:
+        logits: [B, C, *S].
+        regions: the truth in [0, 1], a channel for each of the logits', of the same shape.
+        mask: weights per position, [B, 1, *S], or None.
+
+    Raises:
+        ValueError: unequal shapes; no spatial axes; a label map with values outside [0, 1].
+    """
+    check_same_shape(logits, regions, "The target holds one 0/1 channel per channel of the logits.")
+    check_mask_grid(mask, logits)
+    if logits.ndim < 3:
+        raise ValueError(f"student has shape {tuple(logits.shape)}; this loss needs spatial axes, [B, C, *S].")
+    if not torch.compiler.is_compiling() and bool(((regions < 0) | (regions > 1)).any()):
+        raise ValueError(
+            f"the target has values from {regions.min().item():g} to {regions.max().item():g}; [0, 1] is needed. "
+            "Turn class labels into one channel per region first."
+        )
+    return reduce_values(F.binary_cross_entropy_with_logits(logits, regions, reduction="none"), mask, "mean")

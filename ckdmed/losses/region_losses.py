@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from monai.losses import DiceFocalLoss, TverskyLoss
 from torch import nn
 
 from ckdmed.losses.bce_dice import BCEDiceLoss
-from ckdmed.losses.conventions import PairLoss, check_mask_grid, check_same_shape, reduce_values
+from ckdmed.losses.conventions import PairLoss, region_cross_entropy
 
 __all__ = ["REGION_LOSSES", "RegionCombinationLoss", "region_loss"]
 
@@ -50,18 +49,7 @@ class RegionCombinationLoss(PairLoss):
     def compute(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
     ) -> torch.Tensor:
-        check_same_shape(student, teacher, "The target holds one 0/1 channel per channel of the logits.")
-        check_mask_grid(mask, student)
-        if student.ndim < 3:
-            raise ValueError(f"student has shape {tuple(student.shape)}; this loss needs spatial axes, [B, C, *S].")
-        if not torch.compiler.is_compiling() and bool(((teacher < 0) | (teacher > 1)).any()):
-            raise ValueError(
-                f"the target has values from {teacher.min().item():g} to {teacher.max().item():g}; [0, 1] is needed. "
-                "Turn class labels into one channel per region first."
-            )
-        cross_entropy = reduce_values(
-            F.binary_cross_entropy_with_logits(student, teacher, reduction="none"), mask, "mean"
-        )
+        cross_entropy = region_cross_entropy(student, teacher, mask)
         weight = 1.0 if mask is None else mask
         p, y = torch.sigmoid(student) * weight, teacher * weight
         dims = [*([0] if self.batch else []), *range(2, student.ndim)]
