@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
-from ckdmed.reports import RunRecord, markdown_table, read_records
+from ckdmed.reports import markdown_table, mean_sd, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -36,6 +36,9 @@ def table1() -> str:
     return table_text(read_records([RECORDS / "table1"]))
 
 
+_ACCURACIES = ("val_accuracy", "test_accuracy")
+
+
 def table1_short() -> str:
     """Validation and test accuracy by person beside the reports' own figures."""
     records = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]
@@ -46,7 +49,7 @@ def table1_short() -> str:
     for arm, label in {**TEACHERS, **STUDENTS}.items():
         own = [r for r in records if r.arm == arm]
         if own:
-            rows.append([label, str(len(own)), *(_mean(own, name) for name in ("val_accuracy", "test_accuracy"))])
+            rows.append([label, str(len(own)), *(mean_sd([r.metrics[m] for r in own]) for m in _ACCURACIES)])
     return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
 
 
@@ -97,15 +100,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablation": ablation,
     "unimodal": unimodal,
 }
-
-
-def _mean(records: Sequence[RunRecord], metric: str) -> str:
-    values = [float(r.metrics[metric] or "nan") for r in records]
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return f"{mean:.4f}"
-    deviation = (sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5
-    return f"{mean:.4f} ± {deviation:.4f}"
 
 
 def filled(page: str) -> str:

@@ -11,7 +11,7 @@ from ckdmed.metrics import paired_difference
 
 from .run_record import RunRecord
 
-__all__ = ["arm_table", "markdown_table"]
+__all__ = ["arm_table", "markdown_table", "mean_sd"]
 
 
 def arm_table(
@@ -56,12 +56,31 @@ def arm_table(
         line = [label, str(len(runs[arm]))]
         for metric in metrics:
             values = _values(runs[arm], metric, arm)
-            line.append(_mean_sd(list(values.values()), decimals))
+            line.append(mean_sd(list(values.values()), decimals))
             if baseline is not None:
                 base = _values(runs[baseline], metric, baseline)
                 line += _compare(values, base, arm == baseline, decimals, level, metric in smaller_is_better)
         lines.append(line)
     return markdown_table(head, lines)
+
+
+def mean_sd(values: Sequence[float | None], decimals: int = 4) -> str:
+    """Mean and standard deviation (of a sample, n - 1) of the defined values, for a table's cell.
+
+    Args:
+        values: one per run; None and NaN are undefined, and how many of them there are is said in brackets.
+        decimals: of both numbers.
+
+    Returns:
+        "0.8500 ± 0.0100", the mean alone for one value, "-" where none is defined.
+    """
+    defined = [v for v in values if v is not None and not math.isnan(v)]
+    if not defined:
+        return "-"
+    # one run has no deviation; writing 0 would claim that it never varies
+    spread = f" ± {np.std(defined, ddof=1):.{decimals}f}" if len(defined) > 1 else ""
+    missing = f" ({len(values) - len(defined)} undefined)" if len(defined) < len(values) else ""
+    return f"{np.mean(defined):.{decimals}f}{spread}{missing}"
 
 
 def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -113,16 +132,6 @@ def _values(runs: Mapping[str, RunRecord], metric: str, arm: str) -> dict[str, f
         value = record.metrics[metric]
         values[pair] = math.nan if value is None else float(value)
     return values
-
-
-def _mean_sd(values: Sequence[float], decimals: int) -> str:
-    defined = [v for v in values if not math.isnan(v)]
-    if not defined:
-        return "-"
-    # one run has no deviation; writing 0 would claim that it never varies
-    spread = f" ± {np.std(defined, ddof=1):.{decimals}f}" if len(defined) > 1 else ""
-    missing = f" ({len(values) - len(defined)} undefined)" if len(defined) < len(values) else ""
-    return f"{np.mean(defined):.{decimals}f}{spread}{missing}"
 
 
 def _compare(

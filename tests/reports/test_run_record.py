@@ -5,7 +5,15 @@ import platform
 
 import pytest
 
-from ckdmed.reports import RunRecord, arm_table, machine_in_words, markdown_table, package_versions, read_records
+from ckdmed.reports import (
+    RunRecord,
+    arm_table,
+    machine_in_words,
+    markdown_table,
+    mean_sd,
+    package_versions,
+    read_records,
+)
 
 
 def record(arm="kd", seed=0, fold=1, **metrics):
@@ -133,3 +141,11 @@ def test_table_errors():
 
 def test_cells_cannot_break_the_table():
     assert markdown_table(["a"], [["x|y\nz"]]).splitlines()[2] == "| x\\|y z |"
+
+
+def test_mean_and_deviation_in_a_cell():
+    # of 1, 2 and 6: mean 3, squares 4 + 1 + 9 over n - 1
+    assert mean_sd([1, 2, 6], 2) == f"3.00 ± {7**0.5:.2f}"
+    assert mean_sd([0.0]) == "0.0000" and mean_sd([0.5, 0.5]) == "0.5000 ± 0.0000"
+    assert mean_sd([1.0, None, float("nan"), 3.0], 1) == "2.0 ± 1.4 (2 undefined)"
+    assert mean_sd([None]) == mean_sd([]) == "-"
