@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckdmed.bundle.compare_arms import Arm
+from ckdmed.bundle.plan_checks import check_different
 from ckdmed.losses import REGION_LOSSES
 
 __all__ = [
@@ -175,6 +176,5 @@ def ablation_runs(arms: Sequence[Arm], seeds: Sequence[int]) -> list[AblationRun
     Raises:
         ValueError: no seed, or one twice.
     """
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds must be different ones, at least one, got {list(seeds)}.")
+    check_different(seeds=seeds)
     return [AblationRun(arm, seed) for seed in seeds for arm in arms]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckdmed.bundle.plan_checks import check_different, check_regimes
+
 __all__ = ["ARMS", "BASELINE", "Arm", "Run", "planned_runs", "variant"]
 
 
@@ -118,16 +120,12 @@ def planned_runs(arms: Sequence[Arm], regimes: Sequence[float], seeds: Sequence[
         ValueError: an arm needs another one that is not among them; a regime outside (0, 1]; something stands twice.
     """
     names = [arm.name for arm in arms]
-    for what, given in (("arms", names), ("regimes", list(regimes)), ("seeds", list(seeds))):
-        if len(set(given)) != len(given) or not given:
-            raise ValueError(f"{what} must be different ones, at least one, got {given}.")
+    check_different(arms=names, seeds=seeds)
+    check_regimes(regimes)
     for arm in arms:
         missing = [need for need in arm.needs if need not in names]
         if missing:
             raise ValueError(f"the arm '{arm.name}' needs the arms {missing} too; name them as well.")
-    wrong = [regime for regime in regimes if not 0 < regime <= 1]
-    if wrong:
-        raise ValueError(f"a regime is a share of labelled patients above 0 and at most 1, got {wrong}.")
     ordered: list[Arm] = []
     while len(ordered) < len(arms):
         there = {arm.name for arm in ordered}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckdmed.bundle.plan_checks import check_different, check_regimes
+
 __all__ = [
     "ALONE",
     "STRATEGIES",
@@ -126,17 +128,10 @@ def unimodal_runs(
     Raises:
         ValueError: a regime outside (0, 1]; something stands twice or is missing.
     """
-    for what, given in (
-        ("strategies", [entry.name for entry in strategies]),
-        ("students", [tuple(student) for student in students]),
-        ("regimes", list(regimes)),
-        ("seeds", list(seeds)),
-    ):
-        if len(set(given)) != len(given) or not given:
-            raise ValueError(f"{what} must be different ones, at least one, got {given}.")
-    wrong = [regime for regime in regimes if not 0 < regime <= 1]
-    if wrong:
-        raise ValueError(f"a regime is a share of labelled patients above 0 and at most 1, got {wrong}.")
+    check_different(
+        strategies=[entry.name for entry in strategies], students=[tuple(student) for student in students], seeds=seeds
+    )
+    check_regimes(regimes)
     return [
         UnimodalRun(UnimodalArm(entry, tuple(student)), regime, seed)
         for seed in seeds
