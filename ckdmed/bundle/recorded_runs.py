@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.data import sha256_of
 from ckdmed.data.datalist import DATALIST_NAME
@@ -89,7 +89,7 @@ class RecordedRuns(ABC, Generic[RunT]):
     dataset_dir: Path
     settings: Mapping[str, Any]
     bundles: Path | None = None
-    command: Sequence[str] = field(default_factory=lambda: [Path(sys.argv[0]).name, *sys.argv[1:]])
+    command: Sequence[str] = field(default_factory=typed_command)
 
     #: the command that makes the datalist of such a folder
     datalist_command: ClassVar[str]

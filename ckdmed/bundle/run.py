@@ -8,7 +8,6 @@ import logging
 import math
 import platform
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
 from ckdmed.bundle.strict import running_workflow
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import write_json
 
 __all__ = ["evaluation_settings", "finish_run", "settings_of", "start_run"]
@@ -85,7 +85,7 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
 
 def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": typed_command(),
         "settings": dict(settings),
         "versions": {
             "ckdmed": __version__,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from monai.data import DataLoader
 from torch import nn
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
@@ -222,7 +222,7 @@ def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> Ru
     return RunRecord(
         name=run.name,
         arm=run.arm,
-        command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+        command=typed_command(),
         seed=run.seed,
         split={"name": run.fold_source, "fold": run.fold},
         metrics=metrics,

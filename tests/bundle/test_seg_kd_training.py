@@ -84,6 +84,8 @@ def test_settings_are_on_record(finished: tuple[Path, str]):
     assert (settings["epochs"], settings["student_base"], settings["batch_size"]) == (1, 2, 8)
     assert settings["output_dir"] == str(finished[0]) and settings["preset"] == "ours"
     assert "--epochs" in record["command"]
+    # as it was typed
+    assert record["command"][1:4] == ["-m", "monai.bundle", "run"] and "/" not in record["command"][0]
 
 
 def test_last_line_says_where_everything_is(finished: tuple[Path, str]):

@@ -1,0 +1,29 @@
+"""The command line of this process as a user would type it again, for records."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+__all__ = ["typed_command"]
+
+
+def typed_command() -> list[str]:
+    """The words of the command, without the folder of the interpreter or of an installed program.
+
+    ``python -m ckdmed compare`` and ``python -m monai.bundle run`` are said so, though ``sys.argv`` begins with the
+    ``__main__.py`` of the package; a program on the path such as ``ckdmed`` is its name, a script given to Python by
+    its relative path that path. Options of the interpreter itself (``-u``, ``-X``) are left out. The arguments are
+    those given, paths among them too.
+    """
+    python = Path(sys.orig_argv[0]).name if sys.orig_argv else "python"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is not None:
+        return [python, "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]
+    program, *arguments = sys.argv or [""]
+    if program == "-c":
+        return [python, "-c", sys.orig_argv[sys.orig_argv.index("-c") + 1], *arguments]
+    if not program.endswith(".py"):
+        return [Path(program).name or python, *arguments]
+    script = Path(program)
+    return [python, script.name if script.is_absolute() else script.as_posix(), *arguments]
