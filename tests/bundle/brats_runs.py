@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from tests.bundle.bundle_runs import opened
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = ("brats_seg_kd", "brats_seg_teacher")
 SIZES: dict[str, dict[str, Any]] = {
@@ -38,18 +40,9 @@ def write_checkpoint(path: Path, bundle: str = "brats_seg_kd", **settings: Any) 
 
 def workflow(kind: str, bundle: str, output_dir: Path, **settings: Any) -> ConfigWorkflow:
     """``evaluate`` or ``inference`` of a bundle, initialised."""
-    folder = ROOT / "bundles" / bundle
     names = ["train.json", "evaluate.json"] if kind == "evaluate" else [f"{kind}.json"]
     sizes = {**TINY, **SIZES[bundle], **(PHANTOMS if kind == "evaluate" else {})}
-    made = ConfigWorkflow(
-        [str(folder / name) for name in names],
-        meta_file=None,
-        logging_file=False,
-        workflow_type="train" if kind == "evaluate" else "inference",
-        **{**sizes, "output_dir": str(output_dir), **settings},
-    )
-    made.initialize()
-    return made
+    return opened(bundle, *names, **{**sizes, "output_dir": str(output_dir), **settings})
 
 
 def infer(output_dir: Path, bundle: str = "brats_seg_kd", **settings: Any) -> tuple[dict[str, Any], int]:

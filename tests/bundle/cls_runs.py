@@ -7,8 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = ROOT / "bundles"
+from tests.bundle.bundle_runs import completed, opened
 
 TEACHER: dict[str, Any] = {"vgg_width": 0.03, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
 TINY: dict[str, Any] = {
@@ -45,16 +44,10 @@ STUDENT: dict[str, Any] = {
 
 def workflow(name: str, output_dir: Path, overlay: str | None = None, **overrides: Any) -> ConfigWorkflow:
     """A bundle's training, or with ``overlay`` what it makes of it, initialised."""
-    files = [str(BUNDLES / name / file) for file in ("train.json", overlay) if file]
     settings = {**TINY, **(STUDENT if name == "cls_kd" else {}), "output_dir": str(output_dir), **overrides}
-    made = ConfigWorkflow(files, meta_file=None, logging_file=False, workflow_type="train", **settings)
-    made.initialize()
-    return made
+    return opened(name, *(["train.json", overlay] if overlay else []), **settings)
 
 
 def run(name: str, output_dir: Path, overlay: str | None = None, **overrides: Any) -> ConfigWorkflow:
     """The same, run to its end."""
-    made = workflow(name, output_dir, overlay, **overrides)
-    made.run()
-    made.finalize()
-    return made
+    return completed(workflow(name, output_dir, overlay, **overrides))

@@ -9,8 +9,9 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLE = ROOT / "bundles" / "seg_kd"
+from tests.bundle.bundle_runs import BUNDLES, completed, opened
+
+BUNDLE = BUNDLES / "seg_kd"
 
 TINY: dict[str, Any] = {
     "epochs": 1,
@@ -31,23 +32,12 @@ TINY: dict[str, Any] = {
 def workflow(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
     """The training of the bundle, initialised."""
     settings = {**TINY, "device": "$torch.device('cpu')", "output_dir": str(output_dir), **overrides}
-    made = ConfigWorkflow(
-        str(BUNDLE / "train.json"),
-        meta_file=None,
-        logging_file=False,
-        workflow_type="train",
-        **settings,
-    )
-    made.initialize()
-    return made
+    return opened("seg_kd", **settings)
 
 
 def run(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
     """The same, run to its end."""
-    made = workflow(output_dir, **overrides)
-    made.run()
-    made.finalize()
-    return made
+    return completed(workflow(output_dir, **overrides))
 
 
 def command(output_dir: Path, **overrides: Any) -> list[str]:
@@ -59,5 +49,5 @@ def command(output_dir: Path, **overrides: Any) -> list[str]:
 
 def environment() -> dict[str, str]:
     """For a process that finds this checkout from anywhere."""
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    path = os.pathsep.join(filter(None, (str(BUNDLES.parent), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

@@ -11,10 +11,10 @@ from ckdmed.bundle.ablation import Ablation, ablation_phantoms, ablation_sizes, 
 from ckdmed.bundle.ablation_arms import FACTORS, AblationRun, ablation_arms, ablation_runs, configuration
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.cli import main
-from ckdmed.handlers import TrainingHistory
 from ckdmed.losses import RegionCombinationLoss, region_loss
 from ckdmed.networks import CohraUNet, GridTransformer, segmentation_teacher
 from ckdmed.reports import RunRecord
+from tests.bundle.broken_off import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
 
@@ -138,40 +138,22 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert [whole.train(run) for run in runs] == [True, True]
 
     broken = ablation(tmp_path / "broken", data)
-    epoch_of, calls = TrainingHistory._epoch, []
-
-    def killed(self: TrainingHistory, engine: Any) -> None:
-        epoch_of(self, engine)
-        calls.append(engine.state.epoch)
-        # the second run's second epoch
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingHistory, "_epoch", killed)
-        with pytest.raises(KeyboardInterrupt):
-            broken.do(runs)
+    # in the second run's second epoch
+    with noted_epochs(monkeypatch, killed_after=4):
+        broken.do(runs)
     assert broken.done(runs[0]) and not broken.done(runs[1])
     assert [line[:4] for line in broken.listed(runs)] == ["done", "    "]
     again = ablation(tmp_path / "broken", data)
-    calls.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingHistory, "_epoch", lambda self, e: (calls.append(e.state.epoch), epoch_of(self, e))[1])
+    with noted_epochs(monkeypatch) as epochs:
         assert [again.train(run) for run in runs] == [False, True]
-    assert calls == [2]
+    assert epochs == [2]
 
-    for run in runs:
-        records = [RunRecord.read(c.record_path(run, "validation")) for c in (whole, again)]
-        assert records[0].metrics == records[1].metrics and records[0].settings == records[1].settings
-        assert records[0].data_sha256 == whole.data_sha256 and len(whole.data_sha256) == 64
-        assert records[0].split["section"] == "validation" and records[0].seed == 3
-        assert not list((again.folder(run) / "models").glob("resume*"))
-    weights = [torch.load(c.folder(runs[1]) / "models" / "model.pt", weights_only=True) for c in (whole, again)]
-    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+    last, weights = check_same_outcome(whole, again, runs)
+    assert last.seed == 3
     network = segmentation_teacher("cohra", base=2, options=runs[1].arm.settings["teacher_options"])
-    network.load_state_dict(weights[0], strict=True)
+    network.load_state_dict(weights, strict=True)
     own = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    assert records[0].metrics["parameters [million]"] == pytest.approx(own)
+    assert last.metrics["parameters [million]"] == pytest.approx(own)
 
     text = write_ablation_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text

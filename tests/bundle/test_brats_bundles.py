@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,6 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
 
 from ckdmed.bundle import brats_sections
 from ckdmed.bundle.errors import root_cause
@@ -22,9 +18,10 @@ from ckdmed.data.brats import BratsSliceDataset
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
 from ckdmed.networks import SEGMENTATION_TEACHERS, UNet, segmentation_teacher
+from tests.bundle.broken_off import break_off
+from tests.bundle.bundle_runs import completed, history, opened
 
-ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.bundle
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
 TINY: dict[str, Any] = {
     "epochs": 1,
@@ -45,38 +42,13 @@ STUDENT = {"student_base": 2, "teacher_epochs": 1}
 VOLUMES = {"spatial_dims": 3, "batch_size": 2, "sw_overlap": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def _process_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
-
-
 def workflow(bundle: str, output_dir: Path, **overrides: Any) -> ConfigWorkflow:
     settings = {**TINY, **(STUDENT if bundle == "brats_seg_kd" else {}), "output_dir": str(output_dir), **overrides}
-    made = ConfigWorkflow(
-        str(ROOT / "bundles" / bundle / "train.json"),
-        meta_file=None,
-        logging_file=False,
-        workflow_type="train",
-        **settings,
-    )
-    made.initialize()
-    return made
+    return opened(bundle, **settings)
 
 
 def run(bundle: str, output_dir: Path, **overrides: Any) -> ConfigWorkflow:
-    made = workflow(bundle, output_dir, **overrides)
-    made.run()
-    made.finalize()
-    return made
-
-
-def rows(output_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return completed(workflow(bundle, output_dir, **overrides))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +68,7 @@ def test_a_student_is_taught(tmp_path: Path, phantoms: dict, volumes: bool):
     made.run()
     made.finalize()
     assert hashes == [teacher.state_hash()] and weights_hash(made.network_def) != before
-    (row,) = rows(tmp_path)
+    (row,) = history(tmp_path)
     assert list(row["metrics"]) == ["val_mean_dice", "val_dice_TC", "val_dice_WT", "val_dice_ET"]
     assert list(row["terms"])[:3] == ["supervised", "soft_targets", "soft_dice"] and row["loss"] > 0
     plain = UNet(spatial_dims=3 if volumes else 2, in_channels=4, out_channels=3, features=[2, 4, 8, 16, 32])
@@ -111,7 +83,7 @@ def test_a_student_is_taught(tmp_path: Path, phantoms: dict, volumes: bool):
 
 def test_the_teacher_alone(tmp_path: Path, phantoms: dict):
     run("brats_seg_teacher", tmp_path, neighbours=1, modalities=["t1c", "t2f"], **phantoms)
-    (row,) = rows(tmp_path)
+    (row,) = history(tmp_path)
     assert 0 <= row["metrics"]["val_mean_dice"] <= 1 and not row["terms"]
     sizes = {name: TINY[name] for name in ("vit_img_size", "vit_hidden", "vit_layers", "vit_heads")}
     # two modalities of a slice and of its two neighbours
@@ -128,7 +100,9 @@ def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dic
     )
     made.network_def.load_state_dict(torch.load(checkpoint, weights_only=True))
     assert taught.parser.get_parsed_content("frozen_teacher").state_hash() == weights_hash(made.network_def)
-    assert not (tmp_path / "student" / "teacher").exists() and "features" not in rows(tmp_path / "student")[0]["terms"]
+    assert (
+        not (tmp_path / "student" / "teacher").exists() and "features" not in history(tmp_path / "student")[0]["terms"]
+    )
 
 
 @pytest.mark.slow
@@ -139,7 +113,7 @@ def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, vol
     settings = {"preset": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
     run("brats_seg_kd", tmp_path, teacher=teacher, **settings, **(VOLUMES if volumes else {}))
     # in the last tenth of the steps ours is about the mask alone
-    first, last = rows(tmp_path)
+    first, last = history(tmp_path)
     assert {"soft_targets", "features", "attention"} <= set(first["terms"])
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
 
@@ -183,17 +157,10 @@ def test_resumed_equals_unbroken(tmp_path: Path, phantoms: dict, volumes: bool):
     unbroken = run("brats_seg_kd", tmp_path / "unbroken", **settings)
     broken = workflow("brats_seg_kd", tmp_path / "broken", **settings)
     seen: dict[str, list[str]] = {"first": [], "second": []}
-
-    def stop(engine: Any) -> None:
-        if engine.state.epoch == 3:
-            raise KeyboardInterrupt
-
-    broken.trainer.add_event_handler(Events.EPOCH_STARTED, stop)
     broken.trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda e: seen["first" if e.state.epoch == 1 else "second"].extend(_drawn(e))
     )
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
+    break_off(broken, Events.EPOCH_STARTED(once=3))
     # each epoch has slices, or patches, of its own
     assert len(seen["first"]) == len(seen["second"]) and seen["first"] != seen["second"]
     resumed = run("brats_seg_kd", tmp_path / "broken", **settings, resume=True)
@@ -235,4 +202,4 @@ def test_a_damaged_volume_is_named_and_the_run_goes_on(tmp_path: Path, caplog: p
     with caplog.at_level("WARNING"):
         run("brats_seg_kd", tmp_path / "out", dataset_dir=str(data), preset="alone", epochs=1, student_base=2)
     assert re.search(rf"1 of 3 case.s. could not be cut.*\n.*{item['case']}: .*{broken.name}", caplog.text)
-    assert rows(tmp_path / "out")
+    assert history(tmp_path / "out")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +10,16 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
 
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import CooperativeTeachers, FrozenTeacher, MultiTeacherTrainer, weights_hash
 from ckdmed.networks import UNet
+from tests.bundle.broken_off import break_off
+from tests.bundle.bundle_runs import completed, history, opened
 
-pytestmark = pytest.mark.bundle
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
-BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "brats_unimodal_kd"
+BUNDLE = "brats_unimodal_kd"
 TINY: dict[str, Any] = {
     "device": "$torch.device('cpu')",
     "epochs": 2,
@@ -35,16 +34,6 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _process_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("brats")
@@ -53,27 +42,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def workflow(output_dir: Path, data: Path, *configs: str, **overrides: Any) -> ConfigWorkflow:
-    names = configs or ("train.json",)
-    made = ConfigWorkflow(
-        [str(BUNDLE / name) for name in names],
-        meta_file=None,
-        logging_file=False,
-        workflow_type="inference" if names == ("inference.json",) else "train",
-        **{**TINY, "dataset_dir": str(data), "output_dir": str(output_dir), **overrides},
-    )
-    made.initialize()
-    return made
+    settings = {**TINY, "dataset_dir": str(data), "output_dir": str(output_dir), **overrides}
+    return opened(BUNDLE, *configs, **settings)
 
 
 def run(output_dir: Path, data: Path, *configs: str, **overrides: Any) -> ConfigWorkflow:
-    made = workflow(output_dir, data, *configs, **overrides)
-    made.run()
-    made.finalize()
-    return made
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return completed(workflow(output_dir, data, *configs, **overrides))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +68,7 @@ def test_the_checkpoint_is_the_student_alone_of_one_channel(finished: Path) -> N
 
 
 def test_terms_regions_and_teachers_are_on_record(finished: Path) -> None:
-    last = rows(finished)[-1]
+    last = history(finished)[-1]
     assert set(last["terms"]) == {"supervised", "response", "response_dice", "deep_label"}
     assert {"val_mean_dice", "val_dice_TC", "val_dice_WT", "val_dice_ET"} <= set(last["metrics"])
     found = sorted(path.parent.name for path in (finished / "teachers").glob("*/teacher.pt"))
@@ -108,23 +82,16 @@ def test_terms_regions_and_teachers_are_on_record(finished: Path) -> None:
 def test_teachers_that_learn_along_resume_to_the_same_end(tmp_path: Path, data: Path) -> None:
     settings: dict[str, Any] = {"teacher_mode": "online", "student_modalities": ["t1n"], "labelled_fraction": 0.5}
     unbroken = run(tmp_path / "a", data, **settings)
-    last = rows(tmp_path / "a")[-1]
+    last = history(tmp_path / "a")[-1]
     assert {"deep_cooperative", "teacher_t2f", "cooperative"} <= set(last["terms"])
-    assert "response" not in rows(tmp_path / "a")[0]["terms"]
+    assert "response" not in history(tmp_path / "a")[0]["terms"]
     assert sorted(p.name for p in (tmp_path / "a" / "models" / "teachers").iterdir()) == [
         "t1n+t1c+t2w+t2f.pt",
         "t2f.pt",
     ]
     broken = workflow(tmp_path / "b", data, **settings)
-    trainer = broken.parser.get_parsed_content("train#trainer")
-
-    def kill(_: Any) -> None:
-        raise KeyboardInterrupt
-
     # in the second of two epochs of two steps
-    trainer.add_event_handler(Events.ITERATION_COMPLETED(once=3), kill)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
+    break_off(broken, Events.ITERATION_COMPLETED(once=3))
     resumed = run(tmp_path / "b", data, **settings, resume=True)
     for name in ("student", "teacher_group", "optimizer"):
         one, other = (made.parser.get_parsed_content(name) for made in (resumed, unbroken))
@@ -137,7 +104,7 @@ def test_teachers_that_learn_along_resume_to_the_same_end(tmp_path: Path, data: 
 def test_a_fusion_of_frozen_teachers_learns(tmp_path: Path, data: Path, finished: Path) -> None:
     checkpoints = {path.parent.name: str(path) for path in (finished / "teachers").glob("*/teacher.pt")}
     made = run(tmp_path, data, teacher_mode="fusion", teacher_checkpoints=checkpoints)
-    last = rows(tmp_path)[-1]["terms"]
+    last = history(tmp_path)[-1]["terms"]
     assert "cooperative" in last and "deep_cooperative" in last and "teacher_t2f" not in last
     teachers = made.parser.get_parsed_content("teacher_ensemble").networks
     for name, path in checkpoints.items():
@@ -162,19 +129,6 @@ def test_evaluation_and_inference_need_the_students_sequence_alone(tmp_path: Pat
     scans = tmp_path / "scans" / case.name
     scans.mkdir(parents=True)
     (scans / f"{case.name}-t1c.nii.gz").write_bytes((case / f"{case.name}-t1c.nii.gz").read_bytes())
-    made = ConfigWorkflow(
-        str(BUNDLE / "inference.json"),
-        meta_file=None,
-        logging_file=False,
-        workflow_type="inference",
-        dataset_dir=str(tmp_path / "scans"),
-        output_dir=str(tmp_path / "masks"),
-        checkpoint=checkpoint,
-        student_base=2,
-        image_size=16,
-        device="$torch.device('cpu')",
-    )
-    made.initialize()
-    made.run()
-    made.finalize()
+    settings = {"dataset_dir": str(tmp_path / "scans"), "output_dir": str(tmp_path / "masks"), "checkpoint": checkpoint}
+    completed(opened(BUNDLE, "inference.json", **settings, student_base=2, image_size=16, device=TINY["device"]))
     assert len(list((tmp_path / "masks").rglob("*.nii.gz"))) == 1

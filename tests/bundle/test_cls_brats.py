@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
 
 from ckdmed.bundle import brats_classes, brats_sections, class_names_of, classification_sections
 from ckdmed.bundle.classification import balanced_sampler
@@ -26,26 +23,18 @@ from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, r
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
 from ckdmed.labels import SLICE_CATEGORIES, slice_category
-from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER, run, workflow
+from tests.bundle.broken_off import break_off
+from tests.bundle.bundle_runs import BUNDLES, history
+from tests.bundle.cls_runs import STUDENT, TEACHER, run, workflow
 from tests.bundle.test_multi_gpu import torchrun
 
-pytestmark = pytest.mark.bundle
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
 SHAPE = (24, 24, 16)
 CASES = 14
 TYPES = ["GLI", "MET"]
 BY_SLICE: dict[str, Any] = {"task": "brats_slice", "batch_size": 16, "epoch_slices": 32}
 BY_TYPE: dict[str, Any] = {**BY_SLICE, "task": "brats_type", "class_names": TYPES}
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +49,6 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(cases: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A slice cache for all tests."""
     return {"dataset_dir": str(cases), "cache_dir": str(tmp_path_factory.getbasetemp() / "slice-cache")}
-
-
-def history(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_labels_are_those_of_the_masks_and_patients_stay_together(cases: Path, tmp_path: Path) -> None:
@@ -136,14 +121,7 @@ def test_student_of_the_slices_category_is_trained_evaluated_and_resumed(setting
     assert [row["epoch"] for row in history(tmp_path / "unbroken")] == [1, 2]
 
     broken = workflow("cls_kd", tmp_path / "broken", **settings)
-
-    def stop(engine: Any) -> None:
-        if engine.state.epoch == 2:
-            raise KeyboardInterrupt
-
-    broken.trainer.add_event_handler(Events.EPOCH_STARTED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
+    break_off(broken, Events.EPOCH_STARTED(once=2))
     resumed = run("cls_kd", tmp_path / "broken", resume=True, **settings)
     assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
 

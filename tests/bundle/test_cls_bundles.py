@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -12,26 +11,17 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.utils import set_determinism
 
 from ckdmed.bundle import figshare_classes
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.inference import InputsSkipped
 from ckdmed.engines import weights_hash
 from ckdmed.networks import EfficientNetB0, classification_teacher
-from tests.bundle.cls_runs import BUNDLES, TEACHER, TINY, run, workflow
+from tests.bundle.broken_off import break_off
+from tests.bundle.bundle_runs import BUNDLES
+from tests.bundle.cls_runs import TEACHER, TINY, run, workflow
 
-pytestmark = pytest.mark.bundle
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +162,7 @@ def test_resumed_equals_unbroken(tmp_path: Path):
     settings = {"epochs": 3, "batch_size": 8, "mixup": 0.3}
     unbroken = run("cls_kd", tmp_path / "unbroken", **settings)
     broken = workflow("cls_kd", tmp_path / "broken", **settings)
-
-    def stop(engine):
-        if engine.state.epoch == 3:
-            raise KeyboardInterrupt
-
-    broken.trainer.add_event_handler(Events.EPOCH_STARTED, stop)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
+    break_off(broken, Events.EPOCH_STARTED(once=3))
     resumed = run("cls_kd", tmp_path / "broken", resume=True, **settings)
     assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
 

@@ -13,9 +13,9 @@ from ckdmed.bundle.compare_table import comparison_summary, comparison_tables, w
 from ckdmed.bundle.sizes import preset_settings
 from ckdmed.cli import main
 from ckdmed.engines import load_network
-from ckdmed.handlers import TrainingHistory
 from ckdmed.networks import UNet
 from ckdmed.reports import RunRecord
+from tests.bundle.broken_off import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
 
@@ -42,37 +42,19 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert [whole.train(run) for run in runs] == [True, True]
 
     broken = comparison(tmp_path / "broken", data)
-    epoch_of, calls = TrainingHistory._epoch, []
-
-    def killed(self: TrainingHistory, engine: Any) -> None:
-        epoch_of(self, engine)
-        # the teacher has two epochs (half of the images, twice as often); this is the student's second
-        calls.append(engine.state.epoch)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingHistory, "_epoch", killed)
-        with pytest.raises(KeyboardInterrupt):
-            for run in runs:
-                broken.train(run)
+    # the teacher has two epochs (half of the images, twice as often); this is the student's second
+    with noted_epochs(monkeypatch, killed_after=4):
+        for run in runs:
+            broken.train(run)
     assert broken.done(runs[0]) and not broken.done(runs[1])
     assert list((broken.folder(runs[1]) / "models").glob("resume_epoch=0001.pt"))
     again = comparison(tmp_path / "broken", data)
-    calls.clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingHistory, "_epoch", lambda self, e: (calls.append(e.state.epoch), epoch_of(self, e))[1])
+    with noted_epochs(monkeypatch) as epochs:
         assert [again.train(run) for run in runs] == [False, True]
-    assert calls == [2]
+    assert epochs == [2]
 
-    for run in runs:
-        records = [RunRecord.read(c.record_path(run, "validation")) for c in (whole, again)]
-        assert records[0].metrics == records[1].metrics and records[0].settings == records[1].settings
-        assert records[0].data_sha256 == whole.data_sha256 and len(whole.data_sha256) == 64
-        assert records[0].split["labelled_fraction"] == 0.5 and records[0].seed == 3
-        assert not list((again.folder(run) / "models").glob("resume*"))
-    weights = [torch.load(c.folder(runs[1]) / "models" / "model.pt", weights_only=True) for c in (whole, again)]
-    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+    last, _ = check_same_outcome(whole, again, runs)
+    assert last.split["labelled_fraction"] == 0.5 and last.seed == 3
 
     # the teacher that taught is the one of its own record
     noted = json.loads((whole.folder(runs[1]) / "settings.json").read_text(encoding="utf-8"))["settings"]

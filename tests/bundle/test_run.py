@@ -11,14 +11,7 @@ from monai.bundle import ConfigParser
 from ckdmed.bundle import finish_run, start_run
 from ckdmed.bundle.run import settings_of
 
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 def fill(folder: Path) -> None:

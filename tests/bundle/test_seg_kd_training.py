@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import subprocess
 from pathlib import Path
@@ -10,26 +9,16 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 from ignite.engine import Events
-from monai.utils import set_determinism
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.engines import FrozenTeacher, weights_hash
 from ckdmed.losses import PRESETS
 from ckdmed.networks import UNet
+from tests.bundle.broken_off import break_off
 from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
 
-pytestmark = pytest.mark.bundle
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +142,8 @@ def test_teacher_and_weights_from_the_command_line(tmp_path: Path):
 def test_resumed_equals_unbroken(tmp_path: Path):
     settings = {"epochs": 3, "augmentation": "flips", "batch_size": 4}
     unbroken = run(tmp_path / "unbroken", **settings)
-
-    def stop(_: object) -> None:
-        raise KeyboardInterrupt
-
     broken = workflow(tmp_path / "broken", **settings)
-    broken.trainer.add_event_handler(Events.EPOCH_STARTED, lambda e: stop(e) if e.state.epoch == 3 else None)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
+    break_off(broken, Events.EPOCH_STARTED(once=3))
     resumed = run(tmp_path / "broken", **settings, resume=True)
     assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
     assert weights_hash(resumed.network_def) != weights_hash(broken.network_def)

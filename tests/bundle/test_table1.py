@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
-from monai.utils import set_determinism
 
 from ckdmed.bundle import table1
 from ckdmed.bundle.table1 import PRESETS, Table1Settings, planned_runs, run_table1
@@ -13,9 +11,10 @@ from ckdmed.cli import main
 from ckdmed.cli.run_arguments import parse_settings
 from ckdmed.cli.table1 import _METRICS, _TEST, table_text
 from ckdmed.reports import RunRecord, read_records
-from tests.bundle.cls_runs import BUNDLES, STUDENT, TEACHER
+from tests.bundle.bundle_runs import BUNDLES
+from tests.bundle.cls_runs import STUDENT, TEACHER
 
-pytestmark = pytest.mark.bundle
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
 SETTINGS = {
     **TEACHER,
@@ -27,16 +26,6 @@ SETTINGS = {
     "image_size": 32,
     "device": "$torch.device('cpu')",
 }
-
-
-@pytest.fixture(autouse=True)
-def _process_as_it_was():
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    set_determinism(None)
 
 
 def options(output: Path, *more: str) -> list[str]:

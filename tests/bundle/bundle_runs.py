@@ -1,0 +1,37 @@
+"""Bundles opened and run as their command line would, in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+
+
+def opened(bundle: str, *files: str, **settings: Any) -> ConfigWorkflow:
+    """The workflow over a bundle's files (``train.json``), later ones over earlier ones, initialised."""
+    names = files or ("train.json",)
+    made = ConfigWorkflow(
+        [str(BUNDLES / bundle / name) for name in names],
+        meta_file=None,
+        logging_file=False,
+        workflow_type="inference" if names == ("inference.json",) else "train",
+        **settings,
+    )
+    made.initialize()
+    return made
+
+
+def completed(made: ConfigWorkflow) -> ConfigWorkflow:
+    """The same, run to its end."""
+    made.run()
+    made.finalize()
+    return made
+
+
+def history(output_dir: Path) -> list[dict[str, Any]]:
+    """What a training noted of its epochs."""
+    return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
