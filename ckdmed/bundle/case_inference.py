@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from ckdmed.data.volume_reader import is_nifti
 from ckdmed.preparation import CaseInput, find_inputs
 
 __all__ = ["CaseInferenceJob", "CaseItem"]
+
+# how the search for cases says that one lacks images
+_MISSING = re.compile(r"missing: [\w, ]+ \(there: ")
 
 _PHANTOM_CASES, _PHANTOM_SHAPE = 2, (64, 64, 32)
 
@@ -51,6 +55,10 @@ class CaseInferenceJob(InferenceJob):
         checkpoint: see `InferenceJob`.
         modalities: the images that the network takes; a case that lacks one is skipped.
         section, resume, settings: see `InferenceJob`.
+
+    Raises:
+        ValueError: modalities that are no list of different ones, or unknown. From `found` and `data`: as
+            `InferenceJob`; none of the cases has the modalities.
     """
 
     def __init__(
@@ -66,9 +74,15 @@ class CaseInferenceJob(InferenceJob):
     ) -> None:
         super().__init__(dataset_dir, output_dir, reader, checkpoint, section, resume, settings)
         self.case_reader = reader
+        if isinstance(modalities, str):
+            raise ValueError(
+                f"modalities must be a list, got the text {modalities!r}; on a command line it is written "
+                f"\"['{modalities}']\"."
+            )
         self.modalities = tuple(modalities)
-        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
-            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, got {list(modalities)}.")
+        wanted = set(self.modalities)
+        if not wanted or not wanted <= set(MODALITIES) or len(wanted) != len(self.modalities):
+            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {list(modalities)}.")
 
     def _phantoms(self, folder: Path) -> None:
         write_brats_phantoms(folder, _PHANTOM_CASES, _PHANTOM_SHAPE, progress=False)
@@ -91,6 +105,14 @@ class CaseInferenceJob(InferenceJob):
             # phantoms lie inside of the output folder
             inside = source.resolve().is_relative_to(self.output_dir.resolve())
             cases, skipped = find_inputs([source], self.modalities, exclude=None if inside else self.output_dir)
+        skipped += [_lacking(case, self.modalities) for case in cases if not set(self.modalities) <= set(case.images)]
+        cases = [case for case in cases if set(self.modalities) <= set(case.images)]
+        if not cases and skipped and all(_MISSING.search(entry.reason) for entry in skipped):
+            raise ValueError(
+                f"{source}: no case has {' and '.join(self.modalities)}, which the network is to be given (the first: "
+                f"{skipped[0].reason.rstrip('.')}). Name what it was trained on by the setting modalities, or give "
+                "such images."
+            )
         names = output_names([case.case for case in cases])
         items = [self._item(name, case) for name, case in zip(names, cases, strict=True)]
         refused = [
@@ -124,6 +146,12 @@ class CaseInferenceJob(InferenceJob):
                 "tumour_type": item.tumour_type,
             }
         return entry
+
+
+def _lacking(case: CaseInput, modalities: Sequence[str]) -> SkippedCase:
+    """A case of a datalist that has other modalities."""
+    missing = [modality for modality in modalities if modality not in case.images]
+    return SkippedCase(case.case, f"{case.case}: missing: {', '.join(missing)} (there: {', '.join(case.images)}).")
 
 
 def _of_item(item: Mapping[str, Any]) -> CaseInput:

@@ -60,6 +60,12 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
         for name, value in own.items()
         if name not in weights or weights[name].shape != value.shape
     ] + [f"{name} has no place" for name in weights if name not in own]
+    if inputs := _input_channels(own, weights):
+        raise ValueError(
+            f"'{checkpoint}' is a checkpoint of another network: it takes {inputs[1]} input channels, this one "
+            f"{inputs[0]}. Give the network the images that it was trained on: the same modalities and neighbours "
+            "(its settings.json holds them)."
+        )
     if differing:
         raise ValueError(
             f"'{checkpoint}' is a checkpoint of another network: {'; '.join(differing[:3])} ({len(differing)} in all). "
@@ -67,6 +73,22 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
         )
     network.load_state_dict(weights)
     return network
+
+
+def _input_channels(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
+    """Input channels of the network and of the checkpoint where these alone set them apart."""
+    if own.keys() != weights.keys():
+        return None
+    channels = set()
+    for name, value in own.items():
+        mine, other = tuple(value.shape), tuple(weights[name].shape)
+        if mine == other:
+            continue
+        # a level of another width has other outputs as well
+        if not (len(mine) == len(other) > 2 and mine[0] == other[0] and mine[2:] == other[2:]):
+            return None
+        channels.add((mine[1], other[1]))
+    return channels.pop() if len(channels) == 1 else None
 
 
 class LoadWeights:

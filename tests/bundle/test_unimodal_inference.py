@@ -1,0 +1,110 @@
+"""Inference with a student of one sequence: what a user sees of settings that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.inference import InputsSkipped
+from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
+from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.networks import UNet
+from tests.bundle.bundle_runs import completed, opened
+
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cases of T1 with contrast in ``scans``, the same with all sequences in ``data``, and two checkpoints."""
+    folder = tmp_path_factory.mktemp("unimodal")
+    write_brats_phantoms(folder / "data", 2, (24, 24, 16), time_points=(1, 1), progress=False)
+    for file in (folder / "data").glob("*/*-t1c.nii.gz"):
+        copy = folder / "scans" / file.parent.name / file.name
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(file.read_bytes())
+    for channels in (1, 2):
+        network = UNet(in_channels=channels, out_channels=3, features=[2, 4, 8, 16, 32])
+        torch.save(network.state_dict(), folder / f"{channels}.pt")
+    return folder
+
+
+def infer(folder: Path, out: Path, **settings: Any) -> dict[str, Any]:
+    given = {"dataset_dir": str(folder / "scans"), "checkpoint": str(folder / "1.pt"), "output_dir": str(out)}
+    given |= {"student_base": 2, "image_size": 16, "device": "$torch.device('cpu')"}
+    completed(opened("brats_unimodal_kd", "inference.json", **{**given, **settings}))
+    report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+@pytest.mark.parametrize("settings", [{}, {"reference": "t1c"}, {"student_modalities": ["t1c"], "overlay_on": "t1c"}])
+def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    assert infer(folder, tmp_path, **settings)["counts"]["done"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reference": "t1n"}, "the reference must be one of t1c, got 't1n'."),
+        ({"overlay_on": "t2f"}, "overlay_on must be one of t1c, got 't2f'."),
+        (
+            {"student_modalities": "t1n"},
+            "modalities must be a list, got the text 't1n'; on a command line it is written \"['t1n']\".",
+        ),
+        (
+            {"student_modalities": ["t1ce"]},
+            "modalities must be some of t1n, t1c, t2w, t2f, each once, got ['t1ce'].",
+        ),
+        ({"modalities": ["t1c", "t1c"]}, "each once, got ['t1c', 't1c']."),
+        ({"student_modalities": []}, "modalities must be some of t1n, t1c, t2w, t2f, each once, got []."),
+        ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network is to be given (the first: "),
+        ({"modalities": ["t1c", "t2f"]}, "missing: t2f (there: t1c)). Name what it was trained on by the setting"),
+        ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channels, this one 3."),
+    ],
+)
+def test_what_does_not_fit_is_one_clear_error(
+    folder: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Exception) as raised:
+        infer(folder, tmp_path, **settings)
+    cause = root_cause(raised.value)
+    assert isinstance(cause, ValueError) and message in str(cause)
+
+
+def test_a_checkpoint_of_a_student_of_more_sequences(folder: Path, tmp_path: Path) -> None:
+    two = str(folder / "2.pt")
+    with pytest.raises(Exception) as raised:
+        infer(folder, tmp_path / "a", checkpoint=two)
+    assert "it takes 2 input channels, this one 1. Give the network the images" in str(root_cause(raised.value))
+    settings = {"checkpoint": two, "dataset_dir": str(folder / "data"), "student_modalities": ["t1c", "t2f"]}
+    assert infer(folder, tmp_path / "b", **settings)["counts"]["done"] == 2
+
+
+def test_a_datalist_of_other_sequences(folder: Path, tmp_path: Path) -> None:
+    datalist, _ = build_brats_datalist(
+        folder / "scans", modalities=["t1c"], fractions=(0.0, 0.0, 1.0), require_label=False, progress=False
+    )
+    path = write_brats_datalist(datalist, folder / "scans" / "datalist.json")
+    assert infer(folder, tmp_path / "a", dataset_dir=str(path))["counts"]["done"] == 2
+    with pytest.raises(Exception) as raised:
+        infer(folder, tmp_path / "b", dataset_dir=str(path), student_modalities=["t1n"])
+    assert "no case has t1n" in str(root_cause(raised.value)) and "(there: t1c)" in str(root_cause(raised.value))
+
+
+def test_a_case_that_lacks_it_among_others_is_skipped(folder: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    for number, file in enumerate(sorted((folder / "data").glob("*/*-t1c.nii.gz"))):
+        name = file.name if number else file.name.replace("t1c", "t2w")
+        (scans / file.parent.name).mkdir(parents=True)
+        (scans / file.parent.name / name).write_bytes(file.read_bytes())
+    with pytest.raises(InputsSkipped) as raised:
+        infer(folder, tmp_path / "out", dataset_dir=str(scans))
+    (skipped,) = raised.value.skipped
+    assert "missing: t1c (there: t2w)" in skipped.reason
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["counts"] == {"done": 1, "kept": 0, "skipped": 1, "ignored": 0}
