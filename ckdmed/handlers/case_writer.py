@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_to_numpy
 from skimage.io import imsave
 
@@ -17,6 +16,7 @@ from ckdmed.data.output_names import output_path
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.files import write_atomic
+from ckdmed.handlers.item_writer import ItemWriter
 from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
 from ckdmed.reports.overlay import region_sheet
@@ -26,7 +26,7 @@ __all__ = ["CaseWriter"]
 DEFAULT_RELEASE = "2023"
 
 
-class CaseWriter:
+class CaseWriter(ItemWriter):
     """Write the mask, the overlay and, if asked, the probabilities of each case, each file whole or not at all.
 
     - ``<name>_seg.nii.gz``: labels, uint8, of the shape and affine of the case's reference image;
@@ -67,7 +67,7 @@ class CaseWriter:
         native_key: str = "native",
         done: Callable[[str, Sequence[str]], None] | None = None,
     ) -> None:
-        self.output_dir = Path(output_dir)
+        super().__init__(output_dir, done)
         self.regions = tuple(regions)
         self.modalities = tuple(modalities)
         self.release = release
@@ -80,16 +80,6 @@ class CaseWriter:
         self.channel = self.modalities.index(wanted) if wanted in self.modalities else -1
         self.probabilities = probabilities
         self.native_key = native_key
-        self.done = done
-
-    def attach(self, engine: Engine) -> None:
-        """Register on ``ITERATION_COMPLETED``."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        state: Any = engine.state
-        for item, output in zip(state.batch, state.output, strict=True):
-            self.write(item, output)
 
     def labels_of(self, item: Mapping[str, Any]) -> BratsLabels:
         """The table of the labels that a case's mask gets."""
@@ -99,8 +89,8 @@ class CaseWriter:
             return brats_labels(self.release)
         return brats_labels(item.get("release") or DEFAULT_RELEASE, item.get("tumour_type") or "GLI")
 
-    def write(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> list[str]:
-        """Write one case; returns the names of its files relative to the output folder."""
+    def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Write one case; returns its name, and the names of its files relative to the output folder."""
         native = item[self.native_key]
         name, source = str(item["name"]), Path(str(native.meta[REFERENCE_KEY]))
         affine = np.asarray(convert_to_numpy(native.affine), dtype=np.float64)
@@ -117,10 +107,7 @@ class CaseWriter:
         picture = np.asarray(convert_to_numpy(native[self.channel]), dtype=np.float32)
         sheet = self._sheet(picture, mask, affine)
         write_atomic(output_path(self.output_dir, overlay), lambda path: imsave(path, sheet, check_contrast=False))
-        files = [*arrays, overlay]
-        if self.done is not None:
-            self.done(name, files)
-        return files
+        return name, [*arrays, overlay]
 
     def _put(self, relative: str, data: bytes) -> None:
         write_atomic(output_path(self.output_dir, relative), lambda path: path.write_bytes(data))

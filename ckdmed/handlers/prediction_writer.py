@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ignite.engine import Engine, Events
 from monai.utils import CommonKeys, convert_to_numpy
 from skimage.io import imsave
 
@@ -15,13 +14,14 @@ from ckdmed.data.output_names import input_stem, output_path
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import write_atomic
+from ckdmed.handlers.item_writer import ItemWriter
 from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.reports.overlay import overlay_sheet
 
 __all__ = ["PredictionWriter"]
 
 
-class PredictionWriter:
+class PredictionWriter(ItemWriter):
     """Write mask, probability and overlay of each item, each file whole or not at all.
 
     ========  ========================================  ===================================================
@@ -51,21 +51,11 @@ class PredictionWriter:
     def __init__(
         self, output_dir: str, slices_key: str = "slices", done: Callable[[str, Sequence[str]], None] | None = None
     ) -> None:
-        self.output_dir = Path(output_dir)
+        super().__init__(output_dir, done)
         self.slices_key = slices_key
-        self.done = done
 
-    def attach(self, engine: Engine) -> None:
-        """Register on ``ITERATION_COMPLETED``."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        state: Any = engine.state
-        for item, output in zip(state.batch, state.output, strict=True):
-            self.write(item, output)
-
-    def write(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> list[str]:
-        """Write one item; returns the names of its files relative to the output folder."""
+    def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """Write one item; returns its name, and the names of its files relative to the output folder."""
         slices = item[self.slices_key]
         geometry = SliceGeometry.from_text(slices.meta[GEOMETRY_KEY])
         source = Path(str(slices.meta["filename_or_obj"]))
@@ -84,10 +74,7 @@ class PredictionWriter:
             write_atomic(output_path(self.output_dir, relative), _writer(array, data))
         overlay = f"{name}_overlay.png"
         write_atomic(output_path(self.output_dir, overlay), _writer(overlay_sheet(_array(slices), mask), None))
-        files = [*results, overlay]
-        if self.done is not None:
-            self.done(name, files)
-        return files
+        return name, [*results, overlay]
 
 
 def _array(value: Any) -> np.ndarray:
