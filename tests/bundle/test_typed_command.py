@@ -61,6 +61,6 @@ def test_a_program_on_the_path(folder: Path) -> None:
 
 def test_in_a_session_without_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [""])
-    monkeypatch.setattr(sys, "orig_argv", ["/opt/there/python3"])
+    monkeypatch.setattr(sys, "orig_argv", [str(Path("folder", "python3").absolute())])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert typed_command() == ["python3"]
