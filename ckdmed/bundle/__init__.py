@@ -12,7 +12,7 @@ from ckdmed.bundle.classification import (
     classification_sections,
     figshare_classes,
 )
-from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.bundle.figshare import figshare_sections, labelled_sampler
 from ckdmed.bundle.run import evaluation_settings, finish_run, start_run
 from ckdmed.bundle.strict import UnknownSettingError, check_settings
 
@@ -32,5 +32,6 @@ __all__ = [
     "figshare_sections",
     "finish_run",
     "labelled_part",
+    "labelled_sampler",
     "start_run",
 ]

@@ -102,7 +102,7 @@ class Run:
         if self.arm.bundle == "seg_teacher":
             made["epochs"] = made.pop("teacher_epochs")
             made["learning_rate"] = made.pop("teacher_learning_rate")
-            for key in ("student_base", "preset", "cache_teacher", "student_view", "teacher_flips"):
+            for key in ("student_base", "preset", "cache_teacher", "student_view", "teacher_flips", "labelled_share"):
                 made.pop(key, None)
         elif more > 1:
             made["train#dataset#data"] = "$[item for item in @sections['train'] if item['labelled']]"

@@ -98,7 +98,7 @@ def test_the_folder_of_the_bundle_stays_clean(finished: tuple[Path, str]):
 
 
 def test_half_of_the_labels(tmp_path: Path):
-    made = workflow(tmp_path, labelled_fraction=0.5, batch_size=8, phantom_patients=15)
+    made = workflow(tmp_path, labelled_fraction=0.5, labelled_share=None, batch_size=8, phantom_patients=15)
     seen: list[bool] = []
     trainer = made.trainer
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.extend(e.state.batch["labelled"].tolist()))
@@ -108,6 +108,18 @@ def test_half_of_the_labels(tmp_path: Path):
     assert len(seen) == len(train) and sum(seen) == sum(item["labelled"] for item in train)
     teacher_data = made.parser.get_parsed_content("teacher_dataset")
     assert len(teacher_data) == sum(seen) and all(item["labelled"] for item in teacher_data)
+
+
+def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
+    made = workflow(tmp_path, labelled_fraction=0.25, batch_size=8, phantom_patients=15)
+    seen: list[bool] = []
+    made.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda e: seen.extend(e.state.batch["labelled"].tolist())
+    )
+    made.run()
+    train = made.parser.get_parsed_content("sections")["train"]
+    assert len(seen) == len(train) and abs(2 * sum(seen) - len(seen)) <= 1
+    assert sum(item["labelled"] for item in train) < sum(seen)
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
