@@ -17,7 +17,6 @@ from ckdmed.data import build_figshare_datalist, read_datalist, write_datalist
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import save_weights, write_json
-from ckdmed.reports import RunRecord
 
 __all__ = ["Comparison", "phantom_data"]
 
@@ -71,14 +70,19 @@ class Comparison(RecordedRuns[Run]):
         return self.output_dir / "runs" / f"labelled={run.regime:g}-teacher-seed={run.seed}" / "models" / "model.pt"
 
     def _longer(self, run: Run, epochs: int) -> int:
-        """As many epochs as take the time of the run of "ours"; fixed at the first look, for a resumed run's sake."""
+        """As many epochs as take the time of the run of "ours"; fixed at the first look, for a resumed run's sake.
+
+        Without a GPU it is processor time: what else a machine had to do is not the price of a method.
+        """
         kept = self.folder(run) / "longer.json"
         if kept.is_file():
             return int(json.loads(kept.read_text(encoding="utf-8"))["epochs"])
         seconds = {}
         for name in ("alone", "ours"):
-            record = self.output_dir / "records" / "validation" / f"labelled={run.regime:g}-{name}-seed={run.seed}.json"
-            seconds[name] = RunRecord.read(record).seconds or 0.0
+            history = self.output_dir / "runs" / f"labelled={run.regime:g}-{name}-seed={run.seed}" / "metrics.jsonl"
+            rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+            clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
+            seconds[name] = sum(row[clock] for row in rows)
         ratio = max(seconds["ours"] / max(seconds["alone"], 1e-9), 1.0)
         write_json(kept, {"epochs": max(round(epochs * ratio), epochs), "seconds": seconds})
         return max(round(epochs * ratio), epochs)

@@ -56,7 +56,7 @@ class TrainingHistory:
     def _begin(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._started = time.perf_counter()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer's epochs and iterations."""
@@ -92,6 +92,8 @@ class TrainingHistory:
             "terms": means,
             "weights": dict(getattr(engine.state, "weights", {})),
             "seconds": round(time.perf_counter() - self._started, 3),
+            # what it cost the processors, whatever else they had to do meanwhile
+            "cpu_seconds": round(time.process_time() - self._cpu_started, 3),
         }
         if self.optimizer is not None:
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]

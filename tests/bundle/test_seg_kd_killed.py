@@ -52,7 +52,7 @@ def kill_when(process: subprocess.Popen[str], sign: Path) -> None:
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], list[dict]]:
     last = torch.load(folder / "models" / "resume_epoch=0006.pt", weights_only=True)["student"]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    rows = [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]
     return last, torch.load(folder / "models" / "model.pt", weights_only=True), rows
 
 
