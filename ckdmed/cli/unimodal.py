@@ -36,13 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '\'teachers=[["t1n","t1c","t2w","t2f"]]\'; repeatable',
     )
     parser.add_argument(
-        "--regimes", nargs="+", type=float, default=[0.5], help="shares of labelled patients (default: 0.5)"
+        "--regimes", nargs="+", type=float, default=[0.1], help="shares of labelled patients (default: 0.1)"
     )
     parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
     parser.add_argument(
         "--teacher_seed", type=int, help="of the frozen teachers, one set for all seeds (default: the run's own seed)"
     )
-    parser.add_argument("--phantom_cases", type=int, default=48, help="without dataset_dir (default: 48)")
+    parser.add_argument("--phantom_cases", type=int, default=72, help="without dataset_dir (default: 72)")
     parser.add_argument(
         "--phantom_shape",
         type=int,
