@@ -26,7 +26,10 @@ OF_BUNDLE: dict[str, dict[str, object]] = {
     "seg_teacher": PATIENTS,
     "brats_seg_kd": {**CASES, **STUDENT, "labelled_fraction": 0.5},
     "brats_seg_teacher": CASES,
+    "brats_unimodal_kd": {**CASES, **STUDENT, "labelled_fraction": 0.5},
 }
+# a bundle in another of its ways of training
+VARIANTS: dict[str, dict[str, object]] = {"brats_unimodal_kd": {"teacher_mode": "online"}}
 
 
 def torchrun(files: list[str], settings: dict[str, object]) -> subprocess.CompletedProcess:
@@ -40,10 +43,14 @@ def torchrun(files: list[str], settings: dict[str, object]) -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("bundle", sorted(OF_BUNDLE))
-def test_its_metric_is_that_of_one_process(bundle: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bundle", "variant"),
+    [pytest.param(name, {}, id=name) for name in sorted(OF_BUNDLE)]
+    + [pytest.param(name, settings, id=f"{name}-variant") for name, settings in VARIANTS.items()],
+)
+def test_its_metric_is_that_of_one_process(bundle: str, variant: dict[str, object], tmp_path: Path) -> None:
     files = [f"bundles/{bundle}/train.json", f"bundles/{bundle}/multi_gpu_train.json"]
-    settings = {**SIZES, **OF_BUNDLE[bundle]}
+    settings = {**SIZES, **OF_BUNDLE[bundle], **variant}
     # the overlay chooses the devices itself
     told = {key: value for key, value in settings.items() if key != "device"}
     done = torchrun(files, {**told, "output_dir": tmp_path / "two"})
