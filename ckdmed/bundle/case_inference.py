@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,6 @@ from ckdmed.data.volume_reader import is_nifti
 from ckdmed.preparation import CaseInput, find_inputs
 
 __all__ = ["CaseInferenceJob", "CaseItem"]
-
-# how the search for cases says that one lacks images
-_MISSING = re.compile(r"missing: [\w, ]+ \(there: ")
 
 _PHANTOM_CASES, _PHANTOM_SHAPE = 2, (64, 64, 32)
 
@@ -107,7 +103,7 @@ class CaseInferenceJob(InferenceJob):
             cases, skipped = find_inputs([source], self.modalities, exclude=None if inside else self.output_dir)
         skipped += [_lacking(case, self.modalities) for case in cases if not set(self.modalities) <= set(case.images)]
         cases = [case for case in cases if set(self.modalities) <= set(case.images)]
-        if not cases and skipped and all(_MISSING.search(entry.reason) for entry in skipped):
+        if not cases and skipped and all(entry.incomplete for entry in skipped):
             raise ValueError(
                 f"{source}: no case has {' and '.join(self.modalities)}, which the network is to be given (the first: "
                 f"{skipped[0].reason.rstrip('.')}). Name what it was trained on by the setting modalities, or give "
@@ -151,7 +147,8 @@ class CaseInferenceJob(InferenceJob):
 def _lacking(case: CaseInput, modalities: Sequence[str]) -> SkippedCase:
     """A case of a datalist that has other modalities."""
     missing = [modality for modality in modalities if modality not in case.images]
-    return SkippedCase(case.case, f"{case.case}: missing: {', '.join(missing)} (there: {', '.join(case.images)}).")
+    reason = f"{case.case}: missing: {', '.join(missing)} (there: {', '.join(case.images)})."
+    return SkippedCase(case.case, reason, incomplete=True)
 
 
 def _of_item(item: Mapping[str, Any]) -> CaseInput:

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, find_brats_cases, parse_free_name
+from ckdmed.data.brats import (
+    MODALITIES,
+    BratsFileError,
+    IncompleteCaseError,
+    SkippedCase,
+    find_brats_cases,
+    parse_free_name,
+)
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM
 from ckdmed.data.volume_reader import dicom_files, is_nifti
 
@@ -191,11 +198,11 @@ def _assembled(
         try:
             wanted = [m for m in MODALITIES if m in files] if modalities is None else list(modalities)
             if missing := [m for m in wanted if m not in files]:
-                raise BratsFileError(f"missing: {', '.join(missing)} (there: {', '.join(files)}).")
+                raise IncompleteCaseError(f"missing: {', '.join(missing)} (there: {', '.join(files)}).")
             if not wanted:
                 raise BratsFileError(f"there is no image, only {', '.join(map(str, files.values()))}.")
             images = {modality: files[modality] for modality in wanted}
             inputs.append(CaseInput(case, images, files.get("seg"), files.get("brain"), patient=case))
         except BratsFileError as error:
-            skipped.append(SkippedCase(case, str(error)))
+            skipped.append(SkippedCase(case, str(error), isinstance(error, IncompleteCaseError)))
     return inputs, skipped

@@ -14,7 +14,14 @@ from ckdmed.data.brats.datalist import (
     select_brats_items,
     write_brats_datalist,
 )
-from ckdmed.data.brats.headers import BratsFileError, VolumeHeader, affine_text, grid_disagreement, read_volume_header
+from ckdmed.data.brats.headers import (
+    BratsFileError,
+    IncompleteCaseError,
+    VolumeHeader,
+    affine_text,
+    grid_disagreement,
+    read_volume_header,
+)
 from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_file_name, parse_free_name
 from ckdmed.data.brats.slice_cache import build_slice_cache
 from ckdmed.data.brats.slice_dataset import BratsSliceDataset
@@ -30,6 +37,7 @@ __all__ = [
     "BratsSliceDataset",
     "CaseName",
     "CaseSlicesd",
+    "IncompleteCaseError",
     "LoadCachedSliced",
     "MODALITIES",
     "MaskCheck",

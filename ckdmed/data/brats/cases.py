@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
     BratsFileError,
+    IncompleteCaseError,
     VolumeHeader,
     grid_disagreement,
     read_volume_header,
@@ -28,10 +29,17 @@ _DECATHLON_MODALITIES = ("t2f", "t1n", "t1c", "t2w")
 
 @dataclass(frozen=True)
 class SkippedCase:
-    """A case that is left out, and the cause."""
+    """A case that is left out, and the cause.
+
+    Args:
+        case: its name.
+        reason: the cause in words.
+        incomplete: whether the cause is that it lacks files which were asked for.
+    """
 
     case: str
     reason: str
+    incomplete: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def find_brats_cases(
             else:
                 cases.append(_decathlon_case(decathlon[case], wanted, require_label, tolerance_mm))
         except BratsFileError as error:
-            skipped.append(SkippedCase(case, str(error)))
+            skipped.append(SkippedCase(case, str(error), isinstance(error, IncompleteCaseError)))
     return cases, skipped
 
 
@@ -172,7 +180,7 @@ def _case(
     missing = [part for part in needed if part not in parts]
     here = next(iter(parts.values())).parent
     if missing:
-        raise BratsFileError(f"{here}: missing: {', '.join(missing)} (there: {', '.join(sorted(parts))}).")
+        raise IncompleteCaseError(f"{here}: missing: {', '.join(missing)} (there: {', '.join(sorted(parts))}).")
     headers, problems = _headers({part: parts[part] for part in (*wanted, "seg") if part in parts})
     for part, header in headers.items():
         if len(header.shape) != 3:
@@ -196,7 +204,7 @@ def _decathlon_case(path: Path, wanted: tuple[str, ...], require_label: bool, to
     if len(image.shape) != 4 or image.shape[3] != len(order):
         raise BratsFileError(f"{path}: has shape {image.shape}; {len(order)} modalities are expected on a fourth axis.")
     if missing := [modality for modality in wanted if modality not in order]:
-        raise BratsFileError(f"{path}: missing: {', '.join(missing)} (dataset.json names {', '.join(order)}).")
+        raise IncompleteCaseError(f"{path}: missing: {', '.join(missing)} (dataset.json names {', '.join(order)}).")
     label: Path | None = path.parent.parent / path.parent.name.replace("images", "labels") / path.name
     if label is not None and not label.is_file():
         if require_label:

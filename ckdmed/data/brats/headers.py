@@ -19,6 +19,10 @@ class BratsFileError(ValueError):
     """A file or case that cannot be used; the message names it, the cause and the values."""
 
 
+class IncompleteCaseError(BratsFileError):
+    """A case that lacks files which were asked for."""
+
+
 @dataclass(frozen=True)
 class VolumeHeader:
     """What a header says.

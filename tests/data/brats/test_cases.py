@@ -44,6 +44,7 @@ def test_a_case_without_a_modality_is_named_and_the_rest_goes_on(make_case, tmp_
     assert [entry.case for entry in skipped] == ["BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
     assert "missing: t1c, t2f (there: seg, t1n, t2w)" in skipped[0].reason
     assert "missing: seg" in skipped[1].reason
+    assert all(entry.incomplete for entry in skipped[:2])
     assert len(find_brats_cases(tmp_path, ["t1n"], require_label=False)[0]) == 3
 
 
