@@ -11,14 +11,21 @@ import torch
 from ignite.handlers import ProgressBar
 from monai.data import DataLoader
 from monai.engines import Evaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler, ValidationHandler
+from monai.handlers import LrScheduleHandler
 from monai.inferers import Inferer
 from torch import distributed, nn
 
 from ckdmed.engines.teacher import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import load_weights, write_json
-from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
+from ckdmed.handlers import (
+    BestModel,
+    LastEpochValidation,
+    ReproducibleEpochs,
+    ResumeCheckpoint,
+    SyncBuffers,
+    TrainingHistory,
+)
 from ckdmed.networks.freezing import frozen_paths
 
 __all__ = ["load_network", "prepare_teacher"]
@@ -67,7 +74,8 @@ def prepare_teacher(
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
     The training is a stock ``SupervisedTrainer`` with AdamW and a one-cycle learning rate; the weights that validate
-    best are kept as ``<output_dir>/teacher.pt`` and loaded at the end. With ``resume`` a finished teacher is loaded and
+    best are kept as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
+    ``val_interval``. With ``resume`` a finished teacher is loaded and
     a broken-off one is trained on. Where torch distributed is initialised, all processes train it together.
 
     Args:
@@ -192,7 +200,7 @@ def _train(
         ReproducibleEpochs(seed, train_data_loader, rank),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
         SyncBuffers(network),
-        ValidationHandler(validator=evaluator, interval=val_interval, epoch_level=True),
+        LastEpochValidation(validator=evaluator, interval=val_interval, epoch_level=True),
         history,
         ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),
     ]

@@ -91,11 +91,32 @@ def test_no_teacher_where_none_is_needed(tmp_path: Path):
     assert weights_hash(network) == weights_hash(unet()) and not (tmp_path / "out").exists()
 
 
-def test_a_teacher_that_never_validated_is_refused(tmp_path: Path):
+def test_the_end_of_the_training_is_validated_whatever_the_interval(tmp_path: Path):
+    validated: list[int] = []
+    network = unet()
+    validator = evaluator(network)
+    # the handler hands the trainer's epoch on as the evaluator's number of epochs
+    validator.add_event_handler(Events.COMPLETED, lambda engine: validated.append(engine.state.max_epochs))
+    prepare(network, tmp_path / "five", validator, epochs=5, val_interval=3)
+    assert validated == [3, 5]
+    rows = [json.loads(row) for row in (tmp_path / "five" / "teacher_history.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows if "metrics" in row] == [3, 5]
+    validated.clear()
+    prepare(network, tmp_path / "four", validator, epochs=4, val_interval=2)
+    prepare(network, tmp_path / "two", validator, epochs=2, val_interval=5)
+    assert validated == [2, 4, 2]
+
+
+def test_a_teacher_whose_metric_is_no_number_is_refused(tmp_path: Path):
     # weights of an earlier run must not stand in for it
     prepare(unet(), tmp_path, epochs=1)
+    network = unet()
+    validator = evaluator(network)
+    validator.add_event_handler(
+        Events.COMPLETED, lambda engine: engine.state.metrics.update({"val_mean_dice": float("nan")})
+    )
     with pytest.raises(RuntimeError, match="no number at any validation in 2 epochs .one every 5"):
-        prepare(unet(), tmp_path, epochs=2, val_interval=5)
+        prepare(network, tmp_path, validator, epochs=2, val_interval=5)
 
 
 @pytest.mark.parametrize(
