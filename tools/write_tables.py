@@ -86,6 +86,11 @@ def unimodal() -> str:
     return unimodal_tables(read_sections(RECORDS / "unimodal"))
 
 
+def unimodal_short() -> str:
+    """The same where training ends too early."""
+    return unimodal_tables(read_sections(RECORDS / "unimodal-short")).replace("### ", "#### ")
+
+
 def ablation() -> str:
     """The ablation of COHRA-UNet."""
     return ablation_tables(read_sections(RECORDS / "ablation"))
@@ -99,6 +104,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "ablation": ablation,
     "unimodal": unimodal,
+    "unimodal-short": unimodal_short,
 }
 
 

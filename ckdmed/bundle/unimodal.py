@@ -18,8 +18,8 @@ from ckdmed.reports import RunRecord, arm_table
 __all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimodal_tables", "write_unimodal_tables"]
 
 # 960 steps of a student, 400 of a teacher, two to three minutes and one on a free core; five levels, real batches. The
-# steps are many for a network of this size on purpose: with a quarter of them no student has left the plateau on which
-# it predicts next to nothing, and the student whose every slice has a label leaves it first.
+# steps are many for a network of this size on purpose: after a quarter of them students just begin to predict anything,
+# and a comparison tells which of them began first.
 _COMPACT: dict[str, Any] = {
     "image_size": 48,
     "student_base": 8,
