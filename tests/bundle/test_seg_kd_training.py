@@ -122,6 +122,13 @@ def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
     assert sum(item["labelled"] for item in train) < sum(seen)
 
 
+def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path: Path):
+    made = workflow(tmp_path, preset="alone", epochs=3, val_interval=2)
+    made.run()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["epoch"] for row in rows if "metrics" in row] == [2, 3]
+
+
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_every_preset(tmp_path: Path, preset: str):
     made = workflow(tmp_path, preset=preset, pooled_features=preset == "report_kd")
