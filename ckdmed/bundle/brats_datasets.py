@@ -97,12 +97,13 @@ def brats_sampler(
     seed: int = 0,
     num_replicas: int = 1,
     rank: int = 0,
+    labelled_share: float | None = None,
 ) -> Sampler | None:
     """How a training goes through a dataset of `brats_dataset`, in another order each epoch (``set_epoch``).
 
-    Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset. Volumes are
-    gone through each once: by a ``DistributedSampler`` in a run of several processes, else the order is the loader's
-    (None).
+    Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset or in another.
+    Volumes are gone through each once: by a ``DistributedSampler`` in a run of several processes, else the order is the
+    loader's (None).
 
     Args:
         dataset: slices or volumes.
@@ -110,20 +111,27 @@ def brats_sampler(
         slices_per_epoch: over all processes; None for twice the number of the rarer kind (with or without tumour).
         seed: of the order.
         num_replicas, rank: of distributed training.
+        labelled_share: in (0, 1), share of the drawn slices that have labels, where some have and some have none; None
+            for their share of the dataset. Volumes are not drawn by it.
 
     Raises:
-        ValueError: see :class:`BalancedSliceSampler`.
+        ValueError: see :class:`BalancedSliceSampler`; a labelled_share outside (0, 1).
     """
+    if labelled_share is not None and not 0 < labelled_share < 1:
+        raise ValueError(f"labelled_share must lie between 0 and 1, or be null, got {labelled_share}.")
     if not isinstance(dataset, BratsSliceDataset):
         if num_replicas == 1:
             return None
         return DistributedSampler(dataset, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
+    unlabelled = float(np.mean(dataset.categories < 0))
+    if labelled_share is not None and 0 < unlabelled < 1:
+        unlabelled = 1 - labelled_share
     return BalancedSliceSampler(
         dataset.categories,
         tumour_share=tumour_share,
         num_samples=slices_per_epoch,
         seed=seed,
-        unlabelled_share=float(np.mean(dataset.categories < 0)),
+        unlabelled_share=unlabelled,
         num_replicas=num_replicas,
         rank=rank,
     )

@@ -11,8 +11,9 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
+from monai.data import Dataset
 
-from ckdmed.bundle import brats_sections
+from ckdmed.bundle import brats_sampler, brats_sections
 from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import BratsSliceDataset
 from ckdmed.data.phantoms import write_brats_phantoms
@@ -118,8 +119,17 @@ def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, vol
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
 
 
-def test_half_of_the_labels(tmp_path: Path, phantoms: dict):
-    made = workflow("brats_seg_kd", tmp_path, labelled_fraction=0.5, phantom_cases=8, slices_per_epoch=16, **phantoms)
+@pytest.mark.parametrize("labelled_share", [None, 0.75])
+def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_share: float | None):
+    made = workflow(
+        "brats_seg_kd",
+        tmp_path,
+        labelled_fraction=0.5,
+        labelled_share=labelled_share,
+        phantom_cases=8,
+        slices_per_epoch=16,
+        **phantoms,
+    )
     seen: list[tuple[bool, bool]] = []
 
     def look(engine: Any) -> None:
@@ -131,7 +141,7 @@ def test_half_of_the_labels(tmp_path: Path, phantoms: dict):
     train = made.parser.get_parsed_content("sections")["train"]
     hidden = {item["case"] for item in train if not item["labelled"]}
     dataset: BratsSliceDataset = made.parser.get_parsed_content("train#dataset")
-    share = (dataset.categories < 0).mean()
+    share = (dataset.categories < 0).mean() if labelled_share is None else 0.25
     assert 0 < len(hidden) < len(train) and sum(not labelled for labelled, _ in seen) == round(16 * share)
     # a hidden mask is not in the batch, and half of the others' slices show a tumour
     assert not any(mask for labelled, mask in seen if not labelled)
@@ -139,6 +149,12 @@ def test_half_of_the_labels(tmp_path: Path, phantoms: dict):
     assert abs(sum(known) - len(known) / 2) <= 1
     teacher_data = made.parser.get_parsed_content("teacher_dataset")
     assert not {teacher_data[i]["case"] for i in range(len(teacher_data))} & hidden
+
+
+@pytest.mark.parametrize("share", [0, 1, 2.0])
+def test_a_share_that_is_none(share: float):
+    with pytest.raises(ValueError, match=f"labelled_share must lie between 0 and 1, or be null, got {share}"):
+        brats_sampler(Dataset([]), labelled_share=share)
 
 
 def test_half_of_the_labels_of_volumes(tmp_path: Path, phantoms: dict):
