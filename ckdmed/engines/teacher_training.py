@@ -75,7 +75,8 @@ def prepare_teacher(
 
     The training is a stock ``SupervisedTrainer`` with AdamW and a one-cycle learning rate; the weights that validate
     best are kept as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
-    ``val_interval``. With ``resume`` a finished teacher is loaded and a broken-off one is trained on. Where torch distributed is initialised, all processes train it together.
+    ``val_interval``. With ``resume`` a finished teacher is loaded and a broken-off one is trained on. Where torch
+    distributed is initialised, all processes train it together.
 
     Args:
         network: the teacher's network, on ``device``; it ends frozen, in evaluation mode.
