@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ckdmed.losses.conventions import PairLoss, choose
+from ckdmed.losses.channel_sums import channel_squares
+from ckdmed.losses.conventions import PairLoss, choose, working_dtype
 from ckdmed.losses.resizing import RESIZES, match_grids, resize_to
 
 __all__ = ["AttentionTransferLoss", "attention_map"]
@@ -14,9 +15,10 @@ VARIANTS = ("l2sum", "code", "paper", "seed")
 
 
 def attention_map(features: torch.Tensor, exponent: float = 2.0) -> torch.Tensor:
-    """Sum over the channels of |F|^exponent, [B, C, *S] -> [B, 1, *S]."""
-    powers = features.square() if exponent == 2 else features.abs().pow(exponent)
-    return powers.sum(dim=1, keepdim=True)
+    """Sum over the channels of |F|^exponent, [B, C, *S] -> [B, 1, *S], of full precision."""
+    if exponent == 2:
+        return channel_squares(features)
+    return features.to(working_dtype(features)).abs().pow(exponent).sum(dim=1, keepdim=True)
 
 
 class AttentionTransferLoss(PairLoss):
@@ -51,6 +53,8 @@ class AttentionTransferLoss(PairLoss):
     Source:
         Zagoruyko and Komodakis 2017 (arXiv 1612.03928), eq. 2 ("paper") and the authors' code ("code", weight 1000).
     """
+
+    casts = False
 
     def __init__(
         self,

@@ -94,6 +94,11 @@ def plain(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return tensor.to(dtype)
 
 
+def working_dtype(tensor: torch.Tensor) -> torch.dtype:
+    """What to reckon in: float32, or float64 for float64 tensors (sums of squares overflow in half precision)."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def reduce_values(values: torch.Tensor, mask: torch.Tensor | None, reduction: str) -> torch.Tensor:
     """Reduce `values` [B, K, *S], weighted by `mask` [B, 1, *S].
 
@@ -114,9 +119,8 @@ def reduce_values(values: torch.Tensor, mask: torch.Tensor | None, reduction: st
 class PairLoss(nn.Module):
     """Base of the losses that compare a student tensor with a teacher tensor.
 
-    `forward` turns autocast off, casts both to float32 (float64 students stay float64: sums of squares overflow in
-    half precision), cuts the teacher from the graph, joins `mask` with `ignore_index`, and calls `compute`, which a
-    subclass writes.
+    `forward` turns autocast off, casts both to `working_dtype` of the student, cuts the teacher from the graph, joins
+    `mask` with `ignore_index`, and calls `compute`, which a subclass writes.
 
     Args:
         teacher_grad: let gradients reach the teacher, as mutual learning wants. Off, so that no teacher is trained by
@@ -125,6 +129,8 @@ class PairLoss(nn.Module):
     """
 
     accepts_mask = True
+    # a subclass that sees to the precision itself is given the tensors in their own
+    casts = True
 
     def __init__(self, teacher_grad: bool = False, ignore_index: int | None = None) -> None:
         super().__init__()
@@ -151,12 +157,12 @@ class PairLoss(nn.Module):
         for name, tensor in (("student", student), ("teacher", teacher)):
             if tensor.ndim < 2:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}; at least batch and channel axes are needed.")
-        dtype = torch.float64 if student.dtype == torch.float64 else torch.float32
+        dtype = working_dtype(student)
         with full_precision(student):
             labels = None if target is None else self._labels(target, student)
             return self.compute(
-                plain(student, dtype),
-                plain(teacher if self.teacher_grad else teacher.detach(), dtype),
+                plain(student, dtype if self.casts else student.dtype),
+                plain(teacher if self.teacher_grad else teacher.detach(), dtype if self.casts else teacher.dtype),
                 self._weights(mask, labels, student, dtype),
                 labels,
             )
@@ -164,7 +170,8 @@ class PairLoss(nn.Module):
     def compute(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
     ) -> torch.Tensor:
-        """The formula, on full-precision plain tensors; `mask` is [B, 1, *S] or None, `target` [B, *S] or None."""
+        """The formula, on plain tensors (of full precision if `casts`); `mask` is [B, 1, *S] or None, `target` [B, *S]
+        or None."""
         raise NotImplementedError
 
     @staticmethod

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch.autograd.function import once_differentiable
 
-from ckdmed.losses.conventions import PairLoss, check_same_shape, choose, reduce_values
+from ckdmed.losses.channel_sums import channel_products
+from ckdmed.losses.conventions import PairLoss, check_same_shape, choose, reduce_values, working_dtype
 from ckdmed.losses.resizing import RESIZES, match_grids, resize_to
 
 __all__ = ["FeatureMSELoss", "normalize_features"]
@@ -31,36 +29,13 @@ def normalize_features(features: torch.Tensor, normalize: str, channel_dim: int 
     return features
 
 
-class _ChannelProducts(torch.autograd.Function):
-    """(sum s^2, sum t^2, sum s t) over axis 1, with a gradient in as few passes over the maps as there can be."""
-
-    @staticmethod
-    def forward(ctx: Any, student: torch.Tensor, teacher: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        ctx.save_for_backward(student, teacher)
-        return (
-            student.square().sum(dim=1, keepdim=True),
-            teacher.square().sum(dim=1, keepdim=True),
-            (student * teacher).sum(dim=1, keepdim=True),
-        )
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        student, teacher = ctx.saved_tensors
-        of_student, of_teacher, of_both = grads
-        return (
-            torch.addcmul(teacher * of_both, student, 2 * of_student) if ctx.needs_input_grad[0] else None,
-            torch.addcmul(student * of_both, teacher, 2 * of_teacher) if ctx.needs_input_grad[1] else None,
-        )
-
-
 def _normalized_distance(student: torch.Tensor, teacher: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
     """Mean over the channels of the squared difference of "channel_l2"-normalised maps, [B, 1, *S].
 
     The same as normalising both and subtracting, by |a - b|^2 = |a|^2 + |b|^2 - 2 a.b: the maps are read three times
     instead of written a dozen times. Where a norm is at least eps the value is 2 - 2 cos.
     """
-    squares_s, squares_t, products = _ChannelProducts.apply(student, teacher)
+    squares_s, squares_t, products = channel_products(student, teacher)
     bound_s, bound_t = squares_s.clamp_min(eps**2), squares_t.clamp_min(eps**2)
     distance = squares_s / bound_s + squares_t / bound_t - 2 * products / (bound_s * bound_t).sqrt()
     # rounding may leave what should be 0 a little below it
@@ -95,6 +70,8 @@ class FeatureMSELoss(PairLoss):
         0.01 to 100 for different pairs of networks.
     """
 
+    casts = False
+
     def __init__(
         self,
         normalize: str = "none",
@@ -113,17 +90,22 @@ class FeatureMSELoss(PairLoss):
     def compute(
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
     ) -> torch.Tensor:
-        if self.resize != "none" and student.ndim > 3:
+        maps = student.ndim > 3
+        by_products = maps and (self.normalize, self.reduction, self.channel_dim) == ("channel_l2", "mean", 1)
+        if not by_products or student.shape != teacher.shape:
+            dtype = working_dtype(student)
+            student, teacher = student.to(dtype), teacher.to(dtype)
+        if self.resize != "none" and maps:
             student, teacher = match_grids(student, teacher, self.resize)
         check_same_shape(
             student, teacher, "Project the student to the teacher's channels; pass resize= where grids differ."
         )
-        if self.normalize == "channel_l2" and self.reduction == "mean" and self.channel_dim == 1 and student.ndim > 3:
-            return reduce_values(_normalized_distance(student, teacher), mask, "mean")
-        student = normalize_features(student, self.normalize, self.channel_dim)
-        teacher = normalize_features(teacher, self.normalize, self.channel_dim)
         if mask is not None:
             if self.channel_dim != 1:
                 raise ValueError("a mask needs maps with channels on axis 1.")
-            mask = resize_to(mask, student.shape[2:]) if student.ndim > 3 else mask
+            mask = resize_to(mask, student.shape[2:]) if maps else mask
+        if by_products:
+            return reduce_values(_normalized_distance(student, teacher), mask, "mean")
+        student = normalize_features(student, self.normalize, self.channel_dim)
+        teacher = normalize_features(teacher, self.normalize, self.channel_dim)
         return reduce_values((student - teacher) ** 2, mask, self.reduction)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ckdmed.losses.conventions import PairLoss
+
 __all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput"]
 
 SOURCES = ("target", "logits", "features")
@@ -119,7 +121,10 @@ class LossTerm(nn.Module):
             ours, theirs = student.features[name], teacher.features[name]
             if self.projected:
                 ours, theirs = student.projected.get(name, ours), teacher.projected.get(name, theirs)
-            total = total + weight * self.loss(_select(ours, chosen).float(), _select(theirs, chosen).float())
+            if not isinstance(self.loss, PairLoss):
+                # a PairLoss sees to its precision itself, and may do with less than a copy of the whole map
+                ours, theirs = ours.float(), theirs.float()
+            total = total + weight * self.loss(_select(ours, chosen), _select(theirs, chosen))
         return total
 
 
