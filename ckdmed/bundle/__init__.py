@@ -12,7 +12,8 @@ from ckdmed.bundle.classification import (
     classification_sections,
     figshare_classes,
 )
-from ckdmed.bundle.figshare import figshare_sections, labelled_sampler
+from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.bundle.labelled_share import labelled_sampler
 from ckdmed.bundle.run import evaluation_settings, finish_run, start_run
 from ckdmed.bundle.strict import UnknownSettingError, check_settings
 

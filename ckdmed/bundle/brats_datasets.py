@@ -12,6 +12,7 @@ from monai.transforms import Compose
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 
+from ckdmed.bundle.labelled_share import chosen_unlabelled_share
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, build_slice_cache
 
@@ -117,21 +118,20 @@ def brats_sampler(
     Raises:
         ValueError: see :class:`BalancedSliceSampler`; a labelled_share outside (0, 1).
     """
-    if labelled_share is not None and not 0 < labelled_share < 1:
-        raise ValueError(f"labelled_share must lie between 0 and 1, or be null, got {labelled_share}.")
+    labelled = dataset.categories >= 0 if isinstance(dataset, BratsSliceDataset) else ()
+    unlabelled_share = chosen_unlabelled_share(labelled, labelled_share)
     if not isinstance(dataset, BratsSliceDataset):
         if num_replicas == 1:
             return None
         return DistributedSampler(dataset, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
-    unlabelled = float(np.mean(dataset.categories < 0))
-    if labelled_share is not None and 0 < unlabelled < 1:
-        unlabelled = 1 - labelled_share
+    if unlabelled_share is None:
+        unlabelled_share = float(np.mean(dataset.categories < 0))
     return BalancedSliceSampler(
         dataset.categories,
         tumour_share=tumour_share,
         num_samples=slices_per_epoch,
         seed=seed,
-        unlabelled_share=unlabelled,
+        unlabelled_share=unlabelled_share,
         num_replicas=num_replicas,
         rank=rank,
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import distributed
 
-from ckdmed.data.brats import BalancedSliceSampler
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import resolve_datalist, select_sections
 
-__all__ = ["figshare_sections", "labelled_sampler"]
+__all__ = ["figshare_sections"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,44 +84,6 @@ def figshare_sections(
         if not sections[name]:
             raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
     return sections
-
-
-def labelled_sampler(
-    items: Sequence[Mapping[str, Any]], labelled_share: float | None, seed: int = 0
-) -> BalancedSliceSampler | None:
-    """Draw a chosen share of the slices among those with labels; as many slices an epoch as there are.
-
-    Where few patients are labelled, a batch drawn from all slices holds a label or two, and a student hears little but
-    its teacher. Labelled slices then come several times in an epoch, and unlabelled ones not in each. Where torch
-    distributed is initialised every process draws its share.
-
-    Args:
-        items: of the training, with ``labelled``.
-        labelled_share: in (0, 1); None for slices as they come.
-        seed: of the draws.
-
-    Returns:
-        None where slices come as they are: no share is asked for, or there is nothing to choose between.
-
-    Raises:
-        ValueError: a share outside (0, 1).
-    """
-    if labelled_share is not None and not 0 < labelled_share < 1:
-        raise ValueError(f"labelled_share must lie between 0 and 1, or be null, got {labelled_share}.")
-    labelled = [bool(item["labelled"]) for item in items]
-    if labelled_share is None or all(labelled) or not any(labelled):
-        return None
-    parallel = distributed.is_initialized()
-    return BalancedSliceSampler(
-        # the sampler balances slices with tumour (1), which here all are, and those of which that is not known (-1)
-        [1 if known else -1 for known in labelled],
-        tumour_share=1.0,
-        num_samples=len(items),
-        seed=seed,
-        unlabelled_share=1 - labelled_share,
-        num_replicas=distributed.get_world_size() if parallel else 1,
-        rank=distributed.get_rank() if parallel else 0,
-    )
 
 
 def _groups(items: Sequence[dict[str, Any]]) -> int:

@@ -8,7 +8,7 @@ from ckdmed.handlers.classification_evaluation import ClassificationEvaluation, 
 from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
-from ckdmed.handlers.last_validation import LastEpochValidation
+from ckdmed.handlers.last_epoch_validation import LastEpochValidation
 from ckdmed.handlers.pictures import TrainingPictures
 from ckdmed.handlers.region_dice import RegionDice
 from ckdmed.handlers.region_evaluation import RegionEvaluation

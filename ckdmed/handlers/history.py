@@ -22,8 +22,8 @@ class TrainingHistory:
     """Average the loss and its named terms over each epoch and record them with the validation metrics.
 
     One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
-    epoch, learning rate, seconds, metrics. The console gets one line an epoch, TensorBoard the same scalars and, per
-    iteration, the terms.
+    epoch, learning rate, seconds, cpu_seconds (processor time of this process), metrics. The console gets one line an
+    epoch, TensorBoard the same scalars and, per iteration, the terms.
 
     Args:
         path: the ``.jsonl`` file; rewritten whole each epoch, so that it is never half a line.

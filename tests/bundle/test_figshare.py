@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ckdmed.bundle import figshare_sections, labelled_sampler
+from ckdmed.bundle import figshare_sections
 from ckdmed.data.phantoms import write_figshare_phantoms
 
 
@@ -52,36 +52,6 @@ def test_labelled_fraction_chooses_patients_whatever_the_order(phantom_dir: Path
     assert 0 < sum(item["labelled"] for item in train) < len(train)
     assert all(item["labelled"] for item in found["validation"] + found["test"])
     assert sections(phantom_dir, labelled_fraction=0.5) == found
-
-
-@pytest.mark.parametrize(("share", "labelled"), [(0.5, 20), (0.25, 10), (0.1, 4)])
-def test_a_share_of_each_epoch_has_labels(share: float, labelled: int):
-    items = [{"labelled": number < 3} for number in range(40)]
-    sampler = labelled_sampler(items, share, seed=1)
-    assert sampler is not None
-    epochs = []
-    for epoch in (1, 2, 1):
-        sampler.set_epoch(epoch)
-        epochs.append(list(sampler))
-    assert epochs[0] == epochs[2] != epochs[1] and len(epochs[0]) == len(sampler) == 40
-    drawn = [number for number in epochs[0] if number < 3]
-    assert len(drawn) == labelled and set(drawn) == {0, 1, 2}
-    # as evenly as it goes, and no image without a label twice
-    assert max(drawn.count(n) for n in range(3)) - min(drawn.count(n) for n in range(3)) <= 1
-    rest = [number for number in epochs[0] if number >= 3]
-    assert len(set(rest)) == len(rest)
-
-
-@pytest.mark.parametrize("flag", [True, False])
-def test_nothing_to_choose_between_or_no_share_asked_for(flag: bool):
-    assert labelled_sampler([{"labelled": flag}] * 9, 0.5) is None
-    assert labelled_sampler([{"labelled": flag}, {"labelled": not flag}], None) is None
-
-
-@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5])
-def test_a_share_that_is_none(share: float):
-    with pytest.raises(ValueError, match=f"labelled_share must lie between 0 and 1, or be null, got {share}"):
-        labelled_sampler([{"labelled": True}], share)
 
 
 def test_a_folder_of_ones_own(phantom_dir: Path, tmp_path: Path):

@@ -16,11 +16,17 @@ class LastEpochValidation(ValidationHandler):
     earlier ones instead.
 
     Args:
-        validator, interval: of ``ValidationHandler``.
+        interval: in epochs; ``epoch_level`` stays True.
+        validator, exec_at_start: of ``ValidationHandler``.
+
+    Raises:
+        ValueError: an interval in iterations (``epoch_level`` False), which ends with the training or does not.
     """
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer, once for each epoch at most."""
+        if not self.epoch_level:
+            raise ValueError("LastEpochValidation counts epochs, got epoch_level=False; use monai's ValidationHandler.")
         super().attach(engine)
         last = Events.EPOCH_COMPLETED(
             event_filter=lambda at, epoch: epoch == at.state.max_epochs and not self._due(epoch)

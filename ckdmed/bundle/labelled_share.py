@@ -1,0 +1,65 @@
+"""How often slices with labels are drawn, where some have labels and some have none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from torch import distributed
+
+from ckdmed.data.brats import BalancedSliceSampler
+
+__all__ = ["chosen_unlabelled_share", "labelled_sampler"]
+
+
+def chosen_unlabelled_share(labelled: Collection[bool], labelled_share: float | None) -> float | None:
+    """The share of the draws that the setting ``labelled_share`` leaves to slices without labels.
+
+    Returns:
+        None where slices are drawn as they come: no share is asked for, or there is nothing to choose between.
+
+    Raises:
+        ValueError: a share outside (0, 1).
+    """
+    if labelled_share is None:
+        return None
+    if not 0 < labelled_share < 1:
+        raise ValueError(f"labelled_share must lie between 0 and 1, or be null, got {labelled_share}.")
+    return 1 - labelled_share if any(labelled) and not all(labelled) else None
+
+
+def labelled_sampler(
+    items: Sequence[Mapping[str, Any]], labelled_share: float | None, seed: int = 0
+) -> BalancedSliceSampler | None:
+    """Draw a chosen share of the slices among those with labels; as many slices an epoch as there are.
+
+    Where few patients are labelled, a batch drawn from all slices holds a label or two, and a student hears little but
+    its teacher. Labelled slices then come several times in an epoch, and unlabelled ones not in each. Where torch
+    distributed is initialised every process draws its share.
+
+    Args:
+        items: of the training, with ``labelled``.
+        labelled_share: in (0, 1); None for slices as they come.
+        seed: of the draws.
+
+    Returns:
+        None where slices come as they are: no share is asked for, or there is nothing to choose between.
+
+    Raises:
+        ValueError: a share outside (0, 1).
+    """
+    labelled = [bool(item["labelled"]) for item in items]
+    unlabelled_share = chosen_unlabelled_share(labelled, labelled_share)
+    if unlabelled_share is None:
+        return None
+    parallel = distributed.is_initialized()
+    return BalancedSliceSampler(
+        # the sampler balances slices with tumour (1), which here all are, and those of which that is not known (-1)
+        [1 if known else -1 for known in labelled],
+        tumour_share=1.0,
+        num_samples=len(items),
+        seed=seed,
+        unlabelled_share=unlabelled_share,
+        num_replicas=distributed.get_world_size() if parallel else 1,
+        rank=distributed.get_rank() if parallel else 0,
+    )
