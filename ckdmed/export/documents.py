@@ -41,22 +41,28 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def figures_table(summary: Mapping[str, Any]) -> str:
-    """Means over patients with their intervals as a Markdown table, and what they were measured on.
+    """Means over patients with their intervals (and over slices) as a Markdown table, and what they were measured on.
 
     Of an evaluation by region, the scores of each region and their mean, ordinary scores apart from lesion-wise ones.
     """
     unit = summary.get("unit")
+    columns = ["score", "mean over patients", "interval from", "to"]
     lines = [[score, *_means(values)] for score, values in summary["overall"].items()]
     if "per_region" in summary:
         parts = {**{name: part["overall"] for name, part in summary["per_region"].items()}, "mean": summary["overall"]}
         lines = [[f"{score}, {name}", *_means(part[score])] for score in _OF_REGIONS for name, part in parts.items()]
-    table = markdown_table(["score", "mean over patients", "interval from", "to"], lines)
-    level, section = summary.get("level", 0.95), summary.get("settings", {}).get("section", "test")
+    elif all("slice_mean" in values for values in summary["overall"].values()):
+        columns.append("mean over slices")
+        lines = [[*line, _number(v["slice_mean"])] for line, v in zip(lines, summary["overall"].values(), strict=True)]
+    origin = summary.get("settings", {})
+    averaged = ", the network's answers averaged over mirror images (`tta`)"
     return (
         f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the "
-        f"{section} section"
+        f"{origin.get('section', 'test')} section"
+        + (averaged if origin.get("settings", {}).get("tta") else "")
         + (f"; distances in {unit}" if unit else "")
-        + f"; intervals are {level:.0%} bootstrap intervals over patients.\n\n{table}"
+        + f"; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
+        + markdown_table(columns, lines)
     )
 
 

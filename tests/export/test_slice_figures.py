@@ -1,0 +1,36 @@
+"""The figures of an evaluation of slices in the documents of an exported bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ckdmed.export.documents import figures_table
+from ckdmed.metrics import segmentation_scores
+from ckdmed.reports import write_segmentation_report
+
+
+def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) -> None:
+    truth = np.zeros((16, 16), dtype=bool)
+    truth[4:8, 4:8] = True
+    half = truth.copy()
+    half[4:8, 6:8] = False
+    # patient a: Dice 1, 1 and 2/3, patient b: 2/3
+    found = [("a", truth), ("a", truth), ("a", half), ("b", half)]
+    rows = [
+        {"id": str(number), "patient": patient, "class": "1", **segmentation_scores(prediction, truth)}
+        for number, (patient, prediction) in enumerate(found)
+    ]
+    settings = {"section": "validation", "settings": {"tta": True}}
+    summary, _ = write_segmentation_report(rows, tmp_path, settings=settings)
+    text = figures_table(summary)
+    assert text.startswith(
+        "On 4 slices of 2 patients of the validation section, the network's answers averaged over mirror images (`tta`)"
+    )
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+    head, (dice,) = cells[0], [row for row in cells if row[0] == "dice"]
+    assert (head[0], head[1], head[-1]) == ("score", "mean over patients", "mean over slices")
+    # (8/9 + 2/3) / 2 and (1 + 1 + 2/3 + 2/3) / 4
+    assert (dice[1], dice[-1]) == ("0.7778", "0.8333")
+    assert "tta" not in figures_table({**summary, "settings": {"section": "test"}})
