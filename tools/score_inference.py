@@ -2,20 +2,23 @@
 """Score the masks that a bundle's inference wrote for labelled Figshare slices, by what the checkpoint knew of them.
 
     python -m monai.bundle run --config_file bundles/seg_kd/inference.json --dataset_dir FOLDER_OF_MAT --output_dir OUT
-    python tools/score_inference.py FOLDER_OF_MAT OUT --model bundles/seg_kd/models/model.json --report FOLDER
+    python tools/score_inference.py FOLDER_OF_MAT OUT --model bundles/seg_kd/models/model.json --report FOLDER \\
+        --record docs/records/inference/figshare_mat.json
 
 Each slice's patient is looked up among those that the checkpoint was trained on, chosen by (validation), tested on, or
-that it never met. Prints the table and writes the report (scores per slice and patient, intervals over patients,
-pictures) into FOLDER.
+that it never met. Prints the table, writes the report (scores per slice and patient, intervals over patients, pictures)
+into FOLDER, and with ``--record`` what the documentation's table is made of.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.transforms import LoadImage
@@ -24,8 +27,9 @@ from tqdm import tqdm
 
 from ckdmed.data import FigshareMatReader
 from ckdmed.data.sections import resolve_datalist
+from ckdmed.files import write_json
 from ckdmed.metrics import segmentation_scores
-from ckdmed.reports import write_segmentation_report
+from ckdmed.reports import machine_in_words, write_segmentation_report
 
 PARTS = {"train": "in its training", "validation": "chosen by", "test": "tested on", "none": "never met"}
 
@@ -37,10 +41,19 @@ def main() -> int:
     parser.add_argument("masks", type=Path, help="output_dir of the inference")
     parser.add_argument("--model", type=Path, required=True, help="model.json beside the shipped checkpoint")
     parser.add_argument("--report", type=Path, required=True, help="folder of the report")
+    parser.add_argument("--record", type=Path, help="file of the run's record, for tools/write_tables.py")
     args = parser.parse_args()
     # MONAI tells of an argument that MONAI itself passes, once a slice
     warnings.filterwarnings("ignore", category=FutureWarning, message=".*always_return_as_numpy")
     model = json.loads(args.model.read_text(encoding="utf-8"))
+    inferred = json.loads((args.masks / "report.json").read_text(encoding="utf-8"))
+    if inferred["checkpoint_sha256"] != model["sha256"]:
+        print(
+            f"{args.masks} was inferred with the checkpoint of SHA-256 {inferred['checkpoint_sha256']}, {args.model} "
+            f"describes {model['sha256']}; infer again, or name the model.json of that one.",
+            file=sys.stderr,
+        )
+        return 1
     part_of = {group: part for part, groups in model["split"]["patient_groups"].items() for group in groups}
     listed = resolve_datalist(args.dataset_dir, seed=0)
     items = [item for section in ("training", "validation", "test") for item in listed[section]]
@@ -65,9 +78,28 @@ def main() -> int:
     if not rows:
         return 1
     settings = {"checkpoint_sha256": model["sha256"], "slices": len(rows), "without_mask": missing}
-    _, table = write_segmentation_report(rows, args.report, settings=settings, pictures=pictures)
+    summary, table = write_segmentation_report(rows, args.report, settings=settings, pictures=pictures)
     print(table)
+    if args.record is not None:
+        _write_record(args.record, args.masks, inferred, summary)
     return 1 if missing else 0
+
+
+def _write_record(path: Path, masks: Path, inferred: dict[str, Any], summary: dict[str, Any]) -> None:
+    """The scores of each part, with the command and the checkpoint that they come from; no path of this machine."""
+    command = json.loads((masks / "settings.json").read_text(encoding="utf-8"))["command"]
+    parts = {"all": {**summary, "scores": summary["overall"]}, **summary["per_class"]}
+    record = {
+        "command": [os.path.basename(word) if os.path.isabs(word) else word for word in command],
+        "checkpoint_sha256": inferred["checkpoint_sha256"],
+        "settings": inferred["settings"],
+        "machine": machine_in_words(),
+        "unit": summary["unit"],
+        "parts": {
+            name: {key: part[key] for key in ("n_slices", "n_patients", "scores")} for name, part in parts.items()
+        },
+    }
+    write_json(path, record)
 
 
 if __name__ == "__main__":

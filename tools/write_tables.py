@@ -10,6 +10,7 @@ A place is marked by ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Not
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -96,6 +97,22 @@ def ablation() -> str:
     return ablation_tables(read_sections(RECORDS / "ablation"))
 
 
+def inference() -> str:
+    """What the shipped student makes of original slices, by what it knew of their patients."""
+    record = json.loads((RECORDS / "inference" / "figshare_mat.json").read_text(encoding="utf-8"))
+    shipped = json.loads((ROOT / "bundles/seg_kd/models/model.json").read_text(encoding="utf-8"))
+    if record["checkpoint_sha256"] != shipped["sha256"]:
+        raise ValueError("docs/records/inference is of another checkpoint than ships: run tools/score_inference.py.")
+    rows = []
+    for name, part in record["parts"].items():
+        dice, distance = part["scores"]["dice"], part["scores"]["hd95"]
+        interval = " to ".join(f"{bound:.4f}" for bound in dice["patient_interval"])
+        means = [f"{dice['slice_mean']:.4f}", f"{dice['patient_mean']:.4f}", interval, f"{distance['slice_mean']:.2f}"]
+        rows.append([name, str(part["n_patients"]), str(part["n_slices"]), *means])
+    scores = ["Dice per slice", "per patient", "95% interval", f"HD95 per slice [{record['unit']}]"]
+    return markdown_table(["patients", "how many", "slices", *scores], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-short": table1_short,
@@ -103,6 +120,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare-short": compare_short,
     "search": search,
     "ablation": ablation,
+    "inference": inference,
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
 }
