@@ -13,10 +13,12 @@ __all__ = ["comparison_summary", "comparison_tables", "write_tables"]
 
 _METRICS = ("Dice per slice", "Dice per patient")
 _DISTANCES = ("HD95 per slice",)
+_OURS, _LONGER = "ours", "alone_longer"
 
 
 def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> str:
-    """Markdown: for each section and share of labelled patients, the arms with their differences to the student alone.
+    """Markdown: for each section and share of labelled patients, the arms with their differences to the student alone,
+    and that of ours to the student that was given as much time.
 
     Args:
         records: of :class:`~ckdmed.bundle.compare.Comparison`.
@@ -32,6 +34,9 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
         parts.append(f"### {section.capitalize()} section, {regime:.0%} of the training patients labelled\n")
         parts.append(arm_table(own, _METRICS, baseline, arms))
         parts.append(arm_table(own, _DISTANCES, baseline, arms, decimals=2, smaller_is_better=_DISTANCES))
+        if {_OURS, _LONGER} <= set(arms):
+            parts.append("Against the student alone that was given the same time:\n")
+            parts.append(arm_table(own, _METRICS, _LONGER, {name: arms[name] for name in (_LONGER, _OURS)}))
         parts.append(seconds_line(own, arms))
     return "\n".join(parts)
 

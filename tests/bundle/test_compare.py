@@ -156,7 +156,11 @@ def test_the_table_by_hand():
     assert "0.7350 ± 0.0071" in ours and "2 of 2" in ours
     assert "baseline" in all_labelled and "13.51" not in all_labelled.split("HD95")[0]
     assert "mine" in tenth and "baseline" not in tenth
-    assert "student alone 60, ours 60" in all_labelled
+    assert "student alone 60, ours 60" in all_labelled and "the same time" not in all_labelled
+    longer = [record("alone_longer", s, d) for s, d in enumerate((0.75, 0.71))]
+    (_, same_time) = comparison_tables([*records, *longer]).split("given the same time:")
+    (ours,) = (line for line in same_time.splitlines() if line.startswith("| ours"))
+    assert "+0.0050" in ours and "1 of 2" in ours
     with pytest.raises(ValueError, match="several datalists"):
         comparison_tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
 
