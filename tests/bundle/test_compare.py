@@ -158,7 +158,7 @@ def test_the_table_by_hand():
     assert "mine" in tenth and "baseline" not in tenth
     assert "student alone 60, ours 60" in all_labelled and "the same time" not in all_labelled
     longer = [record("alone_longer", s, d) for s, d in enumerate((0.75, 0.71))]
-    (_, same_time) = comparison_tables([*records, *longer]).split("given the same time:")
+    _, same_time = comparison_tables([*records, *longer]).split("given the same time:")
     (ours,) = (line for line in same_time.splitlines() if line.startswith("| ours"))
     assert "+0.0050" in ours and "1 of 2" in ours
     with pytest.raises(ValueError, match="several datalists"):
