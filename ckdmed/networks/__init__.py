@@ -8,11 +8,21 @@ from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_tea
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
+from ckdmed.networks.efficientnet_lite import (
+    EfficientNetLiteEncoder,
+    EfficientNetLiteUNet,
+    load_efficientnet_lite_weights,
+)
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
-from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.padded import AnySizeDynUNet, AnySizeFlexibleUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.residual_unit import PreActivationUnit
+from ckdmed.networks.segmentation_student import (
+    SEGMENTATION_STUDENTS,
+    segmentation_student,
+    segmentation_student_taps,
+)
 from ckdmed.networks.segmentation_teacher import (
     SEGMENTATION_TEACHERS,
     segmentation_teacher,
@@ -27,6 +37,7 @@ from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
     "AnySizeDynUNet",
+    "AnySizeFlexibleUNet",
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
     "ChannelGate",
@@ -35,10 +46,13 @@ __all__ = [
     "CooperativeFusion",
     "DoubleConv",
     "EfficientNetB0",
+    "EfficientNetLiteEncoder",
+    "EfficientNetLiteUNet",
     "GridTransformer",
     "HybridClassifier",
     "PreActivationUnit",
     "SpatialGate",
+    "SEGMENTATION_STUDENTS",
     "SEGMENTATION_TEACHERS",
     "TEACHER_KINDS",
     "TokenFusion",
@@ -57,10 +71,13 @@ __all__ = [
     "freeze",
     "frozen_paths",
     "last_convolution",
+    "load_efficientnet_lite_weights",
     "load_efficientnet_weights",
     "load_vgg_weights",
     "load_vit_weights",
     "read_state_dict",
+    "segmentation_student",
+    "segmentation_student_taps",
     "segmentation_teacher",
     "segmentation_teacher_taps",
     "set_layer_norm_eps",

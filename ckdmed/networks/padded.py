@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
+from monai.networks.nets import DynUNet, FlexibleUNet, SegResNet, SwinUNETR
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["AnySizeDynUNet", "AnySizeSegResNet", "AnySizeSwinUNETR"]
+__all__ = ["AnySizeDynUNet", "AnySizeFlexibleUNet", "AnySizeSegResNet", "AnySizeSwinUNETR"]
 
 
 class _AnySize(nn.Module):
@@ -50,6 +50,15 @@ class AnySizeDynUNet(_AnySize, DynUNet):
         for stride in self.strides:
             product *= max(stride) if isinstance(stride, Sequence) else stride
         self.divisor = product
+
+
+class AnySizeFlexibleUNet(_AnySize, FlexibleUNet):
+    """MONAI's ``FlexibleUNet`` over five maps, of which every argument is the same; sizes are padded to multiples of 32.
+
+    MONAI's own gives an odd size one position too few or too many.
+    """
+
+    divisor = 32
 
 
 class AnySizeSwinUNETR(_AnySize, SwinUNETR):

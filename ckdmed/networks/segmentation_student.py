@@ -1,0 +1,64 @@
+"""Segmentation students of several architectures as one function of settings."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ckdmed.networks.efficientnet_lite import EfficientNetLiteUNet
+from ckdmed.networks.unet import UNet
+
+__all__ = ["SEGMENTATION_STUDENTS", "segmentation_student", "segmentation_student_taps"]
+
+_LEVELS = 5
+# decoder stages: d4 an eighth of the image's grid, d1 the whole
+_TAPS = {
+    "unet": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
+    "efficientnet_lite": {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)},
+}
+SEGMENTATION_STUDENTS = tuple(_TAPS)
+
+
+def segmentation_student(
+    kind: str = "unet", in_channels: int = 1, out_channels: int = 1, base: int = 32, weights: str | None = None
+) -> nn.Module:
+    """A small network of raw logits for images, whose decoder can listen to a teacher's.
+
+    ================= =====================================================================================
+    kind              network
+    ================= =====================================================================================
+    unet              :class:`UNet` of five levels; sizes must be multiples of 16
+    efficientnet_lite :class:`EfficientNetLiteUNet`, whose encoder can begin with ImageNet's weights; any size
+    ================= =====================================================================================
+
+    Args:
+        kind: see above.
+        in_channels, out_channels: of the image and of the logits.
+        base: of unet: channels of the first level, doubled from level to level. The other has its own widths.
+        weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_lite_weights`.
+
+    Shape: (B, in_channels, H, W) to (B, out_channels, H, W).
+
+    Raises:
+        ValueError: an unknown kind; weights for a kind that takes none; as the network itself.
+    """
+    _check_kind(kind)
+    if kind == "efficientnet_lite":
+        return EfficientNetLiteUNet(in_channels, out_channels, weights=weights)
+    if weights:
+        raise ValueError(f"{weights}: a student of kind '{kind}' has no encoder with published weights to load.")
+    return UNet(2, in_channels, out_channels, [base * 2**level for level in range(_LEVELS)])
+
+
+def segmentation_student_taps(kind: str = "unet") -> dict[str, str]:
+    """Paths of a student's decoder stages d4 (an eighth of the image's grid) to d1 (the image's).
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    _check_kind(kind)
+    return dict(_TAPS[kind])
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in _TAPS:
+        raise ValueError(f"the kind of student must be one of {', '.join(_TAPS)}, got {kind!r}.")
