@@ -36,6 +36,17 @@ class Arm:
 
 
 BASELINE = "alone"
+# settings that the teacher's bundle does not have
+_STUDENTS_OWN = (
+    "student_kind",
+    "student_base",
+    "student_weights",
+    "preset",
+    "cache_teacher",
+    "student_view",
+    "teacher_flips",
+    "labelled_share",
+)
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
@@ -102,7 +113,7 @@ class Run:
         if self.arm.bundle == "seg_teacher":
             made["epochs"] = made.pop("teacher_epochs")
             made["learning_rate"] = made.pop("teacher_learning_rate")
-            for key in ("student_base", "preset", "cache_teacher", "student_view", "teacher_flips", "labelled_share"):
+            for key in _STUDENTS_OWN:
                 made.pop(key, None)
         elif more > 1:
             made["train#dataset#data"] = "$[item for item in @sections['train'] if item['labelled']]"

