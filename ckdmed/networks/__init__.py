@@ -16,7 +16,7 @@ from ckdmed.networks.efficientnet_lite import (
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
-from ckdmed.networks.padded import AnySizeDynUNet, AnySizeFlexibleUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.residual_unit import PreActivationUnit
 from ckdmed.networks.segmentation_student import (
     SEGMENTATION_STUDENTS,
@@ -37,7 +37,6 @@ from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
     "AnySizeDynUNet",
-    "AnySizeFlexibleUNet",
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
     "ChannelGate",

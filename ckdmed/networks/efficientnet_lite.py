@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from monai.networks.nets import FlexibleUNet
 from monai.networks.nets.efficientnet import EfficientNet, EfficientNetEncoder, MBConvBlock
 from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from torch import nn
+from torch.nn import functional as F
 
 from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_dict
-from ckdmed.networks.padded import AnySizeFlexibleUNet
 
 __all__ = ["EfficientNetLiteEncoder", "EfficientNetLiteUNet", "load_efficientnet_lite_weights"]
 
@@ -34,13 +35,20 @@ CLASSIFIER = ("_conv_head", "_bn1", "_fc")
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that stays in float32 on a processor: its bfloat16 kernels take 2 to 5 times as long."""
+    """A depthwise convolution that stays in float32 on the CPU under autocast.
+
+    Forward and backward in bfloat16 took 2 to 5 times as long at this network's shapes (AMD EPYC, PyTorch 2.13).
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if torch.jit.is_scripting() or x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        # a scripted module has no view of autocast's settings
+        if torch.jit.is_scripting():
             return self._conv_forward(x, self.weight, self.bias)
-        with torch.autocast("cpu", enabled=False):
-            return self._conv_forward(x.float(), self.weight, self.bias).to(x.dtype)
+        else:
+            if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+                return self._conv_forward(x, self.weight, self.bias)
+            with torch.autocast("cpu", enabled=False):
+                return self._conv_forward(x.float(), self.weight, self.bias).to(x.dtype)
 
 
 class EfficientNetLiteEncoder(EfficientNetEncoder):
@@ -86,9 +94,12 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
         for name in (*CLASSIFIER, "_conv_head_padding", "_avg_pooling", "_dropout"):
             delattr(self, name)
         self._swish = nn.ReLU6()
-        for block in self.modules():
+        for block in list(self.modules()):
             if isinstance(block, MBConvBlock):
                 block._swish = nn.ReLU6()
+                # TorchScript compiles the branch for them although it is never taken
+                for part in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
+                    setattr(block, f"_se_{part}", nn.Identity())
                 old = block._depthwise_conv
                 block._depthwise_conv = DepthwiseConv2d(
                     old.in_channels, old.out_channels, old.kernel_size, old.stride, groups=old.groups, bias=False
@@ -111,21 +122,20 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
 FLEXUNET_BACKBONE.register_class(EfficientNetLiteEncoder)
 
 
-class EfficientNetLiteUNet(AnySizeFlexibleUNet):
-    """MONAI's FlexibleUNet over EfficientNet-Lite0, which returns raw logits (3.7 million parameters).
+class EfficientNetLiteUNet(FlexibleUNet):
+    """MONAI's FlexibleUNet over EfficientNet-Lite0, which returns raw logits (3.6 million parameters).
 
     The decoder's stages are `decoder.blocks.0` (a sixteenth of the grid) to `decoder.blocks.4` (the whole); they can be
-    tapped, no activation behind them is in place. With ImageNet's weights in its encoder it learns from a few hundred
-    slices what takes a network without them many times as many steps.
+    tapped, no activation behind them is in place. The maps of a padded image have the padding too.
 
     Args:
         in_channels: channels of the image.
         out_channels: channels of the logits.
         decoder_channels: widths of the decoder's five stages, from coarse to fine.
         weights: checkpoint file for the encoder, see `load_efficientnet_lite_weights`.
-        drop_connect_rate: see `EfficientNetLiteEncoder`.
 
-    Shape: (B, in_channels, H, W) to (B, out_channels, H, W), any size.
+    Shape: (B, in_channels, H, W) to (B, out_channels, H, W). Any size: the far ends are padded with 0 to multiples of
+        32, 64 at least (MONAI's own gives logits of another size for an image of an odd one).
 
     Raises:
         ValueError: as `load_efficientnet_lite_weights`.
@@ -154,6 +164,19 @@ class EfficientNetLiteUNet(AnySizeFlexibleUNet):
         )
         if weights:
             load_efficientnet_lite_weights(self, weights)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2], x.shape[3]
+        below, right = _missing(height), _missing(width)
+        if below + right > 0:
+            x = F.pad(x, [0, right, 0, below])
+        logits: torch.Tensor = self.segmentation_head(self.decoder(self.encoder(x), self.skip_connect))
+        return logits[:, :, :height, :width]
+
+
+def _missing(size: int) -> int:
+    """Positions up to the next multiple of 32; 64 at least, since a batch normalisation of one image needs two."""
+    return max((size + 31) // 32, 2) * 32 - size
 
 
 def load_efficientnet_lite_weights(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from monai.networks.nets import DynUNet, FlexibleUNet, SegResNet, SwinUNETR
+from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["AnySizeDynUNet", "AnySizeFlexibleUNet", "AnySizeSegResNet", "AnySizeSwinUNETR"]
+__all__ = ["AnySizeDynUNet", "AnySizeSegResNet", "AnySizeSwinUNETR"]
 
 
 class _AnySize(nn.Module):
@@ -50,15 +50,6 @@ class AnySizeDynUNet(_AnySize, DynUNet):
         for stride in self.strides:
             product *= max(stride) if isinstance(stride, Sequence) else stride
         self.divisor = product
-
-
-class AnySizeFlexibleUNet(_AnySize, FlexibleUNet):
-    """MONAI's ``FlexibleUNet`` over five maps, of which every argument is the same; sizes become multiples of 32.
-
-    MONAI's own gives logits of another size for an image of an odd one.
-    """
-
-    divisor = 32
 
 
 class AnySizeSwinUNETR(_AnySize, SwinUNETR):

@@ -103,8 +103,10 @@ def test_settings_of_the_arms():
     assert (alone["epochs"], alone["val_interval"]) == (40, 4) and "labelled" in alone["train#dataset#data"]
     assert Run(ARMS["alone"], 1.0, 7).settings(base)["epochs"] == 10
     assert "train#dataset#data" not in Run(ARMS["alone"], 1.0, 7).settings(base)
-    teacher = Run(ARMS["teacher"], 0.25, 7).settings(base)
-    assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset"} & set(teacher)
+    students = {"student_kind": "efficientnet_lite", "student_weights": "lite0.pth"}
+    teacher = Run(ARMS["teacher"], 0.25, 7).settings({**base, **students, "teacher_kind": "segresnet"})
+    assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset", *students} & set(teacher)
+    assert teacher["teacher_kind"] == "segresnet"
     warm = Run(variant("warm", {"temperature": 4}), 1.0, 0).settings(base)
     assert (warm["preset"], warm["temperature"]) == ("ours", 4)
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ckdmed.bundle.errors import root_cause
 from ckdmed.engines import FrozenTeacher, weights_hash
 from ckdmed.losses import PRESETS
-from ckdmed.networks import UNet
+from ckdmed.networks import EfficientNetLiteUNet, UNet, segmentation_student
 from tests.bundle.broken_off import break_off
 from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
 
@@ -44,6 +44,32 @@ def test_checkpoint_loads_strictly_into_the_plain_network(finished: tuple[Path, 
     network = UNet(features=[2, 4, 8, 16, 32])
     network.load_state_dict(state, strict=True)
     assert torch.isfinite(network.eval()(torch.rand(1, 1, 32, 32))).all()
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("efficientnet_lite", "unet_vit"), ("unet", "efficientnet_lite")])
+def test_other_kinds_of_student_and_teacher(student: str, teacher: str, tmp_path: Path):
+    sizes = {"image_size": 64, "vit_img_size": 64, "batch_size": 12}
+    made = run(tmp_path / "out", student_kind=student, teacher_kind=teacher, **sizes)
+    row = json.loads((tmp_path / "out" / "metrics.jsonl").read_text(encoding="utf-8"))
+    assert {"soft_targets", "features", "attention", "edges"} <= set(row["terms"])
+    assert all(value > 0 for value in row["terms"].values())
+    state = torch.load(tmp_path / "out" / "models" / "model.pt", weights_only=True)
+    segmentation_student(student, base=2).load_state_dict(state, strict=True)
+    teacher_network = made.parser.get_parsed_content("teacher").network
+    assert isinstance(teacher_network, EfficientNetLiteUNet) == (teacher == "efficientnet_lite")
+    kept = torch.load(tmp_path / "out" / "teacher" / "teacher.pt", weights_only=True)
+    # not changed by the student's training, running statistics included
+    assert all(torch.equal(value, kept[name]) for name, value in teacher_network.state_dict().items())
+
+
+def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
+    torch.manual_seed(7)
+    source = EfficientNetLiteUNet()
+    torch.save(source.encoder.state_dict(), tmp_path / "lite0.pth")
+    settings = {"student_kind": "efficientnet_lite", "student_weights": str(tmp_path / "lite0.pth")}
+    network = workflow(tmp_path / "out", **settings).parser.get_parsed_content("network_def")
+    for name, value in source.encoder.state_dict().items():
+        assert torch.equal(network.encoder.state_dict()[name], value), name
 
 
 def test_metrics_name_every_term(finished: tuple[Path, str]):

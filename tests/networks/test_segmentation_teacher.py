@@ -8,6 +8,7 @@ from ckdmed.networks import (
     SEGMENTATION_TEACHERS,
     AnySizeSegResNet,
     CohraUNet,
+    EfficientNetLiteUNet,
     UNetViT,
     segmentation_teacher,
     segmentation_teacher_taps,
@@ -20,6 +21,7 @@ CLASSES = {
     "dynunet": DynUNet,
     "swin_unetr": SwinUNETR,
     "cohra": CohraUNet,
+    "efficientnet_lite": EfficientNetLiteUNet,
 }
 VIT = {"vit_img_size": 16, "vit_patch_size": 8, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
 
@@ -43,7 +45,7 @@ def test_every_kind_is_covered() -> None:
         # at its least size, 64 voxels an axis, SwinUNETR takes as long as all the others together
         pytest.param(kind, dims, marks=pytest.mark.slow if (kind, dims) == ("swin_unetr", 3) else ())
         for kind in SEGMENTATION_TEACHERS
-        for dims in (2, 3)
+        for dims in ((2,) if kind == "efficientnet_lite" else (2, 3))
     ],
 )
 def test_logits_and_gradients_of_every_kind(kind: str, spatial_dims: int) -> None:
@@ -99,9 +101,10 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "unet"}, "must be one of unet_vit, segresnet, dynunet, swin_unetr, cohra, got 'unet'"),
+        ({"kind": "unet"}, "must be one of unet_vit, segresnet, .*, efficientnet_lite, got 'unet'"),
         ({"kind": "swin_unetr", "base": 16}, "base of a swin_unetr teacher must be a multiple of 12, got 16"),
         ({"kind": "dynunet", "base": 0}, "base of a dynunet teacher must be at least 1, got 0"),
+        ({"kind": "efficientnet_lite", "spatial_dims": 3}, "network of images, spatial_dims must be 2, got 3"),
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
         ({"kind": "cohra", "options": {"deep_supervision": 2}}, "must have one output"),
     ],
