@@ -26,7 +26,7 @@ from tests.data.dicom_phantom import write_series
 pytestmark = pytest.mark.bundle
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL: dict[str, dict[str, Any]] = {
-    "seg_kd": {"student_base": 4},
+    "seg_kd": {"student_kind": "unet", "student_base": 4},
     "seg_teacher": {"teacher_base": 4, "vit_img_size": 64, "vit_hidden": 24, "vit_layers": 1, "vit_heads": 2},
 }
 
@@ -350,7 +350,8 @@ def test_the_process_ends_with_status_3_and_the_list(checkpoints, tmp_path):
     imsave(tmp_path / "in" / "a.png", np.eye(64, dtype=np.uint8) * 200, check_contrast=False)
     (tmp_path / "in" / "b.png").write_bytes(b"")
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "bundles/seg_kd/inference.json"]
-    command += ["--dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--student_base", "4"]
+    command += ["--dataset_dir", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out")]
+    command += ["--student_kind", "unet", "--student_base", "4"]
     command += ["--image_size", "64", "--checkpoint", checkpoints["seg_kd"], "--tta", "false"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 3, done.stderr

@@ -202,7 +202,8 @@ def test_nothing_is_written_when_a_check_fails(checkpoint, tmp_path, capsys):
     with open(bundle / "docs/data_license.txt", "a") as file:
         file.write("see /home/someone/licence\n")
     output = tmp_path / "out" / "brain_tumour_seg"
-    overrides = [part for key in ("student_base", "image_size") for part in ("--override", f"{key}={SIZES[key]}")]
+    keys = ("student_kind", "student_base", "image_size")
+    overrides = [part for key in keys for part in ("--override", f"{key}={SIZES[key]}")]
     arguments = ["--bundle", str(bundle), "--checkpoint", str(checkpoint), "--output", str(output), *overrides]
     assert main(["export", *arguments]) == 1
     printed = capsys.readouterr().out
@@ -213,7 +214,7 @@ def test_nothing_is_written_when_a_check_fails(checkpoint, tmp_path, capsys):
 def test_sizes_come_from_the_record_of_the_run(tmp_path, capsys):
     run = tmp_path / "run"
     write_checkpoint(run / "models" / "model.pt", "seg_kd")
-    record = {"student_base": 4, "image_size": 32, "epochs": 7, "dataset_dir": "/somewhere"}
+    record = {"student_kind": "unet", "student_base": 4, "image_size": 32, "epochs": 7, "dataset_dir": "/somewhere"}
     (run / "settings.json").write_text(json.dumps({"settings": record}))
     output = tmp_path / "brain_tumour_seg"
     checkpoint = run / "models" / "model.pt"

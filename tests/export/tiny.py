@@ -16,6 +16,7 @@ BUNDLES = sorted(path.parent.name for path in ROOT.glob("bundles/*/metadata.json
 
 # the sizes of networks; a bundle takes those that it has
 SIZES: dict[str, Any] = {
+    "student_kind": "unet",
     "student_base": 4,
     "teacher_base": 4,
     "image_size": 32,
