@@ -64,8 +64,13 @@ def compare_short() -> str:
     return comparison_summary(read_sections(RECORDS / "compare"))
 
 
+def compare_pretrained() -> str:
+    """The comparison with a teacher that began with ImageNet's weights."""
+    return comparison_tables(read_sections(RECORDS / "compare-pretrained"))
+
+
 # of a comparison in the search, what sets it apart from the others
-_SEARCHED = ("image_size", "student_base", "teacher_base", "epochs", "student_view", "teacher_view")
+_SEARCHED = ("image_size", "student_base", "teacher_kind", "teacher_base", "epochs", "student_view", "teacher_view")
 
 
 def search() -> str:
