@@ -97,7 +97,7 @@ def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]])
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
     )
     order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
-    commands = "\n".join("python -m monai.bundle " + " ".join(run["command"][1:]) for run in runs)
+    commands = "\n".join(" ".join(run["command"]) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
         f"made {order}\n\n```text\n{commands}\n```\n\n"

@@ -12,7 +12,7 @@ from ckdmed.bundle.run import settings_of
 from tests.bundle.bundle_runs import BUNDLES
 
 # what follows from the settings, the machine or the processes, and is nothing to choose
-FOLLOWS = {"bundle_root", "rank", "world_size", "in_channels", "input_shape", "teacher_taps"}
+FOLLOWS = {"bundle_root", "rank", "world_size", "in_channels", "input_shape", "teacher_taps", "student_taps"}
 
 
 def documented(bundle: str) -> dict[str, list[str]]:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, verify_net_in_out
 from skimage.io import imread, imsave
 
 import ckdmed
+from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.networks import UNet, UNetViT
@@ -63,6 +64,7 @@ def infer(checkpoints, monkeypatch):
                 "output_dir": str(out),
                 "checkpoint": checkpoints[bundle],
                 "image_size": 64,
+                "tta": False,
                 "device": "cpu",
                 **SMALL[bundle],
                 **settings,
@@ -225,6 +227,20 @@ def test_resume(infer, tmp_path):
     assert changed == {"2_mask.png", "2_probability.png", "2_overlay.png"}
     assert infer(source, out, resume=True)[0]["counts"]["done"] == 0
     assert infer(source, out)[0]["counts"]["done"] == 3
+
+
+def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults():
+    folder = ROOT / "bundles/seg_kd"
+    record = json.loads((folder / "models/model.json").read_text(encoding="utf-8"))
+    assert sha256_of(folder / "models/model.pt") == record["sha256"]
+    parser = ConfigParser()
+    parser.read_config(str(folder / "inference.json"))
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True), strict=True)
+    size = parser["image_size"]
+    assert size == record["runs"][-1]["settings"]["image_size"]
+    with torch.no_grad():
+        assert torch.isfinite(network(torch.rand(1, 1, size, size))).all()
 
 
 def test_a_checkpoint_of_another_width(infer, tmp_path):
