@@ -69,6 +69,11 @@ def compare_pretrained() -> str:
     return comparison_tables(read_sections(RECORDS / "compare-pretrained"))
 
 
+def compare_pretrained_short() -> str:
+    """Its Dice per slice alone."""
+    return comparison_summary(read_sections(RECORDS / "compare-pretrained"))
+
+
 # of a comparison in the search, what sets it apart from the others
 _SEARCHED = ("image_size", "student_base", "teacher_kind", "teacher_base", "epochs", "student_view", "teacher_view")
 
@@ -123,6 +128,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "table1-short": table1_short,
     "compare": compare,
     "compare-short": compare_short,
+    "compare-pretrained": compare_pretrained,
+    "compare-pretrained-short": compare_pretrained_short,
     "search": search,
     "ablation": ablation,
     "inference": inference,
