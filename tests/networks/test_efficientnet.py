@@ -8,18 +8,8 @@ from monai.networks.nets import EfficientNetBN
 from torch.nn import functional as F
 
 from ckdmed.networks import EfficientNetB0, load_efficientnet_weights
+from tests.networks.efficientnet_stages import STAGES
 from tests.networks.random_states import State, random_state
-
-#: Stages of EfficientNet-B0 as its paper lists them: expansion, kernel, stride, channels in, channels out, repeats.
-STAGES = (
-    (1, 3, 1, 32, 16, 1),
-    (6, 3, 2, 16, 24, 2),
-    (6, 5, 2, 24, 40, 2),
-    (6, 3, 2, 40, 80, 3),
-    (6, 5, 1, 80, 112, 3),
-    (6, 5, 2, 112, 192, 4),
-    (6, 3, 1, 192, 320, 1),
-)
 
 
 def blocks() -> list[tuple[str, str, int, int, int, int, int]]:

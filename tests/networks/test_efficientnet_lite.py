@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,26 +12,18 @@ from torch.nn import functional as F
 
 from ckdmed.networks import (
     SEGMENTATION_STUDENTS,
+    EfficientNetB0,
     EfficientNetLiteEncoder,
     EfficientNetLiteUNet,
     UNet,
-    load_efficientnet_lite_weights,
+    load_efficientnet_weights,
     segmentation_student,
     segmentation_student_taps,
 )
 from ckdmed.networks.taps import tap_shapes
+from tests.networks.efficientnet_stages import STAGES
 from tests.networks.random_states import State, random_state
 
-#: Blocks as the paper lists B0's: expansion, kernel, stride of the first, channels in, channels out, repeats.
-STAGES = (
-    (1, 3, 1, 32, 16, 1),
-    (6, 3, 2, 16, 24, 2),
-    (6, 5, 2, 24, 40, 2),
-    (6, 3, 2, 40, 80, 3),
-    (6, 5, 1, 80, 112, 3),
-    (6, 5, 2, 112, 192, 4),
-    (6, 3, 1, 192, 320, 1),
-)
 #: After which blocks, counted through, the five maps are taken.
 LAST_BLOCKS = (0, 2, 4, 10, 15)
 
@@ -108,9 +101,10 @@ def file(state: State, tmp_path: Path) -> Path:
 
 def test_maps_equal_the_reference(state: State, file: Path) -> None:
     encoder = EfficientNetLiteEncoder(in_channels=3).eval()
-    report = load_efficientnet_lite_weights(encoder, file)
+    report = load_efficientnet_weights(encoder, file)
     assert report.layout == "EfficientNet-PyTorch" and report.share == report.tensor_share == 1.0
-    assert not (report.missing or report.unexpected or report.kept or report.adapted)
+    assert not (report.missing or report.kept or report.adapted)
+    assert {name.split(".")[0] for name in report.unexpected} == {"_conv_head", "_bn1", "_fc"}
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         maps = encoder(x)
@@ -131,15 +125,30 @@ def test_a_grey_image_is_seen_as_its_copies_in_three_channels(state: State, file
 def test_a_file_with_monais_names_is_read_too(file: Path, tmp_path: Path) -> None:
     first, second = EfficientNetLiteUNet(weights=str(file)), EfficientNetLiteUNet()
     torch.save(first.encoder.state_dict(), tmp_path / "monai.pt")
-    assert load_efficientnet_lite_weights(second, tmp_path / "monai.pt").layout == "MONAI"
+    assert load_efficientnet_weights(second.encoder, tmp_path / "monai.pt").layout == "MONAI"
     for name, value in second.encoder.state_dict().items():
         assert torch.equal(value, first.encoder.state_dict()[name])
 
 
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save(UNet(features=(2, 4)).state_dict(), tmp_path / "unet.pt")
-    with pytest.raises(ValueError, match=r"unet\.pt.*checkpoint of another network"):
+    with pytest.raises(ValueError, match=r"unet\.pt: not an EfficientNet checkpoint"):
         EfficientNetLiteUNet(weights=str(tmp_path / "unet.pt"))
+
+
+@pytest.mark.parametrize("layout", ["MONAI", "EfficientNet-PyTorch", "timm"])
+def test_a_file_of_b0_is_refused_although_its_convolutions_fit(layout: str, tmp_path: Path) -> None:
+    state = EfficientNetB0(padding="same").state_dict()
+    if layout == "EfficientNet-PyTorch":
+        state = {re.sub(r"^_blocks\.\d+\.", "_blocks.", name): value for name, value in state.items()}
+    if layout == "timm":
+        state = {
+            "conv_stem.weight": torch.zeros(32, 3, 3, 3),
+            "blocks.0.0.se.conv_reduce.weight": torch.zeros(8, 32, 1, 1),
+        }
+    torch.save(state, tmp_path / "b0.pth")
+    with pytest.raises(ValueError, match=r"b0\.pth: holds squeeze and excitation.*needs a file of its own"):
+        EfficientNetLiteUNet(weights=str(tmp_path / "b0.pth"))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (30, 33)])
