@@ -200,7 +200,7 @@ def load_efficientnet_weights(
     squeezing = next((name for name in file if SQUEEZE.search(name)), None)
     if squeezing and not any(SQUEEZE.search(name) for name in own):
         raise ValueError(
-            f"{os.fspath(path)}: holds squeeze and excitation ({squeezing}), which this {type(network).__name__} has not, "
+            f"{os.fspath(path)}: holds squeeze and excitation ({squeezing}), this {type(network).__name__} has none, "
             "so its outputs would be wrong. EfficientNet-Lite0 needs a file of its own, not B0's."
         )
     names = {_file_name(name, layout, own): name for name in own}
