@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ckdmed.bundle.compare_arms import Run
+from ckdmed.bundle.compare_arms import PATIENT_METRIC, Run
 from ckdmed.bundle.recorded_runs import RecordedRuns
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data import build_figshare_datalist, read_datalist, write_datalist
@@ -44,10 +44,14 @@ class Comparison(RecordedRuns[Run]):
         overall = summary["overall"]
         return {
             "Dice per slice": overall["dice"]["slice_mean"],
-            "Dice per patient": overall["dice"]["patient_mean"],
+            PATIENT_METRIC: overall["dice"]["patient_mean"],
             "HD95 per slice": overall["hd95"]["slice_mean"],
             "HD95 per patient": overall["hd95"]["patient_mean"],
         }
+
+    def patients(self, run: Run, summary: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+        rows = summary["per_patient"]
+        return {PATIENT_METRIC: {str(row[summary["patient_key"]]): row["dice"] for row in rows}}
 
     def split_of(self, run: Run) -> dict[str, Any]:
         return {"labelled_fraction": run.regime}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckdmed.bundle.plan_checks import check_different, check_regimes
 
-__all__ = ["ARMS", "BASELINE", "Arm", "Run", "planned_runs", "variant"]
+__all__ = ["ARMS", "BASELINE", "PATIENT_METRIC", "Arm", "Run", "planned_runs", "variant"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Arm:
 
 
 BASELINE = "alone"
+# the score that a record keeps of each patient too
+PATIENT_METRIC = "Dice per patient"
 # settings that the teacher's bundle does not have
 _STUDENTS_OWN = (
     "student_kind",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ckdmed.bundle.compare_arms import ARMS, BASELINE
+from ckdmed.bundle.compare_arms import ARMS, BASELINE, PATIENT_METRIC
 from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.reports import RunRecord, arm_table
+from ckdmed.reports import RunRecord, arm_table, patient_table
 
 __all__ = ["comparison_summary", "comparison_tables", "write_tables"]
 
-_METRICS = ("Dice per slice", "Dice per patient")
+_METRICS = ("Dice per slice", PATIENT_METRIC)
 _DISTANCES = ("HD95 per slice",)
 _OURS, _LONGER = "ours", "alone_longer"
 
@@ -34,9 +34,13 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
         parts.append(f"### {section.capitalize()} section, {regime:.0%} of the training patients labelled\n")
         parts.append(arm_table(own, _METRICS, baseline, arms))
         parts.append(arm_table(own, _DISTANCES, baseline, arms, decimals=2, smaller_is_better=_DISTANCES))
+        if baseline is not None:
+            parts += _over_patients(own, baseline, arms)
         if {_OURS, _LONGER} <= set(arms):
+            pair = {name: arms[name] for name in (_LONGER, _OURS)}
             parts.append("Against the student alone that was given the same time:\n")
-            parts.append(arm_table(own, _METRICS, _LONGER, {name: arms[name] for name in (_LONGER, _OURS)}))
+            parts.append(arm_table(own, _METRICS, _LONGER, pair))
+            parts += _over_patients(own, _LONGER, pair)
         parts.append(seconds_line(own, arms))
     return "\n".join(parts)
 
@@ -56,6 +60,14 @@ def comparison_summary(records: Sequence[RunRecord], labels: Mapping[str, str] |
             parts.append(f"{section.capitalize()} section, {regime:.0%} of the training patients labelled:\n")
             parts.append(arm_table(own, _METRICS[:1], baseline, arms))
     return "\n".join(parts)
+
+
+def _over_patients(records: Sequence[RunRecord], baseline: str, arms: Mapping[str, str]) -> list[str]:
+    """The table over patients, if the records hold their scores and there is an arm to compare."""
+    own = [record for record in records if record.arm in {baseline, *arms}]
+    if not all(record.patients.get(PATIENT_METRIC) for record in own) or not set(arms) - {baseline}:
+        return []
+    return [patient_table(own, PATIENT_METRIC, baseline, arms)]
 
 
 def _by_regime(records: Sequence[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:

@@ -121,6 +121,10 @@ class RecordedRuns(ABC, Generic[RunT]):
     def metrics(self, run: RunT, summary: Mapping[str, Any]) -> dict[str, Any]:
         """What a record keeps of an evaluation's ``summary.json``: numbers by name."""
 
+    def patients(self, run: RunT, summary: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+        """What a record keeps of it for each patient group, by metric."""
+        return {}
+
     def split_of(self, run: RunT) -> dict[str, Any]:
         """What a record's split says beside the datalist."""
         return {}
@@ -236,6 +240,7 @@ class RecordedRuns(ABC, Generic[RunT]):
             seed=run.seed,
             split={**self.split, **self.split_of(run), "section": section},
             metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
+            patients=self.patients(run, summary),
             data_sha256=self.data_sha256,
             settings={k: v for k, v in self._plan(run).items() if k not in PLACES},
             seconds=round(sum(row["seconds"] for row in history), 1),

@@ -13,7 +13,7 @@ from .predictions import best_and_worst, plot_best_and_worst, plot_predictions
 from .region_pictures import RegionPicture, plot_region_cases
 from .regions import write_region_report
 from .run_record import RunRecord, machine_in_words, package_versions, read_records
-from .tables import arm_table, markdown_table, mean_sd
+from .tables import arm_table, markdown_table, mean_sd, patient_table
 
 __all__ = [
     "RegionPicture",
@@ -25,6 +25,7 @@ __all__ = [
     "markdown_table",
     "mean_sd",
     "package_versions",
+    "patient_table",
     "plot_best_and_worst",
     "plot_classified",
     "plot_confusion",

@@ -29,6 +29,7 @@ class RunRecord:
         split: how patients were divided, for example {"name": "official", "fold": 1}.
         data_sha256: hash of the datalist or manifest that the run read; empty for phantoms.
         metrics: numbers by name, None where undefined; compared in tables.
+        patients: of some metrics, the number of each patient group by its name; empty where a run keeps none.
         settings: everything that was configured.
         packages: versions by package.
         machine: in words, without names of hosts or users.
@@ -43,6 +44,7 @@ class RunRecord:
     seed: int
     split: dict[str, Any]
     metrics: dict[str, float | None]
+    patients: dict[str, dict[str, float | None]] = field(default_factory=dict)
     data_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=lambda: package_versions())
@@ -72,6 +74,7 @@ class RunRecord:
             raise ValueError(f"{path} is not a run record: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path} is not a run record: it holds {type(content).__name__}, not an object")
+        content = {**{name: {} for name in _LATER}, **content}
         _check(content, str(path))
         return cls(**content)
 
@@ -138,6 +141,9 @@ def _processor() -> str:
     return platform.machine() or "unknown processor"
 
 
+# fields that the first records of this schema do not have
+_LATER = ("patients",)
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "arm": (str,),
@@ -145,6 +151,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "seed": (int,),
     "split": (dict,),
     "metrics": (dict,),
+    "patients": (dict,),
     "data_sha256": (str,),
     "settings": (dict,),
     "packages": (dict,),
@@ -170,6 +177,11 @@ def _check(content: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}: name and arm must not be empty")
     if any(not isinstance(word, str) for word in content["command"]):
         raise ValueError(f"{where}: command must be a list of words, got {content['command']!r}")
-    for name, value in content["metrics"].items():
+    numbers = {f"metric {name!r}": value for name, value in content["metrics"].items()}
+    for name, scores in content["patients"].items():
+        if not isinstance(scores, Mapping):
+            raise ValueError(f"{where}: patients: {name!r} must map patients to numbers, got {scores!r}")
+        numbers |= {f"patients: {name!r} of {patient!r}": value for patient, value in scores.items()}
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(plain(value), (int, float, type(None))):
-            raise ValueError(f"{where}: metric {name!r} must be a number or null, got {value!r}")
+            raise ValueError(f"{where}: {name} must be a number or null, got {value!r}")

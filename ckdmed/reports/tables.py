@@ -11,7 +11,7 @@ from ckdmed.metrics import paired_difference
 
 from .run_record import RunRecord
 
-__all__ = ["arm_table", "markdown_table", "mean_sd"]
+__all__ = ["arm_table", "markdown_table", "mean_sd", "patient_table"]
 
 
 def arm_table(
@@ -61,6 +61,52 @@ def arm_table(
                 base = _values(runs[baseline], metric, baseline)
                 line += _compare(values, base, arm == baseline, decimals, level, metric in smaller_is_better)
         lines.append(line)
+    return markdown_table(head, lines)
+
+
+def patient_table(
+    records: Sequence[RunRecord],
+    metric: str,
+    baseline: str,
+    arms: Mapping[str, str] | Sequence[str] | None = None,
+    decimals: int = 4,
+    level: float = 0.95,
+) -> str:
+    """A Markdown table of the paired differences to a baseline over patients, each patient being the mean of the runs.
+
+    Where :func:`arm_table` asks what other seeds would have given on these patients, this one asks what these runs
+    would have given on other patients: its interval is the percentile bootstrap that draws patients
+    (:func:`~ckdmed.metrics.paired_difference`). Runs are paired by seed and split as there.
+
+    Args:
+        records: the runs, with ``patients[metric]``; a pair (seed, split) occurs once per arm.
+        metric: name in ``RunRecord.patients``, of which the larger value wins.
+        baseline: the arm that the others are compared with.
+        arms: the arms to show beside it, as in :func:`arm_table`.
+        decimals: of the numbers.
+        level: of the intervals.
+
+    Raises:
+        ValueError: when an arm is missing or shares no run with the baseline, a run has no such scores, or the runs are
+            not of the same patients.
+    """
+    base = _by_pair(records, baseline)
+    lines = []
+    for arm, label in _labels(records, arms).items():
+        if arm == baseline:
+            continue
+        runs = _by_pair(records, arm)
+        shared = [pair for pair in runs if pair in base]
+        if not shared:
+            raise ValueError(f"arm {arm!r} has no seed and split in common with {baseline!r}")
+        got = paired_difference(
+            _by_patient([runs[pair] for pair in shared], metric),
+            _by_patient([base[pair] for pair in shared], metric),
+            level=level,
+        )
+        difference = f"{got.estimate:+.{decimals}f} [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]"
+        lines.append([label, str(len(shared)), str(got.n), difference, f"{got.wins} of {got.n}"])
+    head = ["arm", "runs", "patients", f"{metric}: difference [{level:.0%} interval over patients]", "patients won"]
     return markdown_table(head, lines)
 
 
@@ -132,6 +178,20 @@ def _values(runs: Mapping[str, RunRecord], metric: str, arm: str) -> dict[str, f
         value = record.metrics[metric]
         values[pair] = math.nan if value is None else float(value)
     return values
+
+
+def _by_patient(runs: Sequence[RunRecord], metric: str) -> dict[str, list[float]]:
+    """The scores of each patient, one for each run."""
+    scores: dict[str, list[float]] = {}
+    for run in runs:
+        if not run.patients.get(metric):
+            raise ValueError(f"run {run.name!r} has no scores of patients for {metric!r}; it has {list(run.patients)}")
+        for patient, score in run.patients[metric].items():
+            scores.setdefault(patient, []).append(math.nan if score is None else float(score))
+    uneven = [patient for patient, values in scores.items() if len(values) < len(runs)]
+    if uneven:
+        raise ValueError(f"the runs {[run.name for run in runs]} are not of the same patients: {uneven[:5]}")
+    return scores
 
 
 def _compare(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert Path(noted["teacher_checkpoint"]) == whole.folder(runs[0]) / "models" / "model.pt"
     assert not list((tmp_path / "whole" / "records").glob("test/*"))
     assert [whole.test(run) for run in runs] == [True, True] and [whole.test(run) for run in runs] == [False, False]
+    # each patient's mean, from which follows the mean over patients
+    assert set(last.patients) == {"Dice per patient"} and len(last.patients["Dice per patient"]) > 1
+    of_patients = [score for score in last.patients["Dice per patient"].values() if score is not None]
+    assert sum(of_patients) / len(of_patients) == pytest.approx(last.metrics["Dice per patient"])
     text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
     assert text.index("### Test section, 50%") < text.index("### Validation section, 50%")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
@@ -163,6 +168,15 @@ def test_the_table_by_hand():
     _, same_time = comparison_tables([*records, *longer]).split("given the same time:")
     (ours,) = (line for line in same_time.splitlines() if line.startswith("| ours"))
     assert "+0.0050" in ours and "1 of 2" in ours
+    # over patients only when all of the records hold their scores
+    assert "over patients" not in comparison_tables(records)
+    with_patients = [
+        replace(made, patients={"Dice per patient": {"a": made.metrics["Dice per patient"], "b": 0.5}})
+        for made in [*records[:-1], *longer]
+    ]
+    of_all, of_same_time = comparison_tables(with_patients).split("given the same time:")
+    assert "| ours " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
+    assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
         comparison_tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from ckdmed.reports import (
     markdown_table,
     mean_sd,
     package_versions,
+    patient_table,
     read_records,
 )
 
@@ -52,6 +54,8 @@ def test_machine_and_packages_name_no_host():
         ({"seconds": "long"}, "seconds must be int or float or null"),
         ({"metrics": {"dice": "0.5"}}, "metric 'dice' must be a number or null, got '0.5'"),
         ({"command": [1]}, "command must be a list of words"),
+        ({"patients": {"dice": 0.5}}, "'dice' must map patients to numbers, got 0.5"),
+        ({"patients": {"dice": {"p1": "0.5"}}}, "patients: 'dice' of 'p1' must be a number or null, got '0.5'"),
         ({"schema": 2}, "schema 2 is not known"),
         ({"arm": ""}, "name and arm must not be empty"),
         ({"hostname": "x"}, r"unknown \['hostname'\]"),
@@ -71,6 +75,13 @@ def test_not_a_record(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         RunRecord.read(path)
+
+
+def test_a_record_of_before_patients_were_kept(tmp_path):
+    content = json.loads(record().write(tmp_path / "r.json").read_text())
+    del content["patients"]
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    assert RunRecord.read(tmp_path / "r.json").patients == {}
 
 
 def test_checked_when_made():
@@ -149,3 +160,40 @@ def test_mean_and_deviation_in_a_cell():
     assert mean_sd([0.0]) == "0.0000" and mean_sd([0.5, 0.5]) == "0.5000 ± 0.0000"
     assert mean_sd([1.0, None, float("nan"), 3.0], 1) == "2.0 ± 1.4 (2 undefined)"
     assert mean_sd([None]) == mean_sd([]) == "-"
+
+
+def of_patients(arm, seed, *dice):
+    return replace(record(arm, seed), patients={"dice": {f"p{number}": value for number, value in enumerate(dice)}})
+
+
+def test_table_over_patients_by_hand():
+    # the means over seeds: alone .5 .6 .7, kd .6 .6 .65; differences .1 0 -.05, mean .0167
+    runs = [of_patients("alone", 0, 0.4, 0.6, 0.8), of_patients("alone", 1, 0.6, 0.6, 0.6)]
+    runs += [of_patients("kd", 1, 0.5, 0.5, 0.7), of_patients("kd", 0, 0.7, 0.7, 0.6)]
+    rows = patient_table([*runs, of_patients("kd", 2, 0.9, 0.9, 0.9)], "dice", "alone", {"kd": "distilled"}, decimals=3)
+    arm, n_runs, n_patients, difference, won = [cell.strip() for cell in rows.splitlines()[2].strip("|").split("|")]
+    # the run that the student alone lacks has no part in it
+    assert (arm, n_runs, n_patients, won) == ("distilled", "2", "3", "1 of 3")
+    assert difference.startswith("+0.017 [") and rows.count("\n") == 3
+    low, high = (float(end) for end in difference.split("[")[1].rstrip("]").split(","))
+    # all draws of the same patient are the ends of what is possible
+    assert low == pytest.approx(-0.05) and high == pytest.approx(0.1)
+
+
+def test_equal_differences_leave_no_doubt_over_patients():
+    runs = [of_patients("alone", 0, 0.4, 0.6, 0.8), of_patients("kd", 0, 0.5, 0.7, 0.9)]
+    assert "+0.10 [+0.10, +0.10]" in patient_table(runs, "dice", "alone", decimals=2)
+
+
+def test_tables_over_patients_that_make_no_sense():
+    base = of_patients("alone", 0, 0.4, 0.6)
+    for other, message in (
+        (of_patients("kd", 1, 0.4, 0.6), "no seed and split in common"),
+        (of_patients("kd", 0, 0.4), "1 keys are in one arm only"),
+        (record("kd", 0), "no scores of patients for 'dice'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            patient_table([base, other], "dice", "alone")
+    uneven = [base, of_patients("alone", 1, 0.4), of_patients("kd", 0, 0.4, 0.6), of_patients("kd", 1, 0.4, 0.6)]
+    with pytest.raises(ValueError, match="not of the same patients: \\['p1'\\]"):
+        patient_table(uneven, "dice", "alone")
