@@ -163,9 +163,9 @@ def test_the_table_by_hand():
     assert "0.7350 ± 0.0071" in ours and "2 of 2" in ours
     assert "baseline" in all_labelled and "13.51" not in all_labelled.split("HD95")[0]
     assert "mine" in tenth and "baseline" not in tenth
-    assert "student alone 60, ours 60" in all_labelled and "the same time" not in all_labelled
+    assert "student alone 60, ours 60" in all_labelled and "the time of ours:" not in all_labelled
     longer = [record("alone_longer", s, d) for s, d in enumerate((0.75, 0.71))]
-    _, same_time = comparison_tables([*records, *longer]).split("given the same time:")
+    _, same_time = comparison_tables([*records, *longer]).split("given the time of ours:")
     (ours,) = (line for line in same_time.splitlines() if line.startswith("| ours"))
     assert "+0.0050" in ours and "1 of 2" in ours
     # over patients only when all of the records hold their scores
@@ -174,7 +174,7 @@ def test_the_table_by_hand():
         replace(made, patients={"Dice per patient": {"a": made.metrics["Dice per patient"], "b": 0.5}})
         for made in [*records[:-1], *longer]
     ]
-    of_all, of_same_time = comparison_tables(with_patients).split("given the same time:")
+    of_all, of_same_time = comparison_tables(with_patients).split("given the time of ours:")
     assert "| ours " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
     assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
