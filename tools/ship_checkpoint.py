@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data.datalist import sha256_of
+from ckdmed.data.datalist import DATALIST_NAME, sha256_of
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import figures_table, read_evaluation
 from ckdmed.files import write_atomic, write_json
@@ -77,11 +77,14 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     sections = select_sections(
         datalist, dataset_dir, fold=settings["fold"], n_folds=settings["n_folds"], seed=settings["split_seed"]
     )
+    manifest = dataset_dir / DATALIST_NAME
     ids = {name: sorted((item["id"] for item in items), key=str) for name, items in sections.items()}
     return {
         "by": "patient group",
         "seed": settings["split_seed"],
         "fold": settings["fold"],
+        # of the datalist, which holds the hash of every file
+        "data_sha256": sha256_of(manifest) if manifest.is_file() else None,
         "ids_sha256": hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest(),
         "slices": {name: len(items) for name, items in sections.items()},
         "patient_groups": {name: sorted({item["patient_group"] for item in items}) for name, items in sections.items()},
@@ -101,8 +104,8 @@ def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]])
     text = (
         f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
         f"made {order}\n\n```text\n{commands}\n```\n\n"
-        "and `models/model.json` tells the rest: every setting, the versions, "
-        f"the patients of each section. {table}"
+        "and `models/model.json` tells the rest: every setting, the versions, the patients of each section, the hash "
+        f"of the datalist. {table}"
     )
     new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
     write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
