@@ -14,17 +14,19 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ckdmed.bundle.ablation import ablation_tables
+from ckdmed.bundle.compare_arms import BASELINE, PATIENT_METRIC
 from ckdmed.bundle.compare_table import comparison_summary, comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
 from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
-from ckdmed.reports import markdown_table, mean_sd, read_records
+from ckdmed.reports import arm_table, markdown_table, mean_sd, patient_table, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -72,6 +74,40 @@ def compare_pretrained() -> str:
 def compare_pretrained_short() -> str:
     """Its Dice per slice alone."""
     return comparison_summary(read_sections(RECORDS / "compare-pretrained"))
+
+
+def compare_teachers() -> str:
+    """The same students beside each other: with that teacher, and with one that learned from the slices alone.
+
+    Raises:
+        ValueError: the student alone, which no teacher has a part in, is not the same in both comparisons.
+    """
+    pretrained = [r for r in read_sections(RECORDS / "compare-pretrained") if r.arm != "alone_longer"]
+    plain = read_sections(RECORDS / "compare-plain-teacher")
+    alone = {r.name + r.split["section"]: r.metrics for r in pretrained if r.arm == BASELINE}
+    for record in plain:
+        if record.arm == BASELINE and record.metrics != alone[record.name + record.split["section"]]:
+            raise ValueError(f"{record.name} differs between the comparisons; their seeds and data must be the same.")
+    seeds = {record.seed for record in plain}
+    others = [replace(r, arm=f"{r.arm}-plain", name=f"{r.name}-plain") for r in plain if r.arm != BASELINE]
+    records = [r for r in pretrained if r.seed in seeds] + others
+    labels = {
+        "teacher-plain": "teacher of the slices alone",
+        "teacher": "teacher that began with ImageNet",
+        BASELINE: "student alone",
+        "ours-plain": "ours, teacher of the slices alone",
+        "ours": "ours, teacher that began with ImageNet",
+    }
+    test = [record for record in records if record.split["section"] == "test"]
+    two = {name: labels[name] for name in ("ours-plain", "ours")}
+    return "\n".join(
+        [
+            comparison_tables(records, labels),
+            "Test section, the two of ours against each other:\n",
+            arm_table(test, ("Dice per slice", PATIENT_METRIC), "ours-plain", two),
+            patient_table(test, PATIENT_METRIC, "ours-plain", two),
+        ]
+    )
 
 
 # of a comparison in the search, what sets it apart from the others
@@ -130,6 +166,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare-short": compare_short,
     "compare-pretrained": compare_pretrained,
     "compare-pretrained-short": compare_pretrained_short,
+    "compare-teachers": compare_teachers,
     "search": search,
     "ablation": ablation,
     "inference": inference,
