@@ -76,7 +76,8 @@ def patient_table(
 
     Where :func:`arm_table` asks what other seeds would have given on these patients, this one asks what these runs
     would have given on other patients: its interval is the percentile bootstrap that draws patients
-    (:func:`~ckdmed.metrics.paired_difference`). Runs are paired by seed and split as there.
+    (:func:`~ckdmed.metrics.paired_difference`). Runs are paired by seed and split as there; a patient without a
+    defined score in one of the two arms is left out.
 
     Args:
         records: the runs, with ``patients[metric]``; a pair (seed, split) occurs once per arm.
@@ -99,12 +100,18 @@ def patient_table(
         shared = [pair for pair in runs if pair in base]
         if not shared:
             raise ValueError(f"arm {arm!r} has no seed and split in common with {baseline!r}")
+        of_arm, of_base = (_by_patient([all_runs[pair] for pair in shared], metric) for all_runs in (runs, base))
+        undefined = {patient for scores in (of_arm, of_base) for patient in scores if np.isnan(scores[patient]).all()}
+        if undefined >= set(of_arm):
+            lines.append([label, str(len(shared)), "0", "-", "-"])
+            continue
         got = paired_difference(
-            _by_patient([runs[pair] for pair in shared], metric),
-            _by_patient([base[pair] for pair in shared], metric),
+            {patient: values for patient, values in of_arm.items() if patient not in undefined},
+            {patient: values for patient, values in of_base.items() if patient not in undefined},
             level=level,
         )
-        difference = f"{got.estimate:+.{decimals}f} [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]"
+        interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
+        difference = f"{got.estimate:+.{decimals}f}{interval}"
         lines.append([label, str(len(shared)), str(got.n), difference, f"{got.wins} of {got.n}"])
     head = ["arm", "runs", "patients", f"{metric}: difference [{level:.0%} interval over patients]", "patients won"]
     return markdown_table(head, lines)

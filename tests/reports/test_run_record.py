@@ -185,6 +185,15 @@ def test_equal_differences_leave_no_doubt_over_patients():
     assert "+0.10 [+0.10, +0.10]" in patient_table(runs, "dice", "alone", decimals=2)
 
 
+def test_patients_without_a_score_are_left_out():
+    runs = [of_patients("alone", 0, 0.4, None, 0.8), of_patients("kd", 0, 0.5, 0.7, None)]
+    row = [cell.strip() for cell in patient_table(runs, "dice", "alone").splitlines()[2].strip("|").split("|")]
+    # one patient: a difference without an interval
+    assert row == ["kd", "1", "1", "+0.1000", "1 of 1"]
+    nothing = [of_patients("alone", 0, None), of_patients("kd", 0, 0.5)]
+    assert patient_table(nothing, "dice", "alone").splitlines()[2].split("|")[3].strip() == "0"
+
+
 def test_tables_over_patients_that_make_no_sense():
     base = of_patients("alone", 0, 0.4, 0.6)
     for other, message in (
