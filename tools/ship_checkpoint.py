@@ -24,10 +24,12 @@ from typing import Any
 from ckdmed.data.datalist import DATALIST_NAME, sha256_of
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import figures_table, read_evaluation
-from ckdmed.files import write_atomic, write_json
+from ckdmed.files import read_json, write_atomic, write_json
 from ckdmed.reports import machine_in_words
 
 LARGEST = 25 * 2**20
+#: Settings of an evaluation that must be those of the bundle's inference for its figures to describe it.
+USED_AT_INFERENCE = ("image_size", "tta", "threshold")
 FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -46,6 +48,17 @@ def main() -> int:
         print(f"{source} has {source.stat().st_size} bytes; at most {LARGEST} may be shipped.", file=sys.stderr)
         return 1
     summary = read_evaluation(args.evaluation, source)
+    evaluated = summary["settings"]["settings"]
+    inference = read_json(args.bundle / "inference.json")
+    other = [name for name in USED_AT_INFERENCE if inference[name] != evaluated[name]]
+    if other:
+        for name in other:
+            print(
+                f"{args.evaluation} was made with {name} {evaluated[name]}, {args.bundle}/inference.json has "
+                f"{inference[name]}: evaluate with the latter, or change it there.",
+                file=sys.stderr,
+            )
+        return 1
     runs = [json.loads((run / "settings.json").read_text(encoding="utf-8")) for run in args.run]
     target = args.bundle / "models/model.pt"
     write_atomic(target, lambda path: shutil.copyfile(source, path))
@@ -55,7 +68,10 @@ def main() -> int:
         "machine": machine_in_words(),
         "runs": [_without_paths(run) for run in runs],
         "split": _split(args.dataset_dir, runs[-1]["settings"]),
-        "evaluation": {key: summary[key] for key in ("n_slices", "n_patients", "unit", "overall", "per_class")},
+        "evaluation": {
+            **{name: evaluated[name] for name in USED_AT_INFERENCE},
+            **{key: summary[key] for key in ("n_slices", "n_patients", "unit", "overall", "per_class")},
+        },
     }
     write_json(args.bundle / "models/model.json", record)
     _document(args.bundle, summary, record["runs"])

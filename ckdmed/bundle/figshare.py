@@ -29,6 +29,7 @@ def figshare_sections(
     phantom_size: int = 128,
     fold_source: str = "group",
     phantom_slices: Sequence[int] = (3, 6),
+    train_on_validation: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
@@ -45,6 +46,8 @@ def figshare_sections(
         fold_source: "group" for folds that keep a person's slices together, "official" for the published ones, see
             :func:`~ckdmed.data.sections.select_sections`.
         phantom_slices: fewest and most slices of a phantom patient.
+        train_on_validation: the training section has the items of the validation section too, which then says nothing of
+            other patients.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
@@ -77,6 +80,9 @@ def figshare_sections(
         seed=split_seed,
         fold_source=fold_source,
     )
+    if train_on_validation:
+        sections["train"] = [*sections["train"], *sections["validation"]]
+        logger.warning("training on the validation section too: its scores say nothing of patients never seen")
     labelled = sum(item["labelled"] for item in sections["train"])
     counts = ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())
     logger.info(f"{folder}: {counts}; {labelled} of the training slices are used with their labels")

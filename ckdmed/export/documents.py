@@ -55,11 +55,14 @@ def figures_table(summary: Mapping[str, Any]) -> str:
         columns.append("mean over slices")
         lines = [[*line, _number(v["slice_mean"])] for line, v in zip(lines, summary["overall"].values(), strict=True)]
     origin = summary.get("settings", {})
-    averaged = ", the network's answers averaged over mirror images (`tta`)"
+    settings = origin.get("settings", {})
+    averaged = ", the network's answers averaged over mirror images (`tta`)" if settings.get("tta") else ""
+    threshold = settings.get("threshold", 0.5)
     return (
         f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the "
         f"{origin.get('section', 'test')} section"
-        + (averaged if origin.get("settings", {}).get("tta") else "")
+        + averaged
+        + (f"; in the mask is what has a probability of {threshold} or more" if threshold != 0.5 else "")
         + (f"; distances in {unit}" if unit else "")
         + f"; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
         + markdown_table(columns, lines)

@@ -29,6 +29,8 @@ class BestModel:
         key_metric: name of the metric in the evaluator's ``state.metrics``.
         better: ``better(new, best)``; greater by default. A metric that is not a number is never better.
         save: False on every rank but one.
+        last: keep the newest weights instead, whatever they score: for a training on the patients that it is validated
+            on, whose scores no longer tell which weights are good.
 
     Attach to the evaluator.
     """
@@ -40,9 +42,11 @@ class BestModel:
         key_metric: str,
         better: Callable[[float, float], bool] = lambda new, best: new > best,
         save: bool = True,
+        last: bool = False,
     ) -> None:
         self.path = Path(path)
         self.network = network
+        self.last = last
         self.key_metric = key_metric
         self.better = better
         self.save = save
@@ -60,12 +64,14 @@ class BestModel:
                 f"the evaluator has no metric '{self.key_metric}'; it has {sorted(evaluator.state.metrics)}."
             )
         value = float(evaluator.state.metrics[self.key_metric])
-        if value != value or (self.metric is not None and not self.better(value, self.metric)):
+        worse = value != value or (self.metric is not None and not self.better(value, self.metric))
+        if worse and not self.last:
             return
         self.metric, self.epoch = value, int(evaluator.state.epoch)
         if self.save:
             save_weights(self.path, {k: v.detach().cpu() for k, v in self.network.state_dict().items()})
-            self.logger.info(f"best {self.key_metric} so far {value:.4f} (epoch {self.epoch}): {self.path}")
+            which = f"newest weights, {self.key_metric}" if self.last else f"best {self.key_metric} so far"
+            self.logger.info(f"{which} {value:.4f} (epoch {self.epoch}): {self.path}")
 
     def state_dict(self) -> dict[str, Any]:
         """The best value and its epoch, to be kept with the checkpoint of the run."""

@@ -3,11 +3,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from ckdmed.metrics import paired_difference
+from ckdmed.metrics import PairedDifference, paired_difference
 
 from .run_record import RunRecord
 
@@ -110,9 +109,7 @@ def patient_table(
             {patient: values for patient, values in of_base.items() if patient not in undefined},
             level=level,
         )
-        interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
-        difference = f"{got.estimate:+.{decimals}f}{interval}"
-        lines.append([label, str(len(shared)), str(got.n), difference, f"{got.wins} of {got.n}"])
+        lines.append([label, str(len(shared)), str(got.n), _difference(got, decimals), f"{got.wins} of {got.n}"])
     head = ["arm", "runs", "patients", f"{metric}: difference [{level:.0%} interval over patients]", "patients won"]
     return markdown_table(head, lines)
 
@@ -214,8 +211,12 @@ def _compare(
     shared = [p for p in values if p in base and not math.isnan(values[p]) and not math.isnan(base[p])]
     if not shared:
         return ["no shared runs", ""]
-    got: Any = paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
-    interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
+    got = paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
     partly = f" ({got.n} pairs)" if len(shared) < max(len(values), len(base)) else ""
     wins = sum(values[p] < base[p] for p in shared) if smaller_is_better else got.wins
-    return [f"{got.estimate:+.{decimals}f}{interval}{partly}", f"{wins} of {got.n}"]
+    return [f"{_difference(got, decimals)}{partly}", f"{wins} of {got.n}"]
+
+
+def _difference(got: PairedDifference, decimals: int) -> str:
+    interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
+    return f"{got.estimate:+.{decimals}f}{interval}"

@@ -1,4 +1,4 @@
-"""Evaluation of the slice bundles, with and without averaging over mirror images."""
+"""Evaluation of the slice bundles: averaging over mirror images, and the threshold of the mask."""
 
 from __future__ import annotations
 
@@ -36,3 +36,19 @@ def test_answers_are_averaged_over_mirror_images_on_demand(tmp_path: Path, tta: 
     completed(run)
     summary = json.loads((tmp_path / "out/evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["n_slices"] > 0
+
+
+@pytest.mark.parametrize(("threshold", "sensitivity", "specificity"), [(0.0, 1.0, 0.0), (1.1, 0.0, 1.0)])
+def test_the_mask_begins_at_the_threshold(
+    tmp_path: Path, threshold: float, sensitivity: float, specificity: float
+) -> None:
+    torch.manual_seed(0)
+    network = UNet(spatial_dims=2, in_channels=1, out_channels=1, features=[2 * 2**i for i in range(5)])
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    places = {"output_dir": str(tmp_path / "out"), "checkpoint": str(tmp_path / "model.pt")}
+    settings = {**TINY, "device": "$torch.device('cpu')", "preset": "alone", "threshold": threshold}
+    completed(opened("seg_kd", "train.json", "evaluate.json", **places, **settings))
+    summary = json.loads((tmp_path / "out/evaluation/summary.json").read_text(encoding="utf-8"))
+    assert summary["overall"]["sensitivity"]["slice_mean"] == sensitivity
+    assert summary["overall"]["specificity"]["slice_mean"] == specificity
+    assert summary["settings"]["settings"]["threshold"] == threshold

@@ -34,3 +34,6 @@ def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) 
     # (8/9 + 2/3) / 2 and (1 + 1 + 2/3 + 2/3) / 4
     assert (dice[1], dice[-1]) == ("0.7778", "0.8333")
     assert "tta" not in figures_table({**summary, "settings": {"section": "test"}})
+    assert "probability" not in text
+    lower = figures_table({**summary, "settings": {"section": "test", "settings": {"threshold": 0.4}}})
+    assert "; in the mask is what has a probability of 0.4 or more; " in lower
