@@ -54,7 +54,10 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    part_of = {group: part for part, groups in model["split"]["patient_groups"].items() for group in groups}
+    split = model["split"]
+    # a final training may have learned from the validation section too
+    known = {part: "train" if part in split["trained_on"] else part for part in split["patient_groups"]}
+    part_of = {group: known[part] for part, groups in split["patient_groups"].items() for group in groups}
     listed = resolve_datalist(args.dataset_dir, seed=0)
     items = [item for section in ("training", "validation", "test") for item in listed[section]]
     images, labels = (LoadImage(reader=FigshareMatReader(field), image_only=True) for field in ("image", "mask"))

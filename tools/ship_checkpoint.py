@@ -23,8 +23,9 @@ from typing import Any
 
 from ckdmed.data.datalist import DATALIST_NAME, sha256_of
 from ckdmed.data.sections import resolve_datalist, select_sections
+from ckdmed.export.configs import read_json
 from ckdmed.export.documents import figures_table, read_evaluation
-from ckdmed.files import read_json, write_atomic, write_json
+from ckdmed.files import write_atomic, write_json
 from ckdmed.reports import machine_in_words
 
 LARGEST = 25 * 2**20
@@ -99,6 +100,7 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
         "by": "patient group",
         "seed": settings["split_seed"],
         "fold": settings["fold"],
+        "trained_on": ["train", "validation"] if settings.get("train_on_validation") else ["train"],
         # of the datalist, which holds the hash of every file
         "data_sha256": sha256_of(manifest) if manifest.is_file() else None,
         "ids_sha256": hashlib.sha256(json.dumps(ids, sort_keys=True).encode()).hexdigest(),
@@ -115,13 +117,18 @@ def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]])
     how += (
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
     )
+    final = (
+        " The last training learned from the patients of the validation section too, on which all before it was chosen."
+        if settings.get("train_on_validation")
+        else ""
+    )
     order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
     commands = "\n".join(" ".join(run["command"]) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
         f"made {order}\n\n```text\n{commands}\n```\n\n"
         "and `models/model.json` tells the rest: every setting, the versions, the patients of each section, the hash "
-        f"of the datalist. {table}"
+        f"of the datalist.{final} {table}"
     )
     new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
     write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)

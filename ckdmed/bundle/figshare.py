@@ -46,8 +46,8 @@ def figshare_sections(
         fold_source: "group" for folds that keep a person's slices together, "official" for the published ones, see
             :func:`~ckdmed.data.sections.select_sections`.
         phantom_slices: fewest and most slices of a phantom patient.
-        train_on_validation: the training section has the items of the validation section too, which then says nothing of
-            other patients.
+        train_on_validation: the training section has the items of the validation section too, which then says nothing
+            of other patients.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,

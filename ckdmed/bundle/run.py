@@ -125,15 +125,22 @@ def _is_plain(config: Mapping[str, Any], key: str) -> bool:
     return all(r != key and r in config and _is_plain(config, r) for r in references)
 
 
-def finish_run(output_dir: str, save: bool = True) -> None:
-    """Say where everything is: one line for each artefact, and the folder last."""
+def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
+    """Say where everything is: one line for each artefact, and the folder last.
+
+    Args:
+        output_dir: of the run.
+        save: False on every rank but one, which says nothing.
+        last: the weights kept are those of the last epoch, not of the best (see `BestModel`).
+    """
     if not save:
         return
     folder = Path(output_dir).resolve()
-    for name, what in ARTEFACTS.items():
+    told = {**ARTEFACTS, "models/model.pt": "weights of the student's last epoch"} if last else ARTEFACTS
+    for name, what in told.items():
         if (folder / name).exists():
             logger.info(f"{name}: {what}")
-    best = _best(folder / "metrics.jsonl")
+    best = "" if last else _best(folder / "metrics.jsonl")
     logger.info(f"done{best}. Everything is in {folder}")
 
 

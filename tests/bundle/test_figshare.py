@@ -54,6 +54,14 @@ def test_labelled_fraction_chooses_patients_whatever_the_order(phantom_dir: Path
     assert sections(phantom_dir, labelled_fraction=0.5) == found
 
 
+def test_a_final_training_has_the_validation_section_too(phantom_dir: Path, caplog: pytest.LogCaptureFixture):
+    split = sections(phantom_dir, labelled_fraction=0.5)
+    found = sections(phantom_dir, labelled_fraction=0.5, train_on_validation=True)
+    assert found["train"] == split["train"] + split["validation"]
+    assert (found["validation"], found["test"]) == (split["validation"], split["test"])
+    assert "say nothing of patients never seen" in caplog.text
+
+
 def test_a_folder_of_ones_own(phantom_dir: Path, tmp_path: Path):
     write_figshare_phantoms(tmp_path, n_patients=6, size=32, seed=1)
     found = figshare_sections(str(tmp_path), str(phantom_dir))

@@ -76,6 +76,17 @@ def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
         assert torch.equal(network.encoder.state_dict()[name], value), name
 
 
+def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
+    settings = {"preset": "alone", "epochs": 2, "learning_rate": 0.01}
+    made = run(tmp_path / "out", train_on_validation=True, **settings)
+    assert made.parser.get_parsed_content("best_model").epoch == 2
+    state = torch.load(tmp_path / "out" / "models" / "model.pt", weights_only=True)
+    for name, value in made.parser.get_parsed_content("network_def").state_dict().items():
+        assert torch.equal(value, state[name]), name
+    groups = [{i["patient_group"] for i in items} for items in made.parser.get_parsed_content("sections").values()]
+    assert groups[1] < groups[0] and not groups[2] & groups[0]
+
+
 def test_metrics_name_every_term(finished: tuple[Path, str]):
     (row,) = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert row["epoch"] == 1 and 0 <= row["metrics"]["val_mean_dice"] <= 1

@@ -37,6 +37,14 @@ def test_keeps_the_best(tmp_path: Path, values: list[float], epoch: int):
     assert next(plain.parameters()).unique().item() == epoch
 
 
+def test_keeps_the_last_on_demand(tmp_path: Path):
+    network = unet()
+    last = BestModel(str(tmp_path / "model.pt"), network, "dice", last=True)
+    validate(last, [0.1, 0.5, 0.3, float("nan")])
+    assert last.epoch == 4
+    assert next(iter(load_weights(last.path).values())).unique().item() == 4
+
+
 def test_smaller_may_be_better(tmp_path: Path):
     best = BestModel(str(tmp_path / "m.pt"), unet(), "dice", better=lambda new, old: new < old)
     validate(best, [3.0, 1.0, 2.0])
