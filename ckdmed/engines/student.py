@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,6 +14,8 @@ from ckdmed.networks.projectors import ConvProjector, FrozenOrthogonalProjector
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 
 __all__ = ["DistilledStudent", "attach_student"]
+
+logger = logging.getLogger(__name__)
 
 
 class DistilledStudent(nn.Module):
@@ -89,6 +92,9 @@ def attach_student(
             projection of the teacher's features into the student's channels, which must not learn (if it did, it and
             the student's features would both shrink to nothing), so it is random, orthogonal and frozen.
 
+    A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
+    losses would compare places that are not the same.
+
     Raises:
         ValueError: a tap that the teacher lacks, a projection without a tap, features that have no channel axis, or
             logits of different channels.
@@ -110,6 +116,14 @@ def attach_student(
             f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {said.logits.shape[1]}, "
             f"shape {tuple(said.logits.shape)}: soft targets need the same classes."
         )
+    for name, shape in shapes.items():
+        grid_s, grid_t = shape[2:], tuple(said.features[name].shape[2:])
+        if any(max(a, b) % min(a, b) for a, b in zip(grid_s, grid_t)):
+            logger.warning(
+                f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image "
+                f"of {_times(input_shape[2:])}, so one of the two pads it and their places do not match; take images "
+                "of a size that neither has to pad, such as a multiple of 32."
+            )
     projections: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -129,3 +143,7 @@ def attach_student(
                     in_channels=source[1], out_channels=target[1], spatial_dims=len(source) - 2
                 ).to(next(student.parameters()).device)
     return DistilledStudent(student, taps=taps, projections=projections)
+
+
+def _times(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))

@@ -146,7 +146,8 @@ class EfficientNetLiteUNet(FlexibleUNet):
     """MONAI's FlexibleUNet over EfficientNet-Lite, which returns raw logits (over Lite0 3.6 million parameters).
 
     The decoder's stages are `decoder.blocks.0` (a sixteenth of the grid) to `decoder.blocks.4` (the whole); they can be
-    tapped, no activation behind them is in place. The maps of a padded image have the padding too.
+    tapped, no activation behind them is in place. The maps of a padded image have the padding too;
+    `ckdmed.engines.attach_student` warns of it.
 
     Args:
         in_channels: channels of the image.

@@ -7,7 +7,7 @@ from torch import nn
 
 from ckdmed.engines import DistilledStudent, FrozenTeacher, attach_student, weights_hash
 from ckdmed.losses import segmentation_distillation_loss
-from ckdmed.networks import UNet
+from ckdmed.networks import UNet, segmentation_student, segmentation_student_taps
 from tests.toy import STAGES, pair, unet
 
 
@@ -83,6 +83,20 @@ def test_teacher_of_another_architecture_and_grid():
     for name in ("features", "attention"):
         assert torch.isfinite(values.terms[name]) and values.terms[name] > 0
     assert student.projections["d1"].conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(("size", "grids"), [(96, None), (112, ("16x16", "14x14"))])
+def test_a_padded_image_is_warned_of(size: int, grids: tuple[str, str] | None, caplog: pytest.LogCaptureFixture):
+    student = segmentation_student("efficientnet_lite")
+    taps = {"d4": segmentation_student_taps("efficientnet_lite")["d4"]}
+    attach_student(student, FrozenTeacher(unet(), taps={"d4": "decoder.d4"}), taps, input_shape=(2, 1, size, size))
+    if grids is None:
+        assert not caplog.text
+    else:
+        assert (
+            f"tap 'd4': the student's map is {grids[0]} and the teacher's {grids[1]} for an image of 112x112"
+            in caplog.text
+        )
 
 
 def test_three_dimensional_student_of_a_two_dimensional_teacher():
