@@ -116,7 +116,7 @@ def test_one_of_every_kind(infer, tmp_path):
         assert mask.get_data_dtype() == np.uint8 and probability.get_data_dtype() == np.float32
         values = probability.get_fdata()
         assert 0 <= values.min() < values.max() <= 1
-        assert np.array_equal(mask.get_fdata(), values >= 0.5)
+        assert np.array_equal(mask.get_fdata(), values >= report["settings"]["threshold"])
         if name != "series":
             assert np.array_equal(mask.affine, nib.load(next(source.glob(f"{name}.*"))).affine)
     # the blank slice holds nothing, whatever the network says about it
@@ -124,7 +124,7 @@ def test_one_of_every_kind(infer, tmp_path):
     for name, shape in (("mat/1", (96, 96)), ("picture", (30, 40)), ("colour", (30, 40))):
         mask, probability = imread(out / f"{name}_mask.png"), imread(out / f"{name}_probability.png")
         assert mask.shape == probability.shape == shape and set(np.unique(mask)) <= {0, 255}
-        assert np.array_equal(mask > 0, probability >= 32768)
+        assert np.array_equal(mask > 0, probability > report["settings"]["threshold"] * 65535)
         assert imread(out / f"{name}_overlay.png").shape == (*shape, 3)
     new = everything_below(tmp_path) - before
     assert all(path.startswith("out/") for path in new) and len(new) == 6 * 3 + 4
