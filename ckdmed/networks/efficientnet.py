@@ -177,7 +177,7 @@ def load_efficientnet_weights(
 
     Raises:
         ValueError: an unreadable file, an unknown layout, one that fills less than `min_share`, a file with squeeze and
-            excitation for a network without (B0's for Lite0), or a file whose weights were trained with the other
+            excitation for a network without (B0's for a Lite one), or a file whose weights were trained with the other
             padding than the network's (see `EfficientNetB0`). timm uses one set of names for both: its `tf_` files need
             padding="same", which their names do not tell.
     """
@@ -201,7 +201,7 @@ def load_efficientnet_weights(
     if squeezing and not any(SQUEEZE.search(name) for name in own):
         raise ValueError(
             f"{os.fspath(path)}: holds squeeze and excitation ({squeezing}), this {type(network).__name__} has none, "
-            "so its outputs would be wrong. EfficientNet-Lite0 needs a file of its own, not B0's."
+            "so its outputs would be wrong. EfficientNet-Lite needs a file of its own, not B0's."
         )
     names = {_file_name(name, layout, own): name for name in own}
     notes = []
