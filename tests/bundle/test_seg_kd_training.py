@@ -79,7 +79,9 @@ def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
 def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
     settings = {"preset": "alone", "epochs": 2, "learning_rate": 0.01}
     made = run(tmp_path / "out", train_on_validation=True, **settings)
-    assert made.parser.get_parsed_content("best_model").epoch == 2
+    kept = made.parser.get_parsed_content("best_model")
+    # here the last epoch may well be the best too, so what was asked for is looked at as well
+    assert kept.last and kept.epoch == 2
     state = torch.load(tmp_path / "out" / "models" / "model.pt", weights_only=True)
     for name, value in made.parser.get_parsed_content("network_def").state_dict().items():
         assert torch.equal(value, state[name]), name
