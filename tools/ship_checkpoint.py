@@ -51,11 +51,11 @@ def main() -> int:
     summary = read_evaluation(args.evaluation, source)
     evaluated = summary["settings"]["settings"]
     inference = read_json(args.bundle / "inference.json")
-    other = [name for name in USED_AT_INFERENCE if inference[name] != evaluated[name]]
+    other = [name for name in USED_AT_INFERENCE if inference[name] != evaluated.get(name)]
     if other:
         for name in other:
             print(
-                f"{args.evaluation} was made with {name} {evaluated[name]}, {args.bundle}/inference.json has "
+                f"{args.evaluation} was made with {name} {evaluated.get(name)}, {args.bundle}/inference.json has "
                 f"{inference[name]}: evaluate with the latter, or change it there.",
                 file=sys.stderr,
             )
