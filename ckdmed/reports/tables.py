@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from ckdmed.metrics import PairedDifference, paired_difference
+from ckdmed.metrics import PairedDifference
 
+from .differences import difference_over_patients, difference_over_runs, values_by_pair
 from .run_record import RunRecord
 
 __all__ = ["arm_table", "markdown_table", "mean_sd", "patient_table"]
@@ -42,23 +42,23 @@ def arm_table(
     """
     if not records or not metrics:
         raise ValueError("a table needs at least one record and one metric")
-    labels = _labels(records, arms)
-    shown = list(labels) + ([baseline] if baseline is not None and baseline not in labels else [])
-    runs = {arm: _by_pair(records, arm) for arm in shown}
     head = ["arm", "runs"]
     for metric in metrics:
         head.append(metric)
         if baseline is not None:
             head += [f"{metric}: difference [{level:.0%} interval]", "wins"]
     lines = []
-    for arm, label in labels.items():
-        line = [label, str(len(runs[arm]))]
+    for arm, label in _labels(records, arms).items():
+        line = [label, str(len(values_by_pair(records, metrics[0], arm)))]
         for metric in metrics:
-            values = _values(runs[arm], metric, arm)
+            values = values_by_pair(records, metric, arm)
             line.append(mean_sd(list(values.values()), decimals))
-            if baseline is not None:
-                base = _values(runs[baseline], metric, baseline)
-                line += _compare(values, base, arm == baseline, decimals, level, metric in smaller_is_better)
+            if arm == baseline:
+                line += ["baseline", ""]
+            elif baseline is not None:
+                runs = max(len(values), len(values_by_pair(records, metric, baseline)))
+                got = difference_over_runs(records, metric, arm, baseline, level)
+                line += _compared(got, runs, decimals, metric in smaller_is_better)
         lines.append(line)
     return markdown_table(head, lines)
 
@@ -90,26 +90,15 @@ def patient_table(
         ValueError: when an arm is missing or shares no run with the baseline, a run has no such scores, or the runs are
             not of the same patients.
     """
-    base = _by_pair(records, baseline)
     lines = []
     for arm, label in _labels(records, arms).items():
         if arm == baseline:
             continue
-        runs = _by_pair(records, arm)
-        shared = [pair for pair in runs if pair in base]
-        if not shared:
-            raise ValueError(f"arm {arm!r} has no seed and split in common with {baseline!r}")
-        of_arm, of_base = (_by_patient([all_runs[pair] for pair in shared], metric) for all_runs in (runs, base))
-        undefined = {patient for scores in (of_arm, of_base) for patient in scores if np.isnan(scores[patient]).all()}
-        if undefined >= set(of_arm):
-            lines.append([label, str(len(shared)), "0", "-", "-"])
-            continue
-        got = paired_difference(
-            {patient: values for patient, values in of_arm.items() if patient not in undefined},
-            {patient: values for patient, values in of_base.items() if patient not in undefined},
-            level=level,
-        )
-        lines.append([label, str(len(shared)), str(got.n), _difference(got, decimals), f"{got.wins} of {got.n}"])
+        got, runs = difference_over_patients(records, metric, arm, baseline, level)
+        if got is None:
+            lines.append([label, str(runs), "0", "-", "-"])
+        else:
+            lines.append([label, str(runs), str(got.n), _difference(got, decimals), f"{got.wins} of {got.n}"])
     head = ["arm", "runs", "patients", f"{metric}: difference [{level:.0%} interval over patients]", "patients won"]
     return markdown_table(head, lines)
 
@@ -158,62 +147,11 @@ def _labels(records: Sequence[RunRecord], arms: Mapping[str, str] | Sequence[str
     return dict(arms) if isinstance(arms, Mapping) else {arm: arm for arm in arms}
 
 
-def _by_pair(records: Sequence[RunRecord], arm: str) -> dict[str, RunRecord]:
-    runs: dict[str, RunRecord] = {}
-    for record in records:
-        if record.arm != arm:
-            continue
-        pair = f"seed {record.seed}, split {json.dumps(record.split, sort_keys=True)}"
-        if pair in runs:
-            raise ValueError(f"arm {arm!r} has {pair} twice: runs {runs[pair].name!r} and {record.name!r}")
-        runs[pair] = record
-    if not runs:
-        raise ValueError(f"no record is of arm {arm!r}; there are {sorted({r.arm for r in records})}")
-    return runs
-
-
-def _values(runs: Mapping[str, RunRecord], metric: str, arm: str) -> dict[str, float]:
-    values = {}
-    for pair, record in runs.items():
-        if metric not in record.metrics:
-            raise ValueError(
-                f"run {record.name!r} of arm {arm!r} has no metric {metric!r}; it has {list(record.metrics)}"
-            )
-        value = record.metrics[metric]
-        values[pair] = math.nan if value is None else float(value)
-    return values
-
-
-def _by_patient(runs: Sequence[RunRecord], metric: str) -> dict[str, list[float]]:
-    """The scores of each patient, one for each run."""
-    scores: dict[str, list[float]] = {}
-    for run in runs:
-        if not run.patients.get(metric):
-            raise ValueError(f"run {run.name!r} has no scores of patients for {metric!r}; it has {list(run.patients)}")
-        for patient, score in run.patients[metric].items():
-            scores.setdefault(patient, []).append(math.nan if score is None else float(score))
-    uneven = [patient for patient, values in scores.items() if len(values) < len(runs)]
-    if uneven:
-        raise ValueError(f"the runs {[run.name for run in runs]} are not of the same patients: {uneven[:5]}")
-    return scores
-
-
-def _compare(
-    values: Mapping[str, float],
-    base: Mapping[str, float],
-    is_baseline: bool,
-    decimals: int,
-    level: float,
-    smaller_is_better: bool,
-) -> list[str]:
-    if is_baseline:
-        return ["baseline", ""]
-    shared = [p for p in values if p in base and not math.isnan(values[p]) and not math.isnan(base[p])]
-    if not shared:
+def _compared(got: PairedDifference | None, runs: int, decimals: int, smaller_is_better: bool) -> list[str]:
+    if got is None:
         return ["no shared runs", ""]
-    got = paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
-    partly = f" ({got.n} pairs)" if len(shared) < max(len(values), len(base)) else ""
-    wins = sum(values[p] < base[p] for p in shared) if smaller_is_better else got.wins
+    partly = f" ({got.n} pairs)" if got.n < runs else ""
+    wins = got.losses if smaller_is_better else got.wins
     return [f"{_difference(got, decimals)}{partly}", f"{wins} of {got.n}"]
 
 
