@@ -1,4 +1,4 @@
-"""The tables of a comparison, from its records alone."""
+"""The tables and the picture of a comparison, from its records alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ckdmed.bundle.compare_arms import ARMS, BASELINE, PATIENT_METRIC
 from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.reports import RunRecord, arm_table, patient_table
+from ckdmed.reports import RunRecord, arm_table, patient_table, plot_forest
 
-__all__ = ["comparison_summary", "comparison_tables", "write_tables"]
+__all__ = ["comparison_picture", "comparison_summary", "comparison_tables", "write_tables"]
 
 _METRICS = ("Dice per slice", PATIENT_METRIC)
 _DISTANCES = ("HD95 per slice",)
@@ -32,7 +32,7 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
     parts = []
     for (section, regime), own in _by_regime(records).items():
         arms, baseline = _arms(own, labels)
-        parts.append(f"### {section.capitalize()} section, {regime:.0%} of the training patients labelled\n")
+        parts.append(f"### {_title(section, regime)}\n")
         parts.append(arm_table(own, _METRICS, baseline, arms))
         parts.append(arm_table(own, _DISTANCES, baseline, arms, decimals=2, smaller_is_better=_DISTANCES))
         if baseline is not None:
@@ -52,23 +52,58 @@ def comparison_summary(records: Sequence[RunRecord], labels: Mapping[str, str] |
     Args, Raises: those of :func:`comparison_tables`.
     """
     check_one_datalist(records)
-    groups = _by_regime(records)
-    shown = next(iter(groups))[0]
     parts = []
-    for (section, regime), own in groups.items():
-        if section == shown:
-            arms, baseline = _arms(own, labels)
-            parts.append(f"{section.capitalize()} section, {regime:.0%} of the training patients labelled:\n")
-            parts.append(arm_table(own, _METRICS[:1], baseline, arms))
+    for title, own in _of_first_section(records).items():
+        arms, baseline = _arms(own, labels)
+        parts.append(f"{title}:\n")
+        parts.append(arm_table(own, _METRICS[:1], baseline, arms))
     return "\n".join(parts)
+
+
+def comparison_picture(
+    records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None
+) -> Path | None:
+    """Draw what the arms gain over the student alone in Dice per patient, with intervals over patients and over seeds;
+    of the test section if it was looked at.
+
+    Args:
+        records, labels: those of :func:`comparison_tables`.
+        path: where the PNG goes.
+
+    Returns:
+        ``path``, or None where no share of labels has the student alone and another arm, with the scores of their
+        patients.
+
+    Raises:
+        ValueError: those of :func:`comparison_tables`.
+    """
+    check_one_datalist(records)
+    arms, baseline = _arms(records, labels)
+    panels = {title: own for title, own in _of_first_section(records).items() if _comparable(own, baseline)}
+    return plot_forest(panels, PATIENT_METRIC, BASELINE, path, arms) if panels else None
 
 
 def _over_patients(records: Sequence[RunRecord], baseline: str, arms: Mapping[str, str]) -> list[str]:
     """The table over patients, if the records hold their scores and there is an arm to compare."""
     own = [record for record in records if record.arm in {baseline, *arms}]
-    if not all(record.patients.get(PATIENT_METRIC) for record in own) or not set(arms) - {baseline}:
-        return []
-    return [patient_table(own, PATIENT_METRIC, baseline, arms)]
+    return [patient_table(own, PATIENT_METRIC, baseline, arms)] if _comparable(own, baseline) else []
+
+
+def _comparable(records: Sequence[RunRecord], baseline: str | None) -> bool:
+    """Whether the baseline and another arm have run, and all records hold the scores of their patients."""
+    arms = {record.arm for record in records}
+    return baseline in arms and len(arms) > 1 and all(record.patients.get(PATIENT_METRIC) for record in records)
+
+
+def _title(section: str, regime: float) -> str:
+    return f"{section.capitalize()} section, {regime:.0%} of the training patients labelled"
+
+
+def _of_first_section(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Title -> records of each share of labels; of the test section if it was looked at."""
+    groups = _by_regime(records)
+    shown = next(iter(groups))[0]
+    return {_title(section, regime): own for (section, regime), own in groups.items() if section == shown}
 
 
 def _by_regime(records: Sequence[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:
@@ -90,7 +125,12 @@ def _arms(records: Sequence[RunRecord], labels: Mapping[str, str] | None) -> tup
 def write_tables(folder: Path, path: Path, labels: Mapping[str, str] | None = None) -> str:
     """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
 
+    The picture of :func:`comparison_picture`, if there is one, goes beside it under the same name, ending in .png.
+
     Raises:
         ValueError: there are no records.
     """
-    return write_table(comparison_tables(read_sections(folder), labels), path)
+    records = read_sections(folder)
+    text = write_table(comparison_tables(records, labels), path)
+    comparison_picture(records, path.with_suffix(".png"), labels)
+    return text

@@ -7,7 +7,7 @@ import argparse
 from ckdmed.cli.run_arguments import add_run_arguments, parse_settings
 
 NAME = "compare"
-HELP = "train and evaluate the arms of a comparison over seeds and label regimes, and write its table"
+HELP = "train and evaluate the arms of a comparison over seeds and label regimes, and write its table and picture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -49,8 +49,10 @@ def write_csv(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]]) -
     return write_bytes(path, stream.getvalue().encode("utf-8"))
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> Path:
-    """Write a figure as PNG, whole or not at all.
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], dpi: int = 110, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write a figure as PNG, whole or not at all, with ``metadata`` in its text chunks.
 
     Raises:
         ValueError: when ``path`` does not end in .png.
@@ -59,7 +61,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) ->
         raise ValueError(f"pictures are written as PNG, got the name {Path(path).name!r}; end it in .png")
     stream = io.BytesIO()
     # the software tag would change the file with every version of matplotlib
-    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None, **(metadata or {})})
     return write_bytes(path, stream.getvalue())
 
 

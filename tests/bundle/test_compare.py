@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from ckdmed.bundle.compare import Comparison, phantom_data
 from ckdmed.bundle.compare_arms import ARMS, Run, planned_runs, variant
-from ckdmed.bundle.compare_table import comparison_summary, comparison_tables, write_tables
+from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables, write_tables
 from ckdmed.bundle.sizes import preset_settings
 from ckdmed.cli import main
 from ckdmed.engines import load_network
 from ckdmed.networks import UNet
-from ckdmed.reports import RunRecord
+from ckdmed.reports import FOREST_VALUES, RunRecord
 from tests.bundle.broken_off import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
@@ -69,6 +70,8 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
     assert text.index("### Test section, 50%") < text.index("### Validation section, 50%")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
+    # without the student alone there is nothing to compare with
+    assert not (tmp_path / "table.png").exists()
     changed = comparison(tmp_path / "whole", data, epochs=5)
     with pytest.raises(ValueError, match="made with other settings .*epochs 2 then and 5 now"):
         changed.done(runs[1])
@@ -179,6 +182,28 @@ def test_the_table_by_hand():
     assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
         comparison_tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
+
+
+def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
+    def with_patients(*args: Any, **kwargs: Any) -> RunRecord:
+        made = record(*args, **kwargs)
+        return replace(made, patients={"Dice per patient": {"a": made.metrics["Dice per patient"], "b": 0.5}})
+
+    records = [with_patients(arm, seed, dice) for arm, dice in (("alone", 0.7), ("ours", 0.75)) for seed in (0, 1)]
+    tested = [with_patients(arm, 0, dice, "test", 0.1) for arm, dice in (("alone", 0.6), ("ours", 0.5))]
+    for own, title, gain in (
+        (records, "Validation section, 100%", 0.025),
+        (records + tested, "Test section, 10%", -0.05),
+    ):
+        path = comparison_picture(own, tmp_path / "x.png", {"ours": "mine"})
+        assert path is not None
+        with Image.open(path) as picture:
+            drawn = json.loads(picture.info[FOREST_VALUES])
+        assert list(drawn) == [f"{title} of the training patients labelled"]
+        assert drawn[f"{title} of the training patients labelled"]["mine"][0][0] == pytest.approx(gain)
+    # runs of before the scores of patients were kept, and of one arm
+    assert comparison_picture([record("alone", 0, 0.5), record("ours", 0, 0.5)], tmp_path / "y.png") is None
+    assert comparison_picture([with_patients("ours", 0, 0.5)], tmp_path / "y.png") is None
 
 
 @pytest.mark.parametrize(

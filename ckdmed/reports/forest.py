@@ -1,0 +1,148 @@
+"""Forest plot: what arms gain over a baseline, with intervals over patients and over seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from ckdmed.metrics import PairedDifference
+
+from .differences import difference_over_patients, difference_over_runs
+from .files import save_figure
+from .run_record import RunRecord
+from .style import BAD, CYCLE, new_figure, tidy_axes
+
+__all__ = ["FOREST_VALUES", "plot_forest"]
+
+#: the PNG's text chunk with the numbers that it draws, as JSON
+FOREST_VALUES = "Values"
+
+_GAIN, _LOSS, _UNDECIDED = CYCLE[0], BAD, CYCLE[6]
+# of the panel's width, beyond the outermost estimate or interval over patients
+_MARGIN = 0.06
+
+
+def plot_forest(
+    panels: Mapping[str, Sequence[RunRecord]],
+    metric: str,
+    baseline: str,
+    path: str | os.PathLike[str],
+    arms: Mapping[str, str] | None = None,
+    level: float = 0.95,
+    title: str = "",
+) -> Path:
+    """Draw the paired differences of arms to a baseline, one panel for each group of runs, on one scale.
+
+    A dot is the mean difference over the patients, the thick line its interval over patients (bootstrap), the thin
+    one that over seeds (Student's t). Blue and red are those of which no interval holds zero. The scale holds all
+    intervals over patients; one over few seeds can be far wider and then ends in an arrow at the border.
+
+    The numbers are kept in the file, as JSON in its text chunk :data:`FOREST_VALUES`, rounded to six decimals.
+
+    Args:
+        panels: title of the panel -> its runs, with ``metrics[metric]`` and ``patients[metric]``.
+        metric: a mean over patients of which the larger value is better, such as "Dice per patient".
+        baseline: the arm that the others are compared with.
+        path: where the PNG goes.
+        arms: the arms to show from top to bottom, with names to print; those that a panel lacks are left out of it. By
+            default all in order of appearance, under their own names.
+        level: of the intervals.
+        title: above the panels.
+
+    Raises:
+        ValueError: when there is nothing to draw, or a panel's runs cannot be compared; see
+            :func:`~ckdmed.reports.differences.difference_over_patients`.
+    """
+    drawn = {name: _rows(records, metric, baseline, arms, level) for name, records in panels.items()}
+    drawn = {name: rows for name, rows in drawn.items() if rows}
+    if not drawn:
+        raise ValueError(
+            f"nothing to draw: no panel has an arm beside the baseline {baseline!r} with scores of patients"
+        )
+    edges = [value for rows in drawn.values() for _, patients, _ in rows for value in _span(patients)]
+    low, high = min(0.0, *edges), max(0.0, *edges)
+    margin = _MARGIN * (high - low) or 0.01
+    low, high = low - margin, high + margin
+
+    heights = [len(rows) + 0.8 for rows in drawn.values()]
+    figure = new_figure(8.4, 0.3 * sum(heights) + 1.4)
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    grid = figure.subplots(len(drawn), 1, squeeze=False, sharex=True, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, (name, rows) in zip(grid, drawn.items()):
+        tidy_axes(axes)
+        axes.grid(False, axis="y")
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.axvline(0, color="#333333", linewidth=0.9)
+        for y, (_, patients, seeds) in enumerate(rows):
+            _draw(axes, y, patients, seeds, (low, high))
+        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_xlim(low, high)
+    grid[-1].set_xlabel(f"{metric}: difference to {(arms or {}).get(baseline, baseline)}", fontsize=9)
+    figure.legend(handles=_legend(level), loc="outside lower right", ncols=5, fontsize=8, frameon=False)
+    values = {
+        name: {label: [_numbers(patients), _numbers(seeds)] for label, patients, seeds in rows}
+        for name, rows in drawn.items()
+    }
+    return save_figure(figure, path, metadata={FOREST_VALUES: json.dumps(values)})
+
+
+Row = tuple[str, PairedDifference, PairedDifference | None]
+
+
+def _rows(
+    records: Sequence[RunRecord], metric: str, baseline: str, arms: Mapping[str, str] | None, level: float
+) -> list[Row]:
+    """Label, difference over patients and over seeds of each arm that can be drawn."""
+    present = {record.arm for record in records}
+    rows = []
+    for arm, label in (arms or {record.arm: record.arm for record in records}).items():
+        if arm == baseline or arm not in present:
+            continue
+        patients, _ = difference_over_patients(records, metric, arm, baseline, level)
+        if patients is not None:
+            rows.append((label, patients, difference_over_runs(records, metric, arm, baseline, level)))
+    return rows
+
+
+def _span(of: PairedDifference) -> list[float]:
+    return [value for value in (of.estimate, of.low, of.high) if math.isfinite(value)]
+
+
+def _draw(
+    axes: Any, y: int, patients: PairedDifference, seeds: PairedDifference | None, limits: tuple[float, float]
+) -> None:
+    intervals = [of for of in (patients, seeds) if of is not None and math.isfinite(of.low)]
+    above, below = all(of.low > 0 for of in intervals), all(of.high < 0 for of in intervals)
+    color = _UNDECIDED if above == below else _GAIN if above else _LOSS
+    if seeds is not None and math.isfinite(seeds.low):
+        axes.plot([max(seeds.low, limits[0]), min(seeds.high, limits[1])], [y, y], color=color, linewidth=1.0)
+        for beyond, at, marker in ((seeds.low < limits[0], limits[0], "<"), (seeds.high > limits[1], limits[1], ">")):
+            if beyond:
+                axes.plot([at], [y], marker, color=color, markersize=5, clip_on=False)
+    if math.isfinite(patients.low):
+        axes.plot([patients.low, patients.high], [y, y], color=color, linewidth=3.6, solid_capstyle="butt")
+    axes.plot([patients.estimate], [y], "o", color=color, markersize=6, markeredgecolor="white")
+
+
+def _legend(level: float) -> list[Line2D]:
+    return [
+        Line2D([], [], color=_UNDECIDED, linewidth=3.6, label=f"{level:.0%} over patients"),
+        Line2D([], [], color=_UNDECIDED, linewidth=1.0, label=f"{level:.0%} over seeds"),
+        *(
+            Line2D([], [], color=color, marker="o", linestyle="", markeredgecolor="white", label=label)
+            for color, label in ((_GAIN, "both above zero"), (_LOSS, "both below"), (_UNDECIDED, "not told apart"))
+        ),
+    ]
+
+
+def _numbers(of: PairedDifference | None) -> list[float | None]:
+    values = (of.estimate, of.low, of.high) if of is not None else ()
+    return [round(value, 6) if math.isfinite(value) else None for value in values]

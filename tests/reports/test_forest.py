@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+
+import matplotlib.colors
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from PIL import Image
+
+from ckdmed.reports import FOREST_VALUES, RunRecord, plot_forest, style
+
+METRIC = "Dice per patient"
+
+
+def records(arm: str, *runs: tuple[float, float]) -> list[RunRecord]:
+    """One run for each pair of patients' scores."""
+    return [
+        RunRecord(
+            f"{arm}-{seed}",
+            arm,
+            ["c"],
+            seed,
+            {"section": "test"},
+            {METRIC: float(np.mean(scores))},
+            patients={METRIC: dict(zip("ab", scores))},
+        )
+        for seed, scores in enumerate(runs)
+    ]
+
+
+BASE = records("alone", (0.5, 0.6), (0.5, 0.6))
+
+
+def colored(path, color: str) -> int:
+    return int((np.abs(imread(path)[..., :3] - matplotlib.colors.to_rgb(color)).max(-1) < 0.06).sum())
+
+
+def values(path):
+    with Image.open(path) as picture:
+        return json.loads(picture.info[FOREST_VALUES])
+
+
+def test_the_numbers_that_are_drawn_by_hand(tmp_path):
+    ours = records("ours", (0.7, 0.7), (0.6, 0.8))
+    path = plot_forest({"all": BASE + ours}, METRIC, "alone", tmp_path / "x.png", {"ours": "mine"})
+    patients, seeds = values(path)["all"]["mine"]
+    # patient a: +0.15, patient b: +0.15; both runs: +0.15
+    assert patients == [0.15, 0.15, 0.15] and seeds == [0.15, 0.15, 0.15]
+    unequal = records("ours", (0.7, 0.6), (0.6, 0.6))
+    patients, seeds = values(plot_forest({"all": BASE + unequal}, METRIC, "alone", tmp_path / "y.png"))["all"]["ours"]
+    # a: +0.15, b: 0; runs: +0.1 and +0.05, whose t interval with one degree of freedom is 12.706 standard errors wide
+    assert patients[0] == seeds[0] == 0.075 and patients[1:] == [0, 0.15]
+    assert seeds[1:] == pytest.approx([0.075 - 12.7062 * 0.025, 0.075 + 12.7062 * 0.025], abs=1e-4)
+
+
+def test_color_says_what_both_intervals_say(tmp_path):
+    better, worse = records("ours", (0.7, 0.9), (0.7, 0.9)), records("ours", (0.3, 0.3), (0.3, 0.3))
+    by_chance = records("ours", (0.9, 0.99), (0.51, 0.61))
+    drawn = {
+        name: plot_forest({"": BASE + own}, METRIC, "alone", tmp_path / f"{name}.png")
+        for name, own in (("better", better), ("worse", worse), ("chance", by_chance))
+    }
+    gain, loss = ({name: colored(path, color) for name, path in drawn.items()} for color in (style.CYCLE[0], style.BAD))
+    # the legend has a dot of each color
+    assert gain["better"] > gain["worse"] + 50 and abs(gain["worse"] - gain["chance"]) < 20
+    assert loss["worse"] > loss["better"] + 50 and abs(loss["better"] - loss["chance"]) < 20
+
+
+def test_one_run_has_no_interval_over_seeds_and_panels_may_lack_arms(tmp_path):
+    one = BASE[:1] + records("ours", (0.7, 0.6))
+    two = BASE + records("other", (0.5, 0.6), (0.5, 0.6))
+    got = values(plot_forest({"one": one, "two": two}, METRIC, "alone", tmp_path / "x.png"))
+    assert got["one"]["ours"][1] == [0.1, None, None] and list(got["two"]) == ["other"]
+    assert got["two"]["other"] == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_nothing_to_draw(tmp_path):
+    with pytest.raises(ValueError, match="no panel has an arm beside the baseline 'alone'"):
+        plot_forest({"all": BASE}, METRIC, "alone", tmp_path / "x.png")
+    undefined = records("ours", (math.nan, math.nan), (math.nan, math.nan))
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_forest({"all": BASE + undefined}, METRIC, "alone", tmp_path / "x.png")
+    with pytest.raises(ValueError, match="no seed and split in common"):
+        plot_forest(
+            {"all": BASE[:1] + records("ours", (0.5, 0.5), (0.5, 0.5))[1:]}, METRIC, "alone", tmp_path / "x.png"
+        )
+    assert not list(tmp_path.iterdir())
