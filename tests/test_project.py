@@ -231,6 +231,13 @@ def test_tables_of_results_are_those_of_their_records(tables):
         assert tables.filled(text) == text, f"{page.name}: run python tools/write_tables.py"
 
 
+def test_pictures_of_results_are_those_of_their_records(tables, tmp_path):
+    for name in tables.PICTURES:
+        now = tables.values_drawn(tables.drawn(name, tmp_path / name))
+        assert now and tables.values_drawn(ROOT / "docs/images" / name) == now, f"{name}: run tools/write_tables.py"
+        assert any(f"images/{name}" in path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+
+
 def test_a_number_typed_into_a_table_does_not_stay(tables, monkeypatch):
     monkeypatch.setitem(tables.TABLES, "table1", lambda: "| a |\n")
     page = "before\n<!-- table: table1 -->\n\n| 0.99 |\n\n<!-- end of table -->\nafter\n"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Write the tables of results in README.md and docs/ from the run records in docs/records.
+"""Write the tables and pictures of results in README.md and docs/ from the run records in docs/records.
 
-    python tools/write_tables.py            # fill every marked place
-    python tools/write_tables.py --check    # status 1 where a table is not that of its records
+    python tools/write_tables.py            # fill every marked place, draw every picture
+    python tools/write_tables.py --check    # status 1 where a table or picture is not that of its records
 
 A place is marked by ``<!-- table: NAME -->`` and ``<!-- end of table -->``. Nothing between the two is typed by hand.
 """
@@ -13,20 +13,23 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from PIL import Image
+
 from ckdmed.bundle.ablation import ablation_tables
 from ckdmed.bundle.compare_arms import BASELINE, PATIENT_METRIC
-from ckdmed.bundle.compare_table import comparison_summary, comparison_tables
+from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
 from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
-from ckdmed.reports import arm_table, markdown_table, mean_sd, patient_table, read_records
+from ckdmed.reports import FOREST_VALUES, RunRecord, arm_table, markdown_table, mean_sd, patient_table, read_records
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -76,8 +79,8 @@ def compare_pretrained_short() -> str:
     return comparison_summary(read_sections(RECORDS / "compare-pretrained"))
 
 
-def compare_teachers() -> str:
-    """The same students beside each other: with that teacher, and with one that learned from the slices alone.
+def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
+    """The same students with that teacher, and with one that learned from the slices alone; and what to call the arms.
 
     Raises:
         ValueError: the student alone, which no teacher has a part in, is not the same in both comparisons.
@@ -90,7 +93,6 @@ def compare_teachers() -> str:
             raise ValueError(f"{record.name} differs between the comparisons; their seeds and data must be the same.")
     seeds = {record.seed for record in plain}
     others = [replace(r, arm=f"{r.arm}-plain", name=f"{r.name}-plain") for r in plain if r.arm != BASELINE]
-    records = [r for r in pretrained if r.seed in seeds] + others
     labels = {
         "teacher-plain": "teacher of the slices alone",
         "teacher": "teacher that began with ImageNet",
@@ -98,6 +100,12 @@ def compare_teachers() -> str:
         "ours-plain": "ours, teacher of the slices alone",
         "ours": "ours, teacher that began with ImageNet",
     }
+    return [r for r in pretrained if r.seed in seeds] + others, labels
+
+
+def compare_teachers() -> str:
+    """The two teachers and their students beside each other."""
+    records, labels = teachers_compared()
     test = [record for record in records if record.split["section"] == "test"]
     two = {name: labels[name] for name in ("ours-plain", "ours")}
     return "\n".join(
@@ -108,6 +116,11 @@ def compare_teachers() -> str:
             patient_table(test, PATIENT_METRIC, "ours-plain", two),
         ]
     )
+
+
+def compare_teachers_short() -> str:
+    """Their Dice per slice alone."""
+    return comparison_summary(*teachers_compared())
 
 
 # of a comparison in the search, what sets it apart from the others
@@ -124,7 +137,7 @@ def search() -> str:
         ]
         known = {name: settings[0][name] for name in _SEARCHED if settings[0].get(name) is not None}
         parts.append(f"**{folder.name}**: " + ", ".join(f"`{name}` {value}" for name, value in known.items()) + "\n")
-        parts.append(comparison_tables(records).replace("### ", "#### "))
+        parts.append(comparison_tables(records))
     return "\n".join(parts)
 
 
@@ -167,12 +180,38 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare-pretrained": compare_pretrained,
     "compare-pretrained-short": compare_pretrained_short,
     "compare-teachers": compare_teachers,
+    "compare-teachers-short": compare_teachers_short,
     "search": search,
     "ablation": ablation,
     "inference": inference,
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
 }
+
+# picture below docs/images -> the comparison below docs/records that it shows
+PICTURES = {"comparison.png": "compare", "comparison_pretrained.png": "compare-pretrained"}
+
+
+def drawn(name: str, path: Path) -> Path:
+    """A picture of :data:`PICTURES`, drawn from today's records.
+
+    Raises:
+        ValueError: its records have nothing to compare.
+    """
+    if comparison_picture(read_sections(RECORDS / PICTURES[name]), path) is None:
+        raise ValueError(f"docs/records/{PICTURES[name]} has nothing to draw in {name}.")
+    return path
+
+
+def values_drawn(path: Path) -> str | None:
+    """The numbers that a picture keeps of what it shows; None where there is no such picture.
+
+    They are compared rather than its pixels, which change with the version of matplotlib and its fonts.
+    """
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        return str(picture.info.get(FOREST_VALUES))
 
 
 def filled(page: str) -> str:
@@ -191,7 +230,7 @@ def filled(page: str) -> str:
 
 
 def main() -> int:
-    """Fill or check all pages."""
+    """Fill or check all pages and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; status 1 where something would change")
     args = parser.parse_args()
@@ -204,7 +243,15 @@ def main() -> int:
         changed.append(path.relative_to(ROOT).as_posix())
         if not args.check:
             write_atomic(path, partial(Path.write_text, data=new, encoding="utf-8"))
-    print("\n".join(changed) or "every table is that of its records")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in PICTURES:
+            path = ROOT / "docs" / "images" / name
+            if values_drawn(drawn(name, Path(folder) / name)) == values_drawn(path):
+                continue
+            changed.append(path.relative_to(ROOT).as_posix())
+            if not args.check:
+                drawn(name, path)
+    print("\n".join(changed) or "every table and picture is that of its records")
     return 1 if args.check and changed else 0
 
 
