@@ -59,28 +59,23 @@ def table1_short() -> str:
     return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
 
 
-def compare() -> str:
-    """The comparison of students with and without a teacher."""
-    return comparison_tables(read_sections(RECORDS / "compare"))
+# comparisons below docs/records with a table in full, a short one and a picture
+COMPARISONS = ("compare", "compare-pretrained", "compare-pretrained-25")
 
 
-def compare_short() -> str:
+def compared(folder: str) -> str:
+    """A comparison in full."""
+    return comparison_tables(read_sections(RECORDS / folder))
+
+
+def compared_short(folder: str) -> str:
     """Its Dice per slice alone."""
-    return comparison_summary(read_sections(RECORDS / "compare"))
-
-
-def compare_pretrained() -> str:
-    """The comparison with a teacher that began with ImageNet's weights."""
-    return comparison_tables(read_sections(RECORDS / "compare-pretrained"))
-
-
-def compare_pretrained_short() -> str:
-    """Its Dice per slice alone."""
-    return comparison_summary(read_sections(RECORDS / "compare-pretrained"))
+    return comparison_summary(read_sections(RECORDS / folder))
 
 
 def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
-    """The same students with that teacher, and with one that learned from the slices alone; and what to call the arms.
+    """The same students with a teacher that began with ImageNet's weights, and with one that learned from the slices
+    alone; and what to call the arms.
 
     Raises:
         ValueError: the student alone, which no teacher has a part in, is not the same in both comparisons.
@@ -175,10 +170,8 @@ def inference() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-short": table1_short,
-    "compare": compare,
-    "compare-short": compare_short,
-    "compare-pretrained": compare_pretrained,
-    "compare-pretrained-short": compare_pretrained_short,
+    **{name: partial(compared, name) for name in COMPARISONS},
+    **{f"{name}-short": partial(compared_short, name) for name in COMPARISONS},
     "compare-teachers": compare_teachers,
     "compare-teachers-short": compare_teachers_short,
     "search": search,
@@ -189,7 +182,7 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 # picture below docs/images -> the comparison below docs/records that it shows
-PICTURES = {"comparison.png": "compare", "comparison_pretrained.png": "compare-pretrained"}
+PICTURES = {f"{name}.png": name for name in COMPARISONS}
 
 
 def drawn(name: str, path: Path) -> Path:
