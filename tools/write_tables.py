@@ -19,8 +19,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
 from ckdmed.bundle.ablation import ablation_tables
 from ckdmed.bundle.compare_arms import BASELINE, PATIENT_METRIC
 from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables
@@ -29,7 +27,16 @@ from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
-from ckdmed.reports import FOREST_VALUES, RunRecord, arm_table, markdown_table, mean_sd, patient_table, read_records
+from ckdmed.reports import (
+    RunRecord,
+    arm_table,
+    markdown_table,
+    mean_sd,
+    patient_table,
+    read_forest,
+    read_records,
+    write_bytes,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -196,17 +203,6 @@ def drawn(name: str, path: Path) -> Path:
     return path
 
 
-def values_drawn(path: Path) -> str | None:
-    """The numbers that a picture keeps of what it shows; None where there is no such picture.
-
-    They are compared rather than its pixels, which change with the version of matplotlib and its fonts.
-    """
-    if not path.is_file():
-        return None
-    with Image.open(path) as picture:
-        return str(picture.info.get(FOREST_VALUES))
-
-
 def filled(page: str) -> str:
     """The page with the tables of today's records.
 
@@ -238,12 +234,12 @@ def main() -> int:
             write_atomic(path, partial(Path.write_text, data=new, encoding="utf-8"))
     with tempfile.TemporaryDirectory() as folder:
         for name in PICTURES:
-            path = ROOT / "docs" / "images" / name
-            if values_drawn(drawn(name, Path(folder) / name)) == values_drawn(path):
+            path, now = ROOT / "docs" / "images" / name, drawn(name, Path(folder) / name)
+            if path.is_file() and read_forest(path) == read_forest(now):
                 continue
             changed.append(path.relative_to(ROOT).as_posix())
             if not args.check:
-                drawn(name, path)
+                write_bytes(path, now.read_bytes())
     print("\n".join(changed) or "every table and picture is that of its records")
     return 1 if args.check and changed else 0
 

@@ -9,7 +9,7 @@ from ckdmed.bundle.compare_arms import ARMS, BASELINE, PATIENT_METRIC
 from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
 from ckdmed.reports import RunRecord, arm_table, patient_table, plot_forest
 
-__all__ = ["comparison_picture", "comparison_summary", "comparison_tables", "write_tables"]
+__all__ = ["comparison_picture", "comparison_summary", "comparison_tables", "write_comparison"]
 
 _METRICS = ("Dice per slice", PATIENT_METRIC)
 _DISTANCES = ("HD95 per slice",)
@@ -122,8 +122,8 @@ def _arms(records: Sequence[RunRecord], labels: Mapping[str, str] | None) -> tup
     return arms | {name: name for name in sorted(present - set(arms))}, BASELINE if BASELINE in present else None
 
 
-def write_tables(folder: Path, path: Path, labels: Mapping[str, str] | None = None) -> str:
-    """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
+def write_comparison(folder: Path, path: Path, labels: Mapping[str, str] | None = None) -> str:
+    """Write the tables of the records below ``folder`` (``validation`` and ``test``) to ``path``, and return them.
 
     The picture of :func:`comparison_picture`, if there is one, goes beside it under the same name, ending in .png.
 

@@ -38,14 +38,14 @@ def run(args: argparse.Namespace) -> int:
     """
     from ckdmed.bundle.compare import Comparison, phantom_data
     from ckdmed.bundle.compare_arms import ARMS, planned_runs, variant
-    from ckdmed.bundle.compare_table import write_tables
+    from ckdmed.bundle.compare_table import write_comparison
     from ckdmed.bundle.recorded_runs import own_settings
     from ckdmed.bundle.sizes import preset_settings
 
     output_dir = args.output_dir.resolve()
     table = args.table or output_dir / "comparison.md"
     if args.table_only:
-        print(write_tables(output_dir / "records", table))
+        print(write_comparison(output_dir / "records", table))
         return 0
     variants = [variant(words[0], parse_settings(words[1:], own_settings())) for words in args.variant]
     unknown = [name for name in args.arms or [] if name not in ARMS]
@@ -63,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(comparison.listed(runs)))
         return 0
     comparison.do(runs, args.final)
-    print(write_tables(output_dir / "records", table))
+    print(write_comparison(output_dir / "records", table))
     return 0

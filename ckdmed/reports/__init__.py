@@ -8,7 +8,7 @@ from .confusion import plot_confusion
 from .curves import plot_curves, read_history
 from .evaluation import write_segmentation_report
 from .files import save_figure, write_bytes, write_csv, write_json
-from .forest import FOREST_VALUES, plot_forest
+from .forest import plot_forest, read_forest
 from .gradcam import gradcam_maps, plot_gradcam
 from .predictions import best_and_worst, plot_best_and_worst, plot_predictions
 from .region_pictures import RegionPicture, plot_region_cases
@@ -17,7 +17,6 @@ from .run_record import RunRecord, machine_in_words, package_versions, read_reco
 from .tables import arm_table, markdown_table, mean_sd, patient_table
 
 __all__ = [
-    "FOREST_VALUES",
     "RegionPicture",
     "RunRecord",
     "arm_table",
@@ -36,6 +35,7 @@ __all__ = [
     "plot_gradcam",
     "plot_predictions",
     "plot_region_cases",
+    "read_forest",
     "read_history",
     "read_records",
     "save_figure",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from ckdmed.metrics import PairedDifference
 
@@ -18,10 +19,10 @@ from .files import save_figure
 from .run_record import RunRecord
 from .style import BAD, CYCLE, new_figure, tidy_axes
 
-__all__ = ["FOREST_VALUES", "plot_forest"]
+__all__ = ["plot_forest", "read_forest"]
 
-#: the PNG's text chunk with the numbers that it draws, as JSON
-FOREST_VALUES = "Values"
+# the PNG's text chunk with the numbers that it draws, as JSON
+_VALUES = "Values"
 
 _GAIN, _LOSS, _UNDECIDED = CYCLE[0], BAD, CYCLE[6]
 # of the panel's width, beyond the outermost estimate or interval over patients
@@ -43,7 +44,7 @@ def plot_forest(
     one that over seeds (Student's t). Blue and red are those of which no interval holds zero. The scale holds all
     intervals over patients; one over few seeds can be far wider and then ends in an arrow at the border.
 
-    The numbers are kept in the file, as JSON in its text chunk :data:`FOREST_VALUES`, rounded to six decimals.
+    The file keeps the numbers that it shows, see :func:`read_forest`.
 
     Args:
         panels: title of the panel -> its runs, with ``metrics[metric]`` and ``patients[metric]``.
@@ -58,6 +59,8 @@ def plot_forest(
     Raises:
         ValueError: when there is nothing to draw, or a panel's runs cannot be compared; see
             :func:`~ckdmed.reports.differences.difference_over_patients`.
+
+    Source: Lewis and Clarke, Forest plots: trying to see the wood and the trees, BMJ 2001, for the form.
     """
     drawn = {name: _rows(records, metric, baseline, arms, level) for name, records in panels.items()}
     drawn = {name: rows for name, rows in drawn.items() if rows}
@@ -91,7 +94,26 @@ def plot_forest(
         name: {label: [_numbers(patients), _numbers(seeds)] for label, patients, seeds in rows}
         for name, rows in drawn.items()
     }
-    return save_figure(figure, path, metadata={FOREST_VALUES: json.dumps(values)})
+    return save_figure(figure, path, metadata={_VALUES: json.dumps(values)})
+
+
+def read_forest(path: str | os.PathLike[str]) -> dict[str, dict[str, list[list[float | None]]]]:
+    """The numbers that a picture of :func:`plot_forest` shows, to hold it against records: its pixels change with the
+    version of matplotlib and its fonts.
+
+    Returns:
+        Panel -> arm -> difference over patients and over seeds, each [estimate, low, high] rounded to six decimals; an
+        end that is not defined is None, and an empty list stands for no difference over seeds.
+
+    Raises:
+        ValueError: when the file is not such a picture.
+    """
+    with Image.open(path) as picture:
+        text = picture.info.get(_VALUES)
+    if text is None:
+        raise ValueError(f"{path} keeps no numbers: it was not drawn by plot_forest")
+    values: dict[str, dict[str, list[list[float | None]]]] = json.loads(text)
+    return values
 
 
 Row = tuple[str, PairedDifference, PairedDifference | None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -42,6 +43,7 @@ def arm_table(
     """
     if not records or not metrics:
         raise ValueError("a table needs at least one record and one metric")
+    runs = Counter(record.arm for record in records)
     head = ["arm", "runs"]
     for metric in metrics:
         head.append(metric)
@@ -49,16 +51,14 @@ def arm_table(
             head += [f"{metric}: difference [{level:.0%} interval]", "wins"]
     lines = []
     for arm, label in _labels(records, arms).items():
-        line = [label, str(len(values_by_pair(records, metrics[0], arm)))]
+        line = [label, str(runs[arm])]
         for metric in metrics:
-            values = values_by_pair(records, metric, arm)
-            line.append(mean_sd(list(values.values()), decimals))
+            line.append(mean_sd(list(values_by_pair(records, metric, arm).values()), decimals))
             if arm == baseline:
                 line += ["baseline", ""]
             elif baseline is not None:
-                runs = max(len(values), len(values_by_pair(records, metric, baseline)))
                 got = difference_over_runs(records, metric, arm, baseline, level)
-                line += _compared(got, runs, decimals, metric in smaller_is_better)
+                line += _compared(got, max(runs[arm], runs[baseline]), decimals, metric in smaller_is_better)
         lines.append(line)
     return markdown_table(head, lines)
 

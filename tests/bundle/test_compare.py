@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 from ckdmed.bundle.compare import Comparison, phantom_data
 from ckdmed.bundle.compare_arms import ARMS, Run, planned_runs, variant
-from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables, write_tables
+from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables, write_comparison
 from ckdmed.bundle.sizes import preset_settings
 from ckdmed.cli import main
 from ckdmed.engines import load_network
 from ckdmed.networks import UNet
-from ckdmed.reports import FOREST_VALUES, RunRecord
+from ckdmed.reports import RunRecord, read_forest
 from tests.bundle.broken_off import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
@@ -67,7 +66,7 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert set(last.patients) == {"Dice per patient"} and len(last.patients["Dice per patient"]) > 1
     of_patients = [score for score in last.patients["Dice per patient"].values() if score is not None]
     assert sum(of_patients) / len(of_patients) == pytest.approx(last.metrics["Dice per patient"])
-    text = write_tables(tmp_path / "whole" / "records", tmp_path / "table.md")
+    text = write_comparison(tmp_path / "whole" / "records", tmp_path / "table.md")
     assert text.index("### Test section, 50%") < text.index("### Validation section, 50%")
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     # without the student alone there is nothing to compare with
@@ -197,8 +196,7 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
     ):
         path = comparison_picture(own, tmp_path / "x.png", {"ours": "mine"})
         assert path is not None
-        with Image.open(path) as picture:
-            drawn = json.loads(picture.info[FOREST_VALUES])
+        drawn = read_forest(path)
         assert list(drawn) == [f"{title} of the training patients labelled"]
         assert drawn[f"{title} of the training patients labelled"]["mine"][0][0] == pytest.approx(gain)
     # runs of before the scores of patients were kept, and of one arm

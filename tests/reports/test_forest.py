@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import json
 import math
 
-import matplotlib.colors
 import numpy as np
 import pytest
-from matplotlib.image import imread
-from PIL import Image
 
-from ckdmed.reports import FOREST_VALUES, RunRecord, plot_forest, style
+from ckdmed.metrics import paired_difference
+from ckdmed.reports import RunRecord, plot_forest, read_forest, save_figure, style
+from ckdmed.reports.forest import _draw
+from tests.reports.pixels import pixels_of
 
 METRIC = "Dice per patient"
 
@@ -33,23 +32,16 @@ def records(arm: str, *runs: tuple[float, float]) -> list[RunRecord]:
 BASE = records("alone", (0.5, 0.6), (0.5, 0.6))
 
 
-def colored(path, color: str) -> int:
-    return int((np.abs(imread(path)[..., :3] - matplotlib.colors.to_rgb(color)).max(-1) < 0.06).sum())
-
-
-def values(path):
-    with Image.open(path) as picture:
-        return json.loads(picture.info[FOREST_VALUES])
-
-
 def test_the_numbers_that_are_drawn_by_hand(tmp_path):
     ours = records("ours", (0.7, 0.7), (0.6, 0.8))
     path = plot_forest({"all": BASE + ours}, METRIC, "alone", tmp_path / "x.png", {"ours": "mine"})
-    patients, seeds = values(path)["all"]["mine"]
+    patients, seeds = read_forest(path)["all"]["mine"]
     # patient a: +0.15, patient b: +0.15; both runs: +0.15
     assert patients == [0.15, 0.15, 0.15] and seeds == [0.15, 0.15, 0.15]
     unequal = records("ours", (0.7, 0.6), (0.6, 0.6))
-    patients, seeds = values(plot_forest({"all": BASE + unequal}, METRIC, "alone", tmp_path / "y.png"))["all"]["ours"]
+    patients, seeds = read_forest(plot_forest({"all": BASE + unequal}, METRIC, "alone", tmp_path / "y.png"))["all"][
+        "ours"
+    ]
     # a: +0.15, b: 0; runs: +0.1 and +0.05, whose t interval with one degree of freedom is 12.706 standard errors wide
     assert patients[0] == seeds[0] == 0.075 and patients[1:] == [0, 0.15]
     assert seeds[1:] == pytest.approx([0.075 - 12.7062 * 0.025, 0.075 + 12.7062 * 0.025], abs=1e-4)
@@ -62,7 +54,9 @@ def test_color_says_what_both_intervals_say(tmp_path):
         name: plot_forest({"": BASE + own}, METRIC, "alone", tmp_path / f"{name}.png")
         for name, own in (("better", better), ("worse", worse), ("chance", by_chance))
     }
-    gain, loss = ({name: colored(path, color) for name, path in drawn.items()} for color in (style.CYCLE[0], style.BAD))
+    gain, loss = (
+        {name: pixels_of(path, color) for name, path in drawn.items()} for color in (style.CYCLE[0], style.BAD)
+    )
     # the legend has a dot of each color
     assert gain["better"] > gain["worse"] + 50 and abs(gain["worse"] - gain["chance"]) < 20
     assert loss["worse"] > loss["better"] + 50 and abs(loss["better"] - loss["chance"]) < 20
@@ -71,9 +65,29 @@ def test_color_says_what_both_intervals_say(tmp_path):
 def test_one_run_has_no_interval_over_seeds_and_panels_may_lack_arms(tmp_path):
     one = BASE[:1] + records("ours", (0.7, 0.6))
     two = BASE + records("other", (0.5, 0.6), (0.5, 0.6))
-    got = values(plot_forest({"one": one, "two": two}, METRIC, "alone", tmp_path / "x.png"))
+    got = read_forest(plot_forest({"one": one, "two": two}, METRIC, "alone", tmp_path / "x.png"))
     assert got["one"]["ours"][1] == [0.1, None, None] and list(got["two"]) == ["other"]
     assert got["two"]["other"] == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "arrows"), [((-1, 1), []), ((-0.1, 1), ["<"]), ((-1, 0.1), [">"]), ((-0.1, 0.1), ["<", ">"])]
+)
+def test_an_interval_over_seeds_that_leaves_the_panel_ends_in_an_arrow(limits, arrows):
+    patients = paired_difference({"a": 0.02, "b": 0.04}, {"a": 0.0, "b": 0.0})
+    seeds = paired_difference({0: 0.01, 1: 0.05}, {0: 0.0, 1: 0.0}, method="t")
+    assert seeds.low < -0.1 and seeds.high > 0.1
+    axes = style.new_figure(2, 2).subplots()
+    _draw(axes, 0, patients, seeds, limits)
+    assert [line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] == arrows
+    line = axes.lines[0].get_xdata()
+    assert list(line) == [max(seeds.low, limits[0]), min(seeds.high, limits[1])]
+
+
+def test_another_picture_keeps_no_numbers(tmp_path):
+    figure = style.new_figure(1, 1)
+    with pytest.raises(ValueError, match="x.png keeps no numbers"):
+        read_forest(save_figure(figure, tmp_path / "x.png"))
 
 
 def test_nothing_to_draw(tmp_path):

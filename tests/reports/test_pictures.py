@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 
-import matplotlib.colors
 import numpy as np
 import pytest
 import torch
@@ -20,16 +19,11 @@ from ckdmed.reports import (
     style,
 )
 from ckdmed.reports.predictions import draw_outlined
+from tests.reports.pixels import pixels_of
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((32, 32))
 MASK = np.pad(np.ones((10, 10), bool), 11)
-
-
-def pixels_of(path, color: str) -> int:
-    """How many pixels of a picture have about this colour."""
-    picture = imread(path)[..., :3]
-    return int((np.abs(picture - matplotlib.colors.to_rgb(color)).max(-1) < 0.06).sum())
 
 
 def test_both_outlines_are_drawn_and_only_where_there_is_a_mask(tmp_path):
