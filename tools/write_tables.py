@@ -23,7 +23,6 @@ from ckdmed.bundle.ablation import ablation_tables
 from ckdmed.bundle.compare_arms import BASELINE, PATIENT_METRIC
 from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables
 from ckdmed.bundle.recorded_runs import read_sections
-from ckdmed.bundle.table1 import STUDENTS, TEACHERS
 from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
 from ckdmed.files import write_atomic
@@ -37,6 +36,7 @@ from ckdmed.reports import (
     read_records,
     write_bytes,
 )
+from ckdmed.reports.differences import difference_over_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -49,21 +49,38 @@ def table1() -> str:
     return table_text(read_records([RECORDS / "table1"]))
 
 
-_ACCURACIES = ("val_accuracy", "test_accuracy")
+def headline() -> str:
+    """The main result of each task, a line of text each, for the README."""
+    pretrained, plain = (
+        [r for r in read_sections(RECORDS / name) if r.split["section"] == "test" and r.split["labelled_fraction"] == 1]
+        for name in ("compare-pretrained", "compare")
+    )
+    by_patient = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]
+    accuracy = partial(_arm_mean, by_patient, metric="test_accuracy")
+    return "\n".join(
+        [
+            "- Segmentation, teacher with an encoder pretrained on ImageNet: " + _segmentation_result(pretrained),
+            f"- Segmentation, teacher trained on the same slices only: {_segmentation_result(plain)}",
+            f"- Tumour type: accuracy {accuracy('student_vgg_vit')} for the student distilled from VGG19 + ViT, "
+            f"{accuracy('student_alone')} alone, {accuracy('teacher_vgg_vit')} for the teacher.",
+        ]
+    )
 
 
-def table1_short() -> str:
-    """Validation and test accuracy by person beside the reports' own figures."""
-    records = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]
-    rows = [
-        ["the reports, teacher (VGG19 + ViT); split not stated", "", "0.8532", ""],
-        ["the reports, student with MSGFF; split not stated", "", "0.9331", ""],
-    ]
-    for arm, label in {**TEACHERS, **STUDENTS}.items():
-        own = [r for r in records if r.arm == arm]
-        if own:
-            rows.append([label, str(len(own)), *(mean_sd([r.metrics[m] for r in own]) for m in _ACCURACIES)])
-    return markdown_table(["Figshare, kind of tumour", "runs", "validation accuracy", "test accuracy"], rows)
+def _segmentation_result(records: list[RunRecord]) -> str:
+    mean = partial(_arm_mean, records, metric="Dice per slice")
+    gain = difference_over_runs(records, "Dice per slice", "ours", "alone_longer", 0.95)
+    if gain is None:
+        raise ValueError("the distilled student and the student alone for the same time share no runs.")
+    return (
+        f"Dice per slice {mean('ours')} distilled, {mean('alone_longer')} trained alone for the same time (difference "
+        f"{gain.estimate:+.3f}, 95% interval over {gain.n} seeds {gain.low:+.3f} to {gain.high:+.3f}), {mean('alone')} "
+        f"trained alone for the same steps, {mean('teacher')} teacher."
+    )
+
+
+def _arm_mean(records: list[RunRecord], arm: str, metric: str) -> str:
+    return mean_sd([r.metrics[metric] for r in records if r.arm == arm], 3)
 
 
 # comparisons below docs/records with a table in full, a short one and a picture
@@ -176,7 +193,7 @@ def inference() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
-    "table1-short": table1_short,
+    "headline": headline,
     **{name: partial(compared, name) for name in COMPARISONS},
     **{f"{name}-short": partial(compared_short, name) for name in COMPARISONS},
     "compare-teachers": compare_teachers,

@@ -160,7 +160,7 @@ def _legend(level: float) -> list[Line2D]:
         Line2D([], [], color=_UNDECIDED, linewidth=1.0, label=f"{level:.0%} over seeds"),
         *(
             Line2D([], [], color=color, marker="o", linestyle="", markeredgecolor="white", label=label)
-            for color, label in ((_GAIN, "both above zero"), (_LOSS, "both below"), (_UNDECIDED, "not told apart"))
+            for color, label in ((_GAIN, "both above zero"), (_LOSS, "both below"), (_UNDECIDED, "inconclusive"))
         ),
     ]
 
