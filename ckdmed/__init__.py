@@ -8,8 +8,8 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBPACKAGES = frozenset(
-    ("bundle", "data", "engines", "export", "handlers", "inferers", "losses", "metrics", "networks", "reports")
-    + ("transforms",)
+    ("bundle", "cli", "data", "engines", "export", "handlers", "inferers", "losses", "metrics", "networks")
+    + ("preparation", "reports", "transforms")
 )
 
 
@@ -19,3 +19,7 @@ def __getattr__(name: str) -> ModuleType:
     if name in _SUBPACKAGES:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_SUBPACKAGES})

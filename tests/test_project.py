@@ -100,6 +100,13 @@ def test_readme_lists_the_bundles():
     assert sorted(readme_table("Bundles")) == bundles
 
 
+def test_the_package_reaches_and_lists_what_the_readme_lists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Packages\n")[1].split("\n## ")[0]
+    named = {name for line in text.splitlines() for name in re.findall(r"`ckdmed\.(\w+)`", line.split(" | ")[0])}
+    assert named and named <= set(dir(ckdmed))
+    assert all(getattr(ckdmed, name).__name__ == f"ckdmed.{name}" for name in named)
+
+
 @pytest.mark.parametrize("script", [".ci/run", "tools/check.sh"])
 def test_scripts_parse_and_can_be_run(script):
     path = ROOT / script

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from torch import distributed
 
 from ckdmed.bundle import labelled_sampler
+from ckdmed.bundle.classification import balanced_sampler
 
 
 @pytest.mark.parametrize(("share", "labelled"), [(0.5, 20), (0.25, 10), (0.1, 4)])
@@ -35,3 +37,17 @@ def test_nothing_to_choose_between_or_no_share_asked_for(flag: bool):
 def test_a_share_that_is_none(share: float):
     with pytest.raises(ValueError, match=f"labelled_share must lie between 0 and 1, or be null, got {share}"):
         labelled_sampler([{"labelled": True}], share)
+
+
+def test_every_process_draws_a_part_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    items = [{"labelled": number < 30, "label": number % 3} for number in range(60)]
+    for make in (lambda: labelled_sampler(items, 0.5, seed=1), lambda: balanced_sampler(items, 60, seed=1)):
+        whole = list(make() or ())
+        monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
+        parts = []
+        for rank in (0, 1):
+            monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+            parts.append(list(make() or ()))
+        monkeypatch.undo()
+        assert parts == [whole[0::2], whole[1::2]]

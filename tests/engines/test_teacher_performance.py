@@ -67,6 +67,14 @@ def test_average_and_epoch_on_given_batches() -> None:
     assert (made["epoch"]._sum / made["epoch"]._weight).item() == pytest.approx(0.625)
 
 
+def test_decay_is_the_weight_of_what_was_before() -> None:
+    measure = TeacherPerformance(TeacherShares(1), ensemble(), "average", learning=True, decay=0.8)
+    for counts in ([2.0, 4.0], [3.0, 4.0]):
+        measure._add(torch.tensor(counts, dtype=torch.float64).reshape(2, 1, 1))
+    # .8 * (.2 * .5) + .2 * .75 over .8 * .2 + .2; the weights the other way round give 0.55
+    assert (measure._sum / measure._weight).item() == pytest.approx(0.23 / 0.36)
+
+
 @pytest.mark.parametrize("source", ["held_out", "average", "epoch", "equal"])
 def test_shares_follow_in_a_training(source: str) -> None:
     setup = Setup("online", epochs=2)
