@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
-from ckdmed.data.output_names import output_path
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import write_atomic, write_json
 from ckdmed.networks.checkpoint import read_state_dict
+from ckdmed.paths import output_path
 
 __all__ = ["InferenceJob", "InputsSkipped", "LoadWeights", "load_checkpoint"]
 

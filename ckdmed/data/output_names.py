@@ -6,9 +6,9 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-__all__ = ["input_stem", "output_names", "output_path"]
+__all__ = ["input_stem", "output_names"]
 
 _MAX_BYTES = 100
 # A folder of this name could stand where a file is to be written.
@@ -66,18 +66,3 @@ def _clean(part: str, folder: bool) -> str:
 
 def _hashed(name: str, path: str) -> str:
     return f"{name}-{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-
-
-def output_path(folder: str | Path, relative: str) -> Path:
-    """`folder` / `relative`, with the parents made.
-
-    Raises:
-        ValueError: the place is not inside the folder, because of ``..``, an absolute name or a link in the folder.
-    """
-    root = Path(folder).resolve()
-    target = root / relative
-    # before anything is made, and again after: a link may stand anywhere on the way
-    if not target.parent.resolve().is_relative_to(root) or ".." in PurePosixPath(relative).parts:
-        raise ValueError(f"'{relative}' is not inside the output folder {root} (a link?); nothing is written there.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target

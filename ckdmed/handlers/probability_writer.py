@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
-from ckdmed.data.output_names import output_path
+from ckdmed.paths import output_path
 from ckdmed.reports.files import write_csv
 
 __all__ = ["ProbabilityWriter"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckdmed.data.output_names import input_stem, output_names, output_path
+from ckdmed.data.output_names import input_stem, output_names
 
 
 def test_plain_names_stay_as_they_are():
@@ -63,23 +61,3 @@ def test_the_same_input_twice_is_refused():
 
 def test_stems():
     assert [input_stem(n) for n in ("1.mat", "a.nii.gz", "a.NII.GZ", "a.b.png", "N2D")] == ["1", "a", "a", "a.b", "N2D"]
-
-
-def test_output_path_makes_the_folders(tmp_path):
-    assert output_path(tmp_path / "out", "a/b/c.png") == (tmp_path / "out" / "a" / "b" / "c.png").resolve()
-    assert (tmp_path / "out" / "a" / "b").is_dir()
-
-
-@pytest.mark.parametrize("relative", ["../x.png", "a/../../x.png", "link/x.png", "link/deeper/x.png"])
-def test_output_path_stays_inside(tmp_path, relative):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "out" / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="not inside the output folder"):
-        output_path(tmp_path / "out", relative)
-    assert list((tmp_path / "elsewhere").iterdir()) == []
-
-
-def test_an_absolute_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not inside the output folder"):
-        output_path(tmp_path / "out", str(Path(tmp_path, "x.png")))

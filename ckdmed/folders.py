@@ -1,0 +1,193 @@
+"""Folders of results: where they may lie, and how one is written whole and takes the place of an earlier one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ckdmed.paths import checked_name, output_path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["files_below", "refuse_source_folder", "replaced_folder"]
+
+# What file managers leave behind.
+_DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def files_below(folder: Path) -> list[str]:
+    """All that is below a folder and is no folder, as sorted relative paths with `/`; links are not followed."""
+    found = [
+        (Path(here) / name).relative_to(folder).as_posix()
+        for here, folders, files in os.walk(folder)
+        for name in [*files, *(entry for entry in folders if (Path(here) / entry).is_symlink())]
+        if name not in _DEBRIS
+    ]
+    return sorted(found)
+
+
+def refuse_source_folder(
+    out: Path,
+    sources: Mapping[str, Sequence[Path]],
+    given: Sequence[Path] = (),
+    masks: Mapping[str, Path] | None = None,
+) -> None:
+    """Refuse an output folder in which results would come among the inputs, or in their place.
+
+    Allowed is any other folder, one inside a given folder but outside every case among them.
+
+    Args:
+        out: where `<out>/<case>/` will be written.
+        sources: the images of each case: files, or folders of DICOM series.
+        given: folders that were searched; they are no case's folder unless they bear its name. Without any only a name
+            tells which folder is a case's.
+        masks: other files of the cases, which may lie anywhere but where a case is written.
+
+    Raises:
+        ValueError: `out` is a given folder or holds an image itself, lies in a case's folder (which bears its name,
+            or holds images of this case alone) or in that of a series; or a case would be written where files lie that
+            it, or another case, is made of. Links are followed.
+    """
+    place = out.resolve()
+    roots = {path.resolve() for path in given}
+    remedy = "the originals could be replaced; give another --out"
+    if place in roots:
+        raise ValueError(f"{out} is a folder of the inputs; {remedy}.")
+    holders: dict[Path, set[str]] = defaultdict(set)
+    for case, paths in sources.items():
+        for path in paths:
+            for real in {path.resolve(), path.parent.resolve() / path.name}:
+                holders[real.parent].add(case)
+                if real.is_dir() and place.is_relative_to(real):
+                    raise ValueError(f"{out} lies in {path}, a series of {case}; {remedy}.")
+                for folder in real.parents:
+                    near = folder == real.parent or any(folder.is_relative_to(root) for root in roots)
+                    if near and folder.name == case and place.is_relative_to(folder):
+                        raise ValueError(f"{out} lies in {folder}, the folder of {case}; {remedy}.")
+    for folder, cases in holders.items():
+        if place == folder:
+            raise ValueError(f"{out} is a folder of the inputs ({sorted(cases)[0]}); {remedy}.")
+        if roots and len(cases) == 1 and folder not in roots and place.is_relative_to(folder):
+            raise ValueError(f"{out} lies in {folder}, the folder of {sorted(cases)[0]}; {remedy}.")
+    targets = {place / case: case for case in sources}
+    everything = [path for paths in sources.values() for path in paths] + list((masks or {}).values())
+    for path in everything:
+        for real in {path.resolve(), path.parent.resolve() / path.name}:
+            for folder in (real, *real.parents):
+                if folder in targets:
+                    raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
+
+
+@contextmanager
+def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]) -> Iterator[Path]:
+    """A new folder to fill, which becomes `<root>/<name>` when the block ends without an error.
+
+    It is hidden beside its place until then, so a reader never sees half of it. An earlier folder is put away only
+    after the new one is complete, and only if `foreign` finds that all in it is ours; an empty one always. What killed
+    processes left of this name is removed, what a running one is filling is not.
+
+    Args:
+        root: the output folder; made if absent.
+        name: of the folder; see `checked_name`.
+        foreign: what in an earlier folder is not ours, in words, or None.
+
+    Raises:
+        ValueError: the name leaves the folder; its place is taken by a file, a link, or a folder that is not ours.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    target = output_path(root, checked_name(name))
+    _refuse_foreign(target, foreign)
+    _remove_leftovers(target)
+    temporary, lock = _locked_folder(target)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        _refuse_foreign(target, foreign)
+        _exchange(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _refuse_foreign(target: Path, foreign: Callable[[Path], str | None]) -> None:
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        problem: str | None = "it is a link" if target.is_symlink() else "it is a file"
+    else:
+        problem = foreign(target) if files_below(target) else None
+    if problem:
+        raise ValueError(
+            f"{target} is not replaced: {problem}. Move it elsewhere, or give another folder for the results."
+        )
+
+
+def _exchange(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        os.replace(temporary, target)
+        return
+    aside, lock = _locked_folder(target)
+    old = aside / target.name
+    os.replace(target, old)
+    try:
+        os.replace(temporary, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked_folder(target: Path) -> tuple[Path, int | None]:
+    """A temporary folder, and what keeps other processes from removing it while this one lives."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+        if fcntl is None:
+            return temporary, None
+        lock = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            # a file system without such locks; nobody can lock the folder there, so nobody removes it either
+            os.close(lock)
+            return temporary, None
+        # between its making and the lock another process may have taken it for a leftover
+        if temporary.is_dir():
+            return temporary, lock
+        os.close(lock)
+
+
+def _remove_leftovers(target: Path) -> None:
+    if fcntl is None:
+        return
+    pattern = re.compile(re.escape(f".{target.name}.part-") + r"[a-z0-9_]+")
+    for entry in os.scandir(target.parent):
+        if not pattern.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+            continue
+        try:
+            lock = os.open(entry.path, os.O_RDONLY)
+        except OSError:
+            # another process was faster
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(entry.path, ignore_errors=True)
+        except OSError:
+            # it is being filled, or the file system has no locks
+            continue
+        finally:
+            os.close(lock)
