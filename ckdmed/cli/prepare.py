@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from ckdmed.data.brats import SkippedCase
-    from ckdmed.preparation import PreparationSettings, find_inputs, prepare_cases, single_input
+    from ckdmed.paths import checked_name
+    from ckdmed.preparation import PreparationSettings, find_inputs, folder_not_searched, prepare_cases, single_input
 
     settings = PreparationSettings(
         modalities=tuple(args.modalities) if args.modalities else None,
@@ -107,8 +108,13 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("a modality is given twice by --image.")
         case = args.case or Path(os.path.abspath(args.image[0][1])).parent.name
         inputs = [single_input(images, case, args.seg, args.brain_mask)]
+        given = [path.parent for path in images.values()]
     else:
-        inputs, skipped = find_inputs(args.folders, settings.modalities, settings.tolerance_mm)
+        given = args.folders
+        exclude = folder_not_searched(args.out, given)
+        inputs, skipped = find_inputs(given, settings.modalities, settings.tolerance_mm, exclude)
+        if args.case:
+            checked_name(args.case, "--case")
         if args.case or args.seg or args.brain_mask:
             if len(inputs) != 1:
                 raise ValueError(f"--case, --seg and --brain-mask are for one case; the folders hold {len(inputs)}.")
@@ -121,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
                     brain=args.brain_mask or own.brain,
                 )
             ]
-    results = prepare_cases(inputs, args.out, settings, args.workers, progress=not args.quiet)
+    results = prepare_cases(inputs, args.out, settings, args.workers, progress=not args.quiet, given=given)
     for result in results:
         print(f"{result.status:9} {result.case}: {result.message} ({result.seconds:.1f} s)")
     for entry in skipped:

@@ -34,7 +34,14 @@ def run(args: argparse.Namespace) -> int:
     }
     items = [item for part in sections.values() for item in part]
     made, skipped = build_slice_cache(
-        items, args.out, args.plane, args.normalise, args.dtype, args.workers, progress=not args.quiet
+        items,
+        args.out,
+        args.plane,
+        args.normalise,
+        args.dtype,
+        args.workers,
+        progress=not args.quiet,
+        source_dir=args.base_dir or args.datalist.parent,
     )
     for entry in skipped:
         print(f"skipped {entry.case}: {entry.reason}")

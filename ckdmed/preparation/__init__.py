@@ -6,6 +6,7 @@ from ckdmed.preparation.case import PreparedVolume, prepare_volume
 from ckdmed.preparation.inputs import CaseInput, find_inputs, single_input
 from ckdmed.preparation.outputs import write_volume
 from ckdmed.preparation.picture import draw_summary
+from ckdmed.preparation.place import folder_not_searched
 from ckdmed.preparation.run import CaseResult, prepare_cases
 from ckdmed.preparation.settings import FORMATS, PreparationSettings
 
@@ -17,6 +18,7 @@ __all__ = [
     "PreparedVolume",
     "draw_summary",
     "find_inputs",
+    "folder_not_searched",
     "prepare_cases",
     "prepare_volume",
     "single_input",

@@ -17,6 +17,7 @@ from ckdmed.data.brats import (
 )
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM
 from ckdmed.data.volume_reader import dicom_files, is_nifti
+from ckdmed.paths import checked_name
 
 __all__ = ["CaseInput", "find_inputs", "single_input"]
 
@@ -114,8 +115,7 @@ def single_input(
         raise ValueError(
             f"images must be given for some of {', '.join(MODALITIES)}, got {', '.join(images) or 'none'}."
         )
-    if not case or case.startswith(".") or set(case) & set('/\\\0:*?"<>|'):
-        raise ValueError(f"the case {case!r} cannot be the name of a folder.")
+    checked_name(case, "the case")
     for path in [*images.values(), *(mask for mask in (label, brain) if mask is not None)]:
         if not path.exists():
             raise ValueError(f"{path}: no such file or folder.")

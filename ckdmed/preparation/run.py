@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +12,11 @@ from typing import Any
 
 from monai.config import PathLike
 
+from ckdmed.data import sha256_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.files import write_json
+from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.paths import checked_name
 from ckdmed.preparation.case import prepare_volume
 from ckdmed.preparation.inputs import CaseInput
 from ckdmed.preparation.outputs import write_volume
@@ -26,6 +26,7 @@ from ckdmed.preparation.settings import PreparationSettings
 __all__ = ["RECORD_NAME", "CaseResult", "prepare_cases"]
 
 RECORD_NAME = "prepared.json"
+_OUTPUTS = "outputs"
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def prepare_cases(
     settings: PreparationSettings | None = None,
     workers: int = 1,
     progress: bool = True,
+    given: Sequence[Path] = (),
 ) -> list[CaseResult]:
     """Prepare cases into `<out>/<case>/`; a case that cannot be used is refused and the rest goes on.
 
     A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files,
-    grid) and `summary.png`. What is there already and was made from the same files with the same settings is kept, so
-    a broken-off run is taken up by running it again.
+    grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
+    made from the same files with the same settings is kept, so a broken-off run is taken up by running it again. Any
+    other folder of that name is replaced only if its `prepared.json` names all that is in it; else the case is refused.
 
     Args:
         inputs: see `find_inputs` and `single_input`.
@@ -64,18 +67,23 @@ def prepare_cases(
         settings: None for the defaults.
         workers: processes; each needs about 1.5 GB for four modalities of 240 x 240 x 155. Default 1: this process.
         progress: whether to show a bar.
+        given: the folders in which the inputs were found.
 
     Returns:
         a result for each input, in their order.
 
     Raises:
-        ValueError: `workers` is below 1, or two inputs have one case name.
+        ValueError: `workers` is below 1, two inputs have one case name, or `out` is among the sources
+            (`refuse_source_folder`).
         RuntimeError: a worker process died.
     """
     chosen = settings or PreparationSettings()
     folder = Path(out)
     if len({item.case for item in inputs}) != len(inputs):
         raise ValueError("two inputs have one case name; they would be written to one folder.")
+    images = {item.case: list(item.images.values()) for item in inputs}
+    masks = {f"{item.case} {key}": path for item in inputs for key, path in _masks(item).items()}
+    refuse_source_folder(folder, images, given, masks)
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [(item, folder, chosen) for item in inputs]
     return in_pool(_prepare, tasks, workers, "preparing", progress)
@@ -83,25 +91,16 @@ def prepare_cases(
 
 def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> CaseResult:
     start = time.perf_counter()
-    target = folder / item.case
     try:
         record: dict[str, Any] = {"settings": settings.as_json(), "sources": _fingerprint(item)}
-        if _is_current(target, record):
+        target = folder / checked_name(item.case, "the case")
+        changed = _changed(target, record)
+        if changed == "":
             return CaseResult(item.case, "kept", "was prepared before", time.perf_counter() - start)
-        # A run that was killed leaves its temporary folder.
-        for stale in folder.glob(f".{item.case}.part-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{item.case}.part-", dir=folder))
-        try:
+        with replaced_folder(folder, item.case, _foreign) as temporary:
             message = _fill(temporary, item, settings, record)
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o777 & ~umask)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        if changed:
+            message = f"{message}; made again, for {changed}"
         return CaseResult(item.case, "prepared", message, time.perf_counter() - start)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -127,13 +126,20 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
         "label_release": None if volume.table is None else volume.table.release,
         "tumour_voxels": None if volume.label is None else int((volume.label != 0).sum()),
     }
+    record[_OUTPUTS] = {
+        name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256_of(temporary / name)}
+        for name in files_below(temporary)
+    }
     write_json(temporary / RECORD_NAME, record)
     return f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
 
 
 def _files(item: CaseInput) -> dict[str, Path]:
-    masks = {"label": item.label, "brain": item.brain}
-    return {**item.images, **{key: path for key, path in masks.items() if path is not None}}
+    return {**item.images, **_masks(item)}
+
+
+def _masks(item: CaseInput) -> dict[str, Path]:
+    return {key: path for key, path in (("label", item.label), ("brain", item.brain)) if path is not None}
 
 
 def _fingerprint(item: CaseInput) -> str:
@@ -148,9 +154,36 @@ def _fingerprint(item: CaseInput) -> str:
     return hashlib.sha256(json.dumps([stats, names]).encode()).hexdigest()
 
 
-def _is_current(target: Path, record: dict[str, Any]) -> bool:
+def _changed(target: Path, record: dict[str, Any]) -> str | None:
+    """What differs in a folder that was made from the same files with the same settings, "" for nothing, else None."""
+    found = _read_record(target)
+    if found is None or any(found.get(key) != record[key] for key in ("settings", "sources")):
+        return None
+    for name, state in found[_OUTPUTS].items():
+        path = target / name
+        if not path.is_file():
+            return f"{name} was missing"
+        if path.stat().st_size != state["bytes"] or sha256_of(path) != state["sha256"]:
+            return f"{name} was not as it was written"
+    return ""
+
+
+def _foreign(folder: Path) -> str | None:
+    """What in a folder is nothing that was prepared."""
+    there = files_below(folder)
+    found = _read_record(folder)
+    if found is None:
+        return f"it holds {there[0]} and no {RECORD_NAME} that names it"
+    others = [name for name in there if name != RECORD_NAME and name not in found[_OUTPUTS]]
+    return f"it holds {others[0]}, which was not prepared" if others else None
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """The record of a folder that was prepared; None where there is none, or none that says what was written."""
     try:
-        found = json.loads((target / RECORD_NAME).read_text(encoding="utf-8"))
-        return all(found[key] == record[key] for key in ("settings", "sources"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        found = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+        states = found[_OUTPUTS].values()
+        whole = all(isinstance(state["bytes"], int) and isinstance(state["sha256"], str) for state in states)
+        return found if whole and {"settings", "sources", "case"} <= set(found) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -18,6 +18,7 @@ from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
 from ckdmed.files import write_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
+from ckdmed.paths import checked_name
 
 __all__ = [
     "build_brats_datalist",
@@ -114,6 +115,7 @@ def build_brats_datalist(
 
 def _item(case: BratsCase, folder: Path) -> dict[str, Any]:
     name = case.name
+    checked_name(case.case, "the case")
     table = brats_labels(name.release, name.tumour_type)
     counts: dict[str, int] | None = None
     if case.label is not None:
@@ -178,22 +180,33 @@ def check_brats_datalist(datalist: Any, source: PathLike) -> None:
 
     Raises:
         ValueError: it is no object, lacks a section, an item lacks a key or has one of the wrong type, modalities,
-            tumour type or release are unknown, an id stands twice, a path is absolute or leaves the folder, or a
-            patient is in two sections.
+            tumour type or release are unknown, an id or a case stands twice, a case cannot be a folder's name
+            (`checked_name`), a path is absolute or leaves the folder, or a patient is in two sections.
     """
     if not isinstance(datalist, Mapping):
         raise ValueError(f"{source}: a datalist is a JSON object, got {type(datalist).__name__}.")
-    seen: set[str] = set()
     for name in SECTIONS:
         if not isinstance(datalist.get(name), list):
             raise ValueError(f"{source}: the section '{name}' is missing or no list.")
         for number, item in enumerate(datalist[name]):
-            where = f"{source}: {name}[{number}]"
-            _check_item(where, item)
-            if item["id"] in seen:
-                raise ValueError(f"{where}: the id '{item['id']}' stands twice.")
-            seen.add(item["id"])
+            _check_item(f"{source}: {name}[{number}]", item)
+    _check_once(datalist, "id", source)
     check_no_group_crosses({name: datalist[name] for name in SECTIONS})
+    # slices are kept by case: of two items with one case the second's would take the place of the first's
+    _check_once(datalist, "case", source)
+
+
+def _check_once(datalist: Mapping[str, Any], key: str, source: PathLike) -> None:
+    places: dict[str, str] = {}
+    for name in SECTIONS:
+        for number, item in enumerate(datalist[name]):
+            here = f"{name}[{number}]"
+            if item[key] in places:
+                raise ValueError(
+                    f"{source}: {here}: the {key} '{item[key]}' stands twice, in {places[item[key]]} as well; give "
+                    "each item one of its own."
+                )
+            places[item[key]] = here
 
 
 def _check_item(where: str, item: Any) -> None:
@@ -202,6 +215,7 @@ def _check_item(where: str, item: Any) -> None:
     for key in _TEXT_KEYS:
         if not isinstance(item.get(key), str):
             raise ValueError(f"{where}: '{key}' must be text, got {item.get(key)!r}.")
+    checked_name(item["case"], f"{where}: the case")
     if isinstance(item.get("time_point"), bool) or not isinstance(item.get("time_point"), int):
         raise ValueError(f"{where}: 'time_point' must be a whole number, got {item.get('time_point')!r}.")
     try:

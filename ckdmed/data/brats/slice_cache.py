@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from ckdmed.data.brats.headers import BratsFileError
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import write_json
+from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
 from ckdmed.labels import brats_labels
+from ckdmed.paths import checked_name
 
 __all__ = ["CACHED_LABELS", "TABLE_NAME", "build_slice_cache", "cache_case", "in_pool", "normalised"]
 
@@ -33,6 +33,8 @@ UNIT_PERCENTILES = (0.5, 99.5)
 PLANES = ("axial", "coronal", "sagittal")
 # Raised whenever the same input would give other files.
 _VERSION = 1
+_MARKS = frozenset(("case", "slices", "ncr", "ed", "et", "brain", "settings", "sources"))
+_FILES = frozenset(("image.npy", "label.npy", TABLE_NAME))
 _KEPT = (
     "case",
     "patient",
@@ -54,6 +56,7 @@ def build_slice_cache(
     dtype: str = "float16",
     workers: int = 1,
     progress: bool = True,
+    source_dir: PathLike | None = None,
 ) -> tuple[list[Path], list[SkippedCase]]:
     """Cut cases into slices; what is there already and was made from the same files in the same way stays.
 
@@ -70,12 +73,15 @@ def build_slice_cache(
         dtype: "float16" (default; z-scores lose the fourth digit) or "float32".
         workers: processes. Each needs 0.5 GB for cases of the usual size. Default 1: this process.
         progress: whether to show a bar.
+        source_dir: the folder that the items' paths were joined to, which is no place for a cache; None: not known.
 
     Returns:
-        the folders, in the order of the items, and the cases left out with the cause.
+        the folders, in the order of the items, and the cases left out with the cause, among them those whose place is
+        taken by something else than an earlier `slices.json` and its arrays.
 
     Raises:
-        ValueError: an argument out of its range, two items of one case.
+        ValueError: an argument out of its range, two items of one case, a case that cannot be a folder's name
+            (`checked_name`), a cache among the images (`refuse_source_folder`).
     """
     if plane not in PLANES:
         raise ValueError(f"plane must be one of {', '.join(PLANES)}, got {plane!r}.")
@@ -83,10 +89,13 @@ def build_slice_cache(
         raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {normalise!r}.")
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}.")
-    names = [str(item["case"]) for item in items]
+    names = [checked_name(item["case"], "the case") for item in items]
     if len(set(names)) != len(names):
         raise ValueError("two items have one case; a cache holds each case once.")
     folder = Path(cache_dir)
+    images = {name: [Path(path) for path in item["image"]] for name, item in zip(names, items, strict=True)}
+    masks = {name: Path(item["label"]) for name, item in zip(names, items, strict=True) if "label" in item}
+    refuse_source_folder(folder, images, [] if source_dir is None else [Path(source_dir)], masks)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"version": _VERSION, "plane": plane, "normalise": normalise, "dtype": dtype}
     tasks = [(dict(item), folder, settings) for item in items]
@@ -103,29 +112,32 @@ def build_slice_cache(
 
 def cache_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]) -> str | None:
     """Cut one case, unless its folder is up to date; the cause where that fails, else None."""
-    target = folder / str(item["case"])
+    name = checked_name(item["case"], "the case")
     try:
         sources = _fingerprint(item)
-        if _is_current(target, settings, sources):
+        if _is_current(folder / name, settings, sources):
             return None
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=folder))
-        try:
+        with replaced_folder(folder, name, _foreign) as temporary:
             _write_case(item, temporary, settings, sources)
-            _replace_folder(temporary, target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     except (ValueError, OSError) as error:
         return " ".join(str(error).split())
     return None
 
 
-def _replace_folder(temporary: Path, target: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o777 & ~umask)
-    if target.exists():
-        shutil.rmtree(target)
-    os.replace(temporary, target)
+def _foreign(folder: Path) -> str | None:
+    """What in a folder is none of a cache's; a table that is damaged still counts as one beside its arrays."""
+    there = files_below(folder)
+    if TABLE_NAME not in there:
+        return f"it holds {there[0]} and no {TABLE_NAME}"
+    if others := [name for name in there if name not in _FILES]:
+        return f"it holds {others[0]}, which no cache does"
+    try:
+        table = json.loads((folder / TABLE_NAME).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None if "image.npy" in there else f"its {TABLE_NAME} is no table of slices"
+    known = len(_MARKS.intersection(table)) if isinstance(table, dict) else 0
+    # most of them: one name may be damaged
+    return None if known > len(_MARKS) // 2 else f"its {TABLE_NAME} is no table of slices"
 
 
 def _fingerprint(item: Mapping[str, Any]) -> str:

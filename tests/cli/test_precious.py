@@ -1,0 +1,174 @@
+"""Commands over folders with files of the user's: every one of these has the same hash afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ckdmed import cli
+
+AFFINE = np.diag([-1.0, -1, 1, 1])
+SHAPE = (16, 18, 12)
+PARTS = ("t1n", "t1c", "t2w", "t2f", "seg")
+CASES = ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000")
+
+
+def hashes(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+@contextmanager
+def kept(root: Path) -> Iterator[None]:
+    before = hashes(root)
+    assert before
+    yield
+    after = hashes(root)
+    assert {name: after.get(name) for name in before} == before
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two cases, each with a file that no command knows, beside a folder of the user's."""
+    rng = np.random.default_rng(0)
+    for case in CASES:
+        folder = tmp_path / "data" / case
+        folder.mkdir(parents=True)
+        for part in PARTS:
+            volume = np.zeros(SHAPE, np.int16)
+            volume[3:-3, 3:-3, 2:-2] = rng.integers(1, 4 if part == "seg" else 200, (10, 12, 8))
+            nib.save(nib.Nifti1Image(volume, AFFINE), folder / f"{case}-{part}.nii.gz")
+        (folder / "report.txt").write_text(f"precious {case}")
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("precious")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def datalist(data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "lists" / "datalist.json"
+    options = ["--fractions", "0.5", "0.5", "0", "--quiet", "--out", str(path)]
+    assert cli.main(["brats-datalist", str(data), *options]) == 0
+    return path
+
+
+def prepare(data: Path, out: Path | str, *options: str) -> int:
+    plain = ["--format", "npy", "--no-picture", "--quiet", "--modalities", "t1c"]
+    return cli.main(["prepare", str(data), "--out", str(out), *plain, *options])
+
+
+def cut(datalist: Path, data: Path, out: Path | str) -> int:
+    return cli.main(["slice-cache", str(datalist), "--base-dir", str(data), "--out", str(out), "--quiet"])
+
+
+def test_the_sources_are_no_place_for_results(data, datalist, tmp_path, capsys):
+    (tmp_path / "link").symlink_to(data)
+    with kept(tmp_path):
+        for out in (data, tmp_path / "link", data / CASES[0], data / CASES[0] / "out", data / "x" / ".."):
+            assert prepare(data, out) == 2
+            assert cut(datalist, data, out) == 2
+            assert "give another --out" in capsys.readouterr().err
+    assert not (data / CASES[0] / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["thesis.txt", "prepared.json", "slices.json"])
+def test_a_folder_of_a_cases_name_that_is_not_ours_stays(data, datalist, tmp_path, capsys, content):
+    out = tmp_path / "out"
+    (out / CASES[0]).mkdir(parents=True)
+    (out / CASES[0] / content).write_text('{"settings": "mine"}')
+    for command in (lambda: prepare(data, out), lambda: cut(datalist, data, out)):
+        with kept(tmp_path):
+            assert command() == 1
+        said = capsys.readouterr().out
+        assert f"{CASES[0]} is not replaced" in said and "Move it elsewhere" in said
+        assert sorted(os.listdir(out)) == list(CASES)
+        shutil.rmtree(out / CASES[1])
+
+
+def test_files_of_the_users_in_our_own_folders_stay(data, datalist, tmp_path, capsys):
+    assert prepare(data, tmp_path / "p") == 0
+    assert cut(datalist, data, tmp_path / "c") == 0
+    for folder in ("p", "c"):
+        (tmp_path / folder / CASES[0] / "notes.txt").write_text("precious")
+    os.utime(data / CASES[0] / f"{CASES[0]}-t1c.nii.gz", ns=(5, 5))
+    with kept(tmp_path):
+        assert prepare(data, tmp_path / "p") == 1
+        assert cut(datalist, data, tmp_path / "c") == 1
+    assert capsys.readouterr().out.count("it holds notes.txt") == 2
+
+
+def test_results_within_the_given_folder_are_no_inputs(data, tmp_path, capsys):
+    assert prepare(data, data / "prepared", "--format", "nifti") == 0
+    assert prepare(data, data / "prepared", "--format", "nifti") == 0
+    said = capsys.readouterr().out
+    assert said.count("kept") == 2 and "twice" not in said and "2 cases, 0 of them" in said
+
+
+@pytest.mark.parametrize("case", ["../precious", "..", ".", "*", "{tmp}/precious", "", "a/b"])
+def test_a_case_of_a_datalist_leads_nowhere(data, datalist, tmp_path, capsys, case):
+    content = json.loads(datalist.read_text())
+    content["training"][0]["case"] = case.format(tmp=tmp_path)
+    datalist.write_text(json.dumps(content))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "mine.txt").write_text("precious")
+    with kept(tmp_path):
+        assert cut(datalist, data, tmp_path / "c") == 2
+    assert "training[0]: the case" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "c") == ["mine.txt"]
+
+
+def test_one_case_in_two_sections_is_refused(data, datalist, tmp_path, capsys):
+    content = json.loads(datalist.read_text())
+    content["validation"][0]["case"] = content["training"][0]["case"]
+    datalist.write_text(json.dumps(content))
+    assert cut(datalist, data, tmp_path / "c") == 2
+    said = capsys.readouterr().err
+    assert "validation[0]: the case" in said and "stands twice, in training[0] as well" in said
+
+
+def test_a_folder_called_dots_is_a_case_of_no_name(data, tmp_path, capsys):
+    clinic = tmp_path / "clinic"
+    clinic.mkdir()
+    for name in ("..-t1.nii.gz", "...-t1.nii.gz", "*_t1.nii.gz", "P1_t1.nii.gz"):
+        shutil.copy(data / CASES[0] / f"{CASES[0]}-t1n.nii.gz", clinic / name)
+    out = tmp_path / "precious" / "out"
+    (out / ".other.part-abcdefgh").mkdir(parents=True)
+    with kept(tmp_path):
+        assert cli.main(["prepare", str(clinic), "--out", str(out), "--no-picture", "--quiet"]) == 1
+    assert sorted(os.listdir(out)) == [".other.part-abcdefgh", "P1"]
+    assert "the case '*' cannot be the name of a folder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("case", ["..", "../precious", "*"])
+def test_the_option_case_is_checked(data, tmp_path, capsys, case):
+    image = f"t1c={data / CASES[0] / f'{CASES[0]}-t1c.nii.gz'}"
+    with kept(tmp_path):
+        assert cli.main(["prepare", "--image", image, "--case", case, "--out", str(tmp_path / "out")]) == 2
+        assert prepare(data / CASES[0], tmp_path / "out", "--case", case) == 2
+    assert capsys.readouterr().err.count("cannot be the name") == 2
+
+
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 99)]
+)
+def test_what_was_damaged_is_prepared_again(data, tmp_path, capsys, damage: Callable[[Path], object]):
+    assert prepare(data, tmp_path / "p") == 0
+    before = hashes(tmp_path / "p")
+    damage(tmp_path / "p" / CASES[0] / "image.npy")
+    capsys.readouterr()
+    assert prepare(data, tmp_path / "p") == 0
+    assert hashes(tmp_path / "p") == before
+    said = capsys.readouterr().out
+    assert "made again, for image.npy was" in said and f"kept      {CASES[1]}" in said
