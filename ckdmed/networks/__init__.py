@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
+from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS, classification_student
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EfficientNetLiteEncoder, EfficientNetLiteUNet
+from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
@@ -35,12 +37,14 @@ __all__ = [
     "AnySizeDynUNet",
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
+    "CLASSIFICATION_STUDENTS",
     "ChannelGate",
     "ClassTokenFusion",
     "CohraUNet",
     "CooperativeFusion",
     "DoubleConv",
     "EfficientNetB0",
+    "EfficientNetLiteClassifier",
     "EfficientNetLiteEncoder",
     "EfficientNetLiteUNet",
     "GridTransformer",
@@ -61,6 +65,7 @@ __all__ = [
     "WeightReport",
     "adapt_input_channels",
     "build_vit",
+    "classification_student",
     "classification_teacher",
     "fill_network",
     "freeze",

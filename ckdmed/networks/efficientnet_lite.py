@@ -16,7 +16,14 @@ from torch.nn import functional as F
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
 
-__all__ = ["DECODER_TAPS", "EFFICIENTNET_LITE", "EfficientNetLiteEncoder", "EfficientNetLiteUNet"]
+__all__ = [
+    "DECODER_TAPS",
+    "EFFICIENTNET_LITE",
+    "EfficientNetLiteEncoder",
+    "EfficientNetLiteUNet",
+    "build_lite",
+    "check_name",
+]
 
 # width and depth, as multiples of Lite0's
 SCALES = {"efficientnet-lite0": (1.0, 1.0), "efficientnet-lite1": (1.0, 1.1), "efficientnet-lite2": (1.1, 1.2)}
@@ -57,6 +64,43 @@ class DepthwiseConv2d(nn.Conv2d):
                 return self._conv_forward(x.float(), self.weight, self.bias).to(x.dtype)
 
 
+def build_lite(
+    network: EfficientNet, model_name: str, in_channels: int, num_classes: int = 1000, drop_connect_rate: float = 0.2
+) -> None:
+    """Construct `network` as EfficientNet-Lite, in place of its own constructor, which knows B0 to B8 alone.
+
+    Args:
+        network: of a subclass of MONAI's EfficientNet, not initialised yet.
+        model_name: a key of `SCALES`.
+        in_channels: channels of the image.
+        num_classes: number of logits.
+        drop_connect_rate: see `EfficientNetLiteEncoder`.
+    """
+    width, depth = SCALES[model_name]
+    EfficientNet.__init__(
+        network,
+        blocks_args_str=[BLOCKS[0], *(_deeper(block, depth) for block in BLOCKS[1:-1]), BLOCKS[-1]],
+        spatial_dims=2,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        width_coefficient=width,
+        norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
+        drop_connect_rate=drop_connect_rate,
+    )
+    network._swish = nn.ReLU6()
+    for block in list(network.modules()):
+        if isinstance(block, MBConvBlock):
+            block._swish = nn.ReLU6()
+            # TorchScript compiles the branch for them although it is never taken
+            for part in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
+                setattr(block, f"_se_{part}", nn.Identity())
+            old = block._depthwise_conv
+            block._depthwise_conv = DepthwiseConv2d(
+                old.in_channels, old.out_channels, old.kernel_size, old.stride, groups=old.groups, bias=False
+            )
+            block._depthwise_conv.load_state_dict(old.state_dict())
+
+
 class EfficientNetLiteEncoder(EfficientNetEncoder):
     """EfficientNet-Lite: without squeeze and excitation, with ReLU6 for swish; five maps, each half the last.
 
@@ -92,36 +136,14 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
         pretrained: bool = False,
         drop_connect_rate: float = 0.2,
     ) -> None:
-        _check_name("model_name", model_name)
+        check_name("model_name", model_name)
         if spatial_dims != 2:
             raise ValueError(f"{model_name} is a network of images, spatial_dims must be 2, got {spatial_dims}.")
         if pretrained:
             raise ValueError(f"{model_name} downloads nothing: build it with pretrained=False and load a file into it.")
-        width, depth = SCALES[model_name]
-        # EfficientNetEncoder's own constructor knows B0 to B8 alone
-        EfficientNet.__init__(
-            self,
-            blocks_args_str=[BLOCKS[0], *(_deeper(block, depth) for block in BLOCKS[1:-1]), BLOCKS[-1]],
-            spatial_dims=spatial_dims,
-            in_channels=in_channels,
-            width_coefficient=width,
-            norm=("batch", {"eps": 1e-3, "momentum": 0.1}),
-            drop_connect_rate=drop_connect_rate,
-        )
+        build_lite(self, model_name, in_channels, drop_connect_rate=drop_connect_rate)
         for name in ("_conv_head_padding", "_conv_head", "_bn1", "_avg_pooling", "_dropout", "_fc"):
             delattr(self, name)
-        self._swish = nn.ReLU6()
-        for block in list(self.modules()):
-            if isinstance(block, MBConvBlock):
-                block._swish = nn.ReLU6()
-                # TorchScript compiles the branch for them although it is never taken
-                for part in ("adaptpool", "reduce", "reduce_padding", "expand", "expand_padding"):
-                    setattr(block, f"_se_{part}", nn.Identity())
-                old = block._depthwise_conv
-                block._depthwise_conv = DepthwiseConv2d(
-                    old.in_channels, old.out_channels, old.kernel_size, old.stride, groups=old.groups, bias=False
-                )
-                block._depthwise_conv.load_state_dict(old.state_dict())
 
     @classmethod
     def get_encoder_parameters(cls) -> list[dict[str, Any]]:
@@ -178,7 +200,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
         weights: str | None = None,
         backbone: str = EFFICIENTNET_LITE[0],
     ) -> None:
-        _check_name("backbone", backbone)
+        check_name("backbone", backbone)
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,
@@ -200,7 +222,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
         return logits[:, :, :height, :width]
 
 
-def _check_name(argument: str, name: str) -> None:
+def check_name(argument: str, name: str) -> None:
     if name not in SCALES:
         raise ValueError(f"{argument} must be one of {', '.join(SCALES)}, got {name!r}.")
 
