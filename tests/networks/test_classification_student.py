@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from monai.networks.nets.efficientnet import MBConvBlock
+
+from ckdmed.networks import (
+    CLASSIFICATION_STUDENTS,
+    EfficientNetB0,
+    EfficientNetLiteClassifier,
+    EfficientNetLiteEncoder,
+    classification_student,
+    load_efficientnet_weights,
+)
+from ckdmed.networks.taps import tap_shapes
+from tests.networks.random_states import random_state
+from tests.networks.test_efficientnet_lite import file_shapes
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the names and shapes of the published Lite0."""
+    path = tmp_path_factory.mktemp("weights") / "lite0.pth"
+    torch.save(random_state(file_shapes(), gain=1.5), path)
+    return path
+
+
+def test_logits_are_those_of_the_encoder_under_the_published_head(published: Path) -> None:
+    network, encoder = EfficientNetLiteClassifier(num_classes=1000).eval(), EfficientNetLiteEncoder().eval()
+    report = load_efficientnet_weights(network, published)
+    load_efficientnet_weights(encoder, published)
+    assert report.share == report.tensor_share == 1.0 and not (report.missing or report.unexpected)
+    state = torch.load(published, weights_only=True)
+    x = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        features = encoder(x)[-1]
+        head = torch.nn.functional.conv2d(features, state["_conv_head.weight"])
+        scale, bias, mean, variance = (
+            state[f"_bn1.{part}"].reshape(-1, 1, 1) for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        pooled = ((head - mean) / torch.sqrt(variance + 1e-3) * scale + bias).clamp(0, 6).mean(dim=(2, 3))
+        expected = pooled @ state["_fc.weight"].T + state["_fc.bias"]
+        found = network(x)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.std()))
+
+
+def test_another_number_of_classes_keeps_its_own_last_layer(published: Path) -> None:
+    network = classification_student("efficientnet_lite", 1, 3, str(published))
+    assert network(torch.rand(2, 1, 64, 64)).shape == (2, 3)
+    assert float(network._fc.weight.abs().max()) <= 1280**-0.5
+    again = EfficientNetLiteClassifier(1, 3)
+    again.load_state_dict(network.state_dict(), strict=True)
+    x = torch.rand(1, 1, 65, 70)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(x), again.eval()(x))
+
+
+@pytest.mark.parametrize("kind", CLASSIFICATION_STUDENTS)
+def test_every_weight_learns_and_the_stages_can_be_tapped(kind: str) -> None:
+    network = classification_student(kind, in_channels=2, num_classes=4).train()
+    for module in network.modules():
+        if isinstance(module, MBConvBlock):
+            # a block whose residual is dropped for both images gets no gradient, and should not
+            module.drop_connect_rate = 0.0
+    network(torch.randn(4, 2, 70, 64)).square().mean().backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without, without
+    logits, shapes = tap_shapes(network, {"msgff": "_blocks.3"}, (1, 2, 64, 64))
+    assert logits == (1, 4) and shapes["msgff"] == (1, 80, 4, 4)
+
+
+def test_b0_is_the_default_and_lite_scripts() -> None:
+    assert isinstance(classification_student(), EfficientNetB0)
+    network = classification_student("efficientnet_lite", 1, 3).eval()
+    x = torch.rand(1, 1, 64, 64)
+    torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+
+
+def test_refusals(published: Path) -> None:
+    with pytest.raises(
+        ValueError, match="kind of student must be one of efficientnet_b0, efficientnet_lite, got 'vgg'"
+    ):
+        classification_student("vgg")
+    with pytest.raises(ValueError, match="backbone must be one of .*, got 'lite9'"):
+        classification_student("efficientnet_lite", backbone="lite9")
+    with pytest.raises(ValueError, match=r"lite0\.pth"):
+        classification_student("efficientnet_b0", weights=str(published))
