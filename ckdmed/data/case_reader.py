@@ -88,11 +88,7 @@ class CaseReader(VolumeReader):
                 raise BratsFileError(f"{path}: is constant ({array.flat[0]:g} everywhere).")
         reference = volumes[self.reference if len(volumes) > 1 else 0]
         for volume in volumes:
-            if not _meet(reference, volume):
-                raise BratsFileError(
-                    f"{volume[0]}: lies wholly outside of {reference[0].name} by their affines; they are not of one "
-                    "examination, or a header is wrong."
-                )
+            check_meeting(reference, volume)
         return volumes, reference
 
     def _same(self, reference: Volume, volume: Volume) -> bool:
@@ -100,13 +96,21 @@ class CaseReader(VolumeReader):
         return grid_disagreement(first, second, self.tolerance_mm) is None
 
 
-def _meet(reference: Volume, volume: Volume) -> bool:
-    """Whether some of a lattice of places in the reference lies within the volume."""
+def check_meeting(reference: Volume, volume: Volume) -> None:
+    """Check that some of a lattice of places in the reference lies within the volume, by path, array and affine.
+
+    Raises:
+        BratsFileError: none does.
+    """
     axes = [np.linspace(0, size - 1, 9) for size in reference[1].shape[:3]]
     places = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((9, 9, 9))]).reshape(4, -1)
     index = (np.linalg.inv(volume[2]) @ reference[2] @ places)[:3]
     upper = np.array(volume[1].shape[:3])[:, None] - 0.5
-    return bool(((index >= -0.5) & (index <= upper)).all(axis=0).any())
+    if not ((index >= -0.5) & (index <= upper)).all(axis=0).any():
+        raise BratsFileError(
+            f"{volume[0]}: lies wholly outside of {reference[0].name} by their affines; they are not of one "
+            "examination, or a header is wrong."
+        )
 
 
 def _resampled(reference: Volume, volume: Volume) -> np.ndarray:

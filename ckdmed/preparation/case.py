@@ -11,6 +11,7 @@ import torch
 from monai.data import MetaTensor
 
 from ckdmed.data.brats import BratsFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
+from ckdmed.data.case_reader import check_meeting
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.labels import BratsLabels
 from ckdmed.preparation.inputs import CaseInput
@@ -31,6 +32,7 @@ class PreparedVolume:
         affine: (4, 4), index to millimetres, RAS.
         modalities: names of the channels.
         table: the labels' meaning, or None where it is not known.
+        covered: of each modality the share of the brain that lies in its field of view, above 0 and up to 1.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class PreparedVolume:
     affine: np.ndarray
     modalities: tuple[str, ...]
     table: BratsLabels | None
+    covered: Mapping[str, float]
 
 
 def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVolume:
@@ -46,7 +49,8 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
 
     Raises:
         BratsFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
-            named), values that are no labels, or labels that the release does not have.
+            named), values that are no labels, or labels that the release does not have; an empty brain mask; an image
+            that is constant, lies outside of the reference by its affine, or has one value in all of the brain.
         ValueError: see `volume_preparation`.
     """
     volumes = _read_images(item)
@@ -58,8 +62,13 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
             array, affine = _read_mask(path, headers, settings.tolerance_mm)
             if key == "label":
                 _check_labels(path, array, table)
+            elif not array.any():
+                raise BratsFileError(f"{path}: the brain mask is empty.")
             data[key] = _tensor(array, affine)
     modalities = tuple(volumes)
+    reference = settings.reference or modalities[0]
+    for modality, (array, affine) in volumes.items():
+        check_meeting((item.images[reference], *volumes[reference]), (item.images[modality], array, affine))
     chain = volume_preparation(
         modalities,
         "label" if item.label is not None else None,
@@ -73,35 +82,51 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
         settings.clahe,
         settings.clahe_limit,
     )
+    grids = {modality: (array.shape, affine) for modality, (array, affine) in volumes.items()}
     del volumes
     result = chain(data)
     if not isinstance(result, Mapping):
         raise RuntimeError(f"the chain of preparation gave {type(result).__name__}, not a dictionary.")
-    image = result["image"]
+    image, brain = np.asarray(result["image"].numpy()), np.asarray(result["brain"][0].numpy())
+    affine = np.asarray(result["image"].affine.numpy(), dtype=np.float64)
     label = result["label"][0].numpy() if item.label is not None else None
+    covered = {modality: _covered(brain, affine, *grid) for modality, grid in grids.items()}
+    for modality, channel in zip(modalities, image, strict=True):
+        values = channel[brain != 0]
+        if not values.size or not covered[modality] or values.min() == values.max():
+            cause = "it has one value in all of the brain" if values.size else "no voxel of the brain is left"
+            raise BratsFileError(
+                f"{item.images[modality]}: {cause}, on the grid of {item.images[reference].name}; the headers do not "
+                "meet, or the brain mask or the size leaves nothing of it."
+            )
     return PreparedVolume(
-        np.asarray(image.numpy()),
-        None if label is None else np.asarray(label),
-        np.asarray(result["brain"][0].numpy()),
-        np.asarray(image.affine.numpy(), dtype=np.float64),
-        modalities,
-        table,
+        image, None if label is None else np.asarray(label), brain, affine, modalities, table, covered
     )
+
+
+def _covered(brain: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], own_affine: np.ndarray) -> float:
+    """Share of the brain's voxels that lie within the grid of another volume."""
+    places = np.argwhere(brain != 0)
+    to_own = np.linalg.inv(own_affine) @ affine
+    index = places @ to_own[:3, :3].T + to_own[:3, 3]
+    inside = ((index >= -0.5) & (index <= np.array(shape[:3]) - 0.5)).all(axis=1)
+    return float(inside.mean()) if len(places) else 0.0
 
 
 def _read_images(item: CaseInput) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     if item.channels:
         path = next(iter(item.images.values()))
         array, affine = read_volume(path)
-        return {m: (array[..., item.channels.index(m)], affine) for m in item.images}
-    volumes = {modality: read_volume(path) for modality, path in item.images.items()}
+        volumes = {m: (array[..., item.channels.index(m)], affine) for m in item.images}
+    else:
+        volumes = {modality: read_volume(path) for modality, path in item.images.items()}
     for modality, (array, _) in volumes.items():
         if array.ndim != 3 or min(array.shape) < 2:
             raise BratsFileError(
                 f"{item.images[modality]}: has shape {array.shape}; a volume has three axes of 2 or more voxels."
             )
         if array.min() == array.max():
-            raise BratsFileError(f"{item.images[modality]}: is constant ({array.flat[0]:g} everywhere).")
+            raise BratsFileError(f"{item.images[modality]}: is constant ({array.flat[0]:g} everywhere in {modality}).")
     return volumes
 
 

@@ -122,6 +122,7 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
         "shape": list(volume.brain.shape),
         "spacing_mm": spacing,
         "affine": volume.affine.tolist(),
+        "covered": {modality: round(share, 4) for modality, share in volume.covered.items()},
         "brain_voxels": int((volume.brain != 0).sum()),
         "label_release": None if volume.table is None else volume.table.release,
         "tumour_voxels": None if volume.label is None else int((volume.label != 0).sum()),
@@ -131,7 +132,9 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
         for name in files_below(temporary)
     }
     write_json(temporary / RECORD_NAME, record)
-    return f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
+    parts = [f"{modality} covers {share:.0%} of the brain" for modality, share in volume.covered.items() if share < 0.9]
+    grid = f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
+    return "; ".join([grid, *parts])
 
 
 def _files(item: CaseInput) -> dict[str, Path]:

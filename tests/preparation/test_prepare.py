@@ -265,6 +265,58 @@ def test_labels_of_another_release_are_refused(case, tmp_path):
     assert result.status == "refused" and "holds 3, no label of BraTS 2018" in result.message
 
 
+def moved(mm: float) -> np.ndarray:
+    affine = AFFINE.copy()
+    affine[1, 3] += mm
+    return affine
+
+
+def test_a_modality_whose_header_leads_elsewhere_is_refused(tmp_path):
+    save(tmp_path / "d" / "P1_t1.nii.gz", brain())
+    save(tmp_path / "d" / "P1_flair.nii.gz", brain(1), moved(500))
+    (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o")
+    assert result.status == "refused" and os.listdir(tmp_path / "o") == []
+    assert "P1_flair.nii.gz: lies wholly outside of P1_t1.nii.gz by their affines" in result.message
+
+
+@pytest.mark.parametrize("normalise", ["zscore", "unit", "none"])
+def test_a_modality_that_meets_the_grid_but_not_the_brain_is_refused(tmp_path, normalise):
+    save(tmp_path / "d" / "P1_t1.nii.gz", brain())
+    save(tmp_path / "d" / "P1_flair.nii.gz", brain(1), moved(18))
+    settings = PreparationSettings(normalise=normalise, picture=False)
+    (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o", settings)
+    assert result.status == "refused" and "P1_flair.nii.gz: it has one value in all of the brain" in result.message
+
+
+def test_a_modality_that_covers_half_of_the_brain_is_said(tmp_path):
+    save(tmp_path / "d" / "P1_t1.nii.gz", brain())
+    save(tmp_path / "d" / "P1_flair.nii.gz", brain(1)[:, :10].copy())
+    settings = PreparationSettings(normalise="none", picture=False, brain="nonzero")
+    (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o", settings)
+    record = json.loads((tmp_path / "o" / "P1" / "prepared.json").read_text(encoding="utf-8"))
+    # interpolation adds a row at the edge to the brain, 8 of 15 instead of 7 of 14
+    assert record["covered"] == {"t1n": 1.0, "t2f": round(8 / 15, 4)}
+    assert result.status == "prepared" and "t2f covers 53% of the brain" in result.message
+
+
+@pytest.mark.parametrize("size, message", [(None, "the brain mask is empty"), ((4, 4, 2), "no voxel of the brain is")])
+def test_an_empty_brain_is_refused(tmp_path, size, message):
+    given = np.zeros((16, 20, 12), np.uint8)
+    given[0, 0, 0] = size is not None
+    image, mask_file = save(tmp_path / "t1.nii.gz", brain()), save(tmp_path / "brain.nii.gz", given)
+    settings = PreparationSettings(size=size, picture=False)
+    (result,) = run([single_input({"t1n": image}, "P1", brain=mask_file)], tmp_path / "o", settings)
+    assert result.status == "refused" and message in result.message
+
+
+def test_an_empty_channel_of_a_file_of_several_is_refused(tmp_path):
+    volume = np.stack([brain(number) for number in range(4)], -1)
+    volume[..., 2] = 0
+    save(tmp_path / "d" / "imagesTr" / "BRATS_001.nii.gz", volume)
+    (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o")
+    assert result.status == "refused" and "BRATS_001.nii.gz: is constant (0 everywhere in t1c)" in result.message
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, shape", [("brats2023", (240, 240, 155)), ("brats2018", (240, 240, 155)), ("native", None), ("dicom", None)]
