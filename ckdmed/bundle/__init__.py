@@ -15,10 +15,12 @@ from ckdmed.bundle.classification import (
 from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.labelled_share import labelled_sampler
 from ckdmed.bundle.run import evaluation_settings, finish_run, start_run
+from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
 from ckdmed.bundle.strict import UnknownSettingError, check_settings
 
 __all__ = [
     "CLASS_NAMES",
+    "SectionOverlapError",
     "UnknownSettingError",
     "balanced_sampler",
     "brats_classes",
@@ -34,5 +36,7 @@ __all__ = [
     "finish_run",
     "labelled_part",
     "labelled_sampler",
+    "record_sections",
+    "scored_items",
     "start_run",
 ]

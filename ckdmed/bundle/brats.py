@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import distributed
 
+from ckdmed.bundle.section_record import record_of_scored
 from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
 from ckdmed.data.phantoms import write_brats_phantoms
 
@@ -30,6 +31,7 @@ def brats_sections(
     phantom_cases: int = 20,
     phantom_shape: Sequence[int] = (96, 96, 48),
     phantom_types: Sequence[str] = ("GLI",),
+    checkpoint: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Cases of the training, validation and test sections, split by patient.
 
@@ -47,6 +49,9 @@ def brats_sections(
         phantom_cases: how many phantom cases; from 6 up there is one in each section.
         phantom_shape: voxels of a phantom along its axes, over 240 x 240 x 155 mm.
         phantom_types: tumour types that the phantom patients take in turn.
+        checkpoint: what is to be scored; the sections are then those that its training recorded, see
+            :class:`~ckdmed.bundle.section_record.SectionRecord`, with "new" for patients that it did not know. None
+            for a training.
 
     Returns:
         "train", "validation", "test" -> items of whole cases: ``image`` (absolute paths, one for each modality in the
@@ -56,7 +61,8 @@ def brats_sections(
 
     Raises:
         ValueError: the folder is missing or holds no usable case, the stored datalist is damaged or names a file that
-            is not there, a case lacks a modality, or the training or validation section is empty.
+            is not there, a case lacks a modality, or the training or validation section is empty; a patient's cases
+            are in several sections of the record.
     """
     if dataset_dir:
         folder = Path(dataset_dir).expanduser().resolve()
@@ -64,14 +70,21 @@ def brats_sections(
             raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
     else:
         folder = _phantoms(Path(phantom_dir), phantom_cases, phantom_shape, phantom_types, split_seed)
-    datalist = _resolve(folder, split_seed, fractions, modalities)
+    record = record_of_scored(checkpoint)
+    if record is None:
+        datalist = _resolve(folder, split_seed, fractions, modalities)
+        parts = {key: datalist[name] for key, name in _SECTIONS.items()}
+    else:
+        # nothing is split, so that a folder of two patients will do
+        datalist = _resolve(folder, split_seed, (1.0, 0.0, 0.0), modalities)
+        parts = record.assign([item for name in _SECTIONS.values() for item in datalist[name]])
     share = {"train": labelled_fraction}
     sections = {
         key: [
             _chosen(item, modalities, folder)
-            for item in select_brats_items(datalist, folder, name, share.get(key, 1.0), split_seed)
+            for item in select_brats_items({"test": part}, folder, "test", share.get(key, 1.0), split_seed)
         ]
-        for key, name in _SECTIONS.items()
+        for key, part in parts.items()
     }
     for key in ("validation", "test"):
         if without := [item["case"] for item in sections[key] if "label" not in item]:
@@ -83,7 +96,7 @@ def brats_sections(
     counts = ", ".join(f"{name} {len(items)} cases of {_groups(items)} patients" for name, items in sections.items())
     logger.info(f"{folder}: {counts}; {labelled} of the training cases are used with their masks")
     for name in ("train", "validation"):
-        if not sections[name]:
+        if not sections[name] and record is None:
             raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
     return sections
 

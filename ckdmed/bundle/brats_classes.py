@@ -12,6 +12,7 @@ import numpy as np
 from torch import distributed
 
 from ckdmed.bundle.brats import brats_sections
+from ckdmed.bundle.section_record import NEW
 from ckdmed.data.brats import SkippedCase, SliceIndex, build_slice_cache
 from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
 
@@ -33,6 +34,7 @@ def brats_classes(
     split_seed: int = 0,
     phantom_cases: int = 40,
     phantom_shape: Sequence[int] = (64, 64, 32),
+    checkpoint: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Sections of slices: ``label`` is the class of the slice, or of its case.
 
@@ -48,7 +50,7 @@ def brats_classes(
 
     Args:
         task: "brats_slice" or "brats_type".
-        dataset_dir, phantom_dir, labelled_fraction, split_seed, phantom_cases, phantom_shape: as
+        dataset_dir, phantom_dir, labelled_fraction, split_seed, phantom_cases, phantom_shape, checkpoint: as
             :func:`~ckdmed.bundle.brats_sections`. Slices of cases whose masks are not used are all taken, unlabelled.
         cache_dir: for the slices; what is up to date there is kept.
         class_names: of "brats_type" those tumour types that are told apart, two or more of GLI, MEN, MET, PED and SSA;
@@ -76,6 +78,7 @@ def brats_classes(
         phantom_cases=phantom_cases,
         phantom_shape=phantom_shape,
         phantom_types=names if task == "brats_type" else ("GLI",),
+        checkpoint=checkpoint,
     )
     if task == "brats_type":
         sections = {key: _of_types(items, names, key) for key, items in sections.items()}
@@ -85,10 +88,12 @@ def brats_classes(
         key: _slices([item for item in items if item["case"] in cached], folder, task, names, min_voxels)
         for key, items in sections.items()
     }
+    # what is scored by a record needs no slice to train on
+    recorded = NEW in sections
     for key in ("train", "validation"):
-        if not slices[key]:
+        if not slices[key] and not recorded:
             raise ValueError(f"{folder}: no slice is left for the {key} section.")
-    _report(slices, names)
+    _report(slices, names, training=not recorded)
     return slices
 
 
@@ -161,12 +166,12 @@ def _slices(
     return found
 
 
-def _report(slices: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> None:
+def _report(slices: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], training: bool) -> None:
     for key, items in slices.items():
         counts = np.bincount([item["label"] for item in items if item["labelled"]], minlength=len(names))
         words = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
         logger.info(f"{key}: {len(items)} slices ({words})")
-        if key == "train" and (counts == 0).any():
+        if training and key == "train" and (counts == 0).any():
             missing = ", ".join(name for name, count in zip(names, counts, strict=True) if not count)
             there = [name for name, count in zip(names, counts, strict=True) if count]
             text = f"no labelled training slice is of the class {missing}"

@@ -10,6 +10,7 @@ from torch import distributed
 
 from ckdmed.bundle.brats_classes import BRATS_TASKS, brats_classes
 from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.bundle.section_record import NEW
 from ckdmed.data.brats import BalancedSliceSampler
 from ckdmed.data.splits import k_folds
 from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
@@ -60,13 +61,14 @@ def classification_sections(
     phantom_slices: Sequence[int] = (3, 6),
     phantom_cases: int = 40,
     phantom_shape: Sequence[int] = (64, 64, 32),
+    checkpoint: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """What a classification bundle trains, validates and tests on, by its setting ``task``.
 
     Args:
         task: "figshare" for :func:`figshare_classes`; "brats_slice" or "brats_type" for
             :func:`~ckdmed.bundle.brats_classes.brats_classes`.
-        dataset_dir, phantom_dir, class_names, labelled_fraction, split_seed: of either.
+        dataset_dir, phantom_dir, class_names, labelled_fraction, split_seed, checkpoint: of either.
         fold, n_folds, fold_source, phantom_patients, phantom_size, phantom_slices: of "figshare".
         cache_dir, modalities, min_voxels, phantom_cases, phantom_shape: of the others.
 
@@ -89,6 +91,7 @@ def classification_sections(
             split_seed=split_seed,
             phantom_cases=phantom_cases,
             phantom_shape=phantom_shape,
+            checkpoint=checkpoint,
         )
     if list(modalities) != ["t1c"]:
         raise ValueError(f"Figshare slices are T1-weighted with contrast (t1c) and nothing else, got {modalities}.")
@@ -103,6 +106,7 @@ def classification_sections(
         phantom_patients=phantom_patients,
         phantom_size=phantom_size,
         phantom_slices=phantom_slices,
+        checkpoint=checkpoint,
     )
 
 
@@ -173,7 +177,8 @@ def figshare_classes(
         name: [{**{key: item[key] for key in _KEPT}, "label": int(item["tumor_label"]) - 1} for item in items]
         for name, items in sections.items()
     }
-    return _dealt_by_slice(classes, int(fold or 0), n_folds, split_seed) if by_slice else classes
+    recorded = NEW in sections
+    return _dealt_by_slice(classes, int(fold or 0), n_folds, split_seed) if by_slice and not recorded else classes
 
 
 def _dealt_by_slice(

@@ -9,8 +9,10 @@ from typing import Any
 
 from torch import distributed
 
+from ckdmed.bundle.section_record import SectionRecord, record_of_scored
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.phantoms import write_figshare_phantoms
-from ckdmed.data.sections import resolve_datalist, select_sections
+from ckdmed.data.sections import resolve_datalist, section_items, select_sections
 
 __all__ = ["figshare_sections"]
 
@@ -30,6 +32,7 @@ def figshare_sections(
     fold_source: str = "group",
     phantom_slices: Sequence[int] = (3, 6),
     train_on_validation: bool = False,
+    checkpoint: str | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
@@ -48,13 +51,17 @@ def figshare_sections(
         phantom_slices: fewest and most slices of a phantom patient.
         train_on_validation: the training section has the items of the validation section too, which then says nothing
             of other patients.
+        checkpoint: what is to be scored; the sections are then those that its training recorded, see
+            :class:`~ckdmed.bundle.section_record.SectionRecord`, with "new" for patients that it did not know. None
+            for a training.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
         ``tumor_label``, ``patient``, ``patient_group``.
 
     Raises:
-        ValueError: the folder is missing or holds no usable file, or the fold does not exist.
+        ValueError: the folder is missing or holds no usable file, or the fold does not exist; a patient's files are in
+            several sections of the record.
     """
     if dataset_dir:
         folder = Path(dataset_dir).expanduser().resolve()
@@ -70,6 +77,9 @@ def figshare_sections(
             write_figshare_phantoms(folder, phantom_patients, (fewest, most), phantom_size, seed=split_seed)
         if distributed.is_initialized():
             distributed.barrier()
+    record = record_of_scored(checkpoint)
+    if record is not None:
+        return _recorded(record, folder, labelled_fraction, split_seed)
     datalist = resolve_datalist(folder, seed=split_seed, fractions=fractions)
     sections = select_sections(
         datalist,
@@ -84,12 +94,24 @@ def figshare_sections(
         sections["train"] = [*sections["train"], *sections["validation"]]
         logger.warning("training on the validation section too: its scores say nothing of patients never seen")
     labelled = sum(item["labelled"] for item in sections["train"])
-    counts = ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())
-    logger.info(f"{folder}: {counts}; {labelled} of the training slices are used with their labels")
+    logger.info(f"{folder}: {_counts(sections)}; {labelled} of the training slices are used with their labels")
     for name in ("train", "validation"):
         if not sections[name]:
             raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
     return sections
+
+
+def _recorded(record: SectionRecord, folder: Path, labelled_fraction: float, seed: int) -> dict[str, list[Any]]:
+    """Sections of a record: nothing is split, so that a folder of two patients will do."""
+    datalist = resolve_datalist(folder, seed=seed, fractions=(1.0, 0.0, 0.0))
+    parts = record.assign([item for name in SECTIONS for item in datalist[name]])
+    sections = section_items(parts, folder, labelled_fraction, seed)
+    logger.info(f"{folder}: {_counts(sections)}")
+    return sections
+
+
+def _counts(sections: dict[str, list[dict[str, Any]]]) -> str:
+    return ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())
 
 
 def _groups(items: Sequence[dict[str, Any]]) -> int:

@@ -20,6 +20,7 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
+from ckdmed.bundle.section_record import find_record
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import write_json
@@ -40,6 +41,7 @@ ARTEFACTS = {
     "predictions.png": "truth and prediction over validation slices",
     "tensorboard": "TensorBoard logs",
     "settings.json": "the settings of the run",
+    "sections.json": "the patients of each section, by which its weights are scored later",
 }
 
 
@@ -75,11 +77,14 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
     """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoint by hash."""
     workflow = running_workflow()
+    record = find_record(checkpoint)
     return {
         **_origin({} if workflow is None else settings_of(workflow.parser)),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
         "section": section,
+        # None: nobody knows whether the training had other sections
+        "section_record": None if record is None else str(record.path),
     }
 
 

@@ -109,12 +109,27 @@ def select_sections(
     check_no_group_crosses(selected)
     if not selected["train"]:
         raise ValueError("The selection leaves no training items.")
-    labelled = {name: [True] * len(part) for name, part in selected.items()}
-    labelled["train"] = labelled_subset(selected["train"], labelled_fraction, seed)
+    return section_items(selected, base_dir, labelled_fraction, seed)
+
+
+def section_items(
+    parts: Mapping[str, Sequence[Mapping[str, Any]]],
+    base_dir: PathLike,
+    labelled_fraction: float = 1.0,
+    seed: int = 0,
+) -> dict[str, list[dict[str, Any]]]:
+    """Items of a datalist that are dealt to sections already, as `select_sections` gives them.
+
+    Args:
+        parts: name of the section to its items; in "train" some may be unlabelled.
+        base_dir, labelled_fraction, seed: see `select_sections`.
+    """
+    labelled = {name: [True] * len(part) for name, part in parts.items()}
+    labelled["train"] = labelled_subset(parts["train"], labelled_fraction, seed)
     folder = os.path.abspath(base_dir)
     return {
         name: [_batch_item(item, folder, flag) for item, flag in zip(part, labelled[name], strict=True)]
-        for name, part in selected.items()
+        for name, part in parts.items()
     }
 
 

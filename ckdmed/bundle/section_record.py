@@ -1,0 +1,332 @@
+"""Which patients a training used for what, kept beside its weights, so that nobody it knows is taken for a new one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckdmed.data.splits import GROUP_KEY
+from ckdmed.files import write_json
+
+__all__ = [
+    "NEW",
+    "RECORD_NAME",
+    "SectionOverlapError",
+    "SectionRecord",
+    "find_record",
+    "record_of_scored",
+    "record_sections",
+    "scored_items",
+]
+
+RECORD_NAME = "sections.json"
+SECTION_NAMES = ("train", "validation", "test")
+# of patients that a training did not know
+NEW = "new"
+_FORMAT = "ckdmed sections 1"
+_SHOWN = 5
+# the record of a run lies in its output folder, its weights in a folder in there or one further below
+_FOLDERS_UP = 2
+logger = logging.getLogger(__name__)
+
+
+class SectionOverlapError(ValueError):
+    """A patient would be scored that a network was trained or chosen on."""
+
+
+@dataclass(frozen=True)
+class SectionRecord:
+    """The patients of each section of a training.
+
+    Args:
+        path: its file, for messages.
+        patients: section -> patient group -> the identifiers that its person has. A training on the validation patients
+            too has them in both sections.
+        items: section -> what was used of its patients: ids of slices, or names of cases.
+        by_item: the split was one of single slices, so that patients stand on both sides and only `items` tell them
+            apart.
+    """
+
+    path: Path
+    patients: Mapping[str, Mapping[str, Sequence[str]]]
+    items: Mapping[str, Sequence[str]]
+    by_item: bool = False
+
+    @classmethod
+    def of(cls, sections: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> SectionRecord:
+        """The record of sections of items, to be written to ``path``."""
+        patients: dict[str, dict[str, list[str]]] = {}
+        for name in SECTION_NAMES:
+            groups: dict[str, set[str]] = {}
+            for item in sections[name]:
+                groups.setdefault(str(item[GROUP_KEY]), set()).add(str(item["patient"]))
+            patients[name] = {group: sorted(groups[group]) for group in sorted(groups)}
+        crossing = set(patients["test"]) & {*patients["train"], *patients["validation"]}
+        items = {name: sorted({_item_name(item) for item in sections[name]}) for name in SECTION_NAMES}
+        return cls(Path(path), patients, items, by_item=bool(crossing))
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> SectionRecord:
+        """Read what `write` wrote.
+
+        Raises:
+            ValueError: the file is no such record.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
+            parts = {name: content["sections"][name] for name in SECTION_NAMES}
+            patients = {
+                name: {str(group): [str(one) for one in known] for group, known in part["patients"].items()}
+                for name, part in parts.items()
+            }
+            items = {name: [str(item) for item in part["items"]] for name, part in parts.items()}
+            return cls(path, patients, items, by_item=content["split_by"] == "item")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} from "
+                "the output folder of the training that made the weights."
+            ) from error
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, whole or not at all."""
+        sections = {name: {"patients": self.patients[name], "items": self.items[name]} for name in SECTION_NAMES}
+        split_by = "item" if self.by_item else "patient"
+        write_json(path, {"format": _FORMAT, "split_by": split_by, "sections": sections})
+
+    def sections_of(self, identifiers: Iterable[str]) -> list[str]:
+        """The sections in which a person of any of these identifiers is, in the order train, validation, test."""
+        wanted = set(identifiers)
+        return [
+            name
+            for name in SECTION_NAMES
+            if any(wanted & {group, *known} for group, known in self.patients[name].items())
+        ]
+
+    def assign(self, items: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+        """Deal items that lie in a folder today to the recorded sections; no split is drawn.
+
+        What a section has of its patients is what it had in the training. Items of unknown patients are the section
+        "new". Further items of known patients are in none: they are neither new nor what was scored before.
+
+        Args:
+            items: with ``id`` (or ``case``), ``patient`` and ``patient_group``.
+
+        Returns:
+            "train", "validation", "test", "new" -> items in their given order.
+
+        Raises:
+            SectionOverlapError: persons of today's items are in several sections of the record, or a recorded item is
+                of a patient of another section now.
+        """
+        dealt: dict[str, list[Any]] = {name: [] for name in (*SECTION_NAMES, NEW)}
+        recorded = {name: set(self.items[name]) for name in SECTION_NAMES}
+        left_over: dict[str, int] = {}
+        where = {} if self.by_item else self._sections_of_groups(items)
+        for item in items:
+            name, group = _item_name(item), str(item[GROUP_KEY])
+            homes = [section for section in SECTION_NAMES if name in recorded[section]]
+            if self.by_item:
+                homes = homes or [NEW]
+            elif not where[group]:
+                if homes:
+                    raise SectionOverlapError(
+                        f"{self.path}: '{name}' is in the section {homes[0]} of the training, but is of the patient "
+                        f"'{item['patient']}' now, who was in none; give the data that the network was trained on."
+                    )
+                homes = [NEW]
+            elif not set(homes) <= set(where[group]):
+                raise SectionOverlapError(
+                    f"{self.path}: '{name}' is in the section {homes[0]} of the training, but is of the patient "
+                    f"'{item['patient']}' now, who was in {where[group][0]}; give the data that the network was "
+                    "trained on."
+                )
+            if not homes:
+                left_over[group] = left_over.get(group, 0) + 1
+            for section in homes:
+                dealt[section].append(item)
+        self._tell(dealt, left_over)
+        return dealt
+
+    def _sections_of_groups(self, items: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+        """The recorded sections of each group of today's items."""
+        section_of: dict[str, list[str]] = {}
+        for name in SECTION_NAMES:
+            for group, known in self.patients[name].items():
+                for one in {group, *known}:
+                    section_of.setdefault(one, []).append(name)
+        found: dict[str, set[str]] = {}
+        for item in items:
+            homes = found.setdefault(str(item[GROUP_KEY]), set())
+            for identifier in {str(item[GROUP_KEY]), str(item["patient"])}:
+                homes.update(section_of.get(identifier, ()))
+        sections = {group: [name for name in SECTION_NAMES if name in homes] for group, homes in found.items()}
+        if crossing := {group: homes for group, homes in sections.items() if "test" in homes and len(homes) > 1}:
+            shown = "; ".join(f"'{group}' is in {' and '.join(crossing[group])}" for group in sorted(crossing)[:_SHOWN])
+            raise SectionOverlapError(
+                f"{self.path}: {len(crossing)} patient(s) of today's data were in several sections of the training: "
+                f"{shown}. The network cannot be scored on them; leave their files out."
+            )
+        return sections
+
+    def _tell(self, dealt: Mapping[str, Sequence[Any]], left_over: Mapping[str, int]) -> None:
+        logger.info(f"the sections are those that the training recorded in {self.path}; no split is drawn")
+        for name in ("validation", "test"):
+            if missing := sorted(set(self.items[name]) - {_item_name(item) for item in dealt[name]}):
+                logger.warning(f"{len(missing)} recorded {name} items are not there: {_listed(missing)}")
+        if groups := sorted({str(item[GROUP_KEY]) for item in dealt[NEW]}):
+            logger.warning(
+                f"{len(groups)} patients are in none of the training's sections, as those who came later (--section {NEW} "
+                f"scores them): {_listed(groups)}"
+            )
+        if left_over:
+            logger.warning(
+                f"{sum(left_over.values())} items of {len(left_over)} known patients came after the training and are "
+                f"left out: {_listed(sorted(left_over))}"
+            )
+
+
+def find_record(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
+    """The record that lies beside a checkpoint, or in the output folder of the run that the checkpoint is in.
+
+    Raises:
+        ValueError: there is one that cannot be read.
+    """
+    folder = Path(checkpoint).expanduser().absolute().parent
+    if (folder / RECORD_NAME).is_file():
+        return SectionRecord.read(folder / RECORD_NAME)
+    for parent in list(folder.parents)[:_FOLDERS_UP]:
+        # settings.json tells that the folder is a run's
+        if (parent / RECORD_NAME).is_file() and (parent / "settings.json").is_file():
+            return SectionRecord.read(parent / RECORD_NAME)
+    return None
+
+
+def record_of_scored(checkpoint: str | None) -> SectionRecord | None:
+    """The record of a checkpoint that is to be scored; None without a checkpoint, or with a warning that it has none.
+
+    Args:
+        checkpoint: None where a network is trained, not scored.
+    """
+    record = None if checkpoint is None else find_record(checkpoint)
+    if checkpoint is not None and record is None:
+        logger.warning(
+            f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): the split is "
+            "drawn anew, and is that of the training only if the folder and the settings of the split are the same."
+        )
+    return record
+
+
+def record_sections(
+    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    output_dir: str,
+    ckpt_dir: str,
+    resume: bool = False,
+    made_from: Sequence[str | None] = (),
+    save: bool = True,
+) -> None:
+    """Note the patients of a training's sections as ``sections.json``, in its output folder and beside its weights.
+
+    Args:
+        sections: "train", "validation", "test" -> items.
+        output_dir, ckpt_dir: of the run.
+        resume: the run goes on; its sections must be those it began with.
+        made_from: checkpoints that the training starts or learns from, such as its teacher's. A run without any may
+            hold None here.
+        save: False on every rank but one, which checks only.
+
+    Raises:
+        SectionOverlapError: a resumed run would have other patients in a section, or a checkpoint that it is made from
+            was trained or chosen on one of its test patients.
+    """
+    record = SectionRecord.of(sections, Path(output_dir) / RECORD_NAME)
+    if resume:
+        if record.path.is_file():
+            _check_same(SectionRecord.read(record.path), record)
+        else:
+            logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
+    for checkpoint in made_from:
+        if checkpoint and not record.by_item:
+            _check_unknown_to(checkpoint, record)
+    if save:
+        for folder in dict.fromkeys((output_dir, ckpt_dir)):
+            record.write(Path(folder) / RECORD_NAME)
+
+
+def _check_same(before: SectionRecord, now: SectionRecord) -> None:
+    if before.items == now.items and before.patients == now.patients:
+        return
+    moved = []
+    for name in SECTION_NAMES:
+        for group in now.patients[name]:
+            homes = [section for section in SECTION_NAMES if group in before.patients[section]]
+            if homes and name not in homes:
+                moved.append(f"'{group}' was in {homes[0]} and would be in {name}")
+    earlier = {group for part in before.patients.values() for group in part}
+    today = {group for part in now.patients.values() for group in part}
+    changes = [f"{len(moved)} patients would change their section ({'; '.join(moved[:_SHOWN])})"] if moved else []
+    for words, groups in (("are new", today - earlier), ("are gone", earlier - today)):
+        if groups:
+            changes.append(f"{len(groups)} patients {words} ({_listed(sorted(groups))})")
+    raise SectionOverlapError(
+        f"the run in {before.path.parent} cannot be resumed with other data: "
+        f"{'; '.join(changes) or 'the items of its patients differ'}. Give the data and the settings of the split that "
+        "it began with, or start a new run in another output_dir."
+    )
+
+
+def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
+    other = find_record(checkpoint)
+    if other is None:
+        logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
+        return
+    known = [
+        group for group, names in record.patients["test"].items()
+        if {"train", "validation"} & set(other.sections_of([group, *names]))
+    ]
+    if known:
+        raise SectionOverlapError(
+            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(sorted(known))}; "
+            f"see {other.path}): give one that was trained on the same split."
+        )
+
+
+def scored_items(
+    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, labelled: bool = False
+) -> list[Mapping[str, Any]]:
+    """The items of the section that an evaluation scores.
+
+    Args:
+        sections: of a bundle's data.
+        section: "test", "validation", "train", or "new" for patients that came after the training.
+        labelled: leave out items whose labels are not used.
+
+    Raises:
+        ValueError: no such section, or nothing is in it.
+    """
+    if section not in sections:
+        why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
+        raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")
+    items = [item for item in sections[section] if item["labelled"] or not labelled]
+    if not items:
+        others = ", ".join(f"{name} {len(part)}" for name, part in sections.items())
+        raise ValueError(
+            f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
+        )
+    return items
+
+
+def _item_name(item: Mapping[str, Any]) -> str:
+    return str(item.get("case", item["id"]))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + more

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckdmed.bundle import SectionOverlapError, brats_sections, figshare_sections, record_sections, scored_items
+from ckdmed.bundle.section_record import RECORD_NAME, SectionRecord, find_record
+from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
+
+
+def item(name: str, patient: str, group: str = "") -> dict[str, Any]:
+    return {"id": name, "patient": patient, "patient_group": group or patient, "labelled": True}
+
+
+def dealt(**parts: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    return {"train": [], "validation": [], "test": [], **parts}
+
+
+SECTIONS = dealt(train=[item("1", "A"), item("2", "A")], validation=[item("3", "B")], test=[item("4", "C", "CC")])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    record_sections(SECTIONS, str(tmp_path / "run"), str(tmp_path / "run/models"))
+    (tmp_path / "run/settings.json").write_text("{}")
+    return tmp_path / "run"
+
+
+def ids(sections: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    return {name: [entry["id"] for entry in part] for name, part in sections.items()}
+
+
+def test_later_arrivals_change_no_section(run: Path, caplog: pytest.LogCaptureFixture):
+    record = find_record(run / "models/model.pt")
+    assert record is not None
+    today = [*(entry for part in SECTIONS.values() for entry in part), item("5", "D"), item("6", "C", "CC")]
+    found = record.assign(today)
+    assert ids(found) == {"train": ["1", "2"], "validation": ["3"], "test": ["4"], "new": ["5"]}
+    assert "1 patients are in none of the training's sections" in caplog.text and "'D'" in caplog.text
+    assert "1 items of 1 known patients came after the training and are left out: 'CC'" in caplog.text
+
+
+def test_what_is_missing_is_named(run: Path, caplog: pytest.LogCaptureFixture):
+    found = SectionRecord.read(run / RECORD_NAME).assign([item("4", "C", "CC")])
+    assert ids(found)["test"] == ["4"]
+    assert "1 recorded validation items are not there: '3'" in caplog.text
+
+
+def test_one_person_of_two_sections_is_refused(run: Path):
+    # "A" trained and "C" is a test patient; today's data say that they are one person
+    today = [item("1", "A", "CC"), item("4", "C", "CC")]
+    with pytest.raises(SectionOverlapError, match="'CC' is in train and test"):
+        SectionRecord.read(run / RECORD_NAME).assign(today)
+
+
+@pytest.mark.parametrize("patient, section", [("A", "who was in train"), ("Z", "who was in none")])
+def test_a_test_item_of_another_patient_is_refused(run: Path, patient: str, section: str):
+    with pytest.raises(SectionOverlapError, match=f"'4' is in the section test .*'{patient}' now, {section}"):
+        SectionRecord.read(run / RECORD_NAME).assign([item("4", patient)])
+
+
+def test_a_resumed_run_keeps_its_patients(run: Path):
+    again = (str(run), str(run / "models"))
+    before = (run / RECORD_NAME).read_bytes()
+    record_sections(SECTIONS, *again, resume=True)
+    moved = dealt(train=[item("1", "A"), item("3", "B")], validation=[item("2", "E")], test=[item("4", "C", "CC")])
+    with pytest.raises(SectionOverlapError, match="1 patients would change .*'B' was in validation and would be in train"):
+        record_sections(moved, *again, resume=True)
+    with pytest.raises(SectionOverlapError, match="1 patients are new .'E'"):
+        record_sections(moved, *again, resume=True)
+    fewer = {**SECTIONS, "train": [item("1", "A")]}
+    with pytest.raises(SectionOverlapError, match="the items of its patients differ"):
+        record_sections(fewer, *again, resume=True)
+    assert (run / RECORD_NAME).read_bytes() == before
+
+
+def test_a_teacher_that_knows_test_patients_is_refused(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    other = dealt(train=[item("4", "C", "CC")], validation=[item("3", "B")], test=[item("1", "A")])
+    to = (str(tmp_path / "student"), str(tmp_path / "student/models"))
+    with pytest.raises(SectionOverlapError, match="trained or chosen on 1 of this run's test patients .'A'"):
+        record_sections(other, *to, made_from=[None, str(run / "models/teacher.pt")])
+    assert not (tmp_path / "student").exists()
+    (tmp_path / "lone.pt").write_bytes(b"")
+    record_sections(other, *to, made_from=[str(tmp_path / "lone.pt")])
+    assert "lone.pt has no record of its patients" in caplog.text
+
+
+def test_where_the_record_of_a_checkpoint_is_looked_for(run: Path, tmp_path: Path):
+    for name in ("models/model.pt", "teacher/teacher.pt", "teachers/t1c/teacher.pt"):
+        found = find_record(run / name)
+        assert found is not None and found.patients["test"] == {"CC": ["C"]}
+    assert find_record(tmp_path / "model.pt") is None
+    # a folder above is looked at only where it is a run's
+    (run / "settings.json").unlink()
+    assert find_record(run / "teacher/teacher.pt") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": "another"}', '{"format": "ckdmed sections 1", "sections": 3}'])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str):
+    (tmp_path / RECORD_NAME).write_text(text)
+    with pytest.raises(ValueError, match=f"{RECORD_NAME}: no record of a training's sections"):
+        find_record(tmp_path / "model.pt")
+
+
+def test_slices_on_both_sides_are_told_apart_by_name(tmp_path: Path):
+    mixed = dealt(train=[item("1", "A")], validation=[item("2", "B")], test=[item("3", "A")])
+    record_sections(mixed, str(tmp_path), str(tmp_path))
+    assert ids(SectionRecord.read(tmp_path / RECORD_NAME).assign([*mixed["test"], *mixed["train"]])) == {
+        "train": ["1"],
+        "validation": [],
+        "test": ["3"],
+        "new": [],
+    }
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(ValueError, match="no section 'new'.*no record"):
+        scored_items(SECTIONS, "new")
+    with pytest.raises(ValueError, match="'new' has nothing to score"):
+        scored_items({**SECTIONS, "new": [{**item("1", "A"), "labelled": False}]}, "new", labelled=True)
+
+
+def test_figshare_evaluation_scores_the_recorded_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_figshare_phantoms(data, n_patients=9, size=32, seed=0, progress=False)
+    hidden = {path: path.rename(path.with_suffix(".later")) for path in sorted(data.glob("[0-9]*.mat"))[:4]}
+    trained = figshare_sections(str(data), "")
+    record_sections(trained, str(run), str(run / "models"))
+    for path, away in hidden.items():
+        away.rename(path)
+    checkpoint = str(run / "models/model.pt")
+    scored = figshare_sections(str(data), "", split_seed=1, checkpoint=checkpoint)
+    assert {name: scored[name] for name in trained} == trained
+    later = {entry["id"] for part in figshare_sections(str(data), "").values() for entry in part}
+    used = {entry["id"] for part in trained.values() for entry in part}
+    known = {entry["patient"] for part in trained.values() for entry in part}
+    assert {entry["id"] for entry in scored["new"]} <= later - used
+    assert not known & {entry["patient"] for entry in scored["new"]}
+    drawn = figshare_sections(str(data), "", checkpoint=str(tmp_path / "lone.pt"))
+    assert "new" not in drawn and "lone.pt has no record of the patients" in caplog.text
+
+
+def test_brats_evaluation_scores_the_recorded_cases(tmp_path: Path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    write_brats_phantoms(data, 7, (16, 16, 16), seed=0, progress=False)
+    (data / "datalist.json").unlink(missing_ok=True)
+    away = next(path for path in sorted(data.iterdir()) if path.is_dir()).rename(tmp_path / "away")
+    trained = brats_sections(str(data))
+    record_sections(trained, str(run), str(run / "models"))
+    name = next(away.glob("*seg*")).name.split("-seg")[0]
+    away.rename(data / name)
+    scored = brats_sections(str(data), split_seed=5, checkpoint=str(run / "models/model.pt"))
+    assert {section: scored[section] for section in trained} == trained
+    assert [entry["case"] for entry in scored["new"]] == [name]
+    content = json.loads((run / RECORD_NAME).read_text())
+    assert content["sections"]["test"]["items"] == [entry["case"] for entry in trained["test"]]
