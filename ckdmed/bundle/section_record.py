@@ -91,8 +91,8 @@ class SectionRecord:
             return cls(path, patients, items, by_item=content["split_by"] == "item")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
-                f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} from "
-                "the output folder of the training that made the weights."
+                f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} "
+                "from the output folder of the training that made the weights."
             ) from error
 
     def write(self, path: str | os.PathLike[str]) -> None:
@@ -183,8 +183,8 @@ class SectionRecord:
                 logger.warning(f"{len(missing)} recorded {name} items are not there: {_listed(missing)}")
         if groups := sorted({str(item[GROUP_KEY]) for item in dealt[NEW]}):
             logger.warning(
-                f"{len(groups)} patients are in none of the training's sections, as those who came later (--section {NEW} "
-                f"scores them): {_listed(groups)}"
+                f"{len(groups)} patients are in none of the training's sections, as those who came later "
+                f"(--section {NEW} scores them): {_listed(groups)}"
             )
         if left_over:
             logger.warning(
@@ -218,8 +218,8 @@ def record_of_scored(checkpoint: str | None) -> SectionRecord | None:
     record = None if checkpoint is None else find_record(checkpoint)
     if checkpoint is not None and record is None:
         logger.warning(
-            f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): the split is "
-            "drawn anew, and is that of the training only if the folder and the settings of the split are the same."
+            f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): the split "
+            "is drawn anew, and is that of the training only if the folder and the settings of the split are the same."
         )
     return record
 
@@ -288,13 +288,14 @@ def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
         return
     known = [
-        group for group, names in record.patients["test"].items()
+        group
+        for group, names in record.patients["test"].items()
         if {"train", "validation"} & set(other.sections_of([group, *names]))
     ]
     if known:
         raise SectionOverlapError(
-            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(sorted(known))}; "
-            f"see {other.path}): give one that was trained on the same split."
+            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(sorted(known))}"
+            f"; see {other.path}): give one that was trained on the same split."
         )
 
 

@@ -67,7 +67,9 @@ def test_a_resumed_run_keeps_its_patients(run: Path):
     before = (run / RECORD_NAME).read_bytes()
     record_sections(SECTIONS, *again, resume=True)
     moved = dealt(train=[item("1", "A"), item("3", "B")], validation=[item("2", "E")], test=[item("4", "C", "CC")])
-    with pytest.raises(SectionOverlapError, match="1 patients would change .*'B' was in validation and would be in train"):
+    with pytest.raises(
+        SectionOverlapError, match="1 patients would change .*'B' was in validation and would be in train"
+    ):
         record_sections(moved, *again, resume=True)
     with pytest.raises(SectionOverlapError, match="1 patients are new .'E'"):
         record_sections(moved, *again, resume=True)
