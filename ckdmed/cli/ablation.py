@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ckdmed.cli.run_arguments import add_run_arguments, parse_settings
+from ckdmed.cli.run_arguments import add_run_arguments, chosen_table, parse_settings
 
 NAME = "ablation"
 HELP = "train and evaluate COHRA-UNet with one choice changed at a time, over seeds, and write the table"
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle.recorded_runs import own_settings
 
     output_dir = args.output_dir.resolve()
-    table = args.table or output_dir / "ablation.md"
+    table = chosen_table(args, output_dir / "ablation.md")
     if args.table_only:
         print(write_ablation_tables(output_dir / "records", table))
         return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
+
 NAME = "brats-datalist"
 HELP = "find BraTS cases of every naming and split them by patient, balanced by tumour type and enhancing part"
 
@@ -23,12 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="that a case must have (default: all four)")
     parser.add_argument("--without-masks", action="store_true", help="take cases that have no mask as well")
+    add_force(parser, "a datalist")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
     from ckdmed.data.brats import MODALITIES, TUMOUR_TYPES, build_brats_datalist, write_brats_datalist
 
+    target = args.out or args.folder / "datalist.json"
+    refuse_existing(target, args.force, is_datalist)
     datalist, skipped = build_brats_datalist(
         args.folder,
         args.seed,
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         require_label=not args.without_masks,
         progress=not args.quiet,
     )
-    path = write_brats_datalist(datalist, args.out or args.folder / "datalist.json")
+    path = write_brats_datalist(datalist, target)
     for entry in skipped:
         print(f"skipped {entry.case}: {entry.reason}")
     print(f"{'section':<12}{'cases':>7}{'patients':>10}{'with ET':>9}  " + "".join(f"{t:>6}" for t in TUMOUR_TYPES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ckdmed.cli.run_arguments import add_run_arguments, parse_settings
+from ckdmed.cli.run_arguments import add_run_arguments, chosen_table, parse_settings
 
 NAME = "compare"
 HELP = "train and evaluate the arms of a comparison over seeds and label regimes, and write its table and picture"
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle.sizes import preset_settings
 
     output_dir = args.output_dir.resolve()
-    table = args.table or output_dir / "comparison.md"
+    table = chosen_table(args, output_dir / "comparison.md", picture=True)
     if args.table_only:
         print(write_comparison(output_dir / "records", table))
         return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
+
 NAME = "datalist"
 HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, split by patient"
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shares.add_argument("--folds", type=int, metavar="K", help="K folds instead of shares; each item gets its fold")
     parser.add_argument("--no-hashes", action="store_true", help="leave out the SHA-256 of the files (faster)")
+    add_force(parser, "a datalist")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -37,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.data.datalist import DATALIST_NAME, build_figshare_datalist, write_datalist
     from ckdmed.data.datalist_form import SECTIONS
 
+    target = args.output or args.folder / DATALIST_NAME
+    refuse_existing(target, args.force, is_datalist)
     datalist, skipped = build_figshare_datalist(
         args.folder, args.seed, args.fractions, args.folds, hashes=not args.no_hashes, progress=not args.quiet
     )
-    output = write_datalist(datalist, args.output or args.folder / DATALIST_NAME)
+    output = write_datalist(datalist, target)
     for name in SECTIONS:
         items = datalist[name]
         kinds = [sum(item["tumor_label"] == label for item in items) for label in (1, 2, 3)]

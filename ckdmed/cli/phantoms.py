@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.overwriting import add_force, refuse_existing
+
 NAME = "phantoms"
 HELP = "write brain phantoms with tumours (Figshare or BraTS 2023 layout)"
 
@@ -37,12 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for layout in (figshare, brats):
         layout.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (default: %(default)s)")
         layout.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of examples here")
+        add_force(layout, "a preview")
         layout.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
     from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms, write_preview
 
+    if args.preview is not None:
+        refuse_existing(args.preview, args.force)
     if args.layout == "figshare":
         manifest = write_figshare_phantoms(
             args.folder, args.patients, tuple(args.slices), args.size, args.seed, progress=not args.quiet

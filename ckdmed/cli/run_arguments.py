@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_run_arguments", "parse_settings"]
+from ckdmed.cli.overwriting import add_force, refuse_existing
+
+__all__ = ["add_run_arguments", "chosen_table", "parse_settings"]
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, seeds: Sequence[int] = (0, 1, 2)) -> None:
@@ -42,7 +44,26 @@ def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, se
     )
     parser.add_argument("--table-only", action="store_true", help="write the table from the records that are there")
     parser.add_argument("--table", type=Path, help=f"the file (default: OUTPUT_DIR/{table})")
+    add_force(parser, "a file of --table")
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which of them are done")
+
+
+def chosen_table(args: argparse.Namespace, default: Path, picture: bool = False) -> Path:
+    """Where the table goes: `--table`, or the command's own place, where an earlier one of its own may be.
+
+    Args:
+        args: with `table` and `force`.
+        default: the command's own place.
+        picture: whether a picture goes beside it under the same name.
+
+    Raises:
+        FileExistsError: see `refuse_existing`.
+    """
+    if args.table is None:
+        return default
+    for path in (args.table, *([args.table.with_suffix(".png")] if picture else [])):
+        refuse_existing(path, args.force)
+    return Path(args.table)
 
 
 def parse_settings(

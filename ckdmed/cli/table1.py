@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.cli.run_arguments import parse_settings
+from ckdmed.cli.overwriting import add_force
+from ckdmed.cli.run_arguments import chosen_table, parse_settings
 
 NAME = "table1"
 HELP = "train the reports' four teachers, four students and the student alone, and write their table (resumable)"
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a setting of bundles/cls_kd, for example epochs=30; may be repeated",
     )
     parser.add_argument("--table", type=Path, metavar="FILE", help="of the table (default: OUTPUT_DIR/table1.md)")
+    add_force(parser, "a file of --table")
     parser.add_argument(
         "--table-only", action="store_true", help="write the table from the records that are there; nothing is trained"
     )
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.files import write_atomic
     from ckdmed.reports import read_records
 
-    path = args.table or args.output_dir / "table1.md"
+    path = chosen_table(args, args.output_dir / "table1.md")
     if args.table_only:
         text = table_text(read_records([args.output_dir / "records"]))
         write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ckdmed.cli.run_arguments import add_run_arguments, parse_settings
+from ckdmed.cli.run_arguments import add_run_arguments, chosen_table, parse_settings
 
 NAME = "unimodal"
 HELP = "train students of one MR sequence alone and with teachers of several, over seeds, and write the table"
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle.unimodal_arms import STRATEGIES, UNIMODAL_BUNDLE, strategy, unimodal_runs
 
     output_dir = args.output_dir.resolve()
-    table = args.table or output_dir / "unimodal.md"
+    table = chosen_table(args, output_dir / "unimodal.md")
     if args.table_only:
         print(write_unimodal_tables(output_dir / "records", table))
         return 0

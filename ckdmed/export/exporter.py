@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +89,14 @@ def export_bundle(
 
     Raises:
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
-        FileExistsError: the output exists; or, with ``force``, is no exported bundle.
+        FileExistsError: the output exists; or, with ``force``, is no exported bundle, or holds what it is made of.
         ValueError: a bad name, a damaged checkpoint, an unknown setting, figures of another checkpoint.
     """
     bundle, checkpoint, output = Path(bundle), Path(checkpoint), Path(output).absolute()
     large_folder = output.with_name(f"{output.name}_large_files")
-    for target in (output, large_folder):
-        _refuse_existing(target, force)
+    sources = [Path(path) for path in (bundle, checkpoint, teacher_checkpoint, evaluation, schema) if path is not None]
+    for target, marker in ((output, "configs/metadata.json"), (large_folder, "models")):
+        _refuse_existing(target, marker, sources, force)
     if not _NAME.fullmatch(output.name):
         raise ValueError(
             f"'{output.name}' is no name for a bundle of the zoo: lower case words joined by underscores, "
@@ -118,14 +119,16 @@ def export_bundle(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refuse_existing(target: Path, force: bool) -> None:
-    if not target.exists():
+def _refuse_existing(target: Path, marker: str, sources: Sequence[Path], force: bool) -> None:
+    if not os.path.lexists(target):
         return
     if not force:
         raise FileExistsError(f"'{target}' exists; name another folder, or replace it with --force.")
-    ours = (target / "configs" / "metadata.json", target / "models")
-    if not target.is_dir() or (any(target.iterdir()) and not any(path.exists() for path in ours)):
+    if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not (target / marker).exists()):
         raise FileExistsError(f"'{target}' is no exported bundle; it is not replaced even with --force.")
+    for source in sources:
+        if source.resolve().is_relative_to(target.resolve()):
+            raise FileExistsError(f"'{target}' holds {source}, which the export is made of; name another folder.")
 
 
 def _put_in_place(moves: Mapping[Path, Path], temporary: Path) -> None:

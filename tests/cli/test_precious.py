@@ -172,3 +172,50 @@ def test_what_was_damaged_is_prepared_again(data, tmp_path, capsys, damage: Call
     assert hashes(tmp_path / "p") == before
     said = capsys.readouterr().out
     assert "made again, for image.npy was" in said and f"kept      {CASES[1]}" in said
+
+
+@pytest.mark.parametrize("command", [["brats-datalist"], ["datalist"]])
+def test_a_datalist_is_replaced_only_when_asked_for(data, tmp_path, capsys, command):
+    folder = data
+    if command == ["datalist"]:
+        folder = tmp_path / "mat"
+        assert cli.main(["phantoms", "figshare", str(folder), "--patients", "6", "--size", "48", "--quiet"]) == 0
+    options = [
+        str(folder),
+        "--quiet",
+        "--fractions",
+        *(["1", "0", "0"] if command != ["datalist"] else ["0.5", "0.5", "0"]),
+    ]
+    assert cli.main([*command, *options]) == 0
+    with kept(tmp_path):
+        assert cli.main([*command, *options, "--seed", "7"]) == 2
+        assert "is there already; name another file, or replace it with --force" in capsys.readouterr().err
+    assert cli.main([*command, *options, "--seed", "7", "--force"]) == 0
+    assert json.loads((folder / "datalist.json").read_text())["seed"] == 7
+    (tmp_path / "notes.json").write_text('{"mine": "precious"}')
+    with kept(tmp_path):
+        for place, message in ((tmp_path / "notes.json", "even with --force"), (tmp_path, "is a folder")):
+            option = "--out" if command == ["brats-datalist"] else "--output"
+            assert cli.main([*command, *options, option, str(place), "--force"]) == 2
+            assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["figshare", "brats"])
+def test_phantoms_go_into_a_folder_of_their_own(data, tmp_path, capsys, layout):
+    (tmp_path / "mat").mkdir()
+    (tmp_path / "mat" / "cvind.mat").write_text("precious")
+    with kept(tmp_path):
+        for folder in (tmp_path / "mat", data):
+            assert cli.main(["phantoms", layout, str(folder), "--quiet"]) == 2
+            assert "no phantoms.json; phantoms go into a folder of their own" in capsys.readouterr().err
+        preview = tmp_path / "precious" / "thesis.txt"
+        assert cli.main(["phantoms", layout, str(tmp_path / "new"), "--preview", str(preview), "--quiet"]) == 2
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["compare", "ablation", "unimodal", "table1"])
+def test_a_table_in_a_file_of_the_users_is_refused_at_the_start(data, tmp_path, capsys, command):
+    table = tmp_path / "precious" / "thesis.txt"
+    with kept(tmp_path):
+        assert cli.main([command, "--output_dir", str(tmp_path / "o"), "--table", str(table)]) == 2
+    assert "is there already" in capsys.readouterr().err and not (tmp_path / "o").exists()

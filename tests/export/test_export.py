@@ -305,3 +305,19 @@ def test_refuses(checkpoint, tmp_path):
     with pytest.raises(FileExistsError, match="not replaced even with --force"):
         export_bundle(SEG_KD, checkpoint, own, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my_papers"]
+
+
+@pytest.mark.parametrize("kind", ["a run", "the source"])
+def test_force_replaces_no_run_and_no_source(checkpoint, tmp_path, kind):
+    output = tmp_path / "my_run"
+    (output / "models").mkdir(parents=True)
+    (output / "models" / "model.pt").write_bytes(Path(checkpoint).read_bytes())
+    if kind == "the source":
+        (output / "configs").mkdir()
+        (output / "configs" / "metadata.json").write_text("{}")
+    given = output / "models" / "model.pt" if kind == "the source" else checkpoint
+    message = "which the export is made of" if kind == "the source" else "not replaced even with --force"
+    before = sorted(str(path) for path in output.rglob("*"))
+    with pytest.raises(FileExistsError, match=message):
+        export_bundle(SEG_KD, given, output, force=True)
+    assert sorted(str(path) for path in output.rglob("*")) == before

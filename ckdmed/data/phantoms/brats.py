@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ckdmed.paths import output_path
+
 from .files import MANIFEST, check_settings, write_json, write_nifti
 from .volumes import MODALITIES, TUMOUR_TYPES, BratsPatient, brats_affine
 
@@ -111,11 +113,10 @@ def write_brats_phantoms(
     grid = (sizes[0], sizes[1], sizes[2])
     for (kind, patient, time), item in zip(tqdm(cases, "phantom cases", unit="case", disable=not progress), items):
         name = str(item["case"])
-        paths = {part: folder / name / f"{name}-{part}.nii.gz" for part in (*MODALITIES, "seg")}
+        paths = {part: output_path(folder, f"{name}/{name}-{part}.nii.gz") for part in (*MODALITIES, "seg")}
         missing = [part for part, path in paths.items() if not path.exists()]
         if not missing:
             continue
-        (folder / name).mkdir(exist_ok=True)
         phantom = BratsPatient(patient, kind, seed, without_enhancement).render(time, grid, dtype)
         for part in missing:
             volume = phantom.seg if part == "seg" else phantom.images[part]

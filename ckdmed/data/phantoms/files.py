@@ -50,10 +50,12 @@ def check_settings(folder: Path, settings: Mapping[str, Any], count: tuple[str, 
 
     Raises:
         ValueError: the folder's manifest is unreadable, records other settings, or lists more than is asked for
-            (the files left over would be taken for data).
+            (the files left over would be taken for data); or the folder holds other files and no manifest.
     """
     path = folder / MANIFEST
     if not path.exists():
+        if others := sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(".")):
+            raise ValueError(f"{folder} holds {others[0]} and no {MANIFEST}; phantoms go into a folder of their own.")
         return
     try:
         content = json.loads(path.read_text())

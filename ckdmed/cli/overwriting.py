@@ -1,0 +1,44 @@
+"""Files of the user's choice: what is there already is replaced only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["add_force", "is_datalist", "refuse_existing"]
+
+
+def add_force(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare `--force`."""
+    parser.add_argument("--force", action="store_true", help=f"replace {what} that is there")
+
+
+def refuse_existing(path: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
+    """Say that a file is there before anything is computed for it.
+
+    Args:
+        path: the file to write.
+        force: whether the user wants it replaced.
+        ours: whether what is there is a file of the kind that is written; no other is replaced even by `force`.
+
+    Raises:
+        FileExistsError: the path is a folder; a file that may not be replaced.
+    """
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder; name a file.")
+    if not path.exists():
+        return
+    if not force:
+        raise FileExistsError(f"{path} is there already; name another file, or replace it with --force.")
+    if ours is not None and not ours(path):
+        raise FileExistsError(f"{path} is no file of this command; it is not replaced even with --force.")
+
+
+def is_datalist(path: Path) -> bool:
+    """Whether a file is JSON with the section `training`."""
+    try:
+        return "training" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError, RecursionError):
+        return False
