@@ -55,8 +55,12 @@ def find_inputs(
 
     - BraTS names at any depth (see `find_brats_cases`): the files of a case must lie on one grid;
     - other NIfTI files whose names end in a modality, `<case>_t1.nii.gz`, `<case>-flair.nii.gz`, at any depth: files
-      of equal case names are a case, and each may have its own grid; `_seg` is the mask, `_brain` a brain mask;
+      of equal case names in one folder are a case, and each may have its own grid; `_seg` is the mask, `_brain` a brain
+      mask, and both may lie in a folder of their own. Folders named by modality count as the folder above;
     - folders that hold a DICOM series each and are named by modality, `<case>/t1w/`, `<case>/flair/`.
+
+    Where several folders hold images of one case name they are different persons' as far as anyone knows, and are cases
+    of their own that bear the folder's name too: `A/scan_t1.nii.gz` and `B/scan_t2.nii.gz` are "A-scan" and "B-scan".
 
     Args:
         paths: folders.
@@ -148,26 +152,22 @@ def _brats(
 def _other_nifti(
     folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
-    parts: dict[str, dict[str, Path]] = {}
-    double: dict[str, str] = {}
+    parts: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
     for path in sorted(folder.rglob("*")):
         if path.name.startswith(".") or not is_nifti(path) or not path.is_file() or _within(path, exclude):
             continue
         parsed = parse_free_name(path.name[: path.name.lower().rindex(".nii")])
         if parsed is None:
             continue
-        case, part = parsed[0] or path.parent.name, parsed[1]
-        here = parts.setdefault(case, {})
-        if part in here:
-            double[case] = f"{part} is there twice: {here[part]} and {path}; give one of them by --image."
-        here[part] = path
-    return _assembled(parts, double, modalities)
+        home = _home(path.parent)
+        parts.setdefault((home, parsed[0] or home.name), []).append((parsed[1], path))
+    return _assembled(*_named(parts, folder), modalities)
 
 
 def _dicom(
     folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
-    parts: dict[str, dict[str, Path]] = {}
+    parts: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
     problems: dict[str, str] = {}
     for series in (folder, *(path for path in sorted(folder.rglob("*")) if path.is_dir())):
         if _within(series, exclude) or not dicom_files(series):
@@ -179,12 +179,47 @@ def _dicom(
                 "give it by --image MODALITY=FOLDER."
             )
             continue
-        case, part = parsed[0] or Path(os.path.abspath(series)).parent.name, parsed[1]
-        here = parts.setdefault(case, {})
-        if part in here:
-            problems[case] = f"{part} is there twice: {here[part]} and {series}; give one of them by --image."
-        here[part] = series
-    return _assembled(parts, problems, modalities)
+        home = Path(os.path.abspath(series)).parent
+        parts.setdefault((home, parsed[0] or home.name), []).append((parsed[1], series))
+    named, double = _named(parts, Path(os.path.abspath(folder)))
+    return _assembled(named, problems | double, modalities)
+
+
+def _home(folder: Path) -> Path:
+    """The folder that tells whose the files are: one named by a modality (`t1/P1_t1.nii.gz`) does not."""
+    parsed = parse_free_name(folder.name)
+    return folder.parent if parsed is not None and not parsed[0] else folder
+
+
+def _named(
+    parts: Mapping[tuple[Path, str], Sequence[tuple[str, Path]]], root: Path
+) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
+    """Files of each case by part, and what is there twice, with names that tell cases of several folders apart.
+
+    Args:
+        parts: folder and case name -> its parts, in order.
+        root: the folder that was given.
+    """
+    with_images: dict[str, list[Path]] = {}
+    for (home, case), files in parts.items():
+        if any(part in MODALITIES for part, _ in files):
+            with_images.setdefault(case, []).append(home)
+    named: dict[str, dict[str, Path]] = {}
+    double: dict[str, str] = {}
+    owner: dict[str, Path] = {}
+    for (home, case), files in parts.items():
+        name = case
+        if len(with_images.get(case, ())) > 1 and home != root and root in home.parents:
+            folders = home.relative_to(root).parts
+            name = "-".join(folders if folders[-1] == case else (*folders, case))
+        if home in with_images.get(case, ()) and owner.setdefault(name, home) != home:
+            double[name] = f"{owner[name]} and {home} both have a case of this name; give them one by one."
+        here = named.setdefault(name, {})
+        for part, path in files:
+            if part in here:
+                double[name] = f"{part} is there twice: {here[part]} and {path}; give one of them by --image."
+            here[part] = path
+    return named, double
 
 
 def _assembled(
