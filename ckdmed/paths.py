@@ -45,10 +45,15 @@ def _name_problem(name: str) -> str:
     return ""
 
 
-def output_path(folder: str | Path, relative: str | Path) -> Path:
-    """`folder` / `relative`, with the parents made; every path below an output folder that data name is made here.
+def output_path(folder: str | Path, relative: str | Path, make_parents: bool = True) -> Path:
+    """`folder` / `relative`; every path below an output folder that data or settings name is made here.
 
     The last part may be a link: `ckdmed.files.write_atomic` puts a file in its place and does not follow it.
+
+    Args:
+        folder: the output folder.
+        relative: the place in it.
+        make_parents: whether to make the folders up to it. False where something is only looked up.
 
     Raises:
         ValueError: the place is not inside the folder, because of ``..``, an absolute name or a link in the folder.
@@ -60,5 +65,6 @@ def output_path(folder: str | Path, relative: str | Path) -> Path:
     leaves = ".." in parts or "\0" in text or target == root or not target.parent.resolve().is_relative_to(root)
     if leaves:
         raise ValueError(f"'{relative}' is not inside the output folder {root} (a link?); nothing is written there.")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if make_parents:
+        target.parent.mkdir(parents=True, exist_ok=True)
     return target

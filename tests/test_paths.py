@@ -64,3 +64,8 @@ def test_what_is_no_name_is_refused_with_the_reason(name, reason):
 def test_the_folder_itself_is_no_place_in_it(tmp_path, relative):
     with pytest.raises(ValueError, match="not inside the output folder"):
         output_path(tmp_path / "out", relative)
+
+
+def test_looking_up_makes_nothing(tmp_path):
+    assert output_path(tmp_path / "out", "a/b", make_parents=False) == (tmp_path / "out" / "a" / "b").resolve()
+    assert not (tmp_path / "out").exists()

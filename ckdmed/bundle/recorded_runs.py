@@ -16,6 +16,7 @@ from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workfl
 from ckdmed.data import sha256_of
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.files import write_atomic
+from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord, read_records
 
 __all__ = [
@@ -139,11 +140,11 @@ class RecordedRuns(ABC, Generic[RunT]):
 
     def record_path(self, run: RunT, section: str) -> Path:
         """Where the record of a run on a section lies."""
-        return self.output_dir / "records" / section / f"{run.name}.json"
+        return output_path(self.output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)
 
     def folder(self, run: RunT) -> Path:
         """Where a run's own files lie."""
-        return self.output_dir / "runs" / run.name
+        return output_path(self.output_dir, f"runs/{checked_name(run.name)}", make_parents=False)
 
     def done(self, run: RunT, section: str = "validation") -> bool:
         """Whether the record is there.

@@ -23,6 +23,7 @@ from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
+from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
 
 __all__ = ["PRESETS", "STUDENTS", "TEACHERS", "Table1Settings", "planned_runs", "run_table1"]
@@ -155,7 +156,7 @@ def run_table1(settings: Table1Settings) -> list[RunRecord]:
     records = []
     runs = planned_runs(settings)
     for number, run in enumerate(runs, start=1):
-        path = settings.output_dir / "records" / f"{run.name}.json"
+        path = output_path(settings.output_dir, f"records/{checked_name(run.name)}.json", make_parents=False)
         overrides = _overrides(settings, run)
         if path.is_file():
             record = RunRecord.read(path)
@@ -196,7 +197,7 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
 
 def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> RunRecord:
     bundle = "cls_teacher" if run.arm in TEACHERS else "cls_kd"
-    folder = settings.output_dir / "runs" / run.name
+    folder = output_path(settings.output_dir, f"runs/{checked_name(run.name)}", make_parents=False)
     paths: dict[str, Any] = {"output_dir": str(folder), "dataset_dir": settings.dataset_dir, "resume": True}
     if settings.dataset_dir is None:
         phantoms = settings.output_dir / "phantoms"

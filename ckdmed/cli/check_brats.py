@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.overwriting import add_force, refuse_existing
+
 NAME = "check-brats"
 HELP = "check the masks of BraTS cases: grid, affine, labels, tumour outside the brain"
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="largest share of a tumour outside the brain (default: %(default)s)",
     )
     parser.add_argument("--csv", type=Path, help="write the table here as well")
+    add_force(parser, "a file of --csv")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -32,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.data.brats import SkippedCase, brats_labels, check_mask, find_brats_cases
     from ckdmed.files import write_atomic
 
+    if args.csv is not None:
+        refuse_existing(args.csv, args.force)
     cases, skipped = find_brats_cases(args.folder, require_label=False, tolerance_mm=float("inf"))
     if args.seg is not None and len(cases) != 1:
         raise ValueError(f"--seg is for one case; {args.folder} holds {len(cases)}.")

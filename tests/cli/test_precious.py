@@ -163,13 +163,16 @@ def test_the_option_case_is_checked(data, tmp_path, capsys, case):
 @pytest.mark.parametrize(
     "damage", [Path.unlink, lambda path: path.write_bytes(b""), lambda path: os.truncate(path, 99)]
 )
-def test_what_was_damaged_is_prepared_again(data, tmp_path, capsys, damage: Callable[[Path], object]):
+def test_what_was_damaged_is_made_again(data, datalist, tmp_path, capsys, damage: Callable[[Path], object]):
     assert prepare(data, tmp_path / "p") == 0
-    before = hashes(tmp_path / "p")
-    damage(tmp_path / "p" / CASES[0] / "image.npy")
+    assert cut(datalist, data, tmp_path / "c") == 0
+    before = hashes(tmp_path / "p"), hashes(tmp_path / "c")
+    for folder, case, name in (("p", 0, "image"), ("c", 0, "image"), ("c", 1, "label")):
+        damage(tmp_path / folder / CASES[case] / f"{name}.npy")
     capsys.readouterr()
     assert prepare(data, tmp_path / "p") == 0
-    assert hashes(tmp_path / "p") == before
+    assert cut(datalist, data, tmp_path / "c") == 0
+    assert (hashes(tmp_path / "p"), hashes(tmp_path / "c")) == before
     said = capsys.readouterr().out
     assert "made again, for image.npy was" in said and f"kept      {CASES[1]}" in said
 
@@ -219,3 +222,10 @@ def test_a_table_in_a_file_of_the_users_is_refused_at_the_start(data, tmp_path, 
     with kept(tmp_path):
         assert cli.main([command, "--output_dir", str(tmp_path / "o"), "--table", str(table)]) == 2
     assert "is there already" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_the_table_of_check_brats_is_no_file_of_the_users(data, tmp_path, capsys):
+    csv = str(tmp_path / "precious" / "thesis.txt")
+    with kept(tmp_path):
+        assert cli.main(["check-brats", str(data), "--csv", csv, "--quiet"]) == 2
+    assert "replace it with --force" in capsys.readouterr().err

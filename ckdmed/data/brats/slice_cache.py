@@ -153,7 +153,18 @@ def _is_current(target: Path, settings: Mapping[str, Any], sources: str) -> bool
         table = json.loads((target / TABLE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(table, dict) and table.get("settings") == dict(settings) and table.get("sources") == sources
+    if not isinstance(table, dict) or table.get("settings") != dict(settings) or table.get("sources") != sources:
+        return False
+    return all(_is_whole(target / name, table) for name in ("image.npy", *(("label.npy",) * bool(table["has_label"]))))
+
+
+def _is_whole(path: Path, table: Mapping[str, Any]) -> bool:
+    """Whether an array has all bytes that its header tells of, and as many slices as the table."""
+    try:
+        # a map fails where the file ends too early, and reads nothing but the header
+        return len(np.load(path, mmap_mode="r", allow_pickle=False)) == table["slices"]
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], sources: str) -> None:
