@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from monai.config import PathLike
 from monai.data import CacheDataset, Dataset, PersistentDataset
 from monai.transforms import Compose
+from monai.utils import convert_to_tensor
 
+from ckdmed.checked_entries import DamagedEntry, read_entry, write_entry
 from ckdmed.data.fingerprint import deterministic_part, item_fingerprint, transforms_fingerprint
 
 __all__ = ["DiskCacheDataset", "cached_dataset"]
@@ -22,7 +28,8 @@ class DiskCacheDataset(PersistentDataset):
     """MONAI's ``PersistentDataset`` whose files depend on the item, on its source files and on the preprocessing.
 
     A changed setting of a transform before the first random one, or another file in the place of an item's, gives
-    another cached file, and none is ever read that was made otherwise. A cached file that was cut short is made anew.
+    another cached file, and none is ever read that was made otherwise. Each carries a checksum of what it holds and
+    was made from; one that was changed, cut or exchanged for another is made anew, with a warning.
 
     Args:
         data: items with paths ``image`` and ``label``.
@@ -39,18 +46,20 @@ class DiskCacheDataset(PersistentDataset):
         return f"{item_fingerprint(item)}-{self.preparation}".encode()
 
     def _cachecheck(self, item_transformed: Any) -> Any:
+        name = self._name(item_transformed).decode()
+        file = Path(str(self.cache_dir)) / f"{name}.entry"
         try:
-            return super()._cachecheck(item_transformed)
-        # torch's zip reader on a file that was cut short; MONAI deletes other damaged files itself
-        except (RuntimeError, EOFError) as error:
-            file = Path(str(self.cache_dir)) / f"{self._name(item_transformed).decode()}.pt"
-            if not file.is_file():
-                raise
-            # an empty file's error has no message at all
-            cause = str(error).split("\n")[0][:120] or type(error).__name__
-            warnings.warn(f"{file} cannot be read ({cause}); making it anew.", stacklevel=2)
-            file.unlink(missing_ok=True)
-            return super()._cachecheck(item_transformed)
+            return torch.load(io.BytesIO(read_entry(file, name).data), weights_only=True)
+        except FileNotFoundError:
+            pass
+        # whole, but with objects that are not loaded: a transform left something else than tensors and plain values
+        except (DamagedEntry, pickle.UnpicklingError) as error:
+            warnings.warn(f"{str(error).splitlines()[0]} ({file.name}); making it anew.", stacklevel=2)
+        prepared = self._pre_transform(deepcopy(item_transformed))
+        content = io.BytesIO()
+        torch.save(convert_to_tensor(prepared, convert_numeric=False, track_meta=self.track_meta), content)
+        write_entry(file, name, [content.getbuffer()])
+        return prepared
 
 
 def cached_dataset(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from monai.data import CacheDataset
 from monai.utils import CommonKeys
 
-from ckdmed.data.fingerprint import deterministic_part, transforms_fingerprint
+from ckdmed.data.fingerprint import deterministic_part, item_fingerprint, transforms_fingerprint
 
 __all__ = ["SharedCacheDataset"]
 
@@ -42,7 +42,7 @@ class SharedCacheDataset(CacheDataset):
 
     def _load_cache_item(self, idx: int) -> Any:
         item = self.data[idx]
-        key = (self.preparation, str(item[CommonKeys.IMAGE]))
+        key = (self.preparation, item_fingerprint({CommonKeys.IMAGE: item[CommonKeys.IMAGE]}, (CommonKeys.IMAGE,)))
         if key not in self._shared:
             self._shared[key] = super()._load_cache_item(idx)[CommonKeys.IMAGE]
         return {**item, CommonKeys.IMAGE: self._shared[key]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -19,9 +18,10 @@ from monai.transforms import Compose, RandFlipd
 from monai.transforms.traits import RandomizableTrait
 from monai.utils import CommonKeys
 
+from ckdmed.checked_entries import DamagedEntry, read_entry, sealed, unsealed, write_entry
 from ckdmed.data import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 from ckdmed.engines.teacher import FrozenTeacher
-from ckdmed.files import write_atomic, write_json
+from ckdmed.files import write_json
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import FLIPS, FlipStated
 
@@ -30,8 +30,8 @@ __all__ = ["TeacherCache"]
 STORAGES = ("memory", "disk")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _LAYOUT = "layout.json"
-# bytes before the values in a file: the check sum of the image
-_HEADER = 8
+# bytes before the values of an entry: the check sum of the image
+_SUM_BYTES = 8
 
 Entry = tuple[int, list[torch.Tensor]]
 # name, shape of one sample as it is kept, and whether its channels lie last: a loss over maps of two orders is slow
@@ -45,20 +45,24 @@ class TeacherCache:
     the mirrored image is not the mirrored answer. So nothing is mirrored here. Every flip state of a sample (4 in two
     dimensions) has an entry of its own, which the teacher itself gives the first time that the state is drawn: the
     cached training is the uncached one, up to the rounding of ``dtype`` and up to what the number of samples in a batch
-    changes in the last bits of a matrix product. What is handed out is rounded the first time as well, so that a
-    sample's answer does not depend on when it is asked for.
+    changes in the last bits of a matrix product. The last bits also change with the place in the batch, so the teacher
+    is asked about one view at a time, and what is handed out is rounded the first time as well: an answer depends on
+    nothing but its view, neither on what else is in the batch nor on what was asked before. So trainings with entries
+    in memory, on the disk, found there, or asked again after a run was broken off are equal bit for bit.
 
     A teacher that averages over mirror images (``average_flips``) does commute with it. Where only its logits are kept,
     there is one entry for a sample, of the image as it was before the flips, which is mirrored when it is handed out.
 
-    Every hit is checked against a check sum of the image that the entry belongs to.
+    Every hit is checked against a check sum of the image that the entry belongs to. An entry on the disk carries a
+    checksum of its values and of what it was made from, which is checked each time that it is read; one that was
+    changed, cut or exchanged is asked anew, with a warning.
 
     Args:
         items: of the training dataset: each with a different ``id`` and the paths ``image`` and ``label``.
         transform: the dataset's whole chain. Its flips must be written down by
             :class:`~ckdmed.transforms.FlipStated`, and nothing else in it may be random.
-        storage: "memory" (each process its own) or "disk" (memory-mapped ``.npy`` files, shared by processes and found
-            again by later runs of the same teacher on the same images).
+        storage: "memory" (each process its own) or "disk" (a file for each entry, shared by processes and found again
+            by later runs of the same teacher on the same images).
         cache_dir: for "disk".
         dtype: in which answers are kept: "float32", "bfloat16" (no loss where the teacher runs in bfloat16) or
             "float16".
@@ -124,6 +128,7 @@ class TeacherCache:
             "inferer": fingerprint(how),
             "preparation": self.preparation,
             "dtype": str(self.dtype).removeprefix("torch."),
+            "device": next((value.device.type for value in teacher.network.parameters()), "cpu"),
         }
         key = fingerprint(parts)
         if key != self._key:
@@ -134,7 +139,7 @@ class TeacherCache:
             self.folder = self.root / key
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "made_by.json", parts)
-            self._layout = _read_layout(self.folder / _LAYOUT)
+            self._layout = self._read_layout()
 
     def _free(self) -> int:
         ranks = max(int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)
@@ -153,7 +158,7 @@ class TeacherCache:
         teacher: FrozenTeacher,
         ask: Callable[[torch.Tensor], TappedOutput],
     ) -> TappedOutput:
-        """The teacher's answer to ``images``; ``ask`` is called with those alone of which it is not known yet."""
+        """The teacher's answer to ``images``; ``ask`` is called with each of which it is not known yet, alone."""
         images = images.as_tensor() if isinstance(images, MetaTensor) else images
         views = self._views(batch, len(images))
         if teacher.average_flips and not teacher.taps.paths:
@@ -182,23 +187,23 @@ class TeacherCache:
         unknown = [row for row, answer in enumerate(found) if answer is None]
         self.hits += len(views) - len(unknown)
         self.misses += len(unknown)
-        if unknown:
-            said = ask(images if len(unknown) == len(views) else images[unknown])
-            self._learn_layout(said)
-            parts = [said.logits, *(said.features[name] for name, *_ in self._layout[1:])]
-            rounded = [
-                (part.movedim(1, -1) if last else part).detach().to("cpu", self.dtype).contiguous()
-                for part, (_, _, last) in zip(parts, self._layout)
-            ]
-            for position, row in enumerate(unknown):
-                answer = [part[position] for part in rounded]
-                found[row] = answer
-                self._put(views[row], sums[row], answer)
+        for row in unknown:
+            found[row] = answer = self._asked(images[row : row + 1], ask)
+            self._put(views[row], sums[row], answer)
         columns = zip(*(answer for answer in found if answer is not None))
         stacked = [torch.stack(column).to(images.device, non_blocking=True).float() for column in columns]
         stacked = [part.movedim(-1, 1) if last else part for part, (_, _, last) in zip(stacked, self._layout)]
         features = {name: value for (name, *_), value in zip(self._layout[1:], stacked[1:])}
         return TappedOutput(stacked[0], features, teacher.project(features))
+
+    def _asked(self, image: torch.Tensor, ask: Callable[[torch.Tensor], TappedOutput]) -> list[torch.Tensor]:
+        said = ask(image)
+        self._learn_layout(said)
+        parts = [said.logits, *(said.features[name] for name, *_ in self._layout[1:])]
+        return [
+            (part.movedim(1, -1) if last else part).detach().to("cpu", self.dtype).contiguous()[0]
+            for part, (_, _, last) in zip(parts, self._layout)
+        ]
 
     def _views(self, batch: Mapping[Hashable, Any], count: int) -> list[tuple[str, int]]:
         ids, flips = batch.get(self.id_key), batch.get(self.flips_key)
@@ -239,14 +244,14 @@ class TeacherCache:
             if self._limit:
                 self.logger.warning(
                     f"the teacher's answers fill the {self._limit / 2**30:.1f} GiB they may take: it is asked anew "
-                    "about what is not among them. Keep them on the disk, in half precision, or do without the feature "
-                    "terms, whose maps take most of the room."
+                    "about what is not among them, about one image at a time. Keep them on the disk, in half "
+                    "precision, or do without the feature terms, whose maps take most of the room."
                 )
                 self._limit = 0
             return
         self._held += size
         if self.storage == "memory":
-            # a copy of its own: a row of a batch would keep the whole batch alive
+            # a copy of its own: what the teacher gave may be a view of more
             self._entries[view] = (total, [part.clone() for part in answer])
         else:
             self._write(view, total, answer)
@@ -261,7 +266,7 @@ class TeacherCache:
         if self._layout:
             raise RuntimeError(f"the teacher's answers had the shapes {self._layout} and now have {layout}.")
         if not self._layout and self.folder is not None:
-            write_json(self.folder / _LAYOUT, layout)
+            write_json(self.folder / _LAYOUT, sealed({"made_by": self._key, "layout": layout}))
         self._layout = layout
 
     def _path(self, view: tuple[str, int]) -> Path:
@@ -269,30 +274,45 @@ class TeacherCache:
             raise RuntimeError("the cache of the teacher's answers is used before it was opened.")
         if view[0] not in self.names:
             raise ValueError(f"sample '{view[0]}' is none of the {len(self.names)} items that the cache was made for.")
-        return self.folder / f"{self.names[view[0]]}-{view[1]}.npy"
+        return self.folder / f"{self.names[view[0]]}-{view[1]}.entry"
+
+    def _made_of(self, view: tuple[str, int]) -> str:
+        return f"{self._key} {self.names[view[0]]} {view[1]} {self._layout}"
 
     def _read(self, view: tuple[str, int]) -> Entry | None:
         path = self._path(view)
-        size = sum(_count(shape) for _, shape, _ in self._layout) * self.dtype.itemsize
+        if not self._layout:
+            return None
         try:
-            values = np.load(path, mmap_mode="c", allow_pickle=False)
+            values = read_entry(path, self._made_of(view))
         except FileNotFoundError:
             return None
-        except (ValueError, EOFError, OSError) as error:
-            self.logger.warning(f"{path} cannot be read ({error}); the teacher is asked anew.")
+        except DamagedEntry as error:
+            self.logger.warning(f"{error}; the teacher is asked anew.")
             return None
-        if values.dtype != np.uint8 or values.shape != (_HEADER + size,) or not self._layout:
-            self.logger.warning(f"{path} holds something else than an answer; the teacher is asked anew.")
-            return None
-        total = int.from_bytes(values[:_HEADER].tobytes(), "little")
-        flat = torch.from_numpy(values[_HEADER:]).view(self.dtype)
+        total = int.from_bytes(values[:_SUM_BYTES].tobytes(), "little")
+        flat = torch.from_numpy(values[_SUM_BYTES:]).view(self.dtype)
         parts = flat.split([_count(shape) for _, shape, _ in self._layout])
         return total, [part.view(shape) for part, (_, shape, _) in zip(parts, self._layout)]
 
     def _write(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
-        header = np.frombuffer(total.to_bytes(_HEADER, "little"), dtype=np.uint8)
         parts = [part.contiguous().flatten().view(torch.uint8).numpy() for part in answer]
-        write_atomic(self._path(view), lambda path: np.save(path, np.concatenate([header, *parts]), allow_pickle=False))
+        write_entry(self._path(view), self._made_of(view), [total.to_bytes(_SUM_BYTES, "little"), *parts])
+
+    def _read_layout(self) -> Layout:
+        if self.folder is None:
+            return []
+        try:
+            table = unsealed(self.folder / _LAYOUT)
+        except FileNotFoundError:
+            return []
+        except DamagedEntry as error:
+            self.logger.warning(f"{error}; it is made anew with the teacher's next answer.")
+            return []
+        if table.get("made_by") != self._key:
+            self.logger.warning(f"{self.folder / _LAYOUT} is another teacher's; it is made anew with the next answer.")
+            return []
+        return [(str(name), tuple(int(size) for size in shape), bool(last)) for name, shape, last in table["layout"]]
 
 
 def _recorded_axes(chain: Compose, key: str) -> tuple[int, ...]:
@@ -327,11 +347,3 @@ def _shapes(layout: Layout) -> list[tuple[str, tuple[int, ...]]]:
 
 def _count(shape: Sequence[int]) -> int:
     return int(np.prod(shape, dtype=np.int64))
-
-
-def _read_layout(path: Path) -> Layout:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return [(str(name), tuple(int(size) for size in shape), bool(last)) for name, shape, last in content]
-    except (OSError, ValueError, TypeError):
-        return []

@@ -25,7 +25,7 @@ def test_what_is_kept_changes_nothing(tmp_path: Path):
     kept, made = weights(tmp_path / "kept", cache_teacher="disk", **places, **teacher)
     cache = made.parser.get_parsed_content("teacher_cache")
     assert cache.hits + cache.misses == 2 * len(cache.names) and cache.folder.parent == tmp_path / "cache" / "teacher"
-    assert len(list(cache.folder.glob("*.npy"))) == cache.misses
+    assert len(list(cache.folder.glob("*.entry"))) == cache.misses
     for name, value in plain.items():
         torch.testing.assert_close(kept[name], value, rtol=1e-3, atol=1e-5)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,21 @@ import numpy as np
 import pytest
 import torch
 from monai.data import CacheDataset, DataLoader
-from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, Lambdad, LoadImaged, RandFlipd, ScaleIntensityd
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    EnsureChannelFirstd,
+    EnsureTyped,
+    Flipd,
+    Lambdad,
+    LoadImaged,
+    Orientationd,
+    RandFlipd,
+    Resized,
+    ScaleIntensityd,
+    Spacingd,
+    SpatialPadd,
+)
 
 from ckdmed.data import cached_dataset, deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 
@@ -65,7 +81,7 @@ def test_another_preprocessing_or_another_file_is_another_entry(tmp_path: Path):
     first = cached_dataset(data, chain(), "disk", folder)
     assert float(max(item["image"].max() for item in first)) == 1
     assert float(max(item["image"].max() for item in cached_dataset(data, chain(2.0), "disk", folder))) == 2
-    assert len(list(folder.glob("*.pt"))) == 6
+    assert len(list(folder.glob("*.entry"))) == 6
     np.save(tmp_path / "0.npy", np.eye(5, dtype=np.float32))
     os.utime(tmp_path / "0.npy", ns=(1, 1))
     again = cached_dataset(data, chain(), "disk", folder)
@@ -75,13 +91,42 @@ def test_another_preprocessing_or_another_file_is_another_entry(tmp_path: Path):
 def test_a_file_that_was_cut_short_is_made_anew(tmp_path: Path):
     data = items(tmp_path, 1)
     (first,) = cached_dataset(data, chain(), "disk", tmp_path / "cache")
-    (file,) = (tmp_path / "cache").glob("*.pt")
+    (file,) = (tmp_path / "cache").glob("*.entry")
     for content in (file.read_bytes()[: file.stat().st_size // 2], b""):
         file.write_bytes(content)
-        with pytest.warns(UserWarning, match="making it anew|Corrupt cache file"):
+        with pytest.warns(UserWarning, match="making it anew"):
             again = cached_dataset(data, chain(), "disk", tmp_path / "cache")[0]
         assert torch.equal(again["image"].flatten().sort().values, first["image"].flatten().sort().values)
         assert file.stat().st_size > len(content)
+
+
+def test_entries_that_do_not_fit_are_made_anew(tmp_path: Path):
+    data, folder = items(tmp_path), tmp_path / "cache"
+    still = Compose(chain().transforms[:-1])
+    expected = [item["image"].numpy().tobytes() for item in cached_dataset(data, still, "disk", folder)]
+    first, second, third = sorted(folder.glob("*.entry"))
+    kept = {file: file.read_bytes() for file in (first, second, third)}
+    # two samples exchanged, a bit of a pixel in the third
+    first.write_bytes(kept[second])
+    second.write_bytes(kept[first])
+    at = kept[third].rindex(np.float32(1).tobytes())
+    third.write_bytes(kept[third][:at] + b"\1" + kept[third][at + 1 :])
+    with pytest.warns(UserWarning, match="does not fit its checksum.*making it anew") as warned:
+        found = [item["image"].numpy().tobytes() for item in cached_dataset(data, still, "disk", folder)]
+    assert found == expected and sum("making it anew" in str(w.message) for w in warned) == 3
+    assert {file: file.read_bytes() for file in kept} == kept
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there the time of the last change of a file's entry is not told")
+def test_a_source_of_equal_size_and_time_is_another(tmp_path: Path):
+    (item,) = items(tmp_path, 1)
+    still = Compose(chain().transforms[:-1])
+    before = cached_dataset([item], still, "disk", tmp_path / "cache")[0]["image"]
+    status = os.stat(item["image"])
+    np.save(item["image"], np.arange(12, dtype=np.float32)[::-1].reshape(3, 4))
+    os.utime(item["image"], ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = cached_dataset([item], still, "disk", tmp_path / "cache")[0]["image"]
+    assert os.stat(item["image"]).st_size == status.st_size and torch.equal(again, before.flip(1, 2))
 
 
 def test_workers(tmp_path: Path):
@@ -91,6 +136,30 @@ def test_workers(tmp_path: Path):
     for _ in range(2):
         (batch,) = loader
         assert batch["image"].shape == (3, 1, 3, 4) and batch["id"] == ["0", "1", "2"]
+
+
+def enclosing(number: int) -> Any:
+    return lambda x: x + number
+
+
+def test_what_was_called_before_is_described_alike(tmp_path: Path):
+    """MONAI's invertible transforms hold a thread-local from their first call on, which made caches unfindable."""
+    item = {"image": np.arange(48, dtype=np.float32).reshape(6, 8), "label": np.eye(6, 8, dtype=np.float32)}
+    keys = ["image", "label"]
+    steps = [
+        EnsureChannelFirstd(keys, channel_dim="no_channel"),
+        Resized(keys, (8, 8), mode=["bilinear", "nearest"]),
+        SpatialPadd(keys, (10, 10)),
+        Spacingd(keys, (2.0, 2.0)),
+        Orientationd(keys, "LP"),
+        CropForegroundd(keys, "image"),
+        Flipd(keys, 0),
+        ScaleIntensityd("image"),
+    ]
+    before = transforms_fingerprint(steps)
+    Compose(steps)(item)
+    assert transforms_fingerprint(steps) == before
+    assert transforms_fingerprint(pickle.loads(pickle.dumps(steps))) == before
 
 
 def test_fingerprints_depend_on_settings_and_not_on_the_process():
@@ -103,6 +172,13 @@ def test_fingerprints_depend_on_settings_and_not_on_the_process():
     assert fingerprint({"b": 1, "a": {2, 3}}) == fingerprint({"a": {3, 2}, "b": 1}) != fingerprint({"a": {2}, "b": 1})
     assert fingerprint(np.zeros(3)) != fingerprint(np.zeros((3, 1))) != fingerprint(np.ones(3))
     assert fingerprint(lambda x: x + 1) != fingerprint(lambda x: x * 2)
+    for one, other in (
+        (lambda x: x + 1, lambda x: x + 2),
+        (lambda x, y=1: x + y, lambda x, y=2: x + y),
+        (partial(pow, 2), partial(pow, 3)),
+        (enclosing(1), enclosing(2)),
+    ):
+        assert fingerprint(one) != fingerprint(other)
     circle: list[Any] = []
     circle.append(circle)
     assert fingerprint(circle) == fingerprint(circle)
