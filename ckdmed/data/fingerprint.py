@@ -23,8 +23,8 @@ from ckdmed.checked_entries import file_stamps
 
 __all__ = ["describe", "deterministic_part", "fingerprint", "item_fingerprint", "transforms_fingerprint"]
 
-# What an object holds without its work depending on it. In a thread-local MONAI's invertible transforms note, from their
-# first call on, whether they trace.
+# What an object holds without its work depending on it. In a thread-local MONAI notes, from the first call of an
+# invertible transform on, whether it traces.
 _WITHOUT_EFFECT = (
     np.random.RandomState,
     np.random.Generator,
