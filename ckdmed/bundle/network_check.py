@@ -1,0 +1,41 @@
+"""Whether networks take the images that they are about to get, before a run begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ckdmed.bundle.errors import RefusedStart
+
+__all__ = ["check_networks"]
+
+
+def check_networks(input_shape: Sequence[int], **networks: nn.Module) -> None:
+    """Ask each network once about an empty image; neither the networks nor the random state change.
+
+    Args:
+        input_shape: (B, C, *spatial) of a batch.
+        networks: name -> network.
+
+    Raises:
+        RefusedStart: a network cannot take images of this size; names it, the size and its own words.
+    """
+    shape = tuple(int(size) for size in input_shape)
+    for name, network in networks.items():
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
+        device = next(network.parameters()).device
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                network(torch.zeros(shape, device=device))
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise RefusedStart(
+                f"the {name} ({type(network).__name__}) cannot take images of {'x'.join(map(str, shape[2:]))} with "
+                f"{shape[1]} channel(s): {reason} Give another image_size (and vit_img_size), such as a multiple of 32."
+            ) from error
+        finally:
+            for module, training in modes:
+                module.training = training

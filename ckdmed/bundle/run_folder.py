@@ -1,0 +1,142 @@
+"""Which folder a run writes into: one that holds no other run's results."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.run_lock import in_use
+from ckdmed.bundle.strict import running_workflow
+from ckdmed.bundle.typed_command import typed_command, with_options
+from ckdmed.files import is_temporary
+
+__all__ = ["ARTEFACTS", "check_places", "from_rank_0", "holds_run", "next_free", "output_folder", "refuse_earlier_run"]
+
+logger = logging.getLogger("ckdmed")
+
+SETTINGS = "settings.json"
+# what a training leaves, with what it is; in the order in which the last lines of a run name it
+ARTEFACTS = {
+    "models/model.pt": "weights of the student that validated best",
+    "metrics.jsonl": "loss terms and metrics of every epoch",
+    "curves.png": "the same as a picture",
+    "predictions.png": "truth and prediction over validation slices",
+    "tensorboard": "TensorBoard logs",
+    SETTINGS: "the settings of the run",
+}
+_FILES = ("metrics.jsonl", "curves.png", "predictions.png", SETTINGS)
+_FOLDERS = ("models", "teacher", "teachers", "tensorboard")
+
+
+def output_folder(bundle_root: str, resume: bool = False) -> str:
+    """Where a run goes that was given no ``output_dir``: ``output`` in the bundle, ``output-2`` beside it, and so on.
+
+    A new run gets the first name behind all that hold a run, one that is resumed or evaluated the last of them. All
+    processes of a distributed run get the answer of the first one.
+
+    Args:
+        bundle_root: the bundle's folder.
+        resume: the latest run's folder is wanted.
+    """
+    base = Path(bundle_root) / "output"
+    folder = from_rank_0(lambda: str(_latest(base) if resume else next_free(base)))
+    if running_workflow() is not None:
+        logger.info(f"no output_dir is given: {'the latest run is' if resume else 'this run goes into'} {folder}")
+    return folder
+
+
+def from_rank_0(ask: Any) -> Any:
+    """The answer of ``ask()``, which in a distributed run the first process alone gives, for all of them."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return ask()
+    answer: list[Any] = [ask() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(answer)
+    return answer[0]
+
+
+def holds_run(folder: Path) -> list[str]:
+    """What a run left in ``folder``; none where a start failed before it, which leaves its settings at most."""
+    found = [name for name in _FILES if name != SETTINGS and (folder / name).exists()]
+    for name in _FOLDERS:
+        place = folder / name
+        if place.is_dir():
+            found += [file.relative_to(folder).as_posix() for file in _kept(place)][:1]
+    return found
+
+
+def _kept(place: Path) -> list[Path]:
+    return [file for file in sorted(place.rglob("*")) if file.is_file() and not is_temporary(file)]
+
+
+def next_free(base: Path) -> Path:
+    """``base``, or the first of ``base-2``, ``base-3`` ... behind all names that are taken."""
+    taken = [number for number, path in _named_like(base) if not path.is_dir() or holds_run(path) or in_use(path)]
+    number = max(taken, default=0) + 1
+    return base if number == 1 else base.with_name(f"{base.name}-{number}")
+
+
+def _latest(base: Path) -> Path:
+    begun = [(n, path) for n, path in _named_like(base) if path.is_dir() and (holds_run(path) or _begun(path))]
+    return max(begun)[1] if begun else base
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / SETTINGS).is_file() or in_use(folder)
+
+
+def _named_like(base: Path) -> list[tuple[int, Path]]:
+    if not base.parent.is_dir():
+        return []
+    pattern = re.compile(re.escape(base.name) + r"(?:-([1-9]\d*))?")
+    matches = [(pattern.fullmatch(path.name), path) for path in base.parent.iterdir()]
+    return [(int(match[1] or 1), path) for match, path in matches if match]
+
+
+def refuse_earlier_run(folder: Path, weights: Sequence[str] = ()) -> None:
+    """Refuse to begin a run where another one left its results.
+
+    Args:
+        folder: the output folder.
+        weights: further folders for the weights of this run, wherever they are.
+
+    Raises:
+        RefusedStart: they hold a run; names what was found, and the commands that go on with it or leave it alone.
+    """
+    found = holds_run(folder)
+    for place in map(Path, weights):
+        if place.is_dir() and not place.resolve().is_relative_to(folder.resolve()):
+            found += [str(file) for file in sorted(place.rglob("*.pt"))[:1]]
+    if not found:
+        return
+    command = typed_command()
+    raise RefusedStart(
+        f"'{folder}' holds an earlier run ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); nothing of it "
+        f"is overwritten. To go on with it: {shlex.join(with_options(command, resume='true'))} | To leave it as it is: "
+        f"{shlex.join(with_options(command, output_dir=str(next_free(folder))))}"
+    )
+
+
+def check_places(folder: Path) -> None:
+    """Notice before a run what would stop it at its end: a place that cannot be written, or is of the wrong kind.
+
+    Raises:
+        RefusedStart: names the place and says what to do.
+    """
+    wrong = [(folder / name, "a file") for name in (*_FILES, "models/model.pt") if (folder / name).is_dir()]
+    wrong += [(place, "a folder") for place in (folder, *(folder / n for n in _FOLDERS)) if place.is_file()]
+    if wrong:
+        place, wanted = wrong[0]
+        raise RefusedStart(f"'{place}' stands where {wanted} is to be written; move it, or give another output_dir.")
+    there = folder if folder.exists() else next(parent for parent in folder.resolve().parents if parent.exists())
+    if not there.is_dir():
+        raise RefusedStart(f"'{there}' is no folder, so that '{folder}' cannot be made; give another output_dir.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RefusedStart(f"'{there}' cannot be written to; change its permissions, or give another output_dir.")
