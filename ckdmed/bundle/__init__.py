@@ -14,7 +14,10 @@ from ckdmed.bundle.classification import (
 )
 from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.labelled_share import labelled_sampler
-from ckdmed.bundle.run import evaluation_settings, finish_run, start_run
+from ckdmed.bundle.network_check import check_networks
+from ckdmed.bundle.own_folder import own_folder
+from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
+from ckdmed.bundle.run_folder import output_folder
 from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
 from ckdmed.bundle.strict import UnknownSettingError, check_settings
 
@@ -27,7 +30,9 @@ __all__ = [
     "brats_dataset",
     "brats_sampler",
     "brats_sections",
+    "check_networks",
     "check_settings",
+    "claim_run",
     "class_names_of",
     "classification_sections",
     "evaluation_settings",
@@ -36,6 +41,8 @@ __all__ = [
     "finish_run",
     "labelled_part",
     "labelled_sampler",
+    "output_folder",
+    "own_folder",
     "record_sections",
     "scored_items",
     "start_run",

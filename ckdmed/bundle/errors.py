@@ -6,9 +6,15 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
-__all__ = ["explain_errors", "root_cause"]
+from tqdm import tqdm
+
+__all__ = ["RefusedStart", "explain_errors", "root_cause"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+
+class RefusedStart(ValueError):
+    """A run that is not begun, with the reason and what to do; it needs no traceback."""
 
 
 # how MONAI's wrappings of an error begin: of expressions, components and transforms
@@ -37,7 +43,10 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         cause = root_cause(error)
-        if not isinstance(cause, without_traceback):
+        for bar in list(getattr(tqdm, "_instances", ())):
+            # an open progress bar would be drawn once more, below the last line
+            bar.close()
+        if not isinstance(cause, (RefusedStart, *without_traceback)):
             previous(kind, error, trace)
         if isinstance(cause, Exception):
             print(f"\nerror: {cause}", file=sys.stderr)

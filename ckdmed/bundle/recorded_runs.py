@@ -15,9 +15,10 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.data import sha256_of
 from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.files import write_atomic
+from ckdmed.files import remove_leftovers, write_atomic
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord, read_records
+from ckdmed.reports.run_record import record_files
 
 __all__ = [
     "PlannedArm",
@@ -195,6 +196,7 @@ class RecordedRuns(ABC, Generic[RunT]):
 
     def do(self, runs: Sequence[RunT], final: bool = False) -> None:
         """Train what is missing, saying which run it is; with ``final`` then look at the test section."""
+        remove_leftovers(self.output_dir)
         for number, run in enumerate(runs, 1):
             print(f"[{number}/{len(runs)}] {run.name}", flush=True)
             self.train(run)
@@ -262,7 +264,7 @@ def read_sections(folder: Path) -> list[RunRecord]:
     """
     records: list[RunRecord] = []
     for section in ("validation", "test"):
-        if any((folder / section).glob("*.json")):
+        if record_files(folder / section):
             records += read_records([folder / section])
     if not records:
         raise ValueError(f"{folder} holds no records; run the comparison first.")

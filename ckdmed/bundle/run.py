@@ -7,8 +7,7 @@ import json
 import logging
 import math
 import platform
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,15 @@ from monai.bundle.reference_resolver import ReferenceResolver
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
+from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
+from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.section_record import find_record
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
-from ckdmed.files import write_json
+from ckdmed.files import remove_leftovers, write_json
 
-__all__ = ["evaluation_settings", "finish_run", "settings_of", "start_run"]
+__all__ = ["claim_run", "evaluation_settings", "finish_run", "settings_of", "start_run"]
 
 logger = logging.getLogger("ckdmed")
 
@@ -33,45 +35,52 @@ logger = logging.getLogger("ckdmed")
 # is collected, and would end at once.
 _REDIRECTIONS: list[AbstractContextManager[None]] = []
 
-# what a training leaves, with what it is; in the order in which the last lines of a run name it
-ARTEFACTS = {
-    "models/model.pt": "weights of the student that validated best",
-    "metrics.jsonl": "loss terms and metrics of every epoch",
-    "curves.png": "the same as a picture",
-    "predictions.png": "truth and prediction over validation slices",
-    "tensorboard": "TensorBoard logs",
-    "settings.json": "the settings of the run",
-    "sections.json": "the patients of each section, by which its weights are scored later",
-}
 
-
-def start_run(output_dir: str, resume: bool = False, save: bool = True) -> None:
-    """Make the output folder, clear what an earlier run left there unless it is resumed, and note the settings.
+def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> None:
+    """Make the output folder this run's own, before anything is drawn or written in it; nothing there is removed.
 
     Args:
         output_dir: of the run; phantoms and files of others in it stay.
-        resume: keep everything.
-        save: False on every rank but one.
+        resume: go on with the run that is there.
+        save: False on every rank but one, which wait for the answer of that one.
+        weights: further folders that this run writes weights into.
+
+    Raises:
+        RefusedStart: the folder holds a run and this one is not to resume it, another process is running in it, or it
+            cannot be written to.
     """
-    redirection = logging_redirect_tqdm()
-    redirection.__enter__()
-    _REDIRECTIONS.append(redirection)
     if not save:
         # rank 0 speaks for all; what goes wrong on another rank is still heard
         logging.getLogger().setLevel(logging.WARNING)
-        return
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for name in ARTEFACTS:
-            path = folder / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    workflow = running_workflow()
-    settings = {} if workflow is None else settings_of(workflow.parser)
-    write_json(folder / "settings.json", _origin(settings))
+    refusal = from_rank_0(lambda: _claim(Path(output_dir), resume, weights) if save else None)
+    if refusal:
+        raise RefusedStart(refusal)
+
+
+def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
+    """Claim it, or say why not: where there are several processes, each has to hear it."""
+    try:
+        check_places(folder)
+        if not resume:
+            refuse_earlier_run(folder, weights)
+        hold(folder)
+    except RefusedStart as error:
+        return str(error)
+    for path in remove_leftovers(folder):
+        logger.info(f"removed what a run that was killed left half written: {path}")
+    return None
+
+
+def start_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> None:
+    """Claim the output folder (see :func:`claim_run`, whose arguments these are) and note the settings in it."""
+    redirection = logging_redirect_tqdm()
+    redirection.__enter__()
+    _REDIRECTIONS.append(redirection)
+    claim_run(output_dir, resume, save, weights)
+    if save:
+        workflow = running_workflow()
+        settings = {} if workflow is None else settings_of(workflow.parser)
+        write_json(Path(output_dir) / SETTINGS, _origin(settings))
 
 
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def _is_plain(config: Mapping[str, Any], key: str) -> bool:
 
 
 def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
-    """Say where everything is: one line for each artefact, and the folder last.
+    """Give the folder free and say where everything is: one line for each artefact, and the folder last.
 
     Args:
         output_dir: of the run.
@@ -141,6 +150,7 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
     if not save:
         return
     folder = Path(output_dir).resolve()
+    release(folder)
     told = {**ARTEFACTS, "models/model.pt": "weights of the student's last epoch"} if last else ARTEFACTS
     for name, what in told.items():
         if (folder / name).exists():

@@ -31,8 +31,11 @@ ARTEFACTS = {
     "predictions.png": "truth and prediction over validation slices",
     "tensorboard": "TensorBoard logs",
     SETTINGS: "the settings of the run",
+    "sections.json": "the patients of each section, by which its weights are scored later",
 }
-_FILES = ("metrics.jsonl", "curves.png", "predictions.png", SETTINGS)
+_FILES = ("metrics.jsonl", "curves.png", "predictions.png")
+# what a start writes, which may fail after it
+_OF_A_START = (SETTINGS, "sections.json")
 _FOLDERS = ("models", "teacher", "teachers", "tensorboard")
 
 
@@ -64,7 +67,7 @@ def from_rank_0(ask: Any) -> Any:
 
 def holds_run(folder: Path) -> list[str]:
     """What a run left in ``folder``; none where a start failed before it, which leaves its settings at most."""
-    found = [name for name in _FILES if name != SETTINGS and (folder / name).exists()]
+    found = [name for name in _FILES if (folder / name).exists()]
     for name in _FOLDERS:
         place = folder / name
         if place.is_dir():
@@ -73,7 +76,9 @@ def holds_run(folder: Path) -> list[str]:
 
 
 def _kept(place: Path) -> list[Path]:
-    return [file for file in sorted(place.rglob("*")) if file.is_file() and not is_temporary(file)]
+    files = (file for file in sorted(place.rglob("*")) if file.is_file() and not is_temporary(file))
+    # the record of the patients is written when a run begins, beside its weights to be
+    return [file for file in files if file.name not in _OF_A_START]
 
 
 def next_free(base: Path) -> Path:
@@ -130,7 +135,9 @@ def check_places(folder: Path) -> None:
     Raises:
         RefusedStart: names the place and says what to do.
     """
-    wrong = [(folder / name, "a file") for name in (*_FILES, "models/model.pt") if (folder / name).is_dir()]
+    wrong = [
+        (folder / name, "a file") for name in (*_FILES, *_OF_A_START, "models/model.pt") if (folder / name).is_dir()
+    ]
     wrong += [(place, "a folder") for place in (folder, *(folder / n for n in _FOLDERS)) if place.is_file()]
     if wrong:
         place, wanted = wrong[0]

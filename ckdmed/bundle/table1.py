@@ -22,6 +22,7 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
+from ckdmed.files import remove_leftovers
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
@@ -154,6 +155,7 @@ def run_table1(settings: Table1Settings) -> list[RunRecord]:
         ValueError: a record of other settings stands in the output folder.
     """
     records = []
+    remove_leftovers(settings.output_dir)
     runs = planned_runs(settings)
     for number, run in enumerate(runs, start=1):
         path = output_path(settings.output_dir, f"records/{checked_name(run.name)}.json", make_parents=False)

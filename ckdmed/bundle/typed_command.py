@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["typed_command"]
+__all__ = ["typed_command", "with_options"]
 
 
 def typed_command() -> list[str]:
@@ -27,3 +28,20 @@ def typed_command() -> list[str]:
         return [Path(program).name or python, *arguments]
     script = Path(program)
     return [python, script.name if script.is_absolute() else script.as_posix(), *arguments]
+
+
+def with_options(command: Sequence[str], **options: str) -> list[str]:
+    """The command with ``--name value`` for each option, in place of those it has."""
+    words = list(command)
+    for name, value in options.items():
+        kept: list[str] = []
+        skip = False
+        for word in words:
+            if skip:
+                skip = False
+            elif word == f"--{name}":
+                skip = True
+            elif not word.startswith(f"--{name}="):
+                kept.append(word)
+        words = [*kept, f"--{name}", value]
+    return words

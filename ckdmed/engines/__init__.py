@@ -18,7 +18,7 @@ from ckdmed.engines.teacher_group import (
 )
 from ckdmed.engines.teacher_performance import TeacherPerformance
 from ckdmed.engines.teacher_training import load_network, prepare_teacher
-from ckdmed.engines.teachers_training import TeachersState, prepare_teachers, save_teachers
+from ckdmed.engines.teachers_training import TeachersState, load_teachers, prepare_teachers, save_teachers
 from ckdmed.engines.trainer import DistillationTrainer
 from ckdmed.engines.view_batch import ViewPrepareBatch, view_prepare_batch
 
@@ -42,6 +42,7 @@ __all__ = [
     "attach_student",
     "group_teachers",
     "load_network",
+    "load_teachers",
     "mixup_prepare_batch",
     "prepare_teacher",
     "prepare_teachers",

@@ -23,9 +23,11 @@ from ckdmed.handlers import (
     LastEpochValidation,
     ReproducibleEpochs,
     ResumeCheckpoint,
+    StopWhenDiverged,
     SyncBuffers,
     TrainingHistory,
 )
+from ckdmed.handlers.divergence import not_finite
 from ckdmed.networks.freezing import frozen_paths
 
 __all__ = ["load_network", "prepare_teacher"]
@@ -38,7 +40,7 @@ def load_network(network: nn.Module, checkpoint: str, device: str | torch.device
 
     Raises:
         FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`; ValueError also when names or shapes
-            differ from the network's, with the first of them.
+            differ from the network's, with the first of them, and when weights are not finite.
     """
     state = load_weights(checkpoint, device)
     try:
@@ -49,6 +51,11 @@ def load_network(network: nn.Module, checkpoint: str, device: str | torch.device
             f"'{checkpoint}' does not fit this {type(network).__name__}: {reason[:600]} "
             "Give the widths and sizes that it was trained with."
         ) from error
+    if broken := not_finite(network):
+        raise ValueError(
+            f"'{checkpoint}' is of a training that diverged: {broken[0]} ({len(broken)} tensors in all) holds values "
+            "that are not finite. Give another checkpoint."
+        )
     return network
 
 
@@ -95,7 +102,8 @@ def prepare_teacher(
 
     Raises:
         FileNotFoundError, ValueError: ``checkpoint`` is missing, damaged or of another network.
-        RuntimeError: no validation of the training gave a number.
+        ValueError: ``output_dir`` holds a teacher of an earlier run and ``resume`` is False.
+        RuntimeError: no validation of the training gave a number; the training diverged.
     """
     if not needed:
         logger.info("no term of the loss listens to a teacher: none is prepared")
@@ -111,11 +119,12 @@ def prepare_teacher(
         logger.info(f"teacher: {best}, trained before")
         return _frozen(network)
     leader = not distributed.is_initialized() or distributed.get_rank() == 0
+    if not resume and (best.is_file() or done.is_file()):
+        raise ValueError(
+            f"{folder} holds a teacher of an earlier run, which is not overwritten: give {best} as the checkpoint, "
+            "resume that run, or give another folder."
+        )
     logger.info(f"no teacher checkpoint is given: training one for {epochs} epochs, into {best}")
-    if leader:
-        done.unlink(missing_ok=True)
-        if not resume:
-            best.unlink(missing_ok=True)
     _unfreeze(network)
     _train(
         network=network,
@@ -197,6 +206,7 @@ def _train(
     history = TrainingHistory(str(folder / "teacher_history.jsonl"), evaluator, optimizer, save=leader)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
     handlers: list[Any] = [
+        StopWhenDiverged(network, optimizer),
         ReproducibleEpochs(seed, train_data_loader, rank),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
         SyncBuffers(network),

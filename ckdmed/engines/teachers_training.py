@@ -21,7 +21,7 @@ from ckdmed.engines.teacher_training import load_network, prepare_teacher
 from ckdmed.files import save_weights
 from ckdmed.inferers.channels import ChannelsInferer
 
-__all__ = ["TeachersState", "prepare_teachers", "save_teachers"]
+__all__ = ["TeachersState", "load_teachers", "prepare_teachers", "save_teachers"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +60,13 @@ def prepare_teachers(
         ValueError: a checkpoint of a teacher that does not exist; see ``prepare_teacher``.
     """
     given = dict(checkpoints or {})
-    if unknown := sorted(set(given) - set(ensemble.names)):
-        raise ValueError(f"there are no teachers {unknown}; there are {', '.join(ensemble.names)}.")
     if not needed:
         logger.info("no term of the loss listens to a teacher: none is prepared")
         return
+    load_teachers(ensemble, given, device)
     for name, network in ensemble.networks.items():
         if learning:
             if name in given:
-                load_network(network, given[name], device)
                 logger.info(f"teacher {name} starts from {given[name]}")
             continue
         evaluator = SupervisedEvaluator(
@@ -92,6 +90,21 @@ def prepare_teachers(
             device=device,
             **training,
         )
+
+
+def load_teachers(
+    ensemble: TeacherEnsemble, checkpoints: Mapping[str, str] | None, device: str | torch.device = "cpu"
+) -> None:
+    """Load those teachers that have a checkpoint.
+
+    Raises:
+        ValueError: a checkpoint of a teacher that does not exist; see :func:`~ckdmed.engines.load_network`.
+    """
+    given = dict(checkpoints or {})
+    if unknown := sorted(set(given) - set(ensemble.names)):
+        raise ValueError(f"there are no teachers {unknown}; there are {', '.join(ensemble.names)}.")
+    for name, checkpoint in given.items():
+        load_network(ensemble.networks[name], checkpoint, device)
 
 
 def _mean_dice() -> MeanDice:

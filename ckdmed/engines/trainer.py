@@ -8,9 +8,11 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer, default_prepare_batch
+from monai.utils import ensure_tuple
 
 from ckdmed.engines.teacher import FrozenTeacher
 from ckdmed.engines.teacher_cache import TeacherCache
+from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import BatchView, DrawnView
@@ -47,6 +49,8 @@ class DistillationTrainer(SupervisedTrainer):
     Raises:
         ValueError: the loss listens to a teacher and none is given; ``iteration_update`` is given (it would bypass
             the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images).
+        DivergedError: while it runs, at the first loss that is not finite (see
+            :class:`~ckdmed.handlers.StopWhenDiverged`).
     """
 
     def __init__(
@@ -73,6 +77,13 @@ class DistillationTrainer(SupervisedTrainer):
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
         kwargs.setdefault("optim_set_to_none", True)
+        plain = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
+        watched = {"student": plain, **({} if teacher is None else {"teacher": teacher})}
+        kwargs["train_handlers"] = [
+            # before all others: nothing of a training that diverged is validated or saved
+            StopWhenDiverged(torch.nn.ModuleDict(watched), kwargs["optimizer"]),
+            *ensure_tuple(kwargs.get("train_handlers") or ()),
+        ]
         super().__init__(network=network, loss_function=self._compare, **kwargs)
         self.state.terms, self.state.weights = {}, {}
         self.teacher = teacher if distillation_loss.needs_teacher else None

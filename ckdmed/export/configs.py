@@ -100,7 +100,7 @@ def rewrite_configs(
 ) -> dict[str, Config]:
     """The configurations as they stand in an exported bundle.
 
-    ``bundle_root`` is the bundle's own folder, the settings are written wherever a configuration has them, and what was
+    The settings are written wherever a configuration has them, and what was
     trained in the source tree's output folder is looked for in ``models``. Everything else stays.
 
     Args:
@@ -120,8 +120,6 @@ def rewrite_configs(
     result = {}
     for name, config in configs.items():
         new = _rebase(config, source)
-        if "bundle_root" in new:
-            new["bundle_root"] = "."
         if "checkpoint" in new:
             new["checkpoint"] = CHECKPOINT
         if with_teacher and "teacher_checkpoint" in new:

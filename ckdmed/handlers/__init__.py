@@ -6,6 +6,7 @@ from ckdmed.handlers.buffers import SyncBuffers
 from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
 from ckdmed.handlers.classification_evaluation import ClassificationEvaluation, CollectLogits
 from ckdmed.handlers.classification_pictures import ClassificationPictures
+from ckdmed.handlers.divergence import DivergedError, StopWhenDiverged
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.last_epoch_validation import LastEpochValidation
@@ -18,6 +19,8 @@ from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.handlers.teacher_check import TeacherCheck
 
 __all__ = [
+    "DivergedError",
+    "StopWhenDiverged",
     "BestModel",
     "ClassificationEvaluation",
     "ClassificationPictures",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from ckdmed.files import load_weights, save_weights
+from ckdmed.files import load_weights, remove_leftovers, save_weights
 
 __all__ = ["BestModel", "ResumeCheckpoint"]
 
@@ -93,7 +93,7 @@ class ResumeCheckpoint:
         objects: name -> object with ``state_dict`` and ``load_state_dict`` (student, projections, optimizer, learning
             rate schedule, :class:`BestModel`, history).
         resume: go on from the newest readable file; without one the training starts from the beginning, and says so.
-            If False, files of an earlier run in ``save_dir`` are deleted.
+            If False, files of an earlier run in ``save_dir`` are an error.
         keep: how many files to keep.
         save: False on every rank but one; all ranks read.
         device: where the tensors are loaded to.
@@ -101,8 +101,8 @@ class ResumeCheckpoint:
     Attach to the trainer, after every other handler that acts at the end of an epoch.
 
     Raises:
-        RuntimeError: at the start, if a readable file lacks one of the objects or does not fit them, or comes of a
-            training of another length.
+        RuntimeError: at the start, if ``save_dir`` holds files of an earlier run that is not resumed, or if a readable
+            file lacks one of the objects or does not fit them, or comes of a training of another length.
         ValueError: an object named like one of the entries that say how far the training is.
     """
 
@@ -137,15 +137,15 @@ class ResumeCheckpoint:
         return sorted(found, key=_epoch, reverse=True)
 
     def load(self, engine: Engine) -> None:
-        """Restore the newest readable checkpoint, or clear away those of an earlier run."""
+        """Restore the newest readable checkpoint, or see to it that there is none of an earlier run."""
         if self.save:
-            # what a run that was killed while it wrote left half done
-            for path in self.save_dir.glob(".resume_epoch=*.pt"):
-                path.unlink()
+            remove_leftovers(self.save_dir)
         if not self.resume:
-            if self.save:
-                for path in self.files():
-                    path.unlink()
+            if self.save and self.files():
+                raise RuntimeError(
+                    f"'{self.files()[0]}' is of an earlier run, of which nothing is overwritten: resume that run, or "
+                    "give another folder."
+                )
             return
         for path in self.files():
             try:

@@ -87,7 +87,7 @@ def read_records(paths: Sequence[str | os.PathLike[str]]) -> list[RunRecord]:
     """
     files: list[Path] = []
     for path in map(Path, paths):
-        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = record_files(path) if path.is_dir() else [path]
         if not found:
             raise ValueError(f"{path} has no run records (*.json)")
         files += found
@@ -97,6 +97,11 @@ def read_records(paths: Sequence[str | os.PathLike[str]]) -> list[RunRecord]:
     if twice:
         raise ValueError(f"several records have the name {twice[0]!r}; a run counts once")
     return records
+
+
+def record_files(folder: Path) -> list[Path]:
+    """The records in a folder; hidden files, such as a killed process leaves half written, are none."""
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
 
 
 def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from ckdmed.bundle import finish_run, start_run
+from ckdmed.bundle import finish_run, output_folder, start_run
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run import settings_of
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -25,12 +28,100 @@ def names(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_start_clears_what_an_earlier_run_left_and_nothing_else(tmp_path: Path):
-    fill(tmp_path)
+def test_a_start_over_a_run_is_refused_with_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(tmp_path / "out")
+    monkeypatch.setattr("sys.argv", ["/somewhere/python-program", "--epochs", "3", "--output_dir", "out"])
+    monkeypatch.setattr("sys.modules", {**sys.modules, "__main__": object()})
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RefusedStart) as refusal:
+        start_run("out")
+    assert str(refusal.value) == (
+        "'out' holds an earlier run (metrics.jsonl, curves.png, models/model.pt, ...); nothing of it is overwritten. "
+        "To go on with it: python-program --epochs 3 --output_dir out --resume true | "
+        "To leave it as it is: python-program --epochs 3 --output_dir out-2"
+    )
+    assert {p.read_text() for p in Path("out").rglob("*") if p.is_file()} == {"old"}
+
+
+def test_what_a_failed_start_left_is_no_run(tmp_path: Path):
+    for name in ("settings.json", "mine.txt"):
+        (tmp_path / name).write_text("old")
     start_run(str(tmp_path))
-    assert names(tmp_path) == {"mine.txt", "settings.json"}
+    finish_run(str(tmp_path))
+    assert names(tmp_path) == {"mine.txt", "settings.json"} and (tmp_path / "mine.txt").read_text() == "old"
     record = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
     assert set(record) == {"command", "settings", "versions"} and record["versions"]["torch"] == torch.__version__
+
+
+def test_weights_elsewhere_are_an_earlier_run_too(tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.pt").write_text("old")
+    with pytest.raises(RefusedStart, match="elsewhere/model.pt"):
+        start_run(str(tmp_path / "out"), weights=[str(tmp_path / "elsewhere")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "message"),
+    [
+        ("out", False, "out' stands where a folder is to be written"),
+        ("out/models", False, "models' stands where a folder"),
+        ("out/metrics.jsonl", True, "metrics.jsonl' stands where a file"),
+        ("out/models/model.pt", True, "model.pt' stands where a file"),
+        ("out/settings.json", True, "settings.json' stands where a file"),
+    ],
+)
+def test_places_of_the_wrong_kind_are_noticed_at_the_start(tmp_path: Path, place: str, folder: bool, message: str):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if folder:
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    with pytest.raises(RefusedStart, match=message):
+        start_run(str(tmp_path / "out"))
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # who runs the tests may be allowed everything
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(RefusedStart, match="cannot be written to"):
+        start_run(str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_next_folder_is_behind_all_that_hold_a_run(tmp_path: Path):
+    assert output_folder(str(tmp_path)) == output_folder(str(tmp_path), resume=True) == str(tmp_path / "output")
+    fill(tmp_path / "output")
+    assert output_folder(str(tmp_path)) == str(tmp_path / "output-2")
+    fill(tmp_path / "output-3")
+    (tmp_path / "output-x").mkdir()
+    assert output_folder(str(tmp_path)) == str(tmp_path / "output-4")
+    assert output_folder(str(tmp_path), resume=True) == str(tmp_path / "output-3")
+
+
+def test_a_second_process_is_told_of_the_first(tmp_path: Path):
+    code = f"from ckdmed.bundle.run_lock import hold; hold(__import__('pathlib').Path({str(tmp_path / 'out')!r}))"
+    held = f"{code}; print('held', flush=True); __import__('time').sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with pytest.raises(RefusedStart, match=rf"in use by another run \(process {first.pid} on .*run_lock import"):
+            start_run(str(tmp_path / "out"), resume=True)
+        assert names(tmp_path / "out") == {".run.lock"} and output_folder(str(tmp_path)) != str(tmp_path / "out")
+        first.kill()
+    # a run that was killed leaves no lock
+    start_run(str(tmp_path / "out"))
+    finish_run(str(tmp_path / "out"))
+    assert names(tmp_path / "out") == {"settings.json"}
+
+
+def test_half_written_files_of_killed_runs_are_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    half = tmp_path / "models" / ".writing-999999999-abc.pt"
+    half.parent.mkdir()
+    half.write_text("half")
+    with caplog.at_level(logging.INFO):
+        start_run(str(tmp_path), resume=True)
+    assert not half.exists() and half.name in caplog.text
 
 
 def test_resuming_keeps_everything(tmp_path: Path):

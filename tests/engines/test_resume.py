@@ -134,7 +134,7 @@ def test_the_newest_broken_file_is_skipped(tmp_path: Path, unbroken: Run, caplog
     newest = broken.checkpoint.files()[0]
     newest.write_bytes(newest.read_bytes()[:-5000])
     # killed while it wrote
-    (newest.parent / ".resume_epoch=0004-x1y2z3.pt").write_bytes(b"half")
+    (newest.parent / ".writing-999999999-x1y2z3.pt").write_bytes(b"half")
     with caplog.at_level("INFO"):
         resumed = Run(tmp_path, resume=True).run()
     assert "resume_epoch=0003.pt' cannot be read as a checkpoint" in caplog.text
@@ -158,13 +158,14 @@ def test_nothing_to_resume(tmp_path: Path, unbroken: Run, caplog: pytest.LogCapt
     assert "nothing to resume" in caplog.text
 
 
-def test_a_new_run_clears_the_checkpoints_of_an_earlier_one(tmp_path: Path):
+def test_a_new_run_does_not_touch_the_checkpoints_of_an_earlier_one(tmp_path: Path):
     folder = tmp_path / "resume"
     folder.mkdir()
     for name in ("resume_epoch=0090.pt", "notes.txt", "model.pt"):
         (folder / name).write_text("x")
-    Run(tmp_path, resume=False).run(stop_after=1)
-    assert sorted(p.name for p in folder.iterdir()) == ["model.pt", "notes.txt", "resume_epoch=0001.pt"]
+    with pytest.raises(RuntimeError, match="resume_epoch=0090.pt' is of an earlier run"):
+        Run(tmp_path, resume=False).run(stop_after=1)
+    assert sorted(p.name for p in folder.iterdir()) == ["model.pt", "notes.txt", "resume_epoch=0090.pt"]
 
 
 def test_only_the_newest_are_kept_and_no_temporary_file(tmp_path: Path):

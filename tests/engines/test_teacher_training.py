@@ -14,6 +14,7 @@ from torch import nn
 from ckdmed.engines import FrozenTeacher, load_network, prepare_teacher, weights_hash
 from ckdmed.engines.teacher import TeacherIdentity
 from ckdmed.files import load_weights, save_weights
+from ckdmed.handlers import DivergedError
 from ckdmed.losses import supervised_segmentation_loss
 from tests.toy import loader, samples, unet
 
@@ -108,8 +109,6 @@ def test_the_end_of_the_training_is_validated_whatever_the_interval(tmp_path: Pa
 
 
 def test_a_teacher_whose_metric_is_no_number_is_refused(tmp_path: Path):
-    # weights of an earlier run must not stand in for it
-    prepare(unet(), tmp_path, epochs=1)
     network = unet()
     validator = evaluator(network)
     validator.add_event_handler(
@@ -117,6 +116,29 @@ def test_a_teacher_whose_metric_is_no_number_is_refused(tmp_path: Path):
     )
     with pytest.raises(RuntimeError, match="no number at any validation in 2 epochs .one every 5"):
         prepare(network, tmp_path, validator, epochs=2, val_interval=5)
+
+
+def test_the_teacher_of_an_earlier_run_is_not_overwritten(tmp_path: Path):
+    prepare(unet(), tmp_path, epochs=1)
+    before = (tmp_path / "teacher.pt").read_bytes()
+    with pytest.raises(ValueError, match="holds a teacher of an earlier run"):
+        prepare(unet(), tmp_path, epochs=1)
+    assert (tmp_path / "teacher.pt").read_bytes() == before
+
+
+def test_a_teacher_that_diverges_is_not_kept(tmp_path: Path):
+    with pytest.raises(DivergedError, match="loss nan in epoch 1 of 3, step 2, at learning rate 9.94"):
+        prepare(unet(), tmp_path, learning_rate=1e30)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_weights_that_are_not_finite_are_no_teacher(tmp_path: Path):
+    state = unet().state_dict()
+    name = next(iter(state))
+    state[name].view(-1)[0] = float("nan")
+    path = save_weights(tmp_path / "broken.pt", state)
+    with pytest.raises(ValueError, match=rf"broken\.pt' is of a training that diverged: {name}"):
+        prepare(unet(), tmp_path, checkpoint=str(path))
 
 
 @pytest.mark.parametrize(

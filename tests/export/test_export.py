@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_checkpoint(bundle, exports):
     sizes = sizes_of(bundle)
     for name in ("inference.json", "train.json"):
         config = json.loads((folder / "configs" / name).read_text())
-        assert config["bundle_root"] == "."
+        assert config["bundle_root"] == "$ckdmed.bundle.own_folder()"
         assert {key: config[key] for key in sizes} == sizes
     assert json.loads((folder / "configs/evaluate.json").read_text())["checkpoint"].endswith("'/models/model.pt'")
     data = json.loads((folder / "configs/metadata.json").read_text())["network_data_format"]

@@ -112,7 +112,7 @@ def test_rewrite_configs_changes_only_what_it_must():
     evaluate = {"checkpoint": "$@ckpt_dir + '/model.pt'", "section": "test"}
     new = rewrite_configs({"train.json": train, "evaluate.json": evaluate}, "bundles/x_y", {"base": 4}, True)
     assert new["train.json"] == {
-        "bundle_root": ".",
+        "bundle_root": "$here()",
         "base": 4,
         "teacher_checkpoint": "$@bundle_root + '/models/teacher.pt'",
         "list": ["configs/train.json", 1],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import h5py
 import nibabel as nib
 import numpy as np
+
+from ckdmed import files
 
 __all__ = ["MANIFEST", "check_settings", "write_atomic", "write_cvind", "write_json", "write_nifti", "write_slice_mat"]
 
@@ -22,16 +23,8 @@ _USER_BLOCK = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM" + byt
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file in the same folder, then give it its name.
-
-    The temporary name begins with a dot and ends in ``.tmp``, so no reader takes a broken-off one for data.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """:func:`ckdmed.files.write_atomic` with a temporary name that no reader of data takes for one of its files."""
+    files.write_atomic(path, write, suffix=".tmp")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -84,13 +77,13 @@ def _add(group: h5py.Group, name: str, array: np.ndarray, matlab_class: str, **s
 
 
 def _write_mat(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    def write(temporary: Path) -> None:
-        with h5py.File(temporary, "w", userblock_size=512) as file:
-            fill(file)
-        with open(temporary, "r+b") as raw:
-            raw.write(_USER_BLOCK)
-
-    write_atomic(path, write)
+    # in memory first: HDF5 ends the process with a segmentation fault when its own file finds no room
+    packed = io.BytesIO()
+    with h5py.File(packed, "w", userblock_size=512) as file:
+        fill(file)
+    packed.seek(0)
+    packed.write(_USER_BLOCK)
+    write_atomic(path, lambda temporary: temporary.write_bytes(packed.getvalue()))
 
 
 def write_slice_mat(
