@@ -15,6 +15,7 @@ from ckdmed.losses.unimodal_presets import HEAD
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
+from ckdmed.paths import checked_name
 
 __all__ = [
     "CooperativeTeachers",
@@ -42,13 +43,15 @@ class TeacherEnsemble(nn.Module):
     Shape: (B, channels of the batch, *spatial) to (B, K * C, *spatial).
 
     Raises:
-        ValueError: no networks, or views of other names; in forward, a view of channels that the batch does not have.
+        ValueError: no networks, views of other names, or a name that cannot be that of a file; in forward, a view of channels that the batch does not have.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], views: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
         if not networks or list(networks) != list(views):
             raise ValueError(f"networks {list(networks)} and views {list(views)} must have the same names.")
+        for name in networks:
+            checked_name(name, "the teacher")
         self.networks = nn.ModuleDict(dict(networks))
         self.views = {name: [int(channel) for channel in view] for name, view in views.items()}
 

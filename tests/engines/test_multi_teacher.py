@@ -94,6 +94,9 @@ def test_each_network_sees_its_channels_alone() -> None:
         teachers(image[:, :2])
     with pytest.raises(ValueError, match="same names"):
         TeacherEnsemble({"a": net(1)}, {"b": [0]})
+    with pytest.raises(ValueError, match="the teacher '../precious' cannot be the name"):
+        # its weights are written under this name
+        TeacherEnsemble({"../precious": net(1)}, {"../precious": [0]})
 
 
 def test_the_average_weighs_each_region() -> None:
