@@ -12,6 +12,7 @@ from torch import distributed
 
 from ckdmed.bundle.section_record import record_of_scored
 from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
+from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.phantoms import write_brats_phantoms
 
 __all__ = ["brats_sections"]
@@ -116,13 +117,32 @@ def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str]
 def _resolve(folder: Path, seed: int, fractions: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
     stored = folder / "datalist.json"
     if stored.is_file():
-        return read_brats_datalist(stored)
+        datalist = read_brats_datalist(stored)
+        _check_persons(datalist, folder)
+        return datalist
     datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities)
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         warnings.warn(f"{folder}: {len(skipped)} case(s) left out:\n{reasons}{more}", stacklevel=3)
     return datalist
+
+
+def _check_persons(datalist: dict[str, Any], folder: Path) -> None:
+    """Refuse a list in whose sections one person is under several names."""
+    items = {name: datalist[name] for name in _SECTIONS.values()}
+    joined = same_persons([item for part in items.values() for item in part], folder)
+    sections: dict[str, set[str]] = {}
+    for name, part in items.items():
+        for item in part:
+            if item["patient_group"] in joined:
+                sections.setdefault(joined[item["patient_group"]], set()).add(name)
+    if crossing := sorted(name for name, where in sections.items() if len(where) > 1):
+        names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
+        raise ValueError(
+            f"{folder / 'datalist.json'}: {len(crossing)} person(s) under several names are in several sections (their "
+            f"images are the same: {names}); make the datalist again."
+        )
 
 
 def _chosen(item: dict[str, Any], modalities: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from tqdm import tqdm
 from ckdmed.data.datalist_form import SECTIONS, check_datalist
 from ckdmed.data.figshare import TUMOR_LABELS, read_figshare_slice
 from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat
-from ckdmed.data.patients import patient_group
+from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.splits import k_folds, split_by_group
 from ckdmed.files import write_atomic
 
@@ -88,6 +90,7 @@ def _read_items(
     skipped: list[SkippedFile],
 ) -> list[dict[str, Any]]:
     items: dict[str, dict[str, Any]] = {}
+    groups_of: dict[bytes, set[str]] = defaultdict(set)
     for path in tqdm(slices, desc="reading slices", unit="file", disable=not progress):
         relative = path.relative_to(folder).as_posix()
         if path.stem in items:
@@ -110,7 +113,14 @@ def _read_items(
             "official_fold": None if number is None else folds.get(number),
             "sha256": digest,
         }
-    return list(items.values())
+        content = hashlib.sha256(f"{item.image.dtype} {item.image.shape}".encode() + item.image.tobytes()).digest()
+        groups_of[content].add(items[path.stem]["patient_group"])
+    if joined := joined_groups(groups for groups in groups_of.values() if len(groups) > 1):
+        pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
+        warnings.warn(f"{folder}: persons under several identifiers, by their images: {pairs}", stacklevel=3)
+    return [
+        {**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items.values()
+    ]
 
 
 def build_figshare_datalist(

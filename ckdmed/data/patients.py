@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # Six digits and ONE capital letter: the suffix of a further examination of the same person.
 _SUFFIXED = re.compile(r"(MR\d{6})[A-Z]", flags=re.ASCII)
@@ -24,3 +25,23 @@ def patient_group(pid: str) -> str:
     """
     match = _SUFFIXED.fullmatch(pid)
     return match.group(1) if match else pid
+
+
+def joined_groups(same: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Names of groups that belong together, each with the first of them in the alphabet.
+
+    Args:
+        same: sets of groups that are one; those with a group in common are one too.
+
+    Example:
+        >>> joined_groups([["b", "c"], ["a", "b"], ["x", "y"]])
+        {'b': 'a', 'c': 'a', 'a': 'a', 'y': 'x', 'x': 'x'}
+    """
+    members: dict[str, set[str]] = {}
+    for groups in same:
+        together: set[str] = set()
+        for group in groups:
+            together |= members.get(group, {group})
+        for group in together:
+            members[group] = together
+    return {group: min(together) for group, together in members.items()}

@@ -21,6 +21,8 @@ from ckdmed.data import (
     write_datalist,
 )
 
+from .conftest import upright_image
+
 SECTIONS = ("training", "validation", "test")
 
 
@@ -222,3 +224,13 @@ def test_other_forms_are_errors(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_datalist(path)
+
+
+def test_one_image_under_two_identifiers_is_one_person(make_mat, tmp_path):
+    images = {1: upright_image(), 2: upright_image() + 1, 3: upright_image() + 2, 4: upright_image()}
+    for number, image in images.items():
+        make_mat(f"{number}.mat", PID=f"10000{number}", image=image)
+    with pytest.warns(UserWarning, match="several identifiers, by their images: 100004 is 100001"):
+        datalist, _ = build_figshare_datalist(tmp_path, fractions=(1, 0, 0), progress=False)
+    groups = {item["id"]: (item["patient"], item["patient_group"]) for item in datalist["training"]}
+    assert groups["4"] == ("100004", "100001") and groups["2"] == ("100002", "100002")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, open_nifti
 from ckdmed.data.brats.names import MODALITIES
+from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
 from ckdmed.files import write_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
@@ -67,8 +69,9 @@ def build_brats_datalist(
 ) -> tuple[dict[str, Any], list[SkippedCase]]:
     """Find cases, count the labels of their masks, and split them by patient.
 
-    All time points of a person are in one section. The sections are balanced by tumour type together with whether the
-    mask has enhancing tumour.
+    All time points of a person are in one section, and so are a person's cases under several names
+    (:func:`~ckdmed.data.brats.persons.same_persons`), which a warning names. The sections are balanced by tumour type
+    together with whether the mask has enhancing tumour.
 
     Args:
         folder: see `find_brats_cases`.
@@ -93,6 +96,10 @@ def build_brats_datalist(
             skipped.append(SkippedCase(case.case, str(error)))
     if not items:
         raise ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}")
+    if joined := same_persons(items, folder):
+        pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
+        warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
+        items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
     groups = [item["patient_group"] for item in items]
     # Without a mask nobody knows about the enhancing part; such cases are a class of their own.
     classes = [3 * item["tumor_label"] + (2 if item["has_et"] is None else int(item["has_et"])) for item in items]

@@ -23,7 +23,8 @@ def folder(make_case, tmp_path):
         kind = "MET" if person >= 20 else "GLI"
         for time in range(2):
             seg = WITHOUT_ET if person % 2 and kind == "GLI" else mask()
-            make_case(f"BraTS-{kind}-{person:05d}-{time:03d}", leave_out=("t1c", "t2w", "t2f"), seg=seg)
+            case = f"BraTS-{kind}-{person:05d}-{time:03d}"
+            make_case(case, leave_out=("t1c", "t2w", "t2f"), seg=seg, t1n=brain(seed=person))
     return tmp_path
 
 

@@ -1,0 +1,71 @@
+"""One person under two names: cases of several releases in one folder, and copies under another name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+
+from ckdmed.data.brats.headers import BratsFileError, open_nifti
+from ckdmed.data.patients import joined_groups
+
+__all__ = ["same_persons"]
+
+
+def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[str, str]:
+    """Patient groups that hold the same images, though their names say nothing of it.
+
+    The release of 2023 repeats cases of 2021 under other names, and nobody who puts both into one folder has a list.
+    Images are read where cases of releases with other names lie together (one modality of each), and else only of those
+    whose masks have equally many voxels of every label. They are the same where the values of their voxels other than 0
+    are, as a set with counts: releases turn the axes round.
+
+    Args:
+        items: of a datalist, with ``image``, ``modalities``, ``release``, ``patient_group`` and ``label_voxels``.
+        folder: that of the datalist.
+
+    Returns:
+        group -> the name that it shares with the others, the first in the alphabet; groups of their own are left out.
+
+    Raises:
+        BratsFileError: an image cannot be read.
+    """
+    content: dict[str, set[str]] = defaultdict(set)
+    suspects = _suspects(items)
+    common = set(suspects[0]["modalities"]).intersection(*(item["modalities"] for item in suspects)) if suspects else ()
+    for modality in sorted(common)[:1]:
+        for item in suspects:
+            content[_fingerprint(item, modality, Path(folder))].add(str(item["patient_group"]))
+    return joined_groups(groups for groups in content.values() if len(groups) > 1)
+
+
+def _suspects(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    # the releases from 2023 on share their names
+    if len({"2023" if item["release"] in ("2024", "2025") else item["release"] for item in items}) > 1:
+        return list(items)
+    alike: dict[tuple[int, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for item in items:
+        if item.get("label_voxels"):
+            alike[tuple(sorted(item["label_voxels"].values()))].append(item)
+    return [item for same in alike.values() if len({one["patient_group"] for one in same}) > 1 for item in same]
+
+
+def _fingerprint(item: Mapping[str, Any], modality: str, folder: Path) -> str:
+    names, paths = list(item["modalities"]), list(item["image"])
+    path = folder / (paths[names.index(modality)] if len(paths) == len(names) else paths[0])
+    image = open_nifti(path)
+    try:
+        values = np.asanyarray(image.dataobj)
+    except Exception as error:
+        raise BratsFileError(
+            f"{path}: the image cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+        ) from error
+    if values.ndim == 4:
+        values = values[..., names.index(modality)]
+    counted = np.unique(values[values != 0].astype(np.float32), return_counts=True)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in counted)).hexdigest()

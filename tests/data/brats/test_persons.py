@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ckdmed.bundle import brats_sections
+from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
+
+from .conftest import AFFINE, brain, mask
+
+
+@pytest.fixture
+def folder(make_case, tmp_path):
+    """Six persons under names of 2021 and, turned round, of 2023; and one of 2023 alone."""
+    turned = AFFINE @ np.array([[-1.0, 0, 0, 7], [0, -1, 0, 8], [0, 0, 1, 0], [0, 0, 0, 1]])
+    for person in range(6):
+        image, label = brain(seed=person), mask(4)
+        make_case(f"BraTS2021_{person:05d}", leave_out=("t1n", "t2w", "t2f"), seg=label, t1c=image)
+        again = np.where(label == 4, 3, label).astype(np.uint8)[::-1, ::-1]
+        parts = {"t1c": (image[::-1, ::-1].astype(np.float32), turned), "seg": (again, turned)}
+        make_case(f"BraTS-GLI-{90 - person:05d}-000", leave_out=("t1n", "t2w", "t2f"), **parts)
+    make_case("BraTS-GLI-00001-000", leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=9))
+    return tmp_path
+
+
+def build(folder, **options):
+    return build_brats_datalist(folder, modalities=["t1c"], progress=False, **options)[0]
+
+
+def test_one_person_of_two_releases_is_in_one_section(folder):
+    with pytest.warns(UserWarning, match="persons under several names.*BraTS2021_00000 is BraTS-GLI-00090"):
+        datalist = build(folder, fractions=(0.4, 0.3, 0.3))
+    persons = [
+        {90 - int(i["case"][-9:-4]) if "GLI" in i["case"] else int(i["case"][-5:]) for i in datalist[name]}
+        for name in ("training", "validation", "test")
+    ]
+    assert [sorted(a & b) for a, b in zip(persons, persons[1:] + persons[:1])] == [[], [], []]
+    assert sum(map(len, persons)) == 7
+    groups = {item["case"]: item["patient_group"] for name in ("training", "test") for item in datalist[name]}
+    assert groups.get("BraTS-GLI-00001-000", "BraTS-GLI-00001") == "BraTS-GLI-00001"
+
+
+def test_a_copy_under_another_name_is_the_same_person(make_case, tmp_path, recwarn):
+    for name, seed in (("00001", 1), ("00002", 1), ("00003", 2), ("00004", 3)):
+        make_case(f"BraTS-GLI-{name}-000", leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=seed))
+    datalist = build(tmp_path, fractions=(1, 0, 0))
+    groups = [item["patient_group"] for item in datalist["training"]]
+    assert groups == ["BraTS-GLI-00001", "BraTS-GLI-00001", "BraTS-GLI-00003", "BraTS-GLI-00004"]
+    assert "BraTS-GLI-00002 is BraTS-GLI-00001" in str(recwarn.pop(UserWarning).message)
+
+
+def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
+    with pytest.warns(UserWarning, match="persons under several names"):
+        datalist = build(folder, fractions=(0.4, 0.3, 0.3))
+    # a list of before: groups by name alone, and one case of a person moved
+    for name in ("training", "validation", "test"):
+        for item in datalist[name]:
+            item["patient_group"] = item["patient"]
+    moved = next(item for item in datalist["training"] if item["case"].startswith("BraTS2021"))
+    datalist["training"].remove(moved)
+    datalist["test"].append(moved)
+    write_brats_datalist(datalist, folder / "datalist.json")
+    assert json.loads((folder / "datalist.json").read_text())["test"]
+    with pytest.raises(ValueError, match=f"datalist.json: 1 person.s. under several names .*{moved['patient']}"):
+        brats_sections(str(folder), modalities=["t1c"])
