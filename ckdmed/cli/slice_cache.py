@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         args.workers,
         progress=not args.quiet,
         source_dir=args.base_dir or args.datalist.parent,
+        thorough=True,
     )
     for entry in skipped:
         print(f"skipped {entry.case}: {entry.reason}")

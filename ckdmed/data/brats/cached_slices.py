@@ -12,8 +12,8 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from ckdmed.data.brats.slice_arrays import read_slices
 from ckdmed.data.brats.slice_cache import TABLE_NAME, normalised
-from ckdmed.data.brats.slice_dataset import read_npy_rows
 from ckdmed.data.brats.slice_index import read_slice_table
 from ckdmed.data.slice_geometry import spatial_geometry
 
@@ -49,24 +49,25 @@ class LoadCachedSliced(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             path = Path(d[key])
-            there = _modalities_of(path.parent)
+            table = _table_of(path.parent)
+            there = list(table["modalities"])
             if missing := [name for name in self.modalities if name not in there]:
                 raise ValueError(f"{path.parent}: the cache lacks {', '.join(missing)} (there: {', '.join(there)}).")
-            row = read_npy_rows(path, int(d[self.slice_key]), 1)[0]
+            row = read_slices(path, table["arrays"][path.name], int(d[self.slice_key]), 1)[0]
             d[key] = torch.from_numpy(row[[there.index(name) for name in self.modalities]].astype(np.float32))
         return d
 
 
-def _modalities_of(folder: Path) -> list[str]:
+def _table_of(folder: Path) -> Mapping[str, Any]:
     # Read once for a case and not once for a slice; a cache that is built anew has another time.
     stamp = (folder / TABLE_NAME).stat().st_mtime_ns if (folder / TABLE_NAME).is_file() else 0
     known = _TABLES.get(folder)
     if known is None or known[0] != stamp:
-        known = _TABLES[folder] = (stamp, list(read_slice_table(folder)["modalities"]))
+        known = _TABLES[folder] = (stamp, read_slice_table(folder))
     return known[1]
 
 
-_TABLES: dict[Path, tuple[int, list[str]]] = {}
+_TABLES: dict[Path, tuple[int, Mapping[str, Any]]] = {}
 
 
 class CaseSlicesd(MapTransform):

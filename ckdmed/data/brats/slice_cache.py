@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.checked_entries import DamagedEntry, file_stamps, sealed, unsealed
 from ckdmed.data.brats.cases import SkippedCase
 from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import BratsFileError
+from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import write_json
@@ -28,11 +31,13 @@ __all__ = ["CACHED_LABELS", "TABLE_NAME", "build_slice_cache", "cache_case", "in
 TABLE_NAME = "slices.json"
 # Slices of every release leave the cache with the labels of 2023.
 CACHED_LABELS = brats_labels(2023)
+logger = logging.getLogger(__name__)
+
 NORMALISATIONS = ("zscore", "unit", "none")
 UNIT_PERCENTILES = (0.5, 99.5)
 PLANES = ("axial", "coronal", "sagittal")
 # Raised whenever the same input would give other files.
-_VERSION = 1
+_VERSION = 2
 _MARKS = frozenset(("case", "slices", "ncr", "ed", "et", "brain", "settings", "sources"))
 _FILES = frozenset(("image.npy", "label.npy", TABLE_NAME))
 _KEPT = (
@@ -57,8 +62,9 @@ def build_slice_cache(
     workers: int = 1,
     progress: bool = True,
     source_dir: PathLike | None = None,
+    thorough: bool = False,
 ) -> tuple[list[Path], list[SkippedCase]]:
-    """Cut cases into slices; what is there already and was made from the same files in the same way stays.
+    """Cut cases into slices; what is there already, whole, and was made from the same files in the same way stays.
 
     For each case a folder `<case>/` with `image.npy` (S, C, rows, columns), `label.npy` (S, rows, columns; where there
     is a mask) and `slices.json`: the case's names, and of each slice the voxels of NCR, ED, ET and brain. Slices are
@@ -73,6 +79,8 @@ def build_slice_cache(
         dtype: "float16" (default; z-scores lose the fourth digit) or "float32".
         workers: processes. Each needs 0.5 GB for cases of the usual size. Default 1: this process.
         progress: whether to show a bar.
+        thorough: whether to read all slices that are there and compare them with their checksums. By default only where
+            an array was written to after its table; each slice is checked when it is read in any case.
         source_dir: the folder that the items' paths were joined to, which is no place for a cache; None: not known.
 
     Returns:
@@ -98,7 +106,7 @@ def build_slice_cache(
     refuse_source_folder(folder, images, [] if source_dir is None else [Path(source_dir)], masks)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {"version": _VERSION, "plane": plane, "normalise": normalise, "dtype": dtype}
-    tasks = [(dict(item), folder, settings) for item in items]
+    tasks = [(dict(item), folder, settings, thorough) for item in items]
     results = in_pool(cache_case, tasks, workers, "cutting cases", progress)
     made: list[Path] = []
     skipped: list[SkippedCase] = []
@@ -110,13 +118,18 @@ def build_slice_cache(
     return made, skipped
 
 
-def cache_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]) -> str | None:
+def cache_case(
+    item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], thorough: bool = False
+) -> str | None:
     """Cut one case, unless its folder is up to date; the cause where that fails, else None."""
     name = checked_name(item["case"], "the case")
     try:
         sources = _fingerprint(item)
-        if _is_current(folder / name, settings, sources):
+        problem = _changed(folder / name, settings, sources, thorough)
+        if problem == "":
             return None
+        if problem:
+            logger.warning(f"{folder / name}: {problem}; the case is cut again.")
         with replaced_folder(folder, name, _foreign) as temporary:
             _write_case(item, temporary, settings, sources)
     except (ValueError, OSError) as error:
@@ -141,35 +154,43 @@ def _foreign(folder: Path) -> str | None:
 
 
 def _fingerprint(item: Mapping[str, Any]) -> str:
-    """Changes when a file of the case is replaced."""
-    paths = [str(path) for path in item["image"]] + ([str(item["label"])] if "label" in item else [])
-    stats = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
+    """Changes when a file of the case is replaced, see `file_stamps`."""
+    stamps = file_stamps([*item["image"], *([item["label"]] if "label" in item else [])])
     names = [(key, item.get(key)) for key in _KEPT]
-    return hashlib.sha256(json.dumps([stats, names], default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([stamps, names], default=str).encode()).hexdigest()
 
 
-def _is_current(target: Path, settings: Mapping[str, Any], sources: str) -> bool:
+def _changed(target: Path, settings: Mapping[str, Any], sources: str, thorough: bool) -> str | None:
+    """What is wrong with a case that was cut from these files in this way: "" for nothing. None for any other case.
+
+    An array that was written to after its table is read as a whole, once: then its table is marked as the younger.
+    """
+    path = target / TABLE_NAME
     try:
-        table = json.loads((target / TABLE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(table, dict) or table.get("settings") != dict(settings) or table.get("sources") != sources:
-        return False
-    return all(_is_whole(target / name, table) for name in ("image.npy", *(("label.npy",) * bool(table["has_label"]))))
-
-
-def _is_whole(path: Path, table: Mapping[str, Any]) -> bool:
-    """Whether an array has all bytes that its header tells of, and as many slices as the table."""
-    try:
-        # a map fails where the file ends too early, and reads nothing but the header
-        return len(np.load(path, mmap_mode="r", allow_pickle=False)) == table["slices"]
-    except (OSError, ValueError, EOFError):
-        return False
+        table = unsealed(path)
+    except FileNotFoundError:
+        return f"{TABLE_NAME} is missing" if target.is_dir() and any(target.iterdir()) else None
+    except DamagedEntry as error:
+        return str(error)
+    if table.get("settings") != dict(settings) or table.get("sources") != sources:
+        return None
+    written = os.stat(path).st_ctime_ns
+    checked = False
+    for name, told in table["arrays"].items():
+        array = target / name
+        younger = array.is_file() and os.stat(array).st_ctime_ns >= written
+        if problem := array_problem(array, told, thorough or younger):
+            return problem
+        checked = checked or younger
+    if checked and os.access(path, os.W_OK):
+        os.utime(path)
+    return ""
 
 
 def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], sources: str) -> None:
     geometry, brain = _write_images(item, folder, settings)
     counts = np.zeros((len(brain), 3), np.int64)
+    arrays = ["image.npy", "label.npy"][: 1 + ("label" in item)]
     if "label" in item:
         label = _label_slices(item, geometry)
         np.save(folder / "label.npy", label)
@@ -186,8 +207,9 @@ def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, An
         "geometry": json.loads(geometry.to_text()),
         "settings": dict(settings),
         "sources": sources,
+        "arrays": {name: describe_array(folder / name) for name in arrays},
     }
-    write_json(folder / TABLE_NAME, table)
+    write_json(folder / TABLE_NAME, sealed(table))
 
 
 def _write_images(
@@ -203,7 +225,7 @@ def _write_images(
             geometry = spatial_geometry("nifti", channel.shape, affine, settings["plane"])
             brain = np.zeros(geometry.to_slices(channel).shape, bool)
             shape = (len(brain), len(names), *brain.shape[1:])
-            image = np.lib.format.open_memmap(folder / "image.npy", "w+", np.dtype(settings["dtype"]), shape)
+            image = new_array(folder / "image.npy", np.dtype(settings["dtype"]), shape)
         if channel.shape != geometry.shape or written >= len(names):
             raise BratsFileError(
                 f"{path}: shape {channel.shape} as channel {written + 1}; {len(names)} of {geometry.shape} fit."
@@ -217,6 +239,7 @@ def _write_images(
         written += 1
     if geometry is None or written != len(names):
         raise BratsFileError(f"{item['case']}: {written} channels for {len(names)} modalities.")
+    image.flush()
     return geometry, brain
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,49 +12,12 @@ import torch
 from monai.config import PathLike
 from torch.utils.data import Dataset
 
+from ckdmed.data.brats.slice_arrays import read_slices
 from ckdmed.data.brats.slice_index import SliceIndex
 
-__all__ = ["BratsSliceDataset", "read_npy_rows"]
+__all__ = ["BratsSliceDataset"]
 
 TARGETS = ("category", "type")
-
-
-def read_npy_rows(path: Path, first: int, count: int, cached: dict[Path, Any] | None = None) -> np.ndarray:
-    """`np.load(path)[first : first + count]`, by reading these bytes alone.
-
-    A memory map would keep every page that was ever read in the process; this keeps nothing.
-
-    Args:
-        path: a C-ordered .npy file.
-        first, count: rows along the first axis.
-        cached: headers that were read before, by path.
-
-    Raises:
-        ValueError: no such file, no .npy of numbers, Fortran order, or too short for its header.
-    """
-    headers = {} if cached is None else cached
-    try:
-        with open(path, "rb") as stream:
-            if path not in headers:
-                headers[path] = _npy_header(stream)
-            shape, dtype, offset = headers[path]
-            row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-            stream.seek(offset + first * row)
-            data = stream.read(count * row)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); remove its folder and build the cache again.") from error
-    if not 0 <= first <= first + count <= shape[0] or len(data) != count * row:
-        raise ValueError(f"{path}: rows {first} to {first + count - 1} are not there; build the cache again.")
-    return np.frombuffer(data, dtype).reshape(count, *shape[1:])
-
-
-def _npy_header(stream: Any) -> tuple[tuple[int, ...], np.dtype, int]:
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if fortran or dtype.kind not in "biuf":
-        raise ValueError("not a C-ordered array of numbers")
-    return shape, dtype, stream.tell()
 
 
 class BratsSliceDataset(Dataset):
@@ -114,7 +76,6 @@ class BratsSliceDataset(Dataset):
         self.modalities = self._modalities(modalities)
         self._channels = [[t["modalities"].index(m) for m in self.modalities] for t in self.index.tables]
         self._downwards = [_runs_down(table.get("geometry")) for table in self.index.tables]
-        self._headers: dict[Path, Any] = {}
 
     def _modalities(self, wanted: Sequence[str] | None) -> list[str]:
         tables = self.index.tables
@@ -143,7 +104,7 @@ class BratsSliceDataset(Dataset):
         folder, table = self.index.folders[which], self.index.tables[which]
         first = max(number - self.neighbours, 0)
         last = min(number + self.neighbours, int(table["slices"]) - 1)
-        rows = read_npy_rows(folder / "image.npy", first, last - first + 1, self._headers)
+        rows = read_slices(folder / "image.npy", table["arrays"]["image.npy"], first, last - first + 1)
         rows = rows[:, self._channels[which]]
         around = np.clip(np.arange(number - self.neighbours, number + self.neighbours + 1), first, last) - first
         if self._downwards[which]:
@@ -151,7 +112,7 @@ class BratsSliceDataset(Dataset):
         image = rows[around].reshape(-1, *rows.shape[2:]).astype(np.float32)
         labelled = self._labelled[which]
         if labelled:
-            label = read_npy_rows(folder / "label.npy", number, 1, self._headers).copy()
+            label = read_slices(folder / "label.npy", table["arrays"]["label.npy"], number, 1).copy()
         else:
             label = np.zeros((1, *image.shape[1:]), np.uint8)
         item: dict[str, Any] = {

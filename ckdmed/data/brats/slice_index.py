@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
+from ckdmed.checked_entries import unsealed
 from ckdmed.data.brats.slice_cache import TABLE_NAME
 from ckdmed.labels import slice_category
 
@@ -94,13 +94,15 @@ def read_slice_table(folder: Path) -> Mapping[str, Any]:
     """
     path = folder / TABLE_NAME
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = unsealed(path)
         lengths = {len(table[key]) for key in _COUNTS}
-        complete = {"case", "patient_group", "tumor_label", "tumour_type", "modalities", "has_label"} <= set(table)
+        complete = {"case", "patient_group", "tumor_label", "tumour_type", "modalities", "has_label", "arrays"} <= set(
+            table
+        )
         if lengths != {int(table["slices"])} or not complete:
             raise ValueError("the columns differ in length, or one is missing")
     except FileNotFoundError as error:
         raise ValueError(f"{folder}: not in the cache; build it for this case.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove the folder and build the cache again.") from error
+        raise ValueError(f"{path}: damaged ({error}); run slice-cache again, which cuts the case anew.") from error
     return dict(table)

@@ -17,7 +17,7 @@ from ckdmed.data.brats import (
     load_brats_datalist,
     write_brats_datalist,
 )
-from ckdmed.data.brats.slice_dataset import read_npy_rows
+from ckdmed.data.brats.slice_arrays import describe_array, read_slices
 
 from .conftest import brain, mask
 
@@ -171,21 +171,85 @@ def test_errors_name_the_remedy(cache, tmp_path):
         SliceIndex.read(cache)
 
 
-def test_short_and_foreign_files_are_refused(tmp_path):
+def test_slices_that_do_not_fit_are_refused_when_they_are_read(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.arange(12.0).reshape(4, 3))
-    assert read_npy_rows(path, 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
-    with pytest.raises(ValueError, match="rows 3 to 4 are not there"):
-        read_npy_rows(path, 3, 2)
-    path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match="rows 3 to 3 are not there"):
-        read_npy_rows(path, 3, 1)
-    np.save(path, np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_npy_rows(path, 0, 1)
-    np.save(path, np.asfortranarray(np.ones((3, 3))))
-    with pytest.raises(ValueError, match="C-ordered"):
-        read_npy_rows(path, 0, 1)
+    told = describe_array(path)
+    assert read_slices(path, told, 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
+    with pytest.raises(ValueError, match="slices 3 to 4 of 4 were asked for"):
+        read_slices(path, told, 3, 2)
+    whole = path.read_bytes()
+    for damaged in (whole[:-8], whole[:-1] + b"\1", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="a.npy: slice 3 is damaged.*run slice-cache again"):
+            read_slices(path, told, 3, 1)
+    path.unlink()
+    with pytest.raises(ValueError, match="a.npy: cannot be read .*run slice-cache again"):
+        read_slices(path, told, 0, 1)
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_a_cache_that_was_damaged_is_built_again(items, cache, caplog, thorough):
+    """Whatever the damage is, and whatever error reading it would raise."""
+    kept, rng = content(cache), np.random.default_rng(0)
+    image, label, table = (cache / items[0]["case"] / name for name in ("image.npy", "label.npy", "slices.json"))
+    text = table.read_bytes()
+    cases = [
+        (image, lambda b: b[: len(b) // 2]),
+        (image, lambda b: b""),
+        (image, None),
+        (label, None),
+        # headers: not Python, not text, another type of as many bytes, a key less
+        (image, lambda b: b.replace(b"{", b"(")),
+        (image, lambda b: b.replace(b"descr", b"d\xffscr")),
+        (image, lambda b: b.replace(b"<f2", b">f2")),
+        (image, lambda b: b.replace(b"shape", b"shope")),
+        (image, lambda b: b[:-2] + b"\xff\x7f"),
+        (label, lambda b: b[:-1] + b"\x09"),
+        (image, lambda b: b[:128] + b[128 + 576 :] + b[128 : 128 + 576]),
+        (table, lambda b: b""),
+        (table, lambda b: b"\xff" + b[1:]),
+        (table, lambda b: text.replace(b'"brain"', b'"brawn"')),
+        (table, lambda b: text.replace(b'"slices": 6', b'"slices": 7')),
+    ]
+    cases += [(image, flipped(int(at))) for at in rng.integers(0, image.stat().st_size, 12)]
+    for path, damage in cases:
+        caplog.clear()
+        status = path.stat()
+        if damage is None:
+            path.unlink()
+        else:
+            damaged = damage(path.read_bytes())
+            assert damaged != path.read_bytes()
+            path.write_bytes(damaged)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        made, skipped = build_slice_cache(items, cache, normalise="none", progress=False, thorough=thorough)
+        assert not skipped and content(cache) == kept, (path, skipped)
+        assert f"{items[0]['case']}: " in caplog.text and caplog.text.count("the case is cut again") == 1
+    caplog.clear()
+    build_slice_cache(items, cache, normalise="none", progress=False, thorough=thorough)
+    assert not caplog.text
+
+
+def flipped(at):
+    return lambda b: b[:at] + bytes([b[at] ^ 16]) + b[at + 1 :]
+
+
+def test_a_source_of_equal_size_and_time_is_cut_again(items, cache):
+    before, source = content(cache), items[0]["label"]
+    status = os.stat(source)
+    with open(source, "rb") as stream:
+        data = stream.read()
+    with open(source, "wb") as stream:
+        stream.write(data)
+    os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
+    build_slice_cache(items, cache, normalise="none", progress=False)
+    after = content(cache)
+    assert [path.parent.name for path in before if before[path] != after[path]] == [items[0]["case"]]
 
 
 CATEGORIES = np.array([0] * 50 + [1] * 6 + [2] * 2 + [3] * 2 + [-1] * 5)
