@@ -13,8 +13,9 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import ensure_tuple
 
-from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, VolumeHeader, grid_disagreement
-from ckdmed.data.volume_reader import VolumeReader, read_volume
+from ckdmed.data.nifti_files import BratsFileError
+from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
+from ckdmed.data.volume_reader import VolumeReader, read_volume, stacked_volumes
 
 __all__ = ["REFERENCE_KEY", "CaseReader"]
 
@@ -38,7 +39,7 @@ class CaseReader(VolumeReader):
     Raises:
         ValueError: `reference` is none of the modalities.
         BratsFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
-            reference's grid. `read` only takes the paths, because `LoadImage` hides what a reader's `read` raises.
+            reference's grid.
 
     Example::
 
@@ -59,16 +60,12 @@ class CaseReader(VolumeReader):
         self.reference = int(reference or 0)
         self.tolerance_mm = float(tolerance_mm)
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Any:
-        """Take the paths; `get_data` opens them."""
-        return tuple(Path(path) for path in ensure_tuple(data))
-
-    def get_data(self, img: Sequence[Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: Sequence[PathLike] | PathLike) -> tuple[np.ndarray, dict[str, Any]]:
         """The channels on the reference's grid, and its metadata."""
-        volumes, reference = self._volumes(img)
+        volumes, reference = self._volumes(ensure_tuple(img))
         path, array, affine = reference
         on_grid = [volume[1] if self._same(reference, volume) else _resampled(reference, volume) for volume in volumes]
-        image, meta = super().get_data([(path, values, affine) for values in on_grid])
+        image, meta = stacked_volumes([(path, values, affine) for values in on_grid])
         return image, {**meta, REFERENCE_KEY: str(path)}
 
     def check(self, paths: Sequence[PathLike]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from matplotlib.image import imread
 from monai.config import PathLike
@@ -14,6 +12,7 @@ from monai.utils import ensure_tuple
 
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
+from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
 from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
 
 __all__ = ["InputFileError", "file_kind", "read_slices"]
@@ -146,14 +145,11 @@ def _picture(path: Path) -> np.ndarray:
 
 
 def _nifti(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
-    image: Any = nib.load(path)
-    dtype = image.get_data_dtype()
-    if dtype.kind not in "biuf":
-        raise ValueError(f"holds {'colour' if dtype.names else dtype} values, not real numbers.")
-    if any(size < 1 for size in image.shape) or np.prod(image.shape, dtype=np.float64) > MAX_VALUES:
-        raise ValueError(f"shape {image.shape}: from 1 to {MAX_VALUES} values can be read.")
-    geometry = spatial_geometry("nifti", image.shape, image.affine, slice_axis)
-    return image.get_fdata(dtype=np.float32, caching="unchanged"), geometry
+    header = read_nifti_header(path)
+    if not header.shape or min(header.shape) < 1:
+        raise ValueError(f"shape {header.shape}: there is nothing to read.")
+    geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis)
+    return nifti_values(path)[1], geometry
 
 
 def _check_values(slices: np.ndarray) -> None:

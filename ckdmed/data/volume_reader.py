@@ -11,12 +11,11 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from ckdmed.data.brats.headers import BratsFileError, open_nifti, read_volume_header
 from ckdmed.data.dicom_series import read_dicom_volume
+from ckdmed.data.nifti_files import BratsFileError, nifti_values
+from ckdmed.data.volume_headers import read_volume_header
 
-__all__ = ["VolumeReader", "dicom_files", "is_nifti", "read_volume"]
-
-MAX_VALUES = 1 << 29
+__all__ = ["VolumeReader", "dicom_files", "is_nifti", "read_volume", "stacked_volumes"]
 
 
 def is_nifti(path: PathLike) -> bool:
@@ -45,8 +44,8 @@ def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.n
         float32 array (X, Y, Z), or (X, Y, Z, n) of a 4-D NIfTI file, and its (4, 4) affine to RAS millimetres.
 
     Raises:
-        BratsFileError: no such file, empty, damaged, no NIfTI, colour or complex values, NaN or infinite values, too
-            large.
+        BratsFileError: no such file, empty, damaged, no NIfTI, colour or complex values, NaN or infinite values.
+        FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
         DicomFileError: see `ckdmed.data.dicom_series.read_dicom_volume`.
     """
     paths = [Path(path) for path in ensure_tuple(source)]
@@ -66,19 +65,7 @@ def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.n
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
     header = read_volume_header(path)
-    image = open_nifti(path)
-    dtype = image.get_data_dtype()
-    if dtype.kind not in "biuf":
-        raise BratsFileError(f"{path}: holds {'colour' if dtype.names else dtype} values, not real numbers.")
-    if np.prod(header.shape, dtype=np.float64) > MAX_VALUES:
-        raise BratsFileError(f"{path}: shape {header.shape}; at most {MAX_VALUES} values can be read.")
-    try:
-        array = image.get_fdata(dtype=np.float32, caching="unchanged")
-    # A header may be whole and the voxels cut off; gzip, zlib and numpy each raise their own.
-    except Exception as error:
-        raise BratsFileError(
-            f"{path}: truncated or damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
-        ) from error
+    _, array = nifti_values(path)
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     return np.asarray(array), header.affine
@@ -95,28 +82,45 @@ class VolumeReader(ImageReader):
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         return all(is_nifti(path) or Path(path).is_dir() for path in ensure_tuple(filename))
 
-    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> list[tuple[Path, np.ndarray, np.ndarray]]:
-        """Read each file or folder; several are stacked by `get_data`."""
-        return [(Path(path), *read_volume(path)) for path in ensure_tuple(data)]
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> tuple[Path, ...]:
+        """Take the paths; `get_data` opens them.
 
-    def get_data(self, img: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
+        `LoadImage` answers an exception from `read` by trying its other readers, which would believe what this one
+        refuses; an exception from `get_data` reaches the user as it is.
+        """
+        return tuple(Path(path) for path in ensure_tuple(data))
+
+    def get_data(self, img: Sequence[PathLike] | PathLike) -> tuple[np.ndarray, dict[str, Any]]:
         """The array, channel first where there are several volumes, and its metadata.
 
         Raises:
-            BratsFileError: several volumes that differ in shape.
+            BratsFileError: several volumes that differ in shape; see also `read_volume`.
+            FileTooLargeError, DicomFileError: see `read_volume`.
         """
-        path, first, affine = img[0]
-        for other, array, _ in img[1:]:
-            if array.shape != first.shape:
-                raise BratsFileError(f"{other} has shape {array.shape}, {path} {first.shape}; they cannot be stacked.")
-        several = len(img) > 1
-        channel: float | int = 0 if several else (3 if first.ndim == 4 else float("nan"))
-        meta = {
-            MetaKeys.AFFINE: affine,
-            MetaKeys.ORIGINAL_AFFINE: affine.copy(),
-            MetaKeys.SPATIAL_SHAPE: np.array(first.shape[:3]),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: channel,
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            "filename_or_obj": str(path),
-        }
-        return (np.stack([array for _, array, _ in img]) if several else first), meta
+        return stacked_volumes([(Path(path), *read_volume(path)) for path in ensure_tuple(img)])
+
+
+def stacked_volumes(volumes: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, dict[str, Any]]:
+    """One array, channel first where there are several volumes, and the metadata that MONAI's transforms need.
+
+    Args:
+        volumes: file, array and (4, 4) affine of each.
+
+    Raises:
+        BratsFileError: the volumes differ in shape.
+    """
+    path, first, affine = volumes[0]
+    for other, array, _ in volumes[1:]:
+        if array.shape != first.shape:
+            raise BratsFileError(f"{other} has shape {array.shape}, {path} {first.shape}; they cannot be stacked.")
+    several = len(volumes) > 1
+    channel: float | int = 0 if several else (3 if first.ndim == 4 else float("nan"))
+    meta = {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.array(first.shape[:3]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: channel,
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        "filename_or_obj": str(path),
+    }
+    return (np.stack([array for _, array, _ in volumes]) if several else first), meta

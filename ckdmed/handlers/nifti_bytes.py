@@ -9,6 +9,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ckdmed.data.nifti_files import read_nifti_header
+
 __all__ = ["nifti_bytes"]
 
 # Header fields that say something about the picture or the patient and not about the grid.
@@ -26,9 +28,8 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray, original: Path | None = N
             input was none.
     """
     if original is not None:
-        source: Any = nib.load(original)
+        source: Any = read_nifti_header(original)
         header = source.header.copy()
-        header.extensions.clear()
         # NIfTI-2 lacks some of them
         for key in set(_NIFTI_TEXT) & set(header.keys()):
             header[key] = b""

@@ -71,7 +71,8 @@ def volume_preparation(
 
     Example::
 
-        chain = Compose([LoadImaged(["t1n", "t1c"], ensure_channel_first=True), volume_preparation(["t1n", "t1c"])])
+        load = LoadImaged(["t1n", "t1c"], reader=ckdmed.data.volume_reader.VolumeReader, ensure_channel_first=True)
+        chain = Compose([load, volume_preparation(["t1n", "t1c"])])
     """
     images = list(modalities)
     if not images:

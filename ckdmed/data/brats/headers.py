@@ -1,110 +1,27 @@
-"""Headers of NIfTI files, and whether two files lie on one grid."""
+"""What goes wrong with BraTS cases, and the headers of their files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
+from ckdmed.data.nifti_files import BratsFileError, open_nifti
+from ckdmed.data.volume_headers import (
+    DEFAULT_TOLERANCE_MM,
+    VolumeHeader,
+    affine_text,
+    grid_disagreement,
+    read_volume_header,
+)
 
-import nibabel as nib
-import numpy as np
-from monai.config import PathLike
-
-__all__ = ["BratsFileError", "VolumeHeader", "affine_text", "grid_disagreement", "open_nifti", "read_volume_header"]
-
-DEFAULT_TOLERANCE_MM = 0.1
-
-
-class BratsFileError(ValueError):
-    """A file or case that cannot be used; the message names it, the cause and the values."""
+__all__ = [
+    "BratsFileError",
+    "DEFAULT_TOLERANCE_MM",
+    "IncompleteCaseError",
+    "VolumeHeader",
+    "affine_text",
+    "grid_disagreement",
+    "open_nifti",
+    "read_volume_header",
+]
 
 
 class IncompleteCaseError(BratsFileError):
     """A case that lacks files which were asked for."""
-
-
-@dataclass(frozen=True)
-class VolumeHeader:
-    """What a header says.
-
-    Args:
-        path: the file.
-        shape: of the array, 3 or 4 axes.
-        affine: (4, 4), index to millimetres, RAS.
-    """
-
-    path: Path
-    shape: tuple[int, ...]
-    affine: np.ndarray
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        return self.shape[0], self.shape[1], self.shape[2]
-
-
-def open_nifti(path: PathLike) -> nib.nifti1.Nifti1Image:
-    """Open a NIfTI file; its voxels are read when they are asked for.
-
-    Raises:
-        BratsFileError: no such file, empty, or no NIfTI.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise BratsFileError(f"{path}: no such file.")
-    if path.stat().st_size == 0:
-        raise BratsFileError(f"{path}: the file is empty (0 bytes).")
-    try:
-        image = nib.load(path)
-    # nibabel lets pass whatever gzip, zlib and struct raise for damaged files.
-    except Exception as error:
-        raise BratsFileError(
-            f"{path}: its NIfTI header cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
-        ) from error
-    if not isinstance(image, nib.nifti1.Nifti1Image):
-        raise BratsFileError(f"{path}: a {type(image).__name__}, not a NIfTI file.")
-    return image
-
-
-def read_volume_header(path: PathLike) -> VolumeHeader:
-    """Read the header of a NIfTI file, not its voxels.
-
-    Raises:
-        BratsFileError: as `open_nifti`; neither 3-D nor 4-D, or an affine that is not finite or not invertible.
-    """
-    path = Path(path)
-    image = open_nifti(path)
-    shape, affine = tuple(int(size) for size in image.shape), np.asarray(image.affine, dtype=np.float64)
-    if len(shape) not in (3, 4) or min(shape) < 1:
-        raise BratsFileError(f"{path}: has shape {shape}; a volume has three axes, or four with the modalities last.")
-    if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise BratsFileError(f"{path}: its affine {affine_text(affine)} is not finite or cannot be inverted.")
-    return VolumeHeader(path, shape, affine)
-
-
-def affine_text(affine: np.ndarray) -> str:
-    """An affine on one line, by rows."""
-    rows = (" ".join(f"{value + 0.0:.6g}" for value in row) for row in np.round(np.asarray(affine), 6))
-    return "[" + "; ".join(rows) + "]"
-
-
-def grid_disagreement(
-    first: VolumeHeader, second: VolumeHeader, tolerance_mm: float = DEFAULT_TOLERANCE_MM
-) -> str | None:
-    """In what two volumes differ, as text with both values; None where they lie on one grid.
-
-    Affines are compared by the places that they give to the corners of the grid, so that the tolerance is a distance.
-
-    Args:
-        first, second: headers; of 4-D arrays the first three axes count.
-        tolerance_mm: largest distance between corresponding corners. Default 0.1, a tenth of a BraTS voxel.
-    """
-    if first.grid != second.grid:
-        return f"the grid of {second.path.name} is {second.grid}, that of {first.path.name} {first.grid}"
-    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in first.grid))], dtype=np.float64)
-    apart = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1).max()
-    if apart <= tolerance_mm:
-        return None
-    return (
-        f"the affine of {second.path.name} is {affine_text(second.affine)}, that of {first.path.name} "
-        f"{affine_text(first.affine)}; their corners lie up to {apart:.1f} mm apart"
-    )

@@ -56,7 +56,7 @@ def test_an_empty_or_damaged_mask(tmp_path, image):
     path = save(tmp_path / "seg.nii.gz", np.random.default_rng(0).integers(0, 4, (64,) * 3).astype(np.uint8))
     path.write_bytes(path.read_bytes()[:3000])
     row = check_mask("case", [image], path, brats_labels(2023))
-    assert any("seg.nii.gz: the mask cannot be read" in problem for problem in row.problems)
+    assert any("seg.nii.gz: truncated or damaged" in problem for problem in row.problems)
 
 
 @pytest.mark.slow
