@@ -18,6 +18,8 @@ from ignite.engine import Engine, Events
 from monai.data.image_reader import ImageReader
 from tqdm import tqdm
 
+from ckdmed.bundle.known_patients import known_sections
+from ckdmed.bundle.section_record import SectionRecord, find_record
 from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.phantoms import write_figshare_phantoms
@@ -200,6 +202,8 @@ class InferenceJob:
         # a blank slice of a volume is nothing to warn about
         warnings.filterwarnings("ignore", message="Divide by zero", module="monai")
         self.skipped = list(self.found.skipped)
+        if self._section_record is None:
+            logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
@@ -247,11 +251,14 @@ class InferenceJob:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
         results = [{k: v for k, v in record.items() if k != "fingerprint"} for record in self._records.values()]
+        known = self._mark_known(results)
         skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
         report = {
             "dataset_dir": self.dataset_dir,
             "checkpoint": str(self.checkpoint),
             "checkpoint_sha256": self._checkpoint_hash,
+            "section_record": None if self._section_record is None else str(self._section_record.path),
+            "known_inputs": known,
             "settings": self.settings,
             "counts": {
                 "done": len(results) - len(self.kept),
@@ -275,6 +282,26 @@ class InferenceJob:
                 logger.error(f"skipped {_shown(entry.reason)}")
             logger.error(f"{len(skipped)} inputs were skipped (listed in {SKIPPED}); exit status {SKIPPED_STATUS}")
             raise InputsSkipped(self.skipped)
+
+    def _mark_known(self, results: Sequence[dict[str, Any]]) -> int | None:
+        """Give results of patients that the network knows the sections they were in; how many there are, if known."""
+        if self._section_record is None:
+            return None
+        known = []
+        for result in results:
+            if sections := known_sections(self._section_record, result["name"], result["input"]):
+                result["known_from"] = sections
+                known.append(result["name"])
+        if known:
+            shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+            logger.warning(
+                f"{len(known)} inputs are of patients of the network's own training (known_from in {REPORT}): {shown}"
+            )
+        return len(known)
+
+    @cached_property
+    def _section_record(self) -> SectionRecord | None:
+        return find_record(self.checkpoint)
 
     @cached_property
     def _checkpoint_hash(self) -> str | None:
