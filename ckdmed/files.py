@@ -13,6 +13,9 @@ from typing import IO, Any
 
 import torch
 
+from ckdmed.limits import FileTooLargeError
+from ckdmed.weight_files import check_archive, check_loaded_sizes
+
 __all__ = [
     "DISK_FULL",
     "DiskFullError",
@@ -163,17 +166,21 @@ class _Noting:
 
 
 def load_weights(path: str | os.PathLike, device: str | torch.device = "cpu") -> Any:
-    """``torch.load`` that never unpickles anything but tensors and plain values.
+    """``torch.load`` that never unpickles anything but tensors and plain values, and compares the zip's checksums.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is no checkpoint, is damaged, or holds objects that would have to be unpickled.
+        FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint '{path}'.")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (MemoryError, torch.OutOfMemoryError):
+        check_archive(Path(path))
+        state = torch.load(path, map_location=device, weights_only=True)
+        check_loaded_sizes(Path(path), state)
+        return state
+    except (MemoryError, torch.OutOfMemoryError, FileTooLargeError):
         raise
     # torch raises whatever its zip reader or unpickler meets; each of them means that the file is not usable
     except Exception as error:

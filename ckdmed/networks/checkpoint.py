@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ckdmed.files import load_weights
+from ckdmed.limits import FileTooLargeError
+
 __all__ = ["WeightReport", "adapt_input_channels", "fill_network", "read_state_dict"]
 
 logger = logging.getLogger(__name__)
@@ -104,11 +107,14 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
             "torch.save(safetensors.torch.load_file(path), 'weights.pt')."
         )
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises half a dozen unrelated types for damaged files
+        content = load_weights(file)
+    except FileTooLargeError:
+        raise
+    except ValueError as error:
+        cause = error.__cause__ or error
         raise ValueError(
-            f"{file}: not a readable PyTorch checkpoint of tensors ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no message'}). The file is damaged, or it pickles whole "
+            f"{file}: not a readable PyTorch checkpoint of tensors ({type(cause).__name__}: "
+            f"{str(cause).splitlines()[0] if str(cause) else 'no message'}). The file is damaged, or it pickles whole "
             "objects; save network.state_dict() instead."
         ) from error
     for _ in range(len(CONTAINERS)):
