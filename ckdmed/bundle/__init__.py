@@ -19,12 +19,13 @@ from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import output_folder
 from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
-from ckdmed.bundle.strict import UnknownSettingError, check_settings
+from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 
 __all__ = [
     "CLASS_NAMES",
     "SectionOverlapError",
     "UnknownSettingError",
+    "WrongSettingError",
     "balanced_sampler",
     "brats_classes",
     "brats_dataset",

@@ -15,7 +15,6 @@ from typing import Any
 import monai
 import numpy as np
 import torch
-from monai.bundle.reference_resolver import ReferenceResolver
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
@@ -23,6 +22,7 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.section_record import find_record
+from ckdmed.bundle.setting_check import is_plain
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import remove_leftovers, write_json
@@ -119,7 +119,7 @@ def settings_of(parser: Any) -> dict[str, Any]:
     config = parser.get()
     settings = {}
     for key in config:
-        if key in ("imports", "initialize", "run", "finalize", "_meta_") or not _is_plain(config, key):
+        if key in ("imports", "initialize", "run", "finalize", "_meta_") or not is_plain(config, key):
             continue
         value = parser.get_parsed_content(key)
         try:
@@ -128,15 +128,6 @@ def settings_of(parser: Any) -> dict[str, Any]:
             value = str(value)
         settings[key] = value
     return settings
-
-
-def _is_plain(config: Mapping[str, Any], key: str) -> bool:
-    raw = config.get(key)
-    if isinstance(raw, Mapping):
-        return False
-    texts = raw if isinstance(raw, list) else [raw]
-    references = {r for text in texts if isinstance(text, str) for r in ReferenceResolver.match_refs_pattern(text)}
-    return all(r != key and r in config and _is_plain(config, r) for r in references)
 
 
 def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""An error for a mistyped override, which MONAI's ``bundle run`` silently ignores."""
+"""Errors for a mistyped override, which MONAI's ``bundle run`` silently ignores, and for a wrong value."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
-from monai.utils import BundlePropertyConfig
+from monai.utils import BundlePropertyConfig, ensure_tuple
 
 from ckdmed.bundle.errors import explain_errors
+from ckdmed.bundle.setting_check import WrongSettingError, check_values
+from ckdmed.bundle.typed_settings import typed_settings
 
-__all__ = ["UnknownSettingError", "check_settings", "running_workflow", "unknown_settings"]
+__all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "running_workflow", "unknown_settings"]
 
 # what MONAI itself reads by name at the top of a config
 _RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
-
-# JSON's words, which a command line hands over as text: "false" would be true
-_WORDS = {"true": True, "false": False, "null": None}
 
 
 class UnknownSettingError(ValueError):
@@ -49,12 +49,14 @@ def check_settings() -> None:
     on with the default. The same holds for a key added to a plain section (``--train#optimiser ...``). Keys inside a
     component (a section with ``_target_``) are checked by the constructor that is given them.
 
-    The words ``true``, ``false`` and ``null`` at the top of the configuration get the values that JSON gives them.
+    Then the value of each setting is checked, see `check_values`: ``no`` becomes false, a folder that is called 2018
+    stays a folder.
 
     Raises:
         UnknownSettingError: names each key and the nearest one that exists.
+        WrongSettingError: names each setting with a value that it cannot have.
     """
-    explain_errors(without_traceback=(UnknownSettingError,))
+    explain_errors(without_traceback=(UnknownSettingError, WrongSettingError))
     workflow = running_workflow()
     if workflow is None:
         return
@@ -64,9 +66,7 @@ def check_settings() -> None:
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
     if not unknown:
-        for key, value in list(config.items()):
-            if isinstance(value, str) and value.lower() in _WORDS:
-                workflow.parser[key] = _WORDS[value.lower()]
+        check_values(workflow.parser, _values_in_files(workflow.config_root_path))
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []
@@ -114,6 +114,18 @@ def _declared_beside(folder: Path) -> set[str]:
             content = ConfigParser.load_config_file(str(path))
             declared |= _settings(content) | {ReferenceResolver.normalize_id(key) for key in content}
     return declared
+
+
+def _values_in_files(folder: Path) -> dict[str, list[Any]]:
+    """Setting -> its values in the configuration files of the folder, and in those that the command line names."""
+    named = DefaultParseValue(typed_settings().get("config_file") or "None")
+    paths = [*folder.glob("*.json"), *(Path(str(path)) for path in ensure_tuple(named) if path)]
+    values: dict[str, list[Any]] = {}
+    for path in paths:
+        if path.name != "metadata.json" and path.is_file():
+            for key, value in ConfigParser.load_config_file(str(path)).items():
+                values.setdefault(key, []).append(value)
+    return values
 
 
 def _inside(key: str, read: set[str]) -> bool:

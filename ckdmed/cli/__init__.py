@@ -31,6 +31,7 @@ COMMANDS: tuple[str, ...] = (
     "compare",
     "ablation",
     "unimodal",
+    "settings",
 )
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.

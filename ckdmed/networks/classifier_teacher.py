@@ -15,7 +15,7 @@ from ckdmed.networks.vit_classifier import ViTClassifier
 __all__ = ["TEACHER_KINDS", "classification_teacher", "last_convolution"]
 
 TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
-_VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
+VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
 _EARLY = {"vgg19_bn": VGG19_BN_EARLY_LAYERS, "vgg19": VGG19_EARLY_LAYERS}
 
 
@@ -59,8 +59,8 @@ def classification_teacher(
         ValueError: unknown kind or VGG, another word for `freeze`, "early" without a VGG branch; as `HybridClassifier`.
     """
     check_kind(kind, TEACHER_KINDS, "teacher")
-    if vgg not in _VGGS:
-        raise ValueError(f"vgg must be one of {', '.join(_VGGS)}, got {vgg!r}.")
+    if vgg not in VGGS:
+        raise ValueError(f"vgg must be one of {', '.join(VGGS)}, got {vgg!r}.")
     paths = list(freeze) if not isinstance(freeze, str) else []
     if freeze == "early":
         paths = [f"branches.{i}.{_EARLY[vgg]}" for i, name in enumerate(kind.split("_")) if name == "vgg"]
@@ -72,7 +72,7 @@ def classification_teacher(
     sizes: list[int | None] = []
     for name in kind.split("_"):
         if name == "vgg":
-            branches.append(_VGGS[vgg](in_channels, num_classes, vgg_width, vgg_weights, vgg_dropout))
+            branches.append(VGGS[vgg](in_channels, num_classes, vgg_width, vgg_weights, vgg_dropout))
             sizes.append(vgg_img_size)
             continue
         branches.append(

@@ -44,7 +44,7 @@ _STRENGTHS = {
     "report": _Strength(0.5, 0.2, 0.26, 0.1, 0.06, 0.1, 0.02, 0.3, 0.05, 0.2, (0.7, 1.5)),
     "strong": _Strength(0.5, 0.4, 0.52, 0.2, 0.1, 0.25, 0.04, 0.5, 0.1, 0.4, (0.5, 2.0)),
 }
-_LEVELS = ("none", "flips", *_STRENGTHS)
+AUGMENTATIONS = ("none", "flips", *_STRENGTHS)
 
 
 def segmentation_augmentation(
@@ -97,8 +97,8 @@ def segmentation_augmentation(
 
         {"_target_": "ckdmed.transforms.segmentation_augmentation", "level": "report", "img_size": 128}
     """
-    if level not in _LEVELS:
-        raise ValueError(f"level must be one of {', '.join(_LEVELS)}, got {level!r}.")
+    if level not in AUGMENTATIONS:
+        raise ValueError(f"level must be one of {', '.join(AUGMENTATIONS)}, got {level!r}.")
     if isinstance(keys, str) or not keys:
         raise ValueError(f"keys must be a sequence, the image first, then its masks, got {keys!r}.")
     if spatial_dims not in (2, 3):

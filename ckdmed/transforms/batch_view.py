@@ -21,7 +21,7 @@ class _Strength(NamedTuple):
     gamma: float  # logarithm of the largest exponent
 
 
-_STRENGTHS = {
+VIEWS = {
     "report": _Strength(0.7, 0.26, 0.1, 0.06, 0.3, 0.05, 0.2, 0.4),
     "strong": _Strength(0.9, 0.52, 0.22, 0.1, 0.5, 0.1, 0.4, 0.7),
 }
@@ -101,8 +101,8 @@ class BatchView:
     """
 
     def __init__(self, level: str = "report") -> None:
-        if level not in _STRENGTHS:
-            raise ValueError(f"level must be one of {', '.join(_STRENGTHS)}, got {level!r}.")
+        if level not in VIEWS:
+            raise ValueError(f"level must be one of {', '.join(VIEWS)}, got {level!r}.")
         self.level = level
 
     def __call__(self, images: torch.Tensor) -> DrawnView:
@@ -111,7 +111,7 @@ class BatchView:
         Raises:
             ValueError: images of another number of axes.
         """
-        s, count, axes = _STRENGTHS[self.level], len(images), images.ndim - 2
+        s, count, axes = VIEWS[self.level], len(images), images.ndim - 2
         if axes not in (2, 3):
             raise ValueError(f"images must be (B, C, *spatial) of two or three axes, got shape {tuple(images.shape)}.")
         moved = (torch.rand(count) < s.affine).float()

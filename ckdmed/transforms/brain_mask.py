@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 
 __all__ = ["BrainMaskd", "brain_mask"]
 
-_METHODS = ("auto", "nonzero", "tissue")
+BRAIN_METHODS = ("auto", "nonzero", "tissue")
 # A skull-stripped image is exactly 0 in most of the field of view; air in a scan is noise, or 0 in places.
 _STRIPPED_SHARE = 0.4
 
@@ -36,8 +36,8 @@ def brain_mask(images: Sequence[np.ndarray], method: str = "auto") -> np.ndarray
     Raises:
         ValueError: no images, different shapes, an unknown method, or nothing is found (constant images).
     """
-    if method not in _METHODS:
-        raise ValueError(f"a brain mask's method is one of {', '.join(_METHODS)}, got {method!r}.")
+    if method not in BRAIN_METHODS:
+        raise ValueError(f"a brain mask's method is one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
     if not images or any(image.shape != images[0].shape for image in images):
         raise ValueError(f"a brain mask needs images of one shape, got {[tuple(image.shape) for image in images]}.")
     if method == "auto":
@@ -104,8 +104,8 @@ class BrainMaskd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        if method not in _METHODS:
-            raise ValueError(f"a brain mask's method is one of {', '.join(_METHODS)}, got {method!r}.")
+        if method not in BRAIN_METHODS:
+            raise ValueError(f"a brain mask's method is one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
         self.mask_key, self.method, self.overwrite = mask_key, method, overwrite
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:

@@ -270,12 +270,15 @@ def test_what_is_wrong_is_said_at_once(tmp_path, checkpoints, phantom):
     given = {"dataset_dir": str(tmp_path / "in"), "checkpoint": checkpoints["brats_seg_kd"]}
     for settings, message in (
         ({"student_base": 4}, "is a checkpoint of another network"),
-        ({"labels": [1, 2, 2]}, "labels must be three different numbers from 1 to 255"),
-        ({"reference": "adc"}, "the reference must be one of t1n, t1c, t2w, t2f, got 'adc'"),
-        ({"release": 1999}, "a release is a year from 2017"),
+        (
+            {"labels": [1, 2, 2]},
+            "labels must be a list of 3 different numbers, each a whole number of at least 1 and of at most 255",
+        ),
+        ({"reference": "adc"}, "reference must be one of t1n, t1c, t2w, t2f or null, got 'adc'"),
+        ({"release": 1999}, "release must be null or one of decathlon or a whole number of at least 2017"),
         ({"dataset_dir": __file__}, "a network of t1n, t1c, t2w, t2f needs a folder"),
         ({"dataset_dir": str(tmp_path)}, "output_dir is the folder of the inputs"),
-        ({"modalities": ["t1n", "adc"]}, "modalities must be some of t1n, t1c, t2w, t2f"),
+        ({"modalities": ["t1n", "adc"]}, "each one of t1n, t1c, t2w, t2f, got ['t1n', 'adc']"),
     ):
         out = tmp_path if settings.get("dataset_dir") == str(tmp_path) else tmp_path / "out"
         with pytest.raises(Exception) as caught:

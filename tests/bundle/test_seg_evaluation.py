@@ -38,7 +38,7 @@ def test_answers_are_averaged_over_mirror_images_on_demand(tmp_path: Path, tta: 
     assert summary["n_slices"] > 0
 
 
-@pytest.mark.parametrize(("threshold", "sensitivity", "specificity"), [(0.0, 1.0, 0.0), (1.1, 0.0, 1.0)])
+@pytest.mark.parametrize(("threshold", "sensitivity", "specificity"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0)])
 def test_the_mask_begins_at_the_threshold(
     tmp_path: Path, threshold: float, sensitivity: float, specificity: float
 ) -> None:

@@ -1,0 +1,135 @@
+"""The check of every setting's value against the table, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.config_item import ConfigExpression
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from ckdmed.bundle.setting_kinds import Kind
+from ckdmed.bundle.settings_table import Setting, settings_for
+from ckdmed.bundle.typed_settings import typed_path, typed_settings
+
+__all__ = ["WrongSettingError", "check_values", "checked", "is_plain"]
+
+# JSON's words, which a command line hands over as text: "false" would be true
+_WORDS = {"true": True, "false": False, "null": None}
+
+
+class WrongSettingError(ValueError):
+    """A value that its setting cannot have."""
+
+
+def checked(name: str, value: Any, setting: Setting) -> Any:
+    """The value as its setting's kind has it: ``no`` false, ``"3"`` the number 3.
+
+    Raises:
+        WrongSettingError: it is none of the kind; the message names the setting, the value and what it may be.
+    """
+    try:
+        return setting.kind.convert(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        hint = f" {error}" if str(error).endswith(("?", ".")) else ""
+        unit = f" ({setting.unit})" if setting.unit else ""
+        raise WrongSettingError(
+            f"--{name} must be {setting.kind.legal}{unit}, got {value!r}.{hint} It is: {setting.meaning}."
+        ) from error
+
+
+def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:
+    """Turn the settings at the top of a configuration into values of their kinds, or refuse them.
+
+    Values come first, then expressions over them, such as a default that depends on ``dataset_dir``. A path is never an
+    expression, a reference or a macro, unless a configuration file has it so: MONAI would run it as code. Settings that
+    the table does not know, of someone's own configuration, get JSON's values for the words true, false and null.
+
+    Args:
+        parser: of the bundle, changed in place.
+        declared: setting -> the values that the configuration files give it.
+
+    Raises:
+        WrongSettingError: names every wrong setting.
+    """
+    config = parser.get()
+    table = settings_for(config)
+    wrong: list[str] = []
+    expressions = []
+    for name, value in list(config.items()):
+        setting = table.get(name)
+        if setting is None:
+            if isinstance(value, str) and value.lower() in _WORDS:
+                parser[name] = _WORDS[value.lower()]
+            continue
+        if isinstance(value, Mapping) and "_target_" in value:
+            # a component of that name in this bundle
+            continue
+        given = value
+        if setting.kind.is_path:
+            try:
+                given = _path(name, value, setting.kind, declared.get(name, ()))
+            except WrongSettingError as error:
+                wrong.append(str(error))
+                continue
+        if _is_code(given):
+            expressions.append(name)
+        else:
+            _set(parser, name, value, given, setting, wrong)
+    if not wrong:
+        for name in expressions:
+            if is_plain(config, name):
+                value = parser.get_parsed_content(name)
+                _set(parser, name, value, value, table[name], wrong)
+    if wrong:
+        raise WrongSettingError(" ".join(wrong))
+
+
+def is_plain(config: Mapping[str, Any], name: str) -> bool:
+    """Whether an entry at the top is a value, or an expression that needs no component to be built."""
+    raw = config.get(name)
+    if isinstance(raw, Mapping):
+        return False
+    texts = raw if isinstance(raw, list) else [raw]
+    references = {r for text in texts if isinstance(text, str) for r in ReferenceResolver.match_refs_pattern(text)}
+    return all(r != name and r in config and is_plain(config, r) for r in references)
+
+
+def _set(parser: ConfigParser, name: str, value: Any, given: Any, setting: Setting, wrong: list[str]) -> None:
+    try:
+        found = checked(name, given, setting)
+    except WrongSettingError as error:
+        wrong.append(str(error))
+        return
+    # what is right already stays as it is, an expression too
+    if type(found) is not type(value) or found != value:
+        parser[name] = _literal(found) if setting.kind.is_path else found
+
+
+def _literal(found: Any) -> Any:
+    """A path that MONAI leaves as it is: it would write ``a::b`` for ``a#b``."""
+    return "$" + repr(found).replace("#", r"\x23").replace("@", r"\x40") if "#" in str(found) else found
+
+
+def _path(name: str, value: Any, kind: Kind, declared: Iterable[Any]) -> Any:
+    typed = typed_settings().get(name) or ""
+    code = typed if typed.startswith(("$", "@", "%")) else value
+    if _is_code(code) and code not in declared:
+        raise WrongSettingError(
+            f"--{name} is {code!r}, and a path that begins with '{code[0]}' would be run as code; "
+            f"write './{code}' for a file or folder of that name."
+        )
+    if isinstance(value, bool) and typed_settings().get(name, "") is None:
+        raise WrongSettingError(f"--{name} was given without a value; it must be {kind.legal}.")
+    return typed_path(name, value)
+
+
+def _is_code(value: Any) -> bool:
+    return isinstance(value, str) and (
+        ConfigExpression.is_expression(value) or value.startswith("%") or value in _references(value)
+    )
+
+
+def _references(value: str) -> set[str]:
+    return {f"@{reference}" for reference in ReferenceResolver.match_refs_pattern(value)}

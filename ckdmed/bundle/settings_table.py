@@ -1,0 +1,238 @@
+"""Every setting of the bundles: what it means, its unit and which values it may have.
+
+The defaults stand in the bundles' configurations. The check before a run and ``ckdmed settings`` read this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckdmed.bundle.classification import TASKS
+from ckdmed.bundle.setting_kinds import (
+    Kind,
+    boolean,
+    choice,
+    device,
+    either,
+    list_of,
+    mapping,
+    nothing,
+    number,
+    path,
+    text,
+    whole,
+)
+from ckdmed.data.brats.names import MODALITIES
+from ckdmed.data.cached import STORAGES
+from ckdmed.data.slice_geometry import SLICE_AXES
+from ckdmed.engines.teacher_cache import DTYPES
+from ckdmed.engines.teacher_group import MODES
+from ckdmed.engines.teacher_performance import SOURCES
+from ckdmed.losses.classification_presets import CLASSIFICATION_PRESETS
+from ckdmed.losses.presets import PRESETS
+from ckdmed.losses.region_losses import REGION_LOSSES
+from ckdmed.losses.unimodal_presets import UNIMODAL_PRESETS
+from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
+from ckdmed.networks.classifier_teacher import TEACHER_KINDS, VGGS
+from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
+from ckdmed.networks.hybrid import FUSIONS
+from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS
+from ckdmed.networks.segmentation_teacher import SEGMENTATION_TEACHERS
+from ckdmed.transforms.augmentation import AUGMENTATIONS
+from ckdmed.transforms.batch_view import VIEWS
+from ckdmed.transforms.brain_mask import BRAIN_METHODS
+from ckdmed.transforms.classification import LEVELS, SCALINGS
+
+__all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
+
+#: What follows from the settings, the machine or the processes, and is nothing to choose.
+FOLLOWS = frozenset({"bundle_root", "rank", "world_size", "in_channels", "input_shape", "teacher_taps", "student_taps"})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting.
+
+    Args:
+        kind: its values.
+        meaning: one sentence without a full stop.
+        unit: of its numbers, or "".
+    """
+
+    kind: Kind
+    meaning: str
+    unit: str = ""
+
+
+_NONE = nothing()
+_FOLDER = path("a folder")
+_FILE = path("a file")
+_SHARE = number(0, 1)
+_WEIGHT = either(number(0), _NONE)
+_MODALITIES = list_of(choice(*MODALITIES), "sequences", different=True)
+_COUNT = whole(1)
+_RATE = number(0, above=True)
+
+SETTINGS: Mapping[str, Setting] = {
+    # data and folders
+    "dataset_dir": Setting(either(_NONE, path("a folder, or a datalist for inference")), "data; phantoms for null"),
+    "output_dir": Setting(_FOLDER, "everything that the run leaves"),
+    "ckpt_dir": Setting(_FOLDER, "the run's weights"),
+    "evaluation_dir": Setting(_FOLDER, "results of the evaluation"),
+    "section": Setting(text("the name of a section"), "section that is scored or read: test, validation or another"),
+    "fold": Setting(
+        either(whole(0), _NONE), "fold that is the test section; the next one validates; null for one split"
+    ),
+    "n_folds": Setting(whole(3), "how many folds there are"),
+    "fold_source": Setting(choice("group", "official", "slices"), "how the folds are made"),
+    "labelled_fraction": Setting(number(0, 1, above=True), "share of the training patients whose labels are used"),
+    "labelled_share": Setting(either(_SHARE, _NONE), "share of the drawn slices that have labels; null for the data's"),
+    "train_on_validation": Setting(boolean(), "train on the validation patients too and keep the last weights"),
+    "split_seed": Setting(whole(0), "seed of the split and of the choice of labelled patients"),
+    "seed": Setting(whole(0), "seed of all else that is random"),
+    "phantom_patients": Setting(_COUNT, "how many patients are drawn where no data are given"),
+    "phantom_cases": Setting(_COUNT, "how many cases are drawn where no data are given"),
+    "task": Setting(choice(*TASKS), "what is classified"),
+    "class_names": Setting(list_of(text(), "classes", different=True), "the classes of the task"),
+    "min_voxels": Setting(_COUNT, "voxels of a label from which on it counts as present", "voxels"),
+    "modalities": Setting(_MODALITIES, "sequences that the network, or the whole of student and teachers, sees"),
+    "student_modalities": Setting(_MODALITIES, "those of them that the student sees"),
+    "neighbours": Setting(whole(0), "slices on both sides that a network sees as well", "slices"),
+    "spatial_dims": Setting(choice(2, 3), "2 for slices, 3 for volumes"),
+    "slice_axis": Setting(choice(*SLICE_AXES), "axis of a volume along which it is cut"),
+    # preprocessing
+    "image_size": Setting(whole(8), "edge of a slice", "pixels"),
+    "roi_size": Setting(list_of(whole(1), "edges", length=3), "edges of a patch of a volume", "voxels"),
+    "patches_per_volume": Setting(_COUNT, "patches of each volume in a step"),
+    "sw_overlap": Setting(number(0, 1, below=True), "overlap of the sliding window's patches"),
+    "slices_per_epoch": Setting(_COUNT, "slices that an epoch draws"),
+    "epoch_slices": Setting(either(_COUNT, _NONE), "slices that an epoch draws; null for the whole section"),
+    "tumour_share": Setting(_SHARE, "share of the drawn slices that shows tumour"),
+    "balanced": Setting(boolean(), "draw all classes equally often"),
+    "scaling": Setting(choice(*SCALINGS), "how intensities are scaled"),
+    "augmentation": Setting(choice(*AUGMENTATIONS), "random changes of the training images"),
+    "mixup": Setting(number(0), "alpha of mixup; 0 for none"),
+    "reference": Setting(either(choice(*MODALITIES), _NONE), "sequence whose grid the others are brought to"),
+    "brain": Setting(choice(*BRAIN_METHODS), "how the brain is found in scans that bear no BraTS name"),
+    "field_of_view": Setting(either(number(0, above=True), _NONE), "edge of a slice of such scans", "mm"),
+    "spacing": Setting(either(list_of(number(0, above=True), "edges", 3), _NONE), "voxel of such scans", "mm"),
+    # the course of a training
+    "epochs": Setting(_COUNT, "how long the student, or the network, learns", "epochs"),
+    "teacher_epochs": Setting(_COUNT, "how long a teacher learns", "epochs"),
+    "val_interval": Setting(_COUNT, "from one validation to the next", "epochs"),
+    "batch_size": Setting(_COUNT, "samples that the network is given at once"),
+    "accumulation_steps": Setting(_COUNT, "steps whose gradients are summed up"),
+    "learning_rate": Setting(_RATE, "highest rate of the one-cycle schedule"),
+    "teacher_learning_rate": Setting(_RATE, "that of a teacher"),
+    "weight_decay": Setting(number(0), "decay of AdamW"),
+    "resume": Setting(boolean(), "go on with the run that the output folder holds"),
+    # losses
+    "preset": Setting(choice(*PRESETS), "terms of the distillation and their weights"),
+    "temperature": Setting(either(number(0, above=True), _NONE), "softens the outputs; null for the preset's"),
+    "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the preset's"),
+    "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the preset's"),
+    "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the preset's"),
+    "w_att": Setting(_WEIGHT, "weight of the attention term; null for the preset's"),
+    "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the preset's"),
+    "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the preset's"),
+    "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the preset's"),
+    "deep_label": Setting(either(_SHARE, _NONE), "the label's part in the intermediate head; null for the preset's"),
+    "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
+    "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the preset's"),
+    "beta": Setting(_WEIGHT, "weight of MSGFF; null for the preset's"),
+    "loss": Setting(choice(*REGION_LOSSES), "the loss of the segmentation"),
+    "class_weights": Setting(
+        either(choice("balanced"), _NONE, list_of(number(0, above=True), "weights")), "weights of the classes"
+    ),
+    "label_smoothing": Setting(number(0, 1, below=True), "smoothing of the labels"),
+    "feature_layers": Setting(list_of(text(), "stages", different=True), "decoder stages that are compared"),
+    "pooled_features": Setting(boolean(), "compare features pooled to 1, 2 and 4 cells an axis as well"),
+    "student_view": Setting(either(choice(*VIEWS), _NONE), "what the student sees while the teacher sees the image"),
+    "teacher_view": Setting(either(choice(*VIEWS), _NONE), "what a teacher is trained on"),
+    "teacher_flips": Setting(boolean(), "average the teacher's logits over the mirror images"),
+    # networks
+    "student_kind": Setting(choice(*SEGMENTATION_STUDENTS), "the student's network"),
+    "student_base": Setting(_COUNT, "channels of the student's first level", "channels"),
+    "student_backbone": Setting(choice(*EFFICIENTNET_LITE), "encoder of an EfficientNet-Lite student"),
+    "student_weights": Setting(either(_NONE, _FILE), "pretrained weights of the student's encoder"),
+    "student_checkpoint": Setting(either(_NONE, _FILE), "weights that the student starts from"),
+    "student_block": Setting(whole(0), "stage of the student that MSGFF reads"),
+    "student_layer": Setting(text("the path of a layer"), "layer of the student that gradcam.png looks at"),
+    "efficientnet_checkpoint": Setting(either(_NONE, _FILE), "ImageNet weights of the student"),
+    "teacher": Setting(choice(*SEGMENTATION_TEACHERS), "the teacher's network"),
+    "teacher_kind": Setting(choice(*SEGMENTATION_TEACHERS), "the teacher's network"),
+    "teacher_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
+    "teacher_base": Setting(_COUNT, "channels of the teacher's first level", "channels"),
+    "teacher_checkpoint": Setting(either(_NONE, _FILE), "weights of a teacher that exists; null trains one"),
+    "teacher_file": Setting(_FILE, "weights of the teacher beside the student in gradcam.png"),
+    "teacher_layer": Setting(text("the path of a layer"), "layer of the teacher that gradcam.png looks at"),
+    "teachers": Setting(list_of(_MODALITIES, "lists", different=True), "sequences of each teacher"),
+    "teacher_mode": Setting(choice(*MODES), "whether the teachers are frozen, fused or learn with the student"),
+    "share_source": Setting(choice(*SOURCES), "where the teachers' shares come from"),
+    "shares_by_region": Setting(boolean(), "whether each region has shares of its own"),
+    "teacher_checkpoints": Setting(either(_NONE, mapping("sequences with files")), "weights of teachers that exist"),
+    "teachers_dir": Setting(_FOLDER, "teachers that are trained"),
+    "teacher_seed": Setting(whole(0), "seed of the teachers"),
+    "vit_img_size": Setting(whole(1), "edge of the Vision Transformer's images", "pixels"),
+    "vit_patch": Setting(_COUNT, "edge of its patches", "pixels"),
+    "vit_hidden": Setting(_COUNT, "its width", "channels"),
+    "vit_layers": Setting(_COUNT, "its blocks"),
+    "vit_heads": Setting(_COUNT, "its heads"),
+    "vit_checkpoint": Setting(either(_NONE, _FILE), "its pretrained weights"),
+    "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
+    "vgg_width": Setting(number(0, above=True), "a factor on its widths"),
+    "vgg_checkpoint": Setting(either(_NONE, _FILE), "its ImageNet weights"),
+    "fuse": Setting(choice(*FUSIONS), "what of the two branches is joined"),
+    "freeze": Setting(
+        either(choice("early", "none"), list_of(text(), "paths")), "layers of the teacher that do not learn"
+    ),
+    # inference and evaluation
+    "checkpoint": Setting(_FILE, "weights that are used or scored"),
+    "tta": Setting(boolean(), "average over mirror images"),
+    "flip": Setting(boolean(), "average over the image and its mirror image"),
+    "threshold": Setting(_SHARE, "probability from which on a pixel is in the mask"),
+    "probabilities": Setting(boolean(), "write probabilities as well"),
+    "overlay_on": Setting(either(choice(*MODALITIES), _NONE), "sequence behind the outlines of the picture"),
+    "release": Setting(
+        either(_NONE, choice("decathlon"), whole(2017, 9999)), "whose labels the mask gets; null for the case's own"
+    ),
+    "labels": Setting(
+        either(list_of(whole(1, 255), "numbers", length=3, different=True), _NONE),
+        "numbers of core, oedema and enhancing tumour in the mask, before any release's",
+    ),
+    # the machine
+    "device": Setting(device(), "where to compute"),
+    "amp": Setting(boolean(), "the network in bfloat16 (autocast)"),
+    "compile": Setting(boolean(), "torch.compile"),
+    "num_workers": Setting(whole(0), "processes that read"),
+    "cache": Setting(choice(*STORAGES), "where prepared images are kept"),
+    "cache_rate": Setting(_SHARE, "share of them that memory keeps"),
+    "cache_dir": Setting(_FOLDER, "prepared images on the disk"),
+    "cache_teacher": Setting(
+        either(choice(*STORAGES), boolean()), "where the teacher's answers are kept; false asks it in every step"
+    ),
+    "cache_teacher_dtype": Setting(choice(*DTYPES), "type of the kept answers"),
+}
+
+_CLASSIFICATION: Mapping[str, Setting] = {
+    "augmentation": Setting(choice(*LEVELS), "random changes of the training images"),
+    "preset": Setting(choice(*CLASSIFICATION_PRESETS), "form of the distillation"),
+    "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
+    "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's two branches"),
+}
+
+_UNIMODAL: Mapping[str, Setting] = {
+    "preset": Setting(choice(*UNIMODAL_PRESETS), "terms of the distillation and their weights"),
+    "teacher": Setting(
+        either(choice(*SEGMENTATION_TEACHERS), list_of(choice(*SEGMENTATION_TEACHERS), "kinds")),
+        "the teachers' network, one for all or one for each",
+    ),
+}
+
+
+def settings_for(config: Mapping[str, Any]) -> dict[str, Setting]:
+    """The table as it holds for a bundle, told by the settings that its configuration has."""
+    own = _CLASSIFICATION if "task" in config else _UNIMODAL if "student_modalities" in config else {}
+    return {**SETTINGS, **own}

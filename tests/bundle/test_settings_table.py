@@ -1,0 +1,126 @@
+"""The table of settings and the bundles' configurations hold the same settings."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.setting_check import is_plain
+from ckdmed.bundle.setting_kinds import boolean, choice, either, list_of, number, whole
+from ckdmed.bundle.settings_list import bundle_defaults, settings_text
+from ckdmed.bundle.settings_table import FOLLOWS, SETTINGS, settings_for
+from ckdmed.cli import main
+from tests.bundle.bundle_runs import BUNDLES
+
+FILES = ("train.json", "evaluate.json", "inference.json")
+NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/train.json"))
+SECTIONS = {"imports", "initialize", "run", "finalize"}
+
+
+def config_of(bundle: str, file: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The file's own content, and what holds when it is run."""
+    parser = ConfigParser()
+    files = ["train.json", file] if file == "evaluate.json" else [file]
+    parser.read_config([str(BUNDLES / bundle / name) for name in files])
+    parser.parse()
+    return ConfigParser.load_config_file(str(BUNDLES / bundle / file)), parser.get()
+
+
+def plain_settings(bundle: str, file: str) -> set[str]:
+    own, merged = config_of(bundle, file)
+    return {name for name in set(own) & set(merged) - SECTIONS - FOLLOWS if is_plain(merged, name)}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("bundle", NAMES)
+def test_every_setting_of_a_bundle_is_in_the_table(bundle: str, file: str):
+    assert plain_settings(bundle, file) - set(settings_for(config_of(bundle, file)[1])) == set()
+
+
+def test_no_setting_of_the_table_is_unused():
+    used = {name for bundle in NAMES for file in FILES for name in bundle_defaults(BUNDLES / bundle).get(file, {})}
+    assert set(SETTINGS) - used == set()
+
+
+def test_every_setting_is_explained():
+    for bundle in NAMES:
+        for name, setting in settings_for(config_of(bundle, "train.json")[0]).items():
+            assert setting.meaning and not setting.meaning.endswith("."), name
+            assert setting.kind.legal, name
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_the_command_prints_every_setting(bundle: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["settings", bundle]) == 0
+    parts = re.split(r"^(\w+\.json) \(", capsys.readouterr().out, flags=re.MULTILINE)
+    for file, part in zip(parts[1::2], parts[2::2]):
+        assert set(re.findall(r"^  --(\w+)  \(default: ", part, re.MULTILINE)) >= plain_settings(bundle, file)
+    assert tuple(parts[1::2]) == FILES
+
+
+def test_a_setting_with_default_meaning_range_and_unit():
+    text = settings_text("seg_kd")
+    assert "  --weight_decay  (default: 0.0001)\n      decay of AdamW: a number of at least 0\n" in text
+    assert "  --image_size  (default: 256)\n      edge of a slice: a whole number of at least 8, in pixels\n" in text
+
+
+def test_an_unknown_bundle(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    assert main(["settings", str(tmp_path / "none")]) == 2
+    assert "there is no bundle" in capsys.readouterr().err
+
+
+def test_a_copied_bundle_is_listed_by_its_folder(tmp_path: Path):
+    config = json.loads((BUNDLES / "cls_kd" / "train.json").read_text(encoding="utf-8"))
+    (tmp_path / "train.json").write_text(json.dumps({**config, "alpha": 0.25}), encoding="utf-8")
+    text = settings_text(str(tmp_path))
+    assert "--alpha  (default: 0.25)" in text and "efficientnet_b0, efficientnet_lite" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "made"),
+    [
+        (whole(1), "3", 3),
+        (whole(1), 3.0, 3),
+        (whole(multiple=16), 64, 64),
+        (number(0, 1), "1e-3", 0.001),
+        (number(0), 1, 1),
+        (either(choice("memory", "disk"), boolean()), "no", False),
+        (list_of(whole(1), "edges", 3), (1, 2, 3), [1, 2, 3]),
+        (list_of(choice("a", "b"), "words"), "a", ["a"]),
+    ],
+)
+def test_kinds_convert(kind: Any, given: Any, made: Any):
+    found = kind.convert(given)
+    assert found == made and type(found) is type(made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (whole(1), True),
+        (whole(1), 1.5),
+        (whole(1), 0),
+        (whole(1, 4), 5),
+        (whole(multiple=16), 40),
+        (whole(), [1]),
+        (number(0, 1, above=True), 0),
+        (number(0, 1, below=True), 1),
+        (number(), float("nan")),
+        (number(), "x"),
+        (boolean(), 2),
+        (boolean(), None),
+        (choice(2, 3), True),
+        (choice("a"), ["a"]),
+        (list_of(whole(), "edges", 3), [1, 2]),
+        (list_of(whole(), "numbers", different=True), [1, 1]),
+        (list_of(whole(), "numbers"), []),
+    ],
+)
+def test_kinds_refuse(kind: Any, given: Any):
+    with pytest.raises((TypeError, ValueError)):
+        kind.convert(given)
