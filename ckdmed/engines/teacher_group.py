@@ -43,7 +43,8 @@ class TeacherEnsemble(nn.Module):
     Shape: (B, channels of the batch, *spatial) to (B, K * C, *spatial).
 
     Raises:
-        ValueError: no networks, views of other names, or a name that cannot be that of a file; in forward, a view of channels that the batch does not have.
+        ValueError: no networks, views of other names, or a name that cannot be that of a file; in forward, a view of
+            channels that the batch does not have.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], views: Mapping[str, Sequence[int]]) -> None:

@@ -146,7 +146,7 @@ def _masks(item: CaseInput) -> dict[str, Path]:
 
 
 def _fingerprint(item: CaseInput) -> str:
-    """Changes when a file of the case is replaced."""
+    """Changes when a file of the case is replaced; one of equal size and time of change is not noticed."""
     stats = []
     for key, path in _files(item).items():
         members = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
