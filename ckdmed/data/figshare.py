@@ -17,7 +17,7 @@ from monai.data.utils import is_supported_format
 from monai.utils import MetaKeys, ensure_tuple
 from skimage.draw import polygon
 
-from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat, subgroup
+from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat, stored_as_number, subgroup
 
 __all__ = [
     "FigshareFileError",
@@ -32,6 +32,8 @@ __all__ = [
 TUMOR_LABELS = {1: "meningioma", 2: "glioma", 3: "pituitary tumour"}
 FIELDS = ("image", "mask")
 MAX_SIDE = 8192
+MAX_TEXT = 4096
+MAX_BORDER = 1 << 20
 # Identifiers end up in tables and in names of files, so separators, blanks and control characters are refused.
 _PATIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -162,9 +164,16 @@ def read_figshare_slice(path: PathLike) -> FigshareSlice:
     with open_mat(file_path) as file:
         struct = subgroup(file_path, file, "cjdata")
         group: h5py.Group = file if struct is None else struct
-        arrays = {key: numeric_array(file_path, group, key) for key in ("image", "label", "PID")}
+        arrays = {"image": numeric_array(file_path, group, "image")}
+        arrays |= {key: numeric_array(file_path, group, key, MAX_TEXT) for key in ("label", "PID")}
+        if stored_as_number(file_path, group, "PID"):
+            raise file_error(
+                file_path,
+                "PID must be 1 to 64 ASCII character codes, got a number, which may have lost leading zeros; store it "
+                "as text in MATLAB, with num2str or sprintf.",
+            )
         mask = numeric_array(file_path, group, "tumorMask")
-        border = numeric_array(file_path, group, "tumorBorder")
+        border = numeric_array(file_path, group, "tumorBorder", MAX_BORDER)
     missing = [key for key, array in arrays.items() if array is None]
     if mask is None and border is None:
         missing.append("tumorMask or tumorBorder")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +11,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ckdmed.limits import DEFLATE_RATIO, FileTooLargeError, check_decoded_size
+
 MAX_ELEMENTS = 64 * 1024 * 1024
+# A compressed chunk of this size unpacks to 66 MB at most.
+_ALWAYS_HARMLESS = 64 * 1024
+# A filter before the compression may append one.
+_CHECKSUM = 4
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -64,7 +72,7 @@ def open_mat(path: str | Path) -> Iterator[h5py.File]:
         # No locking: data folders are often read-only or on network shares.
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except FigshareFileError:
+    except (FigshareFileError, FileTooLargeError):
         raise
     except MemoryError as error:
         raise file_error(path, "damaged: it asks for more memory than there is.") from error
@@ -94,14 +102,16 @@ def subgroup(path: str | Path, group: h5py.Group, key: str) -> h5py.Group | None
     raise file_error(path, f"'{key}' is not a struct (an HDF5 group).")
 
 
-def numeric_array(path: str | Path, group: h5py.Group, key: str) -> np.ndarray | None:
+def numeric_array(path: str | Path, group: h5py.Group, key: str, max_elements: int = MAX_ELEMENTS) -> np.ndarray | None:
     """The array `key` of `group` in MATLAB's orientation (upright for images), or None where the key is absent.
 
     HDF5 shows MATLAB arrays transposed, so this transposes back. An empty MATLAB array gives an array of size 0.
 
     Raises:
         FigshareFileError: `key` is a link, a group, no array of real numbers, kept in another file (external storage,
-            virtual dataset), or larger than `MAX_ELEMENTS`.
+            virtual dataset), of more than `max_elements`, or larger than
+            what is stored of it can hold.
+        FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
     """
     item = _object_in_file(path, group, key)
     if item is None:
@@ -115,6 +125,48 @@ def numeric_array(path: str | Path, group: h5py.Group, key: str) -> np.ndarray |
     # MATLAB stores an empty array as its dimensions, with this attribute set.
     if item.shape is None or item.attrs.get("MATLAB_empty", 0):
         return np.empty((0, 0), dtype=item.dtype)
-    if item.size > MAX_ELEMENTS:
-        raise file_error(path, f"'{key}' has shape {item.shape}, more than {MAX_ELEMENTS} elements.")
+    if item.size > max_elements:
+        raise file_error(path, f"'{key}' has shape {item.shape}, more than {max_elements} elements.")
+    _check_storage(path, key, item)
     return np.ascontiguousarray(item[()].T)
+
+
+def stored_as_number(path: str | Path, group: h5py.Group, key: str) -> bool:
+    """Whether `key` is there and holds numbers and not text, as far as the file says.
+
+    MATLAB writes the class of each array beside it, and text as uint16 codes. Where the class is absent, one number of
+    another type is a number and several are codes.
+    """
+    item = _object_in_file(path, group, key)
+    if not isinstance(item, h5py.Dataset):
+        return False
+    written = item.attrs.get("MATLAB_class")
+    if written is None:
+        return bool(item.size == 1 and item.dtype != np.uint16)
+    return bool(written not in (b"char", "char"))
+
+
+def _check_storage(path: str | Path, key: str, item: h5py.Dataset) -> None:
+    """Compare what an array claims with what is stored of it, before the HDF5 library makes room for it."""
+    what = f"'{key}' of shape {item.shape} and {item.dtype}"
+    needed, stored = item.size * item.dtype.itemsize, item.id.get_storage_size()
+    if needed > stored * DEFLATE_RATIO:
+        raise file_error(path, f"{what} takes {needed} bytes, but {stored} are stored: truncated or damaged.")
+    check_decoded_size(path, item.size * max(item.dtype.itemsize, 4), what)
+    if item.chunks is None:
+        return
+    # The library decodes whole chunks, and a chunk to whatever its compressed bytes hold.
+    chunk = math.prod(item.chunks) * item.dtype.itemsize
+    check_decoded_size(path, chunk, f"one chunk {item.chunks} of {what}")
+    plist = item.id.get_create_plist()
+    filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
+    if filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
+        raise file_error(path, f"'{key}' is compressed more than once.")
+    for number in range(item.id.get_num_chunks()):
+        info = item.id.get_chunk_info(number)
+        if info.size <= _ALWAYS_HARMLESS or h5py.h5z.FILTER_DEFLATE not in filters:
+            continue
+        _, packed = item.id.read_direct_chunk(info.chunk_offset)
+        unpacked = len(zlib.decompressobj().decompress(packed, chunk + _CHECKSUM + 1))
+        if unpacked > chunk + _CHECKSUM:
+            raise file_error(path, f"a chunk of '{key}' holds more than its {chunk} bytes.")

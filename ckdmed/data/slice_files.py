@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.image import imread
 from monai.config import PathLike
 from monai.utils import ensure_tuple
 
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
 from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
+from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
 
 __all__ = ["InputFileError", "file_kind", "read_slices"]
@@ -104,7 +104,7 @@ def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, Sli
         array = _mat_image(path)
         return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
     if kind == "picture":
-        array = _picture(path)
+        array = read_picture(path, MAX_SIDE)
         return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
     if kind == "nifti":
         return _nifti(path, slice_axis)
@@ -124,24 +124,6 @@ def _mat_image(path: Path) -> np.ndarray:
     if array.ndim != 2:
         raise InputFileError(f"{path}: the image must be 2-D, got shape {array.shape}.")
     return array
-
-
-def _picture(path: Path) -> np.ndarray:
-    """One channel, from 0 to 1: luma (ITU-R 601) of colour; an alpha channel is left out."""
-    with open(path, "rb") as stream:
-        if not stream.read(8).startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
-            raise ValueError("not a PNG or JPEG file.")
-    # Any format but "png" makes it look at the content and not at the name, and guard against oversized pictures.
-    picture: np.ndarray = imread(path, format="jpg")
-    if picture.dtype == np.uint8:
-        picture = picture / np.float32(255)
-    if picture.ndim == 2:
-        return picture
-    if picture.ndim != 3 or picture.shape[2] > 4:
-        raise ValueError(f"a picture must be grey or RGB, with or without alpha, got shape {picture.shape}.")
-    if picture.shape[2] <= 2:
-        return picture[..., 0]
-    return picture[..., :3] @ np.array([0.299, 0.587, 0.114])
 
 
 def _nifti(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:

@@ -1,0 +1,72 @@
+"""PNG and JPEG files as one channel, upright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.image import imread
+from PIL import Image
+
+from ckdmed.limits import check_decoded_size
+
+__all__ = ["read_picture"]
+
+_CHANNELS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "I;16B": 1, "RGB": 3}
+_ORIENTATION = 0x0112
+
+
+def read_picture(path: Path, max_side: int) -> np.ndarray:
+    """One channel (rows, columns) from 0 to 1, as a viewer shows the picture.
+
+    Of colour it is the luma (ITU-R 601); an alpha channel is left out. The orientation that a camera or an export wrote
+    into EXIF is applied.
+
+    Raises:
+        ValueError: neither PNG nor JPEG, a checksum of a PNG is wrong, or it is wider or higher than `max_side`.
+        FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
+        OSError, SyntaxError: from Pillow, for other damage.
+    """
+    orientation = _checked_orientation(path, max_side)
+    # Any format but "png" makes it look at the content and not at the name.
+    picture: np.ndarray = imread(path, format="jpg")
+    if picture.dtype == np.uint8:
+        picture = picture / np.float32(255)
+    if picture.ndim == 3 and picture.shape[2] <= 2:
+        picture = picture[..., 0]
+    if picture.ndim == 3:
+        if picture.shape[2] > 4:
+            raise ValueError(f"a picture must be grey or RGB, with or without alpha, got shape {picture.shape}.")
+        picture = picture[..., :3] @ np.array([0.299, 0.587, 0.114])
+    return _upright(picture, orientation)
+
+
+def _checked_orientation(path: Path, max_side: int) -> int:
+    """EXIF's number of the orientation, after the header was looked at and nothing was decoded."""
+    with open(path, "rb") as stream:
+        if not stream.read(8).startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
+            raise ValueError("not a PNG or JPEG file.")
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        width, height = image.size
+        if max(width, height) > max_side:
+            raise ValueError(f"{height} x {width} pixels; sides of up to {max_side} can be read.")
+        channels = _CHANNELS.get(image.mode, 4)
+        check_decoded_size(path, 4 * channels * width * height, f"{height} x {width} pixels of {channels} channels")
+        if image.format == "PNG":
+            # Decoding leaves the checksums of the pixels' chunks unread.
+            image.verify()
+    # A PNG may have its EXIF behind the pixels, which `verify` leaves in no state to be asked for.
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    return int(orientation) if isinstance(orientation, (int, float)) else 1
+
+
+def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    # EXIF 2.3, tag 0x0112: where the stored first row and first column belong.
+    if orientation in (5, 6, 7, 8):
+        picture = picture.T
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    return picture
