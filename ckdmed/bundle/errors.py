@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from types import TracebackType
 
-from tqdm import tqdm
+from ckdmed.bundle.stopping import close_bars, run_is_stopped
+from ckdmed.files import DISK_FULL, DiskFullError
 
 __all__ = ["RefusedStart", "explain_errors", "root_cause"]
 
@@ -31,6 +32,17 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+def in_words(error: BaseException) -> str:
+    """The message; of a full disk, where whoever wrote did not say more, also what to do."""
+    full = isinstance(error, OSError) and error.errno in DISK_FULL
+    if not full or isinstance(error, DiskFullError):
+        return str(error)
+    return (
+        f"{error}: a file could not be written, the disk is full. Free some of it: caches and output folders that are "
+        "no longer needed can go. What was written before is whole; a run goes on with --resume true."
+    )
+
+
 def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> None:
     """Let an error that ends the process print its root cause as the last line, below the traceback.
 
@@ -43,13 +55,14 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         cause = root_cause(error)
-        for bar in list(getattr(tqdm, "_instances", ())):
-            # an open progress bar would be drawn once more, below the last line
-            bar.close()
+        close_bars()
+        if isinstance(cause, KeyboardInterrupt):
+            run_is_stopped("Ctrl-C")
+            return
         if not isinstance(cause, (RefusedStart, *without_traceback)):
             previous(kind, error, trace)
         if isinstance(cause, Exception):
-            print(f"\nerror: {cause}", file=sys.stderr)
+            print(f"\nerror: {in_words(cause)}", file=sys.stderr)
 
     hook.explains = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -23,6 +23,7 @@ from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_ran
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.section_record import find_record
 from ckdmed.bundle.setting_check import is_plain
+from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import remove_leftovers, write_json
@@ -66,6 +67,7 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         hold(folder)
     except RefusedStart as error:
         return str(error)
+    run_begins(folder)
     for path in remove_leftovers(folder):
         logger.info(f"removed what a run that was killed left half written: {path}")
     return None
@@ -142,6 +144,7 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
         return
     folder = Path(output_dir).resolve()
     release(folder)
+    run_ends()
     told = {**ARTEFACTS, "models/model.pt": "weights of the student's last epoch"} if last else ARTEFACTS
     for name, what in told.items():
         if (folder / name).exists():

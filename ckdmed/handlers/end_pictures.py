@@ -1,7 +1,8 @@
-"""What the pictures of a finished training have in common: curves, and what the best weights say of some samples."""
+"""What the pictures of a training have in common: curves, and what the best weights say of some samples."""
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ __all__ = ["EndPictures"]
 
 
 class EndPictures(ABC):
-    """Draw ``curves.png``, and ``predictions.png`` as :meth:`draw` has it, when the training ends.
+    """Draw ``curves.png``, and ``predictions.png`` as :meth:`draw` has it, after every validation and at the end.
+
+    Predictions are drawn again when the best weights are others.
 
     Args:
         output_dir: where the pictures go.
@@ -60,25 +63,45 @@ class EndPictures(ABC):
         self.count = count
         self.save = save
         self.logger = logging.getLogger(type(self).__name__)
+        self._drawn_at: int | None = None
+        self._drawn_of: tuple[int, int] | None = None
 
     @abstractmethod
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
         """Write the picture of samples of the dataset; there is at least one."""
 
     def attach(self, engine: Engine) -> None:
-        """Register on ``COMPLETED``."""
+        """Register on ``EPOCH_COMPLETED`` and ``COMPLETED``."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_validation)
         engine.add_event_handler(Events.COMPLETED, self)
 
+    def _after_validation(self, engine: Engine) -> None:
+        if not self.save or not self.history.is_file():
+            return
+        rows = self.history.read_text(encoding="utf-8").splitlines()
+        last = json.loads(rows[-1]) if rows else {}
+        if last.get("metrics") and last.get("epoch") == engine.state.epoch:
+            self(engine)
+
     def __call__(self, engine: Engine) -> None:
-        if not self.save:
+        if not self.save or self._drawn_at == engine.state.epoch:
             return
         curves, predictions = self.output_dir / "curves.png", self.output_dir / "predictions.png"
         if self.history.is_file():
             plot_curves(self.history, curves)
-        items = self._items()
+        weights = self._weights()
+        items = self._items() if weights is None or weights != self._drawn_of else []
         if items:
             self.draw(items, predictions)
             self.logger.info(f"pictures: {curves}, {predictions}")
+        self._drawn_at, self._drawn_of = engine.state.epoch, weights
+
+    def _weights(self) -> tuple[int, int] | None:
+        """What tells one file of the best weights from the next; None where there is no file."""
+        if not self.checkpoint or not Path(self.checkpoint).is_file():
+            return None
+        found = Path(self.checkpoint).stat()
+        return found.st_mtime_ns, found.st_ino
 
     def _items(self) -> list[dict[str, Any]]:
         size = len(self.dataset)  # type: ignore[arg-type]

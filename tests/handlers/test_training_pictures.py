@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import Dataset
 
 from ckdmed.engines import weights_hash
@@ -65,3 +66,26 @@ def test_of_a_volume_the_slice_with_the_most_truth_is_drawn(tmp_path: Path):
 def test_another_rank_draws_nothing(tmp_path: Path):
     draw(tmp_path, unet(), save=False)
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_pictures_follow_every_validation_and_new_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    network, history = unet(), tmp_path / "metrics.jsonl"
+    best = save_weights(tmp_path / "best.pt", network.state_dict())
+    pictures = TrainingPictures(str(tmp_path), str(history), Dataset(samples(2)), network, checkpoint=str(best))
+    curves: list[int] = []
+    drawn: list[int] = []
+    engine = Engine(lambda *_: None)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def note(trainer: Engine) -> None:
+        metrics = {"metrics": {"dice": 0.5}} if trainer.state.epoch in (2, 4, 5) else {}
+        rows = history.read_text() if history.is_file() else ""
+        history.write_text(rows + json.dumps({"epoch": trainer.state.epoch, **metrics}) + "\n")
+        if trainer.state.epoch == 5:
+            save_weights(best, network.state_dict())
+
+    pictures.attach(engine)
+    monkeypatch.setattr("ckdmed.handlers.end_pictures.plot_curves", lambda *_: curves.append(engine.state.epoch))
+    monkeypatch.setattr(pictures, "draw", lambda *_: drawn.append(engine.state.epoch))
+    engine.run([0], max_epochs=6)
+    assert curves == [2, 4, 5, 6] and drawn == [2, 5]

@@ -1,0 +1,99 @@
+"""A start that fails leaves the run of before as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckdmed.bundle import output_folder
+from ckdmed.bundle.errors import root_cause
+from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
+
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, by its path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "out"
+    run(folder, preset="alone")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({}, "holds an earlier run"),
+        ({"dataset_dir": "/nowhere/at/all"}, "holds an earlier run"),
+        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "is not a folder"),
+        ({"batch_size": 0, "resume": True}, "batch_size"),
+        ({"image_size": 31, "resume": True}, "31"),
+        ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),
+        ({"teacher_checkpoint": "{out}/models/model.pt", "preset": "ours"}, "model.pt"),
+        ({"student_checkpoint": "/nowhere.pt", "resume": True}, "nowhere.pt"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+    ],
+)
+def test_all_files_of_the_run_before_stay_as_they_are(finished: Path, overrides: dict[str, Any], message: str):
+    before = hashes(finished)
+    given = {key: value.format(out=finished) if isinstance(value, str) else value for key, value in overrides.items()}
+    with pytest.raises(Exception) as caught:
+        made = workflow(finished, **{"preset": "alone", **given})
+        made.run()
+    assert message in str(root_cause(caught.value))
+    after = hashes(finished)
+    # a resumed run may note that it went on, but not touch a result
+    assert {name: after.get(name) for name in before if name != "settings.json"} == {
+        name: value for name, value in before.items() if name != "settings.json"
+    }
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{"dataset_dir": "/nowhere/at/all"}, {"image_size": 31}, {"student_checkpoint": "/nowhere.pt"}, {"epoch": 3}],
+)
+def test_a_start_that_fails_writes_nothing(tmp_path: Path, overrides: dict[str, Any]):
+    with pytest.raises((RuntimeError, ValueError)):
+        workflow(tmp_path / "new", preset="alone", **overrides).run()
+    assert not hashes(tmp_path) or list(hashes(tmp_path)) == ["new/.run.lock"]
+    assert output_folder(str(tmp_path)) == str(tmp_path / "output")
+
+
+def test_a_diverging_training_keeps_nothing_of_itself(tmp_path: Path):
+    made = workflow(tmp_path / "new", preset="alone", learning_rate=1e30, epochs=3)
+    with pytest.raises(RuntimeError) as caught:
+        made.run()
+    assert "the training diverged: loss nan, supervised nan in epoch" in str(root_cause(caught.value))
+    states = [torch.load(path, weights_only=True) for path in (tmp_path / "new" / "models").glob("model.pt")]
+    assert all(bool(value.isfinite().all()) for state in states for value in state.values())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_ends_with_the_file_and_what_to_do(tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        for overrides in ({}, {"sections#phantom_dir": str(tmp_path / "phantoms"), "teacher_base": 32}):
+            words = command(disk / "out", **overrides)
+            done = subprocess.run(words, cwd=BUNDLE, env=environment(), capture_output=True, text=True)
+            last = done.stderr.strip().splitlines()[-1]
+            assert done.returncode == 1 and last.startswith(f"error: '{disk}/out"), done.stderr[-2000:]
+            assert "No space left on device" in last and "Free some there" in last
+            subprocess.run(["rm", "-r", str(disk / "out")], check=True)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
