@@ -1,101 +1,23 @@
-"""DICOM images through SimpleITK: which files make a series, and a series as a volume with its affine."""
+"""DICOM images: which files make a series, and a series as a volume with its affine."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+
+from ckdmed.data.dicom_file import DicomFileError, dicom_images, open_dicom
+from ckdmed.data.dicom_header import DicomHeader, frame_groups, read_dicom_header
+from ckdmed.data.dicom_pixels import read_frames, rescaled
 
 __all__ = ["DicomFileError", "DicomHeader", "dicom_stacks", "group_series", "read_dicom_header", "read_dicom_volume"]
 
 # How far the gap between neighbouring slices may differ from the series' mean gap, as a share of it. Positions are
 # stored as rounded decimals; a missing slice doubles a gap.
 GAP_TOLERANCE = 0.1
-
-
-class DicomFileError(ValueError):
-    """A DICOM file or series that cannot be used; the message names it and the cause."""
-
-
-@dataclass(frozen=True)
-class DicomHeader:
-    """Where a file's image lies.
-
-    Args:
-        path: the file.
-        series: Series Instance UID, "" where the file has none.
-        number: Series Number, "" where the file has none.
-        size: columns, rows, frames.
-        spacing, origin: millimetres.
-        direction: (3, 3) LPS directions of columns, rows and frames as columns of the matrix.
-    """
-
-    path: Path
-    series: str
-    number: str
-    size: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...]
-
-    @property
-    def matrix(self) -> np.ndarray:
-        return np.array(self.direction).reshape(3, 3)
-
-    @property
-    def height(self) -> float:
-        """Position along the normal of the slices."""
-        return float(np.dot(self.origin, self.matrix[:, 2]))
-
-
-def _reader(path: Path) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    # Fixed, so that another format under the name of a DICOM file is an error and not a surprise.
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    return reader
-
-
-def _cause(error: RuntimeError) -> str:
-    return str(error).strip().splitlines()[-1].split("): ", 1)[-1].split("ITK ERROR: ", 1)[-1]
-
-
-def read_dicom_header(path: str | Path) -> DicomHeader:
-    """Read what says where the image lies, without its pixels.
-
-    Raises:
-        DicomFileError: no such file, empty, not DICOM, truncated, or without an image.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise DicomFileError(f"{path}: no such file.")
-    if path.stat().st_size == 0:
-        raise DicomFileError(f"{path}: the file is empty (0 bytes).")
-    reader = _reader(path)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise DicomFileError(f"{path}: truncated, or no DICOM image ({_cause(error)}).") from error
-    if reader.GetDimension() != 3:
-        raise DicomFileError(f"{path}: an image of {reader.GetDimension()} dimensions; 3 can be used.")
-    return DicomHeader(
-        path=path,
-        series=_tag(reader, "0020|000e"),
-        number=_tag(reader, "0020|0011"),
-        size=tuple(reader.GetSize()),
-        spacing=tuple(reader.GetSpacing()),
-        origin=tuple(reader.GetOrigin()),
-        direction=tuple(reader.GetDirection()),
-    )
-
-
-def _tag(reader: sitk.ImageFileReader, tag: str) -> str:
-    return reader.GetMetaData(tag).strip("\0 ") if reader.HasMetaDataKey(tag) else ""
 
 
 def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
@@ -112,7 +34,7 @@ def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
             if not group or np.allclose(group[0].direction, header.direction, atol=0.01):
                 group.append(header)
                 break
-    return [sorted(group, key=lambda header: (header.height, str(header.path))) for group in groups.values()]
+    return [sorted(group, key=lambda header: (header.heights[0], str(header.path))) for group in groups.values()]
 
 
 def dicom_stacks(paths: Sequence[Path]) -> tuple[list[tuple[tuple[Path, ...], str]], list[tuple[Path, str]]]:
@@ -121,8 +43,9 @@ def dicom_stacks(paths: Sequence[Path]) -> tuple[list[tuple[tuple[Path, ...], st
     Returns:
         (files in order, series number) of each volume, and (file, cause) of each that cannot be read.
     """
-    headers, unreadable = [], []
-    for path in paths:
+    headers = []
+    images, unreadable = dicom_images(paths)
+    for path in images:
         try:
             headers.append(read_dicom_header(path))
         except DicomFileError as error:
@@ -131,7 +54,7 @@ def dicom_stacks(paths: Sequence[Path]) -> tuple[list[tuple[tuple[Path, ...], st
 
 
 def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Read one file, or the files of one series in any order.
+    """Read one file, or the files of one series in any order; the frames of an enhanced file are its slices.
 
     Values are those after the rescale slope and intercept. Colour becomes grey, by ITU-R 601 luma.
 
@@ -140,7 +63,7 @@ def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarr
 
     Raises:
         DicomFileError: as `read_dicom_header`; the files differ in size or orientation, two lie at one position
-            (several echoes or times in a series), or they are not evenly spaced (a file is missing).
+            (several echoes or times in a series), or they are not evenly spaced (a slice is missing).
     """
     headers = [read_dicom_header(path) for path in paths]
     if not headers:
@@ -148,47 +71,67 @@ def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarr
     groups = group_series(headers) if len(headers) > 1 else [headers]
     if len(groups) > 1:
         raise DicomFileError(f"{headers[0].path.parent}: the files are of {len(groups)} series, sizes or orientations.")
-    ordered = groups[0]
-    step = _step(ordered)
-    first = ordered[0]
-    volume = np.empty((first.size[0], first.size[1], first.size[2] * len(ordered)), dtype=np.float32)
-    for number, header in enumerate(ordered):
-        pixels = _pixels(header)
-        volume[..., number * first.size[2] : (number + 1) * first.size[2]] = pixels
+    headers = groups[0]
+    first = headers[0]
+    # (position along the normal, file, frame) of each slice
+    planes = sorted(
+        (float(height), number, frame)
+        for number, header in enumerate(headers)
+        for frame, height in enumerate(header.heights)
+    )
+    origins = [headers[number].origins[frame] for _, number, frame in planes]
+    names = [
+        header.path.name if header.size[2] == 1 else f"frame {frame + 1} of {header.path.name}"
+        for header, frame in ((headers[number], frame) for _, number, frame in planes)
+    ]
+    step = _step(first, np.array([height for height, _, _ in planes]), origins, names)
+    volume = np.empty((first.size[0], first.size[1], len(planes)), dtype=np.float32)
+    place = {(number, frame): index for index, (_, number, frame) in enumerate(planes)}
+    for number, header in enumerate(headers):
+        for frame, pixels in enumerate(_frames(header)):
+            volume[..., place[number, frame]] = pixels.T
     lps = np.eye(4)
     lps[:3, :2] = first.matrix[:, :2] * first.spacing[:2]
     lps[:3, 2] = step
-    lps[:3, 3] = first.origin
+    lps[:3, 3] = origins[0]
     return volume, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
 
 
-def _step(ordered: Sequence[DicomHeader]) -> np.ndarray:
+def _step(
+    first: DicomHeader, heights: np.ndarray, origins: Sequence[Sequence[float]], names: Sequence[str]
+) -> np.ndarray:
     """The vector from one slice to the next; in a tilted series it is not along the normal."""
-    first = ordered[0]
-    if len(ordered) == 1:
+    if len(heights) == 1:
         return first.matrix[:, 2] * first.spacing[2]
-    gaps = np.diff([header.height for header in ordered])
-    folder = first.path.parent
+    gaps = np.diff(heights)
+    single = first.size[2] > 1
+    where = first.path if single else first.path.parent
     if gaps.min() <= 1e-3:
+        what = "frames" if single else "files of one series"
         raise DicomFileError(
-            f"{folder}: {np.count_nonzero(gaps <= 1e-3) + 1} or more of {len(ordered)} files of one series lie at one "
+            f"{where}: {np.count_nonzero(gaps <= 1e-3) + 1} or more of {len(heights)} {what} lie at one "
             "position (several echoes or times); put each volume into a folder of its own, with its own series."
         )
     if np.abs(gaps - gaps.mean()).max() > GAP_TOLERANCE * gaps.mean():
-        after = ordered[int(gaps.argmax())].path.name
         raise DicomFileError(
-            f"{folder}: the {len(ordered)} slices are not evenly spaced ({gaps.min():.3f} to {gaps.max():.3f} mm); "
-            f"a file is missing or unreadable, the largest gap follows {after}."
+            f"{where}: the {len(heights)} slices are not evenly spaced ({gaps.min():.3f} to {gaps.max():.3f} mm); "
+            f"a slice is missing or unreadable, the largest gap follows {names[int(gaps.argmax())]}."
         )
-    return (np.array(ordered[-1].origin) - np.array(first.origin)) / (len(ordered) - 1)
+    return (np.array(origins[-1]) - np.array(origins[0])) / (len(heights) - 1)
 
 
-def _pixels(header: DicomHeader) -> np.ndarray:
-    try:
-        image = _reader(header.path).Execute()
-    except RuntimeError as error:
-        raise DicomFileError(f"{header.path}: the pixels cannot be read ({_cause(error)}).") from error
-    pixels = sitk.GetArrayFromImage(image)
-    if pixels.ndim == 4:
-        pixels = pixels[..., :3] @ np.array([0.299, 0.587, 0.114]) if pixels.shape[-1] >= 3 else pixels[..., 0]
-    return pixels.transpose(2, 1, 0)
+def _frames(header: DicomHeader) -> Iterable[np.ndarray]:
+    """Rescaled frames (rows, columns) of a file, as many as its header has."""
+    dataset = open_dicom(header.path)
+    number = 0
+    for number, pixels in enumerate(read_frames(header.path, dataset), start=1):
+        if number > header.size[2] or pixels.shape != (header.size[1], header.size[0]):
+            break
+        yield rescaled(pixels, frame_groups(header.path, dataset, number - 1, header.size[2]))
+    else:
+        if number == header.size[2]:
+            return
+    raise DicomFileError(
+        f"{header.path}: the pixels are not the {header.size[2]} frames of {header.size[1]} x {header.size[0]} that "
+        "its header says; the file is damaged."
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from monai.config import PathLike
 from monai.utils import ensure_tuple
 
+from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
 from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
@@ -70,6 +71,7 @@ def read_slices(files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1
     paths = [Path(path) for path in ensure_tuple(files)]
     if len(paths) == 1 and paths[0].is_dir():
         paths = [path for path in sorted(paths[0].iterdir()) if path.is_file() and file_kind(path) == "dicom"]
+        paths = dicom_images(paths)[0]
         if not paths:
             raise InputFileError(f"{ensure_tuple(files)[0]}: a folder without DICOM files.")
     first = paths[0]

@@ -11,6 +11,7 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
+from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.nifti_files import BratsFileError, nifti_values
 from ckdmed.data.volume_headers import read_volume_header
@@ -24,14 +25,14 @@ def is_nifti(path: PathLike) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, by their content."""
+    """The DICOM images directly in a folder, by their content; a DICOMDIR, a report or a dose is none."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):
             with open(path, "rb") as stream:
                 if stream.read(132)[128:] == b"DICM":
                     found.append(path)
-    return found
+    return dicom_images(found)[0]
 
 
 def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.ndarray]:

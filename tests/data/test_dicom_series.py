@@ -62,7 +62,7 @@ def test_damaged_files_are_named(tmp_path):
     files[2].write_bytes(b"")
     stacks, unreadable = dicom_stacks(files)
     assert [path for path, _ in unreadable] == files[1:3]
-    assert "slice01.dcm: truncated, or no DICOM image" in unreadable[0][1]
+    assert "slice01.dcm: truncated or damaged: 20 bytes of pixels" in unreadable[0][1]
     assert "slice02.dcm: the file is empty" in unreadable[1][1]
     assert stacks == [((files[0], files[3]), "1")]
 

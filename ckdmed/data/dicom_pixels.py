@@ -1,0 +1,198 @@
+"""The pixels of a DICOM file: as long as its header says, and decoded without trusting it.
+
+Native, RLE and deflated pixels, and JPEG and JPEG 2000 as far as Pillow has them, are decoded by pydicom. What is left
+(lossless and 12-bit JPEG, JPEG-LS) is decoded by GDCM, which is given a new file of the pixels and their description
+alone: it recurses over a file's sequences in C++, and a stranger's could end the process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom import Dataset, FileDataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
+from pydicom.pixels.utils import get_expected_length, get_nr_frames
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, MRImageStorage, RLELossless
+
+from ckdmed.data.dicom_file import DicomFileError, one_line
+from ckdmed.limits import FileTooLargeError, check_decoded_size
+
+__all__ = ["check_pixel_length", "read_frames", "rescaled"]
+
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_DESCRIPTION = (
+    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated "
+    "BitsStored HighBit PixelRepresentation PixelData"
+).split()
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def check_pixel_length(path: Path, dataset: FileDataset) -> int:
+    """Compare what a header claims of its pixels with what there is.
+
+    Returns:
+        the number of frames.
+
+    Raises:
+        DicomFileError: no pixels, cut off, fewer bytes than rows, columns, frames, samples and bits need, at least one
+            row more than that, or more than `ckdmed.limits` allows.
+    """
+    key = next((name for name in _PIXELS if name in dataset), None)
+    if key is None:
+        raise DicomFileError(f"{path}: truncated, or no DICOM image: there are no pixels.")
+    syntax = transfer_syntax(dataset)
+    frames = get_nr_frames(dataset, warn=False)
+    values = get_expected_length(dataset, unit="pixels")
+    claim = (
+        f"{dataset.Rows} rows x {dataset.Columns} columns x {frames} frames of {dataset.SamplesPerPixel} samples of "
+        f"{dataset.BitsAllocated} bits"
+    )
+    if values < 1:
+        raise DicomFileError(f"{path}: its header claims {claim}.")
+    try:
+        check_decoded_size(path, values * 4, claim)
+    except FileTooLargeError as error:
+        raise DicomFileError(str(error)) from error
+    item = dataset.get_item(key, keep_deferred=True)
+    value = item.value
+    if value is None:  # left in the file
+        there = min(item.length, path.stat().st_size - item.value_tell)
+        if item.length != 0xFFFFFFFF and there < item.length:
+            raise DicomFileError(f"{path}: truncated: {there} of {item.length} bytes of pixels are there.")
+    else:
+        there = len(value)
+    if not syntax.is_encapsulated:
+        needed = get_expected_length(dataset)
+        row = max(1, needed // (int(dataset.Rows) * frames))
+        if there < needed or there - needed >= max(row, 2):
+            raise DicomFileError(
+                f"{path}: truncated or damaged: {there} bytes of pixels, and the header's {claim} need {needed}."
+            )
+    return frames
+
+
+def transfer_syntax(dataset: FileDataset) -> UID:
+    """How a file's pixels are stored; by its own encoding where it does not say so."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        dataset.file_meta.TransferSyntaxUID = UID(
+            "1.2.840.10008.1.2" if implicit else "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+        )
+    return UID(dataset.file_meta.TransferSyntaxUID)
+
+
+def read_frames(path: Path, dataset: FileDataset) -> Iterator[np.ndarray]:
+    """The frames in the order of the file, (rows, columns), before any rescaling; grey, by ITU-R 601 luma of colours.
+
+    Raises:
+        DicomFileError: see `check_pixel_length`; the pixels cannot be decoded, or are of another size than the header
+            says.
+    """
+    frames = check_pixel_length(path, dataset)
+    try:
+        for frame in _decoded(path, dataset, frames):
+            if dataset.PhotometricInterpretation == "PALETTE COLOR":
+                frame = apply_color_lut(frame, dataset)
+            yield frame[..., :3] @ _LUMA if frame.ndim == 3 else frame
+    except DicomFileError:
+        raise
+    except Exception as error:
+        raise DicomFileError(f"{path}: the pixels cannot be read ({one_line(error)}).") from error
+
+
+def _decoded(path: Path, dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
+    syntax = transfer_syntax(dataset)
+    if not syntax.is_encapsulated:
+        yield from _pydicom(dataset, frames)
+        return
+    sizes = []
+    for code in generate_frames(dataset.PixelData, number_of_frames=frames):
+        if syntax != RLELossless:
+            sizes.append(_coded_size(code))
+    wrong = {size for size in sizes if size is not None} - {(int(dataset.Columns), int(dataset.Rows))}
+    if wrong:
+        raise DicomFileError(
+            f"{path}: the header says {dataset.Columns} x {dataset.Rows} pixels, and a compressed frame has "
+            f"{' x '.join(map(str, wrong.pop()))}; the file is damaged."
+        )
+    if _pydicom_decodes(dataset, syntax):
+        yield from _pydicom(dataset, frames)
+    else:
+        yield from _gdcm(dataset)
+
+
+def _pydicom(dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
+    # All at once: frame by frame, pydicom stumbles over read-only arrays where JPEG 2000 and the header differ in sign.
+    array = pixel_array(dataset)
+    yield from array if frames > 1 else array[np.newaxis]
+
+
+def _pydicom_decodes(dataset: FileDataset, syntax: UID) -> bool:
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+    # Pillow knows JPEG of 8 bits
+    return available and (syntax == RLELossless or syntax in JPEG2000TransferSyntaxes or dataset.BitsStored <= 8)
+
+
+def _coded_size(code: bytes) -> tuple[int, int] | None:
+    """Columns and rows that a JPEG, JPEG-LS or JPEG 2000 stream says it has, None if it does not say."""
+    start = code.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and not code.startswith(b"\xff\xd8"):
+        x, y, left, top = (int.from_bytes(code[start + 8 + 4 * k : start + 12 + 4 * k], "big") for k in range(4))
+        return x - left, y - top
+    at = 2
+    while at + 9 <= len(code) and code[at] == 0xFF:
+        marker = code[at + 1]
+        if marker == 0xF7 or 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(code[at + 7 : at + 9], "big"), int.from_bytes(code[at + 5 : at + 7], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4], "big")
+    return None
+
+
+def _gdcm(dataset: FileDataset) -> Iterator[np.ndarray]:
+    plain = Dataset()
+    for keyword in _DESCRIPTION:
+        if keyword in dataset:
+            plain[keyword] = dataset[keyword]
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
+    plain.SOPClassUID = plain.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    buffer = BytesIO()
+    plain.save_as(buffer, enforce_file_format=True)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "pixels.dcm"
+        copy.write_bytes(buffer.getvalue())
+        reader = sitk.ImageFileReader()
+        # Fixed, so that no other reader tries.
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(str(copy))
+        try:
+            array = sitk.GetArrayFromImage(reader.Execute())
+        except RuntimeError as error:
+            text = str(error).strip().splitlines()[-1].split("): ", 1)[-1].split("ITK ERROR: ", 1)[-1]
+            raise ValueError(text) from error
+    yield from array
+
+
+def rescaled(frame: np.ndarray, places: list[Dataset]) -> np.ndarray:
+    """Values after the first rescale slope and intercept, or modality table, that is found.
+
+    Args:
+        frame: as stored.
+        places: see `ckdmed.data.dicom_header.frame_groups`.
+    """
+    for place in places:
+        for group in (*(place.get("PixelValueTransformationSequence") or [])[:1], place):
+            if "RescaleSlope" in group or "ModalityLUTSequence" in group:
+                return apply_modality_lut(frame, group)
+    return frame
