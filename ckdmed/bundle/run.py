@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
 from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.section_record import find_record
@@ -64,6 +65,8 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         check_places(folder)
         if not resume:
             refuse_earlier_run(folder, weights)
+        else:
+            check_resumed(folder, _running_settings())
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -74,15 +77,22 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
 
 
 def start_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> None:
-    """Claim the output folder (see :func:`claim_run`, whose arguments these are) and note the settings in it."""
+    """Claim the output folder (see :func:`claim_run`, whose arguments these are) and note the settings in it.
+
+    A resumed run keeps the settings that it began with, and notes below them how it went on and what was changed.
+    """
     redirection = logging_redirect_tqdm()
     redirection.__enter__()
     _REDIRECTIONS.append(redirection)
     claim_run(output_dir, resume, save, weights)
     if save:
-        workflow = running_workflow()
-        settings = {} if workflow is None else settings_of(workflow.parser)
-        write_json(Path(output_dir) / SETTINGS, _origin(settings))
+        settings = _running_settings()
+        origin = _origin(settings)
+        record = run_record(Path(output_dir)) if resume and "epochs" in settings else None
+        if record is not None:
+            changed = {name: now for name, (_, now) in changed_settings(record, settings).items()}
+            origin = {**record, "resumed": [*record.get("resumed", []), {**origin, "settings": changed}]}
+        write_json(Path(output_dir) / SETTINGS, origin)
 
 
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
@@ -97,6 +107,11 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
         # None: nobody knows whether the training had other sections
         "section_record": None if record is None else str(record.path),
     }
+
+
+def _running_settings() -> dict[str, Any]:
+    workflow = running_workflow()
+    return {} if workflow is None else settings_of(workflow.parser)
 
 
 def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:

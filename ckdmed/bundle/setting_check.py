@@ -74,7 +74,8 @@ def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) ->
                 wrong.append(str(error))
                 continue
         if _is_code(given):
-            expressions.append(name)
+            # where a run goes is settled once, when all its processes can agree on it
+            expressions += [] if setting.kind.is_path else [name]
         else:
             _set(parser, name, value, given, setting, wrong)
     if not wrong:

@@ -1,0 +1,86 @@
+"""A run is resumed with the settings that it began with: others would be written down and have no effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.run_folder import SETTINGS, holds_run
+from ckdmed.bundle.settings_table import FOLLOWS
+
+__all__ = ["MAY_CHANGE", "changed_settings", "check_resumed", "run_record"]
+
+#: What takes effect in a resumed run: where things lie, where and how they are kept and computed, how often the run
+#: validates. A teacher's file is checked by its contents when it is loaded.
+MAY_CHANGE = frozenset(
+    {
+        "cache",
+        "cache_dir",
+        "cache_rate",
+        "ckpt_dir",
+        "dataset_dir",
+        "device",
+        "num_workers",
+        "output_dir",
+        "resume",
+        "teacher_checkpoint",
+        "teacher_checkpoints",
+        "teachers_dir",
+        "val_interval",
+    }
+)
+
+
+def run_record(folder: Path) -> dict[str, Any] | None:
+    """What the run in ``folder`` noted when it began; None where there is no run, or none of a training.
+
+    Raises:
+        RefusedStart: the file is no record.
+    """
+    path = folder / SETTINGS
+    if not path.is_file() or not holds_run(folder):
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        settings = record["settings"]
+        is_training = "epochs" in settings
+    except (ValueError, KeyError, TypeError) as error:
+        raise RefusedStart(
+            f"'{path}' is damaged ({error}), so that nobody knows with which settings the run began; move it away to "
+            "resume the run without this check, or give another output_dir."
+        ) from error
+    return record if is_training else None
+
+
+def changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Setting -> its values then and now, of those that both know and that differ."""
+    now = json.loads(json.dumps(dict(settings), default=str))
+    then = record["settings"]
+    both = [name for name in then if name in now and name not in FOLLOWS]
+    return {name: (then[name], now[name]) for name in both if then[name] != now[name]}
+
+
+def check_resumed(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
+
+    Args:
+        folder: the output folder; nothing is checked where it holds no training.
+        settings: those of the resumed run, by `ckdmed.bundle.run.settings_of`.
+
+    Raises:
+        RefusedStart: names each setting with both values.
+    """
+    record = run_record(folder)
+    if record is None or "epochs" not in settings:
+        return
+    changed = changed_settings(record, settings)
+    wrong = [f"--{name} was {then!r} and is {now!r}" for name, (then, now) in changed.items() if name not in MAY_CHANGE]
+    if wrong:
+        raise RefusedStart(
+            f"the run in '{folder}' began with other settings: {'; '.join(wrong)}. A resumed run goes on with those it "
+            "began with: give these again, or begin another run in another output_dir. What may change: "
+            f"{', '.join(sorted(MAY_CHANGE))}."
+        )

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigWorkflow
+
+from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.resume_check import MAY_CHANGE, check_resumed
+from ckdmed.bundle.settings_table import SETTINGS
+from ckdmed.bundle.workflow import bundle_workflow
+from tests.bundle.bundle_runs import BUNDLES
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+START = {
+    "initialize": [
+        "$ckdmed.bundle.check_settings()",
+        "$ckdmed.bundle.claim_run(@output_dir, resume=@resume)",
+        "$ckdmed.bundle.start_run(@output_dir, resume=@resume)",
+    ],
+    "finalize": [],
+}
+
+
+def start(out: Path, bundle: str = "seg_kd", **settings: Any) -> ConfigWorkflow:
+    """The bundle's start, and nothing of its training."""
+    made = bundle_workflow(BUNDLES / bundle, {"output_dir": str(out), "device": "cpu", **settings, **START})
+    made.initialize()
+    return made
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run that has begun."""
+    start(tmp_path / "out", seed=1)
+    (tmp_path / "out" / "metrics.jsonl").write_text("{}\n")
+    return tmp_path / "out"
+
+
+def refused(out: Path, **settings: Any) -> str:
+    before = (out / "settings.json").read_bytes()
+    with pytest.raises(Exception) as raised:
+        start(out, resume=True, **settings)
+    cause = root_cause(raised.value)
+    assert isinstance(cause, RefusedStart)
+    assert (out / "settings.json").read_bytes() == before
+    return str(cause)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "then"),
+    [
+        ("split_seed", 3, 0),
+        ("seed", 0, 1),
+        ("learning_rate", 0.5, 0.004),
+        ("epochs", 7, 20),
+        ("preset", "alone", "ours"),
+    ],
+)
+def test_other_settings_are_refused_with_both_values(begun: Path, name: str, now: Any, then: Any):
+    message = refused(begun, **{"seed": 1, name: now})
+    assert f"--{name} was {then!r} and is {now!r}" in message and str(begun) in message
+
+
+def test_every_other_setting_is_named(begun: Path):
+    message = refused(begun, split_seed=3, image_size=64)
+    assert "--split_seed was 0 and is 3" in message and "--image_size was 96 and is 64" in message
+    assert "--seed was 1 and is 0" in message
+
+
+def test_what_takes_effect_may_change_and_the_first_settings_stay(begun: Path):
+    first = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
+    start(begun, seed=1, resume=True, cache="disk", val_interval=2)
+    start(begun, seed=1, resume=True)
+    record = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
+    resumed = record.pop("resumed")
+    assert record == first
+    assert [entry["settings"] for entry in resumed] == [
+        {"cache": "disk", "val_interval": 2, "resume": True},
+        {"resume": True},
+    ]
+
+
+def test_nothing_is_compared_where_nothing_began(tmp_path: Path):
+    start(tmp_path, seed=1)
+    start(tmp_path, seed=2, resume=True)
+    record = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
+    assert record["settings"]["seed"] == 2 and "resumed" not in record
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": 3}'])
+def test_a_damaged_record_is_named(begun: Path, content: str):
+    (begun / "settings.json").write_text(content)
+    with pytest.raises(RefusedStart, match=r"settings\.json' is damaged"):
+        check_resumed(begun, {"epochs": 3})
+
+
+def test_what_may_change_is_a_setting():
+    assert MAY_CHANGE <= set(SETTINGS)
