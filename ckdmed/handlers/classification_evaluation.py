@@ -173,6 +173,8 @@ class ClassificationEvaluation(CollectLogits):
             title="the surest mistakes first",
         )
         models = {name: (network, layer) for name, (network, layer) in self.gradcam.items() if network is not None}
+        if missing := [name for name in self.gradcam if name not in models]:
+            self.logger.info(f"Grad-CAM: there is no {' and no '.join(missing)} to show beside the others")
         if not models:
             return
         chosen = _worth_seeing(probabilities, labels, self.n_gradcam)
@@ -181,6 +183,11 @@ class ClassificationEvaluation(CollectLogits):
         for name, (network, layer) in models.items():
             maps[name] = gradcam_maps(network, images, layer)
             captions[name] = self._captions(network, images)
+            if empty := int((~maps[name].any(axis=(1, 2))).sum()):
+                self.logger.warning(
+                    f"Grad-CAM: {empty} of {len(chosen)} maps of the {name} are empty: nothing in its layer {layer} "
+                    "speaks for the predicted class; another layer may show more"
+                )
         plot_gradcam(
             [image.cpu().numpy() for image in images],
             maps,

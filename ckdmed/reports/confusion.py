@@ -40,7 +40,8 @@ def plot_confusion(
     share = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
 
     size = 1.5 + 1.05 * len(names)
-    figure = new_figure(size + 1.5, size)
+    # the layout leaves a square picture its size and cuts the label beside long names unless there is room for both
+    figure = new_figure(size + 1.5 + 0.08 * max(map(len, [*names, "n = 1000"])), size)
     axes: Any = figure.subplots()
     drawn = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(counts):

@@ -123,6 +123,9 @@ def _to_unit(values: torch.Tensor) -> torch.Tensor:
     )
 
 
+_ON_GREY: dict[str, Any] = {"color": "white", "bbox": {"facecolor": "#222222", "edgecolor": "none", "alpha": 0.7}}
+
+
 @contextmanager
 def _left_as_it_was(model: nn.Module) -> Iterator[None]:
     """Undo what MONAI's GradCAM does to a model: hooks that stay, modes, gradients; and our own freezing."""
@@ -159,6 +162,8 @@ def plot_gradcam(
 ) -> Path:
     """Draw each slice with the maps of several models beside it, teacher and student for example.
 
+    A map that is 0 everywhere says so on its panel.
+
     Args:
         images: slices (H, W) or (C, H, W); the first channel is shown.
         maps: by model name, (B, H, W) from ``gradcam_maps``; columns in this order.
@@ -188,6 +193,9 @@ def plot_gradcam(
             show_slice(axes, picture)
             # faint where the map is low, so that the anatomy stays visible
             heat = axes.imshow(values[i], cmap="inferno", vmin=0, vmax=1, alpha=0.75 * np.clip(values[i], 0, 1) ** 0.7)
+            if not np.any(values[i]):
+                nothing = "empty map: nothing in\nthis layer speaks for\nthe predicted class"
+                axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", va="center", fontsize=8, **_ON_GREY)
             if captions and name in captions:
                 axes.set_xlabel(captions[name][i], fontsize=8.5)
     for axes, name in zip(grid[0], ["slice", *maps]):
