@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckdmed.files import load_weights, save_weights, write_atomic, write_json
+from ckdmed.files import DiskFullError, load_weights, save_weights, write_atomic, write_json
 
 
 def test_writes_beside_and_puts_in_place(tmp_path: Path):
@@ -91,3 +92,15 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path):
         with pytest.raises(ValueError, match="pickled objects, which are not loaded"):
             load_weights(tmp_path / name)
     assert not marker.exists()
+
+
+def test_a_full_disk_names_the_file_and_what_to_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskFullError, match=r"a\.json' could not be written: No space left .*Free some there"):
+        write_atomic(tmp_path / "a.json", full)
+    monkeypatch.setattr("ckdmed.files._Noting.write", full)
+    with pytest.raises(RuntimeError):
+        save_weights(tmp_path / "b.pt", {"a": torch.zeros(3)})
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from ckdmed.files import remove_leftovers
 from ckdmed.reports import (
     RunRecord,
     arm_table,
@@ -102,6 +103,14 @@ def test_reads_folders_sorted_and_refuses_doubles(tmp_path):
 
 RECORDS = [record("alone", s, dice=d) for s, d in enumerate([0.70, 0.72, 0.74])]
 RECORDS += [record("kd", s, dice=d) for s, d in enumerate([0.72, 0.73, 0.77])]
+
+
+def test_what_a_killed_process_left_half_written_is_no_record(tmp_path):
+    path = record(seed=0).write(tmp_path / "0.json")
+    for name in (".writing-999999999-ab.json", ".0-ab.json"):
+        (tmp_path / name).write_bytes(path.read_bytes())
+    assert [r.seed for r in read_records([tmp_path])] == [0]
+    assert [p.name for p in remove_leftovers(tmp_path)] == [".writing-999999999-ab.json"]
 
 
 def test_table_by_hand():
