@@ -23,7 +23,8 @@ def read_picture(path: Path, max_side: int) -> np.ndarray:
     into EXIF is applied.
 
     Raises:
-        ValueError: neither PNG nor JPEG, a checksum of a PNG is wrong, or it is wider or higher than `max_side`.
+        ValueError: neither PNG nor JPEG, a PNG is cut or one of its checksums is wrong,
+            or it is wider or higher than `max_side`.
         FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
         OSError, SyntaxError: from Pillow, for other damage.
     """
@@ -54,7 +55,10 @@ def _checked_orientation(path: Path, max_side: int) -> int:
         check_decoded_size(path, 4 * channels * width * height, f"{height} x {width} pixels of {channels} channels")
         if image.format == "PNG":
             # Decoding leaves the checksums of the pixels' chunks unread.
-            image.verify()
+            try:
+                image.verify()
+            except (OSError, SyntaxError) as error:
+                raise ValueError(f"truncated or damaged ({error}).") from error
     # A PNG may have its EXIF behind the pixels, which `verify` leaves in no state to be asked for.
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)

@@ -35,7 +35,7 @@ def test_a_wrong_checksum_of_a_png_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"IEND") - 8] ^= 1  # the last checksum of the pixels
     path.write_bytes(content)
-    with pytest.raises(InputFileError, match=r"a\.png: .*"):
+    with pytest.raises(InputFileError, match=r"a\.png: truncated or damaged"):
         read_slices(path)
 
 
