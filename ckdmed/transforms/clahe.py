@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
@@ -53,7 +55,7 @@ class CLAHE(Transform):
         ValueError: if ``clip_limit`` is outside [0, 1], ``nbins`` outside [2, 16384], ``mode`` unknown,
             both ``tile_grid`` and ``kernel_size`` are given, one of them is below 1 or has a wrong number of
             entries, ``output_range`` is not increasing; if the input is not 2D or 3D with a channel axis,
-            or holds NaN or infinite values.
+            is complex or bfloat16, or holds NaN or infinite values.
 
     Source:
         K. Zuiderveld, "Contrast Limited Adaptive Histogram Equalization", Graphics Gems IV, 1994, as
@@ -103,6 +105,10 @@ class CLAHE(Transform):
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """Equalise a channel-first image."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
+        if torch.is_complex(img) or img.dtype == torch.bfloat16:
+            raise ValueError(
+                f"CLAHE expects real numbers that NumPy knows, got {img.dtype}; call abs() or float()."
+            )
         array, *_ = convert_data_type(img, np.ndarray, dtype=np.float64)
         if array.ndim not in (3, 4):
             raise ValueError(f"CLAHE expects [C, H, W] or [C, H, W, D], got an array of shape {array.shape}.")
@@ -130,7 +136,7 @@ class CLAHE(Transform):
 
     def _tile_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         name, given = ("tile_grid", self.tile_grid) if self.kernel_size is None else ("kernel_size", self.kernel_size)
-        values = (given,) * len(shape) if isinstance(given, int) else tuple(given)  # type: ignore[arg-type]
+        values = (given,) * len(shape) if isinstance(given, numbers.Integral) else tuple(given)  # type: ignore[arg-type]
         if len(values) != len(shape):
             raise ValueError(f"{name} has {len(values)} entries but {len(shape)} axes are equalised: {values}.")
         if self.kernel_size is not None:

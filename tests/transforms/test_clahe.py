@@ -153,3 +153,13 @@ def test_bad_inputs() -> None:
         CLAHE(tile_grid=(2, 2, 2))(_image(1, 8, 8))
     with pytest.raises(ValueError, match="slice_axis"):
         CLAHE(slice_axis=3)(_image(1, 8, 8, 2))
+    for dtype in (torch.complex64, torch.bfloat16):
+        with pytest.raises(ValueError, match=f"real numbers that NumPy knows, got {dtype}"):
+            CLAHE()(torch.ones(1, 8, 8, dtype=dtype))
+
+
+def test_numpys_integers_are_integers() -> None:
+    image = _image(1, 16, 16)
+    for option in ("tile_grid", "kernel_size"):
+        ours, plain = (CLAHE(**{option: value})(image) for value in (np.int64(4), 4))
+        np.testing.assert_array_equal(ours, plain)
