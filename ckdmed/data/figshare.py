@@ -90,7 +90,7 @@ def border_from_text(text: str) -> np.ndarray:
     """
     try:
         border = np.asarray(json.loads(text), dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"A border's text must be a JSON list of [row, column] pairs, got {text[:60]!r}.") from error
     if border.size == 0:
         return np.empty((0, 2))
