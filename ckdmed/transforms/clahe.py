@@ -106,9 +106,7 @@ class CLAHE(Transform):
         """Equalise a channel-first image."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
         if torch.is_complex(img) or img.dtype == torch.bfloat16:
-            raise ValueError(
-                f"CLAHE expects real numbers that NumPy knows, got {img.dtype}; call abs() or float()."
-            )
+            raise ValueError(f"CLAHE expects real numbers that NumPy knows, got {img.dtype}; call abs() or float().")
         array, *_ = convert_data_type(img, np.ndarray, dtype=np.float64)
         if array.ndim not in (3, 4):
             raise ValueError(f"CLAHE expects [C, H, W] or [C, H, W, D], got an array of shape {array.shape}.")
