@@ -10,6 +10,7 @@ import pytest
 
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms
+from tests.bundle import seg_kd_runs
 from tests.kills import check_kills
 
 pytestmark = [pytest.mark.bundle, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")]
@@ -34,3 +35,14 @@ def test_slice_cache(cases: Path, tmp_path: Path):
         command("slice-cache", cases / "datalist.json", "--out", place / "slices", "--quiet")
 
     assert check_kills(work, tmp_path, most=6) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache", ["disk"])
+def test_distillation(cache: str, tmp_path: Path):
+    def work(place: Path, resume: bool) -> None:
+        places = {"cache": "disk", "cache_dir": str(place / "cache")}
+        teacher: Any = False if cache == "false" else cache
+        seg_kd_runs.run(place / "out", epochs=2, resume=resume, cache_teacher=teacher, **places)
+
+    assert check_kills(work, tmp_path, most=2) == 2
