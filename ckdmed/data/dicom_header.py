@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom import Dataset, FileDataset
@@ -140,7 +141,7 @@ def frame_groups(path: Path, dataset: FileDataset, number: int, frames: int) -> 
     return [*groups[number : number + 1], *shared[:1], *([dataset] if frames == 1 else [])]
 
 
-def _value(groups: Sequence[Dataset], keyword: str, sequence: str) -> object:
+def _value(groups: Sequence[Dataset], keyword: str, sequence: str) -> Any:
     for group in groups:
         inside = group.get(sequence) or []
         for place in (*inside[:1], group):

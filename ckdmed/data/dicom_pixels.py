@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -60,7 +61,7 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
         check_decoded_size(path, values * 4, claim)
     except FileTooLargeError as error:
         raise DicomFileError(str(error)) from error
-    item = dataset.get_item(key, keep_deferred=True)
+    item: Any = dataset.get_item(key, keep_deferred=True)
     value = item.value
     if value is None:  # left in the file
         there = min(item.length, path.stat().st_size - item.value_tell)
@@ -166,7 +167,7 @@ def _gdcm(dataset: FileDataset) -> Iterator[np.ndarray]:
     plain.file_meta = FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
     plain.SOPClassUID = plain.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
     buffer = BytesIO()
     plain.save_as(buffer, enforce_file_format=True)
     with tempfile.TemporaryDirectory() as folder:
