@@ -106,7 +106,7 @@ class CLAHE(Transform):
         """Equalise a channel-first image."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
         if torch.is_complex(img) or img.dtype == torch.bfloat16:
-            raise ValueError(f"CLAHE expects real numbers that NumPy knows, got {img.dtype}; call abs() or float().")
+            raise ValueError(f"CLAHE expects real numbers NumPy knows, got {img.dtype}; call abs() or float().")
         array, *_ = convert_data_type(img, np.ndarray, dtype=np.float64)
         if array.ndim not in (3, 4):
             raise ValueError(f"CLAHE expects [C, H, W] or [C, H, W, D], got an array of shape {array.shape}.")
@@ -134,7 +134,7 @@ class CLAHE(Transform):
 
     def _tile_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         name, given = ("tile_grid", self.tile_grid) if self.kernel_size is None else ("kernel_size", self.kernel_size)
-        values = (given,) * len(shape) if isinstance(given, numbers.Integral) else tuple(given)  # type: ignore[arg-type]
+        values = (given,) * len(shape) if isinstance(given, numbers.Integral) else tuple(given)  # type: ignore
         if len(values) != len(shape):
             raise ValueError(f"{name} has {len(values)} entries but {len(shape)} axes are equalised: {values}.")
         if self.kernel_size is not None:
