@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from ckdmed.bundle.setting_kinds import Kind
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle.typed_settings import typed_path, typed_settings
 
-__all__ = ["WrongSettingError", "check_values", "checked", "is_plain"]
+__all__ = ["WrongSettingError", "check_given", "check_values", "checked", "is_plain"]
 
 # JSON's words, which a command line hands over as text: "false" would be true
 _WORDS = {"true": True, "false": False, "null": None}
@@ -37,6 +38,31 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
         raise WrongSettingError(
             f"--{name} must be {setting.kind.legal}{unit}, got {value!r}.{hint} It is: {setting.meaning}."
         ) from error
+
+
+def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Check settings that are to be given to a bundle later, long before it runs.
+
+    Args:
+        config: content of the bundle's ``train.json``.
+        given: setting -> value; of an entry inside a section (``optimizer#lr``) the section's name is checked.
+
+    Raises:
+        WrongSettingError: names every setting that the bundle does not have, with the nearest, and every wrong value.
+    """
+    table = settings_for(config)
+    wrong = []
+    for name, value in given.items():
+        if name.split("#")[0].split("::")[0] not in config:
+            near = difflib.get_close_matches(name, list(config), n=1, cutoff=0.5)
+            wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near[0]}'?" if near else "."))
+        elif name in table and not _is_code(value):
+            try:
+                checked(name, value, table[name])
+            except WrongSettingError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise WrongSettingError(" ".join(wrong))
 
 
 def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:

@@ -18,6 +18,7 @@ from monai.data import DataLoader
 from torch import nn
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.setting_check import check_given
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
@@ -106,6 +107,8 @@ class Table1Settings:
                     f"{self.bundles / name / 'train.json'}: no such file. Run from the root of the repository, or name "
                     "the folder of the bundles with --bundles."
                 )
+        # before the first training, not after it
+        check_given(json.loads((self.bundles / "cls_kd" / "train.json").read_text(encoding="utf-8")), self.settings)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 from ckdmed.bundle import WrongSettingError
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.settings_table import SETTINGS
+from ckdmed.bundle.table1 import Table1Settings
 from ckdmed.bundle.workflow import bundle_workflow
 from tests.bundle.bundle_runs import BUNDLES
 
@@ -165,3 +166,19 @@ def test_the_bundles_own_defaults_pass_and_stay(bundle: str, configs: tuple[str,
             for key, value in json.loads((BUNDLES / bundle / name).read_text(encoding="utf-8")).items():
                 if key in SETTINGS and key != "dataset_dir" and not (name == "train.json" and len(configs) > 1):
                     assert made.parser[key] == value or isinstance(value, dict)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epoch": 3}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        ({"epochs": "abc"}, "--epochs must be a whole number of at least 1 (epochs), got 'abc'"),
+        ({"optimiser#lr": 1}, "'optimiser#lr' is no setting of this bundle"),
+    ],
+)
+def test_settings_of_a_table_are_refused_before_its_first_training(tmp_path: Path, settings: dict, message: str):
+    with pytest.raises(WrongSettingError) as raised:
+        Table1Settings(tmp_path / "out", bundles=BUNDLES, settings=settings)
+    assert message in str(raised.value)
+    assert not (tmp_path / "out").exists()
+    Table1Settings(tmp_path / "out", bundles=BUNDLES, settings={"epochs": 3, "optimizer#lr": 1})
