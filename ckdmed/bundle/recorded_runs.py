@@ -25,6 +25,7 @@ __all__ = [
     "PlannedRun",
     "RecordedRuns",
     "check_one_datalist",
+    "listed_runs",
     "own_settings",
     "read_sections",
     "seconds_line",
@@ -141,7 +142,7 @@ class RecordedRuns(ABC, Generic[RunT]):
 
     def record_path(self, run: RunT, section: str) -> Path:
         """Where the record of a run on a section lies."""
-        return output_path(self.output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)
+        return _record_path(self.output_dir, run, section)
 
     def folder(self, run: RunT) -> Path:
         """Where a run's own files lie."""
@@ -204,10 +205,6 @@ class RecordedRuns(ABC, Generic[RunT]):
             for run in runs:
                 self.test(run)
 
-    def listed(self, runs: Sequence[RunT]) -> list[str]:
-        """A line for each run, with whether it is done."""
-        return [f"{'done' if self.record_path(run, 'validation').is_file() else '    '}  {run.name}" for run in runs]
-
     def _plan(self, run: RunT) -> dict[str, Any]:
         base = {
             **self.settings,
@@ -249,6 +246,15 @@ class RecordedRuns(ABC, Generic[RunT]):
             seconds=round(sum(row["seconds"] for row in history), 1),
             notes=f"{self.seconds_note}; {len(history)} epochs",
         ).write(self.record_path(run, section))
+
+
+def listed_runs(output_dir: Path, runs: Sequence[PlannedRun]) -> list[str]:
+    """A line for each run, with whether its record is in the output folder; nothing is made or read."""
+    return [f"{'done' if _record_path(output_dir, r, 'validation').is_file() else '    '}  {r.name}" for r in runs]
+
+
+def _record_path(output_dir: Path, run: PlannedRun, section: str) -> Path:
+    return output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)
 
 
 def own_settings(name: str = "seg_kd") -> set[str]:

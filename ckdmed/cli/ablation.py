@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """
     from ckdmed.bundle.ablation import Ablation, ablation_phantoms, ablation_sizes, write_ablation_tables
     from ckdmed.bundle.ablation_arms import ABLATION_BUNDLE, FACTORS, ablation_arms, ablation_runs
-    from ckdmed.bundle.recorded_runs import own_settings
+    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
+    from ckdmed.bundle.setting_check import check_given
+    from ckdmed.bundle.workflow import bundle_settings
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "ablation.md")
@@ -62,14 +64,15 @@ def run(args: argparse.Namespace) -> int:
     arms = ablation_arms(varied, base, args.grid)
     runs = ablation_runs(arms, args.seeds)
     chosen = {**ablation_sizes(args.preset), **parse_settings(args.set, own_settings(ABLATION_BUNDLE))}
+    check_given(bundle_settings(ABLATION_BUNDLE), chosen)
+    if args.dry_run:
+        print("\n".join(listed_runs(output_dir, runs)))
+        return 0
     if args.dataset_dir is None:
         data = ablation_phantoms(output_dir / "phantoms", args.phantom_cases, args.phantom_shape)
     else:
         data = args.dataset_dir.resolve()
     ablation = Ablation(output_dir, data, chosen)
-    if args.dry_run:
-        print("\n".join(ablation.listed(runs)))
-        return 0
     ablation.do(runs, args.final)
     print(write_ablation_tables(output_dir / "records", table))
     return 0

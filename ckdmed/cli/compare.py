@@ -39,8 +39,10 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle.compare import Comparison, phantom_data
     from ckdmed.bundle.compare_arms import ARMS, planned_runs, variant
     from ckdmed.bundle.compare_table import write_comparison
-    from ckdmed.bundle.recorded_runs import own_settings
+    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
+    from ckdmed.bundle.setting_check import check_given
     from ckdmed.bundle.sizes import preset_settings
+    from ckdmed.bundle.workflow import bundle_settings
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "comparison.md", picture=True)
@@ -53,15 +55,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"there are no arms {unknown}; there are {', '.join(ARMS)}.")
     arms = [ARMS[name] for name in args.arms or ARMS] + variants
     runs = planned_runs(arms, args.regimes, args.seeds)
+    chosen = {**preset_settings(args.preset), "split_seed": args.split_seed, **parse_settings(args.set, own_settings())}
+    check_given(bundle_settings("seg_kd"), chosen)
+    if args.dry_run:
+        print("\n".join(listed_runs(output_dir, runs)))
+        return 0
     if args.dataset_dir is None:
         data = phantom_data(output_dir / "phantoms", args.phantom_patients, args.phantom_size)
     else:
         data = args.dataset_dir.resolve()
-    chosen = {**preset_settings(args.preset), "split_seed": args.split_seed, **parse_settings(args.set, own_settings())}
     comparison = Comparison(output_dir, data, chosen)
-    if args.dry_run:
-        print("\n".join(comparison.listed(runs)))
-        return 0
     comparison.do(runs, args.final)
     print(write_comparison(output_dir / "records", table))
     return 0

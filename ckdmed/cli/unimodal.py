@@ -59,9 +59,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from ckdmed.bundle.recorded_runs import own_settings
+    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
+    from ckdmed.bundle.setting_check import check_given
     from ckdmed.bundle.unimodal import UnimodalComparison, unimodal_phantoms, unimodal_sizes, write_unimodal_tables
     from ckdmed.bundle.unimodal_arms import STRATEGIES, UNIMODAL_BUNDLE, strategy, unimodal_runs
+    from ckdmed.bundle.workflow import bundle_settings
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "unimodal.md")
@@ -79,14 +81,15 @@ def run(args: argparse.Namespace) -> int:
         "split_seed": args.split_seed,
         **parse_settings(args.set, known),
     }
+    check_given(bundle_settings(UNIMODAL_BUNDLE), settings)
+    if args.dry_run:
+        print("\n".join(listed_runs(output_dir, runs)))
+        return 0
     if args.dataset_dir is None:
         data = unimodal_phantoms(output_dir / "phantoms", args.phantom_cases, args.phantom_shape)
     else:
         data = args.dataset_dir.resolve()
     comparison = UnimodalComparison(output_dir, data, settings, teacher_seed=args.teacher_seed)
-    if args.dry_run:
-        print("\n".join(comparison.listed(runs)))
-        return 0
     comparison.do(runs, args.final)
     print(write_unimodal_tables(output_dir / "records", table))
     return 0

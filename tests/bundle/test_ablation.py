@@ -9,6 +9,7 @@ import torch
 
 from ckdmed.bundle.ablation import Ablation, ablation_phantoms, ablation_sizes, ablation_tables, write_ablation_tables
 from ckdmed.bundle.ablation_arms import FACTORS, AblationRun, ablation_arms, ablation_runs, configuration
+from ckdmed.bundle.recorded_runs import listed_runs
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.cli import main
 from ckdmed.losses import RegionCombinationLoss, region_loss
@@ -142,7 +143,7 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     with noted_epochs(monkeypatch, killed_after=4):
         broken.do(runs)
     assert broken.done(runs[0]) and not broken.done(runs[1])
-    assert [line[:4] for line in broken.listed(runs)] == ["done", "    "]
+    assert [line[:4] for line in listed_runs(broken.output_dir, runs)] == ["done", "    "]
     again = ablation(tmp_path / "broken", data)
     with noted_epochs(monkeypatch) as epochs:
         assert [again.train(run) for run in runs] == [False, True]
