@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import logging
 import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +18,10 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.data.image_reader import ImageReader
+from monai.engines import Evaluator
 from tqdm import tqdm
 
+from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.known_patients import known_sections
 from ckdmed.bundle.section_record import SectionRecord, find_record
 from ckdmed.data.datalist import SkippedFile, sha256_of
@@ -34,6 +38,7 @@ logger = logging.getLogger(__name__)
 SKIPPED_STATUS = 3
 LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
 _PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputsSkipped(SystemExit):
@@ -157,6 +162,8 @@ class InferenceJob:
         self.skipped: list[SkippedFile] = []
         self._records: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, InputItem] = {}
+        # of each input, as it was when it was checked
+        self._fingerprints: dict[str, str] = {}
 
     @cached_property
     def found(self) -> FoundInputs:
@@ -212,19 +219,62 @@ class InferenceJob:
                 self._records[item.name] = done[item.name]
                 continue
             try:
+                self._fingerprints[item.name] = self._fingerprint(item)
                 self._check(item)
-            except (ValueError, OSError, MemoryError) as error:
-                self.skipped.append(SkippedFile(item.files[0], str(error)))
+            # a stranger's file can make a library raise anything; the others are done all the same
+            except Exception as error:
+                self.skipped.append(_skipped(item, error))
                 continue
             self._pending[item.name] = item
             items.append(self._entry(item))
         for entry in self.skipped:
             logger.warning(f"skipped {_shown(entry.reason)}")
         counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
-        logger.info(f"{counts}; {self.found.ignored} files of other kinds passed over")
-        lines = "".join(json.dumps(record) + "\n" for record in self._records.values())
+        logger.info(f"{counts}; {_passed_over(self.found)}")
+        # an input without outputs is one that is still to be done; a later run then knows that it was there
+        pending = [
+            {"name": name, "input": [str(file) for file in item.files], "outputs": []}
+            for name, item in self._pending.items()
+        ]
+        lines = "".join(json.dumps(record) + "\n" for record in [*self._records.values(), *pending])
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(lines) and None)
         return items
+
+    def run(self, evaluator: Evaluator) -> None:
+        """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
+
+        Args:
+            evaluator: over a loader of single items of a MONAI ``Dataset`` of `data`; a handler of it calls `record`.
+
+        Raises:
+            OSError: the disk is full, which no other input would escape.
+        """
+        loader = evaluator.data_loader
+        todo = list(self.data)
+        together = True
+        failed: list[Exception] = []
+        # what this handler takes ends the round, and not the process
+        evaluator.add_event_handler(Events.EXCEPTION_RAISED, lambda _engine, error: failed.append(error))
+        while todo:
+            loader.dataset.data = todo if together else todo[:1]
+            evaluator.state.epoch_length = len(loader)
+            failed.clear()
+            evaluator.run()
+            if not failed and together:
+                return
+            if failed:
+                if isinstance(cause := root_cause(failed[0]), OSError) and cause.errno in _DISK_FULL:
+                    raise failed[0]
+                # of several inputs any may be the cause, where other processes read: it is found one by one
+                together = len(loader.dataset.data) == 1
+                if together:
+                    self._give_up(todo[0]["name"], failed[0])
+            todo = [entry for entry in todo if entry["name"] in self._pending and entry["name"] not in self._records]
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        entry = _skipped(self._pending.pop(name), error)
+        self.skipped.append(entry)
+        logger.warning(f"skipped {_shown(entry.reason)}")
 
     def record(self, name: str, files: Sequence[str]) -> None:
         """Note that an input is finished: all of its files, relative to the output folder, are in place.
@@ -238,7 +288,8 @@ class InferenceJob:
             "name": name,
             "input": [str(file) for file in item.files],
             "outputs": list(files),
-            "fingerprint": self._fingerprint(item),
+            "checksums": {file: _checksum(self.output_dir / file) for file in files},
+            "fingerprint": self._fingerprints[name],
         }
         self._records[name] = line
         with open(output_path(self.output_dir, LEDGER), "a", encoding="utf-8") as stream:
@@ -250,7 +301,8 @@ class InferenceJob:
         Raises:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
-        results = [{k: v for k, v in record.items() if k != "fingerprint"} for record in self._records.values()]
+        internal = ("fingerprint", "checksums")
+        results = [{k: v for k, v in record.items() if k not in internal} for record in self._records.values()]
         known = self._mark_known(results)
         skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
         report = {
@@ -266,6 +318,7 @@ class InferenceJob:
                 "skipped": len(skipped),
                 "ignored": self.found.ignored,
             },
+            "ignored_examples": [str(path) for path in self.found.ignored_examples],
             "results": results,
             "skipped": skipped,
         }
@@ -327,6 +380,13 @@ class InferenceJob:
             # the last line of a run that was killed may be half a line
             except (ValueError, KeyError, TypeError):
                 continue
+        there = {item.name for item in self.found.items} | {str(entry.path) for entry in self.found.skipped}
+        for name, record in records.items():
+            files = [str(file) for file in record.get("input") or [name]]
+            if name not in there and not there.intersection(files):
+                kept = "; its result of then stays" if record.get("outputs") else ""
+                reason = f"{files[0]}: it was an input of the run that is resumed, and is no longer there{kept}."
+                self.skipped.append(SkippedFile(Path(files[0]), reason))
         return {item.name: records[item.name] for item in self.found.items if self._holds(records.get(item.name), item)}
 
     def _holds(self, record: dict[str, Any] | None, item: InputItem) -> bool:
@@ -336,7 +396,36 @@ class InferenceJob:
             same = record.get("fingerprint") == self._fingerprint(item)
         except OSError:
             return False
-        return same and all((self.output_dir / str(name)).is_file() for name in record["outputs"])
+        checksums = record.get("checksums")
+        return (
+            same
+            and isinstance(checksums, dict)
+            and all(_checksum(self.output_dir / str(name)) == checksums.get(name) for name in record["outputs"])
+        )
+
+
+def _checksum(path: Path) -> list[int] | None:
+    """Size and CRC-32 of a file, which may have been damaged since it was written; None where there is none."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return [len(content), zlib.crc32(content)]
+
+
+def _skipped(item: InputItem, error: Exception) -> SkippedFile:
+    cause = root_cause(error)
+    text = " ".join(str(cause).split())[:500] or type(cause).__name__
+    named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
+    expected = isinstance(cause, (ValueError, OSError))
+    return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
+
+
+def _passed_over(found: FoundInputs) -> str:
+    text = f"{found.ignored} files of other kinds passed over"
+    if found.ignored_examples:
+        text += f", such as {', '.join(_shown(str(path)) for path in found.ignored_examples)}"
+    return text
 
 
 def _shown(text: str) -> str:

@@ -14,13 +14,17 @@ from monai.config import PathLike
 
 from ckdmed.data.datalist import OFFICIAL_FOLDS_NAME, SkippedFile
 from ckdmed.data.dicom_series import dicom_stacks
-from ckdmed.data.output_names import output_names
+from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
 
 __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 
 # Stand beside images in published data sets and are none.
 _NO_IMAGES = {OFFICIAL_FOLDS_NAME, "dicomdir"}
+# A mask beside an image, as data sets and this package name it.
+_MASK_NAME = re.compile(r"(^|[-_ .])(seg|mask|brainmask)$", re.IGNORECASE)
+# of the files that are passed over, how many are named
+_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,23 @@ class FoundInputs:
         items: to be read.
         skipped: files that are no usable input for a cause known already.
         ignored: how many files of other kinds lie among them.
+        ignored_examples: some of these.
     """
 
     items: list[InputItem] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
     ignored: int = 0
+    ignored_examples: list[Path] = field(default_factory=list)
 
 
 def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None = None) -> FoundInputs:
     """Find images.
 
     A folder is searched with its subfolders: ``.mat``, ``.nii``, ``.nii.gz``, ``.png``, ``.jpg``, ``.jpeg`` and DICOM,
-    by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds are counted; hidden files, ``cvind.mat``
-    and DICOMDIR are passed over; links to folders are not followed. DICOM files of one folder become volumes by series,
-    size and orientation.
+    by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds, ``cvind.mat``, DICOMDIR, masks
+    (``_seg``, ``_mask``) and whatever lies in the folder of an earlier run's results are counted, the first few of them
+    named; hidden files are passed over. Links to folders are followed, each folder once. DICOM files of one folder
+    become volumes by series, size and orientation.
 
     A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.
     Each path is relative to the datalist's folder and names a file or a folder with DICOM series; a list of files is
@@ -98,6 +105,12 @@ class _Finder:
         self.inputs: dict[str, tuple[Path, ...]] = {}
         self.skipped: list[SkippedFile] = []
         self.ignored = 0
+        self.examples: list[Path] = []
+
+    def ignore(self, path: Path, count: int = 1) -> None:
+        self.ignored += count
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(path)
 
     def add_file(self, path: Path, relative: PurePosixPath | None = None) -> None:
         self.inputs[str(relative or self._relative(path))] = (path,)
@@ -122,7 +135,7 @@ class _Finder:
     def result(self) -> FoundInputs:
         names = output_names(list(self.inputs))
         items = [InputItem(name, files) for name, files in zip(names, self.inputs.values(), strict=True)]
-        return FoundInputs(items, self.skipped, self.ignored)
+        return FoundInputs(items, self.skipped, self.ignored, self.examples)
 
     def _relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.root).as_posix())
@@ -140,17 +153,27 @@ def _in_folder(folder: Path, exclude: Path | None, finder: _Finder | None = None
             SkippedFile(Path(error.filename), f"{error.filename}: cannot be listed ({error.strerror}).")
         )
 
-    for name, folders, files in os.walk(folder, onerror=cannot_list):
+    seen = {folder.resolve()}
+    for name, folders, files in os.walk(folder, onerror=cannot_list, followlinks=True):
         here = Path(name)
-        folders[:] = sorted(
-            (f for f in folders if not f.startswith(".") and (here / f).resolve() != exclude), key=_natural
-        )
+        entered = []
+        for one in sorted((f for f in folders if not f.startswith(".")), key=_natural):
+            real = (here / one).resolve()
+            # a link may lead to a folder above, or to one that was searched already
+            if real == exclude or real in seen:
+                continue
+            if is_run_folder(real):
+                finder.ignore(here / one, sum(len(inside) for _, _, inside in os.walk(real)))
+                continue
+            seen.add(real)
+            entered.append(one)
+        folders[:] = entered
         dicom = []
-        for file in sorted((f for f in files if not f.startswith(".") and f.lower() not in _NO_IMAGES), key=_natural):
+        for file in sorted((f for f in files if not f.startswith(".")), key=_natural):
             path = here / file
             kind = file_kind(path) if path.is_file() or not path.exists() else None
-            if kind is None:
-                finder.ignored += 1
+            if kind is None or file.lower() in _NO_IMAGES or _MASK_NAME.search(input_stem(file)):
+                finder.ignore(path)
             elif kind == "dicom":
                 dicom.append(path)
             else:
@@ -158,6 +181,19 @@ def _in_folder(folder: Path, exclude: Path | None, finder: _Finder | None = None
         if dicom:
             finder.add_dicom_files(here, dicom)
     return finder
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a training, an evaluation or an inference wrote its results here: what lies in it is no input.
+
+    Args:
+        folder: told by the ``settings.json`` that every run writes.
+    """
+    try:
+        content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and {"command", "settings", "versions"} <= set(content)
 
 
 def _in_datalist(path: Path, section: str) -> _Finder:

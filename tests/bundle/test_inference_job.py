@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from skimage.io import imsave
 
 from ckdmed.bundle.inference import InferenceJob, InputsSkipped, load_checkpoint
@@ -45,6 +50,105 @@ def work(job: InferenceJob, most: int = 9) -> list[str]:
         (job.output_dir / file).write_text(name)
         job.record(name, [file])
     return done
+
+
+class Passing(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if round(float(x.max()) * 255) == 101:
+            raise RuntimeError("you tried to allocate 22118400000000 bytes")
+        return x
+
+
+class Writer:
+    """Notes each item as done, like the writers of the bundles, and fails at one of them if asked to."""
+
+    def __init__(self, job: InferenceJob, fails: str | None = None) -> None:
+        self.job, self.fails = job, fails
+
+    def attach(self, engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine) -> None:
+        for item in engine.state.batch:
+            name = item["name"]
+            if name == self.fails:
+                raise ValueError("a link stands in the output folder")
+            target = self.job.output_dir / f"{name}.txt"
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(name)
+            self.job.record(name, [f"{name}.txt"])
+
+
+def run(job: InferenceJob, network: torch.nn.Module | None = None, fails: str | None = None, workers: int = 0) -> None:
+    chain = Compose([LoadImaged("image", reader=SliceReader()), EnsureChannelFirstd("image")])
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(Dataset(job.data, chain), batch_size=1, num_workers=workers),
+        network=network or torch.nn.Identity(),
+        val_handlers=[Writer(job, fails)],
+    )
+    job.run(evaluator)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_whatever_one_input_does_the_others_are_done(inputs, workers):
+    (inputs / "3.png").unlink()
+    first = job(inputs)
+    assert [item["name"] for item in first.data] == ["1", "2", "sub/1"]
+    (inputs / "sub" / "1.png").unlink()
+    run(first, Passing(), workers=workers)
+    assert list(first._records) == ["1"]
+    with pytest.raises(InputsSkipped):
+        first.finish()
+    report = json.loads((first.output_dir / "report.json").read_text(encoding="utf-8"))
+    assert report["counts"] == {"done": 1, "kept": 0, "skipped": 2, "ignored": 0}
+    causes = {Path(entry["file"]).relative_to(inputs).as_posix(): entry["cause"] for entry in report["skipped"]}
+    assert set(causes) == {"2.png", "sub/1.png"}
+    assert (
+        causes["2.png"].startswith(f"{inputs / '2.png'}: you tried to allocate") and "sub/1.png" in causes["sub/1.png"]
+    )
+
+
+def test_a_result_that_cannot_be_written_does_not_end_the_batch(inputs):
+    one = job(inputs)
+    run(one, fails="1")
+    assert list(one._records) == ["2", "sub/1"]
+    assert any("a link stands in the output folder" in entry.reason for entry in one.skipped)
+
+
+def test_a_full_disk_ends_the_run(inputs):
+    class Full(torch.nn.Module):
+        def forward(self, x):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        run(job(inputs), Full())
+
+
+def test_an_input_that_changes_after_its_check_is_not_kept(inputs):
+    first = job(inputs)
+    assert len(first.data) == 3
+    imsave(inputs / "1.png", np.eye(5, dtype=np.uint8), check_contrast=False)
+    run(first)
+    again = job(inputs, resume=True)
+    assert [item["name"] for item in again.data] == ["1"] and again.kept == ["2", "sub/1"]
+
+
+def test_a_resumed_run_names_inputs_that_are_gone_and_redoes_damaged_results(inputs):
+    (inputs / "3.png").unlink()
+    first = job(inputs)
+    assert work(first, most=2) == ["1", "2"]
+    (inputs / "1.png").unlink()
+    (inputs / "sub" / "1.png").unlink()
+    (first.output_dir / "2_answer.txt").write_text("")
+    again = job(inputs, resume=True)
+    assert [item["name"] for item in again.data] == ["2"] and again.kept == []
+    gone = {entry.path.relative_to(inputs).as_posix(): entry.reason for entry in again.skipped}
+    assert set(gone) == {"1.png", "sub/1.png"}
+    assert gone["1.png"].endswith("is no longer there; its result of then stays.")
+    assert gone["sub/1.png"].endswith("is no longer there.")
+    with pytest.raises(InputsSkipped):
+        again.finish()
 
 
 def test_items_report_and_status(inputs):

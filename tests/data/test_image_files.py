@@ -32,7 +32,23 @@ def test_folder(tmp_path):
     found = find_inputs(root)
     assert names(found) == ["2", "10", "a/2", "a/b", "a/p"]
     assert [item.files for item in found.items][0] == (root / "2.mat",)
-    assert found.ignored == 1 and found.skipped == []
+    assert found.ignored == 3 and found.skipped == []
+    assert {path.name for path in found.ignored_examples} == {"cvind.mat", "README.md", "DICOMDIR"}
+
+
+def test_masks_and_the_results_of_an_earlier_run_are_no_images(tmp_path):
+    root = tmp_path / "data"
+    touch(root / "P1_t1.NII.GZ", root / "P1_seg.nii.gz", root / "p-mask.png", root / "seg" / "brain.png")
+    touch(root / "masks" / "P1_overlay.png", root / "masks" / "deeper" / "x.png")
+    origin = {"command": [], "settings": {}, "versions": {}}
+    (root / "masks" / "settings.json").write_text(json.dumps(origin), encoding="utf-8")
+    found = find_inputs(root)
+    assert names(found) == ["P1_t1", "seg/brain"]
+    assert found.ignored == 5 and root / "masks" in found.ignored_examples
+    # whoever names the folder itself means it, and a settings.json of others is none of a run
+    assert names(find_inputs(root / "masks")) == ["P1_overlay", "deeper/x"]
+    (root / "masks" / "settings.json").write_text("[1]", encoding="utf-8")
+    assert "masks/P1_overlay" in names(find_inputs(root))
 
 
 def test_the_output_folder_is_passed_over(tmp_path):
@@ -47,7 +63,16 @@ def test_links(tmp_path):
     (tmp_path / "data" / "4.mat").symlink_to(tmp_path / "nowhere.mat")
     os.mkfifo(tmp_path / "data" / "5.mat")
     # a broken link is an input, so that its absence is reported; a pipe, which would block, is none
-    assert names(find_inputs(tmp_path / "data")) == ["2", "3", "4"]
+    found = find_inputs(tmp_path / "data")
+    assert names(found) == ["2", "3", "4", "folder/1"]
+    assert found.ignored == 1 and found.ignored_examples == [tmp_path / "data" / "5.mat"]
+
+
+def test_links_in_a_circle_end(tmp_path):
+    touch(tmp_path / "data" / "a" / "1.mat")
+    (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
+    (tmp_path / "data" / "b").symlink_to(tmp_path / "data" / "a")
+    assert names(find_inputs(tmp_path / "data")) == ["a/1"]
 
 
 def test_dicom_in_folders(tmp_path):

@@ -18,7 +18,7 @@ from ckdmed.bundle.strict import unknown_settings
 from ckdmed.cli import build_parser
 from ckdmed.cli import export as export_command
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
-from tests.export.tiny import RUN, RUN_OF_CASES, SIZES, config, environment, write_checkpoint
+from tests.export.tiny import RUN, RUN_OF_CASES, SIZES, config, environment, fitting, write_checkpoint
 
 
 def commands_of(readme: Path) -> list[str]:
@@ -62,7 +62,7 @@ def tiny_arguments(command: str, folder: Path) -> list[str]:
     chosen = {**SIZES, **RUN} if "run" in arguments else dict(SIZES)
     if merged.get("sections", {}).get("_target_") == "ckdmed.bundle.brats_sections":
         chosen = {**{k: v for k, v in chosen.items() if k != "sections#phantom_size"}, **RUN_OF_CASES}
-    options = {key: value for key, value in chosen.items() if key.split("#")[0] in merged}
+    options = fitting(chosen, merged)
     if "run" in arguments and "device" in merged and "torch.distributed.run" not in arguments:
         options["device"] = "$torch.device('cpu')"
     for key, value in options.items():
@@ -98,7 +98,7 @@ def check_command(command: str, folder: Path) -> None:
         takes = inspect.signature({"ckpt_export": ckpt_export, "onnx_export": onnx_export}[verb]).parameters
         assert set(options) <= set(takes)
         assert (folder / options["meta_file"]).is_file()
-    parser.update({name: value for name, value in SIZES.items() if name in parser.get()})
+    parser.update(fitting(SIZES, parser.get()))
     assert sum(weight.numel() for weight in parser.get_parsed_content("network_def").parameters()) > 1000
 
 

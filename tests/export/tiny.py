@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,14 @@ def config(bundle: str, name: str) -> dict[str, Any]:
     return json.loads((ROOT / "bundles" / bundle / name).read_text(encoding="utf-8"))
 
 
+def fitting(sizes: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the sizes that a configuration has; classification has other kinds of students."""
+    other = {"student_kind"} if "class_names" in settings else set()
+    return {key: value for key, value in sizes.items() if key.split("#")[0] in settings and key not in other}
+
+
 def sizes_of(bundle: str, name: str = "inference.json") -> dict[str, Any]:
-    return {key: value for key, value in SIZES.items() if key in config(bundle, name)}
+    return fitting(SIZES, config(bundle, name))
 
 
 def write_checkpoint(path: Path, bundle: str, name: str = "inference.json", component: str = "network_def") -> Path:
