@@ -191,6 +191,33 @@ def inference() -> str:
     return markdown_table(["patients", "how many", "slices", *scores], rows)
 
 
+def reliability() -> str:
+    """What became of damaged files, by kind of file."""
+    record = json.loads((RECORDS / "reliability" / "fuzz.json").read_text(encoding="utf-8"))
+    names = [
+        "refused",
+        "made again or unchanged",
+        "another value, no checksum",
+        "faults",
+        "peak memory [MiB]",
+        "longest [s]",
+    ]
+    rows = []
+    for kind, of in record["kinds"].items():
+        counts = of["outcomes"]
+        kept = counts.get("right", 0) + counts.get("unchanged", 0)
+        cells = [
+            of["files"],
+            counts.get("refused", 0),
+            kept,
+            counts.get("other value", 0),
+            of["faults"],
+            of["peak_mib"],
+        ]
+        rows.append([kind, *map(str, cells), f"{of['seconds']:.2f}"])
+    return markdown_table(["kind of file", "damaged files", *names], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "headline": headline,
@@ -203,6 +230,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "inference": inference,
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
+    "reliability": reliability,
 }
 
 # picture below docs/images -> the comparison below docs/records that it shows
