@@ -19,6 +19,7 @@ import numpy as np
 from ckdmed.files import write_atomic
 
 __all__ = [
+    "SEAL",
     "HEADER_BYTES",
     "DamagedEntry",
     "checksum",
@@ -32,7 +33,7 @@ __all__ = [
 # 16 bytes, so that the values behind them are aligned for every type
 HEADER_BYTES = 16
 _MARK = b"ckdmedE1"
-_SEAL = "checksum"
+SEAL = "checksum"
 
 
 class DamagedEntry(ValueError):
@@ -95,7 +96,7 @@ def sealed(table: Mapping[str, Any]) -> dict[str, Any]:
     """A table for a JSON file with a checksum of itself under ``checksum``; keys are texts."""
     # what JSON makes of it: tuples become lists
     content = json.loads(json.dumps(dict(table), default=str))
-    return {**content, _SEAL: _sum_of(content)}
+    return {**content, SEAL: _sum_of(content)}
 
 
 def unsealed(path: str | os.PathLike) -> dict[str, Any]:
@@ -111,9 +112,9 @@ def unsealed(path: str | os.PathLike) -> dict[str, Any]:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedEntry(f"{path} cannot be read ({str(error)[:120]})") from error
-    if not isinstance(table, dict) or _SEAL not in table:
+    if not isinstance(table, dict) or SEAL not in table:
         raise DamagedEntry(f"{path} has no checksum")
-    found = table.pop(_SEAL)
+    found = table.pop(SEAL)
     if found != _sum_of(table):
         raise DamagedEntry(f"{path} does not fit its checksum")
     return table

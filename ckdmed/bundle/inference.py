@@ -15,8 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.data.image_reader import ImageReader
 from monai.engines import Evaluator
 from tqdm import tqdm
@@ -28,10 +27,9 @@ from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import write_atomic, write_json
-from ckdmed.networks.checkpoint import read_state_dict
 from ckdmed.paths import output_path
 
-__all__ = ["InferenceJob", "InputsSkipped", "LoadWeights", "load_checkpoint"]
+__all__ = ["InferenceJob", "InputsSkipped"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,78 +45,6 @@ class InputsSkipped(SystemExit):
     def __init__(self, skipped: Sequence[SkippedFile]) -> None:
         super().__init__(SKIPPED_STATUS)
         self.skipped = list(skipped)
-
-
-def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
-    """Put a checkpoint's weights into the network; every one must fit.
-
-    Raises:
-        ValueError: there is no such file, it is no checkpoint, or it is one of another network.
-    """
-    if not Path(checkpoint).is_file():
-        raise ValueError(
-            f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this "
-            "bundle leaves it in its output folder as models/model.pt."
-        )
-    weights = read_state_dict(checkpoint)
-    own = network.state_dict()
-    differing = [
-        f"{name} {list(weights[name].shape) if name in weights else 'missing'}, not {list(value.shape)}"
-        for name, value in own.items()
-        if name not in weights or weights[name].shape != value.shape
-    ] + [f"{name} has no place" for name in weights if name not in own]
-    if inputs := _input_channels(own, weights):
-        raise ValueError(
-            f"'{checkpoint}' is a checkpoint of another network: it takes {inputs[1]} input channels, this one "
-            f"{inputs[0]}. Give the network the images that it was trained on: the same modalities and neighbours "
-            "(its settings.json holds them)."
-        )
-    if differing:
-        raise ValueError(
-            f"'{checkpoint}' is a checkpoint of another network: {'; '.join(differing[:3])} ({len(differing)} in all). "
-            "Give the settings of the network that it was trained with (its settings.json holds them)."
-        )
-    network.load_state_dict(weights)
-    return network
-
-
-def _input_channels(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
-    """Input channels of the network and of the checkpoint where these alone set them apart."""
-    if own.keys() != weights.keys():
-        return None
-    channels = set()
-    for name, value in own.items():
-        mine, other = tuple(value.shape), tuple(weights[name].shape)
-        if mine == other:
-            continue
-        # a level of another width has other outputs as well
-        if not (len(mine) == len(other) > 2 and mine[0] == other[0] and mine[2:] == other[2:]):
-            return None
-        channels.add((mine[1], other[1]))
-    return channels.pop() if len(channels) == 1 else None
-
-
-class LoadWeights:
-    """A handler that loads the checkpoint when the engine starts; calling it earlier loads it then, once.
-
-    Args:
-        network: gets the weights.
-        checkpoint: see `load_checkpoint`.
-    """
-
-    def __init__(self, network: torch.nn.Module, checkpoint: str) -> None:
-        self.network = network
-        self.checkpoint = checkpoint
-        self.loaded = False
-
-    def attach(self, engine: Engine) -> None:
-        """Register on ``STARTED``."""
-        engine.add_event_handler(Events.STARTED, self)
-
-    def __call__(self, engine: Engine | None = None) -> None:
-        if not self.loaded:
-            load_checkpoint(self.network, self.checkpoint)
-            self.loaded = True
 
 
 class InferenceJob:
@@ -249,7 +175,7 @@ class InferenceJob:
         Raises:
             OSError: the disk is full, which no other input would escape.
         """
-        loader = evaluator.data_loader
+        loader: Any = evaluator.data_loader
         todo = list(self.data)
         together = True
         failed: list[Exception] = []

@@ -14,7 +14,7 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
-from ckdmed.checked_entries import DamagedEntry, file_stamps, sealed, unsealed
+from ckdmed.checked_entries import SEAL, DamagedEntry, file_stamps, sealed, unsealed
 from ckdmed.data.brats.cases import SkippedCase
 from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import BratsFileError
@@ -149,8 +149,9 @@ def _foreign(folder: Path) -> str | None:
     except (ValueError, RecursionError):
         return None if "image.npy" in there else f"its {TABLE_NAME} is no table of slices"
     known = len(_MARKS.intersection(table)) if isinstance(table, dict) else 0
-    # most of them: one name may be damaged
-    return None if known > len(_MARKS) // 2 else f"its {TABLE_NAME} is no table of slices"
+    # most of them, or the checksum of such a table: a name may be damaged, or several lost
+    sealed_once = known and SEAL in table and "image.npy" in there
+    return None if sealed_once or known > len(_MARKS) // 2 else f"its {TABLE_NAME} is no table of slices"
 
 
 def _fingerprint(item: Mapping[str, Any]) -> str:
