@@ -27,9 +27,6 @@ from ckdmed.bundle.setting_kinds import (
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.cached import STORAGES
 from ckdmed.data.slice_geometry import SLICE_AXES
-from ckdmed.engines.teacher_cache import DTYPES
-from ckdmed.engines.teacher_group import MODES
-from ckdmed.engines.teacher_performance import SOURCES
 from ckdmed.losses.classification_presets import CLASSIFICATION_PRESETS
 from ckdmed.losses.presets import PRESETS
 from ckdmed.losses.region_losses import REGION_LOSSES
@@ -46,6 +43,11 @@ from ckdmed.transforms.brain_mask import BRAIN_METHODS
 from ckdmed.transforms.classification import LEVELS, SCALINGS
 
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
+
+# The words of `ckdmed.engines`, which an exported inference must not need; a test compares them.
+TEACHER_MODES = ("frozen", "fusion", "online")
+SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
+CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
 FOLLOWS = frozenset({"bundle_root", "rank", "world_size", "in_channels", "input_shape", "teacher_taps", "student_taps"})
@@ -169,8 +171,8 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_file": Setting(_FILE, "weights of the teacher beside the student in gradcam.png"),
     "teacher_layer": Setting(text("the path of a layer"), "layer of the teacher that gradcam.png looks at"),
     "teachers": Setting(list_of(_MODALITIES, "lists", different=True), "sequences of each teacher"),
-    "teacher_mode": Setting(choice(*MODES), "whether the teachers are frozen, fused or learn with the student"),
-    "share_source": Setting(choice(*SOURCES), "where the teachers' shares come from"),
+    "teacher_mode": Setting(choice(*TEACHER_MODES), "whether the teachers are frozen, fused or learn with the student"),
+    "share_source": Setting(choice(*SHARE_SOURCES), "where the teachers' shares come from"),
     "shares_by_region": Setting(boolean(), "whether each region has shares of its own"),
     "teacher_checkpoints": Setting(either(_NONE, mapping("sequences with files")), "weights of teachers that exist"),
     "teachers_dir": Setting(_FOLDER, "teachers that are trained"),
@@ -213,7 +215,7 @@ SETTINGS: Mapping[str, Setting] = {
     "cache_teacher": Setting(
         either(choice(*STORAGES), boolean()), "where the teacher's answers are kept; false asks it in every step"
     ),
-    "cache_teacher_dtype": Setting(choice(*DTYPES), "type of the kept answers"),
+    "cache_teacher_dtype": Setting(choice(*CACHE_DTYPES), "type of the kept answers"),
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {

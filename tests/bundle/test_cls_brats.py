@@ -227,7 +227,7 @@ def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, set
 
 
 def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
-    made = workflow("cls_kd", tmp_path / "net", phantom_cases=1, preset="alone", task="brats_type", class_names=TYPES)
+    made = workflow("cls_kd", tmp_path / "net", phantom_cases=12, preset="alone", task="brats_type", class_names=TYPES)
     torch.save(made.network_def.state_dict(), tmp_path / "model.pt")
     _, status = infer(tmp_path / "out", tmp_path / "model.pt", task="brats_type", class_names=TYPES)
     table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))

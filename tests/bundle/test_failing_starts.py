@@ -36,7 +36,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ({}, "holds an earlier run"),
         ({"dataset_dir": "/nowhere/at/all"}, "holds an earlier run"),
-        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "is not a folder"),
+        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "began with other settings"),
         ({"batch_size": 0, "resume": True}, "batch_size"),
         ({"image_size": 31, "resume": True}, "31"),
         ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),

@@ -124,3 +124,12 @@ def test_kinds_convert(kind: Any, given: Any, made: Any):
 def test_kinds_refuse(kind: Any, given: Any):
     with pytest.raises((TypeError, ValueError)):
         kind.convert(given)
+
+
+def test_the_words_of_the_engines_are_those_of_the_table():
+    from ckdmed.bundle import settings_table
+    from ckdmed.engines import teacher_cache, teacher_group, teacher_performance
+
+    assert settings_table.TEACHER_MODES == teacher_group.MODES
+    assert settings_table.SHARE_SOURCES == teacher_performance.SOURCES
+    assert settings_table.CACHE_DTYPES == tuple(teacher_cache.DTYPES)

@@ -54,14 +54,14 @@ def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings:
         ({"overlay_on": "t2f"}, "overlay_on must be one of t1c, got 't2f'."),
         (
             {"student_modalities": "t1n"},
-            "modalities must be a list, got the text 't1n'; on a command line it is written \"['t1n']\".",
+            "scans: no case has t1n, which the network is to be given (the first: ",
         ),
         (
             {"student_modalities": ["t1ce"]},
-            "modalities must be some of t1n, t1c, t2w, t2f, each once, got ['t1ce'].",
+            "must be a list of different sequences, each one of t1n, t1c, t2w, t2f, got ['t1ce'].",
         ),
-        ({"modalities": ["t1c", "t1c"]}, "each once, got ['t1c', 't1c']."),
-        ({"student_modalities": []}, "modalities must be some of t1n, t1c, t2w, t2f, each once, got []."),
+        ({"modalities": ["t1c", "t1c"]}, "got ['t1c', 't1c']. one stands twice."),
+        ({"student_modalities": []}, "each one of t1n, t1c, t2w, t2f, got []."),
         ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network is to be given (the first: "),
         ({"modalities": ["t1c", "t2f"]}, "missing: t2f (there: t1c)). Name what it was trained on by the setting"),
         ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channels, this one 3."),

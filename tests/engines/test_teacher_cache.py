@@ -203,13 +203,15 @@ def test_where_entries_are_kept_and_found_and_where_a_run_was_broken_off_changes
     # a batch of three and one of one; later epochs draw other flips, so some views of a batch are known and some not
     data = items(4)
 
-    def training(folder: str, storage: str, stop: int | None = None, resume: bool = False) -> DistillationTrainer:
+    def training(
+        folder: str, storage: str, stop: int | None = None, resume: bool = False, cached: str | None = None
+    ) -> DistillationTrainer:
         loss = segmentation_distillation_loss()
         student, teacher = pair(loss)
         loader = DataLoader(CacheDataset(data, chain(), progress=False), batch_size=3, num_workers=0, shuffle=True)
         optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
         saver = ResumeCheckpoint(str(tmp_path / folder), {"student": student, "optimizer": optimizer}, resume=resume)
-        cache = TeacherCache(data, chain(), storage, tmp_path / folder / "cache")
+        cache = TeacherCache(data, chain(), storage, tmp_path / (cached or folder) / "cache")
         handlers = [ReproducibleEpochs(5, loader), saver]
         engine = trainer(student, teacher, loss, optimizer, loader, 3, teacher_cache=cache, train_handlers=handlers)
         if stop:
@@ -218,7 +220,7 @@ def test_where_entries_are_kept_and_found_and_where_a_run_was_broken_off_changes
         return engine
 
     whole = training("whole", "memory")
-    others = {"disk": training("disk", "disk"), "found": training("disk", "disk")}
+    others = {"disk": training("disk", "disk"), "found": training("found", "disk", cached="disk")}
     for storage in ("memory", "disk"):
         training(f"broken-{storage}", storage, stop=1)
         others[f"resumed {storage}"] = training(f"broken-{storage}", storage, resume=True)
