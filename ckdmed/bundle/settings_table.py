@@ -27,10 +27,6 @@ from ckdmed.bundle.setting_kinds import (
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.cached import STORAGES
 from ckdmed.data.slice_geometry import SLICE_AXES
-from ckdmed.losses.classification_presets import CLASSIFICATION_PRESETS
-from ckdmed.losses.presets import PRESETS
-from ckdmed.losses.region_losses import REGION_LOSSES
-from ckdmed.losses.unimodal_presets import UNIMODAL_PRESETS
 from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, VGGS
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
@@ -44,7 +40,11 @@ from ckdmed.transforms.classification import LEVELS, SCALINGS
 
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 
-# The words of `ckdmed.engines`, which an exported inference must not need; a test compares them.
+# The words of `ckdmed.engines` and `ckdmed.losses`, which an exported inference must not need; a test compares them.
+CLASSIFICATION_PRESETS = ("ours", "report", "alone")
+PRESETS = ("ours", "report_kd", "alone", "hard_pseudo", "report_kdpp")
+REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
+UNIMODAL_PRESETS = ("ours", "mtcm", "mtcm_repo", "alone")
 TEACHER_MODES = ("frozen", "fusion", "online")
 SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")

@@ -105,7 +105,7 @@ class CLAHE(Transform):
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """Equalise a channel-first image."""
         img = convert_to_tensor(img, track_meta=get_track_meta())
-        if torch.is_complex(img) or img.dtype == torch.bfloat16:
+        if torch.is_complex(torch.as_tensor(img)) or img.dtype == torch.bfloat16:
             raise ValueError(f"CLAHE expects real numbers NumPy knows, got {img.dtype}; call abs() or float().")
         array, *_ = convert_data_type(img, np.ndarray, dtype=np.float64)
         if array.ndim not in (3, 4):
