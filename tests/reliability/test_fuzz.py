@@ -45,12 +45,13 @@ def test_the_sandbox_survives_what_it_runs() -> None:
 
             os.abort()
         if number == 3:
-            time.sleep(5)
+            time.sleep(60)
         if number == 4:
-            return str(int(np.ones(1 << 26, np.uint8).sum()))
+            return str(int(np.ones(1 << 29, np.uint8).sum()))
         return f"value {number}"
 
-    got = outcomes(work, [0, 1, 2, 3, 4, 5], seconds=1.0)
+    got = outcomes(work, [0, 1, 2, 3, 4, 5], seconds=5.0)
     assert [got[n].kind for n in range(6)] == ["value", "error", "died", "hung", "value", "value"]
     assert got[1].text == "ValueError: broken" and got[5].text == "value 5"
+    # a child begins with the peak of its parent, which may have been larger than it is now
     assert got[4].peak_mib > got[0].peak_mib + 40
