@@ -12,6 +12,7 @@ from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brat
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.image_files import FoundInputs, InputItem
+from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.data.volume_reader import is_nifti
@@ -85,6 +86,7 @@ class CaseInferenceJob(InferenceJob):
 
     def _find(self, source: Path) -> FoundInputs:
         skipped: list[SkippedCase] = []
+        unused = UnusedFiles()
         if source.suffix.lower() == ".json":
             cases = [_of_item(item) for item in load_brats_datalist(source, self.section)]
         elif source.is_file():
@@ -100,7 +102,10 @@ class CaseInferenceJob(InferenceJob):
         else:
             # phantoms lie inside of the output folder
             inside = source.resolve().is_relative_to(self.output_dir.resolve())
-            cases, skipped = find_inputs([source], self.modalities, exclude=None if inside else self.output_dir)
+            out = None if inside else self.output_dir
+            cases, skipped = find_inputs([source], self.modalities, exclude=out, unused=unused)
+            for mask in (mask for case in cases for mask in (case.label, case.brain) if mask is not None):
+                unused.add("masks", mask)
         skipped += [_lacking(case, self.modalities) for case in cases if not set(self.modalities) <= set(case.images)]
         cases = [case for case in cases if set(self.modalities) <= set(case.images)]
         if not cases and skipped and all(entry.incomplete for entry in skipped):
@@ -117,7 +122,7 @@ class CaseInferenceJob(InferenceJob):
             )
             for entry in skipped
         ]
-        return FoundInputs(list(items), refused, 0)
+        return FoundInputs(list(items), refused, unused)
 
     def _item(self, name: str, case: CaseInput) -> CaseItem:
         files: tuple[Path, ...] = tuple(case.images[m] for m in self.modalities)

@@ -156,7 +156,9 @@ class InferenceJob:
         for entry in self.skipped:
             logger.warning(f"skipped {_shown(entry.reason)}")
         counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
-        logger.info(f"{counts}; {_passed_over(self.found)}")
+        logger.info(counts)
+        for line in self.found.unused.lines():
+            logger.info(line)
         # an input without outputs is one that is still to be done; a later run then knows that it was there
         pending = [
             {"name": name, "input": [str(file) for file in item.files], "outputs": []}
@@ -242,9 +244,9 @@ class InferenceJob:
                 "done": len(results) - len(self.kept),
                 "kept": len(self.kept),
                 "skipped": len(skipped),
-                "ignored": self.found.ignored,
+                "ignored": self.found.unused.total,
             },
-            "ignored_examples": [str(path) for path in self.found.ignored_examples],
+            "ignored_examples": [str(path) for path in self.found.unused.some],
             "results": results,
             "skipped": skipped,
         }
@@ -345,13 +347,6 @@ def _skipped(item: InputItem, error: Exception) -> SkippedFile:
     named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
     expected = isinstance(cause, (ValueError, OSError))
     return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
-
-
-def _passed_over(found: FoundInputs) -> str:
-    text = f"{found.ignored} files of other kinds passed over"
-    if found.ignored_examples:
-        text += f", such as {', '.join(_shown(str(path)) for path in found.ignored_examples)}"
-    return text
 
 
 def _shown(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from monai.config import PathLike
 
 from ckdmed.data.datalist import OFFICIAL_FOLDS_NAME, SkippedFile
 from ckdmed.data.dicom_series import dicom_stacks
+from ckdmed.data.input_walk import InputWalk, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
 
@@ -23,8 +23,6 @@ __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 _NO_IMAGES = {OFFICIAL_FOLDS_NAME, "dicomdir"}
 # A mask beside an image, as data sets and this package name it.
 _MASK_NAME = re.compile(r"(^|[-_ .])(seg|mask|brainmask)$", re.IGNORECASE)
-# of the files that are passed over, how many are named
-_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,12 @@ class FoundInputs:
     Args:
         items: to be read.
         skipped: files that are no usable input for a cause known already.
-        ignored: how many files of other kinds lie among them.
-        ignored_examples: some of these.
+        unused: files of other kinds that lie among them.
     """
 
     items: list[InputItem] = field(default_factory=list)
     skipped: list[SkippedFile] = field(default_factory=list)
-    ignored: int = 0
-    ignored_examples: list[Path] = field(default_factory=list)
+    unused: UnusedFiles = field(default_factory=UnusedFiles)
 
 
 def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None = None) -> FoundInputs:
@@ -62,8 +58,8 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
 
     A folder is searched with its subfolders: ``.mat``, ``.nii``, ``.nii.gz``, ``.png``, ``.jpg``, ``.jpeg`` and DICOM,
     by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds, ``cvind.mat``, DICOMDIR, masks
-    (``_seg``, ``_mask``) and whatever lies in the folder of an earlier run's results are counted, the first few of them
-    named; hidden files are passed over. Links to folders are followed, each folder once. DICOM files of one folder
+    (``_seg``, ``_mask``), hidden files, and whatever an earlier run wrote (`InputWalk`) are counted, the first few of them
+    named. Links to folders are followed, each folder once. DICOM files of one folder
     become volumes by series, size and orientation.
 
     A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.
@@ -81,7 +77,7 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        found = _in_folder(path, Path(exclude).resolve() if exclude is not None else None)
+        found = _in_folder(path, exclude)
     elif not path.is_file():
         raise ValueError(f"{path}: no such file or folder.")
     elif path.suffix.lower() == ".json":
@@ -93,7 +89,7 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
         found.add_file(path)
     result = found.result()
     if not result.items and not result.skipped:
-        raise ValueError(f"{path}: nothing to read here; {result.ignored} files of other kinds were passed over.")
+        raise ValueError(f"{path}: nothing to read here. {'; '.join(result.unused.lines())}".rstrip())
     return result
 
 
@@ -104,13 +100,7 @@ class _Finder:
         self.root = root
         self.inputs: dict[str, tuple[Path, ...]] = {}
         self.skipped: list[SkippedFile] = []
-        self.ignored = 0
-        self.examples: list[Path] = []
-
-    def ignore(self, path: Path, count: int = 1) -> None:
-        self.ignored += count
-        if len(self.examples) < _EXAMPLES:
-            self.examples.append(path)
+        self.unused = UnusedFiles()
 
     def add_file(self, path: Path, relative: PurePosixPath | None = None) -> None:
         self.inputs[str(relative or self._relative(path))] = (path,)
@@ -135,65 +125,39 @@ class _Finder:
     def result(self) -> FoundInputs:
         names = output_names(list(self.inputs))
         items = [InputItem(name, files) for name, files in zip(names, self.inputs.values(), strict=True)]
-        return FoundInputs(items, self.skipped, self.ignored, self.examples)
+        return FoundInputs(items, self.skipped, self.unused)
 
     def _relative(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path.relative_to(self.root).as_posix())
 
 
-def _natural(name: str) -> list[tuple[int, int | str]]:
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def _in_folder(folder: Path, exclude: Path | None, finder: _Finder | None = None) -> _Finder:
+def _in_folder(folder: Path, exclude: PathLike | None, finder: _Finder | None = None) -> _Finder:
     finder = finder or _Finder(folder)
-
-    def cannot_list(error: OSError) -> None:
-        finder.skipped.append(
-            SkippedFile(Path(error.filename), f"{error.filename}: cannot be listed ({error.strerror}).")
-        )
-
-    seen = {folder.resolve()}
-    for name, folders, files in os.walk(folder, onerror=cannot_list, followlinks=True):
-        here = Path(name)
-        entered = []
-        for one in sorted((f for f in folders if not f.startswith(".")), key=_natural):
-            real = (here / one).resolve()
-            # a link may lead to a folder above, or to one that was searched already
-            if real == exclude or real in seen:
-                continue
-            if is_run_folder(real):
-                finder.ignore(here / one, sum(len(inside) for _, _, inside in os.walk(real)))
-                continue
-            seen.add(real)
-            entered.append(one)
-        folders[:] = entered
-        dicom = []
-        for file in sorted((f for f in files if not f.startswith(".")), key=_natural):
-            path = here / file
-            kind = file_kind(path) if path.is_file() or not path.exists() else None
-            if kind is None or file.lower() in _NO_IMAGES or _MASK_NAME.search(input_stem(file)):
-                finder.ignore(path)
-            elif kind == "dicom":
-                dicom.append(path)
-            else:
-                finder.add_file(path)
-        if dicom:
-            finder.add_dicom_files(here, dicom)
+    walk, before = InputWalk(folder, exclude), len(finder.inputs)
+    for here, files in walk.folders():
+        _add_files(finder, walk, here, files)
+    if len(finder.inputs) > before:
+        walk.pass_over_prepared()
+    else:
+        for here, files in walk.prepared():
+            _add_files(finder, walk, here, files)
+    finder.skipped += [SkippedFile(path, cause) for path, cause in walk.unlisted]
+    finder.unused.update(walk.unused)
     return finder
 
 
-def is_run_folder(folder: Path) -> bool:
-    """Whether a training, an evaluation or an inference wrote its results here: what lies in it is no input.
-
-    Args:
-        folder: told by the ``settings.json`` that every run writes.
-    """
-    try:
-        content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and {"command", "settings", "versions"} <= set(content)
+def _add_files(finder: _Finder, walk: InputWalk, here: Path, files: Sequence[Path]) -> None:
+    dicom = []
+    for path in files:
+        kind = file_kind(path) if path.is_file() or not path.exists() else None
+        if kind is None or path.name.lower() in _NO_IMAGES or _MASK_NAME.search(input_stem(path.name)):
+            walk.unused.add("of other kinds, or masks", path)
+        elif kind == "dicom":
+            dicom.append(path)
+        else:
+            finder.add_file(path)
+    if dicom:
+        finder.add_dicom_files(here, dicom)
 
 
 def _in_datalist(path: Path, section: str) -> _Finder:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ckdmed.data.brats import (
-    MODALITIES,
-    BratsFileError,
-    IncompleteCaseError,
-    SkippedCase,
-    find_brats_cases,
-    parse_free_name,
-)
+from ckdmed.data.brats import MODALITIES, BratsCase, SkippedCase
+from ckdmed.data.brats.case_files import CaseFiles, FoundCases, find_case_files
+from ckdmed.data.brats.cases import check_cases
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM
-from ckdmed.data.volume_reader import dicom_files, is_nifti
+from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.paths import checked_name
 
 __all__ = ["CaseInput", "find_inputs", "single_input"]
@@ -50,46 +44,51 @@ def find_inputs(
     modalities: Sequence[str] | None = None,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     exclude: Path | None = None,
+    mask_is: str | None = None,
+    unused: UnusedFiles | None = None,
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
-    """Find what folders hold, each by the first of these that fits:
+    """Find what folders hold, by `find_case_files`: NIfTI files and DICOM series of any naming, side by side.
 
-    - BraTS names at any depth (see `find_brats_cases`): the files of a case must lie on one grid;
-    - other NIfTI files whose names end in a modality, `<case>_t1.nii.gz`, `<case>-flair.nii.gz`, at any depth: files
-      of equal case names in one folder are a case, and each may have its own grid; `_seg` is the mask, `_brain` a brain
-      mask, and both may lie in a folder of their own. Folders named by modality count as the folder above;
-    - folders that hold a DICOM series each and are named by modality, `<case>/t1w/`, `<case>/flair/`.
-
-    Where several folders hold images of one case name they are different persons' as far as anyone knows, and are cases
-    of their own that bear the folder's name too: `A/scan_t1.nii.gz` and `B/scan_t2.nii.gz` are "A-scan" and "B-scan".
+    The files of a case with a BraTS name must lie on one grid; those of another may each have their own.
 
     Args:
         paths: folders.
         modalities: those to take; None for all four of BraTS cases and for those that there are of others.
         tolerance_mm: see `find_brats_cases`.
-        exclude: a folder that is passed over, such as the one for results.
+        exclude, mask_is: see `find_case_files`.
+        unused: gets the files that are not used, because they belong to no case or were not asked for.
 
     Returns:
         the inputs, and what is left out with the cause.
 
     Raises:
-        ValueError: not a folder, or nothing of these kinds is in it.
+        ValueError: not a folder, or no case is in it; `mask_is` is another word.
     """
     inputs: list[CaseInput] = []
     skipped: list[SkippedCase] = []
+    others = UnusedFiles() if unused is None else unused
     for path in paths:
         if not path.is_dir():
             raise ValueError(f"{path}: not a folder. A single file is given by --image MODALITY=FILE.")
-        for find in (_brats, _other_nifti, _dicom):
-            found, left_out = find(path, modalities, tolerance_mm, exclude)
-            if found or left_out:
-                inputs += found
-                skipped += left_out
-                break
-        else:
+        found = find_case_files(path, exclude, mask_is)
+        others.update(found.unused)
+        if not found.cases and not found.skipped:
             raise ValueError(
                 f"{path}: no BraTS case, no NIfTI file whose name ends in a modality (_t1, _t1c, _t2, _flair), and no "
-                "folder of DICOM files."
+                f"folder of DICOM files. {'; '.join(found.unused.lines())}".rstrip()
             )
+        brats = [case for case in found.cases if case.name.release and not case.has_dicom]
+        checked, left_out = check_cases(
+            FoundCases(brats), MODALITIES if modalities is None else modalities, False, tolerance_mm
+        )
+        inputs += [_of_brats(case, modalities) for case in checked]
+        free, incomplete = _assembled([case for case in found.cases if case not in brats], modalities)
+        inputs += free
+        skipped += [*found.skipped, *left_out, *incomplete]
+        for case in found.cases:
+            for part, file in case.parts.items():
+                if modalities is not None and part in MODALITIES and part not in modalities:
+                    others.add("a modality that was not asked for", file)
     taken: dict[str, CaseInput] = {}
     for item in inputs:
         if item.case in taken:
@@ -97,10 +96,6 @@ def find_inputs(
         else:
             taken[item.case] = item
     return list(taken.values()), skipped
-
-
-def _within(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def _where(item: CaseInput) -> Path:
@@ -127,117 +122,43 @@ def single_input(
     return CaseInput(case, ordered, label, brain, patient=case)
 
 
-def _brats(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
-) -> tuple[list[CaseInput], list[SkippedCase]]:
+def _of_brats(case: BratsCase, modalities: Sequence[str] | None) -> CaseInput:
     wanted = MODALITIES if modalities is None else tuple(modalities)
-    try:
-        cases, skipped = find_brats_cases(
-            folder, wanted, require_label=False, tolerance_mm=tolerance_mm, exclude=exclude
-        )
-    except ValueError:
-        return [], []
-    inputs = []
-    for case in cases:
-        files = case.images * len(case.modalities) if len(case.images) == 1 else case.images
-        images = {m: path for m, path in zip(case.modalities, files, strict=False) if m in wanted}
-        channels = case.modalities if len(case.images) == 1 and len(case.modalities) > 1 else ()
-        name = case.name
-        inputs.append(
-            CaseInput(name.case, images, case.label, None, name.release, name.tumour_type, name.patient_group, channels)
-        )
-    return inputs, skipped
-
-
-def _other_nifti(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
-) -> tuple[list[CaseInput], list[SkippedCase]]:
-    parts: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not is_nifti(path) or not path.is_file() or _within(path, exclude):
-            continue
-        parsed = parse_free_name(path.name[: path.name.lower().rindex(".nii")])
-        if parsed is None:
-            continue
-        home = _home(path.parent)
-        parts.setdefault((home, parsed[0] or home.name), []).append((parsed[1], path))
-    return _assembled(*_named(parts, folder), modalities)
-
-
-def _dicom(
-    folder: Path, modalities: Sequence[str] | None, tolerance_mm: float, exclude: Path | None
-) -> tuple[list[CaseInput], list[SkippedCase]]:
-    parts: dict[tuple[Path, str], list[tuple[str, Path]]] = {}
-    problems: dict[str, str] = {}
-    for series in (folder, *(path for path in sorted(folder.rglob("*")) if path.is_dir())):
-        if _within(series, exclude) or not dicom_files(series):
-            continue
-        parsed = parse_free_name(series.name)
-        if parsed is None or parsed[1] in ("seg", "brain"):
-            problems[series.name] = (
-                f"{series}: a DICOM series whose folder is not named by a modality (t1, t1c, t2, flair); rename it, or "
-                "give it by --image MODALITY=FOLDER."
-            )
-            continue
-        home = Path(os.path.abspath(series)).parent
-        parts.setdefault((home, parsed[0] or home.name), []).append((parsed[1], series))
-    named, double = _named(parts, Path(os.path.abspath(folder)))
-    return _assembled(named, problems | double, modalities)
-
-
-def _home(folder: Path) -> Path:
-    """The folder that tells whose the files are: one named by a modality (`t1/P1_t1.nii.gz`) does not."""
-    parsed = parse_free_name(folder.name)
-    return folder.parent if parsed is not None and not parsed[0] else folder
-
-
-def _named(
-    parts: Mapping[tuple[Path, str], Sequence[tuple[str, Path]]], root: Path
-) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
-    """Files of each case by part, and what is there twice, with names that tell cases of several folders apart.
-
-    Args:
-        parts: folder and case name -> its parts, in order.
-        root: the folder that was given.
-    """
-    with_images: dict[str, list[Path]] = {}
-    for (home, case), files in parts.items():
-        if any(part in MODALITIES for part, _ in files):
-            with_images.setdefault(case, []).append(home)
-    named: dict[str, dict[str, Path]] = {}
-    double: dict[str, str] = {}
-    owner: dict[str, Path] = {}
-    for (home, case), files in parts.items():
-        name = case
-        if len(with_images.get(case, ())) > 1 and home != root and root in home.parents:
-            folders = home.relative_to(root).parts
-            name = "-".join(folders if folders[-1] == case else (*folders, case))
-        if home in with_images.get(case, ()) and owner.setdefault(name, home) != home:
-            double[name] = f"{owner[name]} and {home} both have a case of this name; give them one by one."
-        here = named.setdefault(name, {})
-        for part, path in files:
-            if part in here:
-                double[name] = f"{part} is there twice: {here[part]} and {path}; give one of them by --image."
-            here[part] = path
-    return named, double
+    files = case.images * len(case.modalities) if len(case.images) == 1 else case.images
+    images = {m: path for m, path in zip(case.modalities, files, strict=False) if m in wanted}
+    channels = case.modalities if len(case.images) == 1 and len(case.modalities) > 1 else ()
+    name = case.name
+    return CaseInput(
+        name.case, images, case.label, case.brain, name.release, name.tumour_type, name.patient_group, channels
+    )
 
 
 def _assembled(
-    parts: Mapping[str, Mapping[str, Path]], problems: Mapping[str, str], modalities: Sequence[str] | None
+    cases: Sequence[CaseFiles], modalities: Sequence[str] | None
 ) -> tuple[list[CaseInput], list[SkippedCase]]:
     inputs: list[CaseInput] = []
-    skipped = [SkippedCase(case, reason) for case, reason in problems.items()]
-    for case, files in parts.items():
-        if case in problems:
-            continue
-        try:
-            wanted = [m for m in MODALITIES if m in files] if modalities is None else list(modalities)
-            if missing := [m for m in wanted if m not in files]:
-                raise IncompleteCaseError(f"missing: {', '.join(missing)} (there: {', '.join(files)}).")
-            if not wanted:
-                raise BratsFileError(f"there is no image, only {', '.join(map(str, files.values()))}.")
+    skipped: list[SkippedCase] = []
+    for case in cases:
+        files = case.parts
+        wanted = [m for m in MODALITIES if m in files] if modalities is None else list(modalities)
+        missing = [m for m in wanted if m not in files]
+        if missing:
+            reason = f"missing: {', '.join(missing)} (there: {', '.join(files)})."
+            skipped.append(SkippedCase(case.case, reason, incomplete=True))
+        elif not wanted:
+            skipped.append(SkippedCase(case.case, f"there is no image, only {', '.join(map(str, files.values()))}."))
+        else:
             images = {modality: files[modality] for modality in wanted}
-            inputs.append(CaseInput(case, images, files.get("seg"), files.get("brain"), patient=case))
-        except BratsFileError as error:
-            skipped.append(SkippedCase(case, str(error), isinstance(error, IncompleteCaseError)))
+            name = case.name
+            inputs.append(
+                CaseInput(
+                    name.case,
+                    images,
+                    files.get("seg"),
+                    files.get("brain"),
+                    name.release,
+                    name.tumour_type,
+                    name.patient_group,
+                )
+            )
     return inputs, skipped

@@ -14,6 +14,7 @@ from monai.config import PathLike
 
 from ckdmed.data import sha256_of
 from ckdmed.data.brats.slice_cache import in_pool
+from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.files import write_json
 from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
 from ckdmed.paths import checked_name
@@ -25,7 +26,7 @@ from ckdmed.preparation.settings import PreparationSettings
 
 __all__ = ["RECORD_NAME", "CaseResult", "prepare_cases"]
 
-RECORD_NAME = "prepared.json"
+RECORD_NAME = PREPARED_RECORD
 _OUTPUTS = "outputs"
 
 

@@ -32,8 +32,9 @@ def test_folder(tmp_path):
     found = find_inputs(root)
     assert names(found) == ["2", "10", "a/2", "a/b", "a/p"]
     assert [item.files for item in found.items][0] == (root / "2.mat",)
-    assert found.ignored == 3 and found.skipped == []
-    assert {path.name for path in found.ignored_examples} == {"cvind.mat", "README.md", "DICOMDIR"}
+    assert found.skipped == []
+    assert found.unused.counts == {"hidden": 2, "of other kinds, or masks": 3}
+    assert {path.name for path in found.unused.some} == {"cvind.mat", "README.md", "DICOMDIR", "._2.mat", ".git"}
 
 
 def test_masks_and_the_results_of_an_earlier_run_are_no_images(tmp_path):
@@ -44,7 +45,7 @@ def test_masks_and_the_results_of_an_earlier_run_are_no_images(tmp_path):
     (root / "masks" / "settings.json").write_text(json.dumps(origin), encoding="utf-8")
     found = find_inputs(root)
     assert names(found) == ["P1_t1", "seg/brain"]
-    assert found.ignored == 5 and root / "masks" in found.ignored_examples
+    assert found.unused.total == 5 and root / "masks" in found.unused.some
     # whoever names the folder itself means it, and a settings.json of others is none of a run
     assert names(find_inputs(root / "masks")) == ["P1_overlay", "deeper/x"]
     (root / "masks" / "settings.json").write_text("[1]", encoding="utf-8")
@@ -65,7 +66,7 @@ def test_links(tmp_path):
     # a broken link is an input, so that its absence is reported; a pipe, which would block, is none
     found = find_inputs(tmp_path / "data")
     assert names(found) == ["2", "3", "4", "folder/1"]
-    assert found.ignored == 1 and found.ignored_examples == [tmp_path / "data" / "5.mat"]
+    assert found.unused.total == 1 and found.unused.some == [tmp_path / "data" / "5.mat"]
 
 
 def test_links_in_a_circle_end(tmp_path):
@@ -153,7 +154,7 @@ def test_bad_datalists(tmp_path, text):
 
 def test_nothing_to_read(tmp_path):
     touch(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="nothing to read here; 1 files of other kinds"):
+    with pytest.raises(ValueError, match="nothing to read here. 1 file not used, of other kinds"):
         find_inputs(tmp_path)
     with pytest.raises(ValueError, match="a.txt: not a kind that can be read"):
         find_inputs(tmp_path / "a.txt")

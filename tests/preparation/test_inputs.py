@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.preparation.inputs import find_inputs
 
 
@@ -51,3 +52,13 @@ def test_a_name_that_two_folders_come_to_is_not_taken(tmp_path: Path):
     cases, skipped = find_inputs([tmp_path])
     assert not cases and [entry.case for entry in skipped] == ["x-A-scan"]
     assert "both have a case of this name" in skipped[0].reason
+
+
+def test_files_that_are_not_used_are_counted(tmp_path: Path):
+    for name in ("P1_t1.nii.gz", "P1_flair.nii.gz", "P1_mask.nii.gz", "notes.txt"):
+        (tmp_path / name).touch()
+    unused = UnusedFiles()
+    (case,), _ = find_inputs([tmp_path], ["t1n"], unused=unused)
+    assert list(case.images) == ["t1n"] and case.brain is None
+    assert sorted(unused.counts.values()) == [1, 1, 1] and "a modality that was not asked for" in unused.counts
+    assert find_inputs([tmp_path], ["t1n"], mask_is="brain")[0][0].brain == tmp_path / "P1_mask.nii.gz"

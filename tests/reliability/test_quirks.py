@@ -15,9 +15,7 @@ import pytest
 from ckdmed import cli
 
 # strict: the mark has to go when it is mended
-OPEN = pytest.mark.xfail(
-    reason="not mended yet: cases of mixed kinds, BIDS names, linked cases, open releases", strict=True
-)
+OPEN = pytest.mark.xfail(reason="not mended yet: open releases", strict=True)
 
 
 @pytest.fixture(scope="session")
@@ -84,10 +82,10 @@ def test_what_cannot_be_right_is_refused_with_its_cause(
     ("quirk", "cases"),
     [
         ("two_patients", [{"t1n", "t1c"}, {"t2w", "t2f"}]),
-        pytest.param("bids", [{"t1n", "t1c"}], marks=OPEN),
-        pytest.param("kinds", [{"t1n", "t1c", "t2w", "t2f", "seg"}, {"t1n"}, {"t1n"}], marks=OPEN),
+        ("bids", [{"t1n", "t1c"}]),
+        ("kinds", [{"t1n", "t1c", "t2w", "t2f", "seg"}, {"t1n"}, {"t1n"}]),
         ("dicomdir", [{"t1n"}]),
-        pytest.param("links", [{"t1n", "t1c", "t2w", "t2f", "seg"}] * 2, marks=OPEN),
+        ("links", [{"t1n", "t1c", "t2w", "t2f", "seg"}] * 2),
     ],
 )
 def test_every_patient_is_found_and_stays_one(quirk: str, cases: list[set[str]], quirks: Path, tmp_path: Path) -> None:

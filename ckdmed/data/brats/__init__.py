@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ckdmed.data.brats.alignment import MaskCheck, check_mask
 from ckdmed.data.brats.cached_slices import CaseSlicesd, LoadCachedSliced
-from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
+from ckdmed.data.brats.case_files import SkippedCase
+from ckdmed.data.brats.cases import BratsCase, find_brats_cases
 from ckdmed.data.brats.datalist import (
     build_brats_datalist,
     check_brats_datalist,

@@ -1,9 +1,9 @@
-"""The BraTS cases below a folder, by name and header."""
+"""The cases below a folder whose NIfTI files lie on one grid, by their headers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.data.brats.case_files import VOLUME, FoundCases, SkippedCase, find_case_files
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
     BratsFileError,
@@ -20,26 +21,12 @@ from ckdmed.data.brats.headers import (
     grid_disagreement,
     read_volume_header,
 )
-from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_file_name, parse_free_name
+from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_free_name
+from ckdmed.data.input_walk import UnusedFiles
 
-__all__ = ["BratsCase", "SkippedCase", "find_brats_cases"]
+__all__ = ["BratsCase", "SkippedCase", "check_cases", "find_brats_cases"]
 
 _DECATHLON_MODALITIES = ("t2f", "t1n", "t1c", "t2w")
-
-
-@dataclass(frozen=True)
-class SkippedCase:
-    """A case that is left out, and the cause.
-
-    Args:
-        case: its name.
-        reason: the cause in words.
-        incomplete: whether the cause is that it lacks files which were asked for.
-    """
-
-    case: str
-    reason: str
-    incomplete: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +38,7 @@ class BratsCase:
         images: one file for each of `modalities`, or one 4-D file that holds them along its last axis.
         modalities: of t1n, t1c, t2w, t2f, in the order of `images` or of the last axis.
         label: the mask, or None.
+        brain: the mask of the brain, or None.
         grade: "HGG" or "LGG" where the folders of 2017 to 2019 say so, else "".
         shape: voxels along the three axes.
         affine: (4, 4), index to millimetres, RAS, of the first image.
@@ -60,6 +48,7 @@ class BratsCase:
     images: tuple[Path, ...]
     modalities: tuple[str, ...]
     label: Path | None
+    brain: Path | None
     grade: str
     shape: tuple[int, int, int]
     affine: np.ndarray
@@ -76,12 +65,10 @@ def find_brats_cases(
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     progress: bool = False,
     exclude: PathLike | None = None,
+    mask_is: str | None = None,
+    unused: UnusedFiles | None = None,
 ) -> tuple[list[BratsCase], list[SkippedCase]]:
-    """Find the cases of every naming below a folder; only headers are read.
-
-    Namings: `BraTS-GLI-00001-000-t1n.nii.gz` (2023 and later; GLI, MEN, MET, PED, SSA),
-    `Brats18_TCIA05_396_1_t1ce.nii.gz` (2017 to 2021), and the Medical Decathlon's Task01 (`imagesTr/BRATS_001.nii.gz`
-    with `labelsTr`). Other files are not looked at.
+    """Find the cases of every naming below a folder (see `find_case_files`); only headers are read.
 
     Args:
         folder: a case's folder, or any folder above.
@@ -89,81 +76,58 @@ def find_brats_cases(
         require_label: whether a case must have a mask. Default True.
         tolerance_mm: see `grid_disagreement`.
         progress: whether to show a bar.
-        exclude: a folder that is passed over, such as the one for results.
+        exclude, mask_is: see `find_case_files`.
+        unused: gets the files that belong to no case.
 
     Returns:
-        the complete cases, ordered by name, and those that are left out: a modality or the mask is missing or
-        unreadable, files differ in grid or affine (both values are named), a file stands twice.
+        the complete cases, those with BraTS names first and ordered by them, and those that are left out: a modality or
+        the mask is missing or unreadable, files differ in grid or affine (both values are named), a file stands twice,
+        a DICOM series instead of a NIfTI file.
 
     Raises:
-        ValueError: not a folder, `modalities` is empty or has unknown or repeated names, or there is no file of these
-            namings at all.
+        ValueError: not a folder, `modalities` is empty or has unknown or repeated names, or there is no file of a case
+            at all.
     """
-    folder = Path(folder)
     wanted = tuple(modalities)
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: not a folder.")
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(MODALITIES):
         raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {wanted}.")
-    found, decathlon, double = _collect(folder, exclude)
-    if not found and not decathlon:
+    found = find_case_files(folder, exclude, mask_is)
+    if unused is not None:
+        unused.update(found.unused)
+    if not found.cases and not found.skipped:
         raise ValueError(
-            f"{folder}: no BraTS file here or below (BraTS-GLI-00001-000-t1n.nii.gz, BraTS20_Training_001_t1.nii.gz, "
-            "imagesTr/BRATS_001.nii.gz)."
+            f"{folder}: no case here or below (<case>_t1.nii.gz, <case>-t1n.nii.gz, <case>/t1.nii.gz, "
+            f"imagesTr/BRATS_001.nii.gz). {'; '.join(found.unused.lines())}".rstrip()
         )
+    return check_cases(found, wanted, require_label, tolerance_mm, progress)
+
+
+def check_cases(
+    found: FoundCases,
+    modalities: Sequence[str] = MODALITIES,
+    require_label: bool = True,
+    tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+    progress: bool = False,
+) -> tuple[list[BratsCase], list[SkippedCase]]:
+    """The second half of `find_brats_cases`, over what was found."""
+    wanted = tuple(modalities)
     cases: list[BratsCase] = []
-    skipped: list[SkippedCase] = []
-    names = sorted({**found, **decathlon})
-    for case in tqdm(names, desc="reading headers", unit="case", disable=not progress):
+    skipped = list(found.skipped)
+    for files in tqdm(found.cases, desc="reading headers", unit="case", disable=not progress):
         try:
-            if case in double:
-                raise BratsFileError(double[case])
-            if case in found:
-                name, parts = found[case]
-                cases.append(_case(name, parts, wanted, require_label, tolerance_mm))
+            if files.has_dicom:
+                folders = ", ".join(str(path) for path in files.parts.values() if path.is_dir())
+                raise BratsFileError(f"{folders}: DICOM series; make NIfTI files of them by `ckdmed prepare` first.")
+            if VOLUME in files.parts:
+                cases.append(_decathlon_case(files.parts[VOLUME], wanted, require_label, tolerance_mm))
             else:
-                cases.append(_decathlon_case(decathlon[case], wanted, require_label, tolerance_mm))
+                cases.append(_case(files.name, files.parts, wanted, require_label, tolerance_mm))
         except BratsFileError as error:
-            skipped.append(SkippedCase(case, str(error), isinstance(error, IncompleteCaseError)))
+            skipped.append(SkippedCase(files.case, str(error), isinstance(error, IncompleteCaseError)))
     return cases, skipped
 
 
-def _collect(
-    folder: Path, exclude: PathLike | None = None
-) -> tuple[dict[str, tuple[CaseName, dict[str, Path]]], dict[str, Path], dict[str, str]]:
-    """Parts of each case, the 4-D files of Decathlon cases, and what is there twice."""
-    found: dict[str, tuple[CaseName, dict[str, Path]]] = {}
-    decathlon: dict[str, Path] = {}
-    double: dict[str, str] = {}
-    for path in _nifti_files(folder, exclude):
-        parsed = parse_file_name(path.name)
-        if parsed is not None:
-            name, part = parsed
-            parts = found.setdefault(name.case, (name, {}))[1]
-            if part in parts:
-                double[name.case] = f"{part} is there twice: {parts[part]} and {path}."
-            parts[part] = path
-        elif path.parent.name in ("imagesTr", "imagesTs"):
-            stem = path.name.split(".nii")[0]
-            if (case_name := parse_case_name(stem)) and case_name.release == "decathlon":
-                if stem in decathlon:
-                    double[stem] = f"it is there twice: {decathlon[stem]} and {path}."
-                decathlon[stem] = path
-    return found, decathlon, double
-
-
-def _nifti_files(folder: Path, exclude: PathLike | None = None) -> Iterable[Path]:
-    out = None if exclude is None else Path(exclude).resolve()
-    # Archives packed on macOS hold a `._x` beside every file; Kaggle's copy of 2020 has folders named like files.
-    return sorted(
-        path
-        for path in folder.rglob("*.nii*")
-        if path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".") and path.is_file()
-        if out is None or not path.resolve().is_relative_to(out)
-    )
-
-
-def _headers(files: dict[str, Path]) -> tuple[dict[str, VolumeHeader], list[str]]:
+def _headers(files: Mapping[str, Path]) -> tuple[dict[str, VolumeHeader], list[str]]:
     headers, problems = {}, []
     for part, path in files.items():
         try:
@@ -174,7 +138,7 @@ def _headers(files: dict[str, Path]) -> tuple[dict[str, VolumeHeader], list[str]
 
 
 def _case(
-    name: CaseName, parts: dict[str, Path], wanted: tuple[str, ...], require_label: bool, tolerance_mm: float
+    name: CaseName, parts: Mapping[str, Path], wanted: tuple[str, ...], require_label: bool, tolerance_mm: float
 ) -> BratsCase:
     needed = (*wanted, "seg") if require_label else wanted
     missing = [part for part in needed if part not in parts]
@@ -192,7 +156,8 @@ def _case(
     first = headers[wanted[0]]
     grades = {"HGG", "LGG"}.intersection(first.path.parts[-4:])
     images = tuple(parts[part] for part in wanted)
-    return BratsCase(name, images, wanted, parts.get("seg"), grades.pop() if grades else "", first.grid, first.affine)
+    grade = grades.pop() if grades else ""
+    return BratsCase(name, images, wanted, parts.get("seg"), parts.get("brain"), grade, first.grid, first.affine)
 
 
 def _decathlon_case(path: Path, wanted: tuple[str, ...], require_label: bool, tolerance_mm: float) -> BratsCase:
@@ -212,7 +177,7 @@ def _decathlon_case(path: Path, wanted: tuple[str, ...], require_label: bool, to
         label = None
     if label is not None and (problem := grid_disagreement(image, read_volume_header(label), tolerance_mm)):
         raise BratsFileError(f"{path.parent.parent}: {problem}.")
-    return BratsCase(name, (path,), order, label, "", image.grid, image.affine)
+    return BratsCase(name, (path,), order, label, None, "", image.grid, image.affine)
 
 
 def _decathlon_order(description: Path) -> tuple[str, ...]:

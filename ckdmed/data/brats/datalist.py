@@ -13,7 +13,8 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
-from ckdmed.data.brats.cases import BratsCase, SkippedCase, find_brats_cases
+from ckdmed.data.brats.case_files import SkippedCase
+from ckdmed.data.brats.cases import BratsCase, find_brats_cases
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, open_nifti
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.brats.persons import same_persons

@@ -5,25 +5,48 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["MODALITIES", "CaseName", "parse_case_name", "parse_file_name", "parse_free_name"]
+from ckdmed.data.volume_reader import is_nifti
+
+__all__ = [
+    "MODALITIES",
+    "CaseName",
+    "free_case_name",
+    "nifti_stem",
+    "parse_case_name",
+    "parse_file_name",
+    "parse_free_name",
+]
 
 # Names of 2023; those of other releases and of clinics are translated to them.
 MODALITIES = ("t1n", "t1c", "t2w", "t2f")
 
-_NEW_CASE = re.compile(r"(?P<patient>BraTS-(?P<type>GLI|MEN|MET|PED|SSA)-[A-Za-z0-9]+)-(?P<time>\d{1,4})")
-_OLD_CASE = re.compile(r"brats(?P<year>17|18|19|20|21|2017|2018|2019|2020|2021)_(?P<rest>[A-Za-z0-9_]+)", re.IGNORECASE)
+# Capitals and separators are those of whoever renamed the files.
+_NEW_CASE = re.compile(
+    r"brats[-_ ](?P<type>GLI|MEN|MET|PED|SSA)[-_ ](?P<id>[A-Za-z0-9]+)(?:[-_ ](?P<time>\d{1,4}))?", re.IGNORECASE
+)
+_OLD_CASE = re.compile(
+    r"brats(?P<year>17|18|19|20|21|2017|2018|2019|2020|2021)[-_ ](?P<rest>[A-Za-z0-9][-_ A-Za-z0-9]*)", re.IGNORECASE
+)
 _DECATHLON_CASE = re.compile(r"BRATS_(\d+)")
-_NIFTI = re.compile(r"(?P<stem>.+)\.nii(\.gz)?", re.IGNORECASE)
-_OLD_PARTS = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f", "seg": "seg"}
+# A part of a name, and the pattern of what stands for it at the end; the longest match of all counts, so that T2_FLAIR is
+# no T2 and T1_Gd no case named T1.
 _FREE_PARTS = {
-    "t1n": ("t1n", "t1", "t1w", "t1pre"),
-    "t1c": ("t1c", "t1ce", "t1gd", "t1post", "t1km"),
-    "t2w": ("t2w", "t2"),
-    "t2f": ("t2f", "flair", "fla", "t2flair"),
-    "seg": ("seg",),
-    "brain": ("brain", "brainmask", "mask"),
+    "t1n": r"t1[nw]?|t1w?[-_ ]?pre",
+    "t1c": r"t1c|t1w?[-_ ]?(?:ce|gd|post|km)",
+    "t2w": r"t2w?",
+    "t2f": r"t2f|(?:t2w?[-_ ]?)?(?:flair|fla)",
+    "seg": r"seg",
+    "brain": r"brain|brain[-_ ]?mask",
+    "mask": r"mask",
 }
-_FREE = {alias: part for part, aliases in _FREE_PARTS.items() for alias in aliases}
+_FREE = {
+    part: re.compile(rf"(?:(?P<case>.+?)[-_ ])??(?:{pattern})", re.IGNORECASE) for part, pattern in _FREE_PARTS.items()
+}
+# BIDS: sub-01_ses-02_acq-x_ce-gd_T1w; subject and session are the case, `ce` is a contrast agent.
+_BIDS = re.compile(
+    r"(?P<subject>sub-[A-Za-z0-9]+)(?P<session>_ses-[A-Za-z0-9]+)?(?P<entities>(?:_[a-z]+-[A-Za-z0-9]+)*)"
+    r"(?:_(?P<suffix>[A-Za-z0-9]+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +59,8 @@ class CaseName:
         patient_group: equal for what may be one person in the releases 2017 to 2019, which repeat persons.
         time_point: number in the name; 0 where names have none.
         tumour_type: GLI, MEN, MET, PED or SSA.
-        release: "2017" to "2021", "2023" (2023 and later), or "decathlon"; see `ckdmed.labels.brats_labels`.
+        release: "2017" to "2021", "2023" (2023 and later), or "decathlon"; see `ckdmed.labels.brats_labels`. Of other
+            names "", as is the tumour type.
     """
 
     case: str
@@ -57,8 +81,9 @@ def parse_case_name(name: str) -> CaseName | None:
         1
     """
     if match := _NEW_CASE.fullmatch(name):
-        patient = match["patient"]
-        return CaseName(name, patient, patient, int(match["time"]), match["type"], "2023")
+        kind = match["type"].upper()
+        patient = f"BraTS-{kind}-{match['id']}"
+        return CaseName(name, patient, patient, int(match["time"] or 0), kind, "2023")
     if match := _DECATHLON_CASE.fullmatch(name):
         return CaseName(name, name, name, 0, "GLI", "decathlon")
     match = _OLD_CASE.fullmatch(name)
@@ -68,39 +93,52 @@ def parse_case_name(name: str) -> CaseName | None:
     if year in ("2020", "2021"):
         return CaseName(name, name, name, 0, "GLI", year)
     # 2017 to 2019: institution, person and time; 2018 adds the collection's number to TCIA.
-    person, _, time = match["rest"].rpartition("_")
+    rest = re.sub(r"[- ]", "_", match["rest"])
+    person, _, time = rest.rpartition("_")
     if not person or not time.isdigit():
-        person, time = match["rest"], "0"
+        person, time = rest, "0"
     return CaseName(name, person, re.sub(r"^TCIA\d*_", "TCIA_", person), int(time), "GLI", year)
 
 
+def free_case_name(name: str) -> CaseName:
+    """What is known of a case under any other name: the subject of a BIDS name is the patient, else the case is."""
+    match = _BIDS.fullmatch(name)
+    patient = name if match is None else match["subject"]
+    return CaseName(name, patient, patient, 0, "", "")
+
+
 def parse_file_name(name: str) -> tuple[CaseName, str] | None:
-    """The case and the part (a modality or "seg") of a file of 2023's or 2017 to 2021's naming, else None."""
-    match = _NIFTI.fullmatch(name)
-    if match is None:
-        return None
-    stem = match["stem"]
-    case, _, part = stem.rpartition("-")
-    if part in (*MODALITIES, "seg") and _NEW_CASE.fullmatch(case):
-        parsed = parse_case_name(case)
-        return None if parsed is None else (parsed, part)
-    case, _, part = stem.rpartition("_")
-    if part.lower() in _OLD_PARTS and _OLD_CASE.fullmatch(case):
-        parsed = parse_case_name(case)
-        return None if parsed is None else (parsed, _OLD_PARTS[part.lower()])
-    return None
+    """The case and the part (see `parse_free_name`) of a NIfTI file of a case with a BraTS name, else None."""
+    parsed = parse_free_name(nifti_stem(name)) if is_nifti(name) else None
+    case = None if parsed is None else parse_case_name(parsed[0])
+    # Task01's files hold all modalities, so a name that ends in one is somebody's own
+    return None if case is None or parsed is None or case.release == "decathlon" else (case, parsed[1])
+
+
+def nifti_stem(name: str) -> str:
+    """The name of a NIfTI file without its suffix."""
+    return name[: name.lower().rindex(".nii")]
 
 
 def parse_free_name(stem: str) -> tuple[str, str] | None:
-    """Case and part of any other name that ends in a modality: `TCGA-FG-6692_fla` is ("TCGA-FG-6692", "t2f").
+    """Case and part of any name that ends in a modality: `TCGA-FG-6692_fla` is ("TCGA-FG-6692", "t2f").
+
+    Of BIDS names subject and session are the case, and a contrast agent (`ce-gd`) makes T1w a "t1c".
 
     Args:
         stem: file name without its suffix, or the name of a folder; a bare modality has the case "".
 
     Returns:
-        case and part: a modality, "seg" or "brain" (a brain mask); None where the name ends in none of these.
+        case and part: a modality, "seg", "brain" (a brain mask) or "mask" (of what, nobody knows); None where the name
+        ends in none of these.
     """
-    match = re.fullmatch(r"(?:(?P<case>.+)[-_ ])?(?P<part>[A-Za-z0-9]+)", stem)
-    if match is None or match["part"].lower() not in _FREE:
+    bids = _BIDS.fullmatch(stem)
+    ending = bids["suffix"] or "" if bids else stem
+    found = [(match["case"] or "", part) for part, pattern in _FREE.items() if (match := pattern.fullmatch(ending))]
+    if not found:
         return None
-    return match["case"] or "", _FREE[match["part"].lower()]
+    case, part = min(found, key=lambda pair: len(pair[0]))
+    if bids is None:
+        return case, part
+    contrast = "_ce-" in bids["entities"]
+    return bids["subject"] + (bids["session"] or ""), "t1c" if contrast and part == "t1n" else part

@@ -15,7 +15,7 @@ from monai.config import PathLike
 from tqdm import tqdm
 
 from ckdmed.checked_entries import SEAL, DamagedEntry, file_stamps, sealed, unsealed
-from ckdmed.data.brats.cases import SkippedCase
+from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import BratsFileError
 from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array

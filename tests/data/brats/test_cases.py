@@ -125,7 +125,7 @@ def test_decathlon_channels_follow_its_description(tmp_path):
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ValueError, match="not a folder"):
         find_brats_cases(tmp_path / "none")
-    with pytest.raises(ValueError, match="no BraTS file here or below"):
+    with pytest.raises(ValueError, match="no case here or below"):
         find_brats_cases(tmp_path)
     with pytest.raises(ValueError, match="each once, got"):
         find_brats_cases(tmp_path, ["t1n", "t1n"])

@@ -35,7 +35,14 @@ def test_persons_whom_releases_repeat_share_a_group():
 
 
 @pytest.mark.parametrize(
-    "file", ["BraTS-GLI-00001-000-t1.nii.gz", "BraTS-XYZ-00001-000-t1n.nii.gz", "BraTS-GLI-00001-000-t1n.png", "a.nii"]
+    "file",
+    [
+        "BraTS-GLI-00001-000-ct.nii.gz",
+        "BRATS_001_t1.nii.gz",
+        "BraTS-XYZ-00001-000-t1n.nii.gz",
+        "BraTS-GLI-00001-000-t1n.png",
+        "a.nii",
+    ],
 )
 def test_other_names_are_none(file):
     assert parse_file_name(file) is None
@@ -49,9 +56,29 @@ def test_other_names_are_none(file):
         ("sub-01_T1w", ("sub-01", "t1n")),
         ("t1gd", ("", "t1c")),
         ("patient_brainmask", ("patient", "brain")),
+        ("P1_brain_mask", ("P1", "brain")),
+        ("P1_mask", ("P1", "mask")),
+        ("P1_T2_FLAIR", ("P1", "t2f")),
+        ("T2_FLAIR", ("", "t2f")),
+        ("P1-T1_Gd", ("P1", "t1c")),
+        ("P1_T1_t1c", ("P1_T1", "t1c")),
+        ("sub-01_ce-gd_T1w", ("sub-01", "t1c")),
+        ("sub-01_ses-2_acq-3d_run-1_FLAIR", ("sub-01_ses-2", "t2f")),
+        ("sub-01_desc-brain_mask", ("sub-01", "mask")),
         ("affine-mismatch-seg-of-BraTS-GLI-00001-000", None),
         ("notes", None),
     ],
 )
 def test_free_names(stem, parsed):
     assert parse_free_name(stem) == parsed
+
+
+@pytest.mark.parametrize("name", ["brats_gli_00001_002", "BRATS-GLI-00001-002", "BraTS GLI 00001 002"])
+def test_spellings_of_a_name_are_of_one_patient(name):
+    parsed = parse_case_name(name)
+    assert (parsed.case, parsed.patient, parsed.time_point, parsed.release) == (name, "BraTS-GLI-00001", 2, "2023")
+
+
+def test_modalities_of_other_releases_belong_to_a_case_too():
+    name, part = parse_file_name("BraTS-GLI-00001-000_T1.NII.GZ")
+    assert (name.case, part) == ("BraTS-GLI-00001-000", "t1n")
