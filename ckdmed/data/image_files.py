@@ -58,8 +58,8 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
 
     A folder is searched with its subfolders: ``.mat``, ``.nii``, ``.nii.gz``, ``.png``, ``.jpg``, ``.jpeg`` and DICOM,
     by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds, ``cvind.mat``, DICOMDIR, masks
-    (``_seg``, ``_mask``), hidden files, and whatever an earlier run wrote (`InputWalk`) are counted, the first few of them
-    named. Links to folders are followed, each folder once. DICOM files of one folder
+    (``_seg``, ``_mask``), hidden files, and whatever an earlier run wrote (`InputWalk`) are counted, the first few of
+    them named. Links to folders are followed, each folder once. DICOM files of one folder
     become volumes by series, size and orientation.
 
     A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.

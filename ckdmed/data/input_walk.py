@@ -1,4 +1,4 @@
-"""Walking through a folder of inputs: links are followed, results of earlier runs are none, nothing is lost silently."""
+"""Walking through a folder of inputs: links are followed, results of earlier runs are none, nothing gets lost."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class FoundCases:
 
     Args:
         cases: those with BraTS names in the alphabet's order, then the others in that of their files.
-        skipped: cases of which something stands twice, DICOM series that nobody can assign, folders that cannot be read.
+        skipped: cases of which something stands twice, DICOM series that nobody can assign, unreadable folders.
         unused: files that belong to no case, by cause.
     """
 
@@ -85,10 +85,11 @@ def find_case_files(folder: PathLike, exclude: PathLike | None = None, mask_is: 
     """Find cases of all kinds at any depth.
 
     A case's files are `<case>_<modality>.nii.gz` or `<case>-<modality>.nii.gz` in one folder, or
-    `<case>/<modality>.nii.gz`, or DICOM series in folders of such names; or of BIDS names (see `parse_free_name`). Folders
-    named by a modality count as the folder above. Masks (`seg`, `brain`) may lie in a folder of their own. Of BraTS names
-    (`parse_case_name`) equal ones are one case wherever the files lie. Under other names, folders that both hold images
-    of one case name are different persons' as far as anyone knows; they become cases that bear the folder's name too:
+    `<case>/<modality>.nii.gz`, or DICOM series in folders of such names; or of BIDS names (see `parse_free_name`).
+    Folders named by a modality count as the folder above. Masks (`seg`, `brain`) may lie in a folder of their own. Of
+    BraTS names (`parse_case_name`) equal ones are one case wherever the files lie. Under other names, folders that both
+    hold images of one case name are different persons' as far as anyone knows; they become cases that bear the folder's
+    name too:
     `A/scan_t1.nii.gz` and `B/scan_t2.nii.gz` are "A-scan" and "B-scan". The Medical Decathlon's Task01 is known by its
     folders (`imagesTr/BRATS_001.nii.gz` with `labelsTr`).
 

@@ -28,8 +28,8 @@ _OLD_CASE = re.compile(
     r"brats(?P<year>17|18|19|20|21|2017|2018|2019|2020|2021)[-_ ](?P<rest>[A-Za-z0-9][-_ A-Za-z0-9]*)", re.IGNORECASE
 )
 _DECATHLON_CASE = re.compile(r"BRATS_(\d+)")
-# A part of a name, and the pattern of what stands for it at the end; the longest match of all counts, so that T2_FLAIR is
-# no T2 and T1_Gd no case named T1.
+# A part of a name, and the pattern of what stands for it at the end; the longest match of all counts, so that T2_FLAIR
+# is no T2 and T1_Gd no case named T1.
 _FREE_PARTS = {
     "t1n": r"t1[nw]?|t1w?[-_ ]?pre",
     "t1c": r"t1c|t1w?[-_ ]?(?:ce|gd|post|km)",
