@@ -13,7 +13,8 @@ from torch import distributed
 from ckdmed.bundle.section_record import record_of_scored
 from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
 from ckdmed.data.brats.persons import same_persons
-from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.data.brats.releases import OpenReleaseError
+from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 
 __all__ = ["brats_sections"]
 
@@ -61,7 +62,8 @@ def brats_sections(
         ``tumor_label`` (1 GLI, 2 MEN, 3 MET, 4 PED, 5 SSA), ``tumour_type``, ``release``, ``grade``, ``modalities``.
 
     Raises:
-        ValueError: the folder is missing or holds no usable case, the stored datalist is damaged or names a file that
+        ValueError: the folder is missing or holds no usable case, has no datalist and leaves open whose labels its
+            masks have (see `decided_releases`), the stored datalist is damaged or names a file that
             is not there, a case lacks a modality, or the training or validation section is empty; a patient's cases
             are in several sections of the record.
     """
@@ -71,13 +73,15 @@ def brats_sections(
             raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
     else:
         folder = _phantoms(Path(phantom_dir), phantom_cases, phantom_shape, phantom_types, split_seed)
+    # phantoms have the labels of 2023; of others only a datalist can say what their names leave open
+    release = None if dataset_dir else PHANTOM_RELEASE
     record = record_of_scored(checkpoint)
     if record is None:
-        datalist = _resolve(folder, split_seed, fractions, modalities)
+        datalist = _resolve(folder, split_seed, fractions, modalities, release)
         parts = {key: datalist[name] for key, name in _SECTIONS.items()}
     else:
         # nothing is split, so that a folder of two patients will do
-        datalist = _resolve(folder, split_seed, (1.0, 0.0, 0.0), modalities)
+        datalist = _resolve(folder, split_seed, (1.0, 0.0, 0.0), modalities, release)
         parts = record.assign([item for name in _SECTIONS.values() for item in datalist[name]])
     share = {"train": labelled_fraction}
     sections = {
@@ -114,13 +118,20 @@ def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str]
     return folder
 
 
-def _resolve(folder: Path, seed: int, fractions: Sequence[float], modalities: Sequence[str]) -> dict[str, Any]:
+def _resolve(
+    folder: Path, seed: int, fractions: Sequence[float], modalities: Sequence[str], release: str | None
+) -> dict[str, Any]:
     stored = folder / "datalist.json"
     if stored.is_file():
         datalist = read_brats_datalist(stored)
         _check_persons(datalist, folder)
         return datalist
-    datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities)
+    try:
+        datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities, release=release)
+    except OpenReleaseError as error:
+        raise ValueError(
+            f"{error} Make the folder's datalist so: ckdmed brats-datalist '{folder}' --release ..."
+        ) from error
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
@@ -59,6 +59,6 @@ def case_phantoms(
     width, height, depth = (int(size) for size in shape)
     write_brats_phantoms(folder, cases, (width, height, depth), seed, progress=False, **made)
     if not (folder / DATALIST_NAME).is_file():
-        datalist, _ = build_brats_datalist(folder, seed, fractions, progress=False)
+        datalist, _ = build_brats_datalist(folder, seed, fractions, progress=False, release=PHANTOM_RELEASE)
         write_brats_datalist(datalist, folder / DATALIST_NAME)
     return folder

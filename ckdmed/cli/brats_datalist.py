@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
 from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 
 NAME = "brats-datalist"
@@ -25,15 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="that a case must have (default: all four)")
     parser.add_argument("--without-masks", action="store_true", help="take cases that have no mask as well")
+    parser.add_argument("--tumour-type", metavar="TYPE", help="of cases whose names do not tell it (default: GLI)")
+    add_release(parser)
+    add_mask_is(parser)
+    add_patients(parser)
     add_force(parser, "a datalist")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
     from ckdmed.data.brats import MODALITIES, TUMOUR_TYPES, build_brats_datalist, write_brats_datalist
+    from ckdmed.data.input_walk import UnusedFiles
 
     target = args.out or args.folder / "datalist.json"
     refuse_existing(target, args.force, is_datalist)
+    unused = UnusedFiles()
     datalist, skipped = build_brats_datalist(
         args.folder,
         args.seed,
@@ -41,10 +48,16 @@ def run(args: argparse.Namespace) -> int:
         args.modalities or MODALITIES,
         require_label=not args.without_masks,
         progress=not args.quiet,
+        release=args.release,
+        tumour_type=args.tumour_type,
+        patients=patients_of(args),
+        mask_is=args.mask_is,
+        unused=unused,
     )
     path = write_brats_datalist(datalist, target)
     for entry in skipped:
         print(f"skipped {entry.case}: {entry.reason}")
+    print_unused(unused)
     print(f"{'section':<12}{'cases':>7}{'patients':>10}{'with ET':>9}  " + "".join(f"{t:>6}" for t in TUMOUR_TYPES))
     for section in ("training", "validation", "test"):
         items = datalist[section]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.case_arguments import add_mask_is, add_release, print_unused
 from ckdmed.cli.overwriting import add_force, refuse_existing
 
 NAME = "check-brats"
@@ -14,7 +15,8 @@ HELP = "check the masks of BraTS cases: grid, affine, labels, tumour outside the
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
     parser.add_argument("--seg", type=Path, metavar="FILE", help="another mask, to compare with the one case there is")
-    parser.add_argument("--release", help="whose labels the masks have: a year or decathlon (default: by the names)")
+    add_release(parser)
+    add_mask_is(parser)
     parser.add_argument(
         "--outside-limit",
         type=float,
@@ -33,20 +35,28 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ckdmed.data.brats import SkippedCase, brats_labels, check_mask, find_brats_cases
+    from ckdmed.data.brats.releases import decided_releases, labels_of
+    from ckdmed.data.input_walk import UnusedFiles
     from ckdmed.files import write_atomic
 
     if args.csv is not None:
         refuse_existing(args.csv, args.force)
-    cases, skipped = find_brats_cases(args.folder, require_label=False, tolerance_mm=float("inf"))
+    unused = UnusedFiles()
+    cases, skipped = find_brats_cases(
+        args.folder, require_label=False, tolerance_mm=float("inf"), mask_is=args.mask_is, unused=unused
+    )
     if args.seg is not None and len(cases) != 1:
         raise ValueError(f"--seg is for one case; {args.folder} holds {len(cases)}.")
+    names = [case.name for case in cases]
+    masks = {case.case: args.seg or case.label for case in cases}
+    releases = decided_releases(names, {} if args.release else labels_of(names, masks), args.release)
     rows = []
     for case in tqdm(cases, desc="checking masks", unit="case", disable=args.quiet):
-        mask = args.seg or case.label
+        mask = masks[case.case]
         if mask is None:
             skipped.append(SkippedCase(case.case, "there is no mask."))
             continue
-        table = brats_labels(args.release or case.name.release, case.name.tumour_type)
+        table = brats_labels(releases[case.case], case.name.tumour_type or "GLI")
         rows.append(check_mask(case.case, case.images, mask, table, args.outside_limit))
     width = max([len(row.case) for row in rows] + [4])
     print(f"{'case':<{width}}  grid  affine  {'labels':<20}{'tumour':>9}{'outside':>9}{'share':>8}  verdict")
@@ -56,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{row.case:<{width}}  {flags}  {row.labels:<20}{numbers}  {'; '.join(row.problems) or 'fits'}")
     for entry in skipped:
         print(f"skipped {entry.case}: {entry.reason}")
+    print_unused(unused)
     if args.csv is not None:
         header = ["case", "grid", "affine", "labels", "tumour_voxels", "outside_voxels", "outside_share", "problems"]
 

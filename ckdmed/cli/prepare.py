@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
+
 NAME = "prepare"
 HELP = "resample, normalise and convert NIfTI or DICOM volumes to NIfTI, HDF5, NumPy or PNG"
 
@@ -22,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         metavar="FOLDER",
-        help="holds BraTS cases, or NIfTI files named <case>_t1 and so on, or DICOM folders named by modality",
+        help="holds BraTS cases, NIfTI files named <case>_t1 and so on, DICOM folders named by modality",
     )
     parser.add_argument("--out", type=Path, required=True, help="where to; each case gets a folder of its own")
     one = parser.add_argument_group("one case by its files")
@@ -61,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     values.add_argument("--clahe", action="store_true", help="equalise the contrast of each slice before")
     values.add_argument("--clahe-limit", type=float, default=0.01, metavar="SHARE", help="default: %(default)s")
-    values.add_argument("--release", help="whose labels masks have: a year or decathlon (default: by the name)")
+    add_release(values)
+    names = parser.add_argument_group("what names do not tell")
+    add_mask_is(names)
+    add_patients(names)
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format", choices=("nifti", "hdf5", "npy", "png"), default="nifti", help="default: %(default)s"
@@ -80,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from ckdmed.data.brats import SkippedCase
+    from ckdmed.data.input_walk import UnusedFiles
+    from ckdmed.data.patient_table import check_patients
     from ckdmed.paths import checked_name
     from ckdmed.preparation import PreparationSettings, find_inputs, folder_not_searched, prepare_cases, single_input
 
@@ -102,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.image) == bool(args.folders):
         raise ValueError("give either folders, or one case by --image.")
     skipped: list[SkippedCase] = []
+    unused = UnusedFiles()
     if args.image:
         images = dict(args.image)
         if len(images) != len(args.image):
@@ -112,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         given = args.folders
         exclude = folder_not_searched(args.out, given)
-        inputs, skipped = find_inputs(given, settings.modalities, settings.tolerance_mm, exclude)
+        inputs, skipped = find_inputs(given, settings.modalities, settings.tolerance_mm, exclude, args.mask_is, unused)
         if args.case:
             checked_name(args.case, "--case")
         if args.case or args.seg or args.brain_mask:
@@ -127,11 +135,15 @@ def run(args: argparse.Namespace) -> int:
                     brain=args.brain_mask or own.brain,
                 )
             ]
+    patients = patients_of(args)
+    check_patients(patients, [item.case for item in inputs] + [entry.case for entry in skipped], args.patients)
+    inputs = [replace(item, patient=patients.get(item.case, item.patient)) for item in inputs]
     results = prepare_cases(inputs, args.out, settings, args.workers, progress=not args.quiet, given=given)
     for result in results:
         print(f"{result.status:9} {result.case}: {result.message} ({result.seconds:.1f} s)")
     for entry in skipped:
         print(f"{'skipped':9} {entry.case}: {entry.reason}")
+    print_unused(unused)
     refused = sum(result.status == "refused" for result in results) + len(skipped)
     print(f"{len(results) + len(skipped)} cases, {refused} of them refused or skipped; in {args.out}")
     return 1 if refused else 0

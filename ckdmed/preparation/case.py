@@ -147,7 +147,7 @@ def _read_mask(path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: fl
 
 
 def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None:
-    release = settings.release or item.release
+    release = item.release or settings.release
     return brats_labels(release, item.tumour_type or "GLI") if release else None
 
 

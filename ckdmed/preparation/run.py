@@ -6,13 +6,14 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from monai.config import PathLike
 
 from ckdmed.data import sha256_of
+from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.files import write_json
@@ -74,6 +75,8 @@ def prepare_cases(
         a result for each input, in their order.
 
     Raises:
+        OpenReleaseError: names and labels leave open whose labels the masks have, and the settings do not say it (see
+            `decided_releases`).
         ValueError: `workers` is below 1, two inputs have one case name, or `out` is among the sources
             (`refuse_source_folder`).
         RuntimeError: a worker process died.
@@ -85,9 +88,18 @@ def prepare_cases(
     images = {item.case: list(item.images.values()) for item in inputs}
     masks = {f"{item.case} {key}": path for item in inputs for key, path in _masks(item).items()}
     refuse_source_folder(folder, images, given, masks)
+    inputs = _with_releases(inputs, chosen.release)
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [(item, folder, chosen) for item in inputs]
     return in_pool(_prepare, tasks, workers, "preparing", progress)
+
+
+def _with_releases(inputs: Sequence[CaseInput], release: str | None) -> list[CaseInput]:
+    """The inputs with the release of their masks; what a name that is none of BraTS leaves open stays open."""
+    asked = [item for item in inputs if item.release or release]
+    labels = {} if release else labels_of(asked, {item.case: item.label for item in asked})
+    decided = decided_releases(asked, labels, release)
+    return [replace(item, release=decided.get(item.case, item.release)) for item in inputs]
 
 
 def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> CaseResult:

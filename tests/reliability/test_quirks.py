@@ -14,9 +14,6 @@ import pytest
 
 from ckdmed import cli
 
-# strict: the mark has to go when it is mended
-OPEN = pytest.mark.xfail(reason="not mended yet: open releases", strict=True)
-
 
 @pytest.fixture(scope="session")
 def quirks(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -93,7 +90,6 @@ def test_every_patient_is_found_and_stays_one(quirk: str, cases: list[set[str]],
     assert sorted(map(sorted, found)) == sorted(map(sorted, cases))
 
 
-@OPEN
 @pytest.mark.parametrize("quirk", ["ped24", "gli124"])
 def test_a_release_that_stays_open_is_asked_for(
     quirk: str, quirks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -101,6 +97,20 @@ def test_a_release_that_stays_open_is_asked_for(
     assert run("brats-datalist", quirks / quirk, "--out", tmp_path / "datalist.json") != 0
     assert not (tmp_path / "datalist.json").exists()
     assert "--release" in capsys.readouterr().err
+    assert run("prepare", quirks / quirk, "--out", tmp_path / "prepared") != 0
+    assert not (tmp_path / "prepared").exists()
+    assert "--release" in capsys.readouterr().err
+    assert run("check-brats", quirks / quirk) == 2
+    assert "--release" in capsys.readouterr().err
+
+
+def test_the_release_that_is_given_counts(quirks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--fractions", 1, 0, 0, "--release")
+    assert run("brats-datalist", quirks / "gli124", "--out", tmp_path / "gli.json", *words, 2021) == 0
+    items = json.loads((tmp_path / "gli.json").read_text(encoding="utf-8"))["training"]
+    assert {(item["release"], item["label_voxels"]["ET"]) for item in items} == {("2021", 392)}
+    assert run("brats-datalist", quirks / "ped24", "--out", tmp_path / "ped.json", *words, 2024) == 2
+    assert "there is no table for them" in capsys.readouterr().err and not (tmp_path / "ped.json").exists()
 
 
 def test_one_person_under_two_names_is_on_one_side(

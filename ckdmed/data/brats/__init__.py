@@ -11,7 +11,6 @@ from ckdmed.data.brats.datalist import (
     check_brats_datalist,
     load_brats_datalist,
     read_brats_datalist,
-    read_mask,
     select_brats_items,
     write_brats_datalist,
 )
@@ -23,6 +22,7 @@ from ckdmed.data.brats.headers import (
     grid_disagreement,
     read_volume_header,
 )
+from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_file_name, parse_free_name
 from ckdmed.data.brats.slice_cache import build_slice_cache
 from ckdmed.data.brats.slice_dataset import BratsSliceDataset

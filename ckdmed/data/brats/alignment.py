@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
     BratsFileError,
@@ -15,6 +14,7 @@ from ckdmed.data.brats.headers import (
     open_nifti,
     read_volume_header,
 )
+from ckdmed.data.brats.masks import read_mask
 from ckdmed.labels import BratsLabels
 
 __all__ = ["MaskCheck", "check_mask"]

@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -15,9 +16,13 @@ from tqdm import tqdm
 
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.cases import BratsCase, find_brats_cases
-from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError, open_nifti
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError
+from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.brats.persons import same_persons
+from ckdmed.data.brats.releases import decided_releases
+from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.data.patient_table import check_patients
 from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
 from ckdmed.files import write_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
@@ -28,35 +33,14 @@ __all__ = [
     "check_brats_datalist",
     "load_brats_datalist",
     "read_brats_datalist",
-    "read_mask",
     "select_brats_items",
     "write_brats_datalist",
 ]
 
 SECTIONS = ("training", "validation", "test")
 _COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
+_DEFAULT_TYPE = "GLI"
 _TEXT_KEYS = ("id", "case", "patient", "patient_group", "tumour_type", "release", "grade")
-
-
-def read_mask(path: PathLike) -> np.ndarray:
-    """The labels of a mask file, uint8.
-
-    Raises:
-        BratsFileError: it cannot be read, or holds values that are no whole numbers from 0 to 255.
-    """
-    image = open_nifti(path)
-    try:
-        values = np.asanyarray(image.dataobj)
-    except Exception as error:
-        raise BratsFileError(
-            f"{path}: the mask cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
-        ) from error
-    if values.dtype.kind not in "biuf":
-        raise BratsFileError(f"{path}: a mask holds numbers, got {values.dtype}.")
-    labels = values.astype(np.uint8) if np.isfinite(values).all() else np.zeros(1, np.uint8)
-    if not np.array_equal(labels, values):
-        raise BratsFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
-    return labels
 
 
 def build_brats_datalist(
@@ -67,6 +51,11 @@ def build_brats_datalist(
     require_label: bool = True,
     tolerance_mm: float = DEFAULT_TOLERANCE_MM,
     progress: bool = True,
+    release: str | None = None,
+    tumour_type: str | None = None,
+    patients: Mapping[str, str] | None = None,
+    mask_is: str | None = None,
+    unused: UnusedFiles | None = None,
 ) -> tuple[dict[str, Any], list[SkippedCase]]:
     """Find cases, count the labels of their masks, and split them by patient.
 
@@ -80,23 +69,50 @@ def build_brats_datalist(
         fractions: shares of training, validation and test.
         modalities, require_label, tolerance_mm: see `find_brats_cases`.
         progress: whether to show bars.
+        release: of the masks whose case's name leaves it open, see `decided_releases`.
+        tumour_type: of cases whose names do not tell it. Default None: GLI, which a warning says.
+        patients: case -> patient, where the names do not tell (see `read_patient_table`); else a case under a name that
+            is none of BraTS or BIDS is a patient of its own.
+        mask_is, unused: see `find_brats_cases`.
 
     Returns:
         the datalist, and the cases left out: those of `find_brats_cases`, and those whose mask is damaged or holds a
         label that its release does not have.
 
     Raises:
-        ValueError: see `find_brats_cases` and `split_by_group`; no case is left.
+        OpenReleaseError: see `decided_releases`.
+        ValueError: see `find_brats_cases` and `split_by_group`; no case is left; a patient is given for a case that is
+            not there; an unknown tumour type.
     """
-    cases, skipped = find_brats_cases(folder, modalities, require_label, tolerance_mm, progress)
-    items: list[dict[str, Any]] = []
+    if tumour_type is not None and tumour_type not in TUMOUR_TYPES:
+        raise ValueError(f"a tumour type is one of {', '.join(TUMOUR_TYPES)}, got {tumour_type!r}.")
+    cases, skipped = find_brats_cases(
+        folder, modalities, require_label, tolerance_mm, progress, mask_is=mask_is, unused=unused
+    )
+    check_patients(patients or {}, [case.case for case in cases] + [entry.case for entry in skipped], folder)
+    named: list[BratsCase] = []
+    masks: dict[str, dict[int, int]] = {}
     for case in tqdm(cases, desc="reading masks", unit="case", disable=not progress):
         try:
-            items.append(_item(case, Path(folder)))
+            checked_name(case.case, "the case")
+            if case.label is not None:
+                values, numbers = np.unique(read_mask(case.label), return_counts=True)
+                masks[case.case] = {int(value): int(number) for value, number in zip(values, numbers, strict=True)}
+            named.append(_named(case, tumour_type, patients or {}))
+        except ValueError as error:
+            skipped.append(SkippedCase(case.case, str(error)))
+    releases = decided_releases([case.name for case in named], masks, release)
+    _tell_unsaid(cases, folder, tumour_type, release)
+    items: list[dict[str, Any]] = []
+    for case in named:
+        try:
+            items.append(_item(case, Path(folder), releases[case.case], masks.get(case.case)))
         except ValueError as error:
             skipped.append(SkippedCase(case.case, str(error)))
     if not items:
-        raise ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}")
+        remedy = " Name the modalities that your cases have by --modalities."
+        lacking = remedy if all(entry.incomplete for entry in skipped) else ""
+        raise ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}{lacking}")
     if joined := same_persons(items, folder):
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
         warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
@@ -121,22 +137,38 @@ def build_brats_datalist(
     }, skipped
 
 
-def _item(case: BratsCase, folder: Path) -> dict[str, Any]:
+def _named(case: BratsCase, tumour_type: str | None, patients: Mapping[str, str]) -> BratsCase:
+    """The case with the tumour type and the patient that its name does not tell, or that a table says."""
+    name = replace(case.name, tumour_type=case.name.tumour_type or tumour_type or _DEFAULT_TYPE)
+    if (patient := patients.get(case.case)) is not None:
+        name = replace(name, patient=patient, patient_group=patient)
+    return replace(case, name=name)
+
+
+def _tell_unsaid(cases: Sequence[BratsCase], folder: PathLike, tumour_type: str | None, release: str | None) -> None:
+    unsaid = [case.case for case in cases if not case.name.release]
+    said = [
+        text for text, given in ((f"as {_DEFAULT_TYPE}", tumour_type), ("with labels of 2023", release)) if not given
+    ]
+    if unsaid and said:
+        warnings.warn(
+            f"{folder}: the names of {len(unsaid)} cases ({unsaid[0]} and so on) say neither tumour type nor release; "
+            f"they are taken {' and '.join(said)} (--tumour-type and --release say otherwise).",
+            stacklevel=3,
+        )
+
+
+def _item(case: BratsCase, folder: Path, release: str, labels: Mapping[int, int] | None) -> dict[str, Any]:
     name = case.name
-    checked_name(case.case, "the case")
-    table = brats_labels(name.release, name.tumour_type)
+    table = brats_labels(release, name.tumour_type)
     counts: dict[str, int] | None = None
-    if case.label is not None:
-        values, numbers = np.unique(read_mask(case.label), return_counts=True)
-        # Names of 2023 serve the years after it as well, whose gliomas have the label of the cavity.
-        if name.release == "2023" and name.tumour_type == "GLI":
-            table = brats_labels(2024, "GLI") if 4 in values else table
-        if unknown := table.unknown(values):
+    if labels is not None:
+        if unknown := table.unknown(labels):
             raise BratsFileError(
-                f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {name.release} "
-                f"({', '.join(f'{v} {text}' for v, text in table.names.items())})."
+                f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
+                f"({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release."
             )
-        counts = {table.names[int(v)]: int(n) for v, n in zip(values, numbers, strict=True) if v}
+        counts = {table.names[value]: number for value, number in labels.items() if value}
     paths = [path.relative_to(folder).as_posix() for path in case.images]
     label = {} if case.label is None else {"label": case.label.relative_to(folder).as_posix()}
     return {

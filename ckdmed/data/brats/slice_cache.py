@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ckdmed.checked_entries import SEAL, DamagedEntry, file_stamps, sealed, unsealed
 from ckdmed.data.brats.case_files import SkippedCase
-from ckdmed.data.brats.datalist import read_mask
 from ckdmed.data.brats.headers import BratsFileError
+from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume

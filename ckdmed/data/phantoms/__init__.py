@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .brats import write_brats_phantoms
+from .brats import PHANTOM_RELEASE, write_brats_phantoms
 from .figshare import write_figshare_phantoms
 from .preview import write_preview
 
-__all__ = ["write_brats_phantoms", "write_figshare_phantoms", "write_preview"]
+__all__ = ["PHANTOM_RELEASE", "write_brats_phantoms", "write_figshare_phantoms", "write_preview"]

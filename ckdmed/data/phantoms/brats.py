@@ -14,7 +14,10 @@ from ckdmed.paths import output_path
 from .files import MANIFEST, check_settings, write_json, write_nifti
 from .volumes import MODALITIES, TUMOUR_TYPES, BratsPatient, brats_affine
 
-__all__ = ["write_brats_phantoms"]
+__all__ = ["PHANTOM_RELEASE", "write_brats_phantoms"]
+
+#: Whose labels the masks have.
+PHANTOM_RELEASE = "2023"
 
 # Raised whenever the same seed would give other volumes.
 _VERSION = 1

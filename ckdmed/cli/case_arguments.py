@@ -1,0 +1,53 @@
+"""What the commands that look for cases have in common: options for what names do not tell, and files not used."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ckdmed.data.input_walk import UnusedFiles
+
+__all__ = ["add_mask_is", "add_patients", "add_release", "patients_of", "print_unused"]
+
+
+def add_mask_is(parser: argparse._ActionsContainer) -> None:
+    """Declare `--mask-is`."""
+    parser.add_argument(
+        "--mask-is",
+        choices=("label", "brain"),
+        help="what files called mask are: of the tumour or of the brain (default: they are not used)",
+    )
+
+
+def add_release(parser: argparse._ActionsContainer) -> None:
+    """Declare `--release`."""
+    parser.add_argument(
+        "--release",
+        help="whose labels masks have where names do not tell: a year or decathlon (default: by names and labels; "
+        "asked for where these leave it open)",
+    )
+
+
+def add_patients(parser: argparse._ActionsContainer) -> None:
+    """Declare `--patients`."""
+    parser.add_argument(
+        "--patients",
+        type=Path,
+        metavar="CSV",
+        help="table with the columns case and patient, for cases whose names do not tell the patient",
+    )
+
+
+def patients_of(args: argparse.Namespace) -> dict[str, str]:
+    """The table that was given, or none of any case."""
+    from ckdmed.data.patient_table import read_patient_table
+
+    return {} if args.patients is None else read_patient_table(args.patients)
+
+
+def print_unused(unused: UnusedFiles) -> None:
+    """A line for each cause."""
+    for line in unused.lines():
+        print(line)
