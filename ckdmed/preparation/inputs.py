@@ -85,7 +85,9 @@ def find_inputs(
         free, incomplete = _assembled([case for case in found.cases if case not in brats], modalities)
         inputs += free
         skipped += [*found.skipped, *left_out, *incomplete]
-        for case in found.cases:
+        # those of a case that is skipped are named with it
+        used = {item.case for item in inputs}
+        for case in (case for case in found.cases if case.case in used):
             for part, file in case.parts.items():
                 if modalities is not None and part in MODALITIES and part not in modalities:
                     others.add("a modality that was not asked for", file)

@@ -100,7 +100,8 @@ def read_mask(out: Path, case: str) -> tuple[np.ndarray, nib.Nifti1Image]:
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_phantoms_where_nothing_is_given(tmp_path, checkpoints, bundle):
     report, status = infer(tmp_path / "out", bundle, checkpoint=checkpoints[bundle], probabilities=True)
-    assert status == 0 and report["counts"] == {"done": 2, "kept": 0, "skipped": 0, "ignored": 0}
+    # the phantoms' masks and their list
+    assert status == 0 and report["counts"] == {"done": 2, "kept": 0, "skipped": 0, "ignored": 3}
     case = report["results"][0]["name"]
     assert report["results"][0]["outputs"] == [
         f"{case}_seg.nii.gz",

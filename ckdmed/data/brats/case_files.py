@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from monai.config import PathLike
@@ -27,6 +27,7 @@ __all__ = ["MASK_MEANINGS", "VOLUME", "CaseFiles", "FoundCases", "SkippedCase", 
 VOLUME = "volume"
 #: What a file called `mask` may be, and the part that it then is.
 MASK_MEANINGS = {"label": "seg", "brain": "brain"}
+_NAMED_SINCE_2023 = re.compile(r"([-_]t1n|[-_]t2f|-t1c|-t2w)$", re.IGNORECASE)
 _TASK01 = re.compile("(images|labels)T[rs]")
 
 
@@ -200,8 +201,16 @@ class _Sorter:
         for case in dict.fromkeys([*brats, *named]):
             if case not in double:
                 name = parse_case_name(case) if case in brats else None
-                cases.append(CaseFiles(name or free_case_name(case), named[case]))
+                cases.append(
+                    CaseFiles(_without_doubtful_release(name or free_case_name(case), named[case]), named[case])
+                )
         return FoundCases(cases, self.skipped, self.unused)
+
+
+def _without_doubtful_release(name: CaseName, parts: Mapping[str, Path]) -> CaseName:
+    """The name without its year where its files were renamed as those of 2023: their labels may be of either."""
+    renamed = any(_NAMED_SINCE_2023.search(nifti_stem(path.name)) for path in parts.values() if is_nifti(path))
+    return replace(name, release="") if renamed and name.release.isdigit() and int(name.release) < 2023 else name
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -146,16 +146,19 @@ def _named(case: BratsCase, tumour_type: str | None, patients: Mapping[str, str]
 
 
 def _tell_unsaid(cases: Sequence[BratsCase], folder: PathLike, tumour_type: str | None, release: str | None) -> None:
-    unsaid = [case.case for case in cases if not case.name.release]
-    said = [
-        text for text, given in ((f"as {_DEFAULT_TYPE}", tumour_type), ("with labels of 2023", release)) if not given
-    ]
-    if unsaid and said:
-        warnings.warn(
-            f"{folder}: the names of {len(unsaid)} cases ({unsaid[0]} and so on) say neither tumour type nor release; "
-            f"they are taken {' and '.join(said)} (--tumour-type and --release say otherwise).",
-            stacklevel=3,
-        )
+    """Warn of what is assumed of cases whose names do not say it."""
+    types = [] if tumour_type else [case.case for case in cases if not case.name.tumour_type]
+    releases = [] if release else [case.case for case in cases if not case.name.release]
+    for unsaid, assumed, option in (
+        (types, f"their tumours are taken as {_DEFAULT_TYPE}", "--tumour-type"),
+        (releases, "their labels are taken as those of 2023", "--release"),
+    ):
+        if unsaid:
+            warnings.warn(
+                f"{folder}: of {len(unsaid)} cases, such as {unsaid[0]}, the names do not say it: {assumed}; "
+                f"{option} says otherwise.",
+                stacklevel=3,
+            )
 
 
 def _item(case: BratsCase, folder: Path, release: str, labels: Mapping[int, int] | None) -> dict[str, Any]:

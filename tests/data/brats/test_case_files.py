@@ -107,3 +107,10 @@ def test_what_an_earlier_run_wrote_is_no_input(tmp_path):
 def test_series_that_nobody_can_assign_are_all_named(tmp_path):
     touch(tmp_path, "P1/0004/1.dcm", "P2/0004/1.dcm")
     assert [entry.case for entry in find_case_files(tmp_path).skipped] == ["P1/0004", "P2/0004"]
+
+
+def test_a_year_is_not_believed_of_files_that_were_renamed(tmp_path):
+    touch(tmp_path, "BraTS2021_00410-t1n.nii.gz", "BraTS2021_00411_t1.nii.gz", "BraTS2021_00411_seg.nii.gz")
+    names = {case.case: case.name for case in find_case_files(tmp_path).cases}
+    assert [name.release for name in names.values()] == ["", "2021"]
+    assert {name.tumour_type for name in names.values()} == {"GLI"}
