@@ -43,8 +43,8 @@ class CaseInferenceJob(InferenceJob):
     """An `InferenceJob` whose inputs are cases of several images.
 
     Args:
-        dataset_dir: a folder as `ckdmed.preparation.find_inputs` understands it: BraTS cases at any depth, NIfTI files
-            whose names end in a modality, or folders of DICOM series named by modality; or a datalist of
+        dataset_dir: a folder as `ckdmed.preparation.find_inputs` understands it: BraTS cases, NIfTI files whose names
+            end in a modality, and folders of DICOM series named by modality, at any depth; or a datalist of
             ``python -m ckdmed brats-datalist``; for a network of one modality also a NIfTI file. None for a few
             phantoms, which are written into the output folder.
         output_dir: for all that is written.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ckdmed.bundle.section_record import SectionRecord
 from ckdmed.data.brats import parse_case_name, parse_file_name, parse_free_name
+from ckdmed.data.brats.names import free_case_name
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.mat73 import FigshareFileError
 from ckdmed.data.output_names import input_stem
@@ -42,7 +43,7 @@ def known_sections(record: SectionRecord, name: str, files: Sequence[str | Path]
         named = parse_file_name(file.name)
         names |= {stem, file.parent.name, *([free[0]] if free else []), *([named[0].case] if named else [])}
     for one in names - {""}:
-        identifiers.add(one)
+        identifiers |= {one, free_case_name(one).patient}
         if (case := parse_case_name(one)) is not None:
             identifiers |= {case.patient, case.patient_group}
     return record.sections_of(identifiers)

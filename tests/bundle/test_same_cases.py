@@ -1,0 +1,44 @@
+"""Inference, `prepare` and the datalist find the same cases in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from ckdmed.bundle.case_inference import CaseInferenceJob
+from ckdmed.data.brats import find_brats_cases
+from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.preparation import find_inputs
+
+
+def test_all_doors_find_the_same(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(1, 99, (6, 5, 4)).astype(np.int16)
+    folder = tmp_path / "data"
+    for name in (
+        "BraTS-GLI-00001-000/BraTS-GLI-00001-000-t1n.nii.gz",
+        "sub-01/anat/sub-01_T1w.NII.GZ",
+        "P1_T1.nii.gz",
+        "P1_seg.nii.gz",
+        "P1_mask.nii.gz",
+        "P2/t1w.nii.gz",
+        "out/P1_t1.nii.gz",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / name)
+    (tmp_path / "P3").mkdir()
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "P3" / "P3_t1.nii.gz")
+    (folder / "P3").symlink_to(tmp_path / "P3")
+    expected = ["BraTS-GLI-00001-000", "P1", "P2", "P3", "sub-01"]
+    out = folder / "out"
+
+    inputs, skipped = find_inputs([folder], ["t1n"], exclude=out)
+    assert sorted(case.case for case in inputs) == expected and not skipped
+    unused = UnusedFiles()
+    cases, skipped = find_brats_cases(folder, ["t1n"], require_label=False, exclude=out, unused=unused)
+    assert sorted(case.case for case in cases) == expected and not skipped and unused.total == 1
+    found = CaseInferenceJob(str(folder), str(out), CaseReader(), "none.pt", ["t1n"]).found
+    assert sorted(item.name for item in found.items) == expected and not found.skipped
+    assert sorted(path.name for path in found.unused.some) == ["P1_mask.nii.gz", "P1_seg.nii.gz"]
