@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from monai.bundle.properties import InferProperties, MetaProperties, TrainProper
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig, ensure_tuple
 
+from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.setting_check import WrongSettingError, check_values
 from ckdmed.bundle.typed_settings import typed_settings
@@ -22,6 +23,8 @@ __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "runnin
 
 # what MONAI itself reads by name at the top of a config
 _RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
+# may be given to every configuration, whether or not it has a use for it
+_OF_MONAI = _RESERVED | {"bundle_root"}
 
 
 class UnknownSettingError(ValueError):
@@ -49,23 +52,29 @@ def check_settings() -> None:
     on with the default. The same holds for a key added to a plain section (``--train#optimiser ...``). Keys inside a
     component (a section with ``_target_``) are checked by the constructor that is given them.
 
+    A setting that was typed and that this run never reads, such as ``--epochs`` in an evaluation, is refused as well.
+    What a program hands over is not: a run of a comparison may need a part of its settings.
+
     Then the value of each setting is checked, see `check_values`: ``no`` becomes false, a folder that is called 2018
     stays a folder.
 
     Raises:
         UnknownSettingError: names each key and the nearest one that exists.
+        IneffectiveSettingError: names each setting of the command line that changes nothing.
         WrongSettingError: names each setting with a value that it cannot have.
     """
-    explain_errors(without_traceback=(UnknownSettingError, WrongSettingError))
+    explain_errors(without_traceback=(UnknownSettingError, IneffectiveSettingError, WrongSettingError))
     workflow = running_workflow()
     if workflow is None:
         return
     config = workflow.parser.get()
-    unknown = unknown_settings(config, entry_points={workflow.init_id, workflow.run_id, workflow.final_id})
+    entry_points = {workflow.init_id, workflow.run_id, workflow.final_id}
+    unknown = unknown_settings(config, entry_points)
     # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is nobody's mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
     if not unknown:
+        check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
         check_values(workflow.parser, _values_in_files(workflow.config_root_path))
         return
     known = sorted(_settings(config) - set(unknown))
@@ -83,7 +92,7 @@ def unknown_settings(config: Mapping[str, Any], entry_points: set[str] | None = 
     for properties in (TrainProperties, InferProperties, MetaProperties):
         for entry in properties.values():
             read |= _with_parents(ReferenceResolver.normalize_id(str(entry[BundlePropertyConfig.ID])))
-    for text in _strings({k: v for k, v in config.items() if k != "_meta_"}):
+    for text in strings({k: v for k, v in config.items() if k != "_meta_"}):
         for reference in ReferenceResolver.match_refs_pattern(text):
             read |= _with_parents(reference)
         # macros copy a section by its name
@@ -118,14 +127,18 @@ def _declared_beside(folder: Path) -> set[str]:
 
 def _values_in_files(folder: Path) -> dict[str, list[Any]]:
     """Setting -> its values in the configuration files of the folder, and in those that the command line names."""
-    named = DefaultParseValue(typed_settings().get("config_file") or "None")
-    paths = [*folder.glob("*.json"), *(Path(str(path)) for path in ensure_tuple(named) if path)]
     values: dict[str, list[Any]] = {}
-    for path in paths:
+    for path in [*folder.glob("*.json"), *_named_files()]:
         if path.name != "metadata.json" and path.is_file():
             for key, value in ConfigParser.load_config_file(str(path)).items():
                 values.setdefault(key, []).append(value)
     return values
+
+
+def _named_files() -> list[Path]:
+    """The configuration files that the command line names."""
+    named = DefaultParseValue(typed_settings().get("config_file") or "None")
+    return [Path(str(path)) for path in ensure_tuple(named) if path]
 
 
 def _inside(key: str, read: set[str]) -> bool:
@@ -135,14 +148,3 @@ def _inside(key: str, read: set[str]) -> bool:
 def _with_parents(id_: str) -> set[str]:
     parts = id_.split("::")
     return {"::".join(parts[: i + 1]) for i in range(len(parts))}
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for entry in value.values():
-            yield from _strings(entry)
-    elif isinstance(value, (list, tuple)):
-        for entry in value:
-            yield from _strings(entry)

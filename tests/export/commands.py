@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
 
+from ckdmed.bundle.effective_settings import ineffective
 from ckdmed.bundle.strict import unknown_settings
 from ckdmed.cli import build_parser
 from ckdmed.cli import export as export_command
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
 from tests.export.tiny import RUN, RUN_OF_CASES, SIZES, config, environment, fitting, write_checkpoint
+
+ENTRY_POINTS = ("initialize", "run", "finalize")
 
 
 def commands_of(readme: Path) -> list[str]:
@@ -56,13 +57,17 @@ def tiny_arguments(command: str, folder: Path) -> list[str]:
         arguments = [sys.executable, *arguments[1:]]
     if "monai.bundle" not in arguments:
         return arguments
-    merged: dict[str, Any] = {}
-    for name in configs_of(arguments):
-        merged.update(json.loads((folder / name).read_text(encoding="utf-8")))
+    parser = ConfigParser()
+    parser.read_config([str(folder / name) for name in configs_of(arguments)])
+    merged = parser.get()
     chosen = {**SIZES, **RUN} if "run" in arguments else dict(SIZES)
     if merged.get("sections", {}).get("_target_") == "ckdmed.bundle.brats_sections":
         chosen = {**{k: v for k, v in chosen.items() if k != "sections#phantom_size"}, **RUN_OF_CASES}
     options = fitting(chosen, merged)
+    if "run" in arguments:
+        # an evaluation refuses the settings of a training
+        for name in ineffective(merged, options, ENTRY_POINTS):
+            del options[name.replace("::", "#")]
     if "run" in arguments and "device" in merged and "torch.distributed.run" not in arguments:
         options["device"] = "$torch.device('cpu')"
     for key, value in options.items():
@@ -74,7 +79,7 @@ def tiny_arguments(command: str, folder: Path) -> list[str]:
 
 
 def check_command(command: str, folder: Path) -> None:
-    """The program, its files and every option exist."""
+    """The program, its files and every option exist, and every setting has an effect."""
     arguments = shlex.split(command)
     assert arguments[0] in ("python", "torchrun")
     if "ckdmed" in arguments:
@@ -91,7 +96,8 @@ def check_command(command: str, folder: Path) -> None:
         # values as the command line reads them: numbers, lists, words
         overrides = {name: DefaultParseValue(value) for name, value in options.items() if name not in known}
         parser.update(overrides)
-        unknown = unknown_settings(parser.get(), {"initialize", "run", "finalize"})
+        assert ineffective(parser.get(), overrides, ENTRY_POINTS) == [], command
+        unknown = unknown_settings(parser.get(), set(ENTRY_POINTS))
         # an overlay leaves settings of the file below it without a reader
         assert not set(unknown) & set(overrides), f"{command}: {unknown}"
     else:
