@@ -26,16 +26,18 @@ class StopWhenDiverged:
         network: what learns, without its wrapper for several processes.
         optimizer: whose learning rate is named.
 
-    Attach to the trainer before the handlers that validate or save.
+    Of a trainer whose teachers learn along (``teacher_values``, ``teacher_optimizer``) both losses are looked at.
+    Attach to it before the handlers that validate or save.
 
     Raises:
-        DivergedError: names epoch, step, loss, terms and learning rate.
+        DivergedError: names epoch, step, losses, terms and learning rates.
     """
 
     def __init__(self, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.network = network
         self.optimizer = optimizer
-        self._unseen: tuple[torch.Tensor, dict[str, torch.Tensor], str] | None = None
+        self._unseen: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], str] | None = None
+        self._terms: dict[str, torch.Tensor] = {}
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer's losses and epochs."""
@@ -45,30 +47,43 @@ class StopWhenDiverged:
     def _note(self, engine: Engine) -> None:
         self._look()
         output: Any = engine.state.output
-        loss = output[CommonKeys.LOSS].detach()
-        self._unseen = loss, dict(getattr(engine.state, "terms", {})), self._when(engine)
-        if loss.device.type == "cpu":
+        losses = {"loss": output[CommonKeys.LOSS].detach()}
+        # teachers that learn along minimise a loss of their own, which is no part of the student's
+        teachers = getattr(engine, "teacher_values", None)
+        if teachers is not None:
+            losses["loss of the teachers"] = teachers.total
+        self._unseen = losses, dict(getattr(engine.state, "terms", {})), self._when(engine)
+        if losses["loss"].device.type == "cpu":
             self._look()
 
     def _look(self) -> None:
         unseen, self._unseen = self._unseen, None
-        if unseen is None or math.isfinite(value := float(unseen[0])):
+        if unseen is None:
             return
-        terms = "".join(f", {name} {float(term.mean()):.4g}" for name, term in unseen[1].items())
-        raise DivergedError(f"the training diverged: loss {value}{terms} in {unseen[2]}. {_REMEDY}")
+        losses, self._terms, when = unseen
+        values = torch.stack([value.float() for value in losses.values()]).tolist()
+        if not all(map(math.isfinite, values)):
+            told = ", ".join(f"{name} {value}" for name, value in zip(losses, values))
+            raise DivergedError(f"the training diverged: {told}{self._told_terms()} in {when}. {_REMEDY}")
 
     def _end_of_epoch(self, engine: Engine) -> None:
         self._look()
         if broken := not_finite(self.network):
             raise DivergedError(
-                f"the training diverged: the loss was finite, but the last step made {broken[0]} not finite "
-                f"({len(broken)} tensors) in {self._when(engine)}. {_REMEDY}"
+                f"the training diverged: the loss was finite{self._told_terms()}, but the last step made {broken[0]} "
+                f"not finite ({len(broken)} tensors) in {self._when(engine)}. {_REMEDY}"
             )
 
+    def _told_terms(self) -> str:
+        return "".join(f", {name} {float(term.mean()):.4g}" for name, term in self._terms.items())
+
     def _when(self, engine: Engine) -> str:
-        rate = self.optimizer.param_groups[0]["lr"]
         state = engine.state
-        return f"epoch {state.epoch} of {state.max_epochs}, step {state.iteration}, at learning rate {rate:.4g}"
+        rate = f"learning rate {self.optimizer.param_groups[0]['lr']:.4g}"
+        teachers = getattr(engine, "teacher_optimizer", None)
+        if teachers is not None:
+            rate += f" ({teachers.param_groups[0]['lr']:.4g} for the teachers)"
+        return f"epoch {state.epoch} of {state.max_epochs}, step {state.iteration}, at {rate}"
 
 
 _REMEDY = (

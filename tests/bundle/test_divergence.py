@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], str]] = {
         {**CASES, "teachers": [["t1n", "t1c", "t2w", "t2f"], ["t2f"]], "teacher_mode": "online", "preset": "mtcm"},
         "supervised",
     ),
+    # the message names their rate, not only the student's
     "brats_unimodal_kd online teachers": (
         "brats_unimodal_kd",
         {
@@ -58,7 +60,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], str]] = {
             "learning_rate": 1e-3,
             "teacher_learning_rate": 1e30,
         },
-        "cooperative",
+        r"cooperative .*\(\d\.\d+e\+\d\d for the teachers\)",
     ),
     # a teacher that diverges teaches nobody
     "seg_kd teacher": (
@@ -91,8 +93,8 @@ def test_the_run_stops_and_keeps_nothing_that_is_not_finite(name: str, tmp_path:
         completed(opened(bundle, **{**settings, "output_dir": str(out), "epochs": 3}))
     cause = root_cause(caught.value)
     assert isinstance(cause, DivergedError), cause
-    assert "the training diverged: " in str(cause) and term in str(cause)
-    assert " in epoch " in str(cause) and "at learning rate " in str(cause)
+    assert re.match(r"the training diverged: .* in epoch \d of 3, step \d+, at learning rate \S+", str(cause))
+    assert re.search(term, str(cause)), cause
     kept = [path for path in out.rglob("*.pt") if "cache" not in path.relative_to(out).parts]
     for path in kept:
         assert all(bool(value.isfinite().all()) for value in tensors(load_weights(path))), path

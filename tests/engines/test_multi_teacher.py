@@ -19,8 +19,8 @@ from ckdmed.engines import (
     attach_fusion,
     weights_hash,
 )
-from ckdmed.handlers import GradientReport
-from ckdmed.losses import HEAD, TeacherShares
+from ckdmed.handlers import DivergedError, GradientReport
+from ckdmed.losses import HEAD, LossValues, TeacherShares
 from tests.engines.multi_toy import MODALITIES, SIZE, Setup, cooperative, ensemble, net, samples
 from tests.toy import loader
 
@@ -282,3 +282,22 @@ def test_refusals() -> None:
     teachers = ensemble()
     with pytest.raises(ValueError, match="several grids"):
         attach_fusion(teachers, dict(zip(teachers.names, ("decoder.d2", "decoder.d1"))), 2, (1, 3, SIZE, SIZE))
+
+
+@pytest.mark.parametrize("mode", ["online", "fusion"])
+def test_teachers_that_diverge_stop_the_training_at_that_step(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Setup(mode, epochs=2)
+    loss = made.trainer.teacher_loss
+    assert loss is not None
+    forward = loss.forward
+
+    def broken(*args: Any) -> LossValues:
+        values = forward(*args)
+        factor = float("nan") if made.trainer.state.iteration == 2 else 1.0
+        return LossValues(values.total * factor, values.terms, values.weights)
+
+    monkeypatch.setattr(loss, "forward", broken)
+    rates = r"at learning rate 0\.01 \(0\.01 for the teachers\)"
+    with pytest.raises(DivergedError, match=rf"loss \d\S+, loss of the teachers nan, .*step 2, {rates}"):
+        made.trainer.run()
+    assert made.trainer.state.iteration == 2
