@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["files_below", "refuse_source_folder", "replaced_folder"]
+__all__ = ["files_below", "refuse_place_among", "refuse_source_folder", "replaced_folder"]
 
 # What file managers leave behind.
 _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
@@ -57,9 +57,32 @@ def refuse_source_folder(
             or holds images of this case alone) or in that of a series; or a case would be written where files lie that
             it, or another case, is made of. Links are followed.
     """
+    remedy = _remedy("--out")
+    refuse_place_among(out, sources, given)
+    targets = {out.resolve() / case: case for case in sources}
+    everything = [path for paths in sources.values() for path in paths] + list((masks or {}).values())
+    for path in everything:
+        for real in {path.resolve(), path.parent.resolve() / path.name}:
+            for folder in (real, *real.parents):
+                if folder in targets:
+                    raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
+
+
+def refuse_place_among(
+    out: Path, sources: Mapping[str, Sequence[Path]], given: Sequence[Path] = (), option: str = "--out"
+) -> None:
+    """Refuse an output folder that is a folder of the inputs, or lies in that of a case or of a series.
+
+    Args:
+        out, sources, given: see `refuse_source_folder`.
+        option: by which another folder can be given.
+
+    Raises:
+        ValueError: as `refuse_source_folder` for the place of `out`, whatever would be written in it.
+    """
     place = out.resolve()
     roots = {path.resolve() for path in given}
-    remedy = "the originals could be replaced; give another --out"
+    remedy = _remedy(option)
     if place in roots:
         raise ValueError(f"{out} is a folder of the inputs; {remedy}.")
     holders: dict[Path, set[str]] = defaultdict(set)
@@ -78,13 +101,10 @@ def refuse_source_folder(
             raise ValueError(f"{out} is a folder of the inputs ({sorted(cases)[0]}); {remedy}.")
         if roots and len(cases) == 1 and folder not in roots and place.is_relative_to(folder):
             raise ValueError(f"{out} lies in {folder}, the folder of {sorted(cases)[0]}; {remedy}.")
-    targets = {place / case: case for case in sources}
-    everything = [path for paths in sources.values() for path in paths] + list((masks or {}).values())
-    for path in everything:
-        for real in {path.resolve(), path.parent.resolve() / path.name}:
-            for folder in (real, *real.parents):
-                if folder in targets:
-                    raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
+
+
+def _remedy(option: str) -> str:
+    return f"the originals could be replaced; give another {option}"
 
 
 @contextmanager

@@ -25,8 +25,10 @@ from ckdmed.bundle.known_patients import known_sections
 from ckdmed.bundle.section_record import SectionRecord, find_record
 from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
+from ckdmed.data.input_walk import is_run_folder
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import write_atomic, write_json
+from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.paths import output_path
 
 __all__ = ["InferenceJob", "InputsSkipped"]
@@ -96,7 +98,8 @@ class InferenceJob:
         """The inputs, before any is read.
 
         Raises:
-            ValueError: see `find_inputs`; the output folder is the folder of the inputs.
+            ValueError: see `find_inputs`; the output folder is the folder of the inputs or of one of them, or lies
+                among them and holds files that no run wrote.
         """
         if self.dataset_dir is None:
             source = self.output_dir / "phantoms"
@@ -110,7 +113,25 @@ class InferenceJob:
                 f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
                 "Give another one with --output_dir."
             )
-        return self._find(source)
+        self._refuse_foreign_files(folder)
+        found = self._find(source)
+        sources = {item.name: item.files for item in found.items}
+        refuse_place_among(self.output_dir, sources, [folder], "--output_dir")
+        return found
+
+    def _refuse_foreign_files(self, inputs: Path) -> None:
+        """The output folder is not searched, nor ever again once it has a run's record: no input may lie in it."""
+        out = self.output_dir
+        if not out.is_dir() or not out.resolve().is_relative_to(inputs.resolve()):
+            return
+        if is_run_folder(out) or (out / LEDGER).is_file():
+            return
+        files = [name for name in files_below(out) if not name.startswith(".")]
+        if files:
+            raise ValueError(
+                f"output_dir {out} lies among the inputs and holds {len(files)} files that no run wrote, such as "
+                f"{files[0]}; they would be taken for results and not be read. Give another one with --output_dir."
+            )
 
     def _phantoms(self, folder: Path) -> None:
         """Write the inputs of a run that is given none."""

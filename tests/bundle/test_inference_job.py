@@ -37,9 +37,8 @@ def job(inputs: Path, **settings) -> InferenceJob:
     checkpoint = inputs.parent / "model.pt"
     if not checkpoint.exists():
         checkpoint.write_bytes(b"weights")
-    return InferenceJob(
-        str(inputs), str(inputs.parent / "out"), SliceReader(), str(checkpoint), **{"settings": {"a": 1}, **settings}
-    )
+    fixed = {"output_dir": str(inputs.parent / "out"), "reader": SliceReader(), "checkpoint": str(checkpoint)}
+    return InferenceJob(str(inputs), **{**fixed, "settings": {"a": 1}, **settings})
 
 
 def work(job: InferenceJob, most: int = 9) -> list[str]:
@@ -288,3 +287,34 @@ def test_checkpoints(tmp_path):
     with pytest.raises(ValueError, match="there is no checkpoint.*--checkpoint"):
         load_checkpoint(fresh, str(tmp_path / "d.pt"))
     assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), fresh.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        # its own images would no longer be searched
+        ("P1", r"in/P1 lies among the inputs and holds 2 files that no run wrote, such as 1\.png;"),
+        ("P2/out", r"in/P2/out lies in .*in/P2, the folder of P2/1;"),
+        ("", "is the folder of the inputs"),
+    ],
+)
+def test_results_never_come_into_a_folder_of_inputs(tmp_path: Path, place: str, message: str) -> None:
+    source = tmp_path / "in"
+    for name in ("P1/1.png", "P1/2.png", "P2/1.png"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        imsave(source / name, np.eye(4, dtype=np.uint8), check_contrast=False)
+    before = sorted(source.rglob("*"))
+    with pytest.raises(ValueError, match=message) as caught:
+        _ = job(source, output_dir=str(source / place)).found
+    assert "--output_dir" in str(caught.value)
+    assert sorted(source.rglob("*")) == before
+
+
+def test_results_may_lie_beside_the_inputs_and_are_none(tmp_path: Path, inputs: Path) -> None:
+    out = inputs / "results"
+    found = {item.name for item in job(inputs, output_dir=str(out)).found.items}
+    # what an earlier run left there, by its record
+    out.mkdir()
+    (out / "settings.json").write_text('{"command": [], "settings": {}, "versions": {}}', encoding="utf-8")
+    imsave(out / "1_overlay.png", np.eye(4, dtype=np.uint8), check_contrast=False)
+    assert {item.name for item in job(inputs, output_dir=str(out)).found.items} == found

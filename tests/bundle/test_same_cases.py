@@ -39,6 +39,8 @@ def test_all_doors_find_the_same(tmp_path: Path) -> None:
     unused = UnusedFiles()
     cases, skipped = find_brats_cases(folder, ["t1n"], require_label=False, exclude=out, unused=unused)
     assert sorted(case.case for case in cases) == expected and not skipped and unused.total == 1
+    # inference asks for the record of a run where files lie in its output folder
+    (out / "settings.json").write_text('{"command": [], "settings": {}, "versions": {}}', encoding="utf-8")
     found = CaseInferenceJob(str(folder), str(out), CaseReader(), "none.pt", ["t1n"]).found
     assert sorted(item.name for item in found.items) == expected and not found.skipped
     assert sorted(path.name for path in found.unused.some) == ["P1_mask.nii.gz", "P1_seg.nii.gz"]
