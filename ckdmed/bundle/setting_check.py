@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from ckdmed.bundle.setting_kinds import Kind
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle.typed_settings import typed_path, typed_settings
 
-__all__ = ["WrongSettingError", "check_given", "check_values", "checked", "is_plain"]
+__all__ = ["WrongSettingError", "as_written", "check_given", "check_values", "checked", "is_plain"]
 
 # JSON's words, which a command line hands over as text: "false" would be true
 _WORDS = {"true": True, "false": False, "null": None}
@@ -134,13 +135,35 @@ def _set(parser: ConfigParser, name: str, value: Any, given: Any, setting: Setti
         parser[name] = _literal(found) if setting.kind.is_path else found
 
 
+def as_written(value: Any) -> Any:
+    """A value for a configuration whose texts MONAI leaves as they are: it would write ``a::b`` for ``a#b``.
+
+    Expressions, references and macros stay what they are.
+    """
+    if isinstance(value, Mapping):
+        return {key: as_written(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(as_written(entry) for entry in value)
+    return _literal(value) if isinstance(value, str) and value[:1] not in ("$", "@", "%") else value
+
+
 def _literal(found: Any) -> Any:
-    """A path that MONAI leaves as it is: it would write ``a::b`` for ``a#b``."""
     return "$" + repr(found).replace("#", r"\x23").replace("@", r"\x40") if "#" in str(found) else found
+
+
+def _text(value: Any) -> Any:
+    """The text of a literal, which is no code."""
+    if isinstance(value, str) and value[:2] in ("$'", '$"'):
+        try:
+            return ast.literal_eval(value[1:])
+        except (SyntaxError, ValueError):
+            return value
+    return value
 
 
 def _path(name: str, value: Any, kind: Kind, declared: Iterable[Any]) -> Any:
     typed = typed_settings().get(name) or ""
+    value = _text(value)
     code = typed if typed.startswith(("$", "@", "%")) else value
     if _is_code(code) and code not in declared:
         raise WrongSettingError(

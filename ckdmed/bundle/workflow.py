@@ -10,6 +10,7 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ckdmed.bundle.run import settings_of
+from ckdmed.bundle.setting_check import as_written
 
 __all__ = ["bundle_folder", "bundle_settings", "bundle_workflow"]
 
@@ -39,7 +40,7 @@ def bundle_workflow(
 
     Args:
         folder: of the bundle.
-        overrides: settings, as after ``--`` on the command line.
+        overrides: settings, as after ``--`` on the command line; a ``#`` in a path stays one.
         configs: the files, later ones over earlier ones.
     """
     files = [str(Path(folder) / name) for name in configs]
@@ -48,7 +49,7 @@ def bundle_workflow(
         meta_file=None,
         logging_file=str(Path(folder) / "logging.conf"),
         workflow_type="train",
-        **dict(overrides),
+        **{name: as_written(value) for name, value in overrides.items()},
     )
 
 

@@ -106,6 +106,24 @@ def test_a_folder_keeps_its_name(bundle: str, name: str, typed):
     assert made.parser.get_parsed_content("ckpt_dir") == f"{name}/models"
 
 
+@pytest.mark.parametrize("name", ["a#b", "x'y/a#b@c", 'a"#b'])
+def test_a_folder_given_by_a_program_keeps_its_name(name: str):
+    made = checked(
+        "seg_kd", **{"output_dir": name, "sections#phantom_dir": f"{name}/p", "teacher_options": {"k": name}}
+    )
+    parsed = made.parser.get_parsed_content
+    assert parsed("output_dir") == name and parsed("ckpt_dir") == f"{name}/models"
+    assert parsed("teacher_options") == {"k": name}
+    made.parser["sections::_target_"] = "builtins.dict"
+    made.parser.parse(True)
+    assert made.parser.get_parsed_content("sections")["phantom_dir"] == f"{name}/p"
+
+
+@pytest.mark.parametrize("code", ["$'a' + '#'", "$open('ran', 'w')", '$"#" if 1 else 0'])
+def test_a_path_of_a_program_is_no_code_either(code: str):
+    assert refused("seg_kd", output_dir=code).startswith("--output_dir is ")
+
+
 def test_paths_of_another_command_are_not_typed_again(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.argv", ["ckdmed", "compare", "--output_dir", "2018"])
     assert "must be a folder" in refused("seg_kd", output_dir=2018)
