@@ -57,7 +57,7 @@ def refuse_source_folder(
             or holds images of this case alone) or in that of a series; or a case would be written where files lie that
             it, or another case, is made of. Links are followed.
     """
-    remedy = _remedy("--out")
+    remedy = _remedy("--output_dir")
     refuse_place_among(out, sources, given)
     targets = {out.resolve() / case: case for case in sources}
     everything = [path for paths in sources.values() for path in paths] + list((masks or {}).values())
@@ -69,7 +69,7 @@ def refuse_source_folder(
 
 
 def refuse_place_among(
-    out: Path, sources: Mapping[str, Sequence[Path]], given: Sequence[Path] = (), option: str = "--out"
+    out: Path, sources: Mapping[str, Sequence[Path]], given: Sequence[Path] = (), option: str = "--output_dir"
 ) -> None:
     """Refuse an output folder that is a folder of the inputs, or lies in that of a case or of a series.
 

@@ -116,7 +116,7 @@ def tree(root: Path, *files: str) -> list[Path]:
 def test_results_among_the_inputs_are_refused(tmp_path, out):
     first, second = tree(tmp_path / "data", "P1/anat/t1.nii", "P2/anat/t1.nii")
     (tmp_path / "data" / "link").symlink_to(tmp_path / "data" / "P1")
-    with pytest.raises(ValueError, match="originals could be replaced; give another --out"):
+    with pytest.raises(ValueError, match="originals could be replaced; give another --output_dir"):
         refuse_source_folder(tmp_path / out, {"P1": [first], "P2": [second]}, [tmp_path / "data"])
 
 
@@ -135,14 +135,14 @@ def test_the_target_of_a_linked_case_is_a_source_too(tmp_path):
     (tmp_path / "data" / "P1").symlink_to(path.parent)
     linked = {"P1": [tmp_path / "data" / "P1" / "t1.nii"]}
     for out in ("data", "far", "far/P1", "data/P1/x", "far/P1/x"):
-        with pytest.raises(ValueError, match="give another --out"):
+        with pytest.raises(ValueError, match="give another --output_dir"):
             refuse_source_folder(tmp_path / out, linked, [tmp_path / "data"])
 
 
 def test_a_folder_of_a_series_is_refused(tmp_path):
     (path,) = tree(tmp_path / "data", "P1/t1w/1.dcm")
     for out in ("data/P1/t1w", "data/P1/t1w/x", "data/P1/x"):
-        with pytest.raises(ValueError, match="give another --out"):
+        with pytest.raises(ValueError, match="give another --output_dir"):
             refuse_source_folder(tmp_path / out, {"P1": [path.parent]}, [tmp_path / "data"])
 
 

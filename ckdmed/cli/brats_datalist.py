@@ -14,7 +14,7 @@ HELP = "find BraTS cases of every naming and split them by patient, balanced by 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
-    parser.add_argument("--out", type=Path, help="the datalist (default: FOLDER/datalist.json)")
+    parser.add_argument("--output", "--out", type=Path, help="the datalist (default: FOLDER/datalist.json)")
     parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
     parser.add_argument(
         "--fractions",
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.data.brats import MODALITIES, TUMOUR_TYPES, build_brats_datalist, write_brats_datalist
     from ckdmed.data.input_walk import UnusedFiles
 
-    target = args.out or args.folder / "datalist.json"
+    target = args.output or args.folder / "datalist.json"
     refuse_existing(target, args.force, is_datalist)
     unused = UnusedFiles()
     datalist, skipped = build_brats_datalist(

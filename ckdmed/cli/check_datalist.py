@@ -12,7 +12,9 @@ HELP = "check a datalist: no patient in two sections, files present, hashes and 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("datalist", type=Path, help="the datalist")
-    parser.add_argument("--dataset-dir", type=Path, help="folder of the files (default: that of the datalist)")
+    parser.add_argument(
+        "--dataset_dir", "--dataset-dir", type=Path, help="folder of the files (default: that of the datalist)"
+    )
     parser.add_argument("--hashes", action="store_true", help="read every file and compare its SHA-256")
     parser.add_argument("--manifest", type=Path, help="compare with a manifest, such as data_manifests/figshare.json")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

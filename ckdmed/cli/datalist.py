@@ -14,7 +14,7 @@ HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("folder", type=Path, help="folder with <id>.mat files, in subfolders or not")
-    parser.add_argument("--output", type=Path, help="the file to write (default: FOLDER/datalist.json)")
+    parser.add_argument("--output", "--out", type=Path, help="the file to write (default: FOLDER/datalist.json)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
     shares = parser.add_mutually_exclusive_group()
     shares.add_argument(

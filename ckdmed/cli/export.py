@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ckdmed.cli.overwriting import add_output_dir
+
 NAME = "export"
 HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
 
@@ -15,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/seg_kd")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the trained network, such as model.pt of a run")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="folder to write; its name (brain_tumour_seg_kd) is the bundle's"
-    )
+    add_output_dir(parser, "folder to write; its name (brain_tumour_seg_kd) is the bundle's", "--output")
     parser.add_argument("--teacher-checkpoint", type=Path, help="a teacher to ship for further training")
     parser.add_argument(
         "--override",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     result = export_bundle(
         args.bundle,
         args.checkpoint,
-        args.output,
+        args.output_dir,
         teacher_checkpoint=args.teacher_checkpoint,
         overrides=dict(_pair(text) for text in args.override),
         evaluation=args.evaluation,

@@ -7,12 +7,32 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["add_force", "is_datalist", "refuse_existing"]
+__all__ = ["add_force", "add_output_dir", "is_datalist", "refuse_existing"]
 
 
 def add_force(parser: argparse.ArgumentParser, what: str) -> None:
     """Declare `--force`."""
     parser.add_argument("--force", action="store_true", help=f"replace {what} that is there")
+
+
+def add_output_dir(parser: argparse.ArgumentParser, what: str, *aliases: str, default: Path | None = None) -> None:
+    """Declare `--output_dir`, with `--out` and `--output-dir` as aliases.
+
+    Args:
+        parser: of the command.
+        what: the folder, for the help.
+        aliases: further names that it has had.
+        default: the folder where none is given; it has to be given where this is None.
+    """
+    parser.add_argument(
+        *("--output_dir", "--out", "--output-dir", *aliases),
+        dest="output_dir",
+        type=Path,
+        metavar="FOLDER",
+        required=default is None,
+        default=default,
+        help=what,
+    )
 
 
 def refuse_existing(path: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
+from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "prepare"
 HELP = "resample, normalise and convert NIfTI or DICOM volumes to NIfTI, HDF5, NumPy or PNG"
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="holds BraTS cases, NIfTI files named <case>_t1 and so on, DICOM folders named by modality",
     )
-    parser.add_argument("--out", type=Path, required=True, help="where to; each case gets a folder of its own")
+    add_output_dir(parser, "where to; each case gets a folder of its own")
     one = parser.add_argument_group("one case by its files")
     one.add_argument(
         "--image",
@@ -119,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         given = [path.parent for path in images.values()]
     else:
         given = args.folders
-        exclude = folder_not_searched(args.out, given)
+        exclude = folder_not_searched(args.output_dir, given)
         inputs, skipped = find_inputs(given, settings.modalities, settings.tolerance_mm, exclude, args.mask_is, unused)
         if args.case:
             checked_name(args.case, "--case")
@@ -138,12 +139,12 @@ def run(args: argparse.Namespace) -> int:
     patients = patients_of(args)
     check_patients(patients, [item.case for item in inputs] + [entry.case for entry in skipped], args.patients)
     inputs = [replace(item, patient=patients.get(item.case, item.patient)) for item in inputs]
-    results = prepare_cases(inputs, args.out, settings, args.workers, progress=not args.quiet, given=given)
+    results = prepare_cases(inputs, args.output_dir, settings, args.workers, progress=not args.quiet, given=given)
     for result in results:
         print(f"{result.status:9} {result.case}: {result.message} ({result.seconds:.1f} s)")
     for entry in skipped:
         print(f"{'skipped':9} {entry.case}: {entry.reason}")
     print_unused(unused)
     refused = sum(result.status == "refused" for result in results) + len(skipped)
-    print(f"{len(results) + len(skipped)} cases, {refused} of them refused or skipped; in {args.out}")
+    print(f"{len(results) + len(skipped)} cases, {refused} of them refused or skipped; in {args.output_dir}")
     return 1 if refused else 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.cli.overwriting import add_force, refuse_existing
+from ckdmed.cli.overwriting import add_force, add_output_dir, refuse_existing
 
 __all__ = ["add_run_arguments", "chosen_table", "parse_settings"]
 
@@ -22,9 +22,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, data: str, table: str, se
         table: file name of the table.
         seeds: the default.
     """
-    parser.add_argument(
-        "--output_dir", type=Path, required=True, help="runs, records and table; finished runs are kept"
-    )
+    add_output_dir(parser, "runs, records and table; finished runs are kept")
     parser.add_argument("--dataset_dir", type=Path, help=f"{data} with a datalist.json; phantoms by default")
     parser.add_argument(
         "--preset", choices=("compact", "full", "tiny"), default="compact", help="sizes (default: compact)"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.cli.overwriting import add_output_dir
+
 NAME = "slice-cache"
 HELP = "cut the BraTS cases of a datalist into slices on disk, for 2D training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("datalist", type=Path, help="of brats-datalist")
-    parser.add_argument("--out", type=Path, required=True, help="the cache; what is up to date there is kept")
+    add_output_dir(parser, "the cache; what is up to date there is kept")
     parser.add_argument("--base-dir", type=Path, help="the cases' folder (default: that of the datalist)")
     parser.add_argument(
         "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     items = [item for part in sections.values() for item in part]
     made, skipped = build_slice_cache(
         items,
-        args.out,
+        args.output_dir,
         args.plane,
         args.normalise,
         args.dtype,
@@ -52,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
         cases = [item["case"] for item in part if item["case"] in there]
         if not cases:
             continue
-        kinds = SliceIndex.read(args.out, cases).categories()
+        kinds = SliceIndex.read(args.output_dir, cases).categories()
         counts = [int(np.count_nonzero(kinds == kind)) for kind in range(len(SLICE_CATEGORIES))]
         columns = "  ".join(f"{n:>{len(text)}}" for n, text in zip(counts, SLICE_CATEGORIES, strict=True))
         print(f"{name:<12}{len(cases):>7}{len(kinds):>8}  {columns}")
-    print(f"cache: {args.out}")
+    print(f"cache: {args.output_dir}")
     return 1 if skipped else 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.cli.overwriting import add_force
+from ckdmed.cli.overwriting import add_force, add_output_dir
 from ckdmed.cli.run_arguments import chosen_table, parse_settings
 
 NAME = "table1"
@@ -20,10 +20,8 @@ _TEST = ("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_patien
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("--preset", choices=("compact", "paper"), default="compact", help="sizes (default: compact)")
-    parser.add_argument("--dataset-dir", "--dataset_dir", help="folder of Figshare .mat slices (default: phantoms)")
-    parser.add_argument(
-        "--output-dir", "--output_dir", type=Path, default=Path("table1"), help="records, runs, table (default: table1)"
-    )
+    parser.add_argument("--dataset_dir", "--dataset-dir", help="folder of Figshare .mat slices (default: phantoms)")
+    add_output_dir(parser, "records, runs, table (default: table1)", default=Path("table1"))
     parser.add_argument(
         "--folds",
         choices=("group", "official", "slices"),

@@ -22,7 +22,9 @@ def folder_not_searched(out: Path, given: Sequence[Path]) -> Path | None:
     place = out.resolve()
     roots = [folder.resolve() for folder in given]
     if place in roots:
-        raise ValueError(f"{out} is a folder of the inputs; the originals could be replaced; give another --out.")
+        raise ValueError(
+            f"{out} is a folder of the inputs; the originals could be replaced; give another --output_dir."
+        )
     if any(root.is_relative_to(place) for root in roots):
         return None
     if not any(place.is_relative_to(root) for root in roots):
@@ -30,7 +32,7 @@ def folder_not_searched(out: Path, given: Sequence[Path]) -> Path | None:
     if (image := _image_below(place)) is not None:
         raise ValueError(
             f"{out} lies in the given folder and holds images that were not prepared ({image}); the originals could be "
-            "replaced; give another --out."
+            "replaced; give another --output_dir."
         )
     return out
 

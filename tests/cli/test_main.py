@@ -141,6 +141,25 @@ def test_every_command_builds_a_parser():
         assert module.HELP and "\n" not in module.HELP, f"{module.__name__}.HELP is one line"
 
 
+@pytest.mark.parametrize("option", ["--output_dir", "--out"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prepare data",
+        "slice-cache list.json",
+        "export --bundle b --checkpoint c",
+        "table1",
+        "compare",
+        "ablation",
+        "unimodal",
+    ],
+)
+def test_every_command_takes_its_folder_by_the_same_name(words, option):
+    arguments = [*words.split(), option, "there"]
+    module = cli._load(arguments[0].replace("-", "_"))
+    assert str(cli.build_parser([module]).parse_args(arguments).output_dir) == "there"
+
+
 def test_python_dash_m():
     done = subprocess.run([sys.executable, "-m", "ckdmed", "--version"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"ckdmed {ckdmed.__version__}\n")

@@ -79,7 +79,7 @@ def test_the_sources_are_no_place_for_results(data, datalist, tmp_path, capsys):
         for out in (data, tmp_path / "link", data / CASES[0], data / CASES[0] / "out", data / "x" / ".."):
             assert prepare(data, out) == 2
             assert cut(datalist, data, out) == 2
-            assert "give another --out" in capsys.readouterr().err
+            assert "give another --output_dir" in capsys.readouterr().err
     assert not (data / CASES[0] / "out").exists()
 
 
