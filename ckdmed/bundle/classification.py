@@ -28,7 +28,7 @@ CLASS_NAMES = ("meningioma", "glioma", "pituitary tumour")
 TASKS = ("figshare", *BRATS_TASKS)
 logger = logging.getLogger(__name__)
 
-_KEPT = ("id", "image", "labelled", "patient", "patient_group")
+_KEPT = ("id", "image", "slice", "labelled", "patient", "patient_group")
 
 
 def class_names_of(task: str) -> list[str]:
@@ -98,6 +98,7 @@ def classification_sections(
     return figshare_classes(
         dataset_dir,
         phantom_dir,
+        class_names=class_names,
         fold=fold,
         n_folds=n_folds,
         split_seed=split_seed,
@@ -140,6 +141,7 @@ def balanced_sampler(
 def figshare_classes(
     dataset_dir: str | None,
     phantom_dir: str,
+    class_names: Sequence[str] = CLASS_NAMES,
     fold: int | None = None,
     n_folds: int = 5,
     split_seed: int = 0,
@@ -148,7 +150,10 @@ def figshare_classes(
 ) -> dict[str, list[dict[str, Any]]]:
     """Sections for classification: ``label`` is the class, 0 meningioma, 1 glioma, 2 pituitary tumour.
 
+    Of a user's own datalist it is the position of the item's ``class`` in ``class_names``, or that number itself.
+
     Args:
+        class_names: of a user's own datalist.
         fold_source: "group", "official" as :func:`~ckdmed.bundle.figshare_sections`, or "slices" with a fold: single
             slices are dealt to the folds, so that a patient's slices stand on both sides. What is measured on such a
             split flatters; it is there to show by how much, and a warning is logged.
@@ -171,14 +176,32 @@ def figshare_classes(
         n_folds=n_folds,
         split_seed=split_seed,
         fold_source="group" if by_slice else fold_source,
+        target="class",
         **options,
     )
     classes = {
-        name: [{**{key: item[key] for key in _KEPT}, "label": int(item["tumor_label"]) - 1} for item in items]
+        name: [{**{k: item[k] for k in _KEPT if k in item}, "label": _class_of(item, class_names)} for item in items]
         for name, items in sections.items()
     }
     recorded = NEW in sections
     return _dealt_by_slice(classes, int(fold or 0), n_folds, split_seed) if by_slice and not recorded else classes
+
+
+def _class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:
+    if "class" not in item:
+        return int(item["tumor_label"]) - 1
+    kind = item["class"]
+    if kind is None:
+        # an unlabelled image; the loss does not look at it
+        return 0
+    if kind in class_names:
+        return list(class_names).index(kind)
+    if isinstance(kind, int) and 0 <= kind < len(class_names):
+        return kind
+    raise ValueError(
+        f"the image '{item['id']}' is of the class {kind!r}, the class_names are {list(class_names)}; name the classes "
+        "of the datalist with --class_names."
+    )
 
 
 def _dealt_by_slice(

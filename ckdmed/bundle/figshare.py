@@ -12,7 +12,7 @@ from torch import distributed
 from ckdmed.bundle.section_record import SectionRecord, record_of_scored
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.phantoms import write_figshare_phantoms
-from ckdmed.data.sections import resolve_datalist, section_items, select_sections
+from ckdmed.data.sections import datalist_folder, resolve_datalist, section_items, select_sections
 
 __all__ = ["figshare_sections"]
 
@@ -33,11 +33,13 @@ def figshare_sections(
     phantom_slices: Sequence[int] = (3, 6),
     train_on_validation: bool = False,
     checkpoint: str | None = None,
+    target: str = "label",
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
     Args:
-        dataset_dir: folder of Figshare ``.mat`` files, or None for phantoms.
+        dataset_dir: folder of Figshare ``.mat`` files, or a datalist (``.json``) of images of any supported kind, see
+            :func:`~ckdmed.data.slice_datalist.read_slice_datalist`; None for phantoms.
         phantom_dir: where phantoms are written (once; they are found again by later runs).
         fold, n_folds: k-fold instead of one split; the fold is the test section and the next one validates.
         fractions: of the one split.
@@ -54,6 +56,7 @@ def figshare_sections(
         checkpoint: what is to be scored; the sections are then those that its training recorded, see
             :class:`~ckdmed.bundle.section_record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
+        target: what makes an image labelled: "label" (its mask) or "class".
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
@@ -64,49 +67,52 @@ def figshare_sections(
             several sections of the record.
     """
     if dataset_dir:
-        folder = Path(dataset_dir).expanduser().resolve()
-        if not folder.is_dir():
-            raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
+        data = Path(dataset_dir).expanduser().resolve()
+        if not data.is_dir() and not (data.is_file() and data.suffix.lower() == ".json"):
+            raise ValueError(f"dataset_dir '{dataset_dir}' is neither a folder nor a datalist (resolved to {data}).")
     else:
         fewest, most = phantom_slices
         kind = f"patients={phantom_patients}-slices={fewest}-{most}-size={phantom_size}"
-        folder = Path(phantom_dir).resolve() / kind
-        logger.info(f"no dataset_dir is given: making phantoms of {phantom_patients} patients in {folder}")
+        data = Path(phantom_dir).resolve() / kind
+        logger.info(f"no dataset_dir is given: making phantoms of {phantom_patients} patients in {data}")
         # one process of a distributed run writes, the others wait for it
         if not distributed.is_initialized() or distributed.get_rank() == 0:
-            write_figshare_phantoms(folder, phantom_patients, (fewest, most), phantom_size, seed=split_seed)
+            write_figshare_phantoms(data, phantom_patients, (fewest, most), phantom_size, seed=split_seed)
         if distributed.is_initialized():
             distributed.barrier()
     record = record_of_scored(checkpoint)
     if record is not None:
-        return _recorded(record, folder, labelled_fraction, split_seed)
-    datalist = resolve_datalist(folder, seed=split_seed, fractions=fractions)
+        return _recorded(record, data, labelled_fraction, split_seed, target)
+    datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     sections = select_sections(
         datalist,
-        folder,
+        datalist_folder(data),
         fold=fold,
         n_folds=n_folds,
         labelled_fraction=labelled_fraction,
         seed=split_seed,
         fold_source=fold_source,
+        target=target,
     )
     if train_on_validation:
         sections["train"] = [*sections["train"], *sections["validation"]]
         logger.warning("training on the validation section too: its scores say nothing of patients never seen")
     labelled = sum(item["labelled"] for item in sections["train"])
-    logger.info(f"{folder}: {_counts(sections)}; {labelled} of the training slices are used with their labels")
+    logger.info(f"{data}: {_counts(sections)}; {labelled} of the training images are used with their labels")
     for name in ("train", "validation"):
         if not sections[name]:
-            raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
+            raise ValueError(f"{data}: the {name} section is empty; give more patients or other fractions.")
     return sections
 
 
-def _recorded(record: SectionRecord, folder: Path, labelled_fraction: float, seed: int) -> dict[str, list[Any]]:
+def _recorded(
+    record: SectionRecord, data: Path, labelled_fraction: float, seed: int, target: str
+) -> dict[str, list[Any]]:
     """Sections of a record: nothing is split, so that a folder of two patients will do."""
-    datalist = resolve_datalist(folder, seed=seed, fractions=(1.0, 0.0, 0.0))
+    datalist = resolve_datalist(data, seed=seed, fractions=(1.0, 0.0, 0.0), target=target)
     parts = record.assign([item for name in SECTIONS for item in datalist[name]])
-    sections = section_items(parts, folder, labelled_fraction, seed)
-    logger.info(f"{folder}: {_counts(sections)}")
+    sections = section_items(parts, datalist_folder(data), labelled_fraction, seed, target)
+    logger.info(f"{data}: {_counts(sections)}")
     return sections
 
 

@@ -14,7 +14,8 @@ SECTIONS = ("training", "validation", "test")
 _REQUIRED = {"id": str, "image": str, "label": str, "tumor_label": int, "patient": str, "patient_group": str}
 
 
-def _check_relative(source: PathLike, path: str) -> None:
+def check_relative(source: PathLike, path: str) -> None:
+    """Raise ValueError unless a path of a datalist stays in the folder of its file."""
     # Both conventions: a list written on one system is read on another.
     for pure in (PurePosixPath(path), PureWindowsPath(path)):
         if pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts or not pure.parts or "\0" in path:
@@ -59,4 +60,4 @@ def _check_item(where: str, source: PathLike, item: Any) -> None:
     if not isinstance(item.get("sha256"), str | None):
         raise ValueError(f"{where}: 'sha256' must be text or null, got {item['sha256']!r}.")
     for key in ("image", "label"):
-        _check_relative(source, item[key])
+        check_relative(source, item[key])

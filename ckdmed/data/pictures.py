@@ -10,7 +10,7 @@ from PIL import Image
 
 from ckdmed.limits import check_decoded_size
 
-__all__ = ["read_picture"]
+__all__ = ["check_picture", "read_picture", "turned_upright"]
 
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "I;16B": 1, "RGB": 3}
 _ORIENTATION = 0x0112
@@ -28,7 +28,7 @@ def read_picture(path: Path, max_side: int) -> np.ndarray:
         FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
         OSError, SyntaxError: from Pillow, for other damage.
     """
-    orientation = _checked_orientation(path, max_side)
+    orientation = check_picture(path, max_side)
     # Any format but "png" makes it look at the content and not at the name.
     picture: np.ndarray = imread(path, format="jpg")
     if picture.dtype == np.uint8:
@@ -39,11 +39,15 @@ def read_picture(path: Path, max_side: int) -> np.ndarray:
         if picture.shape[2] > 4:
             raise ValueError(f"a picture must be grey or RGB, with or without alpha, got shape {picture.shape}.")
         picture = picture[..., :3] @ np.array([0.299, 0.587, 0.114])
-    return _upright(picture, orientation)
+    return turned_upright(picture, orientation)
 
 
-def _checked_orientation(path: Path, max_side: int) -> int:
-    """EXIF's number of the orientation, after the header was looked at and nothing was decoded."""
+def check_picture(path: Path, max_side: int) -> int:
+    """EXIF's number of the orientation, after the header was looked at and nothing was decoded.
+
+    Raises:
+        ValueError, FileTooLargeError, OSError, SyntaxError: as `read_picture`.
+    """
     with open(path, "rb") as stream:
         if not stream.read(8).startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")):
             raise ValueError("not a PNG or JPEG file.")
@@ -65,7 +69,8 @@ def _checked_orientation(path: Path, max_side: int) -> int:
     return int(orientation) if isinstance(orientation, (int, float)) else 1
 
 
-def _upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+def turned_upright(picture: np.ndarray, orientation: int) -> np.ndarray:
+    """The stored rows and columns as a viewer shows them, by EXIF's number of the orientation."""
     # EXIF 2.3, tag 0x0112: where the stored first row and first column belong.
     if orientation in (5, 6, 7, 8):
         picture = picture.T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from monai.config import PathLike
 
 from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, build_figshare_datalist, read_datalist
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
 
 SECTION_KEYS = ("train", "validation", "test")
@@ -27,27 +29,46 @@ def resolve_datalist(
     folds: int | None = None,
     hashes: bool = False,
     progress: bool = True,
+    target: str = "label",
 ) -> dict[str, Any]:
     """The datalist of a folder: its `datalist.json` where there is one, else built in memory; nothing is written.
 
     Args:
-        dataset_dir: folder of `.mat` files.
+        dataset_dir: folder of `.mat` files, or with a `datalist.json`; or a datalist (`.json`), whose paths are
+            relative to its folder. Of a user's own one see :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
         seed, fractions, folds, hashes, progress: as for `build_figshare_datalist`; a stored datalist has its own.
+        target: what makes an image of a user's own datalist labelled: "label" or "class".
 
     Raises:
         ValueError: see `read_datalist` and `build_figshare_datalist`.
     """
     folder = Path(dataset_dir)
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: not a folder.")
-    if (folder / DATALIST_NAME).is_file():
-        return read_datalist(folder / DATALIST_NAME)
+    if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() == ".json"):
+        raise ValueError(f"{folder}: not a folder, nor a datalist (.json).")
+    stored = folder if folder.is_file() else folder / DATALIST_NAME
+    if stored.is_file():
+        if is_slice_datalist(_json(stored)):
+            return read_slice_datalist(stored, fractions, seed, progress=progress, target=target)
+        return read_datalist(stored)
     datalist, skipped = build_figshare_datalist(folder, seed, fractions, folds, hashes=hashes, progress=progress)
     if skipped:
         reasons = "\n".join(f"  {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         warnings.warn(f"{folder}: {len(skipped)} file(s) left out of the datalist:\n{reasons}{more}", stacklevel=2)
     return datalist
+
+
+def datalist_folder(dataset_dir: PathLike) -> Path:
+    """The folder to which the paths of a data set's datalist are relative: its own, or that of the datalist given."""
+    path = Path(dataset_dir).expanduser().resolve()
+    return path.parent if path.is_file() else path
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}).") from error
 
 
 def select_sections(
@@ -59,6 +80,7 @@ def select_sections(
     labelled_fraction: float = 1.0,
     seed: int = 0,
     fold_source: str = "group",
+    target: str = "label",
 ) -> dict[str, list[dict[str, Any]]]:
     """Training, validation and test items for one run.
 
@@ -80,14 +102,18 @@ def select_sections(
             `labelled_subset`. Validation and test are always labelled.
         seed: of new folds, of a new split and of the labelled patients; not that of the training.
         fold_source: "group" or "official".
+        target: what makes an image labelled: "label" (its mask) or "class".
 
     Returns:
-        "train", "validation" and "test": lists of items with `image` and `label` (absolute paths), `labelled` (bool),
-        `id`, `tumor_label`, `patient` and `patient_group`; nothing that cannot be collated.
+        "train", "validation" and "test": lists of items with `image` and `label` (absolute paths; a list of images for
+        several channels, "" for no label), `labelled` (bool), `id`, `tumor_label`, `patient` and `patient_group`; of a
+        user's own datalist `slice` too. Nothing that cannot be collated. Test images without a target are left out,
+        with a warning.
 
     Raises:
         ValueError: an argument out of range; both `fold` and `fractions`; a slice without a published fold where these
-            are asked for; a patient group in two sections of the datalist; no training items are left.
+            are asked for; a patient group in two sections of the datalist; no training items are left; no training
+            image has a target, or a validation image has none.
     """
     if fold_source not in FOLD_SOURCES:
         raise ValueError(f"fold_source must be one of {FOLD_SOURCES}, got {fold_source!r}.")
@@ -109,7 +135,12 @@ def select_sections(
     check_no_group_crosses(selected)
     if not selected["train"]:
         raise ValueError("The selection leaves no training items.")
-    return section_items(selected, base_dir, labelled_fraction, seed)
+    if not any(_has_target(item, target) for item in selected["train"]):
+        raise ValueError(f"no training image has a {target}; at least one must.")
+    for item in selected["validation"]:
+        if not _has_target(item, target):
+            raise ValueError(f"the validation image '{item['id']}' has no {target}; all of them need one.")
+    return section_items(selected, base_dir, labelled_fraction, seed, target)
 
 
 def section_items(
@@ -117,25 +148,47 @@ def section_items(
     base_dir: PathLike,
     labelled_fraction: float = 1.0,
     seed: int = 0,
+    target: str = "label",
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of a datalist that are dealt to sections already, as `select_sections` gives them.
 
     Args:
         parts: name of the section to its items; in "train" some may be unlabelled.
-        base_dir, labelled_fraction, seed: see `select_sections`.
+        base_dir, labelled_fraction, seed, target: see `select_sections`.
     """
-    labelled = {name: [True] * len(part) for name, part in parts.items()}
-    labelled["train"] = labelled_subset(parts["train"], labelled_fraction, seed)
+    usable = {name: [_has_target(item, target) for item in part] for name, part in parts.items()}
+    labelled = {name: list(part) for name, part in usable.items()}
+    with_target = [item for item, flag in zip(parts["train"], usable["train"], strict=True) if flag]
+    chosen = iter(labelled_subset(with_target, labelled_fraction, seed) if with_target else [])
+    labelled["train"] = [flag and next(chosen) for flag in usable["train"]]
     folder = os.path.abspath(base_dir)
-    return {
-        name: [_batch_item(item, folder, flag) for item, flag in zip(part, labelled[name], strict=True)]
+    items = {
+        name: [_batch_item(item, folder, flag, target) for item, flag in zip(part, labelled[name], strict=True)]
         for name, part in parts.items()
     }
+    for name in set(items) - {"train", "validation"}:
+        if without := usable[name].count(False):
+            warnings.warn(f"{without} image(s) of the section {name} have no {target} and are left out.", stacklevel=3)
+            items[name] = [item for item, flag in zip(items[name], usable[name], strict=True) if flag]
+    return items
 
 
-def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool) -> dict[str, Any]:
-    paths = {key: os.path.join(folder, *item[key].split("/")) for key in ("image", "label")}
-    return {**paths, "labelled": labelled, **{key: item[key] for key in _ITEM_KEYS}}
+def _has_target(item: Mapping[str, Any], target: str) -> bool:
+    # a slice of the Figshare set has both its mask and its class
+    return bool(item["label"]) if target == "label" or "class" not in item else item["class"] is not None
+
+
+def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool, target: str) -> dict[str, Any]:
+    def full(name: str) -> str:
+        return os.path.join(folder, *name.split("/")) if name else ""
+
+    image = item["image"]
+    paths = {
+        "image": [full(name) for name in image] if isinstance(image, list) else full(image),
+        "label": full(item["label"]),
+    }
+    own = {key: item[key] for key in ("slice", target) if key in item and key not in paths}
+    return {**paths, "labelled": labelled, **{key: item[key] for key in _ITEM_KEYS}, **own}
 
 
 def _groups_and_labels(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[int]]:

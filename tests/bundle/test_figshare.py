@@ -69,7 +69,7 @@ def test_a_folder_of_ones_own(phantom_dir: Path, tmp_path: Path):
 
 
 def test_what_cannot_be_used(phantom_dir: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="dataset_dir '.*absent' is not a folder"):
+    with pytest.raises(ValueError, match="dataset_dir '.*absent' is neither a folder nor a datalist"):
         figshare_sections(str(tmp_path / "absent"), str(phantom_dir))
     with pytest.raises(ValueError, match=str(tmp_path)):
         figshare_sections(str(tmp_path), str(phantom_dir))

@@ -1,0 +1,167 @@
+"""A user's own datalist of images, labels and patients, in MONAI's decathlon JSON form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+from tqdm import tqdm
+
+from ckdmed.data.datalist_form import SECTIONS, check_relative
+from ckdmed.data.nifti_files import affine_mm, read_nifti_header
+from ckdmed.data.patients import patient_group
+from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
+from ckdmed.data.slice_geometry import spatial_geometry
+from ckdmed.data.splits import split_by_group
+
+__all__ = ["is_slice_datalist", "read_slice_datalist"]
+
+_FORM = "objects with 'image' and 'patient', and 'label' or 'class' where there is one"
+
+
+def is_slice_datalist(content: Any) -> bool:
+    """Whether a datalist is a user's own: not one that ``ckdmed datalist`` wrote, whose items have ``tumor_label``."""
+    if not isinstance(content, Mapping):
+        return False
+    lists = [content[name] for name in SECTIONS if isinstance(content.get(name), list)]
+    items = [item for part in lists for item in part]
+    return bool(items) and not any(isinstance(item, Mapping) and "tumor_label" in item for item in items)
+
+
+def read_slice_datalist(
+    path: PathLike,
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+    slice_axis: int | str = -1,
+    progress: bool = True,
+    target: str = "label",
+) -> dict[str, Any]:
+    """Read a user's own datalist; a volume becomes an item for each of its slices.
+
+    ======== =======================================================================================
+    key      value
+    ======== =======================================================================================
+    image    a file (``.mat``, NIfTI, PNG, JPEG, DICOM) or a folder with one DICOM series; a list of
+             them for several channels. Paths are relative to the datalist's folder
+    label    the file of its mask (PNG, NIfTI, ``.mat``); without one the image is unlabelled
+    class    name or number of its class, for classification
+    patient  whose image it is
+    id       its name; by default the image's path
+    ======== =======================================================================================
+
+    Sections are ``training``, ``validation`` and ``test``. Where only ``training`` is given it is split by patient by
+    ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with unlabelled
+    images stay in the training section.
+
+    Args:
+        path: the JSON file.
+        fractions: of training, validation and test.
+        seed: of the split.
+        slice_axis: of volumes, see :func:`~ckdmed.data.slice_geometry.spatial_geometry`.
+        progress: whether to show a progress bar while volumes are looked at.
+        target: what makes an image labelled: "label" (its mask) or "class".
+
+    Returns:
+        "training", "validation", "test" -> items with ``id``, ``image``, ``label`` ("" for none), ``class`` (None for
+        none), ``slice``, ``patient``, ``patient_group`` and ``tumor_label``, the number of the class by which splits
+        are balanced (0 without classes).
+
+    Raises:
+        ValueError: no JSON, no training section, an item of another form, a path that leaves the folder, a missing
+            file, an id that stands twice; too few patients for the split.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}).") from error
+    if not isinstance(content, Mapping) or not isinstance(content.get("training"), list) or not content["training"]:
+        raise ValueError(f"{path}: a datalist is a JSON object with a list 'training' of {_FORM}.")
+    sections: dict[str, list[dict[str, Any]]] = {}
+    seen: set[str] = set()
+    for name in SECTIONS:
+        entries = content.get(name, [])
+        if not isinstance(entries, list):
+            raise ValueError(f"{path}: the section '{name}' is no list.")
+        bar = tqdm(entries, desc=f"{name} images", unit="image", leave=False, disable=not progress)
+        sections[name] = [
+            item
+            for number, entry in enumerate(bar)
+            for item in _items(f"{path}: {name}[{number}]", path, entry, slice_axis)
+        ]
+        for item in sections[name]:
+            if item["id"] in seen:
+                raise ValueError(f"{path}: the id '{item['id']}' stands twice; give each image an 'id' of its own.")
+            seen.add(item["id"])
+    classes = sorted({item["class"] for part in sections.values() for item in part} - {None}, key=str)
+    for part in sections.values():
+        for item in part:
+            item["tumor_label"] = classes.index(item["class"]) + 1 if item["class"] is not None else 0
+    return {"classes": classes, **_split(sections, fractions, seed, target)}
+
+
+def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[dict[str, Any]]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} is a {type(entry).__name__}; a datalist holds {_FORM}.")
+    images = entry.get("image")
+    names: list[Any] = images if isinstance(images, list) else [images]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"{where}: 'image' must be a path, or a list of paths of the channels, got {images!r}.")
+    patient = entry.get("patient")
+    if isinstance(patient, bool) or not isinstance(patient, (str, int)) or patient == "":
+        raise ValueError(f"{where}: 'patient' must say whose image it is (splits are by patient), got {patient!r}.")
+    label = entry.get("label") or ""
+    if not isinstance(label, str):
+        raise ValueError(f"{where}: 'label' must be the path of a mask, got {label!r}; a class is given as 'class'.")
+    kind = entry.get("class")
+    if isinstance(kind, bool) or not isinstance(kind, str | int | None):
+        raise ValueError(f"{where}: 'class' must be the name or number of a class, got {kind!r}.")
+    for name in [*names, *([label] if label else [])]:
+        check_relative(source, name)
+        if not (source.parent / name).exists():
+            raise ValueError(f"{where}: {source.parent / name}: no such file.")
+    name = str(entry.get("id") or Path(names[0]).with_suffix("").as_posix())
+    common = {
+        "image": names if len(names) > 1 else names[0],
+        "label": label,
+        "class": kind,
+        "patient": str(patient),
+        "patient_group": patient_group(str(patient)),
+    }
+    count = _slice_count(source.parent / names[0], slice_axis)
+    if count == 1:
+        return [{"id": name, **common, "slice": 0}]
+    return [{"id": f"{name}_slice{number:03d}", **common, "slice": number} for number in range(count)]
+
+
+def _slice_count(path: Path, slice_axis: int | str) -> int:
+    kind = "folder" if path.is_dir() else file_kind(path)
+    if kind in ("mat", "picture"):
+        return 1
+    if kind == "nifti":
+        try:
+            header = read_nifti_header(path)
+            geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis)
+        except ValueError as error:
+            raise InputFileError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+        return (*geometry.shape, 1)[geometry.axes[0]]
+    return len(read_slices(path, slice_axis)[0])
+
+
+def _split(
+    sections: dict[str, list[dict[str, Any]]], fractions: Sequence[float], seed: int, target: str
+) -> dict[str, list[dict[str, Any]]]:
+    if sections["validation"]:
+        return sections
+    shares = (fractions[0], fractions[1], 0.0) if sections["test"] else tuple(fractions)
+    given = sections["training"]
+    unlabelled = {item["patient_group"] for item in given if item[target] in ("", None)}
+    items = [item for item in given if item["patient_group"] not in unlabelled]
+    groups, classes = [item["patient_group"] for item in items], [item["tumor_label"] for item in items]
+    parts = split_by_group(groups, classes, [share / sum(shares) for share in shares], seed)
+    training, validation, test = ([items[index] for index in part] for part in parts)
+    training += [item for item in given if item["patient_group"] in unlabelled]
+    return {"training": training, "validation": validation, "test": sections["test"] or test}

@@ -1,0 +1,155 @@
+"""A user's own datalist: its form, volumes, splits by patient, unlabelled images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ckdmed.bundle import figshare_sections
+from ckdmed.bundle.classification import figshare_classes
+from ckdmed.data.sections import resolve_datalist
+from ckdmed.data.slice_datalist import read_slice_datalist
+
+
+def png(path: Path, value: int = 200) -> str:
+    array = np.zeros((8, 6), dtype=np.uint8)
+    array[2:5, 1:4] = value
+    Image.fromarray(array).save(path)
+    return path.name
+
+
+def write(folder: Path, **sections: Any) -> Path:
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(sections), encoding="utf-8")
+    return path
+
+
+def items_of(folder: Path, patients: int = 10, each: int = 2, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "image": png(folder / f"p{p}_{n}.png"),
+            "label": png(folder / f"p{p}_{n}_mask.png", 1),
+            "patient": f"p{p}",
+            **more,
+        }
+        for p in range(patients)
+        for n in range(each)
+    ]
+
+
+def test_training_alone_is_split_by_patient(tmp_path: Path) -> None:
+    path = write(tmp_path, training=items_of(tmp_path))
+    found = read_slice_datalist(path, progress=False)
+    patients = {name: {item["patient"] for item in found[name]} for name in ("training", "validation", "test")}
+    assert [len(patients[name]) for name in patients] == [8, 1, 1]
+    assert not patients["training"] & (patients["validation"] | patients["test"])
+    assert sum(len(found[name]) for name in patients) == 20
+
+
+def test_patients_with_unlabelled_images_stay_in_training(tmp_path: Path) -> None:
+    items = items_of(tmp_path)
+    for item in items[:6:2]:  # one image of three patients
+        del item["label"]
+    sections = figshare_sections(str(write(tmp_path, training=items)), str(tmp_path / "none"))
+    unlabelled = [item for item in sections["train"] if not item["labelled"]]
+    assert {item["patient"] for item in unlabelled} == {"p0", "p1", "p2"} and len(unlabelled) == 3
+    assert all(item["label"] == "" for item in unlabelled)
+    assert all(item["labelled"] for name in ("validation", "test") for item in sections[name])
+
+
+def test_given_sections_are_kept(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=6, each=1)
+    path = write(tmp_path, training=items[:3], validation=items[3:4], test=items[4:])
+    sections = figshare_sections(str(path), "none")
+    assert {k: [i["patient"] for i in v] for k, v in sections.items()} == {
+        "train": ["p0", "p1", "p2"],
+        "validation": ["p3"],
+        "test": ["p4", "p5"],
+    }
+    assert Path(sections["test"][0]["image"]) == tmp_path / "p4_0.png"
+
+
+def test_validation_is_drawn_where_only_a_test_section_is_given(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=10, each=1)
+    found = read_slice_datalist(write(tmp_path, training=items[:9], test=items[9:]), progress=False)
+    assert [len(found[name]) for name in ("training", "validation", "test")] == [8, 1, 1]
+    assert found["test"][0]["patient"] == "p9"
+
+
+def test_a_volume_becomes_its_slices(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).random((6, 7, 5)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
+    path = write(
+        tmp_path, training=[{"image": "a.nii.gz", "label": "a.nii.gz", "patient": 1}], validation=items_of(tmp_path, 1)
+    )
+    found = read_slice_datalist(path, progress=False)
+    assert [item["slice"] for item in found["training"]] == [0, 1, 2, 3, 4]
+    assert len({item["id"] for item in found["training"]}) == 5 and found["training"][0]["patient"] == "1"
+    assert len(read_slice_datalist(path, slice_axis=0, progress=False)["training"]) == 6
+
+
+def test_classes_are_numbered_by_class_names(tmp_path: Path) -> None:
+    items = items_of(tmp_path, each=1)
+    for number, item in enumerate(items):
+        del item["label"]
+        item["class"] = "cat" if number % 2 else "dog"
+    del items[0]["class"]
+    path = write(tmp_path, training=items)
+    sections = figshare_classes(str(path), "none", class_names=["dog", "cat"])
+    known = {item["patient"]: item["label"] for part in sections.values() for item in part if item["labelled"]}
+    assert known == {f"p{n}": n % 2 for n in range(1, 10)}
+    assert [item["patient"] for item in sections["train"] if not item["labelled"]] == ["p0"]
+    with pytest.raises(ValueError, match="class 'cat'.*class_names are.*--class_names"):
+        figshare_classes(str(path), "none", class_names=["dog", "bird"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"patient": None}, r"training\[0\]: 'patient' must say whose"),
+        ({"image": "../x.png"}, "leaves the dataset's folder"),
+        ({"image": "none.png"}, r"training\[0\].*none.png: no such file"),
+        ({"image": 3}, "'image' must be a path"),
+        ({"label": 1}, "a class is given as 'class'"),
+        ({"class": [1]}, "'class' must be the name"),
+        ({"id": "p1_0"}, "the id 'p1_0' stands twice"),
+    ],
+)
+def test_errors_name_the_item(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    items = items_of(tmp_path, 2, 1)
+    items[0].update(change)
+    with pytest.raises(ValueError, match=message):
+        read_slice_datalist(write(tmp_path, training=items), progress=False)
+
+
+def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
+    items = items_of(tmp_path, 2, 2)
+    with pytest.raises(ValueError, match="cross a split.*'p1'"):
+        figshare_sections(str(write(tmp_path, training=items[:3], validation=items[3:])), "none")
+
+
+def test_unlabelled_validation_is_refused_and_unlabelled_test_left_out(tmp_path: Path) -> None:
+    items = items_of(tmp_path, 4, 1)
+    for item in (items[2], items[3]):
+        del item["label"]
+    path = write(tmp_path, training=items[:1], validation=items[2:3])
+    with pytest.raises(ValueError, match="validation image 'p2_0' has no label"):
+        figshare_sections(str(path), "none")
+    path = write(tmp_path, training=items[:1], validation=items[1:2], test=items[3:])
+    with pytest.warns(UserWarning, match=r"1 image\(s\) of the section test have no label"):
+        assert not figshare_sections(str(path), "none")["test"]
+
+
+def test_a_file_that_is_no_datalist(tmp_path: Path) -> None:
+    (tmp_path / "datalist.json").write_text("[" * 100000, encoding="utf-8")
+    with pytest.raises(ValueError, match="datalist.json: not JSON"):
+        resolve_datalist(tmp_path)
+    (tmp_path / "x.txt").write_text("", encoding="utf-8")
+    with pytest.raises(ValueError, match="neither a folder nor a datalist"):
+        figshare_sections(str(tmp_path / "x.txt"), "none")
