@@ -31,8 +31,8 @@ import torch
 from monai.engines import SupervisedTrainer
 from torch.utils.flop_counter import FlopCounterMode
 
-from ckdmed.bundle.sizes import preset_settings
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
+from ckdmed.experiments.sizes import preset_settings
 from ckdmed.files import write_atomic, write_json
 from ckdmed.reports import machine_in_words, markdown_table, package_versions
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports matplotlib; the processes that tests start inherit it.
@@ -69,3 +71,16 @@ def figshare_mat_dir(shared_data: Path) -> Path:
     if not any(folder.glob("*.mat")):
         pytest.skip(f"real data absent: no .mat file in {folder}")
     return folder
+
+
+@pytest.fixture
+def process_as_it_was() -> Iterator[None]:
+    """Log handlers and levels, and freedom of chance, as they were before a bundle ran in this process."""
+    from monai.utils import set_determinism
+
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    set_determinism(None)

@@ -19,12 +19,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ckdmed.bundle.ablation import ablation_tables
-from ckdmed.bundle.compare_arms import BASELINE, PATIENT_METRIC
-from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables
-from ckdmed.bundle.recorded_runs import read_sections
-from ckdmed.bundle.unimodal import unimodal_tables
 from ckdmed.cli.table1 import table_text
+from ckdmed.experiments.ablation import ablation_tables
+from ckdmed.experiments.compare_arms import BASELINE, PATIENT_METRIC
+from ckdmed.experiments.compare_table import comparison_picture, comparison_summary, comparison_tables
+from ckdmed.experiments.recorded_runs import read_sections
+from ckdmed.experiments.unimodal import unimodal_tables
 from ckdmed.files import write_atomic
 from ckdmed.reports import (
     RunRecord,

@@ -45,11 +45,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from ckdmed.bundle.ablation import Ablation, ablation_phantoms, ablation_sizes, write_ablation_tables
-    from ckdmed.bundle.ablation_arms import ABLATION_BUNDLE, FACTORS, ablation_arms, ablation_runs
-    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
     from ckdmed.bundle.setting_check import check_given
     from ckdmed.bundle.workflow import bundle_settings
+    from ckdmed.experiments.ablation import Ablation, ablation_phantoms, ablation_sizes, write_ablation_tables
+    from ckdmed.experiments.ablation_arms import ABLATION_BUNDLE, FACTORS, ablation_arms, ablation_runs
+    from ckdmed.experiments.recorded_runs import listed_runs, own_settings
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "ablation.md")

@@ -36,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from ckdmed.bundle.compare import Comparison, phantom_data
-    from ckdmed.bundle.compare_arms import ARMS, planned_runs, variant
-    from ckdmed.bundle.compare_table import write_comparison
-    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
     from ckdmed.bundle.setting_check import check_given
-    from ckdmed.bundle.sizes import preset_settings
     from ckdmed.bundle.workflow import bundle_settings
+    from ckdmed.experiments.compare import Comparison, phantom_data
+    from ckdmed.experiments.compare_arms import ARMS, planned_runs, variant
+    from ckdmed.experiments.compare_table import write_comparison
+    from ckdmed.experiments.recorded_runs import listed_runs, own_settings
+    from ckdmed.experiments.sizes import preset_settings
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "comparison.md", picture=True)

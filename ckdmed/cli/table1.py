@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the runs that are missing, then write and print the table."""
     import logging.config
 
-    from ckdmed.bundle.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
+    from ckdmed.experiments.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
     from ckdmed.files import write_atomic
     from ckdmed.reports import read_records
 
@@ -93,7 +93,7 @@ def table_text(records: Sequence[Any]) -> str:
     """The table in Markdown: the reports' columns, then what they lack; one part for each way of making the folds.
 
     Args:
-        records: run records of `ckdmed.bundle.table1`, all of one size.
+        records: run records of `ckdmed.experiments.table1`, all of one size.
 
     Raises:
         ValueError: records of several presets.
@@ -119,7 +119,7 @@ def table_text(records: Sequence[Any]) -> str:
 
 
 def _tables(records: Sequence[Any]) -> list[str]:
-    from ckdmed.bundle.table1 import STUDENTS, TEACHERS
+    from ckdmed.experiments.table1 import STUDENTS, TEACHERS
     from ckdmed.reports import arm_table
 
     present = {record.arm for record in records}

@@ -59,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from ckdmed.bundle.recorded_runs import listed_runs, own_settings
     from ckdmed.bundle.setting_check import check_given
-    from ckdmed.bundle.unimodal import UnimodalComparison, unimodal_phantoms, unimodal_sizes, write_unimodal_tables
-    from ckdmed.bundle.unimodal_arms import STRATEGIES, UNIMODAL_BUNDLE, strategy, unimodal_runs
     from ckdmed.bundle.workflow import bundle_settings
+    from ckdmed.experiments.recorded_runs import listed_runs, own_settings
+    from ckdmed.experiments.unimodal import UnimodalComparison, unimodal_phantoms, unimodal_sizes, write_unimodal_tables
+    from ckdmed.experiments.unimodal_arms import STRATEGIES, UNIMODAL_BUNDLE, strategy, unimodal_runs
 
     output_dir = args.output_dir.resolve()
     table = chosen_table(args, output_dir / "unimodal.md")

@@ -12,8 +12,8 @@ from monai.bundle import ConfigWorkflow
 from ckdmed.bundle import WrongSettingError
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.settings_table import SETTINGS
-from ckdmed.bundle.table1 import Table1Settings
 from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.experiments.table1 import Table1Settings
 from tests.bundle.bundle_runs import BUNDLES
 
 NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/train.json"))

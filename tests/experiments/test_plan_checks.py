@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ckdmed.bundle.plan_checks import check_different, check_regimes
+from ckdmed.experiments.plan_checks import check_different, check_regimes
 
 
 def test_different_choices_pass() -> None:

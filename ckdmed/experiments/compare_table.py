@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ckdmed.bundle.compare_arms import ARMS, BASELINE, PATIENT_METRIC
-from ckdmed.bundle.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.experiments.compare_arms import ARMS, BASELINE, PATIENT_METRIC
+from ckdmed.experiments.recorded_runs import check_one_datalist, read_sections, seconds_line, write_table
 from ckdmed.reports import RunRecord, arm_table, patient_table, plot_forest
 
 __all__ = ["comparison_picture", "comparison_summary", "comparison_tables", "write_comparison"]
@@ -22,7 +22,7 @@ def comparison_tables(records: Sequence[RunRecord], labels: Mapping[str, str] | 
     and those of ours and of the hard pseudo-labels to the student that was given the time of ours.
 
     Args:
-        records: of :class:`~ckdmed.bundle.compare.Comparison`.
+        records: of :class:`~ckdmed.experiments.compare.Comparison`.
         labels: arm -> name to print, in the order to print; unknown arms follow under their own names.
 
     Raises:

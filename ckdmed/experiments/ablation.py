@@ -7,11 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.ablation_arms import ABLATION_BUNDLE, BASELINE, FACTORS, AblationRun, configuration
-from ckdmed.bundle.case_records import DICE, LESIONWISE_DICE, REGION_DICE, case_phantoms, case_scores, distance_table
-from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.bundle.sizes import sizes_of
 from ckdmed.data.brats import read_brats_datalist
+from ckdmed.experiments.ablation_arms import ABLATION_BUNDLE, BASELINE, FACTORS, AblationRun, configuration
+from ckdmed.experiments.case_records import (
+    DICE,
+    LESIONWISE_DICE,
+    REGION_DICE,
+    case_phantoms,
+    case_scores,
+    distance_table,
+)
+from ckdmed.experiments.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.experiments.sizes import sizes_of
 from ckdmed.files import load_weights
 from ckdmed.reports import RunRecord, arm_table
 
@@ -59,7 +66,7 @@ def ablation_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int 
 
 @dataclass
 class Ablation(RecordedRuns[AblationRun]):
-    """Runs what is missing of an ablation; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
+    """Runs what is missing of an ablation; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`.
 
     All runs share the patients, the slice cache and the settings but one. ``teacher_options`` of the settings hands
     further arguments to the network, such as ``heads``.

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from ckdmed.bundle.unimodal import (
+from ckdmed.cli import main
+from ckdmed.experiments.unimodal import (
     UnimodalComparison,
     unimodal_phantoms,
     unimodal_sizes,
     unimodal_tables,
     write_unimodal_tables,
 )
-from ckdmed.bundle.unimodal_arms import STRATEGIES, UnimodalArm, UnimodalRun, strategy, unimodal_runs
-from ckdmed.cli import main
+from ckdmed.experiments.unimodal_arms import STRATEGIES, UnimodalArm, UnimodalRun, strategy, unimodal_runs
 from ckdmed.reports import RunRecord
 
 pytestmark = pytest.mark.bundle

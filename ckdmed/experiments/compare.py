@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import torch
 
-from ckdmed.bundle.compare_arms import PATIENT_METRIC, Run
-from ckdmed.bundle.recorded_runs import RecordedRuns
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data import build_figshare_datalist, read_datalist, write_datalist
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.experiments.compare_arms import PATIENT_METRIC, Run
+from ckdmed.experiments.recorded_runs import RecordedRuns
 from ckdmed.files import save_weights, write_json
 
 __all__ = ["Comparison", "phantom_data"]
@@ -32,7 +32,7 @@ def phantom_data(folder: Path, patients: int, size: int, seed: int = 0) -> Path:
 
 @dataclass
 class Comparison(RecordedRuns[Run]):
-    """Runs what is missing of a comparison; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`."""
+    """Runs what is missing of a comparison; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`."""
 
     datalist_command: ClassVar[str] = "datalist"
     made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "labelled_fraction", "teacher_checkpoint")

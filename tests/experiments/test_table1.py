@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ckdmed.bundle import table1
-from ckdmed.bundle.table1 import PRESETS, Table1Settings, planned_runs, run_table1
 from ckdmed.cli import main
 from ckdmed.cli.run_arguments import parse_settings
 from ckdmed.cli.table1 import _METRICS, _TEST, table_text
+from ckdmed.experiments import table1
+from ckdmed.experiments.table1 import PRESETS, Table1Settings, planned_runs, run_table1
 from ckdmed.reports import RunRecord, read_records
 from tests.bundle.bundle_runs import BUNDLES
 from tests.bundle.cls_runs import STUDENT, TEACHER

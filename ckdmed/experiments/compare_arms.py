@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckdmed.bundle.plan_checks import check_different, check_regimes
+from ckdmed.experiments.plan_checks import check_different, check_regimes
 
 __all__ = ["ARMS", "BASELINE", "PATIENT_METRIC", "Arm", "Run", "planned_runs", "variant"]
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from ckdmed.bundle.compare import Comparison, phantom_data
-from ckdmed.bundle.compare_arms import ARMS, Run, planned_runs, variant
-from ckdmed.bundle.compare_table import comparison_picture, comparison_summary, comparison_tables, write_comparison
-from ckdmed.bundle.sizes import preset_settings
 from ckdmed.cli import main
 from ckdmed.engines import load_network
+from ckdmed.experiments.compare import Comparison, phantom_data
+from ckdmed.experiments.compare_arms import ARMS, Run, planned_runs, variant
+from ckdmed.experiments.compare_table import comparison_picture, comparison_summary, comparison_tables, write_comparison
+from ckdmed.experiments.sizes import preset_settings
 from ckdmed.networks import UNet
 from ckdmed.reports import RunRecord, read_forest
-from tests.bundle.broken_off import check_same_outcome, noted_epochs
+from tests.experiments.interrupted import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
 

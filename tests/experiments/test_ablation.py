@@ -7,15 +7,21 @@ from typing import Any
 import pytest
 import torch
 
-from ckdmed.bundle.ablation import Ablation, ablation_phantoms, ablation_sizes, ablation_tables, write_ablation_tables
-from ckdmed.bundle.ablation_arms import FACTORS, AblationRun, ablation_arms, ablation_runs, configuration
-from ckdmed.bundle.recorded_runs import listed_runs
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.cli import main
+from ckdmed.experiments.ablation import (
+    Ablation,
+    ablation_phantoms,
+    ablation_sizes,
+    ablation_tables,
+    write_ablation_tables,
+)
+from ckdmed.experiments.ablation_arms import FACTORS, AblationRun, ablation_arms, ablation_runs, configuration
+from ckdmed.experiments.recorded_runs import listed_runs
 from ckdmed.losses import RegionCombinationLoss, region_loss
 from ckdmed.networks import CohraUNet, GridTransformer, segmentation_teacher
 from ckdmed.reports import RunRecord
-from tests.bundle.broken_off import check_same_outcome, noted_epochs
+from tests.experiments.interrupted import check_same_outcome, noted_epochs
 
 pytestmark = pytest.mark.bundle
 

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.case_records import DICE, LESIONWISE_DICE, REGION_DICE, case_phantoms, case_scores, distance_table
-from ckdmed.bundle.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.bundle.sizes import sizes_of
-from ckdmed.bundle.unimodal_arms import ALONE, STRATEGIES, UNIMODAL_BUNDLE, UnimodalRun
 from ckdmed.data import fingerprint
 from ckdmed.data.brats import read_brats_datalist
+from ckdmed.experiments.case_records import (
+    DICE,
+    LESIONWISE_DICE,
+    REGION_DICE,
+    case_phantoms,
+    case_scores,
+    distance_table,
+)
+from ckdmed.experiments.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
+from ckdmed.experiments.sizes import sizes_of
+from ckdmed.experiments.unimodal_arms import ALONE, STRATEGIES, UNIMODAL_BUNDLE, UnimodalRun
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimodal_tables", "write_unimodal_tables"]
@@ -104,7 +111,7 @@ def unimodal_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int 
 
 @dataclass
 class UnimodalComparison(RecordedRuns[UnimodalRun]):
-    """Runs what is missing of a comparison; see :class:`~ckdmed.bundle.recorded_runs.RecordedRuns`.
+    """Runs what is missing of a comparison; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`.
 
     Frozen teachers lie in ``teachers/``: the first run that needs one trains it, the others find it.
 

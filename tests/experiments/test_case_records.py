@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ckdmed.bundle.case_records import case_scores, distance_table
-from ckdmed.bundle.sizes import sizes_of
+from ckdmed.experiments.case_records import case_scores, distance_table
+from ckdmed.experiments.sizes import sizes_of
 from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckdmed.bundle.compare_arms import Arm
-from ckdmed.bundle.plan_checks import check_different
+from ckdmed.experiments.compare_arms import Arm
+from ckdmed.experiments.plan_checks import check_different
 from ckdmed.losses import REGION_LOSSES
 
 __all__ = [
