@@ -8,8 +8,8 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBPACKAGES = frozenset(
-    ("bundle", "cli", "data", "engines", "experiments", "export", "handlers", "inferers", "losses", "metrics")
-    + ("networks", "preparation", "reports", "transforms")
+    ("bundle", "cli", "data", "engines", "experiments", "export", "handlers", "inference", "inferers", "losses")
+    + ("metrics", "networks", "preparation", "reports", "transforms")
 )
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ckdmed.bundle.errors import root_cause
-from ckdmed.bundle.inference import InputsSkipped
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.inference.job import InputsSkipped
 from ckdmed.networks import UNet
 from tests.bundle.bundle_runs import completed, opened
 

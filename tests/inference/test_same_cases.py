@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ckdmed.bundle.case_inference import CaseInferenceJob
 from ckdmed.data.brats import find_brats_cases
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.inference.case_job import CaseInferenceJob
 from ckdmed.preparation import find_inputs
 
 

@@ -21,7 +21,6 @@ from monai.engines import Evaluator
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import root_cause
-from ckdmed.bundle.known_patients import known_sections
 from ckdmed.bundle.section_record import SectionRecord, find_record
 from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
@@ -29,6 +28,7 @@ from ckdmed.data.input_walk import is_run_folder
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
+from ckdmed.inference.known_patients import known_sections
 from ckdmed.paths import output_path
 
 __all__ = ["InferenceJob", "InputsSkipped"]

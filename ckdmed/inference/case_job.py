@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckdmed.bundle.inference import InferenceJob
 from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brats_datalist, parse_file_name
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.datalist import SkippedFile
@@ -16,6 +15,7 @@ from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.data.volume_reader import is_nifti
+from ckdmed.inference.job import InferenceJob
 from ckdmed.preparation import CaseInput, find_inputs
 
 __all__ = ["CaseInferenceJob", "CaseItem"]

@@ -17,9 +17,9 @@ from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from skimage.io import imsave
 
-from ckdmed.bundle.inference import InferenceJob, InputsSkipped
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.data.slice_reader import SliceReader
+from ckdmed.inference.job import InferenceJob, InputsSkipped
 from ckdmed.networks import UNet
 
 

@@ -1,0 +1,8 @@
+"""Inference over inputs that nobody has checked: what is found, read, skipped or done already, and its report."""
+
+from __future__ import annotations
+
+from ckdmed.inference.case_job import CaseInferenceJob
+from ckdmed.inference.job import InferenceJob, InputsSkipped
+
+__all__ = ["CaseInferenceJob", "InferenceJob", "InputsSkipped"]
