@@ -17,7 +17,7 @@ from monai.utils import MetaKeys, ensure_tuple
 from ckdmed.checked_entries import file_stamps
 from ckdmed.data.figshare import FigshareMatReader
 from ckdmed.data.label_files import read_label_slices
-from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
+from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
 from ckdmed.data.slice_geometry import SliceGeometry
 
 __all__ = ["BACKGROUND", "LoadSliced", "TUMOUR"]
@@ -26,7 +26,6 @@ __all__ = ["BACKGROUND", "LoadSliced", "TUMOUR"]
 TUMOUR: Mapping[str, Sequence[int] | None] = {"tumour": None}
 #: Under this name stand label values that are in no region.
 BACKGROUND = "background"
-_TOLERANCE_MM = 1e-2
 
 
 class LoadSliced(MapTransform):
@@ -81,29 +80,29 @@ class LoadSliced(MapTransform):
                 mask = _figshare_mask(files[0])
                 item["label"] = self._channels(mask, mask[0].numpy().astype(np.int32), label_file)
             return item
-        image, geometry = self._image(files, number)
+        image, geometry, shape = self._image(files, number)
         item["image"] = image
         if label_file is not None:
-            item["label"] = self._label(label_file, image, geometry, files[0], number)
+            item["label"] = self._label(label_file, image, (files[0], geometry, shape), number)
         return item
 
-    def _image(self, files: Sequence[str], number: int) -> tuple[MetaTensor, SliceGeometry]:
+    def _image(self, files: Sequence[str], number: int) -> tuple[MetaTensor, SliceGeometry, tuple[int, ...]]:
         parts = [_slices(file, self.slice_axis) for file in files]
         first, geometry = parts[0]
         for file, (slices, other) in zip(files[1:], parts[1:]):
-            _check_place(files[0], geometry, first.shape, file, other, slices.shape)
+            check_same_grid(files[0], geometry, first.shape, file, other, slices.shape)
         if number >= len(first):
             raise InputFileError(f"{files[0]}: has {len(first)} slices, slice {number} is asked for.")
         array = np.stack([slices[number] for slices, _ in parts])
-        return _meta_tensor(array, files[0]), geometry
+        return _meta_tensor(array, files[0]), geometry, first.shape
 
-    def _label(self, file: str, image: MetaTensor, geometry: SliceGeometry, of: str, number: int) -> MetaTensor:
+    def _label(
+        self, file: str, image: MetaTensor, first: tuple[str, SliceGeometry, tuple[int, ...]], number: int
+    ) -> MetaTensor:
         if not file:
-            return _meta_tensor(np.zeros((len(self.regions), *image.shape[1:]), dtype=np.float32), of)
+            return _meta_tensor(np.zeros((len(self.regions), *image.shape[1:]), dtype=np.float32), first[0])
         slices, place = _label_slices(file, self.slice_axis)
-        _check_place(of, geometry, (len(slices), *image.shape[1:]), file, place, slices.shape)
-        if number >= len(slices):
-            raise InputFileError(f"{file}: has {len(slices)} slices, slice {number} of {of} is asked for.")
+        check_same_grid(*first, file, place, slices.shape)
         return self._channels(image, slices[number], file)
 
     def _channels(self, like: MetaTensor, values: np.ndarray, file: str) -> MetaTensor:
@@ -141,15 +140,6 @@ def _meta_tensor(array: np.ndarray, file: str) -> MetaTensor:
         "filename_or_obj": file,
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(array)), meta=meta)
-
-
-def _check_place(
-    first: str, place: SliceGeometry, shape: tuple[int, ...], file: str, other: SliceGeometry, found: tuple[int, ...]
-) -> None:
-    if tuple(found[1:]) != tuple(shape[1:]):
-        raise InputFileError(f"{file}: is of {found[1]} x {found[2]} pixels, {first} of {shape[1]} x {shape[2]}.")
-    if place.kind == other.kind == "nifti" and not np.allclose(place.affine, other.affine, atol=_TOLERANCE_MM):
-        raise InputFileError(f"{file}: has another affine than {first}; resample it to the grid of the image.")
 
 
 # Items of a volume follow one another, and each asks for one slice of it.

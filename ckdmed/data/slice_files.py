@@ -16,10 +16,11 @@ from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
 from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
 
-__all__ = ["InputFileError", "file_kind", "read_slices"]
+__all__ = ["InputFileError", "check_same_grid", "file_kind", "read_slices"]
 
 MAX_SIDE = 8192
 MAX_VALUES = 1 << 29
+_TOLERANCE_MM = 1e-2
 _SUFFIXES = {
     ".mat": "mat",
     ".nii": "nifti",
@@ -90,6 +91,37 @@ def read_slices(files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1
         named = text.startswith((str(first), str(first.parent) + ":"))
         raise InputFileError(text if named else f"{first}: {text}") from error
     return np.ascontiguousarray(slices, dtype=np.float32), geometry
+
+
+def check_same_grid(
+    first: PathLike,
+    geometry: SliceGeometry,
+    shape: tuple[int, ...],
+    path: PathLike,
+    other: SliceGeometry,
+    found: tuple[int, ...],
+) -> None:
+    """Check that the slices of a further image, or of a label, lie where those of the first image do.
+
+    Args:
+        first, geometry, shape: of the first image, its slices being (S, rows, columns).
+        path, other, found: of the other.
+
+    Raises:
+        InputFileError: other numbers of slices, rows or columns, or, where both have one, another affine (by more than
+            0.01 mm).
+    """
+    if tuple(found) != tuple(shape):
+        raise InputFileError(
+            f"{path}: has {_size(found)}, {first} has {_size(shape)}; bring them to one grid before they are used."
+        )
+    spatial = {"nifti", "dicom"}
+    if {geometry.kind, other.kind} <= spatial and not np.allclose(geometry.affine, other.affine, atol=_TOLERANCE_MM):
+        raise InputFileError(f"{path}: has another affine than {first}; resample it to the grid of that image.")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]} slice{'s' * (shape[0] != 1)} of {shape[1]} x {shape[2]} pixels"
 
 
 def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:

@@ -11,8 +11,8 @@ from monai.config import PathLike
 from monai.data.image_reader import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 
-from ckdmed.data.slice_files import file_kind, read_slices
-from ckdmed.data.slice_geometry import SLICE_AXES
+from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
+from ckdmed.data.slice_geometry import SLICE_AXES, SliceGeometry
 
 __all__ = ["GEOMETRY_KEY", "SliceReader"]
 
@@ -29,9 +29,12 @@ class SliceReader(ImageReader):
 
     Args:
         slice_axis: -1 (last array axis, default), 0, 1, 2, "axial", "coronal" or "sagittal"; of 3-D files.
+        channels: how many images an input has, for a network of several input channels. With more than one each path
+            is an image (a file, or a folder with one DICOM series), and the slices are (channels * S, rows, columns),
+            those of the first image first.
 
     Raises:
-        ValueError: `slice_axis` is none of these.
+        ValueError: `slice_axis` is none of these, or `channels` below 1.
         InputFileError: from `get_data`; see `ckdmed.data.slice_files.read_slices`. `read` only takes the path, because
             `LoadImage` hides what a reader's `read` raises.
 
@@ -40,10 +43,13 @@ class SliceReader(ImageReader):
         LoadImaged(keys="image", reader=SliceReader()), EnsureChannelFirstd(keys="image")
     """
 
-    def __init__(self, slice_axis: int | str = -1) -> None:
+    def __init__(self, slice_axis: int | str = -1, channels: int = 1) -> None:
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}.")
         if slice_axis not in SLICE_AXES or isinstance(slice_axis, bool):
             raise ValueError(f"slice_axis must be one of {', '.join(map(str, SLICE_AXES))}, got {slice_axis!r}.")
         self.slice_axis = slice_axis
+        self.channels = channels
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """True where every file is of a kind that can be read, by its name or, for DICOM, its content."""
@@ -57,9 +63,9 @@ class SliceReader(ImageReader):
         """Read what `read` took.
 
         Returns:
-            float32 slices (S, rows, columns), and the metadata.
+            float32 slices (S, rows, columns), and the metadata; (channels * S, rows, columns) of several images.
         """
-        slices, geometry = read_slices(img, self.slice_axis)
+        slices, geometry = self._channels(ensure_tuple(img)) if self.channels > 1 else read_slices(img, self.slice_axis)
         meta = {
             MetaKeys.AFFINE.value: np.eye(4),
             MetaKeys.ORIGINAL_AFFINE.value: np.eye(4),
@@ -68,3 +74,15 @@ class SliceReader(ImageReader):
             GEOMETRY_KEY: geometry.to_text(),
         }
         return slices, meta
+
+    def _channels(self, paths: Sequence[PathLike]) -> tuple[np.ndarray, SliceGeometry]:
+        if len(paths) != self.channels:
+            raise InputFileError(
+                f"{paths[0]}: the network sees {self.channels} images of an input, got {len(paths)}; give a datalist "
+                "whose items list them under 'image'."
+            )
+        parts = [read_slices(path, self.slice_axis) for path in paths]
+        first, geometry = parts[0]
+        for path, (slices, other) in zip(paths[1:], parts[1:]):
+            check_same_grid(paths[0], geometry, first.shape, path, other, slices.shape)
+        return np.concatenate([slices for slices, _ in parts]), geometry

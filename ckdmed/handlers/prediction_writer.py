@@ -17,7 +17,7 @@ from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
 from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.paths import output_path
-from ckdmed.reports.overlay import overlay_sheet
+from ckdmed.reports.overlay import overlay_sheet, region_sheet
 
 __all__ = ["PredictionWriter"]
 
@@ -34,26 +34,34 @@ class PredictionWriter(ItemWriter):
     others    ``.png`` of the same size                 0 and 255 in 8 bits, 0 to 65535 for 0 to 1 in 16 bits
     ========  ========================================  ===================================================
 
-    ``NAME_overlay.png`` is of the input's size; of a volume it is a sheet of up to twelve slices.
+    ``NAME_overlay.png`` is of the input's size; of a volume it is a sheet of up to twelve slices. With several regions
+    each has files of its own, ``NAME_REGION_mask`` and ``NAME_REGION_probability``, and the overlay shows all of them.
 
     Attach to an evaluator with decollated batches whose items hold ``slices_key``, slices (S, H, W) as
     :class:`~ckdmed.data.slice_reader.SliceReader` read them, and, from the postprocessing, ``pred`` and ``mask`` of the
-    same shape.
+    same shape (with several regions: (R, S, H, W)).
 
     Args:
         output_dir: nothing is written outside of it.
         slices_key: of the slices as they were read, with their metadata.
         done: called with an item's name and its files, relative to `output_dir`, when all of them are in place.
+        regions: names of the channels of the prediction.
 
     Raises:
-        ValueError: when called, if a name leads out of the folder (through a link that stands in it).
+        ValueError: when called, if the prediction has another number of channels than there are regions, or if a name
+            leads out of the folder (through a link that stands in it).
     """
 
     def __init__(
-        self, output_dir: str, slices_key: str = "slices", done: Callable[[str, Sequence[str]], None] | None = None
+        self,
+        output_dir: str,
+        slices_key: str = "slices",
+        done: Callable[[str, Sequence[str]], None] | None = None,
+        regions: Sequence[str] = ("tumour",),
     ) -> None:
         super().__init__(output_dir, done)
         self.slices_key = slices_key
+        self.regions = list(regions)
 
     def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Write one item; returns its name, and the names of its files relative to the output folder."""
@@ -61,21 +69,31 @@ class PredictionWriter(ItemWriter):
         geometry = SliceGeometry.from_text(slices.meta[GEOMETRY_KEY])
         source = Path(str(slices.meta["filename_or_obj"]))
         name = str(item.get("name") or input_stem(source.name))
-        mask = _array(output["mask"]) > 0
+        masks = self._by_region(name, _array(output["mask"]) > 0)
+        probabilities = self._by_region(name, _array(output[CommonKeys.PRED]))
         volume = geometry.kind in ("nifti", "dicom")
         suffix = ".nii.gz" if volume else ".png"
         original = source if geometry.kind == "nifti" else None
-        results: dict[str, tuple[np.ndarray, type]] = {
-            f"{name}_mask{suffix}": (mask if volume else mask * 255, np.uint8),
-            f"{name}_probability{suffix}": _probability(_array(output[CommonKeys.PRED]), volume),
-        }
+        results: dict[str, tuple[np.ndarray, type]] = {}
+        for region, mask in masks.items():
+            stem = name if len(masks) == 1 else f"{name}_{region}"
+            results[f"{stem}_mask{suffix}"] = (mask if volume else mask * 255, np.uint8)
+            results[f"{stem}_probability{suffix}"] = _probability(probabilities[region], volume)
         for relative, (values, dtype) in results.items():
             array: np.ndarray = np.ascontiguousarray(geometry.to_array(values), dtype=dtype)
             data = nifti_bytes(array, np.array(geometry.affine), original) if volume else None
             write_atomic(output_path(self.output_dir, relative), _writer(array, data))
+        shown = _array(slices)
+        sheet = region_sheet(shown, masks) if len(masks) > 1 else overlay_sheet(shown, masks[self.regions[0]])
         overlay = f"{name}_overlay.png"
-        write_atomic(output_path(self.output_dir, overlay), _writer(overlay_sheet(_array(slices), mask), None))
+        write_atomic(output_path(self.output_dir, overlay), _writer(sheet, None))
         return name, [*results, overlay]
+
+    def _by_region(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+        channels = values[None] if values.ndim == 3 else values
+        if len(channels) != len(self.regions):
+            raise ValueError(f"{name}: a prediction of {len(channels)} channels for the regions {self.regions}.")
+        return dict(zip(self.regions, channels, strict=True))
 
 
 def _array(value: Any) -> np.ndarray:

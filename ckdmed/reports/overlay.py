@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from skimage.segmentation import find_boundaries
 
-from ckdmed.reports.style import PREDICTION
+from ckdmed.reports.style import CYCLE, PREDICTION
 
-__all__ = ["REGION_COLOURS", "draw_overlay", "draw_regions", "overlay_sheet", "region_sheet"]
+__all__ = ["REGION_COLOURS", "draw_overlay", "draw_regions", "overlay_sheet", "region_colours", "region_sheet"]
 
 _TINT = 0.25
 #: Okabe and Ito's colours, the outer region first.
 REGION_COLOURS = {"WT": "#009e73", "TC": "#56b4e9", "ET": "#d55e00"}
+
+
+def region_colours(names: Iterable[str]) -> dict[str, str]:
+    """The colour of each region, in the order in which they are drawn: BraTS's by name, others one after another."""
+    given = list(names)
+    if set(given) <= set(REGION_COLOURS):
+        return {name: colour for name, colour in REGION_COLOURS.items() if name in given}
+    return {name: CYCLE[number % len(CYCLE)] for number, name in enumerate(given)}
 
 
 def draw_overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -37,11 +45,11 @@ def draw_overlay(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def draw_regions(picture: np.ndarray, regions: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The same for regions that lie in one another, each in its colour: WT green, TC blue, ET vermilion.
+    """The same for several regions, each in its colour: WT green, TC blue, ET vermilion; others see `region_colours`.
 
     Args:
         picture: (H, W), finite.
-        regions: masks (H, W) of some of WT, TC, ET.
+        regions: masks (H, W); a region that lies in another comes after it.
 
     Returns:
         (H, W, 3) uint8.
@@ -49,7 +57,7 @@ def draw_regions(picture: np.ndarray, regions: Mapping[str, np.ndarray]) -> np.n
     Raises:
         ValueError: the shapes differ or are not 2-D.
     """
-    return _drawn(picture, [(regions[name], colour) for name, colour in REGION_COLOURS.items() if name in regions])
+    return _drawn(picture, [(regions[name], colour) for name, colour in region_colours(regions).items()])
 
 
 def _drawn(picture: np.ndarray, layers: list[tuple[np.ndarray, str]]) -> np.ndarray:
@@ -101,7 +109,7 @@ def region_sheet(slices: np.ndarray, regions: Mapping[str, np.ndarray], most: in
 
     Args:
         slices: (S, H, W).
-        regions: masks (S, H, W) of some of WT, TC, ET.
+        regions: masks (S, H, W).
         most, columns: see `overlay_sheet`.
 
     Returns:

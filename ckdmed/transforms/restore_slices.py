@@ -20,28 +20,27 @@ class RestoreSlices(Transform):
     was blank (one value throughout, as above and below the head of a skull-stripped volume) the map is set to 0: there
     is nothing that a network could have recognised in it.
 
-    Shape: map (1, h, w, S) and slices (S, H, W) to (S, H, W), float32.
+    Shape: map (R, h, w, S) and slices (S, H, W) to (R, S, H, W), float32; without the first axis where R is 1.
 
     Raises:
-        ValueError: the map is of another shape than (1, h, w, S), or of another number of slices.
+        ValueError: the map is of another shape than (R, h, w, S), or of another number of slices.
     """
 
     def __call__(self, img: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """Restore `img`; `slices` is the image as it was read."""
         maps = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
         own = convert_to_tensor(slices, track_meta=False)
-        if maps.ndim != 4 or maps.shape[0] != 1 or own.ndim != 3 or maps.shape[-1] != own.shape[0]:
+        if maps.ndim != 4 or own.ndim != 3 or maps.shape[-1] != own.shape[0]:
             raise ValueError(
-                f"RestoreSlices takes a map (1, h, w, S) and slices (S, H, W), got {tuple(maps.shape)} and "
+                f"RestoreSlices takes a map (R, h, w, S) and slices (S, H, W), got {tuple(maps.shape)} and "
                 f"{tuple(own.shape)}."
             )
-        stacked = maps[0].movedim(-1, 0)[None]
         restored = functional.interpolate(
-            stacked, size=own.shape[1:], mode="bilinear", align_corners=False, antialias=True
-        )[0]
+            maps.movedim(-1, 1), size=own.shape[1:], mode="bilinear", align_corners=False, antialias=True
+        )
         blank = own.amax(dim=(1, 2)) == own.amin(dim=(1, 2))
-        restored[blank.to(restored.device)] = 0
-        return restored
+        restored[:, blank.to(restored.device)] = 0
+        return restored[0] if len(restored) == 1 else restored
 
 
 class RestoreSlicesd(MapTransform):

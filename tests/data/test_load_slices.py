@@ -17,6 +17,7 @@ from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_files import InputFileError
+from ckdmed.data.slice_reader import SliceReader
 
 NUMBERS = np.array([[0, 1, 2], [4, 0, 1]], dtype=np.uint8)
 
@@ -83,9 +84,11 @@ def test_images_of_an_item_become_channels(item: dict[str, Any], tmp_path: Path)
     found = LoadSliced()({**item, "image": [item["image"], second]})
     assert found["image"].shape == (2, 2, 3) and found["image"][1, 1, 0] == 1
     wide = grey(tmp_path / "wide.png", np.eye(2, 4, dtype=np.uint8))
-    with pytest.raises(InputFileError, match="wide.png: is of 2 x 4 pixels, .*image.png of 2 x 3"):
+    with pytest.raises(
+        InputFileError, match="wide.png: has 1 slice of 2 x 4 pixels, .*image.png has 1 slice of 2 x 3 pixels"
+    ):
         LoadSliced()({**item, "image": [item["image"], wide]})
-    with pytest.raises(InputFileError, match="wide.png: is of 2 x 4 pixels"):
+    with pytest.raises(InputFileError, match="wide.png: has 1 slice of 2 x 4 pixels"):
         LoadSliced()({**item, "label": wide})
 
 
@@ -141,3 +144,19 @@ def test_wrong_arguments() -> None:
         LoadSliced(regions={"background": [1]})
     with pytest.raises(ValueError, match="keys must be"):
         LoadSliced("label")
+
+
+def test_an_inference_reads_several_images_of_an_input(tmp_path: Path) -> None:
+    a, b = (tmp_path / f"{name}.nii.gz" for name in "ab")
+    volume = np.random.default_rng(0).random((4, 3, 5)).astype(np.float32)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), a)
+    nib.save(nib.Nifti1Image(2 * volume, np.eye(4)), b)
+    slices, _ = SliceReader(channels=2).get_data((a, b))
+    assert slices.shape[0] == 10 and np.array_equal(slices[5:], 2 * slices[:5])
+    with pytest.raises(InputFileError, match="the network sees 2 images of an input, got 1; give a datalist"):
+        SliceReader(channels=2).get_data((a,))
+    nib.save(nib.Nifti1Image(volume[..., :4], np.eye(4)), b)
+    with pytest.raises(InputFileError, match="b.nii.gz: has 4 slices of .*a.nii.gz has 5 slices"):
+        SliceReader(channels=2).get_data((a, b))
+    with pytest.raises(ValueError, match="channels must be at least 1"):
+        SliceReader(channels=0)

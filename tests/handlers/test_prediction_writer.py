@@ -132,3 +132,24 @@ def test_probabilities_stay_in_their_range(tmp_path):
     output["pred"] = torch.where(output["pred"] > 0, 1 + 1e-4, -1e-4)
     PredictionWriter(str(tmp_path / "out")).write(item, output)
     assert set(imread(tmp_path / "out" / "p_probability.png").ravel()) == {0, 65535}
+
+
+def test_each_region_has_files_of_its_own(tmp_path):
+    imsave(tmp_path / "p.png", np.arange(30, dtype=np.uint8).reshape(5, 6) * 8, check_contrast=False)
+    item, output = predicted(tmp_path / "p.png")
+    both = {key: torch.stack([value, 1 - value]) for key, value in output.items()}
+    files = PredictionWriter(str(tmp_path / "out"), regions=["core", "rest"]).write(item, both)
+    assert files == [
+        "p_core_mask.png",
+        "p_core_probability.png",
+        "p_rest_mask.png",
+        "p_rest_probability.png",
+        "p_overlay.png",
+    ]
+    core, rest = (imread(tmp_path / "out" / f"p_{name}_mask.png") for name in ("core", "rest"))
+    assert np.array_equal(core > 0, output["mask"][0].numpy() > 0) and np.array_equal(rest > 0, core == 0)
+    overlay = imread(tmp_path / "out" / "p_overlay.png")
+    # two regions that fill the picture: two colours, and nothing left grey
+    assert (overlay[..., 0] != overlay[..., 2]).all()
+    with pytest.raises(ValueError, match="p: a prediction of 2 channels for the regions \\['tumour'\\]"):
+        PredictionWriter(str(tmp_path / "out")).write(item, both)

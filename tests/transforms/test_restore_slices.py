@@ -48,8 +48,18 @@ def test_blank_slices_hold_nothing():
     assert restored.amin(dim=(1, 2)).tolist() == [1, 0, 1] and restored[1].max() == 0
 
 
+def test_several_regions_are_restored_each_by_itself():
+    maps = torch.rand(2, 4, 4, 3)
+    own = slices(3, 6, 5)
+    own[2] = 7
+    both = RestoreSlices()(maps, own)
+    assert both.shape == (2, 3, 6, 5) and not both[:, 2].any()
+    for number in range(2):
+        assert torch.equal(both[number], RestoreSlices()(maps[number : number + 1], own))
+
+
 @pytest.mark.parametrize(
-    ("maps", "own"), [((2, 4, 4, 3), (3, 4, 4)), ((1, 4, 4, 3), (2, 4, 4)), ((1, 4, 4), (3, 4, 4))]
+    ("maps", "own"), [((2, 4, 4, 3), (2, 4, 4)), ((1, 4, 4, 3), (2, 4, 4)), ((1, 4, 4), (3, 4, 4))]
 )
 def test_shapes_that_do_not_fit(maps, own):
     with pytest.raises(ValueError, match="takes a map"):
