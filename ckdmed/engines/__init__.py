@@ -6,19 +6,25 @@ from ckdmed.engines.channel_map import ChannelMap, view_name
 from ckdmed.engines.mixup import MixupPrepareBatch, mixup_prepare_batch
 from ckdmed.engines.multi_teacher import MultiTeacherTrainer, attach_head
 from ckdmed.engines.student import DistilledStudent, attach_student
-from ckdmed.engines.teacher import FrozenTeacher, TeacherIdentity, weights_hash
-from ckdmed.engines.teacher_cache import TeacherCache
-from ckdmed.engines.teacher_group import (
+from ckdmed.engines.teachers import (
     CooperativeTeachers,
+    FrozenTeacher,
     TeacherAverage,
+    TeacherCache,
     TeacherEnsemble,
+    TeacherIdentity,
+    TeacherPerformance,
+    TeachersState,
     attach_fusion,
     group_teachers,
+    load_network,
+    load_teachers,
+    prepare_teacher,
+    prepare_teachers,
+    save_teachers,
     teacher_ensemble,
+    weights_hash,
 )
-from ckdmed.engines.teacher_performance import TeacherPerformance
-from ckdmed.engines.teacher_training import load_network, prepare_teacher
-from ckdmed.engines.teachers_training import TeachersState, load_teachers, prepare_teachers, save_teachers
 from ckdmed.engines.trainer import DistillationTrainer
 from ckdmed.engines.view_batch import ViewPrepareBatch, view_prepare_batch
 

@@ -27,7 +27,7 @@ class MultiTeacherTrainer(DistillationTrainer):
 
     One batch holds the channels of all; each network takes its own, after the random transforms. In each iteration
     teachers that learn make their step first: forward pass, ``teacher_loss`` on the labelled samples, backward pass and
-    step of ``teacher_optimizer``. The student then listens to what they said in that pass, cut from their graph: its
+    step of ``teacher_optimizer``. The student then learns from their outputs of that pass, cut from their graph: its
     own step cannot reach their gradients, weights or buffers.
 
     Args:
@@ -39,7 +39,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         kwargs: everything else that :class:`~ckdmed.engines.DistillationTrainer` takes.
 
     The teachers' terms stand in ``engine.state.terms`` beside the student's, with weight 0 in ``engine.state.weights``:
-    they are no part of the student's loss. ``teacher_values`` holds them and ``teacher_output`` what the teachers said,
+    they are no part of the student's loss. ``teacher_values`` holds them and ``teacher_output`` the teachers' outputs,
     from the forward pass to the end of the iteration.
 
     Raises:
@@ -78,7 +78,7 @@ class MultiTeacherTrainer(DistillationTrainer):
 
     @property
     def teacher_output(self) -> TappedOutput | None:
-        """What the teachers said about the batch at hand."""
+        """The teachers' outputs for the batch at hand."""
         return self._teacher_output
 
     def _ask_teacher(self, images: torch.Tensor) -> Any:
@@ -94,7 +94,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         begins, ends = self._accumulates()
         if begins:
             optimizer.zero_grad(set_to_none=True)
-        said: TappedOutput = super()._ask_teacher(images)
+        answer: TappedOutput = super()._ask_teacher(images)
         batch: Any = self.state.batch
         label: Any = self.state.output[CommonKeys.LABEL]  # type: ignore[index, call-overload]
         label = label.as_tensor() if isinstance(label, MetaTensor) else label
@@ -102,7 +102,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         # the student's forward pass may run under autocast, in which no backward pass belongs
         with torch.autocast(images.device.type, enabled=False):
             values = loss_function(
-                said.logits, said.features.get(HEAD), label, None if flags is None else torch.as_tensor(flags)
+                answer.logits, answer.features.get(HEAD), label, None if flags is None else torch.as_tensor(flags)
             )
             total = values.total / self.accumulation_steps
             scaler = self.scaler if self.amp else None
@@ -114,7 +114,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_values = LossValues(
             values.total.detach(), {name: term.detach() for name, term in values.terms.items()}, values.weights
         )
-        return TappedOutput(said.logits.detach(), {k: v.detach() for k, v in said.features.items()}, {})
+        return TappedOutput(answer.logits.detach(), {k: v.detach() for k, v in answer.features.items()}, {})
 
     def _accumulates(self) -> tuple[bool, bool]:
         """Whether gradients begin anew with this iteration, and whether a step ends it; as in the base class."""
@@ -178,8 +178,8 @@ def _grids(teacher: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[in
     device = next(teacher.parameters()).device
     try:
         teacher.eval()
-        said = teacher(torch.zeros(tuple(input_shape), device=device))
+        answer = teacher(torch.zeros(tuple(input_shape), device=device))
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return {name: tuple(value.shape[2:]) for name, value in said.features.items()}
+    return {name: tuple(value.shape[2:]) for name, value in answer.features.items()}

@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.networks.projectors import ConvProjector, FrozenOrthogonalProjector
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 
@@ -110,14 +110,14 @@ def attach_student(
         raise ValueError(f"features {untapped} are to be projected but not tapped; taps: {sorted(taps)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
-    said = teacher(torch.zeros(tuple(input_shape), device=device))
-    if logits[1] != said.logits.shape[1]:
+    answer = teacher(torch.zeros(tuple(input_shape), device=device))
+    if logits[1] != answer.logits.shape[1]:
         raise ValueError(
-            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {said.logits.shape[1]}, "
-            f"shape {tuple(said.logits.shape)}: soft targets need the same classes."
+            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {answer.logits.shape[1]}, "
+            f"shape {tuple(answer.logits.shape)}: soft targets need the same classes."
         )
     for name, shape in shapes.items():
-        grid_s, grid_t = shape[2:], tuple(said.features[name].shape[2:])
+        grid_s, grid_t = shape[2:], tuple(answer.features[name].shape[2:])
         if any(max(a, b) % min(a, b) for a, b in zip(grid_s, grid_t)):
             logger.warning(
                 f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image "
@@ -128,7 +128,7 @@ def attach_student(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name in projected:
-            source, target = shapes[name], tuple(said.features[name].shape)
+            source, target = shapes[name], tuple(answer.features[name].shape)
             if len(source) != len(target) or len(source) < 3:
                 raise ValueError(
                     f"tap '{name}': the student's feature has shape {source} and the teacher's {target}; "

@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer, default_prepare_batch
 from monai.utils import ensure_tuple
 
-from ckdmed.engines.teacher import FrozenTeacher
-from ckdmed.engines.teacher_cache import TeacherCache
+from ckdmed.engines.teachers.cache import TeacherCache
+from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
@@ -169,10 +169,10 @@ class DistillationTrainer(SupervisedTrainer):
         return output
 
 
-def _moved(said: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:
+def _moved(answer: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:
     def move(value: torch.Tensor) -> torch.Tensor:
         # logits of a class stay; maps of any resolution move
         return view.warp(value) if value.ndim == axes else value
 
-    features, projected = ({k: move(v) for k, v in part.items()} for part in (said.features, said.projected))
-    return TappedOutput(move(said.logits), features, projected)
+    features, projected = ({k: move(v) for k, v in part.items()} for part in (answer.features, answer.projected))
+    return TappedOutput(move(answer.logits), features, projected)

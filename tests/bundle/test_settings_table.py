@@ -128,12 +128,12 @@ def test_kinds_refuse(kind: Any, given: Any):
 
 def test_the_words_of_engines_and_losses_are_those_of_the_table():
     from ckdmed.bundle import settings_table
-    from ckdmed.engines import teacher_cache, teacher_group, teacher_performance
+    from ckdmed.engines.teachers import cache, group, performance
     from ckdmed.losses import classification_presets, presets, region_losses, unimodal_presets
 
-    assert settings_table.TEACHER_MODES == teacher_group.MODES
-    assert settings_table.SHARE_SOURCES == teacher_performance.SOURCES
-    assert settings_table.CACHE_DTYPES == tuple(teacher_cache.DTYPES)
+    assert settings_table.TEACHER_MODES == group.MODES
+    assert settings_table.SHARE_SOURCES == performance.SOURCES
+    assert settings_table.CACHE_DTYPES == tuple(cache.DTYPES)
     assert settings_table.CLASSIFICATION_PRESETS == tuple(classification_presets.CLASSIFICATION_PRESETS)
     assert settings_table.PRESETS == tuple(presets.PRESETS)
     assert settings_table.REGION_LOSSES == tuple(region_losses.REGION_LOSSES)

@@ -12,7 +12,7 @@ from monai.handlers import MeanDice, from_engine
 from torch import nn
 
 from ckdmed.engines import FrozenTeacher, load_network, prepare_teacher, weights_hash
-from ckdmed.engines.teacher import TeacherIdentity
+from ckdmed.engines.teachers.frozen import TeacherIdentity
 from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import DivergedError
 from ckdmed.losses import supervised_segmentation_loss

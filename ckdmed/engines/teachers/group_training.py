@@ -14,10 +14,10 @@ from monai.handlers import MeanDice, from_engine
 from monai.inferers import Inferer
 from torch import nn
 
-from ckdmed.engines.teacher import weights_hash
-from ckdmed.engines.teacher_group import CooperativeTeachers, TeacherEnsemble
-from ckdmed.engines.teacher_performance import TeacherPerformance
-from ckdmed.engines.teacher_training import load_network, prepare_teacher
+from ckdmed.engines.teachers.frozen import weights_hash
+from ckdmed.engines.teachers.group import CooperativeTeachers, TeacherEnsemble
+from ckdmed.engines.teachers.performance import TeacherPerformance
+from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.files import save_weights
 from ckdmed.inferers.channels import ChannelsInferer
 

@@ -15,7 +15,7 @@ from monai.handlers import LrScheduleHandler
 from monai.inferers import Inferer
 from torch import distributed, nn
 
-from ckdmed.engines.teacher import weights_hash
+from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import load_weights, write_json
 from ckdmed.handlers import (

@@ -8,7 +8,7 @@ import torch
 from ignite.engine import Events
 
 from ckdmed.engines import TeacherEnsemble, TeacherPerformance
-from ckdmed.engines.teacher_performance import overlap_counts
+from ckdmed.engines.teachers.performance import overlap_counts
 from ckdmed.losses import TeacherShares, performance_weights
 from tests.engines.multi_toy import Setup, ensemble, samples
 from tests.toy import loader

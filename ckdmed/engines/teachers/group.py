@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.losses.unimodal_presets import HEAD
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
@@ -89,8 +89,8 @@ class TeacherAverage(nn.Module):
         return super().train(False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        said = self.ensemble(image)
-        apart = said.unflatten(1, (len(self.ensemble.names), -1))
+        answer = self.ensemble(image)
+        apart = answer.unflatten(1, (len(self.ensemble.names), -1))
         weights = self.shares.shares.to(apart)
         return (apart * weights.reshape(*weights.shape, *(1,) * (apart.ndim - 3))).sum(dim=1)
 

@@ -14,7 +14,7 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.utils import CommonKeys
 from torch import distributed
 
-from ckdmed.engines.teacher_group import TeacherEnsemble
+from ckdmed.engines.teachers.group import TeacherEnsemble
 from ckdmed.engines.trainer import LABELLED
 from ckdmed.losses.performance_weights import TeacherShares
 
@@ -121,10 +121,10 @@ class TeacherPerformance:
             self._sum, self._weight = torch.empty(0), torch.empty(0)
 
     def _batch(self, engine: Any) -> None:
-        said, flags = engine.teacher_output, engine.state.batch.get(LABELLED)
-        if said is None:
+        answer, flags = engine.teacher_output, engine.state.batch.get(LABELLED)
+        if answer is None:
             return
-        logits, label = said.logits, _plain(engine.state.output[CommonKeys.LABEL])
+        logits, label = answer.logits, _plain(engine.state.output[CommonKeys.LABEL])
         if flags is not None:
             chosen = torch.as_tensor(flags).to(device=logits.device, dtype=torch.bool)
             logits, label = logits[chosen], label[chosen]
@@ -157,9 +157,9 @@ class TeacherPerformance:
         self.ensemble.eval()
         counts: torch.Tensor | None = None
         for batch in self.data_loader or ():
-            said = self.inferer(_plain(batch[CommonKeys.IMAGE]).to(device), self.ensemble)
+            answer = self.inferer(_plain(batch[CommonKeys.IMAGE]).to(device), self.ensemble)
             label = _plain(batch[CommonKeys.LABEL]).to(device)
-            new = overlap_counts(_plain(said), label, self.shares.teachers, self.link)
+            new = overlap_counts(_plain(answer), label, self.shares.teachers, self.link)
             counts = new if counts is None else counts + new
         for module, mode in modes.items():
             module.training = mode

@@ -16,7 +16,7 @@ __all__ = ["FrozenTeacher", "TeacherIdentity", "weights_hash"]
 
 
 class FrozenTeacher(nn.Module):
-    """A network that only speaks: always in evaluation mode, without gradients, its buffers untouched.
+    """A frozen network: always in evaluation mode, without gradients, its buffers untouched.
 
     ``train()`` on it, or on a module that holds it, leaves it in evaluation mode; no parameter of it requires a
     gradient, so that an optimiser over ``parameters()`` that require one never sees it.
@@ -94,9 +94,9 @@ class FrozenTeacher(nn.Module):
         axes = range(2, image.ndim)
         chosen = [list(some) for count in range(1, len(axes) + 1) for some in combinations(axes, count)]
         for some in chosen:
-            said = self.network(image.flip(some))
+            answer = self.network(image.flip(some))
             # logits of a class have no axes to mirror back
-            logits = logits + (said.flip(some) if said.ndim == image.ndim else said)
+            logits = logits + (answer.flip(some) if answer.ndim == image.ndim else answer)
         return logits / (len(chosen) + 1)
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a frozen teacher said, kept, so that each view of a sample is shown to it once."""
+"""Cache of a frozen teacher's outputs, so that each view of a sample passes through it once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monai.utils import CommonKeys
 
 from ckdmed.checked_entries import DamagedEntry, read_entry, sealed, unsealed, write_entry
 from ckdmed.data import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
-from ckdmed.engines.teacher import FrozenTeacher
+from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.files import write_json
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import FLIPS, FlipStated
@@ -163,8 +163,8 @@ class TeacherCache:
         views = self._views(batch, len(images))
         if teacher.average_flips and not teacher.taps.paths:
             upright = self._mirrored(images, views)
-            said = self._answers(upright, upright, [(name, 0) for name, _ in views], teacher, ask)
-            return said._replace(logits=self._mirrored(said.logits, views))
+            answer = self._answers(upright, upright, [(name, 0) for name, _ in views], teacher, ask)
+            return answer._replace(logits=self._mirrored(answer.logits, views))
         return self._answers(images, batch.get(CommonKeys.IMAGE, images), views, teacher, ask)
 
     def _mirrored(self, maps: torch.Tensor, views: Sequence[tuple[str, int]]) -> torch.Tensor:
@@ -197,9 +197,9 @@ class TeacherCache:
         return TappedOutput(stacked[0], features, teacher.project(features))
 
     def _asked(self, image: torch.Tensor, ask: Callable[[torch.Tensor], TappedOutput]) -> list[torch.Tensor]:
-        said = ask(image)
-        self._learn_layout(said)
-        parts = [said.logits, *(said.features[name] for name, *_ in self._layout[1:])]
+        answer = ask(image)
+        self._learn_layout(answer)
+        parts = [answer.logits, *(answer.features[name] for name, *_ in self._layout[1:])]
         return [
             (part.movedim(1, -1) if last else part).detach().to("cpu", self.dtype).contiguous()[0]
             for part, (_, _, last) in zip(parts, self._layout)
@@ -256,9 +256,9 @@ class TeacherCache:
         else:
             self._write(view, total, answer)
 
-    def _learn_layout(self, said: TappedOutput) -> None:
+    def _learn_layout(self, answer: TappedOutput) -> None:
         layout: Layout = []
-        for name, value in [("logits", said.logits), *sorted(said.features.items())]:
+        for name, value in [("logits", answer.logits), *sorted(answer.features.items())]:
             last = value.ndim > 2 and not value.is_contiguous() and value.movedim(1, -1).is_contiguous()
             layout.append((name, tuple((value.movedim(1, -1) if last else value).shape[1:]), last))
         if self._layout and _shapes(self._layout) == _shapes(layout):
