@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "DISK_FULL",
     "DiskFullError",
     "load_weights",
+    "naming_full_disk",
     "remove_leftovers",
     "save_weights",
     "write_atomic",
@@ -54,7 +56,7 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"'{target}' is a folder where a file is to be written; move it away.")
-    try:
+    with naming_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             prefix=f"{_WRITING}{os.getpid()}-", suffix=target.suffix if suffix is None else suffix, dir=target.parent
@@ -70,11 +72,24 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        if error.errno in DISK_FULL and not isinstance(error, DiskFullError):
-            raise _disk_full(target, error) from error
-        raise
     return target
+
+
+@contextmanager
+def naming_full_disk(path: str | os.PathLike) -> Iterator[None]:
+    """Let a write that finds no room name the file or folder that it is about, which the system's error does not.
+
+    Raises:
+        DiskFullError: there was no room in the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        # NumPy's own writes tell no number
+        full = error.errno in DISK_FULL or (error.errno is None and " requested and " in str(error))
+        if full and not isinstance(error, DiskFullError):
+            raise _disk_full(Path(path), error) from error
+        raise
 
 
 def is_temporary(path: str | os.PathLike) -> bool:
@@ -83,13 +98,16 @@ def is_temporary(path: str | os.PathLike) -> bool:
 
 
 def _disk_full(target: Path, error: OSError) -> DiskFullError:
-    free = shutil.disk_usage(target.parent).free / 2**20
+    # there may have been no room for the folder itself
+    place = next(folder for folder in target.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(place).free / 2**20
+    number = error.errno or errno.ENOSPC
     full = DiskFullError(
-        f"'{target}' could not be written: {os.strerror(error.errno or 0)} ({free:.1f} MiB free on the disk of "
-        f"{target.parent.resolve()}). Free some there: caches and output folders that are no longer needed can go. "
+        f"'{target}' could not be written: {os.strerror(number)} ({free:.1f} MiB free on the disk of "
+        f"{place.resolve()}). Free some there: caches and output folders that are no longer needed can go. "
         "What was written before is whole; a run goes on with --resume true."
     )
-    full.errno = error.errno
+    full.errno = number
     return full
 
 

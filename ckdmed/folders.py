@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ckdmed.files import naming_full_disk
 from ckdmed.paths import checked_name, output_path
 
 try:
@@ -122,6 +123,7 @@ def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]
 
     Raises:
         ValueError: the name leaves the folder; its place is taken by a file, a link, or a folder that is not ours.
+        DiskFullError: there is no room for what the block writes.
     """
     root.mkdir(parents=True, exist_ok=True)
     target = output_path(root, checked_name(name))
@@ -129,7 +131,8 @@ def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]
     _remove_leftovers(target)
     temporary, lock = _locked_folder(target)
     try:
-        yield temporary
+        with naming_full_disk(target):
+            yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckdmed.files import DiskFullError, load_weights, save_weights, write_atomic, write_json
+from ckdmed.files import DiskFullError, load_weights, naming_full_disk, save_weights, write_atomic, write_json
 
 
 def test_writes_beside_and_puts_in_place(tmp_path: Path):
@@ -104,3 +104,16 @@ def test_a_full_disk_names_the_file_and_what_to_free(tmp_path: Path, monkeypatch
     with pytest.raises(RuntimeError):
         save_weights(tmp_path / "b.pt", {"a": torch.zeros(3)})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_named_whoever_writes_and_though_there_is_no_folder_yet(tmp_path: Path):
+    target = tmp_path / "a" / "b" / "events"
+    with pytest.raises(DiskFullError, match=r"events' could not be written: No space.* on the disk of .*Free some"):
+        with naming_full_disk(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    # as NumPy's tofile tells it
+    with pytest.raises(DiskFullError) as caught, naming_full_disk(target):
+        raise OSError("4096 requested and 0 written")
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(PermissionError), naming_full_disk(target):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.typed_command import typed_command
+from ckdmed.files import naming_full_disk
 
 __all__ = ["LOCK_NAME", "hold", "in_use", "release"]
 
@@ -53,10 +54,15 @@ def hold(folder: Path) -> None:
             os.close(file)
             raise
         os.close(file)
-    run = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-    os.ftruncate(file, 0)
-    os.pwrite(file, json.dumps({**run, "command": shlex.join(typed_command())}).encode(), 0)
     _HELD[where] = file, made
+    run = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    try:
+        with naming_full_disk(path):
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps({**run, "command": shlex.join(typed_command())}).encode(), 0)
+    except OSError:
+        release(folder)
+        raise
 
 
 def release(folder: Path) -> None:

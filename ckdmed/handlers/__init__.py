@@ -7,6 +7,7 @@ from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
 from ckdmed.handlers.classification_evaluation import ClassificationEvaluation, CollectLogits
 from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.divergence import DivergedError, StopWhenDiverged
+from ckdmed.handlers.event_writer import EventWriter
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.last_epoch_validation import LastEpochValidation
@@ -25,6 +26,7 @@ __all__ = [
     "ClassificationEvaluation",
     "ClassificationPictures",
     "CollectLogits",
+    "EventWriter",
     "GradientReport",
     "LastEpochValidation",
     "RegionDice",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import json
@@ -26,7 +25,7 @@ from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import is_run_folder
 from ckdmed.data.phantoms import write_figshare_phantoms
-from ckdmed.files import write_atomic, write_json
+from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.paths import output_path
@@ -38,7 +37,6 @@ logger = logging.getLogger(__name__)
 SKIPPED_STATUS = 3
 LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
 _PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputsSkipped(SystemExit):
@@ -212,7 +210,7 @@ class InferenceJob:
             if not failed and together:
                 return
             if failed:
-                if isinstance(cause := root_cause(failed[0]), OSError) and cause.errno in _DISK_FULL:
+                if isinstance(cause := root_cause(failed[0]), OSError) and cause.errno in DISK_FULL:
                     raise failed[0]
                 # of several inputs any may be the cause, where other processes read: it is found one by one
                 together = len(loader.dataset.data) == 1
@@ -241,7 +239,8 @@ class InferenceJob:
             "fingerprint": self._fingerprints[name],
         }
         self._records[name] = line
-        with open(output_path(self.output_dir, LEDGER), "a", encoding="utf-8") as stream:
+        ledger = output_path(self.output_dir, LEDGER)
+        with naming_full_disk(ledger), open(ledger, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def finish(self) -> None:

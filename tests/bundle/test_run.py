@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from monai.bundle import ConfigParser
 from ckdmed.bundle import finish_run, output_folder, start_run
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run import settings_of
+from ckdmed.bundle.run_lock import LOCK_NAME, hold, release
+from ckdmed.files import DiskFullError
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -113,6 +117,19 @@ def test_a_second_process_is_told_of_the_first(tmp_path: Path):
     start_run(str(tmp_path / "out"))
     finish_run(str(tmp_path / "out"))
     assert names(tmp_path / "out") == {"settings.json"}
+
+
+def test_a_lock_for_which_there_is_no_room_names_itself_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DiskFullError, match=f"'{tmp_path / 'out' / LOCK_NAME}' could not be written"):
+            hold(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    hold(tmp_path / "out")
+    release(tmp_path / "out")
 
 
 def test_half_written_files_of_killed_runs_are_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from ckdmed.engines import DistillationTrainer
-from ckdmed.handlers import TrainingHistory
+from ckdmed.files import DiskFullError
+from ckdmed.handlers import EventWriter, TrainingHistory
 from ckdmed.losses import segmentation_distillation_loss
 from tests.toy import loader, pair, samples, trainer
 
@@ -27,7 +30,7 @@ def run(folder: Path, decollate: bool = False, save: bool = True) -> tuple[Train
         network=student.student,
         key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
     )
-    writer = SummaryWriter(str(folder / "board"))
+    writer = EventWriter(str(folder / "board"))
     history = TrainingHistory(str(folder / "m.jsonl"), evaluator, optimizer, writer, save=save)
     steps: list = []
 
@@ -114,3 +117,22 @@ def test_state_is_plain_and_comes_back(tmp_path: Path):
     other = TrainingHistory(str(tmp_path / "other.jsonl"))
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.rows == history.rows
+
+
+def test_event_files_for_which_there_is_no_room_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    board = str(tmp_path / "board")
+    writer = EventWriter(board)
+    calls: dict[str, Callable[[], object]] = {
+        "__init__": lambda: EventWriter(board),
+        "add_scalar": lambda: writer.add_scalar("loss", 1.0, 1),
+        "flush": writer.flush,
+    }
+    for name, call in calls.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(SummaryWriter, name, full)
+            with pytest.raises(DiskFullError, match=f"'{board}' could not be written"):
+                call()
+    writer.close()

@@ -1,0 +1,36 @@
+"""TensorBoard's writer, which says where it could not write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from ckdmed.files import naming_full_disk
+
+__all__ = ["EventWriter"]
+
+
+class EventWriter(SummaryWriter):
+    """A ``SummaryWriter`` whose error names its folder where the disk is full.
+
+    Args:
+        log_dir: for the event files.
+
+    Raises:
+        DiskFullError: there is no room. TensorBoard writes in a thread of its own: it may be a later call that fails.
+    """
+
+    def __init__(self, log_dir: str) -> None:
+        with naming_full_disk(log_dir):
+            super().__init__(log_dir)
+
+    def add_scalar(self, *args: Any, **kwargs: Any) -> None:
+        """As in ``SummaryWriter``."""
+        with naming_full_disk(self.log_dir):
+            super().add_scalar(*args, **kwargs)
+
+    def flush(self) -> None:
+        """As in ``SummaryWriter``."""
+        with naming_full_disk(self.log_dir):
+            super().flush()
