@@ -16,7 +16,7 @@ from ckdmed.data import sha256_of
 from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
-from ckdmed.files import write_json
+from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
 from ckdmed.paths import checked_name
 from ckdmed.preparation.case import prepare_volume
@@ -79,6 +79,7 @@ def prepare_cases(
             `decided_releases`).
         ValueError: `workers` is below 1, two inputs have one case name, or `out` is among the sources
             (`refuse_source_folder`).
+        DiskFullError: there is no room for the next case.
         RuntimeError: a worker process died.
     """
     chosen = settings or PreparationSettings()
@@ -115,6 +116,9 @@ def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> Ca
         if changed:
             message = f"{message}; made again, for {changed}"
         return CaseResult(item.case, "prepared", message, time.perf_counter() - start)
+    except DiskFullError:
+        # the next cases would meet it as well
+        raise
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         return CaseResult(item.case, "refused", text, time.perf_counter() - start)

@@ -21,7 +21,7 @@ from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
-from ckdmed.files import write_json
+from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
 from ckdmed.labels import brats_labels
 from ckdmed.paths import checked_name
@@ -90,6 +90,7 @@ def build_slice_cache(
     Raises:
         ValueError: an argument out of its range, two items of one case, a case that cannot be a folder's name
             (`checked_name`), a cache among the images (`refuse_source_folder`).
+        DiskFullError: there is no room for the next case.
     """
     if plane not in PLANES:
         raise ValueError(f"plane must be one of {', '.join(PLANES)}, got {plane!r}.")
@@ -132,6 +133,9 @@ def cache_case(
             logger.warning(f"{folder / name}: {problem}; the case is cut again.")
         with replaced_folder(folder, name, _foreign) as temporary:
             _write_case(item, temporary, settings, sources)
+    except DiskFullError:
+        # the next cases would meet it as well
+        raise
     except (ValueError, OSError) as error:
         return " ".join(str(error).split())
     return None
