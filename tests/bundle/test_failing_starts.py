@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import torch
 
 from ckdmed.bundle import output_folder
 from ckdmed.bundle.errors import root_cause
-from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
+from tests.bundle.seg_kd_runs import run, workflow
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -77,23 +75,3 @@ def test_a_diverging_training_keeps_nothing_of_itself(tmp_path: Path):
     assert "the training diverged: loss nan, supervised nan in epoch" in str(root_cause(caught.value))
     states = [torch.load(path, weights_only=True) for path in (tmp_path / "new" / "models").glob("model.pt")]
     assert all(bool(value.isfinite().all()) for state in states for value in state.values())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk_ends_with_the_file_and_what_to_do(tmp_path: Path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("file systems cannot be mounted here")
-    try:
-        for overrides in ({}, {"sections#phantom_dir": str(tmp_path / "phantoms"), "teacher_base": 32}):
-            words = command(disk / "out", **overrides)
-            done = subprocess.run(words, cwd=BUNDLE, env=environment(), capture_output=True, text=True)
-            last = done.stderr.strip().splitlines()[-1]
-            assert done.returncode == 1 and last.startswith(f"error: '{disk}/out"), done.stderr[-2000:]
-            assert "No space left on device" in last and "Free some there" in last
-            subprocess.run(["rm", "-r", str(disk / "out")], check=True)
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
