@@ -7,6 +7,10 @@ the runs that led to it, versions, split, hashes, scores) and puts the figures o
 
     python tools/ship_checkpoint.py --bundle bundles/seg_kd --run FIRST_RUN --run LAST_RUN \
         --evaluation LAST_RUN/evaluation/summary.json --dataset_dir FOLDER_OF_MAT
+
+Weights in half precision (tools/halve_checkpoint.py) are given by ``--checkpoint`` and are those to evaluate; what they
+change (tools/compare_inference.py --record) by ``--difference``. Without ``--run`` they are the weights of the runs
+that the bundle's record names, stored in another way.
 """
 
 from __future__ import annotations
@@ -21,16 +25,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+from monai.bundle import ConfigParser
+
 from ckdmed.data.datalist import DATALIST_NAME, sha256_of
 from ckdmed.data.sections import resolve_datalist, select_sections
-from ckdmed.export.configs import read_json
-from ckdmed.export.documents import figures_table, read_evaluation
-from ckdmed.files import write_atomic, write_json
+from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
+from ckdmed.files import load_weights, write_atomic, write_json
 from ckdmed.reports import machine_in_words
 
-LARGEST = 25 * 2**20
+#: In bytes; a wheel takes no larger file.
+LARGEST = 10_000_000
 #: Settings of an evaluation that must be those of the bundle's inference for its figures to describe it.
-USED_AT_INFERENCE = ("image_size", "tta", "threshold")
+USED_AT_INFERENCE = ("image_size", "tta", "threshold", "scaling", "student_kind", "student_backbone", "in_channels")
+#: What is kept of a summary: of masks, and of classes.
+OF_SUMMARY = ("n_slices", "n_patients", "unit", "overall", "per_class", "class_names", "rules", "slices", "patients")
 FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -39,45 +48,72 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument(
-        "--run", type=Path, action="append", required=True, help="output folder; the last one is shipped"
+        "--run",
+        type=Path,
+        action="append",
+        help="output folder; the last one is shipped (default: those of model.json)",
     )
+    parser.add_argument("--checkpoint", type=Path, help="the weights (default: models/model.pt of the last run)")
     parser.add_argument("--evaluation", type=Path, required=True, help="summary.json of the shipped checkpoint")
-    parser.add_argument("--dataset_dir", type=Path, required=True, help="what the runs were trained on")
+    parser.add_argument("--dataset_dir", type=Path, help="what the runs were trained on; needed with --run")
+    parser.add_argument("--difference", type=Path, help="record of tools/compare_inference.py for halved weights")
     args = parser.parse_args()
-    source = args.run[-1] / "models/model.pt"
+    if args.run is None and args.checkpoint is None or args.run is not None and args.dataset_dir is None:
+        parser.error("give --run with --dataset_dir, or --checkpoint")
+    source = args.checkpoint or args.run[-1] / "models/model.pt"
     if source.stat().st_size > LARGEST:
-        print(f"{source} has {source.stat().st_size} bytes; at most {LARGEST} may be shipped.", file=sys.stderr)
+        print(
+            f"{source} has {source.stat().st_size} bytes, at most {LARGEST} may be shipped; see "
+            "tools/halve_checkpoint.py.",
+            file=sys.stderr,
+        )
         return 1
     summary = read_evaluation(args.evaluation, source)
     evaluated = summary["settings"]["settings"]
-    inference = read_json(args.bundle / "inference.json")
-    other = [name for name in USED_AT_INFERENCE if inference[name] != evaluated.get(name)]
+    with_inference = ConfigParser()
+    with_inference.read_config(str(args.bundle / "inference.json"))
+    used = [name for name in USED_AT_INFERENCE if name in with_inference.get() and name in evaluated]
+    inference = {name: with_inference.get_parsed_content(name) for name in used}
+    other = [name for name in used if inference[name] != evaluated[name]]
     if other:
         for name in other:
             print(
-                f"{args.evaluation} was made with {name} {evaluated.get(name)}, {args.bundle}/inference.json has "
+                f"{args.evaluation} was made with {name} {evaluated[name]}, {args.bundle}/inference.json has "
                 f"{inference[name]}: evaluate with the latter, or change it there.",
                 file=sys.stderr,
             )
         return 1
-    runs = [json.loads((run / "settings.json").read_text(encoding="utf-8")) for run in args.run]
-    target = args.bundle / "models/model.pt"
+    target, place = args.bundle / "models/model.pt", args.bundle / "models/model.json"
+    if args.run is None:
+        before = json.loads(place.read_text(encoding="utf-8"))
+        made = {name: before[name] for name in ("machine", "runs", "split")}
+    else:
+        runs = [json.loads((run / "settings.json").read_text(encoding="utf-8")) for run in args.run]
+        split = _split(args.dataset_dir, runs[-1]["settings"])
+        made = {"machine": machine_in_words(), "runs": [_without_paths(run) for run in runs], "split": split}
+    target.parent.mkdir(exist_ok=True)
     write_atomic(target, lambda path: shutil.copyfile(source, path))
     record = {
         "sha256": sha256_of(target),
         "bytes": target.stat().st_size,
-        "machine": machine_in_words(),
-        "runs": [_without_paths(run) for run in runs],
-        "split": _split(args.dataset_dir, runs[-1]["settings"]),
+        "precision": _precision(target),
+        **made,
         "evaluation": {
-            **{name: evaluated[name] for name in USED_AT_INFERENCE},
-            **{key: summary[key] for key in ("n_slices", "n_patients", "unit", "overall", "per_class")},
+            **inference,
+            **{key: summary[key] for key in OF_SUMMARY if key in summary},
         },
     }
-    write_json(args.bundle / "models/model.json", record)
-    _document(args.bundle, summary, record["runs"])
+    if args.difference is not None:
+        record["difference"] = json.loads(args.difference.read_text(encoding="utf-8"))
+    write_json(place, record)
+    _document(args.bundle, summary, record)
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
+
+
+def _precision(path: Path) -> str:
+    halved = any(value.dtype == torch.float16 for value in load_weights(path).values())
+    return "float16" if halved else "float32"
 
 
 def _without_paths(value: Any) -> Any:
@@ -109,12 +145,13 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]]) -> None:
+def _document(bundle: Path, summary: dict[str, Any], record: dict[str, Any]) -> None:
     readme = bundle / "docs/README.md"
     table = figures_table(summary).rstrip()
+    runs = record["runs"]
     settings = runs[-1]["settings"]
-    how = f"preset `{settings['preset']}`, " if "preset" in settings else ""
-    how += (
+    how = [f"{name} `{settings[name]}`" for name in ("method", "preset") if name in settings]
+    how.append(
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
     )
     final = (
@@ -125,22 +162,34 @@ def _document(bundle: Path, summary: dict[str, Any], runs: list[dict[str, Any]])
     order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
     commands = "\n".join(" ".join(run["command"]) for run in runs)
     text = (
-        f"The checkpoint in `models/model.pt` ({how}; split by patient group, split seed {settings['split_seed']}) was "
-        f"made {order}\n\n```text\n{commands}\n```\n\n"
+        f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
+        f"{settings['split_seed']}) was made {order}\n\n```text\n{commands}\n```\n\n"
         "and `models/model.json` tells the rest: every setting, the versions, the patients of each section, the hash "
-        f"of the datalist.{final} {table}"
+        f"of the datalist.{final}{_of_half(record)} {table}"
     )
     new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
     write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
     metadata = json.loads((bundle / "metadata.json").read_text(encoding="utf-8"))
-    section = summary.get("settings", {}).get("section", "test")
-    metadata["eval_metrics"] = {
-        f"{section}_mean_{score}": round(values["patient_mean"], 4)
-        for score, values in summary["overall"].items()
-        if values["patient_mean"] is not None
-    }
+    metadata["eval_metrics"] = eval_metrics(summary)
     content = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
     write_atomic(bundle / "metadata.json", lambda path: path.write_text(content, encoding="utf-8") and None)
+
+
+def _of_half(record: dict[str, Any]) -> str:
+    if record["precision"] == "float32":
+        return ""
+    text = (
+        " The weights are stored in half precision and loaded in single precision; the figures are those of the stored"
+    )
+    text += " weights."
+    if "difference" in record:
+        found = record["difference"]
+        text += (
+            f" Against the weights as they were trained, probabilities on {found['inputs']} slices differ by at most "
+            f"{found['largest_difference']:.4f}, and {found['decided_otherwise']} of {found['of']} are decided "
+            "otherwise."
+        )
+    return text
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@ from ckdmed.data.datalist import sha256_of
 from ckdmed.export.configs import read_json, rebase_text
 from ckdmed.reports import markdown_table
 
-__all__ = ["exported_metadata", "exported_readme", "figures_table", "read_evaluation"]
+__all__ = ["eval_metrics", "exported_metadata", "exported_readme", "figures_table", "read_evaluation"]
 
 # marks in a README, invisible where it is rendered
 _SOURCE_ONLY = re.compile(r"<!-- source tree only -->.*?<!-- end of source tree only -->\n*", re.DOTALL)
 _FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
+# of a classification, in the order of the table
+_OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
 _OF_REGIONS = ("dice", "hd95", "lesionwise_dice", "lesionwise_hd95_mm")
 
 
@@ -29,8 +31,12 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     """
     summary = read_json(path)
     overall = summary.get("overall")
-    if not isinstance(overall, dict) or not all(isinstance(v, dict) and "patient_mean" in v for v in overall.values()):
-        raise ValueError(f"'{path}' is no summary of an evaluation: it has no means over patients under 'overall'.")
+    of_masks = isinstance(overall, dict) and all(isinstance(v, dict) and "patient_mean" in v for v in overall.values())
+    if not of_masks and not _of_classes(summary):
+        raise ValueError(
+            f"'{path}' is no summary of an evaluation: it has neither means over patients under 'overall' nor the "
+            "scores of a classification under 'slices' and 'patients'."
+        )
     stated = summary.get("settings", {}).get("checkpoint_sha256")
     if stated != sha256_of(checkpoint):
         raise ValueError(
@@ -40,11 +46,19 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     return summary
 
 
+def _of_classes(summary: Mapping[str, Any]) -> bool:
+    parts = [summary.get(name) for name in ("slices", "patients")]
+    return all(isinstance(part, dict) and "accuracy" in part and "intervals" in part for part in parts)
+
+
 def figures_table(summary: Mapping[str, Any]) -> str:
     """Means over patients with their intervals (and over slices) as a Markdown table, and what they were measured on.
 
     Of an evaluation by region, the scores of each region and their mean, ordinary scores apart from lesion-wise ones.
+    Of a classification, the scores of slices and those of patients, whose probabilities are the mean of their slices'.
     """
+    if _of_classes(summary):
+        return _classification_table(summary)
     unit = summary.get("unit")
     columns = ["score", "mean over patients", "interval from", "to"]
     lines = [[score, *_means(values)] for score, values in summary["overall"].items()]
@@ -67,6 +81,36 @@ def figures_table(summary: Mapping[str, Any]) -> str:
         + f"; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
         + markdown_table(columns, lines)
     )
+
+
+def _classification_table(summary: Mapping[str, Any]) -> str:
+    columns = ["score", "per slice", "interval from", "to", "per patient", "interval from", "to"]
+    lines = []
+    for score in _OF_CLASSES:
+        line = [score]
+        for part in (summary["slices"], summary["patients"]):
+            line += [_number(value) for value in (part[score], *part["intervals"].get(score, (None, None)))]
+        lines.append(line)
+    return (
+        f"On {summary['n_slices']} slices of {summary['n_patients']} patients of the "
+        f"{summary.get('settings', {}).get('section', 'test')} section; a patient's probabilities are the mean of "
+        f"those of the slices; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
+        + markdown_table(columns, lines)
+    )
+
+
+def eval_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of an evaluation as the field ``eval_metrics`` of a bundle's metadata holds them."""
+    section = summary.get("settings", {}).get("section", "test")
+    if _of_classes(summary):
+        parts = {"slice": summary["slices"], "patient": summary["patients"]}
+        return {
+            f"{section}_{unit}_{score}": round(part[score], 4) for unit, part in parts.items() for score in _OF_CLASSES
+        }
+    means = {score: values["patient_mean"] for score, values in summary["overall"].items()}
+    for region, part in summary.get("per_region", {}).items():
+        means |= {f"{score}_{region}": part["overall"][score]["patient_mean"] for score in _OF_REGIONS}
+    return {f"{section}_mean_{score}": round(mean, 4) for score, mean in means.items() if mean is not None}
 
 
 def _means(values: Mapping[str, Any]) -> list[str]:
@@ -116,13 +160,7 @@ def exported_metadata(
             if key.endswith("_data_format"):
                 result[key] = _resized(value, old_size, new_size)
     if summary is not None:
-        section = summary.get("settings", {}).get("section", "test")
-        means = {score: values["patient_mean"] for score, values in summary["overall"].items()}
-        for region, part in summary.get("per_region", {}).items():
-            means |= {f"{score}_{region}": part["overall"][score]["patient_mean"] for score in _OF_REGIONS}
-        result["eval_metrics"] = {
-            f"{section}_mean_{score}": round(mean, 4) for score, mean in means.items() if mean is not None
-        }
+        result["eval_metrics"] = eval_metrics(summary)
     return result
 
 
