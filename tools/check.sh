@@ -18,8 +18,15 @@ export OMP_NUM_THREADS=1
 # What programs print and write is UTF-8, also where the locale is plain C.
 export PYTHONUTF8=1
 
+if ! "$PYTHON" -c 'import sys
+from importlib.util import find_spec
+sys.exit(not all(map(find_spec, sys.argv[1:])))' black flake8 hypothesis importlinter isort mypy packaging pytest xdist; then
+    echo "tools/check.sh: the development tools are not installed: $PYTHON -m pip install -c constraints.txt -e '.[dev]'" >&2
+    exit 2
+fi
+
 sources=()
-for folder in ckdmed tests tools benchmarks bundles docs; do
+for folder in setup.py ckdmed tests tools benchmarks bundles docs; do
     if [ -n "$(find "$folder" -name '*.py' -print -quit 2>/dev/null)" ]; then sources+=("$folder"); fi
 done
 

@@ -17,7 +17,7 @@ from ckdmed.bundle.labelled_share import labelled_sampler
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
-from ckdmed.bundle.run_folder import output_folder
+from ckdmed.bundle.run_folder import inference_folder, output_folder
 from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 
@@ -40,6 +40,7 @@ __all__ = [
     "figshare_classes",
     "figshare_sections",
     "finish_run",
+    "inference_folder",
     "labelled_part",
     "labelled_sampler",
     "output_folder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -12,13 +13,23 @@ from typing import Any
 
 from torch import distributed
 
+from ckdmed.bundle.bundle_files import is_installed
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import in_use
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command, with_options
 from ckdmed.files import is_temporary
 
-__all__ = ["ARTEFACTS", "check_places", "from_rank_0", "holds_run", "next_free", "output_folder", "refuse_earlier_run"]
+__all__ = [
+    "ARTEFACTS",
+    "check_places",
+    "from_rank_0",
+    "holds_run",
+    "inference_folder",
+    "next_free",
+    "output_folder",
+    "refuse_earlier_run",
+]
 
 logger = logging.getLogger("ckdmed")
 
@@ -43,17 +54,40 @@ def output_folder(bundle_root: str, resume: bool = False) -> str:
     """Where a run goes that was given no ``output_dir``: ``output`` in the bundle, ``output-2`` beside it, and so on.
 
     A new run gets the first name behind all that hold a run, one that is resumed or evaluated the last of them. All
-    processes of a distributed run get the answer of the first one.
+    processes of a distributed run get the answer of the first one. A bundle that was installed with the package is not
+    written to: the folders are then in the working directory, where those of other bundles may lie as well.
 
     Args:
         bundle_root: the bundle's folder.
         resume: the latest run's folder is wanted.
     """
-    base = Path(bundle_root) / "output"
-    folder = from_rank_0(lambda: str(_latest(base) if resume else next_free(base)))
+    base = _base(bundle_root)
+    bundle = Path(bundle_root).name if is_installed(Path(bundle_root)) else None
+    folder = from_rank_0(lambda: str(_latest(base, bundle) if resume else next_free(base)))
     if running_workflow() is not None:
-        logger.info(f"no output_dir is given: {'the latest run is' if resume else 'this run goes into'} {folder}")
+        what = "the latest run is" if resume else "this run goes into"
+        logger.info(f"no output_dir is given: {what} {_shown(folder, bundle_root)}")
     return folder
+
+
+def inference_folder(bundle_root: str) -> str:
+    """Where an inference writes that was given no ``output_dir``: ``output/inference`` in the bundle.
+
+    Of a bundle that was installed with the package, in the working directory.
+    """
+    folder = str(_base(bundle_root) / "inference")
+    if running_workflow() is not None:
+        logger.info(f"no output_dir is given: the results go into {_shown(folder, bundle_root)}")
+    return folder
+
+
+def _base(bundle_root: str) -> Path:
+    return Path("output") if is_installed(Path(bundle_root)) else Path(bundle_root) / "output"
+
+
+def _shown(folder: str, bundle_root: str) -> str:
+    """A folder for the log: in full where it does not lie in the bundle, where one would look for it."""
+    return str(Path(folder).absolute()) if is_installed(Path(bundle_root)) else folder
 
 
 def from_rank_0(ask: Any) -> Any:
@@ -88,9 +122,22 @@ def next_free(base: Path) -> Path:
     return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
 
-def _latest(base: Path) -> Path:
+def _latest(base: Path, bundle: str | None = None) -> Path:
     begun = [(n, path) for n, path in _named_like(base) if path.is_dir() and (holds_run(path) or _begun(path))]
+    if bundle is not None:
+        begun = [(n, path) for n, path in begun if _bundle_of(path) in (bundle, None)]
     return max(begun)[1] if begun else base
+
+
+def _bundle_of(folder: Path) -> str | None:
+    """Name of the bundle whose run a folder holds, by the record of the run; None where it does not tell."""
+    try:
+        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("settings", {})
+    except (OSError, ValueError, AttributeError):
+        # a run that was killed before it wrote any
+        return None
+    root = settings.get("bundle_root") if isinstance(settings, dict) else None
+    return Path(root).name if isinstance(root, str) else None
 
 
 def _begun(folder: Path) -> bool:

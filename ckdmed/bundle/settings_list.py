@@ -9,7 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.settings_table import Setting, settings_for
-from ckdmed.bundle.workflow import bundle_folder
+from ckdmed.bundle.workflow import named_bundle
 
 __all__ = ["bundle_defaults", "settings_text"]
 
@@ -40,8 +40,7 @@ def settings_text(bundle: str) -> str:
     Raises:
         ValueError: there is no such bundle.
     """
-    given = Path(bundle)
-    folder = given if (given / "train.json").is_file() else bundle_folder(bundle)
+    folder = named_bundle(bundle)
     table = settings_for(ConfigParser.load_config_file(str(folder / "train.json")))
     parts = []
     for file, defaults in bundle_defaults(folder).items():

@@ -32,6 +32,7 @@ COMMANDS: tuple[str, ...] = (
     "ablation",
     "unimodal",
     "settings",
+    "bundle",
 )
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.

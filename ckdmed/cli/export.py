@@ -15,7 +15,7 @@ HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check i
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle, such as bundles/seg_kd")
+    parser.add_argument("--bundle", required=True, help="seg_kd, seg_teacher, cls_kd ..., or the folder of one")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the trained network, such as model.pt of a run")
     add_output_dir(parser, "folder to write; its name (brain_tumour_seg_kd) is the bundle's", "--output")
     parser.add_argument("--teacher-checkpoint", type=Path, help="a teacher to ship for further training")
@@ -41,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when the bundle is written and passes; 1 when a check failed, and nothing is written.
     """
+    from ckdmed.bundle.workflow import named_bundle
     from ckdmed.export import export_bundle
 
     result = export_bundle(
-        args.bundle,
+        named_bundle(args.bundle),
         args.checkpoint,
         args.output_dir,
         teacher_checkpoint=args.teacher_checkpoint,

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     parser.add_argument("--arms", nargs="+", metavar="ARM", help="only these, with their teachers (default: all)")
     parser.add_argument(
-        "--bundles", type=Path, default=Path("bundles"), help="folder of the bundles (default: bundles)"
+        "--bundles", type=Path, help="folder of the bundles (default: bundles, else those of the package)"
     )
     parser.add_argument(
         "--set",
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the runs that are missing, then write and print the table."""
     import logging.config
 
+    from ckdmed.bundle.workflow import bundle_folder
     from ckdmed.experiments.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
     from ckdmed.files import write_atomic
     from ckdmed.reports import read_records
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         arms=args.arms or (*TEACHERS, *STUDENTS),
         settings=parse_settings(args.set),
     )
-    logging.config.fileConfig(args.bundles / "cls_kd" / "logging.conf", disable_existing_loggers=False)
+    logging.config.fileConfig(bundle_folder("cls_kd", args.bundles) / "logging.conf", disable_existing_loggers=False)
     text = table_text(run_table1(settings))
     write_atomic(path, lambda file: file.write_text(text, encoding="utf-8"))
     print(text)

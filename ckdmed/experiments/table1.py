@@ -74,7 +74,7 @@ class Table1Settings:
     Attributes:
         output_dir: for ``records``, ``runs`` and the table.
         dataset_dir: Figshare slices; None for phantoms, at the bundles' own small sizes.
-        bundles: folder that holds ``cls_teacher`` and ``cls_kd``.
+        bundles: folder that holds ``cls_teacher`` and ``cls_kd``; by default see ``bundle_folder``.
         preset: of `PRESETS`.
         fold_source: "group", "official", or "slices" (see :func:`~ckdmed.bundle.figshare_classes`).
         folds: which of the five.
@@ -85,7 +85,7 @@ class Table1Settings:
 
     output_dir: Path
     dataset_dir: str | None = None
-    bundles: Path = Path("bundles")
+    bundles: Path | None = None
     preset: str = "compact"
     fold_source: str = "group"
     folds: Sequence[int] = (0,)
@@ -101,14 +101,9 @@ class Table1Settings:
             raise ValueError(f"arms must be among {', '.join([*TEACHERS, *STUDENTS])}, got {unknown or 'none'}.")
         if not self.folds or not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"folds {list(self.folds)} and seeds {list(self.seeds)} must each be given once or more.")
-        for name in ("cls_teacher", "cls_kd"):
-            if not (self.bundles / name / "train.json").is_file():
-                raise ValueError(
-                    f"{self.bundles / name / 'train.json'}: no such file. Run from the root of the repository, or name "
-                    "the folder of the bundles with --bundles."
-                )
+        folders = {name: bundle_folder(name, self.bundles) for name in ("cls_teacher", "cls_kd")}
         # before the first training, not after it
-        check_given(json.loads((self.bundles / "cls_kd" / "train.json").read_text(encoding="utf-8")), self.settings)
+        check_given(json.loads((folders["cls_kd"] / "train.json").read_text(encoding="utf-8")), self.settings)
 
 
 @dataclass(frozen=True)
@@ -184,7 +179,7 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if run.arm in TEACHERS:
         # what is said of the student (its network among it) is nothing to the teacher's bundle
-        config = json.loads((settings.bundles / "cls_teacher" / "train.json").read_text(encoding="utf-8"))
+        config = json.loads((bundle_folder("cls_teacher", settings.bundles) / "train.json").read_text(encoding="utf-8"))
         known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
         values = {k: v for k, v in given.items() if k.split("#")[0] in known}
         values |= {name: given[f"teacher_{name}"] for name in _SETTINGS_OF_TEACHER if f"teacher_{name}" in given}

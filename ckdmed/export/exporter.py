@@ -148,12 +148,15 @@ def _write_files(
     overrides: Mapping[str, Any],
     summary: Mapping[str, Any] | None,
 ) -> None:
-    source = "/".join(bundle.absolute().parts[-2:])
     for name in (*CONFIGS, "metadata.json", "logging.conf", "LICENSE", "docs/README.md", "docs/data_license.txt"):
         if not (bundle / name).is_file():
             raise FileNotFoundError(f"'{bundle}' lacks {name}; an exported bundle needs it.")
     for name in ("configs", "docs", "models"):
         (folder / name).mkdir(parents=True)
+    readme = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
+    # a bundle that was installed or copied elsewhere is still called so in its documents
+    named = re.search(r"--config_file (\S+)/train\.json", readme)
+    source = named[1] if named else "/".join(bundle.absolute().parts[-2:])
 
     configs = {name: read_json(bundle / name) for name in CONFIGS}
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
@@ -168,7 +171,6 @@ def _write_files(
     shutil.copyfile(bundle / "logging.conf", folder / "configs" / "logging.conf")
     shutil.copyfile(bundle / "LICENSE", folder / "LICENSE")
     shutil.copyfile(bundle / "docs" / "data_license.txt", folder / "docs" / "data_license.txt")
-    readme = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
     (folder / "docs" / "README.md").write_text(exported_readme(readme, source, summary), encoding="utf-8")
 
     _copy_weights(checkpoint, folder / "models" / "model.pt")

@@ -1,0 +1,45 @@
+"""What a bundle is made of, and where the bundles of this package lie.
+
+Imports nothing but the standard library: ``setup.py`` reads this file when it builds a wheel.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["INSTALLED", "bundle_files", "bundle_names", "bundles_folder", "is_installed"]
+
+#: Folder of the bundles in an installed package.
+INSTALLED = "installed_bundles"
+# what runs and exports leave beside these is no part of the bundle
+_FILES = ("*.json", "logging.conf", "LICENSE", "docs/*")
+_RECORD = "models/model.json"
+_WEIGHTS = "models/model.pt"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def bundles_folder() -> Path:
+    """The bundles that belong to this package: inside it where it was installed, beside it in a checkout."""
+    inside = _PACKAGE / INSTALLED
+    return inside if inside.is_dir() else _PACKAGE.parent / "bundles"
+
+
+def is_installed(folder: Path) -> bool:
+    """Whether a folder lies among the installed bundles, where no run may write."""
+    return folder.resolve().is_relative_to(_PACKAGE / INSTALLED)
+
+
+def bundle_names(root: Path) -> list[str]:
+    """Names of the bundles in a folder of bundles."""
+    return sorted(path.parent.name for path in root.glob("*/metadata.json"))
+
+
+def bundle_files(folder: Path) -> list[Path]:
+    """The files of a bundle, relative to its folder: configurations, documents, and weights that have a record.
+
+    Args:
+        folder: of the bundle.
+    """
+    patterns = [*_FILES, *((_RECORD, _WEIGHTS) if (folder / _RECORD).is_file() else ())]
+    return [path.relative_to(folder) for name in patterns for path in sorted(folder.glob(name)) if path.is_file()]
