@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import ensure_tuple
 
-from ckdmed.data.nifti_files import BratsFileError
+from ckdmed.data.nifti_files import VolumeFileError
 from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
 from ckdmed.data.volume_reader import VolumeReader, read_volume, stacked_volumes
 
@@ -38,7 +38,7 @@ class CaseReader(VolumeReader):
 
     Raises:
         ValueError: `reference` is none of the modalities.
-        BratsFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
+        VolumeFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
             reference's grid.
 
     Example::
@@ -72,7 +72,7 @@ class CaseReader(VolumeReader):
         """Read the images and look whether they can be brought to one grid, without doing it.
 
         Raises:
-            BratsFileError: as `get_data`.
+            VolumeFileError: as `get_data`.
         """
         self._volumes(paths)
 
@@ -80,9 +80,9 @@ class CaseReader(VolumeReader):
         volumes = [(Path(path), *read_volume(path)) for path in paths]
         for path, array, _ in volumes:
             if array.ndim != (3 if len(volumes) > 1 else array.ndim) or min(array.shape[:3]) < 2:
-                raise BratsFileError(f"{path}: has shape {array.shape}; a volume has three axes of 2 or more voxels.")
+                raise VolumeFileError(f"{path}: has shape {array.shape}; a volume has three axes of 2 or more voxels.")
             if array.min() == array.max():
-                raise BratsFileError(f"{path}: is constant ({array.flat[0]:g} everywhere).")
+                raise VolumeFileError(f"{path}: is constant ({array.flat[0]:g} everywhere).")
         reference = volumes[self.reference if len(volumes) > 1 else 0]
         for volume in volumes:
             check_meeting(reference, volume)
@@ -97,14 +97,14 @@ def check_meeting(reference: Volume, volume: Volume) -> None:
     """Check that some of a lattice of places in the reference lies within the volume, by path, array and affine.
 
     Raises:
-        BratsFileError: none does.
+        VolumeFileError: none does.
     """
     axes = [np.linspace(0, size - 1, 9) for size in reference[1].shape[:3]]
     places = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((9, 9, 9))]).reshape(4, -1)
     index = (np.linalg.inv(volume[2]) @ reference[2] @ places)[:3]
     upper = np.array(volume[1].shape[:3])[:, None] - 0.5
     if not ((index >= -0.5) & (index <= upper)).all(axis=0).any():
-        raise BratsFileError(
+        raise VolumeFileError(
             f"{volume[0]}: lies wholly outside of {reference[0].name} by their affines; they are not of one "
             "examination, or a header is wrong."
         )

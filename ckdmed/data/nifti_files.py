@@ -14,7 +14,7 @@ from nibabel.arrayproxy import ArrayProxy
 
 from ckdmed.limits import DEFLATE_RATIO, FileTooLargeError, check_decoded_size, max_decoded_bytes
 
-__all__ = ["BratsFileError", "affine_mm", "nifti_values", "open_nifti", "read_nifti_header"]
+__all__ = ["VolumeFileError", "affine_mm", "nifti_values", "open_nifti", "read_nifti_header"]
 
 _CLASSES = {348: nib.nifti1.Nifti1Image, 540: nib.nifti2.Nifti2Image}
 # From the header's unit to millimetres. 0 is "unknown", which everybody takes for millimetres.
@@ -22,15 +22,16 @@ _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _BLOCK = 1 << 20
 
 
-class BratsFileError(ValueError):
-    """A file or case that cannot be used; the message names it, the cause and the values."""
+class VolumeFileError(ValueError):
+    """A volume (NIfTI file, folder of DICOM files) or case that cannot be used; the message names it, the cause and the
+    values."""
 
 
 def read_nifti_header(path: PathLike) -> nib.nifti1.Nifti1Image:
     """An image with shape, affine and header, whose voxels cannot be asked for. Header extensions are left out.
 
     Raises:
-        BratsFileError: no such file, empty, no NIfTI, or a header that claims more voxels than the file can hold.
+        VolumeFileError: no such file, empty, no NIfTI, or a header that claims more voxels than the file can hold.
         FileTooLargeError: the voxels would take more memory than is allowed, see `ckdmed.limits`.
     """
     return _image(Path(path), voxels=False)
@@ -42,7 +43,7 @@ def open_nifti(path: PathLike) -> nib.nifti1.Nifti1Image:
     Header extensions are left out. The suffix does not matter: what is compressed is told by the content.
 
     Raises:
-        BratsFileError: as `read_nifti_header`; also truncated or damaged.
+        VolumeFileError: as `read_nifti_header`; also truncated or damaged.
         FileTooLargeError: as `read_nifti_header`.
     """
     return _image(Path(path), voxels=True)
@@ -52,13 +53,13 @@ def nifti_values(path: PathLike) -> tuple[nib.nifti1.Nifti1Image, np.ndarray]:
     """The image, and its scaled values as float32 in the file's own axes.
 
     Raises:
-        BratsFileError: as `open_nifti`; also colour or complex values.
+        VolumeFileError: as `open_nifti`; also colour or complex values.
         FileTooLargeError: as `open_nifti`.
     """
     image = open_nifti(path)
     dtype = image.get_data_dtype()
     if dtype.kind not in "biuf":
-        raise BratsFileError(f"{path}: holds {'colour' if dtype.names else dtype} values, not real numbers.")
+        raise VolumeFileError(f"{path}: holds {'colour' if dtype.names else dtype} values, not real numbers.")
     return image, image.get_fdata(dtype=np.float32, caching="unchanged")
 
 
@@ -71,16 +72,16 @@ def affine_mm(image: nib.nifti1.Nifti1Image) -> np.ndarray:
 
 def _image(path: Path, voxels: bool) -> nib.nifti1.Nifti1Image:
     if not path.is_file():
-        raise BratsFileError(f"{path}: no such file.")
+        raise VolumeFileError(f"{path}: no such file.")
     if path.stat().st_size == 0:
-        raise BratsFileError(f"{path}: the file is empty (0 bytes).")
+        raise VolumeFileError(f"{path}: the file is empty (0 bytes).")
     try:
         kind, header, end = _header(path)
-    except (BratsFileError, FileTooLargeError):
+    except (VolumeFileError, FileTooLargeError):
         raise
     # gzip, zlib, struct and nibabel each raise their own for damaged files.
     except Exception as error:
-        raise BratsFileError(f"{path}: its NIfTI header cannot be read ({_cause(error)}).") from error
+        raise VolumeFileError(f"{path}: its NIfTI header cannot be read ({_cause(error)}).") from error
     content = _content(path, end) if voxels else b""
     image = kind(ArrayProxy(io.BytesIO(content), header.copy(), mmap=False), header.get_best_affine(), header)
     return image
@@ -106,24 +107,24 @@ def _header(path: Path) -> tuple[type[nib.nifti1.Nifti1Image], nib.nifti1.Nifti1
     sizes = {int.from_bytes(start[:4], order) for order in ("little", "big")}  # type: ignore[arg-type]
     kind = next((image for size, image in _CLASSES.items() if size in sizes), None)
     if kind is None:
-        raise BratsFileError(f"{path}: its NIfTI header cannot be read: it is neither plain NIfTI nor gzip.")
+        raise VolumeFileError(f"{path}: its NIfTI header cannot be read: it is neither plain NIfTI nor gzip.")
     size = kind.header_class.template_dtype.itemsize
     # An image of its own header and voxels; ni1, ni2 and nothing stand for pairs of files and for Analyze.
     magic = start[344:348] if size == 348 else start[4:8]
     if len(start) >= size and magic[:3] not in (b"n+1", b"n+2"):
-        raise BratsFileError(f"{path}: its header has the magic {magic!r}, that of a pair of files; not a NIfTI file.")
+        raise VolumeFileError(f"{path}: its header has the magic {magic!r}, that of a pair of files; not a NIfTI file.")
     # Nobody needs the extensions, and each can claim any size: without the four bytes that announce them.
     header = kind.header_class.from_fileobj(io.BytesIO(start[:size]))
     shape, dtype = tuple(int(length) for length in header.get_data_shape()), header.get_data_dtype()
     offset = int(header.get_data_offset())
     if offset < size or any(length < 0 for length in shape):
-        raise BratsFileError(f"{path}: its header says shape {shape} and voxels from byte {offset} on; it is damaged.")
+        raise VolumeFileError(f"{path}: its header says shape {shape} and voxels from byte {offset} on; it is damaged.")
     count = int(np.prod(shape, dtype=object)) if shape else 0
     end = offset + count * dtype.itemsize
     file_size = path.stat().st_size
     holds = file_size * DEFLATE_RATIO if _compressed(path) else file_size
     if end > holds:
-        raise BratsFileError(
+        raise VolumeFileError(
             f"{path}: truncated or damaged: shape {shape} of {dtype} takes {end} bytes, but the file of {file_size} "
             f"bytes holds at most {holds}."
         )
@@ -144,7 +145,7 @@ def _content(path: Path, end: int) -> bytes:
     except FileTooLargeError:
         raise
     except Exception as error:
-        raise BratsFileError(f"{path}: truncated or damaged ({_cause(error)}).") from error
+        raise VolumeFileError(f"{path}: truncated or damaged ({_cause(error)}).") from error
     if len(content) < end:
-        raise BratsFileError(f"{path}: truncated or damaged: {len(content)} of {end} bytes are there.")
+        raise VolumeFileError(f"{path}: truncated or damaged: {len(content)} of {end} bytes are there.")
     return content

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from monai.config import PathLike
 
-from ckdmed.data.nifti_files import BratsFileError, affine_mm, read_nifti_header
+from ckdmed.data.nifti_files import VolumeFileError, affine_mm, read_nifti_header
 
 __all__ = ["DEFAULT_TOLERANCE_MM", "VolumeHeader", "affine_text", "grid_disagreement", "read_volume_header"]
 
@@ -39,16 +39,16 @@ def read_volume_header(path: PathLike) -> VolumeHeader:
     """Read the header of a NIfTI file, not its voxels.
 
     Raises:
-        BratsFileError: as `read_nifti_header`; neither 3-D nor 4-D, or an affine that is not finite or not invertible.
+        VolumeFileError: as `read_nifti_header`; neither 3-D nor 4-D, or an affine that is not finite or not invertible.
         FileTooLargeError: as `read_nifti_header`.
     """
     path = Path(path)
     image = read_nifti_header(path)
     shape, affine = tuple(int(size) for size in image.shape), affine_mm(image)
     if len(shape) not in (3, 4) or min(shape) < 1:
-        raise BratsFileError(f"{path}: has shape {shape}; a volume has three axes, or four with the modalities last.")
+        raise VolumeFileError(f"{path}: has shape {shape}; a volume has three axes, or four with the modalities last.")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise BratsFileError(f"{path}: its affine {affine_text(affine)} is not finite or cannot be inverted.")
+        raise VolumeFileError(f"{path}: its affine {affine_text(affine)} is not finite or cannot be inverted.")
     return VolumeHeader(path, shape, affine)
 
 

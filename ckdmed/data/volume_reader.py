@@ -13,7 +13,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
-from ckdmed.data.nifti_files import BratsFileError, nifti_values
+from ckdmed.data.nifti_files import VolumeFileError, nifti_values
 from ckdmed.data.volume_headers import read_volume_header
 
 __all__ = ["VolumeReader", "dicom_files", "is_nifti", "read_volume", "stacked_volumes"]
@@ -45,7 +45,7 @@ def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.n
         float32 array (X, Y, Z), or (X, Y, Z, n) of a 4-D NIfTI file, and its (4, 4) affine to RAS millimetres.
 
     Raises:
-        BratsFileError: no such file, empty, damaged, no NIfTI, colour or complex values, NaN or infinite values.
+        VolumeFileError: no such file, empty, damaged, no NIfTI, colour or complex values, NaN or infinite values.
         FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
         DicomFileError: see `ckdmed.data.dicom_series.read_dicom_volume`.
     """
@@ -54,13 +54,13 @@ def read_volume(source: PathLike | Sequence[PathLike]) -> tuple[np.ndarray, np.n
         folder = paths[0]
         paths = dicom_files(folder)
         if not paths:
-            raise BratsFileError(f"{folder}: a folder without DICOM files.")
+            raise VolumeFileError(f"{folder}: a folder without DICOM files.")
     if len(paths) > 1 or not is_nifti(paths[0]):
         array, affine = read_dicom_volume(paths)
     else:
         array, affine = _read_nifti(paths[0])
     if bad := int(np.count_nonzero(~np.isfinite(array))):
-        raise BratsFileError(f"{paths[0]}: holds {bad} NaN or infinite values.")
+        raise VolumeFileError(f"{paths[0]}: holds {bad} NaN or infinite values.")
     return array, affine
 
 
@@ -95,7 +95,7 @@ class VolumeReader(ImageReader):
         """The array, channel first where there are several volumes, and its metadata.
 
         Raises:
-            BratsFileError: several volumes that differ in shape; see also `read_volume`.
+            VolumeFileError: several volumes that differ in shape; see also `read_volume`.
             FileTooLargeError, DicomFileError: see `read_volume`.
         """
         return stacked_volumes([(Path(path), *read_volume(path)) for path in ensure_tuple(img)])
@@ -108,12 +108,12 @@ def stacked_volumes(volumes: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> t
         volumes: file, array and (4, 4) affine of each.
 
     Raises:
-        BratsFileError: the volumes differ in shape.
+        VolumeFileError: the volumes differ in shape.
     """
     path, first, affine = volumes[0]
     for other, array, _ in volumes[1:]:
         if array.shape != first.shape:
-            raise BratsFileError(f"{other} has shape {array.shape}, {path} {first.shape}; they cannot be stacked.")
+            raise VolumeFileError(f"{other} has shape {array.shape}, {path} {first.shape}; they cannot be stacked.")
     several = len(volumes) > 1
     channel: float | int = 0 if several else (3 if first.ndim == 4 else float("nan"))
     meta = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data.brats import MODALITIES, BratsFileError, SkippedCase, load_brats_datalist, parse_file_name
+from ckdmed.data.brats import MODALITIES, SkippedCase, VolumeFileError, load_brats_datalist, parse_file_name
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.image_files import FoundInputs, InputItem
@@ -136,7 +136,7 @@ class CaseInferenceJob(InferenceJob):
             self.case_reader.check(item.files)
         except ValueError as error:
             case = getattr(item, "case", item.name)
-            raise BratsFileError(f"{case}: {error}") from error
+            raise VolumeFileError(f"{case}: {error}") from error
 
     def _entry(self, item: InputItem) -> dict[str, Any]:
         entry: dict[str, Any] = {"image": [str(file) for file in item.files], "name": item.name}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 
-from ckdmed.data.brats import BratsFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
+from ckdmed.data.brats import VolumeFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
 from ckdmed.data.case_reader import check_meeting
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.labels import BratsLabels
@@ -48,7 +48,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     """Read, check and prepare one case.
 
     Raises:
-        BratsFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
+        VolumeFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
             named), values that are no labels, or labels that the release does not have; an empty brain mask; an image
             that is constant, lies outside of the reference by its affine, or has one value in all of the brain.
         ValueError: see `volume_preparation`.
@@ -63,7 +63,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
             if key == "label":
                 _check_labels(path, array, table)
             elif not array.any():
-                raise BratsFileError(f"{path}: the brain mask is empty.")
+                raise VolumeFileError(f"{path}: the brain mask is empty.")
             data[key] = _tensor(array, affine)
     modalities = tuple(volumes)
     reference = settings.reference or modalities[0]
@@ -95,7 +95,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
         values = channel[brain != 0]
         if not values.size or not covered[modality] or values.min() == values.max():
             cause = "it has one value in all of the brain" if values.size else "no voxel of the brain is left"
-            raise BratsFileError(
+            raise VolumeFileError(
                 f"{item.images[modality]}: {cause}, on the grid of {item.images[reference].name}; the headers do not "
                 "meet, or the brain mask or the size leaves nothing of it."
             )
@@ -122,11 +122,11 @@ def _read_images(item: CaseInput) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         volumes = {modality: read_volume(path) for modality, path in item.images.items()}
     for modality, (array, _) in volumes.items():
         if array.ndim != 3 or min(array.shape) < 2:
-            raise BratsFileError(
+            raise VolumeFileError(
                 f"{item.images[modality]}: has shape {array.shape}; a volume has three axes of 2 or more voxels."
             )
         if array.min() == array.max():
-            raise BratsFileError(f"{item.images[modality]}: is constant ({array.flat[0]:g} everywhere in {modality}).")
+            raise VolumeFileError(f"{item.images[modality]}: is constant ({array.flat[0]:g} everywhere in {modality}).")
     return volumes
 
 
@@ -136,13 +136,13 @@ def _read_mask(path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: fl
     found = [grid_disagreement(header, here, tolerance_mm) for header in headers.values()]
     if all(found):
         image = next(iter(headers.values()))
-        raise BratsFileError(
+        raise VolumeFileError(
             f"{path}: the mask fits none of the images. Its grid is {here.grid} and its affine {affine_text(affine)}; "
             f"{image.path.name} has the grid {image.grid} and the affine {affine_text(image.affine)}. Correct its "
             "header, or draw it on one of the images."
         )
     if not np.array_equal(array, np.rint(array)) or array.min() < 0 or array.max() > 255:
-        raise BratsFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
+        raise VolumeFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
     return array, affine
 
 
@@ -153,7 +153,7 @@ def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None
 
 def _check_labels(path: Path, array: np.ndarray, table: BratsLabels | None) -> None:
     if table is not None and (unknown := table.unknown(np.unique(array))):
-        raise BratsFileError(
+        raise VolumeFileError(
             f"{path}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
             f"({', '.join(f'{v} {name}' for v, name in table.names.items())}); give its release."
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from monai.transforms import LoadImage
 
-from ckdmed.data.brats import BratsFileError
+from ckdmed.data.brats import VolumeFileError
 from ckdmed.data.case_reader import REFERENCE_KEY, CaseReader
 from tests.data.dicom_phantom import write_series
 
@@ -80,12 +80,12 @@ def test_what_cannot_be_brought_together(tmp_path):
     a = save(tmp_path / "a.nii", world((6, 5, 4), FIRST), FIRST)
     b = save(tmp_path / "b.nii", world((6, 5, 4), far), far)
     for call in (CaseReader().get_data, CaseReader().check):
-        with pytest.raises(BratsFileError, match="b.nii: lies wholly outside of a.nii by their affines"):
+        with pytest.raises(VolumeFileError, match="b.nii: lies wholly outside of a.nii by their affines"):
             call([a, b])
-    with pytest.raises(BratsFileError, match=r"c.nii: is constant \(3 everywhere\)"):
+    with pytest.raises(VolumeFileError, match=r"c.nii: is constant \(3 everywhere\)"):
         CaseReader().check([a, save(tmp_path / "c.nii", np.full((6, 5, 4), 3, np.int16), FIRST)])
-    with pytest.raises(BratsFileError, match=r"d.nii: has shape \(6, 5, 1\)"):
+    with pytest.raises(VolumeFileError, match=r"d.nii: has shape \(6, 5, 1\)"):
         CaseReader().check([a, save(tmp_path / "d.nii", world((6, 5, 1), FIRST), FIRST)])
     (tmp_path / "e.nii").write_bytes(a.read_bytes()[:400])
-    with pytest.raises(BratsFileError, match="e.nii: truncated or damaged"):
+    with pytest.raises(VolumeFileError, match="e.nii: truncated or damaged"):
         CaseReader().check([a, tmp_path / "e.nii"])

@@ -15,8 +15,8 @@ from ckdmed.data.brats.datalist import (
     write_brats_datalist,
 )
 from ckdmed.data.brats.headers import (
-    BratsFileError,
     IncompleteCaseError,
+    VolumeFileError,
     VolumeHeader,
     affine_text,
     grid_disagreement,
@@ -33,7 +33,7 @@ from ckdmed.labels import REGIONS, SLICE_CATEGORIES, TUMOUR_TYPES, BratsLabels, 
 __all__ = [
     "BalancedSliceSampler",
     "BratsCase",
-    "BratsFileError",
+    "VolumeFileError",
     "BratsLabels",
     "BratsSliceDataset",
     "CaseName",

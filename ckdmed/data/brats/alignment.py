@@ -9,7 +9,7 @@ import numpy as np
 
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
-    BratsFileError,
+    VolumeFileError,
     grid_disagreement,
     open_nifti,
     read_volume_header,
@@ -98,7 +98,7 @@ def check_mask(
             outside = _outside(values != 0, images)
             if outside > outside_limit * tumour:
                 problems.append(f"{outside} of {tumour} tumour voxels ({outside / tumour:.1%}) lie outside the brain")
-    except BratsFileError as error:
+    except VolumeFileError as error:
         problems.append(str(error))
     return MaskCheck(case, grid, affine, labels, tumour, outside, tuple(problems))
 
@@ -110,7 +110,7 @@ def _outside(tumour: np.ndarray, images: list[Path] | tuple[Path, ...]) -> int:
         try:
             values = np.asanyarray(image.dataobj)
         except Exception as error:
-            raise BratsFileError(
+            raise VolumeFileError(
                 f"{path}: truncated or damaged ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
             ) from error
         rest = rest & ~((values != 0).any(axis=3) if values.ndim == 4 else values != 0)

@@ -15,8 +15,8 @@ from tqdm import tqdm
 from ckdmed.data.brats.case_files import VOLUME, FoundCases, SkippedCase, find_case_files
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
-    BratsFileError,
     IncompleteCaseError,
+    VolumeFileError,
     VolumeHeader,
     grid_disagreement,
     read_volume_header,
@@ -117,12 +117,12 @@ def check_cases(
         try:
             if files.has_dicom:
                 folders = ", ".join(str(path) for path in files.parts.values() if path.is_dir())
-                raise BratsFileError(f"{folders}: DICOM series; make NIfTI files of them by `ckdmed prepare` first.")
+                raise VolumeFileError(f"{folders}: DICOM series; make NIfTI files of them by `ckdmed prepare` first.")
             if VOLUME in files.parts:
                 cases.append(_decathlon_case(files.parts[VOLUME], wanted, require_label, tolerance_mm))
             else:
                 cases.append(_case(files.name, files.parts, wanted, require_label, tolerance_mm))
-        except BratsFileError as error:
+        except VolumeFileError as error:
             skipped.append(SkippedCase(files.case, str(error), isinstance(error, IncompleteCaseError)))
     return cases, skipped
 
@@ -132,7 +132,7 @@ def _headers(files: Mapping[str, Path]) -> tuple[dict[str, VolumeHeader], list[s
     for part, path in files.items():
         try:
             headers[part] = read_volume_header(path)
-        except BratsFileError as error:
+        except VolumeFileError as error:
             problems.append(str(error))
     return headers, problems
 
@@ -152,7 +152,7 @@ def _case(
         elif part != wanted[0] and wanted[0] in headers:
             problems += filter(None, [grid_disagreement(headers[wanted[0]], header, tolerance_mm)])
     if problems:
-        raise BratsFileError(f"{here}: {'; '.join(problems)}.")
+        raise VolumeFileError(f"{here}: {'; '.join(problems)}.")
     first = headers[wanted[0]]
     grades = {"HGG", "LGG"}.intersection(first.path.parts[-4:])
     images = tuple(parts[part] for part in wanted)
@@ -163,20 +163,22 @@ def _case(
 def _decathlon_case(path: Path, wanted: tuple[str, ...], require_label: bool, tolerance_mm: float) -> BratsCase:
     name = parse_case_name(path.name.split(".nii")[0])
     if name is None:
-        raise BratsFileError(f"{path}: not a name of Task01 (BRATS_001.nii.gz).")
+        raise VolumeFileError(f"{path}: not a name of Task01 (BRATS_001.nii.gz).")
     image = read_volume_header(path)
     order = _decathlon_order(path.parent.parent / "dataset.json")
     if len(image.shape) != 4 or image.shape[3] != len(order):
-        raise BratsFileError(f"{path}: has shape {image.shape}; {len(order)} modalities are expected on a fourth axis.")
+        raise VolumeFileError(
+            f"{path}: has shape {image.shape}; {len(order)} modalities are expected on a fourth axis."
+        )
     if missing := [modality for modality in wanted if modality not in order]:
         raise IncompleteCaseError(f"{path}: missing: {', '.join(missing)} (dataset.json names {', '.join(order)}).")
     label: Path | None = path.parent.parent / path.parent.name.replace("images", "labels") / path.name
     if label is not None and not label.is_file():
         if require_label:
-            raise BratsFileError(f"{path}: missing: seg ({label}).")
+            raise VolumeFileError(f"{path}: missing: seg ({label}).")
         label = None
     if label is not None and (problem := grid_disagreement(image, read_volume_header(label), tolerance_mm)):
-        raise BratsFileError(f"{path.parent.parent}: {problem}.")
+        raise VolumeFileError(f"{path.parent.parent}: {problem}.")
     return BratsCase(name, (path,), order, label, None, "", image.grid, image.affine)
 
 
@@ -188,8 +190,8 @@ def _decathlon_order(description: Path) -> tuple[str, ...]:
         names = [str(content[str(number)]) for number in range(len(content))]
         parsed = [parse_free_name(name) for name in names]
     except (ValueError, KeyError, TypeError) as error:
-        raise BratsFileError(f"{description}: its 'modality' cannot be read ({error}).") from error
+        raise VolumeFileError(f"{description}: its 'modality' cannot be read ({error}).") from error
     order = tuple(part[1] for part in parsed if part is not None)
     if len(order) != len(names) or len(set(order)) != len(order) or not set(order) <= set(MODALITIES):
-        raise BratsFileError(f"{description}: 'modality' must name T1w, t1gd, T2w and FLAIR, got {', '.join(names)}.")
+        raise VolumeFileError(f"{description}: 'modality' must name T1w, t1gd, T2w and FLAIR, got {', '.join(names)}.")
     return order

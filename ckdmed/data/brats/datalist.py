@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.cases import BratsCase, find_brats_cases
-from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, BratsFileError
+from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.brats.persons import same_persons
@@ -167,7 +167,7 @@ def _item(case: BratsCase, folder: Path, release: str, labels: Mapping[int, int]
     counts: dict[str, int] | None = None
     if labels is not None:
         if unknown := table.unknown(labels):
-            raise BratsFileError(
+            raise VolumeFileError(
                 f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
                 f"({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release."
             )

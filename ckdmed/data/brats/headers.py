@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckdmed.data.nifti_files import BratsFileError, open_nifti
+from ckdmed.data.nifti_files import VolumeFileError, open_nifti
 from ckdmed.data.volume_headers import (
     DEFAULT_TOLERANCE_MM,
     VolumeHeader,
@@ -12,7 +12,7 @@ from ckdmed.data.volume_headers import (
 )
 
 __all__ = [
-    "BratsFileError",
+    "VolumeFileError",
     "DEFAULT_TOLERANCE_MM",
     "IncompleteCaseError",
     "VolumeHeader",
@@ -23,5 +23,5 @@ __all__ = [
 ]
 
 
-class IncompleteCaseError(BratsFileError):
+class IncompleteCaseError(VolumeFileError):
     """A case that lacks files which were asked for."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
-from ckdmed.data.brats.headers import BratsFileError, open_nifti
+from ckdmed.data.brats.headers import VolumeFileError, open_nifti
 from ckdmed.data.patients import joined_groups
 
 __all__ = ["same_persons"]
@@ -33,7 +33,7 @@ def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[s
         group -> the name that it shares with the others, the first in the alphabet; groups of their own are left out.
 
     Raises:
-        BratsFileError: an image cannot be read.
+        VolumeFileError: an image cannot be read.
     """
     content: dict[str, set[str]] = defaultdict(set)
     suspects = _suspects(items)
@@ -62,7 +62,7 @@ def _fingerprint(item: Mapping[str, Any], modality: str, folder: Path) -> str:
     try:
         values = np.asanyarray(image.dataobj)
     except Exception as error:
-        raise BratsFileError(
+        raise VolumeFileError(
             f"{path}: the image cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
         ) from error
     if values.ndim == 4:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ckdmed.data.brats.headers import BratsFileError
+from ckdmed.data.brats.headers import VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.labels import brats_labels
 
@@ -88,7 +88,7 @@ def labels_of(cases: Iterable[_Named], masks: Mapping[str, Path | None]) -> dict
             continue
         try:
             found[case.case] = {int(value) for value in np.unique(read_mask(mask))}
-        except BratsFileError:
+        except VolumeFileError:
             # it is refused by name when the case is read
             continue
     return found

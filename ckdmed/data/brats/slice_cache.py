@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ckdmed.checked_entries import SEAL, DamagedEntry, file_stamps, sealed, unsealed
 from ckdmed.data.brats.case_files import SkippedCase
-from ckdmed.data.brats.headers import BratsFileError
+from ckdmed.data.brats.headers import VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
@@ -232,7 +232,7 @@ def _write_images(
             shape = (len(brain), len(names), *brain.shape[1:])
             image = new_array(folder / "image.npy", np.dtype(settings["dtype"]), shape)
         if channel.shape != geometry.shape or written >= len(names):
-            raise BratsFileError(
+            raise VolumeFileError(
                 f"{path}: shape {channel.shape} as channel {written + 1}; {len(names)} of {geometry.shape} fit."
             )
         slices = geometry.to_slices(channel)
@@ -240,10 +240,10 @@ def _write_images(
         with np.errstate(over="ignore"):
             image[:, written] = normalised(slices, settings["normalise"])
         if not np.isfinite(image[:, written]).all():
-            raise BratsFileError(f"{path}: has values too large for float16; use float32 or z-scores.")
+            raise VolumeFileError(f"{path}: has values too large for float16; use float32 or z-scores.")
         written += 1
     if geometry is None or written != len(names):
-        raise BratsFileError(f"{item['case']}: {written} channels for {len(names)} modalities.")
+        raise VolumeFileError(f"{item['case']}: {written} channels for {len(names)} modalities.")
     image.flush()
     return geometry, brain
 
@@ -258,10 +258,10 @@ def _channels(item: Mapping[str, Any]) -> Iterator[tuple[Path, np.ndarray, np.nd
 def _label_slices(item: Mapping[str, Any], geometry: SliceGeometry) -> np.ndarray:
     mask = read_mask(item["label"])
     if mask.shape != geometry.shape:
-        raise BratsFileError(f"{item['label']}: its grid is {mask.shape}, that of the images {geometry.shape}.")
+        raise VolumeFileError(f"{item['label']}: its grid is {mask.shape}, that of the images {geometry.shape}.")
     table = brats_labels(item["release"], item["tumour_type"])
     if unknown := table.unknown(np.unique(mask)):
-        raise BratsFileError(f"{item['label']}: holds {unknown[:5]}, no label of BraTS {item['release']}.")
+        raise VolumeFileError(f"{item['label']}: holds {unknown[:5]}, no label of BraTS {item['release']}.")
     return np.ascontiguousarray(geometry.to_slices(table.convert(mask, CACHED_LABELS)))
 
 
