@@ -1,4 +1,4 @@
-"""`ckdmed settings`: what a bundle can be told, with meaning, unit, range and defaults."""
+"""`ckdmed settings`: the settings of a bundle with meaning, unit, range and defaults."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def input_stem(name: str) -> str:
 def output_names(inputs: Sequence[str]) -> list[str]:
     """A different name for the outputs of each input, kept in the input's subfolder: ``sub/1.mat`` to ``sub/1``.
 
-    Names stay different where capitals are not told apart. Inputs that share a folder and a stem (``1.mat``, ``1.png``)
+    Names stay different on file systems that ignore case. Inputs that share a folder and a stem (``1.mat``, ``1.png``)
     keep their suffix (``1_mat``, ``1_png``). Characters other than letters, digits, ``_``, ``-``, ``.`` and blanks
     become ``_``, long parts are cut, and such names get eight digits of the input's hash, as do names that would still
     be equal.

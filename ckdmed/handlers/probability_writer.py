@@ -99,7 +99,7 @@ class ProbabilityWriter:
             with open(output_path(self.output_dir, f"{name}{_SUFFIX}"), encoding="utf-8", newline="") as stream:
                 lines = list(csv.DictReader(stream))
             means = np.array([[float(line[f"probability_{c}"]) for c in self.class_names] for line in lines]).mean(0)
-            said = [line["predicted"] for line in lines]
-            counts = {f"slices_{c}": said.count(c) for c in self.class_names}
+            predicted = [line["predicted"] for line in lines]
+            counts = {f"slices_{c}": predicted.count(c) for c in self.class_names}
             rows.append({"name": name, "slices": len(lines), **self._row(means), **counts})
         write_csv(output_path(self.output_dir, "probabilities.csv"), rows)

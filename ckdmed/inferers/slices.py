@@ -42,8 +42,8 @@ class SliceClassifierInferer(Inferer):
         slices = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         logits = []
         for part in slices.flatten(0, 1).split(self.batch_size):
-            said = self.inferer(part, network, *args, **kwargs)
+            output = self.inferer(part, network, *args, **kwargs)
             if self.flip:
-                said = (said + self.inferer(part.flip(-1), network, *args, **kwargs)) / 2
-            logits.append(said)
+                output = (output + self.inferer(part.flip(-1), network, *args, **kwargs)) / 2
+            logits.append(output)
         return torch.cat(logits).unflatten(0, tuple(inputs.shape[:2]))

@@ -20,7 +20,7 @@ class CaseDiceMetric(Cumulative):
     with ten voxels of tumour count as much as one with a thousand. A channel that is empty in a case's truth does not
     count, as in MONAI's ``DiceMetric``.
 
-    Cases are told apart by the CRC-32 of their names, so that the sums of several processes can be put together.
+    Cases are identified by the CRC-32 of their names, so that the sums of several processes can be put together.
 
     Example::
 

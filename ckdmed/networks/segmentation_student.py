@@ -27,7 +27,7 @@ def segmentation_student(
     weights: str | None = None,
     backbone: str = EFFICIENTNET_LITE[0],
 ) -> nn.Module:
-    """A small network of raw logits for images, whose decoder can listen to a teacher's.
+    """A small network of raw logits for images, whose decoder features can be compared with a teacher's.
 
     ================= =====================================================================================
     kind              network

@@ -43,7 +43,7 @@ def segmentation_teacher(
     vit_weights: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A network of raw logits whose decoder a student can listen to.
+    """A network of raw logits whose decoder features a student can be compared with.
 
     ================= =======================================================================================
     kind              network
@@ -54,7 +54,7 @@ def segmentation_teacher(
     swin_unetr        MONAI's SwinUNETR, window 7
     cohra             :class:`CohraUNet`, five levels
     efficientnet_lite :class:`EfficientNetLiteUNet`, for images; with ``{"weights": FILE}`` as options its encoder
-                      begins with what ImageNet taught it
+                      starts from ImageNet weights
     ================= =======================================================================================
 
     All but unet_vit take images of any size. Those of MONAI have MONAI's names of weights.

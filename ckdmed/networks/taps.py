@@ -16,7 +16,7 @@ _WRAPPERS = ("module.", "_orig_mod.")
 
 
 class TappedOutput(NamedTuple):
-    """What a network said and what it thought on the way.
+    """The logits of a network and its tapped features.
 
     Attributes:
         logits: (B, C, *spatial) or (B, C), raw.

@@ -1,4 +1,4 @@
-"""The segmentation teacher: a U-Net whose bridge is told what a ViT sees."""
+"""The segmentation teacher: a U-Net with a ViT branch that is fused at the bridge."""
 
 from __future__ import annotations
 

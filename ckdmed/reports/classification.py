@@ -76,9 +76,9 @@ def write_classification_report(
         "class_names": list(class_names),
         "rules": {
             "patient": (
-                f"mean of the probabilities of a patient's slices, patients told apart by {key}"
+                f"mean of the probabilities of a patient's slices, patients identified by {key}"
                 if per_patient
-                else f"each slice has a class of its own; patients told apart by {key}"
+                else f"each slice has a class of its own; patients identified by {key}"
             ),
             "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
             "ece": f"{n_bins} bins of equal width of the largest probability",

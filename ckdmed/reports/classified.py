@@ -61,8 +61,8 @@ def plot_classified(
         show_slice(axes, to_image(images[i]))
         predicted = int(np.argmax(probabilities[i]))
         wrong = labels is not None and predicted != int(labels[i])
-        said = f"{class_names[predicted]} {float(probabilities[i][predicted]):.2f}"
-        above = f"{titles[i]}: {said}" if titles else said
+        prediction = f"{class_names[predicted]} {float(probabilities[i][predicted]):.2f}"
+        above = f"{titles[i]}: {prediction}" if titles else prediction
         axes.set_title(above, fontsize=8.5, pad=3, color=BAD if wrong else "black")
         if labels is not None:
             axes.set_xlabel(f"truth: {class_names[int(labels[i])]}", fontsize=8, labelpad=3)

@@ -69,7 +69,7 @@ def write_segmentation_report(
         "rules": {
             "empty": EMPTY_RULES if has_empty else None,
             "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
-            "patient": f"mean over a patient's slices, patients told apart by {key}",
+            "patient": f"mean over a patient's slices, patients identified by {key}",
         },
         **result,
         "class_names": names,
@@ -95,7 +95,7 @@ def write_segmentation_report(
             score_name="Dice" if rank_by == "dice" else rank_by,
         )
         summary["pictures"] = ["best_and_worst.png"]
-    # last, so that a summary is there only when everything it speaks of is
+    # last, so that a summary exists only when all files of the report do
     write_json(folder / "summary.json", summary)
     return plain(summary), _console_table(summary, names)
 

@@ -25,7 +25,7 @@ def gradcam_maps(
     class_index: int | Sequence[int] | None = None,
     n_prefix: int = 1,
 ) -> np.ndarray:
-    """Where a classifier looked: Grad-CAM of each image, scaled to 0 .. 1 (all 0 where nothing speaks for the class).
+    """Grad-CAM of each image, scaled to 0 .. 1 (all 0 where no feature supports the class).
 
     relu(sum over channels of activation * mean gradient), resized to the image. The model is left as it was: hooks are
     removed, modes and ``requires_grad`` restored, gradients untouched; a frozen teacher works as well.
@@ -194,7 +194,7 @@ def plot_gradcam(
             # faint where the map is low, so that the anatomy stays visible
             heat = axes.imshow(values[i], cmap="inferno", vmin=0, vmax=1, alpha=0.75 * np.clip(values[i], 0, 1) ** 0.7)
             if not np.any(values[i]):
-                nothing = "empty map: nothing in\nthis layer speaks for\nthe predicted class"
+                nothing = "empty map: no feature of\nthis layer supports\nthe predicted class"
                 axes.text(0.5, 0.5, nothing, transform=axes.transAxes, ha="center", va="center", fontsize=8, **_ON_GREY)
             if captions and name in captions:
                 axes.set_xlabel(captions[name][i], fontsize=8.5)

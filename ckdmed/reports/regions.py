@@ -90,7 +90,7 @@ def write_region_report(
             | {"penalty_mm": LESION_PENALTY_MM},
             "overall": "mean of a case's regions; undefined values are left out of it",
             "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
-            "patient": f"mean over a patient's cases, patients told apart by {key}",
+            "patient": f"mean over a patient's cases, patients identified by {key}",
         },
         "counted": "cases",
         "regions": list(regions),
@@ -116,7 +116,7 @@ def write_region_report(
             folder / "best_and_worst.png",
         )
         summary["pictures"] = ["best_and_worst.png"]
-    # last, so that a summary is there only when everything it speaks of is
+    # last, so that a summary exists only when all files of the report do
     write_json(folder / "summary.json", summary)
     return plain(summary), _table(summary)
 

@@ -112,7 +112,7 @@ def segmentation_augmentation(
         return Compose([types])
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
     if level == "flips":
-        # the batch tells how a sample was flipped, so that what a teacher said of it can be found again
+        # the batch records how a sample was flipped, so that its cached teacher outputs can be found
         return Compose([*flips, FlipStated(flips), types])
     s = _STRENGTHS[level]
     chain = [

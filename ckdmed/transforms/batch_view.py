@@ -71,11 +71,11 @@ class DrawnView:
 
 
 class BatchView:
-    """Draws a random view of a batch after it was loaded, so that a teacher may look at the batch as it was.
+    """Draws a random view of a loaded batch for the student, while the teacher sees the batch as it is.
 
-    A teacher whose answers are kept cannot be asked about images that are new in every step. Its answers to the images
-    as they are can be moved along with them instead: the student sees a harder view and is told what the teacher said
-    of the easy one (the noisy student). The random numbers are torch's global ones, so that a seeded epoch repeats.
+    Cached teacher outputs do not exist for images that change in every step. The outputs for the unchanged images can be
+    transformed with them instead: the student sees a strongly augmented view with the teacher's outputs for the plain
+    one (noisy student). The random numbers are torch's global ones, so that a seeded epoch repeats.
 
     ========  =====================================================================================
     level     what happens to an image

@@ -93,7 +93,7 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     if level == "flip":
         # upright images: rows first, so the second axis is left to right
         flip = RandFlipd(keys, prob=0.5, spatial_axis=1)
-        # the batch tells which samples were flipped, so that what a teacher said of them can be found again
+        # the batch records which samples were flipped, so that their cached teacher outputs can be found
         return Compose([flip, FlipStated([flip]), EnsureTyped(keys, dtype=torch.float32, track_meta=False)])
     return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
 

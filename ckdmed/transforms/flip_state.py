@@ -1,4 +1,4 @@
-"""Which mirror images a sample is, told by its batch."""
+"""Records in the batch how each sample was flipped."""
 
 from __future__ import annotations
 

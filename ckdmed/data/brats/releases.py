@@ -1,4 +1,4 @@
-"""Whose labels masks have: told by names and labels together, for a whole data set, or asked for."""
+"""Which release's labels the masks of a data set have: decided by names and labels together, or asked for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decided_releases(
     Args:
         cases: with `case`, `release` and `tumour_type` as names tell.
         labels: case -> the values of its mask; a case without a mask is left out.
-        release: of the cases whose names do not state it; where all do, of all. None: not said.
+        release: of the cases whose names do not state it; where all do, of all. None: not given.
 
     Returns:
         case -> release.

@@ -43,15 +43,15 @@ def describe_array(path: Path) -> dict[str, Any]:
     }
 
 
-def array_problem(path: Path, told: Mapping[str, Any], thorough: bool) -> str:
+def array_problem(path: Path, entry: Mapping[str, Any], thorough: bool) -> str:
     """What of an array is not as its table tells, or "".
 
     Args:
         path: of the .npy file.
-        told: what :func:`describe_array` gave when it was written.
+        entry: what :func:`describe_array` gave when it was written.
         thorough: whether to read all of it, about 1 GB/s; otherwise its size alone is looked at.
     """
-    size = told["offset"] + len(told["slices"]) * _slice_bytes(told)
+    size = entry["offset"] + len(entry["slices"]) * _slice_bytes(entry)
     try:
         found = os.stat(path).st_size
         if found != size:
@@ -59,17 +59,17 @@ def array_problem(path: Path, told: Mapping[str, Any], thorough: bool) -> str:
         if not thorough:
             return ""
         with open(path, "rb") as file:
-            if checksum(file.read(told["offset"])) != told["header"]:
+            if checksum(file.read(entry["offset"])) != entry["header"]:
                 return f"the header of {path.name} does not fit its checksum"
-            for number, expected in enumerate(told["slices"]):
-                if checksum(file.read(_slice_bytes(told))) != expected:
+            for number, expected in enumerate(entry["slices"]):
+                if checksum(file.read(_slice_bytes(entry))) != expected:
                     return f"slice {number} of {path.name} does not fit its checksum"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror or error})"
     return ""
 
 
-def read_slices(path: Path, told: Mapping[str, Any], first: int, count: int) -> np.ndarray:
+def read_slices(path: Path, entry: Mapping[str, Any], first: int, count: int) -> np.ndarray:
     """`np.load(path)[first : first + count]`, by reading these bytes alone and checking them.
 
     A memory map would keep every page that was ever read in the process; this keeps nothing. The check takes 0.2 ms of
@@ -77,26 +77,26 @@ def read_slices(path: Path, told: Mapping[str, Any], first: int, count: int) -> 
 
     Args:
         path: of the .npy file.
-        told: what its table tells of it, see :func:`describe_array`.
+        entry: its entry in the table, see :func:`describe_array`.
         first, count: slices along the first axis.
 
     Raises:
         ValueError: the file cannot be read or is too short, a slice does not fit its checksum, or there are fewer.
     """
-    size = _slice_bytes(told)
-    if not 0 <= first <= first + count <= len(told["slices"]):
-        raise ValueError(f"{path}: slices {first} to {first + count - 1} of {len(told['slices'])} were asked for.")
+    size = _slice_bytes(entry)
+    if not 0 <= first <= first + count <= len(entry["slices"]):
+        raise ValueError(f"{path}: slices {first} to {first + count - 1} of {len(entry['slices'])} were asked for.")
     try:
         with open(path, "rb") as stream:
-            stream.seek(told["offset"] + first * size)
+            stream.seek(entry["offset"] + first * size)
             data = stream.read(count * size)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}.") from error
     for position in range(count):
-        if checksum(data[position * size : (position + 1) * size]) != told["slices"][first + position]:
+        if checksum(data[position * size : (position + 1) * size]) != entry["slices"][first + position]:
             raise ValueError(f"{path}: slice {first + position} is damaged, its checksum does not fit; {_REMEDY}.")
-    return np.frombuffer(data, np.dtype(told["dtype"])).reshape(count, *told["shape"][1:])
+    return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(count, *entry["shape"][1:])
 
 
-def _slice_bytes(told: Mapping[str, Any]) -> int:
-    return int(np.prod(told["shape"][1:], dtype=np.int64)) * np.dtype(told["dtype"]).itemsize
+def _slice_bytes(entry: Mapping[str, Any]) -> int:
+    return int(np.prod(entry["shape"][1:], dtype=np.int64)) * np.dtype(entry["dtype"]).itemsize

@@ -181,10 +181,10 @@ def _changed(target: Path, settings: Mapping[str, Any], sources: str, thorough: 
         return None
     written = os.stat(path).st_ctime_ns
     checked = False
-    for name, told in table["arrays"].items():
+    for name, entry in table["arrays"].items():
         array = target / name
         younger = array.is_file() and os.stat(array).st_ctime_ns >= written
-        if problem := array_problem(array, told, thorough or younger):
+        if problem := array_problem(array, entry, thorough or younger):
             return problem
         checked = checked or younger
     if checked and os.access(path, os.W_OK):
