@@ -73,9 +73,9 @@ class DrawnView:
 class BatchView:
     """Draws a random view of a loaded batch for the student, while the teacher sees the batch as it is.
 
-    Cached teacher outputs do not exist for images that change in every step. The outputs for the unchanged images can be
-    transformed with them instead: the student sees a strongly augmented view with the teacher's outputs for the plain
-    one (noisy student). The random numbers are torch's global ones, so that a seeded epoch repeats.
+    Cached teacher outputs do not exist for images that change in every step. The outputs for the unchanged images can
+    be transformed with them instead: the student sees a strongly augmented view with the teacher's outputs for the
+    plain one (noisy student). The random numbers are torch's global ones, so that a seeded epoch repeats.
 
     ========  =====================================================================================
     level     what happens to an image
