@@ -2,36 +2,30 @@
 
 Native, RLE and deflated pixels, and JPEG and JPEG 2000 as far as Pillow has them, are decoded by pydicom. What is left
 (lossless and 12-bit JPEG, JPEG-LS) is decoded by GDCM, which is given a new file of the pixels and their description
-alone: it recurses over a file's sequences in C++, and a stranger's could end the process.
+alone: it recurses over a file's sequences in C++, and a stranger's could end the process. What C libraries decode, they
+decode in another process (`ckdmed.data.pixel_decoder`).
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom import Dataset, FileDataset
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length, get_nr_frames
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, MRImageStorage, RLELossless
+from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
 
 from ckdmed.data.dicom_file import DicomFileError, one_line
+from ckdmed.data.pixel_decoder import decode_frames
 from ckdmed.limits import FileTooLargeError, check_decoded_size
 
 __all__ = ["check_pixel_length", "read_frames", "rescaled"]
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_DESCRIPTION = (
-    "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated "
-    "BitsStored HighBit PixelRepresentation PixelData"
-).split()
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 
@@ -110,27 +104,21 @@ def read_frames(path: Path, dataset: FileDataset) -> Iterator[np.ndarray]:
 
 def _decoded(path: Path, dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
     syntax = transfer_syntax(dataset)
-    if not syntax.is_encapsulated:
-        yield from _pydicom(dataset, frames)
+    if not syntax.is_encapsulated or syntax == RLELossless:
+        yield from _at_once(dataset, frames)
         return
-    sizes = []
-    for code in generate_frames(dataset.PixelData, number_of_frames=frames):
-        if syntax != RLELossless:
-            sizes.append(_coded_size(code))
+    sizes = [_coded_size(code) for code in generate_frames(dataset.PixelData, number_of_frames=frames)]
     wrong = {size for size in sizes if size is not None} - {(int(dataset.Columns), int(dataset.Rows))}
     if wrong:
         raise DicomFileError(
             f"{path}: the header says {dataset.Columns} x {dataset.Rows} pixels, and a compressed frame has "
             f"{' x '.join(map(str, wrong.pop()))}; the file is damaged."
         )
-    if _pydicom_decodes(dataset, syntax):
-        yield from _pydicom(dataset, frames)
-    else:
-        yield from _gdcm(dataset)
+    gdcm = not _pydicom_decodes(dataset, syntax)
+    yield from decode_frames(dataset, syntax, gdcm, frames, get_expected_length(dataset))
 
 
-def _pydicom(dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
-    # All at once: frame by frame, pydicom stumbles over read-only arrays where JPEG 2000 and the header differ in sign.
+def _at_once(dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
     array = pixel_array(dataset)
     yield from array if frames > 1 else array[np.newaxis]
 
@@ -141,7 +129,7 @@ def _pydicom_decodes(dataset: FileDataset, syntax: UID) -> bool:
     except NotImplementedError:
         return False
     # Pillow knows JPEG of 8 bits
-    return available and (syntax == RLELossless or syntax in JPEG2000TransferSyntaxes or dataset.BitsStored <= 8)
+    return available and (syntax in JPEG2000TransferSyntaxes or dataset.BitsStored <= 8)
 
 
 def _coded_size(code: bytes) -> tuple[int, int] | None:
@@ -157,32 +145,6 @@ def _coded_size(code: bytes) -> tuple[int, int] | None:
             return int.from_bytes(code[at + 7 : at + 9], "big"), int.from_bytes(code[at + 5 : at + 7], "big")
         at += 1 if marker == 0xFF else 2 + int.from_bytes(code[at + 2 : at + 4], "big")
     return None
-
-
-def _gdcm(dataset: FileDataset) -> Iterator[np.ndarray]:
-    plain = Dataset()
-    for keyword in _DESCRIPTION:
-        if keyword in dataset:
-            plain[keyword] = dataset[keyword]
-    plain.file_meta = FileMetaDataset()
-    plain.file_meta.TransferSyntaxUID = transfer_syntax(dataset)
-    plain.SOPClassUID = plain.file_meta.MediaStorageSOPClassUID = MRImageStorage
-    plain.SOPInstanceUID = plain.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-    buffer = BytesIO()
-    plain.save_as(buffer, enforce_file_format=True)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "pixels.dcm"
-        copy.write_bytes(buffer.getvalue())
-        reader = sitk.ImageFileReader()
-        # Fixed, so that no other reader tries.
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(str(copy))
-        try:
-            array = sitk.GetArrayFromImage(reader.Execute())
-        except RuntimeError as error:
-            text = str(error).strip().splitlines()[-1].split("): ", 1)[-1].split("ITK ERROR: ", 1)[-1]
-            raise ValueError(text) from error
-    yield from array
 
 
 def rescaled(frame: np.ndarray, places: list[Dataset]) -> np.ndarray:

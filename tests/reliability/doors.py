@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from monai.transforms import Compose, EnsureChannelFirstd, EnsureTyped, LoadImaged, ScaleIntensityd
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import build_brats_datalist, build_slice_cache
 from ckdmed.data.brats.datalist import read_brats_datalist, select_brats_items
 from ckdmed.data.brats.slice_dataset import BratsSliceDataset
 from ckdmed.data.datalist import assemble_datalist, read_datalist, write_datalist
+from ckdmed.data.dicom_file import open_dicom
+from ckdmed.data.dicom_pixels import read_frames
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.phantoms.files import write_slice_mat
 from ckdmed.data.slice_files import read_slices
@@ -28,6 +31,7 @@ from ckdmed.engines import FrozenTeacher, TeacherCache
 from ckdmed.files import load_weights, save_weights
 from ckdmed.reports import RunRecord
 from tests.data.dicom_phantom import write_series
+from tests.reliability.mutations import mutated
 from tests.toy import unet
 
 __all__ = ["DOORS", "Door", "Opened"]
@@ -40,10 +44,18 @@ class Opened:
     Args:
         targets: the files that are damaged, one at a time.
         read: reads everything and gives a digest of what came out.
+        begins: bytes of a target that stay as they are: a header that another door damages.
     """
 
     targets: Sequence[Path]
     read: Callable[[], str]
+    begins: Mapping[Path, int] = field(default_factory=dict)
+
+    def damaged(self, target: Path, sound: bytes, seed: int) -> tuple[str, bytes]:
+        """How a target is damaged, and its content then; see `mutated`."""
+        begin = self.begins.get(target, 0)
+        how, rest = mutated(sound[begin:], seed)
+        return how, sound[:begin] + rest
 
 
 @dataclass(frozen=True)
@@ -54,11 +66,13 @@ class Door:
         make: writes the files into a folder and opens the door.
         detects: a checksum covers all that matters, so that nothing but the original may come out.
         rebuilds: of a cache: damage is no error, the entry is made again.
+        costly: reading takes tens of milliseconds, so that the default tests damage fewer files.
     """
 
     make: Callable[[Path], Opened]
     detects: bool = False
     rebuilds: bool = False
+    costly: bool = False
 
 
 def digest(*values: Any) -> str:
@@ -133,6 +147,24 @@ def _dicom(folder: Path) -> Opened:
     volume = np.stack([_picture(32).T] * 4, axis=-1).astype(np.int16)
     files = write_series(folder / "series", volume)
     return Opened(files[:2], lambda: digest(*read_volume(files)))
+
+
+def _compressed_dicom(*names: str) -> Callable[[Path], Opened]:
+    """pydicom's own files, of which the compressed pixels are damaged."""
+
+    def make(folder: Path) -> Opened:
+        begins = {}
+        for name in names:
+            content = Path(get_testdata_file(name, download=False)).read_bytes()
+            (folder / name).write_bytes(content)
+            # behind the tag (7FE0,0010), its length and the offset table
+            begins[folder / name] = content.rindex(b"\xe0\x7f\x10\x00") + 20
+
+        return Opened(
+            list(begins), lambda: digest([list(read_frames(path, open_dicom(path))) for path in begins]), begins
+        )
+
+    return make
 
 
 def _checkpoint(folder: Path) -> Opened:
@@ -232,6 +264,14 @@ DOORS: dict[str, Door] = {
     "PNG": Door(_image("a.png"), detects=True),
     "JPEG": Door(_image("a.jpg")),
     "DICOM series": Door(_dicom),
+    "DICOM, JPEG": Door(
+        _compressed_dicom("SC_rgb_jpeg_dcmtk.dcm", "JPGExtended.dcm", "SC_rgb_jpeg_gdcm.dcm"), costly=True
+    ),
+    "DICOM, JPEG-LS": Door(
+        _compressed_dicom("MR_small_jpeg_ls_lossless.dcm", "JPEGLSNearLossless_16.dcm"), costly=True
+    ),
+    "DICOM, JPEG 2000": Door(_compressed_dicom("MR_small_jp2klossless.dcm", "SC_rgb_gdcm_KY.dcm"), costly=True),
+    "DICOM, RLE": Door(_compressed_dicom("MR_small_RLE.dcm", "SC_rgb_rle_16bit_2frame.dcm")),
     "checkpoint": Door(_checkpoint, detects=True),
     "datalist of slices": Door(_datalist),
     "datalist of cases": Door(_brats_datalist),

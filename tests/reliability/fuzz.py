@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.reliability.doors import Door
-from tests.reliability.mutations import mutated
 from tests.reliability.sandbox import Outcome, outcomes
 
 __all__ = ["MAX_MIB", "MAX_SECONDS", "Tally", "fuzz"]
@@ -56,7 +55,7 @@ def fuzz(door: Door, folder: Path, seeds: range) -> Tally:
             if not path.is_file() or path.read_bytes() != content:
                 path.write_bytes(content)
         target = opened.targets[seed // 6 % len(opened.targets)]
-        target.write_bytes(mutated(sound[target], seed)[1])
+        target.write_bytes(opened.damaged(target, sound[target], seed)[1])
         return opened.read()
 
     tally = Tally()
@@ -68,7 +67,7 @@ def fuzz(door: Door, folder: Path, seeds: range) -> Tally:
         tally.peak_mib = max(tally.peak_mib, outcome.peak_mib)
         tally.seconds = max(tally.seconds, outcome.seconds)
         if verdict in FAULTS:
-            how = mutated(sound[target], seed)[0]
+            how = opened.damaged(target, sound[target], seed)[0]
             tally.faults.append(f"seed {seed} ({how} of {target.name}): {verdict}: {outcome.text[:300]}")
         if outcome.peak_mib > MAX_MIB:
             tally.faults.append(f"seed {seed} ({target.name}): {outcome.peak_mib:.0f} MiB")

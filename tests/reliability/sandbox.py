@@ -6,6 +6,7 @@ import faulthandler
 import json
 import logging
 import os
+import re
 import resource
 import select
 import signal
@@ -14,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 __all__ = ["Outcome", "outcomes"]
 
@@ -25,7 +27,7 @@ class Outcome:
     Attributes:
         kind: "value", "error" (an Exception), "died" (the process ended) or "hung" (no end within the time allowed).
         text: the value; or the error's type and message; or the status.
-        peak_mib: largest resident memory of the process or its children so far.
+        peak_mib: largest resident memory of the process or one of its children so far.
         seconds: wall clock.
     """
 
@@ -99,9 +101,18 @@ def _child(work: Callable[[int], str], numbers: Sequence[int], writing: int) -> 
                 kind, text = "value", work(number)
             except Exception as error:
                 kind, text = "error", f"{type(error).__name__}: {error}"
-            peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-            outcome = Outcome(kind, text[:2000], peak / 1024, time.monotonic() - started)
+            outcome = Outcome(kind, text[:2000], _peak_kib() / 1024, time.monotonic() - started)
             os.write(writing, json.dumps(asdict(outcome)).encode() + b"\n")
     finally:
         sys.stdout = sys.stderr = open(os.devnull, "w")
         os._exit(0)
+
+
+def _peak_kib() -> int:
+    """Of this process, its children that ended, and those that run."""
+    ended = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    running = [child for listing in Path("/proc/self/task").glob("*/children") for child in listing.read_text().split()]
+    states = [Path(f"/proc/{child}/status").read_text(encoding="utf-8") for child in running]
+    return max(
+        *ended, *(int(peak) for state in states for peak in re.findall(r"^VmHWM:\s+(\d+) kB", state, re.MULTILINE))
+    )

@@ -20,6 +20,8 @@ LONG = range(1000, 1900)
 @pytest.mark.parametrize("name", DOORS)
 @pytest.mark.parametrize("seeds", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)], ids=["short", "long"])
 def test_damage_is_met_at_every_door(name: str, seeds: range, tmp_path: Path) -> None:
+    if seeds is SHORT and DOORS[name].costly:
+        seeds = SHORT[:18]
     tally = fuzz(DOORS[name], tmp_path, seeds)
     assert not tally.faults, "\n".join(tally.faults[:20])
     assert sum(tally.counts.values()) == len(seeds)
