@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.utils import CommonKeys
 
@@ -19,8 +20,8 @@ class ClassificationPictures(EndPictures):
     """Draw the curves and a grid of slices with truth, predicted class and probability when the training ends.
 
     Args:
-        output_dir, history, network, checkpoint, inferer, device, count, save: as
-            :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+        output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
+            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) and ``label``, the class from 0.
         class_names: one per class.
 
@@ -42,12 +43,26 @@ class ClassificationPictures(EndPictures):
 
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
         """Truth, predicted class and probability with each slice."""
-        images, logits = self.ask(items)
+        answers = self.ask(items)
+        chosen = [self.channel_of(answer.image) for answer in answers]
+        titles = [_title(item, modality) for item, (_, modality) in zip(items, chosen, strict=True)]
+        teacher = [answer.teacher for answer in answers if answer.teacher is not None]
         plot_classified(
-            list(images.numpy()),
+            [answer.image[channel].numpy() for answer, (channel, _) in zip(answers, chosen, strict=True)],
             [int(item[CommonKeys.LABEL]) for item in items],
-            logits.softmax(dim=1).cpu().numpy(),
+            _probabilities([answer.student for answer in answers]),
             self.class_names,
             path,
-            titles=[str(item.get("id", "")) for item in items],
+            titles=titles,
+            teacher_probabilities=_probabilities(teacher) if teacher else None,
         )
+
+
+def _title(item: dict[str, Any], modality: str) -> str:
+    number = f"slice {item['slice']}" if "slice" in item else ""
+    name = str(item.get("case", item.get("id", "")))
+    return "\n".join(line for line in (name, ", ".join(text for text in (modality, number) if text)) if line)
+
+
+def _probabilities(logits: Sequence[torch.Tensor]) -> np.ndarray:
+    return torch.stack(list(logits)).softmax(dim=1).numpy()

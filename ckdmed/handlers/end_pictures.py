@@ -5,27 +5,38 @@ from __future__ import annotations
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.inferers import Inferer, SimpleInferer
 from monai.utils import CommonKeys
-from torch.utils.data import Dataset, default_collate
+from skimage.io import imread
+from torch.utils.data import Dataset
 
 from ckdmed.files import load_weights
 from ckdmed.reports.curves import plot_curves
 
-__all__ = ["EndPictures"]
+__all__ = ["Answer", "EndPictures"]
+
+
+class Answer(NamedTuple):
+    """The answers of both networks to a sample: its image (C, *spatial) and their logits without the batch's axis."""
+
+    image: torch.Tensor
+    student: torch.Tensor
+    teacher: torch.Tensor | None
 
 
 class EndPictures(ABC):
     """Draw ``curves.png``, and ``predictions.png`` as :meth:`draw` has it, after every validation and at the end.
 
-    Predictions are drawn again when the best weights are others.
+    Predictions are drawn again when the best weights are others, and TensorBoard then gets the same picture.
 
     Args:
         output_dir: where the pictures go.
@@ -37,9 +48,20 @@ class EndPictures(ABC):
         device: where it is.
         count: how many samples, spread evenly over the dataset.
         save: False on every rank but one.
+        modalities: names of the image's channels; where it has a multiple of them, as with neighbouring slices, those
+            in the middle are meant. Empty where they are not known.
+        teacher: whose predictions are drawn beside the student's; it stays as it is. None for none.
+        teacher_inferer: how the teacher is run, like the network by default.
+        summary_writer: a TensorBoard ``SummaryWriter``, or None.
+
+    Raises:
+        ValueError: when drawn, if the image has no multiple of the modalities as channels.
 
     Attach to the trainer, after the handlers that write the history and the checkpoint.
     """
+
+    #: Of the modalities, or of the channels where they have no names, the one that is shown.
+    shown = 0
 
     def __init__(
         self,
@@ -52,6 +74,10 @@ class EndPictures(ABC):
         device: str | torch.device = "cpu",
         count: int = 12,
         save: bool = True,
+        modalities: Sequence[str] = (),
+        teacher: torch.nn.Module | None = None,
+        teacher_inferer: Inferer | None = None,
+        summary_writer: Any = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.history = Path(history)
@@ -62,6 +88,10 @@ class EndPictures(ABC):
         self.device = torch.device(device)
         self.count = count
         self.save = save
+        self.modalities = tuple(modalities)
+        self.teacher = teacher
+        self.teacher_inferer = teacher_inferer or self.inferer
+        self.summary_writer = summary_writer
         self.logger = logging.getLogger(type(self).__name__)
         self._drawn_at: int | None = None
         self._drawn_of: tuple[int, int] | None = None
@@ -93,6 +123,7 @@ class EndPictures(ABC):
         items = self._items() if weights is None or weights != self._drawn_of else []
         if items:
             self.draw(items, predictions)
+            self._to_tensorboard(predictions, engine.state.epoch)
             self.logger.info(f"pictures: {curves}, {predictions}")
         self._drawn_at, self._drawn_of = engine.state.epoch, weights
 
@@ -108,18 +139,62 @@ class EndPictures(ABC):
         wanted = np.unique(np.linspace(0, size - 1, min(self.count, size)).round()).astype(int).tolist()
         return [self.dataset[i] for i in wanted]
 
+    def _to_tensorboard(self, path: Path, epoch: int) -> None:
+        if self.summary_writer is not None:
+            self.summary_writer.add_image(path.stem, imread(path)[..., :3], epoch, dataformats="HWC")
+            self.summary_writer.flush()
+
+    def channel_of(self, image: torch.Tensor) -> tuple[int, str]:
+        """The channel of an image that is shown, and the name of its modality."""
+        channels = len(image)
+        count = len(self.modalities) or channels
+        if channels % count:
+            raise ValueError(
+                f"an image has {channels} channels and there are {count} modalities, {', '.join(self.modalities)}: "
+                "give the name of each channel of a slice."
+            )
+        index = self.shown % count
+        return channels // count // 2 * count + index, self.modalities[index] if self.modalities else ""
+
     @torch.no_grad()
-    def ask(self, items: Sequence[dict[str, Any]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The samples' images as one batch, and the logits of the best weights."""
+    def ask(self, items: Sequence[dict[str, Any]]) -> list[Answer]:
+        """What the best weights, and the teacher, predict of samples, which may differ in size."""
+        images = [torch.as_tensor(item[CommonKeys.IMAGE]).float() for item in items]
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            with self._best_weights(), _evaluating(self.network):
+                student = self._logits(self.network, self.inferer, images)
+            teacher: Sequence[torch.Tensor | None] = [None] * len(images)
+            if self.teacher is not None:
+                with _evaluating(self.teacher):
+                    teacher = self._logits(self.teacher, self.teacher_inferer, images)
+        return [Answer(*parts) for parts in zip(images, student, teacher, strict=True)]
+
+    def _logits(self, network: torch.nn.Module, inferer: Inferer, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        logits: list[torch.Tensor] = []
+        for _, alike in groupby(images, key=lambda image: image.shape):
+            for part in torch.stack(list(alike)).split(4):
+                given: Any = inferer(part.to(self.device), network)
+                logits += given.float().cpu().unbind()
+        return logits
+
+    @contextmanager
+    def _best_weights(self) -> Iterator[None]:
         own = {k: v.clone() for k, v in self.network.state_dict().items()}
-        training = self.network.training
         try:
             if self.checkpoint and Path(self.checkpoint).is_file():
                 self.network.load_state_dict(load_weights(self.checkpoint, self.device))
-            self.network.eval()
-            images = default_collate([torch.as_tensor(item[CommonKeys.IMAGE]).float() for item in items])
-            said: list[Any] = [self.inferer(part.to(self.device), self.network) for part in images.split(4)]
-            return images, torch.cat(said).float()
+            yield
         finally:
             self.network.load_state_dict(own)
-            self.network.train(training)
+
+
+@contextmanager
+def _evaluating(network: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards each module is in the mode in which it was."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

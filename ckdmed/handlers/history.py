@@ -31,6 +31,7 @@ class TrainingHistory:
         optimizer: whose learning rate is noted.
         summary_writer: a TensorBoard ``SummaryWriter``, or None.
         save: False on every rank but one.
+        prefix: before the names of TensorBoard's scalars, "teacher" gives ``teacher/epoch/loss``.
 
     Attach to the trainer after the validation handler. Has ``state_dict`` so that a resumed run keeps its history.
     """
@@ -42,12 +43,14 @@ class TrainingHistory:
         optimizer: torch.optim.Optimizer | None = None,
         summary_writer: Any = None,
         save: bool = True,
+        prefix: str = "",
     ) -> None:
         self.path = Path(path)
         self.evaluator = evaluator
         self.optimizer = optimizer
         self.summary_writer = summary_writer
         self.save = save
+        self.prefix = f"{prefix}/" if prefix else ""
         self.rows: list[dict[str, Any]] = []
         self.logger = logging.getLogger(type(self).__name__)
         self._evaluated_at = 0
@@ -81,7 +84,7 @@ class TrainingHistory:
             self._counts[name] = self._counts.get(name, 0) + 1
         if self.summary_writer is not None and self.save and engine.state.iteration % 10 == 1:
             for name, value in values.items():
-                self.summary_writer.add_scalar(f"step/{name}", float(value.detach().mean()), engine.state.iteration)
+                self._scalar(f"step/{name}", float(value.detach().mean()), engine.state.iteration)
 
     def _epoch(self, engine: Engine) -> None:
         means = {name: float(self._sums[name]) / self._counts[name] for name in self._sums}
@@ -117,9 +120,12 @@ class TrainingHistory:
         groups["validation"] = row.get("metrics", {})
         for group, values in groups.items():
             for name, value in values.items():
-                self.summary_writer.add_scalar(f"{group}/{name}", value, row["epoch"])
+                self._scalar(f"{group}/{name}", value, row["epoch"])
         if "learning_rate" in row:
-            self.summary_writer.add_scalar("epoch/learning_rate", row["learning_rate"], row["epoch"])
+            self._scalar("epoch/learning_rate", row["learning_rate"], row["epoch"])
+
+    def _scalar(self, name: str, value: float, step: int) -> None:
+        self.summary_writer.add_scalar(self.prefix + name, value, step)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows so far, as text: a checkpoint holds plain values only."""

@@ -1,4 +1,4 @@
-"""Pictures of a finished training: its curves, and the best student's predictions."""
+"""Pictures of a training with one mask: its curves, and the best student's predictions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
 from ckdmed.handlers.end_pictures import EndPictures
-from ckdmed.reports.predictions import plot_predictions
+from ckdmed.handlers.outlined_slices import OutlinedSlices
 
 __all__ = ["TrainingPictures"]
 
 
 class TrainingPictures(EndPictures):
-    """Draw the curves and a grid of predictions (truth and prediction outlined) when the training ends.
+    """Draw the curves and a grid of predictions, with truth, student and teacher outlined.
+
+    Of a volume the slice with most of the truth is drawn. Above each slice stand its name, the modality and, of a
+    volume, the slice's number, and the Dice of what is drawn.
 
     Args:
-        output_dir, history, network, checkpoint, inferer, device, count, save: as
-            :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+        output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
+            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) or (C, D, H, W) and ``label``.
         channel: output channel that is drawn.
 
@@ -43,20 +46,24 @@ class TrainingPictures(EndPictures):
         self.channel = channel
 
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
-        """Truth and prediction outlined over each slice."""
-        images, truths, predictions, titles = self._predict(items)
-        plot_predictions(images, truths, predictions, path, titles=titles)
+        """Truth and predictions outlined over each slice."""
+        self._predict(items).draw(path)
 
-    def _predict(self, items: Sequence[dict]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray], list[str]]:
-        images, logits = self.ask(items)
-        predictions = (logits[:, self.channel].sigmoid() >= 0.5).cpu().numpy()
-        pictures = images[:, 0].numpy()
-        truths = np.stack([np.asarray(item[CommonKeys.LABEL])[self.channel] > 0 for item in items])
-        if pictures.ndim == 4:
-            # the slice of a volume that holds most of the truth
-            best = truths.sum(axis=(2, 3)).argmax(axis=1)
-            pictures, truths, predictions = (
-                np.stack([volume[z] for volume, z in zip(stack, best)]) for stack in (pictures, truths, predictions)
+    def _predict(self, items: Sequence[dict]) -> OutlinedSlices:
+        slices = OutlinedSlices(with_teacher=self.teacher is not None)
+        for item, answer in zip(items, self.ask(items), strict=True):
+            channel, modality = self.channel_of(answer.image)
+            picture = answer.image[channel].numpy()
+            truth = np.asarray(item[CommonKeys.LABEL])[self.channel] > 0
+            predicted = [
+                None if logits is None else (logits[self.channel].sigmoid() >= 0.5).numpy() for logits in answer[1:]
+            ]
+            number = item.get("slice")
+            if picture.ndim == 3:
+                number = int(truth.sum(axis=(1, 2)).argmax())
+                picture, truth = picture[number], truth[number]
+                predicted = [None if mask is None else mask[number] for mask in predicted]
+            slices.add(
+                picture, truth, *predicted, name=item.get("case", item.get("id")), modality=modality, number=number
             )
-        titles = [str(item.get("id", "")) for item in items]
-        return list(pictures), list(truths), list(predictions), titles
+        return slices

@@ -12,8 +12,8 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
 from ckdmed.handlers.end_pictures import EndPictures
+from ckdmed.handlers.outlined_slices import OutlinedSlices
 from ckdmed.labels import REGIONS
-from ckdmed.reports.predictions import plot_predictions
 
 __all__ = ["RegionTrainingPictures"]
 
@@ -25,12 +25,12 @@ class RegionTrainingPictures(EndPictures):
     most tumour.
 
     Args:
-        output_dir, history, network, checkpoint, inferer, device, count, save: as
-            :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+        output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
+            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) or (C, H, W, D) and ``label`` with a channel for each
             region; volumes may differ in size.
         regions: name of each output channel.
-        channel: of the image, behind the outlines; -1 is the last (T2-FLAIR, where there are all four modalities).
+        channel: of the modalities, behind the outlines; -1 is the last (T2-FLAIR, where there are all four).
 
     Attach to the trainer, after the handlers that write the history and the checkpoint.
     """
@@ -49,7 +49,7 @@ class RegionTrainingPictures(EndPictures):
     ) -> None:
         super().__init__(output_dir, history, dataset, network, checkpoint, count=count, **settings)
         self.regions = tuple(regions)
-        self.channel = channel
+        self.shown = channel
 
     def _items(self) -> list[dict[str, Any]]:
         size = len(self.dataset)  # type: ignore[arg-type]
@@ -61,21 +61,19 @@ class RegionTrainingPictures(EndPictures):
 
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
         """A row for each sample, a column for each region."""
-        images, truths, predictions, titles = [], [], [], []
-        # one by one, for volumes have sizes of their own
-        for item in items:
-            image, logits = self.ask([item])
-            picture = image[0, self.channel].numpy()
+        slices = OutlinedSlices(with_teacher=self.teacher is not None, columns=len(self.regions))
+        for item, answer in zip(items, self.ask(items), strict=True):
+            channel, modality = self.channel_of(answer.image)
+            picture = answer.image[channel].numpy()
             truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
-            prediction = (logits[0].sigmoid() >= 0.5).cpu().numpy()
-            name = str(item.get("id", ""))
+            predicted = [None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]]
+            number = item.get("slice")
             if picture.ndim == 3:
                 number = int(truth.any(axis=0).sum(axis=(0, 1)).argmax())
-                picture, truth, prediction = (part[..., number] for part in (picture, truth, prediction))
-                name = f"{name}:{number}"
-            for region, own, true in zip(self.regions, prediction, truth, strict=True):
-                images.append(picture)
-                predictions.append(own)
-                truths.append(true)
-                titles.append(f"{name.removeprefix('BraTS-')} {region}")
-        plot_predictions(images, truths, predictions, path, titles=titles, columns=len(self.regions))
+                picture, truth = picture[..., number], truth[..., number]
+                predicted = [None if masks is None else masks[..., number] for masks in predicted]
+            name = str(item.get("case", item.get("id", ""))).removeprefix("BraTS-")
+            for index, region in enumerate(self.regions):
+                own = [None if masks is None else masks[index] for masks in predicted]
+                slices.add(picture, truth[index], *own, name=name, modality=modality, number=number, region=region)
+        slices.draw(path)

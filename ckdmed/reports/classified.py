@@ -25,6 +25,7 @@ def plot_classified(
     titles: Sequence[str] | None = None,
     columns: int = 4,
     title: str = "",
+    teacher_probabilities: Sequence[Sequence[float]] | np.ndarray | None = None,
 ) -> Path:
     """Draw a grid of slices with the predicted class, its probability and the truth; wrong ones framed and in red.
 
@@ -37,6 +38,7 @@ def plot_classified(
         titles: a word before the prediction, the id for example.
         columns: panels in a row.
         title: above the grid.
+        teacher_probabilities: (N, C), of the student's teacher, whose class and probability stand below.
 
     Raises:
         ValueError: when there are no images, ``columns`` < 1, the lists differ in length, or a label has no name.
@@ -49,11 +51,15 @@ def plot_classified(
             f"there are {count} images and {len(class_names)} class names, but probabilities of shape {shape}, "
             f"{'no' if labels is None else len(labels)} labels and {'no' if titles is None else len(titles)} titles"
         )
+    if teacher_probabilities is not None and np.shape(teacher_probabilities) != shape:
+        raise ValueError(f"the teacher's probabilities have shape {np.shape(teacher_probabilities)}, not {shape}")
     if labels is not None and not all(0 <= int(label) < len(class_names) for label in labels):
         raise ValueError(f"labels must lie from 0 to {len(class_names) - 1}, got {sorted({int(x) for x in labels})}")
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = new_figure(_PANEL_INCHES * columns + 0.2, (_PANEL_INCHES + 0.5) * rows + (0.4 if title else 0.1))
+    lines = 2 + (teacher_probabilities is not None) + max(text.count("\n") for text in titles or [""])
+    height = (_PANEL_INCHES + 0.2 + 0.15 * lines) * rows
+    figure = new_figure(_PANEL_INCHES * columns + 0.2, height + (0.4 if title else 0.1))
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
         if i >= count:
             axes.set_visible(False)
@@ -61,14 +67,21 @@ def plot_classified(
         show_slice(axes, to_image(images[i]))
         predicted = int(np.argmax(probabilities[i]))
         wrong = labels is not None and predicted != int(labels[i])
-        prediction = f"{class_names[predicted]} {float(probabilities[i][predicted]):.2f}"
+        prediction = _class_and_probability(probabilities[i], class_names)
         above = f"{titles[i]}: {prediction}" if titles else prediction
         axes.set_title(above, fontsize=8.5, pad=3, color=BAD if wrong else "black")
-        if labels is not None:
-            axes.set_xlabel(f"truth: {class_names[int(labels[i])]}", fontsize=8, labelpad=3)
+        below = [] if labels is None else [f"truth: {class_names[int(labels[i])]}"]
+        if teacher_probabilities is not None:
+            below.append(f"teacher: {_class_and_probability(teacher_probabilities[i], class_names)}")
+        axes.set_xlabel("\n".join(below), fontsize=8, labelpad=3)
         for spine in axes.spines.values():
             # a frame as well: colour alone does not reach every reader
             spine.set(visible=wrong, color=BAD, linewidth=2.5)
     if title:
         figure.suptitle(title, fontsize=11)
     return save_figure(figure, path)
+
+
+def _class_and_probability(probabilities: Any, class_names: Sequence[str]) -> str:
+    predicted = int(np.argmax(probabilities))
+    return f"{class_names[predicted]} {float(probabilities[predicted]):.2f}"

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from .files import save_figure
-from .style import PREDICTION, TRUTH, new_figure, show_slice, to_image, to_mask
+from .style import PREDICTION, TEACHER, TRUTH, new_figure, show_slice, to_image, to_mask
 
 __all__ = ["best_and_worst", "draw_legend", "draw_outlined", "plot_best_and_worst", "plot_predictions"]
 
@@ -27,26 +27,28 @@ def plot_predictions(
     columns: int = 4,
     title: str = "",
     score_name: str = "Dice",
+    teachers: Sequence[Any] | None = None,
 ) -> Path:
-    """Draw a grid of slices, the truth outlined in blue and the prediction in orange.
+    """Draw a grid of slices, the truth outlined in blue, the prediction in orange and a teacher's in dashed pink.
 
     Args:
         images: slices (H, W) or (C, H, W), arrays or tensors; the first channel is shown.
         truths: masks on the same grids; None where there is no truth, as in inference.
         predictions: masks, or probabilities, which are outlined at 0.5.
         path: where the PNG goes.
-        titles: a line above each panel.
+        titles: a line, or several, above each panel.
         scores: a number for each panel; NaN is written as a dash.
         columns: panels in a row.
         title: above the grid.
         score_name: what the numbers are.
+        teachers: the teacher's masks or probabilities, where the predictions are a student's.
 
     Raises:
         ValueError: when there are no images, the lists differ in length, ``columns`` < 1, or a mask is not on the grid
             of its image.
     """
     count = len(images)
-    lists = {"truths": truths, "predictions": predictions, "titles": titles, "scores": scores}
+    lists = {"truths": truths, "predictions": predictions, "titles": titles, "scores": scores, "teachers": teachers}
     lengths = {name: len(values) for name, values in lists.items() if values is not None}
     if not count or columns < 1:
         raise ValueError(f"nothing to draw: {count} images in {columns} columns")
@@ -54,18 +56,20 @@ def plot_predictions(
         raise ValueError(f"there are {count} images, but {lengths}; give one entry per image")
     columns = min(columns, count)
     lines = math.ceil(count / columns)
-    figure = new_figure(_PANEL_INCHES * columns + 0.2, (_PANEL_INCHES + 0.3) * lines + (0.85 if title else 0.5))
+    above = 0.15 + 0.15 * max(text.count("\n") + 1 for text in titles or [""])
+    figure = new_figure(_PANEL_INCHES * columns + 0.2, (_PANEL_INCHES + above) * lines + (0.85 if title else 0.5))
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for i, axes in enumerate(panels):
         if i >= count:
             axes.set_visible(False)
             continue
-        draw_outlined(axes, images[i], None if truths is None else truths[i], predictions[i])
+        truth, teacher = (None if masks is None else masks[i] for masks in (truths, teachers))
+        draw_outlined(axes, images[i], truth, predictions[i], teacher)
         caption = [titles[i]] if titles else []
         if scores is not None:
             caption.append(f"{score_name} {_number(scores[i])}")
         axes.set_title("  ".join(caption), fontsize=8.5, pad=3)
-    draw_legend(figure, truths is not None, title)
+    draw_legend(figure, truths is not None, title, teachers is not None)
     return save_figure(figure, path)
 
 
@@ -117,27 +121,31 @@ def best_and_worst(scores: Sequence[float], n: int = 4) -> tuple[list[int], list
     return best, sorted(rest, key=lambda i: (scores[i], i))[:n]
 
 
-def draw_outlined(axes: Any, image: Any, truth: Any | None, prediction: Any) -> None:
+def draw_outlined(axes: Any, image: Any, truth: Any | None, prediction: Any, teacher: Any | None = None) -> None:
     """One slice with its outlines; the truth below, so that a prediction that covers it is seen."""
     picture = to_image(image)
     show_slice(axes, picture)
-    for value, color, width in ((truth, TRUTH, 1.9), (prediction, PREDICTION, 1.1)):
+    outlines = ((truth, TRUTH, 1.9, "-"), (prediction, PREDICTION, 1.1, "-"), (teacher, TEACHER, 1.1, (0, (2, 2))))
+    for value, color, width, dashes in outlines:
         if value is None:
             continue
         # a frame of background, so that an outline closes where the mask meets the border of the image
         mask = np.pad(to_mask(value, picture.shape), 1).astype(float)
         if mask.any():
             at = [np.arange(-1, size + 1) for size in picture.shape]
-            axes.contour(at[1], at[0], mask, levels=[0.5], colors=[color], linewidths=width)
+            axes.contour(at[1], at[0], mask, levels=[0.5], colors=[color], linewidths=width, linestyles=[dashes])
     axes.set_xlim(-0.5, picture.shape[1] - 0.5)
     axes.set_ylim(picture.shape[0] - 0.5, -0.5)
 
 
-def draw_legend(figure: Any, with_truth: bool, title: str) -> None:
-    """What the two outlines are, below the panels, and a title above them."""
+def draw_legend(figure: Any, with_truth: bool, title: str, with_teacher: bool = False) -> None:
+    """What the outlines are, below the panels, and a title above them."""
     handles = [Line2D([], [], color=TRUTH, linewidth=2, label="truth")] if with_truth else []
-    handles.append(Line2D([], [], color=PREDICTION, linewidth=1.4, label="prediction"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    name = "student" if with_teacher else "prediction"
+    handles.append(Line2D([], [], color=PREDICTION, linewidth=1.4, label=name))
+    if with_teacher:
+        handles.append(Line2D([], [], color=TEACHER, linewidth=1.4, linestyle=(0, (2, 2)), label="teacher"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
 

@@ -11,6 +11,7 @@ __all__ = [
     "CYCLE",
     "GRID",
     "PREDICTION",
+    "TEACHER",
     "TRUTH",
     "new_figure",
     "show_slice",
@@ -19,8 +20,8 @@ __all__ = [
     "to_mask",
 ]
 
-# Okabe and Ito's colours, distinguishable with any colour vision; the two outlines also hold up on grey
-TRUTH, PREDICTION, BAD = "#56b4e9", "#ff9f1c", "#d55e00"
+# Okabe and Ito's colours, distinguishable with any colour vision; the three outlines also hold up on grey
+TRUTH, PREDICTION, TEACHER, BAD = "#56b4e9", "#ff9f1c", "#f28cc8", "#d55e00"
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#332288")
 GRID = "#d9d9d9"
 

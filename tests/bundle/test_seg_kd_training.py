@@ -105,9 +105,17 @@ def test_pictures_are_pictures(finished: tuple[Path, str]):
 def test_tensorboard_has_terms_and_metric(finished: tuple[Path, str]):
     events = EventAccumulator(str(finished[0] / "tensorboard"))
     events.Reload()
-    assert {"epoch/loss", "term/supervised", "weight/supervised", "validation/val_mean_dice"} <= set(
-        events.Tags()["scalars"]
-    )
+    scalars = {"epoch/loss", "epoch/learning_rate", "step/loss", "validation/val_mean_dice"}
+    assert scalars | {"term/supervised", "weight/supervised"} <= set(events.Tags()["scalars"])
+    assert {f"teacher/{name}" for name in scalars} <= set(events.Tags()["scalars"])
+
+
+def test_tensorboard_has_the_sheet_of_predictions(finished: tuple[Path, str]):
+    events = EventAccumulator(str(finished[0] / "tensorboard"))
+    events.Reload()
+    (image,) = events.Images("predictions")
+    sheet = plt.imread(finished[0] / "predictions.png")
+    assert image.step == 1 and (image.height, image.width) == sheet.shape[:2]
 
 
 def test_settings_are_on_record(finished: tuple[Path, str]):

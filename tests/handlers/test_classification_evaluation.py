@@ -118,9 +118,11 @@ def test_training_pictures_use_the_best_weights_and_give_back_the_last(tmp_path:
     picture = ClassificationPictures(
         str(tmp_path), str(tmp_path / "none.jsonl"), Dataset(items()), network, NAMES, str(tmp_path / "model.pt")
     )
-    images, logits = picture.ask(items())
-    assert torch.equal(images, torch.stack([item["image"] for item in items()]))
-    assert (logits.argmax(1).numpy() == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]).all()
+    answers = picture.ask(items())
+    assert all(torch.equal(answer.image, item["image"]) for answer, item in zip(answers, items(), strict=True))
+    assert (
+        torch.stack([answer.student for answer in answers]).argmax(1).numpy() == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]
+    ).all()
     picture(SimpleNamespace(state=SimpleNamespace(epoch=1)))  # type: ignore[arg-type]
     assert plt.imread(tmp_path / "predictions.png")[..., :3].std() > 0
     assert float(network.conv.weight.detach().abs().sum()) == 0

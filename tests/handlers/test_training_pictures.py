@@ -39,9 +39,9 @@ def test_network_predicts_with_the_best_weights_and_keeps_its_own(tmp_path: Path
     path = save_weights(tmp_path / "best.pt", best.state_dict())
     before = weights_hash(network)
     pictures = TrainingPictures(str(tmp_path), "", Dataset(samples(3)), network, checkpoint=str(path))
-    images, truths, predictions, titles = pictures._predict(samples(3))
-    assert all(p.all() and p.shape == (32, 32) for p in predictions)
-    assert all((t == s["label"][0].numpy()).all() for t, s in zip(truths, samples(3)))
+    drawn = pictures._predict(samples(3))
+    assert all(p.all() and p.shape == (32, 32) for p in drawn.predictions)
+    assert all((t == s["label"][0].numpy()).all() for t, s in zip(drawn.truths, samples(3)))
     assert weights_hash(network) == before and network.training
 
 
@@ -59,8 +59,9 @@ def test_of_a_volume_the_slice_with_the_most_truth_is_drawn(tmp_path: Path):
     label[:, 2, :8], label[:, 1, :2] = 1, 1
     network = torch.nn.Conv3d(1, 1, 1)
     pictures = TrainingPictures(str(tmp_path), "", Dataset([]), network)
-    images, truths, predictions, _ = pictures._predict([{"image": image, "label": label, "id": "a"}])
-    assert (images[0] == 2).all() and truths[0].sum() == 8 * 16 and predictions[0].shape == (16, 16)
+    drawn = pictures._predict([{"image": image, "label": label, "id": "a"}])
+    assert (drawn.images[0] == 2).all() and drawn.truths[0].sum() == 8 * 16
+    assert drawn.predictions[0].shape == (16, 16) and drawn.titles[0].startswith("a\nslice 2\nDice ")
 
 
 def test_another_rank_draws_nothing(tmp_path: Path):

@@ -54,7 +54,7 @@ def prepare_teachers(
             nothing is trained here.
         metric: makes the metric of a validation; MONAI's ``MeanDice`` of each sample by default.
         inferer, val_inferer: for training and validation; each teacher gets its channels before them.
-        training: epochs, learning_rate, weight_decay, seed, resume, val_interval.
+        training: epochs, learning_rate, weight_decay, seed, resume, val_interval, summary_writer.
 
     Raises:
         ValueError: a checkpoint of a teacher that does not exist; see ``prepare_teacher``.
@@ -88,6 +88,7 @@ def prepare_teachers(
             "val_mean_dice",
             inferer=ChannelsInferer(ensemble.views[name], inferer),
             device=device,
+            prefix=f"teacher/{name}",
             **training,
         )
 

@@ -77,6 +77,8 @@ def prepare_teacher(
     val_interval: int = 1,
     needed: bool = True,
     view: str | None = None,
+    summary_writer: Any = None,
+    prefix: str = "teacher",
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
@@ -95,6 +97,8 @@ def prepare_teacher(
         epochs, learning_rate, weight_decay: of the training; the learning rate is the peak of the cycle.
         view: level of the random view it is trained on (see :class:`~ckdmed.transforms.BatchView`), beside what the
             dataset does; None for none.
+        summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
+        prefix: before their names, and the name of the training in its progress bar.
         needed: False where no term of the loss listens to a teacher: nothing is loaded and nothing trained.
 
     Returns:
@@ -144,6 +148,8 @@ def prepare_teacher(
         val_interval=val_interval,
         leader=leader,
         view=view,
+        summary_writer=summary_writer,
+        prefix=prefix,
     )
     if distributed.is_initialized():
         distributed.barrier()
@@ -191,6 +197,8 @@ def _train(
     val_interval: int,
     leader: bool,
     view: str | None,
+    summary_writer: Any,
+    prefix: str,
 ) -> None:
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     trained: nn.Module = network
@@ -203,7 +211,8 @@ def _train(
     )
     best_model = BestModel(str(best), network, key_metric, save=leader)
     best_model.attach(evaluator)
-    history = TrainingHistory(str(folder / "teacher_history.jsonl"), evaluator, optimizer, save=leader)
+    path = str(folder / "teacher_history.jsonl")
+    history = TrainingHistory(path, evaluator, optimizer, summary_writer, save=leader, prefix=prefix)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
     handlers: list[Any] = [
         StopWhenDiverged(network, optimizer),
@@ -215,7 +224,7 @@ def _train(
         ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),
     ]
     if leader:
-        handlers.append(ProgressBar(desc="teacher", persist=False))
+        handlers.append(ProgressBar(desc=prefix, persist=False))
     SupervisedTrainer(
         device=torch.device(device),
         max_epochs=epochs,
