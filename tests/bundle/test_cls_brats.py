@@ -168,6 +168,7 @@ def infer(output_dir: Path, checkpoint: Path, **settings: Any) -> tuple[ConfigWo
             "image_size": 32,
             "device": "$torch.device('cpu')",
             "network_def": STUDENT["network_def"],
+            "student_kind": "efficientnet_b0",
             "output_dir": str(output_dir),
             "checkpoint": str(checkpoint),
             **settings,

@@ -92,6 +92,7 @@ def test_inference_on_good_and_bad_files(distilled: Path, tmp_path: Path):
         "output_dir": str(tmp_path / "out"),
         "checkpoint": str(distilled / "models" / "model.pt"),
         "image_size": 32,
+        "student_kind": "efficientnet_b0",
         "device": "$torch.device('cpu')",
     }
 

@@ -231,18 +231,22 @@ def test_resume(infer, tmp_path):
     assert infer(source, out)[0]["counts"]["done"] == 3
 
 
-def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults():
-    folder = ROOT / "bundles/seg_kd"
+@pytest.mark.parametrize(("bundle", "shape"), [("seg_kd", (1, 1)), ("cls_kd", (1, 3))])
+def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bundle, shape):
+    folder = ROOT / "bundles" / bundle
     record = json.loads((folder / "models/model.json").read_text(encoding="utf-8"))
     assert sha256_of(folder / "models/model.pt") == record["sha256"]
     parser = ConfigParser()
     parser.read_config(str(folder / "inference.json"))
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True), strict=True)
+    settings = record["runs"][-1]["settings"]
+    assert {name: parser[name] for name in ("image_size", "student_kind")} == {
+        name: settings[name] for name in ("image_size", "student_kind")
+    }
     size = parser["image_size"]
-    assert size == record["runs"][-1]["settings"]["image_size"]
     with torch.no_grad():
-        assert torch.isfinite(network(torch.rand(1, 1, size, size))).all()
+        assert torch.isfinite(network(torch.rand(*shape, size, size))).all()
 
 
 def test_a_checkpoint_of_another_width(infer, tmp_path):
