@@ -52,7 +52,7 @@ def table1() -> str:
 def headline() -> str:
     """The main result of each task, a line of text each, for the README."""
     pretrained, plain = (
-        [r for r in read_sections(RECORDS / name) if r.split["section"] == "test" and r.split["labelled_fraction"] == 1]
+        [r for r in read_sections(RECORDS / name) if r.split["section"] == "test" and r.split["label_fraction"] == 1]
         for name in ("compare-pretrained", "compare")
     )
     by_patient = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]

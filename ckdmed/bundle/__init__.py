@@ -13,9 +13,10 @@ from ckdmed.bundle.classification import (
     figshare_classes,
 )
 from ckdmed.bundle.figshare import figshare_sections
-from ckdmed.bundle.labelled_share import labelled_sampler
+from ckdmed.bundle.labelled_per_batch import labelled_sampler
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
+from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
 from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
@@ -23,6 +24,7 @@ from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_s
 
 __all__ = [
     "CLASS_NAMES",
+    "RenamedSettingError",
     "SectionOverlapError",
     "UnknownSettingError",
     "WrongSettingError",

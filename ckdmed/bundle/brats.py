@@ -28,7 +28,7 @@ def brats_sections(
     phantom_dir: str = "phantoms",
     modalities: Sequence[str] = MODALITIES,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     split_seed: int = 0,
     phantom_cases: int = 20,
     phantom_shape: Sequence[int] = (96, 96, 48),
@@ -46,7 +46,7 @@ def brats_sections(
         phantom_dir: where phantoms are written (once; they are found again by later runs).
         modalities: those that every case must have; ``image`` has them in this order.
         fractions: of the split; a stored datalist has its own.
-        labelled_fraction: share of the training patients whose masks are used; the others' images serve unlabelled.
+        label_fraction: share of the training patients whose masks are used; the others' images serve unlabelled.
         split_seed: of the split and of the choice of labelled patients, apart from the run's seed.
         phantom_cases: how many phantom cases; from 6 up there is one in each section.
         phantom_shape: voxels of a phantom along its axes, over 240 x 240 x 155 mm.
@@ -83,7 +83,7 @@ def brats_sections(
         # nothing is split, so that a folder of two patients will do
         datalist = _resolve(folder, split_seed, (1.0, 0.0, 0.0), modalities, release)
         parts = record.assign([item for name in _SECTIONS.values() for item in datalist[name]])
-    share = {"train": labelled_fraction}
+    share = {"train": label_fraction}
     sections = {
         key: [
             _chosen(item, modalities, folder)

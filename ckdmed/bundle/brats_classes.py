@@ -30,7 +30,7 @@ def brats_classes(
     class_names: Sequence[str],
     modalities: Sequence[str] = ("t1c",),
     min_voxels: int = 1,
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     split_seed: int = 0,
     phantom_cases: int = 40,
     phantom_shape: Sequence[int] = (64, 64, 32),
@@ -50,7 +50,7 @@ def brats_classes(
 
     Args:
         task: "brats_slice" or "brats_type".
-        dataset_dir, phantom_dir, labelled_fraction, split_seed, phantom_cases, phantom_shape, checkpoint: as
+        dataset_dir, phantom_dir, label_fraction, split_seed, phantom_cases, phantom_shape, checkpoint: as
             :func:`~ckdmed.bundle.brats_sections`. Slices of cases whose masks are not used are all taken, unlabelled.
         cache_dir: for the slices; what is up to date there is kept.
         class_names: of "brats_type" those tumour types that are told apart, two or more of GLI, MEN, MET, PED and SSA;
@@ -73,7 +73,7 @@ def brats_classes(
         dataset_dir,
         phantom_dir,
         modalities=modalities,
-        labelled_fraction=labelled_fraction,
+        label_fraction=label_fraction,
         split_seed=split_seed,
         phantom_cases=phantom_cases,
         phantom_shape=phantom_shape,

@@ -12,7 +12,7 @@ from monai.transforms import Compose
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 
-from ckdmed.bundle.labelled_share import chosen_unlabelled_share
+from ckdmed.bundle.labelled_per_batch import chosen_unlabelled_share
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, build_slice_cache
 
@@ -98,7 +98,7 @@ def brats_sampler(
     seed: int = 0,
     num_replicas: int = 1,
     rank: int = 0,
-    labelled_share: float | None = None,
+    labelled_per_batch: float | None = None,
 ) -> Sampler | None:
     """How a training goes through a dataset of `brats_dataset`, in another order each epoch (``set_epoch``).
 
@@ -112,14 +112,14 @@ def brats_sampler(
         slices_per_epoch: over all processes; None for twice the number of the rarer kind (with or without tumour).
         seed: of the order.
         num_replicas, rank: of distributed training.
-        labelled_share: in (0, 1), share of the drawn slices that have labels, where some have and some have none; None
-            for their share of the dataset. Volumes are not drawn by it.
+        labelled_per_batch: in (0, 1), share of the drawn slices that have labels, where some have and some have none;
+            None for their share of the dataset. Volumes are not drawn by it.
 
     Raises:
-        ValueError: see :class:`BalancedSliceSampler`; a labelled_share outside (0, 1).
+        ValueError: see :class:`BalancedSliceSampler`; a labelled_per_batch outside (0, 1).
     """
     labelled = dataset.categories >= 0 if isinstance(dataset, BratsSliceDataset) else ()
-    unlabelled_share = chosen_unlabelled_share(labelled, labelled_share)
+    unlabelled_share = chosen_unlabelled_share(labelled, labelled_per_batch)
     if not isinstance(dataset, BratsSliceDataset):
         if num_replicas == 1:
             return None

@@ -51,7 +51,7 @@ def classification_sections(
     class_names: Sequence[str],
     modalities: Sequence[str] = ("t1c",),
     min_voxels: int = 1,
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     split_seed: int = 0,
     fold: int | None = None,
     n_folds: int = 5,
@@ -68,7 +68,7 @@ def classification_sections(
     Args:
         task: "figshare" for :func:`figshare_classes`; "brats_slice" or "brats_type" for
             :func:`~ckdmed.bundle.brats_classes.brats_classes`.
-        dataset_dir, phantom_dir, class_names, labelled_fraction, split_seed, checkpoint: of either.
+        dataset_dir, phantom_dir, class_names, label_fraction, split_seed, checkpoint: of either.
         fold, n_folds, fold_source, phantom_patients, phantom_size, phantom_slices: of "figshare".
         cache_dir, modalities, min_voxels, phantom_cases, phantom_shape: of the others.
 
@@ -87,7 +87,7 @@ def classification_sections(
             class_names,
             modalities=modalities,
             min_voxels=min_voxels,
-            labelled_fraction=labelled_fraction,
+            label_fraction=label_fraction,
             split_seed=split_seed,
             phantom_cases=phantom_cases,
             phantom_shape=phantom_shape,
@@ -103,7 +103,7 @@ def classification_sections(
         n_folds=n_folds,
         split_seed=split_seed,
         fold_source=fold_source,
-        labelled_fraction=labelled_fraction,
+        label_fraction=label_fraction,
         phantom_patients=phantom_patients,
         phantom_size=phantom_size,
         phantom_slices=phantom_slices,
@@ -167,8 +167,8 @@ def figshare_classes(
         ValueError: as :func:`~ckdmed.bundle.figshare_sections`; "slices" without a fold, or with unlabelled patients.
     """
     by_slice = fold_source == "slices"
-    if by_slice and (fold is None or options.get("labelled_fraction", 1.0) != 1.0):
-        raise ValueError("fold_source='slices' needs a fold, and labelled_fraction 1.")
+    if by_slice and (fold is None or options.get("label_fraction", 1.0) != 1.0):
+        raise ValueError("fold_source='slices' needs a fold, and label_fraction 1.")
     sections = figshare_sections(
         dataset_dir,
         phantom_dir,

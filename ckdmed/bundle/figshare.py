@@ -25,7 +25,7 @@ def figshare_sections(
     fold: int | None = None,
     n_folds: int = 5,
     fractions: Sequence[float] = (0.8, 0.1, 0.1),
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     split_seed: int = 0,
     phantom_patients: int = 60,
     phantom_size: int = 128,
@@ -43,7 +43,7 @@ def figshare_sections(
         phantom_dir: where phantoms are written (once; they are found again by later runs).
         fold, n_folds: k-fold instead of one split; the fold is the test section and the next one validates.
         fractions: of the one split.
-        labelled_fraction: share of the training patients whose labels are used; the others' images serve unlabelled.
+        label_fraction: share of the training patients whose labels are used; the others' images serve unlabelled.
         split_seed: of the split and of the choice of labelled patients, apart from the run's seed, so that runs of
             several seeds share their patients.
         phantom_patients, phantom_size: how many phantom patients, and the edge of their slices in pixels.
@@ -82,14 +82,14 @@ def figshare_sections(
             distributed.barrier()
     record = record_of_scored(checkpoint)
     if record is not None:
-        return _recorded(record, data, labelled_fraction, split_seed, target)
+        return _recorded(record, data, label_fraction, split_seed, target)
     datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     sections = select_sections(
         datalist,
         datalist_folder(data),
         fold=fold,
         n_folds=n_folds,
-        labelled_fraction=labelled_fraction,
+        label_fraction=label_fraction,
         seed=split_seed,
         fold_source=fold_source,
         target=target,
@@ -105,13 +105,11 @@ def figshare_sections(
     return sections
 
 
-def _recorded(
-    record: SectionRecord, data: Path, labelled_fraction: float, seed: int, target: str
-) -> dict[str, list[Any]]:
+def _recorded(record: SectionRecord, data: Path, label_fraction: float, seed: int, target: str) -> dict[str, list[Any]]:
     """Sections of a record: nothing is split, so that a folder of two patients will do."""
     datalist = resolve_datalist(data, seed=seed, fractions=(1.0, 0.0, 0.0), target=target)
     parts = record.assign([item for name in SECTIONS for item in datalist[name]])
-    sections = section_items(parts, datalist_folder(data), labelled_fraction, seed, target)
+    sections = section_items(parts, datalist_folder(data), label_fraction, seed, target)
     logger.info(f"{data}: {_counts(sections)}")
     return sections
 

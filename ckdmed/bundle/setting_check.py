@@ -11,11 +11,12 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigExpression
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.renamed_settings import check_renamed
 from ckdmed.bundle.setting_kinds import Kind
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle.typed_settings import typed_path, typed_settings
 
-__all__ = ["WrongSettingError", "as_written", "check_given", "check_values", "checked", "is_plain"]
+__all__ = ["WrongSettingError", "as_written", "check_given", "check_values", "checked", "is_plain", "nearest_setting"]
 
 # JSON's words, which a command line hands over as text: "false" would be true
 _WORDS = {"true": True, "false": False, "null": None}
@@ -49,14 +50,16 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         given: setting -> value; of an entry inside a section (``optimizer#lr``) the section's name is checked.
 
     Raises:
+        RenamedSettingError: see `check_renamed`.
         WrongSettingError: names every setting that the bundle does not have, with the nearest, and every wrong value.
     """
     table = settings_for(config)
+    check_renamed(given, config, [name for name in given if name not in config])
     wrong = []
     for name, value in given.items():
         if name.split("#")[0].split("::")[0] not in config:
-            near = difflib.get_close_matches(name, list(config), n=1, cutoff=0.5)
-            wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near[0]}'?" if near else "."))
+            near = nearest_setting(name, value, config, config)
+            wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
         elif name in table and not _is_code(value):
             try:
                 checked(name, value, table[name])
@@ -64,6 +67,32 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 wrong.append(str(error))
     if wrong:
         raise WrongSettingError(" ".join(wrong))
+
+
+def nearest_setting(name: str, value: Any, config: Mapping[str, Any], known: Iterable[str]) -> str | None:
+    """The setting that was probably meant by a mistyped name, of a kind that the given value may be one of.
+
+    Args:
+        name: as it was given; ``::`` leads into a section.
+        value: as it was given. A component, that is a mapping, may stand for a component alone.
+        config: content of the bundle's configuration.
+        known: the ids to choose from.
+    """
+    table = settings_for(config)
+
+    def fits(candidate: str) -> bool:
+        if "::" in name or "::" in candidate:
+            return ("::" in name) == ("::" in candidate)
+        if isinstance(value, Mapping) or candidate not in table:
+            return isinstance(value, Mapping) == isinstance(config.get(candidate), Mapping)
+        try:
+            table[candidate].kind.convert(value)
+        except (TypeError, ValueError, OverflowError):
+            return _is_code(value)
+        return not isinstance(config.get(candidate), Mapping)
+
+    near = difflib.get_close_matches(name, sorted(filter(fits, known)), n=1, cutoff=0.5)
+    return near[0] if near else None
 
 
 def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:

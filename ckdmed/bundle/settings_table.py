@@ -36,7 +36,7 @@ from ckdmed.networks.segmentation_teacher import SEGMENTATION_TEACHERS
 from ckdmed.transforms.augmentation import AUGMENTATIONS
 from ckdmed.transforms.batch_view import VIEWS
 from ckdmed.transforms.brain_mask import BRAIN_METHODS
-from ckdmed.transforms.classification import LEVELS, SCALINGS
+from ckdmed.transforms.classification import SCALINGS
 
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 
@@ -89,8 +89,10 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "n_folds": Setting(whole(3), "how many folds there are"),
     "fold_source": Setting(choice("group", "official", "slices"), "how the folds are made"),
-    "labelled_fraction": Setting(number(0, 1, above=True), "share of the training patients whose labels are used"),
-    "labelled_share": Setting(either(_SHARE, _NONE), "share of the drawn slices that have labels; null for the data's"),
+    "label_fraction": Setting(number(0, 1, above=True), "fraction of the training patients whose labels are used"),
+    "labelled_per_batch": Setting(
+        either(_SHARE, _NONE), "share of labelled samples in a batch, on average; null for that of the data"
+    ),
     "train_on_validation": Setting(boolean(), "train on the validation patients too and keep the last weights"),
     "split_seed": Setting(whole(0), "seed of the split and of the choice of labelled patients"),
     "seed": Setting(whole(0), "seed of all else that is random"),
@@ -158,12 +160,11 @@ SETTINGS: Mapping[str, Setting] = {
     "student_kind": Setting(choice(*SEGMENTATION_STUDENTS), "the student's network"),
     "student_base": Setting(_COUNT, "channels of the student's first level", "channels"),
     "student_backbone": Setting(choice(*EFFICIENTNET_LITE), "encoder of an EfficientNet-Lite student"),
-    "student_weights": Setting(either(_NONE, _FILE), "pretrained weights of the student's encoder"),
-    "student_checkpoint": Setting(either(_NONE, _FILE), "weights that the student starts from"),
+    "student_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
+    "student_encoder_pretrained": Setting(either(_NONE, _FILE), "ImageNet weights of the student's encoder"),
+    "student_pretrained": Setting(either(_NONE, _FILE), "weights that the student starts from"),
     "student_block": Setting(whole(0), "stage of the student that MSGFF reads"),
     "student_layer": Setting(text("the path of a layer"), "layer of the student that gradcam.png looks at"),
-    "efficientnet_checkpoint": Setting(either(_NONE, _FILE), "ImageNet weights of the student"),
-    "teacher": Setting(choice(*SEGMENTATION_TEACHERS), "the teacher's network"),
     "teacher_kind": Setting(choice(*SEGMENTATION_TEACHERS), "the teacher's network"),
     "teacher_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
     "teacher_base": Setting(_COUNT, "channels of the teacher's first level", "channels"),
@@ -182,10 +183,10 @@ SETTINGS: Mapping[str, Setting] = {
     "vit_hidden": Setting(_COUNT, "its width", "channels"),
     "vit_layers": Setting(_COUNT, "its blocks"),
     "vit_heads": Setting(_COUNT, "its heads"),
-    "vit_checkpoint": Setting(either(_NONE, _FILE), "its pretrained weights"),
+    "vit_pretrained": Setting(either(_NONE, _FILE), "its pretrained weights"),
     "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
     "vgg_width": Setting(number(0, above=True), "a factor on its widths"),
-    "vgg_checkpoint": Setting(either(_NONE, _FILE), "its ImageNet weights"),
+    "vgg_pretrained": Setting(either(_NONE, _FILE), "its ImageNet weights"),
     "fuse": Setting(choice(*FUSIONS), "what of the two branches is joined"),
     "freeze": Setting(
         either(choice("early", "none"), list_of(text(), "paths")), "layers of the teacher that do not learn"
@@ -193,7 +194,6 @@ SETTINGS: Mapping[str, Setting] = {
     # inference and evaluation
     "checkpoint": Setting(_FILE, "weights that are used or scored"),
     "tta": Setting(boolean(), "average over mirror images"),
-    "flip": Setting(boolean(), "average over the image and its mirror image"),
     "threshold": Setting(_SHARE, "probability from which on a pixel is in the mask"),
     "probabilities": Setting(boolean(), "write probabilities as well"),
     "overlay_on": Setting(either(choice(*MODALITIES), _NONE), "sequence behind the outlines of the picture"),
@@ -219,7 +219,6 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {
-    "augmentation": Setting(choice(*LEVELS), "random changes of the training images"),
     "preset": Setting(choice(*CLASSIFICATION_PRESETS), "form of the distillation"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
     "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's two branches"),
@@ -227,7 +226,7 @@ _CLASSIFICATION: Mapping[str, Setting] = {
 
 _UNIMODAL: Mapping[str, Setting] = {
     "preset": Setting(choice(*UNIMODAL_PRESETS), "terms of the distillation and their weights"),
-    "teacher": Setting(
+    "teacher_kind": Setting(
         either(choice(*SEGMENTATION_TEACHERS), list_of(choice(*SEGMENTATION_TEACHERS), "kinds")),
         "the teachers' network, one for all or one for each",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ from monai.utils import BundlePropertyConfig, ensure_tuple
 
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
-from ckdmed.bundle.setting_check import WrongSettingError, check_values
+from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
+from ckdmed.bundle.setting_check import WrongSettingError, check_values, nearest_setting
 from ckdmed.bundle.typed_settings import typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "running_workflow", "unknown_settings"]
@@ -59,11 +59,14 @@ def check_settings() -> None:
     stays a folder.
 
     Raises:
-        UnknownSettingError: names each key and the nearest one that exists.
+        RenamedSettingError: names each setting and value with a name of before, and what it is called now.
+        UnknownSettingError: names each key and the nearest setting that the value could be one of.
         IneffectiveSettingError: names each setting of the command line that changes nothing.
         WrongSettingError: names each setting with a value that it cannot have.
     """
-    explain_errors(without_traceback=(UnknownSettingError, IneffectiveSettingError, WrongSettingError))
+    explain_errors(
+        without_traceback=(UnknownSettingError, RenamedSettingError, IneffectiveSettingError, WrongSettingError)
+    )
     workflow = running_workflow()
     if workflow is None:
         return
@@ -73,6 +76,7 @@ def check_settings() -> None:
     # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is nobody's mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
+    check_renamed(config, config, unknown)
     if not unknown:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
         check_values(workflow.parser, _values_in_files(workflow.config_root_path))
@@ -80,8 +84,8 @@ def check_settings() -> None:
     known = sorted(_settings(config) - set(unknown))
     lines = []
     for key in unknown:
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near[0]}'?" if near else "."))
+        near = nearest_setting(key, _content(config, key), config, known)
+        lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
     plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
     raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
 
@@ -139,6 +143,13 @@ def _named_files() -> list[Path]:
     """The configuration files that the command line names."""
     named = DefaultParseValue(typed_settings().get("config_file") or "None")
     return [Path(str(path)) for path in ensure_tuple(named) if path]
+
+
+def _content(config: Mapping[str, Any], key: str) -> Any:
+    found: Any = config
+    for part in key.split("::"):
+        found = found[part]
+    return found
 
 
 def _inside(key: str, read: set[str]) -> bool:

@@ -77,7 +77,7 @@ def select_sections(
     fold: int | None = None,
     n_folds: int = 5,
     fractions: Sequence[float] | None = None,
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
     fold_source: str = "group",
     target: str = "label",
@@ -98,7 +98,7 @@ def select_sections(
         n_folds: number of folds; 5 for the published ones. Folds stored in the datalist are used where their number is
             this one, whatever the seed.
         fractions: None, or shares of training, validation and test for a new split; not together with `fold`.
-        labelled_fraction: share of the training slices, by patient group and class, whose `labelled` is True; see
+        label_fraction: share of the training slices, by patient group and class, whose `labelled` is True; see
             `labelled_subset`. Validation and test are always labelled.
         seed: of new folds, of a new split and of the labelled patients; not that of the training.
         fold_source: "group" or "official".
@@ -140,13 +140,13 @@ def select_sections(
     for item in selected["validation"]:
         if not _has_target(item, target):
             raise ValueError(f"the validation image '{item['id']}' has no {target}; all of them need one.")
-    return section_items(selected, base_dir, labelled_fraction, seed, target)
+    return section_items(selected, base_dir, label_fraction, seed, target)
 
 
 def section_items(
     parts: Mapping[str, Sequence[Mapping[str, Any]]],
     base_dir: PathLike,
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
     target: str = "label",
 ) -> dict[str, list[dict[str, Any]]]:
@@ -154,12 +154,12 @@ def section_items(
 
     Args:
         parts: name of the section to its items; in "train" some may be unlabelled.
-        base_dir, labelled_fraction, seed, target: see `select_sections`.
+        base_dir, label_fraction, seed, target: see `select_sections`.
     """
     usable = {name: [_has_target(item, target) for item in part] for name, part in parts.items()}
     labelled = {name: list(part) for name, part in usable.items()}
     with_target = [item for item, flag in zip(parts["train"], usable["train"], strict=True) if flag]
-    chosen = iter(labelled_subset(with_target, labelled_fraction, seed) if with_target else [])
+    chosen = iter(labelled_subset(with_target, label_fraction, seed) if with_target else [])
     labelled["train"] = [flag and next(chosen) for flag in usable["train"]]
     folder = os.path.abspath(base_dir)
     items = {

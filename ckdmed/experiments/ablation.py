@@ -76,7 +76,7 @@ class Ablation(RecordedRuns[AblationRun]):
     """
 
     datalist_command: ClassVar[str] = "brats-datalist"
-    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "teacher", "loss")
+    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "teacher_kind", "loss")
 
     def __post_init__(self) -> None:
         super().__post_init__()

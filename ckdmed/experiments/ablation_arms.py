@@ -133,7 +133,7 @@ def _check(name: str, values: Sequence[str]) -> None:
 def _arm(chosen: Mapping[str, str], middle: Mapping[str, str]) -> Arm:
     changed = {name: value for name, value in chosen.items() if value != middle[name]}
     options: dict[str, Any] = {}
-    settings: dict[str, Any] = {"teacher": "cohra", "teacher_options": options}
+    settings: dict[str, Any] = {"teacher_kind": "cohra", "teacher_options": options}
     for name, value in chosen.items():
         (options if FACTORS[name].of_network else settings).update(FACTORS[name].values[value])
     name = "+".join(f"{factor}={value}" for factor, value in changed.items()) or BASELINE

@@ -35,7 +35,7 @@ class Comparison(RecordedRuns[Run]):
     """Runs what is missing of a comparison; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`."""
 
     datalist_command: ClassVar[str] = "datalist"
-    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "labelled_fraction", "teacher_checkpoint")
+    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "label_fraction", "teacher_checkpoint")
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_datalist(path)
@@ -54,7 +54,7 @@ class Comparison(RecordedRuns[Run]):
         return {PATIENT_METRIC: {str(row[summary["patient_key"]]): row["dice"] for row in rows}}
 
     def split_of(self, run: Run) -> dict[str, Any]:
-        return {"labelled_fraction": run.regime}
+        return {"label_fraction": run.regime}
 
     @property
     def seconds_note(self) -> str:

@@ -43,12 +43,12 @@ _STUDENTS_OWN = (
     "student_kind",
     "student_base",
     "student_backbone",
-    "student_weights",
+    "student_encoder_pretrained",
     "preset",
     "cache_teacher",
     "student_view",
     "teacher_flips",
-    "labelled_share",
+    "labelled_per_batch",
 )
 
 ARMS: dict[str, Arm] = {
@@ -111,7 +111,7 @@ class Run:
         Args:
             base: what all runs share: sizes, epochs, data.
         """
-        made = {**base, **self.arm.settings, "seed": self.seed, "labelled_fraction": self.regime}
+        made = {**base, **self.arm.settings, "seed": self.seed, "label_fraction": self.regime}
         more = 1.0 if self.arm.unlabelled else 1 / self.regime
         if self.arm.bundle == "seg_teacher":
             made["epochs"] = made.pop("teacher_epochs")

@@ -109,8 +109,8 @@ def _of_first_section(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]
 def _by_regime(records: Sequence[RunRecord]) -> dict[tuple[str, float], list[RunRecord]]:
     """Section and share of labels -> records: the test section first, more labels first."""
     groups: dict[tuple[str, float], list[RunRecord]] = {}
-    for record in sorted(records, key=lambda r: (r.split["section"] != "test", -r.split["labelled_fraction"])):
-        groups.setdefault((record.split["section"], record.split["labelled_fraction"]), []).append(record)
+    for record in sorted(records, key=lambda r: (r.split["section"] != "test", -r.split["label_fraction"])):
+        groups.setdefault((record.split["section"], record.split["label_fraction"]), []).append(record)
     return groups
 
 

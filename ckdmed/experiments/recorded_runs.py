@@ -7,10 +7,11 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
+from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workflow
 from ckdmed.data import sha256_of
@@ -158,7 +159,7 @@ class RecordedRuns(ABC, Generic[RunT]):
         if not path.is_file():
             return False
         record = RunRecord.read(path)
-        planned, kept = self._plan(run), record.settings
+        planned, kept = self._plan(run), with_new_names(record.settings)
         differ = [key for key in planned if key not in PLACES and kept.get(key) != planned[key]]
         if differ or record.data_sha256 != self.data_sha256:
             what = ", ".join(f"{k} {kept.get(k)!r} then and {planned[k]!r} now" for k in differ) or "another datalist"
@@ -274,7 +275,11 @@ def read_sections(folder: Path) -> list[RunRecord]:
             records += read_records([folder / section])
     if not records:
         raise ValueError(f"{folder} holds no records; run the comparison first.")
-    return records
+    # those of earlier versions have settings by the names of then
+    return [
+        replace(record, settings=with_new_names(record.settings), split=with_new_names(record.split))
+        for record in records
+    ]
 
 
 def check_one_datalist(records: Sequence[RunRecord]) -> None:

@@ -65,7 +65,7 @@ _TINY: dict[str, Any] = {
 
 # what frozen teachers depend on
 _OF_TEACHERS = (
-    "teacher",
+    "teacher_kind",
     "teacher_options",
     "teacher_base",
     "vit_img_size",
@@ -87,7 +87,7 @@ _OF_TEACHERS = (
     "amp",
     "val_interval",
     "split_seed",
-    "labelled_fraction",
+    "label_fraction",
     "seed",
 )
 
@@ -128,7 +128,7 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
         return read_brats_datalist(path)
 
     def split_of(self, run: UnimodalRun) -> dict[str, Any]:
-        return {"labelled_fraction": run.regime}
+        return {"label_fraction": run.regime}
 
     @property
     def seconds_note(self) -> str:
@@ -144,7 +144,7 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
 
     def _teachers(self, settings: Mapping[str, Any]) -> Path:
         """Where the teachers of such settings lie, whichever student listens to them."""
-        regime, seed = settings["labelled_fraction"], settings.get("teacher_seed", settings["seed"])
+        regime, seed = settings["label_fraction"], settings.get("teacher_seed", settings["seed"])
         chosen = {**{key: settings[key] for key in _OF_TEACHERS if key in settings}, "seed": seed}
         return self.output_dir / "teachers" / f"labelled={regime:g}-seed={seed}-{fingerprint(chosen)[:12]}"
 
@@ -163,12 +163,12 @@ def unimodal_tables(records: Sequence[RunRecord]) -> str:
     """
     check_one_datalist(records)
     parts = []
-    keys = sorted({(r.split["section"] != "test", -float(r.split["labelled_fraction"]), _student(r)) for r in records})
+    keys = sorted({(r.split["section"] != "test", -float(r.split["label_fraction"]), _student(r)) for r in records})
     for later, regime, student in keys:
         own = [
             record
             for record in records
-            if (record.split["section"] != "test", -float(record.split["labelled_fraction"]), _student(record))
+            if (record.split["section"] != "test", -float(record.split["label_fraction"]), _student(record))
             == (later, regime, student)
         ]
         section = own[0].split["section"]

@@ -107,7 +107,7 @@ class UnimodalRun:
         Args:
             base: what all runs share.
         """
-        made = {**base, **self.arm.strategy.settings, "seed": self.seed, "labelled_fraction": self.regime}
+        made = {**base, **self.arm.strategy.settings, "seed": self.seed, "label_fraction": self.regime}
         made["student_modalities"] = list(self.arm.student)
         if made.get("teachers") == OTHERS:
             there = base.get("modalities") or ["t1n", "t1c", "t2w", "t2f"]

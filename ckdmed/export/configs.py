@@ -68,7 +68,7 @@ def component_settings(config: Mapping[str, Any], components: Sequence[str]) -> 
         name: value
         for name, value in seen.items()
         if name not in components
-        and not name.endswith(("_checkpoint", "_dir", "_root"))
+        and not name.endswith(("_checkpoint", "_pretrained", "_dir", "_root"))
         and (is_plain(value) or (isinstance(value, str) and value.startswith("$")))
     }
 

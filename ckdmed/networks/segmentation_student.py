@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import nn
 
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
@@ -26,15 +29,17 @@ def segmentation_student(
     base: int = 32,
     weights: str | None = None,
     backbone: str = EFFICIENTNET_LITE[0],
+    spatial_dims: int = 2,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A small network of raw logits for images, whose decoder features can be compared with a teacher's.
+    """A small network of raw logits, whose decoder features can be compared with a teacher's.
 
-    ================= =====================================================================================
+    ================= =======================================================================================
     kind              network
-    ================= =====================================================================================
+    ================= =======================================================================================
     unet              :class:`UNet` of five levels; sizes must be multiples of 16
-    efficientnet_lite :class:`EfficientNetLiteUNet`, whose encoder can begin with ImageNet's weights; any size
-    ================= =====================================================================================
+    efficientnet_lite :class:`EfficientNetLiteUNet`, whose encoder can start from ImageNet weights; images of any size
+    ================= =======================================================================================
 
     Args:
         kind: see above.
@@ -42,18 +47,36 @@ def segmentation_student(
         base: of unet: channels of the first level, doubled from level to level. The other has its own widths.
         weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_weights`.
         backbone: of efficientnet_lite: its encoder, see `EfficientNetLiteUNet`.
+        spatial_dims: 2, or 3 for unet.
+        options: further arguments of the kind's own network, which go before those above: ``{"norm": "batch"}`` for
+            unet.
 
-    Shape: (B, in_channels, H, W) to (B, out_channels, H, W).
+    Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
     Raises:
-        ValueError: an unknown kind; weights for a kind that takes none; as the network itself.
+        ValueError: an unknown kind; volumes for a network of images; weights for a kind that takes none; as the network
+            itself.
+        TypeError: the network has no argument of an option's name.
     """
     check_kind(kind, _TAPS, "student")
+    own = dict(options or {})
     if kind == "efficientnet_lite":
-        return EfficientNetLiteUNet(in_channels, out_channels, weights=weights, backbone=backbone)
+        if spatial_dims != 2:
+            raise ValueError(f"a student of kind '{kind}' is a network of images, spatial_dims must be 2, got 3.")
+        return EfficientNetLiteUNet(
+            **{
+                "in_channels": in_channels,
+                "out_channels": out_channels,
+                "weights": weights,
+                "backbone": backbone,
+                **own,
+            }
+        )
     if weights:
         raise ValueError(f"{weights}: a student of kind '{kind}' has no encoder with published weights to load.")
-    return UNet(2, in_channels, out_channels, [base * 2**level for level in range(_LEVELS)])
+    features = [base * 2**level for level in range(_LEVELS)]
+    common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
+    return UNet(**{**common, "features": features, **own})
 
 
 def segmentation_student_taps(kind: str = "unet") -> dict[str, str]:

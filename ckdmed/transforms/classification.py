@@ -15,34 +15,36 @@ from monai.transforms import (
     ScaleIntensityRangePercentilesd,
 )
 
-from ckdmed.transforms.augmentation import segmentation_augmentation
+from ckdmed.transforms.augmentation import AUGMENTATIONS, segmentation_augmentation
 from ckdmed.transforms.eight_bit import EightBitd
 from ckdmed.transforms.flip_state import FlipStated
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
 
 __all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
 
-SCALINGS = ("ours", "report", "volume")
-LEVELS = ("none", "flip", "report", "strong")
+SCALINGS = ("percentiles", "report", "volume")
+LEVELS = AUGMENTATIONS
 
 
-def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
+def classification_scaling(
+    scaling: str = "percentiles", image_size: int = 224, keys: Sequence[str] = ("image",)
+) -> Compose:
     """Resize a grey image (1, H, W) and bring it to [0, 1] by its own values; of slices (S, H, W), each by its own.
 
-    ========  ======================================================================================
-    scaling   what happens
-    ========  ======================================================================================
-    ours      resize, then the 0.5th and 99.5th percentile become 0 and 1, clipped. It is last, so every
-              image has the minimum 0 and the maximum 1: the raw range, which tells the Figshare set's
-              gliomas from the rest, is gone
-    report    the stored integers are stretched to 8 bits by minimum and maximum, then resized, then divided by
-              255. One bright pixel sets the range, and averaging leaves each image a maximum of its own
-    volume    resize alone: the image was brought to [0, 1] with its whole volume before, so that what a
-              slice has of it still shows
-    ========  ======================================================================================
+    ===========  ======================================================================================
+    scaling      what happens
+    ===========  ======================================================================================
+    percentiles  resize, then the 0.5th and 99.5th percentile become 0 and 1, clipped. It is last, so every
+                 image has the minimum 0 and the maximum 1: the raw range, which tells the Figshare set's
+                 gliomas from the rest, is gone
+    report       the stored integers are stretched to 8 bits by minimum and maximum, then resized, then divided by
+                 255. One bright pixel sets the range, and averaging leaves each image a maximum of its own
+    volume       resize alone: the image was brought to [0, 1] with its whole volume before, so that what a
+                 slice has of it still shows
+    ===========  ======================================================================================
 
     Args:
-        scaling: "ours", "report" or "volume".
+        scaling: "percentiles", "report" or "volume".
         image_size: edge in pixels.
         keys: of the images.
 
@@ -66,14 +68,14 @@ def classification_scaling(scaling: str = "ours", image_size: int = 224, keys: S
     return Compose([resize, percentiles, typed])
 
 
-def classification_augmentation(level: str = "flip", img_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
+def classification_augmentation(level: str = "flips", img_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
     """Random transforms of a grey image in [0, 1].
 
     ========  ======================================================================================
     level     what happens to a sample
     ========  ======================================================================================
     none      nothing
-    flip      left and right are exchanged in half of the samples (the reports' training); the key
+    flips     left and right are exchanged in half of the samples (the reports' training); the key
               ``flips`` tells in which, see `FlipStated`
     report    the richer set of the weekly report, see `segmentation_augmentation`: flips along both axes,
               rotation, shear, shift, zoom, elastic warp, noise, brightness, contrast
@@ -81,7 +83,7 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     ========  ======================================================================================
 
     Args:
-        level: "none", "flip", "report" or "strong".
+        level: "none", "flips", "report" or "strong".
         img_size: edge of the images in pixels.
         keys: of the images.
 
@@ -90,7 +92,7 @@ def classification_augmentation(level: str = "flip", img_size: int = 224, keys: 
     """
     if level not in LEVELS:
         raise ValueError(f"augmentation must be one of {', '.join(LEVELS)}, got {level!r}.")
-    if level == "flip":
+    if level == "flips":
         # upright images: rows first, so the second axis is left to right
         flip = RandFlipd(keys, prob=0.5, spatial_axis=1)
         # the batch records which samples were flipped, so that their cached teacher outputs can be found

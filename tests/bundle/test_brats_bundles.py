@@ -62,7 +62,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("volumes", [False, True], ids=["slices", "volumes"])
 def test_a_student_is_taught(tmp_path: Path, phantoms: dict, volumes: bool):
     made = workflow("brats_seg_kd", tmp_path, **phantoms, **(VOLUMES if volumes else {}))
-    teacher = made.parser.get_parsed_content("frozen_teacher")
+    teacher = made.parser.get_parsed_content("teacher")
     hashes: list[str] = []
     made.trainer.add_event_handler(Events.STARTED, lambda _: hashes.append(teacher.state_hash()))
     before = weights_hash(made.network_def)
@@ -94,13 +94,18 @@ def test_the_teacher_alone(tmp_path: Path, phantoms: dict):
 
 @pytest.mark.slow
 def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dict):
-    made = run("brats_seg_teacher", tmp_path / "teacher", teacher="cohra", **phantoms)
+    made = run("brats_seg_teacher", tmp_path / "teacher", teacher_kind="cohra", **phantoms)
     checkpoint = tmp_path / "teacher" / "models" / "model.pt"
     taught = run(
-        "brats_seg_kd", tmp_path / "student", teacher="cohra", teacher_checkpoint=str(checkpoint), w_feat=0, **phantoms
+        "brats_seg_kd",
+        tmp_path / "student",
+        teacher_kind="cohra",
+        teacher_checkpoint=str(checkpoint),
+        w_feat=0,
+        **phantoms,
     )
     made.network_def.load_state_dict(torch.load(checkpoint, weights_only=True))
-    assert taught.parser.get_parsed_content("frozen_teacher").state_hash() == weights_hash(made.network_def)
+    assert taught.parser.get_parsed_content("teacher").state_hash() == weights_hash(made.network_def)
     assert (
         not (tmp_path / "student" / "teacher").exists() and "features" not in history(tmp_path / "student")[0]["terms"]
     )
@@ -112,20 +117,20 @@ def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dic
 def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, volumes: bool):
     own = {"teacher_base": 12, "teacher_options": {"window_size": 2}} if teacher == "swin_unetr" else {}
     settings = {"preset": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
-    run("brats_seg_kd", tmp_path, teacher=teacher, **settings, **(VOLUMES if volumes else {}))
+    run("brats_seg_kd", tmp_path, teacher_kind=teacher, **settings, **(VOLUMES if volumes else {}))
     # in the last tenth of the steps ours is about the mask alone
     first, last = history(tmp_path)
     assert {"soft_targets", "features", "attention"} <= set(first["terms"])
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
 
 
-@pytest.mark.parametrize("labelled_share", [None, 0.75])
-def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_share: float | None):
+@pytest.mark.parametrize("labelled_per_batch", [None, 0.75])
+def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_per_batch: float | None):
     made = workflow(
         "brats_seg_kd",
         tmp_path,
-        labelled_fraction=0.5,
-        labelled_share=labelled_share,
+        label_fraction=0.5,
+        labelled_per_batch=labelled_per_batch,
         phantom_cases=8,
         slices_per_epoch=16,
         **phantoms,
@@ -141,7 +146,7 @@ def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_share: floa
     train = made.parser.get_parsed_content("sections")["train"]
     hidden = {item["case"] for item in train if not item["labelled"]}
     dataset: BratsSliceDataset = made.parser.get_parsed_content("train#dataset")
-    share = (dataset.categories < 0).mean() if labelled_share is None else 0.25
+    share = (dataset.categories < 0).mean() if labelled_per_batch is None else 0.25
     assert 0 < len(hidden) < len(train) and sum(not labelled for labelled, _ in seen) == round(16 * share)
     # a hidden mask is not in the batch, and half of the others' slices show a tumour
     assert not any(mask for labelled, mask in seen if not labelled)
@@ -153,12 +158,12 @@ def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_share: floa
 
 @pytest.mark.parametrize("share", [0, 1, 2.0])
 def test_a_share_that_is_none(share: float):
-    with pytest.raises(ValueError, match=f"labelled_share must lie between 0 and 1, or be null, got {share}"):
-        brats_sampler(Dataset([]), labelled_share=share)
+    with pytest.raises(ValueError, match=f"labelled_per_batch must lie between 0 and 1, or be null, got {share}"):
+        brats_sampler(Dataset([]), labelled_per_batch=share)
 
 
 def test_half_of_the_labels_of_volumes(tmp_path: Path, phantoms: dict):
-    made = workflow("brats_seg_kd", tmp_path, labelled_fraction=0.5, phantom_cases=8, **phantoms, **VOLUMES)
+    made = workflow("brats_seg_kd", tmp_path, label_fraction=0.5, phantom_cases=8, **phantoms, **VOLUMES)
     data, teacher_data = (made.parser.get_parsed_content(name) for name in ("train#dataset", "teacher_dataset"))
     patches = [patch for n in range(len(data)) for patch in data[n]]
     assert any(not patch["labelled"] for patch in patches)
@@ -196,8 +201,8 @@ def _drawn(engine: Any) -> list[str]:
         ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
-        ({"teacher": "unet"}, "teacher must be one of unet_vit, segresnet"),
-        ({"teacher": "swin_unetr"}, "base of a swin_unetr teacher must be a multiple of 12, got 2"),
+        ({"teacher_kind": "unet"}, "teacher_kind must be one of unet_vit, segresnet"),
+        ({"teacher_kind": "swin_unetr"}, "base of a swin_unetr teacher must be a multiple of 12, got 2"),
         ({"modalities": ["t1c", "t1ce"]}, "each one of t1n, t1c, t2w, t2f"),
         ({"neighbours": 1, **VOLUMES}, "neighbours is 1, but volumes"),
         ({"spatial_dims": 4}, "spatial_dims must be one of 2, 3, got 4"),

@@ -139,7 +139,7 @@ def test_phantoms_and_everything_that_is_written(tmp_path, bundle):
 
 
 def test_cases_without_a_mask_are_not_scored(tmp_path):
-    run = evaluation(tmp_path / "out", section="train", labelled_fraction=0.5)
+    run = evaluation(tmp_path / "out", section="train", label_fraction=0.5)
     items = run.parser.get_parsed_content("sections")["train"]
     data = run.parser.get_parsed_content("validate#dataset").data
     assert 0 < len(data) < len(items) and all(item["labelled"] for item in data)

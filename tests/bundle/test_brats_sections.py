@@ -57,7 +57,7 @@ def test_few_cases_still_fill_every_section(phantom_dir: Path, cases: int):
 
 
 def test_labelled_fraction_chooses_whole_patients(phantom_dir: Path):
-    train = sections(phantom_dir, labelled_fraction=0.5)["train"]
+    train = sections(phantom_dir, label_fraction=0.5)["train"]
     flags: dict[str, set[bool]] = {}
     for item in train:
         flags.setdefault(item["patient_group"], set()).add(item["labelled"])

@@ -28,7 +28,7 @@ TINY: dict[str, Any] = {
     "batch_size": 8,
     "image_size": 16,
     "student_base": 2,
-    "teacher": "segresnet",
+    "teacher_kind": "segresnet",
     "teacher_base": 2,
     "teachers": [["t1n", "t1c", "t2w", "t2f"], ["t2f"]],
 }
@@ -80,7 +80,7 @@ def test_terms_regions_and_teachers_are_on_record(finished: Path) -> None:
 
 @pytest.mark.slow
 def test_teachers_that_learn_along_resume_to_the_same_end(tmp_path: Path, data: Path) -> None:
-    settings: dict[str, Any] = {"teacher_mode": "online", "student_modalities": ["t1n"], "labelled_fraction": 0.5}
+    settings: dict[str, Any] = {"teacher_mode": "online", "student_modalities": ["t1n"], "label_fraction": 0.5}
     unbroken = run(tmp_path / "a", data, **settings)
     last = history(tmp_path / "a")[-1]
     assert {"deep_cooperative", "teacher_t2f", "cooperative"} <= set(last["terms"])

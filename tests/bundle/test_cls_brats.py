@@ -87,7 +87,7 @@ def test_types_are_those_of_the_names_on_slices_with_tumour(cases: Path, tmp_pat
 
 
 def test_slices_of_patients_without_labels_are_all_taken(cases: Path, tmp_path: Path) -> None:
-    sections = brats_classes("brats_type", str(cases), "", str(tmp_path), TYPES, labelled_fraction=0.5)
+    sections = brats_classes("brats_type", str(cases), "", str(tmp_path), TYPES, label_fraction=0.5)
     without = [item for item in sections["train"] if not item["labelled"]]
     index = SliceIndex.read(tmp_path / "brats-t1c", sorted({item["case"] for item in without}))
     assert len(without) == len(index) and (index.categories() == 0).any()

@@ -28,7 +28,7 @@ CASES: dict[str, Any] = {
     "batch_size": 8,
     "image_size": 16,
     "student_base": 2,
-    "teacher": "segresnet",
+    "teacher_kind": "segresnet",
     "teacher_base": 2,
     "teacher_epochs": 1,
 }

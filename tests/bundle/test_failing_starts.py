@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"image_size": 31, "resume": True}, "31"),
         ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),
         ({"teacher_checkpoint": "{out}/models/model.pt", "preset": "ours"}, "model.pt"),
-        ({"student_checkpoint": "/nowhere.pt", "resume": True}, "nowhere.pt"),
+        ({"student_pretrained": "/nowhere.pt", "resume": True}, "nowhere.pt"),
         ({"epoch": 3}, "did you mean 'epochs'"),
     ],
 )
@@ -59,7 +59,7 @@ def test_all_files_of_the_run_before_stay_as_they_are(finished: Path, overrides:
 
 @pytest.mark.parametrize(
     "overrides",
-    [{"dataset_dir": "/nowhere/at/all"}, {"image_size": 31}, {"student_checkpoint": "/nowhere.pt"}, {"epoch": 3}],
+    [{"dataset_dir": "/nowhere/at/all"}, {"image_size": 31}, {"student_pretrained": "/nowhere.pt"}, {"epoch": 3}],
 )
 def test_a_start_that_fails_writes_nothing(tmp_path: Path, overrides: dict[str, Any]):
     with pytest.raises((RuntimeError, ValueError)):

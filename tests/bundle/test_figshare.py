@@ -43,7 +43,7 @@ def test_folds_cover_every_patient_once(phantom_dir: Path):
 
 
 def test_labelled_fraction_chooses_patients_whatever_the_order(phantom_dir: Path):
-    found = sections(phantom_dir, labelled_fraction=0.5)
+    found = sections(phantom_dir, label_fraction=0.5)
     train = found["train"]
     by_patient: dict[str, set[bool]] = {}
     for item in train:
@@ -51,12 +51,12 @@ def test_labelled_fraction_chooses_patients_whatever_the_order(phantom_dir: Path
     assert all(len(flags) == 1 for flags in by_patient.values())
     assert 0 < sum(item["labelled"] for item in train) < len(train)
     assert all(item["labelled"] for item in found["validation"] + found["test"])
-    assert sections(phantom_dir, labelled_fraction=0.5) == found
+    assert sections(phantom_dir, label_fraction=0.5) == found
 
 
 def test_a_final_training_has_the_validation_section_too(phantom_dir: Path, caplog: pytest.LogCaptureFixture):
-    split = sections(phantom_dir, labelled_fraction=0.5)
-    found = sections(phantom_dir, labelled_fraction=0.5, train_on_validation=True)
+    split = sections(phantom_dir, label_fraction=0.5)
+    found = sections(phantom_dir, label_fraction=0.5, train_on_validation=True)
     assert found["train"] == split["train"] + split["validation"]
     assert (found["validation"], found["test"]) == (split["validation"], split["test"])
     assert "say nothing of patients never seen" in caplog.text

@@ -22,11 +22,11 @@ PATIENTS: dict[str, object] = {"phantom_patients": 15}
 CASES: dict[str, object] = {"phantom_cases": 6, "sections#phantom_shape": [24, 24, 16], "slices_per_epoch": 16}
 STUDENT: dict[str, object] = {"student_base": 2, "teacher_epochs": 1}
 OF_BUNDLE: dict[str, dict[str, object]] = {
-    "seg_kd": {**PATIENTS, **STUDENT, "labelled_fraction": 0.5},
+    "seg_kd": {**PATIENTS, **STUDENT, "label_fraction": 0.5},
     "seg_teacher": PATIENTS,
-    "brats_seg_kd": {**CASES, **STUDENT, "labelled_fraction": 0.5},
+    "brats_seg_kd": {**CASES, **STUDENT, "label_fraction": 0.5},
     "brats_seg_teacher": CASES,
-    "brats_unimodal_kd": {**CASES, **STUDENT, "labelled_fraction": 0.5},
+    "brats_unimodal_kd": {**CASES, **STUDENT, "label_fraction": 0.5},
 }
 # a bundle in another of its ways of training
 VARIANTS: dict[str, dict[str, object]] = {"brats_unimodal_kd": {"teacher_mode": "online"}}

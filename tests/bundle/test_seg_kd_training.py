@@ -69,7 +69,7 @@ def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
     settings = {
         "student_kind": "efficientnet_lite",
         "student_backbone": "efficientnet-lite2",
-        "student_weights": str(tmp_path / "lite2.pth"),
+        "student_encoder_pretrained": str(tmp_path / "lite2.pth"),
     }
     network = workflow(tmp_path / "out", **settings).parser.get_parsed_content("network_def")
     for name, value in source.encoder.state_dict().items():
@@ -149,7 +149,7 @@ def test_the_folder_of_the_bundle_stays_clean(finished: tuple[Path, str]):
 
 
 def test_half_of_the_labels(tmp_path: Path):
-    made = workflow(tmp_path, labelled_fraction=0.5, labelled_share=None, batch_size=8, phantom_patients=15)
+    made = workflow(tmp_path, label_fraction=0.5, labelled_per_batch=None, batch_size=8, phantom_patients=15)
     seen: list[bool] = []
     trainer = made.trainer
     trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda e: seen.extend(e.state.batch["labelled"].tolist()))
@@ -162,7 +162,7 @@ def test_half_of_the_labels(tmp_path: Path):
 
 
 def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
-    made = workflow(tmp_path, labelled_fraction=0.25, batch_size=8, phantom_patients=15)
+    made = workflow(tmp_path, label_fraction=0.25, batch_size=8, phantom_patients=15)
     seen: list[bool] = []
     made.trainer.add_event_handler(
         Events.ITERATION_COMPLETED, lambda e: seen.extend(e.state.batch["labelled"].tolist())

@@ -98,8 +98,8 @@ def test_official_folds_that_split_persons_leave_no_person_on_two_sides():
 
 def test_the_labelled_share_falls_on_training_persons_only():
     datalist = make_datalist(persons=60)
-    small = select_sections(datalist, "d", labelled_fraction=0.1)
-    large = select_sections(datalist, "d", labelled_fraction=0.25)
+    small = select_sections(datalist, "d", label_fraction=0.1)
+    large = select_sections(datalist, "d", label_fraction=0.25)
     flags = [item["labelled"] for item in small["train"]]
     assert 0 < sum(flags) <= 0.15 * len(flags)
     labelled = [{item["id"] for item in run["train"] if item["labelled"]} for run in (small, large)]
@@ -121,7 +121,7 @@ def test_the_labelled_share_falls_on_training_persons_only():
         ({"fold_source": "official"}, "needs fold"),
         ({"fold_source": "official", "fold": 0}, "60 slice.* have no published fold .*put cvind.mat"),
         ({"fold_source": "official", "fold": 0, "n_folds": 4}, "There are 5 published folds"),
-        ({"labelled_fraction": 0.0}, "above 0 and at most 1"),
+        ({"label_fraction": 0.0}, "above 0 and at most 1"),
     ],
 )
 def test_impossible_selections_are_errors(options, message):
@@ -154,7 +154,7 @@ def test_files_left_out_are_a_warning(small_set, make_mat):
 
 
 def test_selected_items_load_and_collate(small_set):
-    sections = select_sections(resolve_datalist(small_set, progress=False), small_set, labelled_fraction=0.5)
+    sections = select_sections(resolve_datalist(small_set, progress=False), small_set, label_fraction=0.5)
     pipeline = Compose(
         [
             LoadImaged("image", reader=FigshareMatReader("image")),

@@ -55,7 +55,7 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert epochs == [2]
 
     last, _ = check_same_outcome(whole, again, runs)
-    assert last.split["labelled_fraction"] == 0.5 and last.seed == 3
+    assert last.split["label_fraction"] == 0.5 and last.seed == 3
 
     # the teacher that taught is the one of its own record
     noted = json.loads((whole.folder(runs[1]) / "settings.json").read_text(encoding="utf-8"))["settings"]
@@ -103,14 +103,14 @@ def test_order_of_the_runs():
 def test_settings_of_the_arms():
     base = {**preset_settings("tiny"), "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = Run(ARMS["ours"], 0.25, 7).settings(base)
-    assert (ours["epochs"], ours["val_interval"], ours["labelled_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
+    assert (ours["epochs"], ours["val_interval"], ours["label_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
     assert ours["preset"] == "ours" and "train#dataset#data" not in ours
     # as many steps on the labelled images alone, validated as often
     alone = Run(ARMS["alone"], 0.25, 7).settings(base)
     assert (alone["epochs"], alone["val_interval"]) == (40, 4) and "labelled" in alone["train#dataset#data"]
     assert Run(ARMS["alone"], 1.0, 7).settings(base)["epochs"] == 10
     assert "train#dataset#data" not in Run(ARMS["alone"], 1.0, 7).settings(base)
-    students = {"student_kind": "efficientnet_lite", "student_weights": "lite0.pth"}
+    students = {"student_kind": "efficientnet_lite", "student_encoder_pretrained": "lite0.pth"}
     teacher = Run(ARMS["teacher"], 0.25, 7).settings({**base, **students, "teacher_kind": "segresnet"})
     assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset", *students} & set(teacher)
     assert teacher["teacher_kind"] == "segresnet"
@@ -120,7 +120,7 @@ def test_settings_of_the_arms():
 
 def test_summary_shows_the_test_section_once_there_is_one():
     def record(arm: str, section: str, regime: float, dice: float) -> RunRecord:
-        split = {"section": section, "labelled_fraction": regime}
+        split = {"section": section, "label_fraction": regime}
         metrics = {name: dice for name in ("Dice per slice", "Dice per patient", "HD95 per slice")}
         return RunRecord(f"{arm}{regime}{section}", arm, ["c"], 0, split, metrics, data_sha256="0" * 64)
 
@@ -152,7 +152,7 @@ def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path, mo
 
 def record(arm: str, seed: int, dice: float, section: str = "validation", regime: float = 1.0, **kw: Any) -> RunRecord:
     metrics = {"Dice per slice": dice, "Dice per patient": dice - 0.01, "HD95 per slice": 10 / dice}
-    split = {"labelled_fraction": regime, "section": section}
+    split = {"label_fraction": regime, "section": section}
     return RunRecord(f"{arm}-{seed}-{regime}-{section}", arm, ["c"], seed, split, metrics, seconds=60.0, **kw)
 
 

@@ -31,7 +31,7 @@ def record(student: str, name: str, seed: int, dice: float, section: str = "vali
         arm=f"{student}-{name}",
         command=["ckdmed", "unimodal"],
         seed=seed,
-        split={"name": "datalist", "labelled_fraction": 0.5, "section": section},
+        split={"name": "datalist", "label_fraction": 0.5, "section": section},
         metrics=dict.fromkeys(names, dice),
         data_sha256="0",
         settings={"student_modalities": student.split("+")},
@@ -52,7 +52,7 @@ def test_runs_and_their_settings() -> None:
     alone, published = (run.settings({"epochs": 3}) for run in runs[:2])
     assert alone["preset"] == "alone" and "labelled" in alone["train#dataset#items"] and alone["epochs"] == 3
     assert published["teachers"] == [["t1c"], ["t2w"], ["t2f"]] and "train#dataset#items" not in published
-    assert published["student_modalities"] == ["t1n"] and published["labelled_fraction"] == 0.25
+    assert published["student_modalities"] == ["t1n"] and published["label_fraction"] == 0.25
     whole = UnimodalRun(UnimodalArm(STRATEGIES["alone"], ("t1n",)), 1.0, 0).settings({})
     assert "train#dataset#items" not in whole
 

@@ -79,14 +79,14 @@ def test_component_settings_follow_references():
         "base": 8,
         "hidden": "$2 * @base",
         "kind": "vgg",
-        "vit_checkpoint": "weights.pt",
+        "vit_pretrained": "weights.pt",
         "file": "folder/file.txt",
         "epochs": 5,
         "widths": [1, 2],
         "part": {"_target_": "P", "kind": "@kind"},
         "network_def": {"_target_": "N", "a": "@hidden", "b": {"c": "$@widths#0 + 1"}, "d": ["@part", "@file"]},
     }
-    config["network_def"]["e"] = "@vit_checkpoint"
+    config["network_def"]["e"] = "@vit_pretrained"
     found = component_settings(config, ["network_def"])
     assert found == {"base": 8, "hidden": "$2 * @base", "widths": [1, 2], "kind": "vgg"}
 

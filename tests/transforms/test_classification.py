@@ -20,19 +20,19 @@ def ramp(size: int = 32) -> torch.Tensor:
     return MetaTensor(values[:, torch.randperm(size)])
 
 
-def test_ours_ends_with_minimum_0_and_maximum_1_whatever_the_raw_range():
+def test_percentiles_end_with_minimum_0_and_maximum_1_whatever_the_raw_range():
     image = ramp()
-    first = classification_scaling("ours", 16)({"image": image})["image"]
-    other = classification_scaling("ours", 16)({"image": 37.0 * image + 1200})["image"]
+    first = classification_scaling("percentiles", 16)({"image": image})["image"]
+    other = classification_scaling("percentiles", 16)({"image": 37.0 * image + 1200})["image"]
     assert first.shape == (1, 16, 16) and (float(first.min()), float(first.max())) == (0.0, 1.0)
     torch.testing.assert_close(first, other, atol=1e-4, rtol=0)
 
 
-def test_ours_is_not_moved_by_one_bright_pixel():
+def test_percentiles_are_not_moved_by_one_bright_pixel():
     image = ramp()
     spiked = image.clone()
     spiked[0, 5, 5] = 1e6
-    first, other = (classification_scaling("ours", 32)({"image": x})["image"] for x in (image, spiked))
+    first, other = (classification_scaling("percentiles", 32)({"image": x})["image"] for x in (image, spiked))
     assert float((first - other).abs().median()) < 0.01
     literal = classification_scaling("report", 32)({"image": spiked})["image"]
     assert float(literal.median()) < 0.01
@@ -48,7 +48,7 @@ def test_report_is_eight_bits_then_resized():
     assert 0.6 < float(noisy.max()) < 0.999
 
 
-@pytest.mark.parametrize("scaling", ["ours", "report"])
+@pytest.mark.parametrize("scaling", ["percentiles", "report"])
 def test_slices_are_scaled_each_by_itself(scaling: str):
     one, two = ramp(), ramp()
     chain = classification_scaling(scaling, 16)
@@ -67,7 +67,7 @@ def test_imagenet_input_by_hand():
 
 
 def test_flip_exchanges_left_and_right_in_half_of_the_samples():
-    chain = classification_augmentation("flip", 8)
+    chain = classification_augmentation("flips", 8)
     chain.set_random_state(seed=0)
     image = torch.rand(1, 8, 8)
     seen = [chain({"image": image})["image"] for _ in range(200)]
@@ -84,12 +84,12 @@ def test_levels():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="scaling must be one of ours, report, volume, got 'mine'"):
+    with pytest.raises(ValueError, match="scaling must be one of percentiles, report, volume, got 'mine'"):
         classification_scaling("mine")
     with pytest.raises(ValueError, match="at least 8 pixels, got 4"):
-        classification_scaling("ours", 4)
-    with pytest.raises(ValueError, match="augmentation must be one of none, flip, report, strong, got 'flips'"):
-        classification_augmentation("flips")
+        classification_scaling("percentiles", 4)
+    with pytest.raises(ValueError, match="augmentation must be one of none, flips, report, strong, got 'flip'"):
+        classification_augmentation("flip")
 
 
 def test_several_modalities_keep_their_channels_and_share_one_scale() -> None:

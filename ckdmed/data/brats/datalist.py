@@ -291,7 +291,7 @@ def load_brats_datalist(
     path: PathLike,
     section: str = "training",
     base_dir: PathLike | None = None,
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """One section with full paths, as items for a MONAI `Dataset`; nothing in them that cannot be collated.
@@ -303,22 +303,22 @@ def load_brats_datalist(
         path: the datalist.
         section: "training", "validation" or "test".
         base_dir: the dataset's folder; None for the datalist's.
-        labelled_fraction: share of the section's items whose mask may be used, see `labelled_subset`.
+        label_fraction: share of the section's items whose mask may be used, see `labelled_subset`.
         seed: of the choice of these.
 
     Raises:
-        ValueError: see `read_brats_datalist`; `section` is another word; `labelled_fraction` is out of range.
+        ValueError: see `read_brats_datalist`; `section` is another word; `label_fraction` is out of range.
     """
     datalist = read_brats_datalist(path)
     folder = Path(path).parent if base_dir is None else base_dir
-    return select_brats_items(datalist, folder, section, labelled_fraction, seed)
+    return select_brats_items(datalist, folder, section, label_fraction, seed)
 
 
 def select_brats_items(
     datalist: Mapping[str, Any],
     base_dir: PathLike,
     section: str = "training",
-    labelled_fraction: float = 1.0,
+    label_fraction: float = 1.0,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """`load_brats_datalist` of a datalist that is in memory already.
@@ -326,16 +326,16 @@ def select_brats_items(
     Args:
         datalist: see `build_brats_datalist`.
         base_dir: the dataset's folder.
-        section, labelled_fraction, seed: see `load_brats_datalist`.
+        section, label_fraction, seed: see `load_brats_datalist`.
 
     Raises:
-        ValueError: `section` is another word; `labelled_fraction` is out of range.
+        ValueError: `section` is another word; `label_fraction` is out of range.
     """
     if section not in SECTIONS:
         raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
     items = datalist[section]
     folder = os.path.abspath(base_dir)
-    flags = labelled_subset(items, labelled_fraction, seed) if items else []
+    flags = labelled_subset(items, label_fraction, seed) if items else []
     kept = (*_TEXT_KEYS, "time_point", "tumor_label", "modalities")
     return [
         {

@@ -97,7 +97,7 @@ def test_loaded_items_pass_through_monai(make_case, tmp_path):
 def test_only_a_share_of_the_patients_is_labelled(folder):
     datalist, _ = build_brats_datalist(folder, modalities=["t1n"], progress=False)
     path = write_brats_datalist(datalist, folder / "datalist.json")
-    items = load_brats_datalist(path, labelled_fraction=0.25)
+    items = load_brats_datalist(path, label_fraction=0.25)
     assert sum(item["labelled"] for item in items) == 12
     by_patient = {}
     for item in items:

@@ -12,8 +12,8 @@ from ckdmed.data.brats import BalancedSliceSampler
 __all__ = ["chosen_unlabelled_share", "labelled_sampler"]
 
 
-def chosen_unlabelled_share(labelled: Collection[bool], labelled_share: float | None) -> float | None:
-    """The share of the draws that the setting ``labelled_share`` leaves to slices without labels.
+def chosen_unlabelled_share(labelled: Collection[bool], labelled_per_batch: float | None) -> float | None:
+    """The share of the draws that the setting ``labelled_per_batch`` leaves to slices without labels.
 
     Returns:
         None where slices are drawn as they come: no share is asked for, or there is nothing to choose between.
@@ -21,15 +21,15 @@ def chosen_unlabelled_share(labelled: Collection[bool], labelled_share: float | 
     Raises:
         ValueError: a share outside (0, 1).
     """
-    if labelled_share is None:
+    if labelled_per_batch is None:
         return None
-    if not 0 < labelled_share < 1:
-        raise ValueError(f"labelled_share must lie between 0 and 1, or be null, got {labelled_share}.")
-    return 1 - labelled_share if any(labelled) and not all(labelled) else None
+    if not 0 < labelled_per_batch < 1:
+        raise ValueError(f"labelled_per_batch must lie between 0 and 1, or be null, got {labelled_per_batch}.")
+    return 1 - labelled_per_batch if any(labelled) and not all(labelled) else None
 
 
 def labelled_sampler(
-    items: Sequence[Mapping[str, Any]], labelled_share: float | None, seed: int = 0
+    items: Sequence[Mapping[str, Any]], labelled_per_batch: float | None, seed: int = 0
 ) -> BalancedSliceSampler | None:
     """Draw a chosen share of the slices among those with labels; as many slices an epoch as there are.
 
@@ -39,7 +39,7 @@ def labelled_sampler(
 
     Args:
         items: of the training, with ``labelled``.
-        labelled_share: in (0, 1); None for slices as they come.
+        labelled_per_batch: in (0, 1); None for slices as they come.
         seed: of the draws.
 
     Returns:
@@ -49,7 +49,7 @@ def labelled_sampler(
         ValueError: a share outside (0, 1).
     """
     labelled = [bool(item["labelled"]) for item in items]
-    unlabelled_share = chosen_unlabelled_share(labelled, labelled_share)
+    unlabelled_share = chosen_unlabelled_share(labelled, labelled_per_batch)
     if unlabelled_share is None:
         return None
     parallel = distributed.is_initialized()

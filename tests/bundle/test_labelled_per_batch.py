@@ -35,7 +35,7 @@ def test_nothing_to_choose_between_or_no_share_asked_for(flag: bool):
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, 1.5])
 def test_a_share_that_is_none(share: float):
-    with pytest.raises(ValueError, match=f"labelled_share must lie between 0 and 1, or be null, got {share}"):
+    with pytest.raises(ValueError, match=f"labelled_per_batch must lie between 0 and 1, or be null, got {share}"):
         labelled_sampler([{"labelled": True}], share)
 
 

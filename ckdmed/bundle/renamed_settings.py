@@ -1,0 +1,64 @@
+"""Settings and values of settings that had another name before: each is an error that gives the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+__all__ = ["NEW_NAMES", "NEW_VALUES", "RenamedSettingError", "check_renamed", "with_new_names"]
+
+#: Name before -> name now, in every bundle.
+NEW_NAMES: Mapping[str, str] = {
+    "teacher": "teacher_kind",
+    "student_checkpoint": "student_pretrained",
+    "student_weights": "student_encoder_pretrained",
+    "efficientnet_checkpoint": "student_encoder_pretrained",
+    "vit_checkpoint": "vit_pretrained",
+    "vgg_checkpoint": "vgg_pretrained",
+    "labelled_fraction": "label_fraction",
+    "labelled_share": "labelled_per_batch",
+    "flip": "tta",
+}
+
+#: Name now -> value before -> value now.
+NEW_VALUES: Mapping[str, Mapping[Any, Any]] = {
+    "augmentation": {"flip": "flips"},
+    "scaling": {"ours": "percentiles"},
+}
+
+
+class RenamedSettingError(ValueError):
+    """A setting, or the value of one, is given by a name that it had before."""
+
+
+def check_renamed(given: Mapping[str, Any], config: Mapping[str, Any], unread: Collection[str]) -> None:
+    """Refuse settings and values with a name of before.
+
+    Args:
+        given: setting -> value.
+        config: content of the bundle's configuration; only names that it has today are suggested.
+        unread: names that nothing in it reads. Another may be a component with such a name, or a reference to one.
+
+    Raises:
+        RenamedSettingError: names each of them and what it is called now.
+    """
+    found = []
+    for name, value in given.items():
+        plain = not isinstance(value, Mapping) and not str(value).startswith(("@", "$", "%"))
+        now = NEW_NAMES.get(name)
+        if now in config and (plain or name in unread):
+            found.append(f"--{name} is called --{now} now.")
+        known = NEW_VALUES.get(now or name, {})
+        if isinstance(value, str) and value in known:
+            found.append(f"'{value}' of --{now or name} is called '{known[value]}' now.")
+    if found:
+        raise RenamedSettingError(" ".join(found))
+
+
+def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a run of an earlier version recorded, by the names and values of now."""
+    renamed = {NEW_NAMES.get(name, name): value for name, value in settings.items()}
+    return {
+        name: NEW_VALUES[name].get(value, value) if name in NEW_VALUES and isinstance(value, str) else value
+        for name, value in renamed.items()
+    }
