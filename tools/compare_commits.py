@@ -103,7 +103,7 @@ RUNS: dict[str, dict[str, dict[str, Any]]] = {
             "modalities": ["t1c", "t2f"],
             "teacher_epochs": 1,
             "mixup": 0.2,
-            "class_weights": "balanced",
+            "class_weights": [1.0, 2.0, 1.0, 0.5],
             "label_fraction": 0.6,
         },
     },
