@@ -30,6 +30,11 @@ class EventWriter(SummaryWriter):
         with naming_full_disk(self.log_dir):
             super().add_scalar(*args, **kwargs)
 
+    def add_image(self, *args: Any, **kwargs: Any) -> None:
+        """As in ``SummaryWriter``."""
+        with naming_full_disk(self.log_dir):
+            super().add_image(*args, **kwargs)
+
     def flush(self) -> None:
         """As in ``SummaryWriter``."""
         with naming_full_disk(self.log_dir):

@@ -128,6 +128,7 @@ def test_event_files_for_which_there_is_no_room_are_named(tmp_path: Path, monkey
     calls: dict[str, Callable[[], object]] = {
         "__init__": lambda: EventWriter(board),
         "add_scalar": lambda: writer.add_scalar("loss", 1.0, 1),
+        "add_image": lambda: writer.add_image("sheet", torch.zeros(3, 2, 2), 1),
         "flush": writer.flush,
     }
     for name, call in calls.items():

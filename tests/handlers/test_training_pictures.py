@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.data import Dataset
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ckdmed.engines import weights_hash
 from ckdmed.files import save_weights
-from ckdmed.handlers import TrainingPictures
+from ckdmed.handlers import EventWriter, TrainingPictures
+from ckdmed.reports import style
+from tests.reports.pixels import pixels_of
 from tests.toy import samples, unet
 
 
@@ -90,3 +96,66 @@ def test_pictures_follow_every_validation_and_new_weights(tmp_path: Path, monkey
     monkeypatch.setattr(pictures, "draw", lambda *_: drawn.append(engine.state.epoch))
     engine.run([0], max_epochs=6)
     assert curves == [2, 4, 5, 6] and drawn == [2, 5]
+
+
+def board_of(folder: Path) -> EventAccumulator:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    return events
+
+
+def test_tensorboard_gets_the_sheet_and_only_once_for_the_same_weights(tmp_path: Path):
+    network = unet()
+    best = save_weights(tmp_path / "best.pt", network.state_dict())
+    writer = EventWriter(str(tmp_path / "board"))
+    pictures = draw(tmp_path, network, checkpoint=str(best), summary_writer=writer)
+    pictures(SimpleNamespace(state=SimpleNamespace(epoch=2)))  # type: ignore[arg-type]
+    (image,) = board_of(tmp_path / "board").Images("predictions")
+    sheet = plt.imread(tmp_path / "predictions.png")
+    assert image.step == 1 and (image.height, image.width) == sheet.shape[:2]
+    logged = plt.imread(io.BytesIO(image.encoded_image_string))
+    assert (logged == sheet[..., :3]).all()
+    writer.close()
+
+
+def test_the_teacher_is_drawn_and_nothing_of_it_or_of_what_is_random_changes(tmp_path: Path):
+    network, teacher = unet(seed=1, dropout=0.5), unet(seed=2, dropout=0.5)
+    teacher.train().head.eval()
+    states = [weights_hash(network), weights_hash(teacher)]
+    modes = [module.training for module in teacher.modules()]
+    random = torch.get_rng_state()
+    alone, both = (
+        TrainingPictures(str(tmp_path), "", Dataset([]), network, teacher=given)._predict(samples(2))
+        for given in (None, teacher)
+    )
+    assert [weights_hash(network), weights_hash(teacher)] == states and torch.equal(torch.get_rng_state(), random)
+    assert [module.training for module in teacher.modules()] == modes
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    teacher.eval()
+    with torch.no_grad():
+        wanted = teacher(torch.stack([item["image"] for item in samples(2)]))[:, 0].sigmoid() >= 0.5
+    assert (np.stack(both.teachers) == wanted.numpy()).all()
+    assert all((a == b).all() for a, b in zip(alone.predictions, both.predictions, strict=True))
+    alone.draw(tmp_path / "alone.png")
+    both.draw(tmp_path / "both.png")
+    assert pixels_of(tmp_path / "alone.png", style.TEACHER) == 0 < pixels_of(tmp_path / "both.png", style.TEACHER)
+
+
+def test_titles_give_case_modality_slice_and_dice(tmp_path: Path):
+    label = torch.zeros(1, 16, 16)
+    label[:, :8] = 1
+    network, teacher = (torch.nn.Conv2d(6, 1, 1) for _ in range(2))
+    for net in (network, teacher):
+        torch.nn.init.zeros_(net.weight)
+    network.bias.data.fill_(1.0)
+    teacher.bias.data.fill_(-1.0)
+    # two modalities of three neighbouring slices, the middle one of which is the sample
+    image = torch.arange(6.0).reshape(6, 1, 1).expand(6, 16, 16)
+    item = {"image": image, "label": label, "id": "BraTS-GLI-00001-000:7", "case": "BraTS-GLI-00001-000", "slice": 7}
+    settings = {"modalities": ["t1c", "t2f"], "teacher": teacher}
+    drawn = TrainingPictures(str(tmp_path), "", Dataset([]), network, **settings)._predict([item])
+    assert drawn.titles == ["BraTS-GLI-00001-000\nt1c, slice 7\nDice 0.667, teacher 0.000"]
+    assert (drawn.images[0] == 2).all()
+    wrong = TrainingPictures(str(tmp_path), "", Dataset([]), network, modalities=["a", "b", "c", "d"])
+    with pytest.raises(ValueError, match="6 channels and there are 4 modalities, a, b, c, d"):
+        wrong._predict([item])

@@ -9,12 +9,13 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from ckdmed.engines import FrozenTeacher, load_network, prepare_teacher, weights_hash
 from ckdmed.engines.teachers.frozen import TeacherIdentity
 from ckdmed.files import load_weights, save_weights
-from ckdmed.handlers import DivergedError
+from ckdmed.handlers import DivergedError, EventWriter
 from ckdmed.losses import supervised_segmentation_loss
 from tests.toy import loader, samples, unet
 
@@ -54,6 +55,24 @@ def test_trains_keeps_the_best_and_freezes(tmp_path: Path):
     assert weights_hash(best) == weights_hash(network) == record["weights_sha256"] and record["epochs"] == 3
     rows = (tmp_path / "teacher_history.jsonl").read_text().splitlines()
     assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
+
+
+def test_tensorboard_gets_the_training_under_the_teachers_name(tmp_path: Path):
+    writer = EventWriter(str(tmp_path / "board"))
+    prepare(unet(), tmp_path, summary_writer=writer, prefix="teacher/t1c")
+    writer.close()
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    rows = [json.loads(row) for row in (tmp_path / "teacher_history.jsonl").read_text().splitlines()]
+    for tag, wanted in (
+        ("epoch/loss", [row["loss"] for row in rows]),
+        ("epoch/learning_rate", [row["learning_rate"] for row in rows]),
+        ("validation/val_mean_dice", [row["metrics"]["val_mean_dice"] for row in rows]),
+    ):
+        given = events.Scalars(f"teacher/t1c/{tag}")
+        assert [event.step for event in given] == [1, 2, 3]
+        assert [event.value for event in given] == pytest.approx(wanted, rel=1e-5), tag
+    assert all(tag.startswith("teacher/t1c/") for tag in events.Tags()["scalars"])
 
 
 def test_broken_off_and_resumed_equals_unbroken(tmp_path: Path):
