@@ -28,6 +28,7 @@ from ckdmed.data.manifest import read_manifest
 from ckdmed.data.patients import patient_group
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
+from ckdmed.data.training_loader import TrainingDataLoader
 
 __all__ = [
     "DiskCacheDataset",
@@ -35,6 +36,7 @@ __all__ = [
     "FigshareMatReader",
     "FigshareSlice",
     "SkippedFile",
+    "TrainingDataLoader",
     "border_from_text",
     "border_to_text",
     "build_figshare_datalist",
