@@ -11,6 +11,7 @@ import torch
 from monai.utils import CommonKeys
 
 from ckdmed.handlers.end_pictures import EndPictures
+from ckdmed.handlers.outlined_slices import slice_title
 from ckdmed.reports.classified import plot_classified
 
 __all__ = ["ClassificationPictures"]
@@ -45,7 +46,7 @@ class ClassificationPictures(EndPictures):
         """Truth, predicted class and probability with each slice."""
         answers = self.ask(items)
         chosen = [self.channel_of(answer.image) for answer in answers]
-        titles = [_title(item, modality) for item, (_, modality) in zip(items, chosen, strict=True)]
+        titles = [slice_title(item, modality) for item, (_, modality) in zip(items, chosen, strict=True)]
         teacher = [answer.teacher for answer in answers if answer.teacher is not None]
         plot_classified(
             [answer.image[channel].numpy() for answer, (channel, _) in zip(answers, chosen, strict=True)],
@@ -56,12 +57,6 @@ class ClassificationPictures(EndPictures):
             titles=titles,
             teacher_probabilities=_probabilities(teacher) if teacher else None,
         )
-
-
-def _title(item: dict[str, Any], modality: str) -> str:
-    number = f"slice {item['slice']}" if "slice" in item else ""
-    name = str(item.get("case", item.get("id", "")))
-    return "\n".join(line for line in (name, ", ".join(text for text in (modality, number) if text)) if line)
 
 
 def _probabilities(logits: Sequence[torch.Tensor]) -> np.ndarray:

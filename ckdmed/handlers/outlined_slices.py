@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,24 @@ from monai.metrics import compute_dice
 
 from ckdmed.reports.predictions import plot_predictions
 
-__all__ = ["OutlinedSlices"]
+__all__ = ["OutlinedSlices", "slice_title"]
+
+
+def slice_title(item: Mapping[str, Any], modality: str = "", number: int | None = None, region: str = "") -> str:
+    """Case or patient of a sample, and in a line of its own modality, slice and region, as far as they are known.
+
+    Args:
+        item: a dataset's; one that names its patient but no slice is a slice of the patient by its ``id``.
+        modality: what the image is.
+        number: of the slice in the item's volume; by default the item's own.
+        region: what is outlined.
+    """
+    name = item.get("case", item.get("patient"))
+    if number is None:
+        number = item.get("slice", item.get("id") if name is not None else None)
+    parts = (modality, "" if number is None else f"slice {number}", region)
+    lines = (item.get("id", "") if name is None else name, ", ".join(part for part in parts if part))
+    return "\n".join(str(line) for line in lines if str(line))
 
 
 @dataclass
@@ -38,21 +56,14 @@ class OutlinedSlices:
         truth: np.ndarray,
         prediction: np.ndarray,
         teacher: np.ndarray | None = None,
-        *,
-        name: Any = "",
-        modality: str = "",
-        number: int | None = None,
-        region: str = "",
+        title: str = "",
     ) -> None:
         """Take in one slice.
 
         Args:
             image: (H, W).
             truth, prediction, teacher: (H, W), bool.
-            name: of the sample or the case.
-            modality: what the image is.
-            number: of the slice in its volume; None where it is one by itself.
-            region: what is outlined.
+            title: see :func:`slice_title`; the Dice stand below it.
         """
         self.images.append(image)
         self.truths.append(truth)
@@ -61,8 +72,7 @@ class OutlinedSlices:
         if teacher is not None:
             self.teachers.append(teacher)
             dice += f", teacher {_dice(teacher, truth)}"
-        what = ", ".join(text for text in (modality, "" if number is None else f"slice {number}", region) if text)
-        self.titles.append("\n".join(line for line in (str(name or ""), what, dice) if line))
+        self.titles.append(f"{title}\n{dice}" if title else dice)
 
     def draw(self, path: Path) -> None:
         """Write the sheet."""

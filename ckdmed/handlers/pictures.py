@@ -12,7 +12,7 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
 from ckdmed.handlers.end_pictures import EndPictures
-from ckdmed.handlers.outlined_slices import OutlinedSlices
+from ckdmed.handlers.outlined_slices import OutlinedSlices, slice_title
 
 __all__ = ["TrainingPictures"]
 
@@ -58,12 +58,10 @@ class TrainingPictures(EndPictures):
             predicted = [
                 None if logits is None else (logits[self.channel].sigmoid() >= 0.5).numpy() for logits in answer[1:]
             ]
-            number = item.get("slice")
+            number = None
             if picture.ndim == 3:
                 number = int(truth.sum(axis=(1, 2)).argmax())
                 picture, truth = picture[number], truth[number]
                 predicted = [None if mask is None else mask[number] for mask in predicted]
-            slices.add(
-                picture, truth, *predicted, name=item.get("case", item.get("id")), modality=modality, number=number
-            )
+            slices.add(picture, truth, *predicted, title=slice_title(item, modality, number))
         return slices

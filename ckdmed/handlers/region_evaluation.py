@@ -17,6 +17,7 @@ from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.labels import REGIONS
 from ckdmed.metrics import BRATS_2023_LESION_RULES, lesionwise_scores, segmentation_scores
 from ckdmed.reports import RegionPicture, write_region_report
+from ckdmed.reports.style import on_black
 
 __all__ = ["RegionEvaluation"]
 
@@ -112,7 +113,7 @@ class RegionEvaluation(SegmentationEvaluation):
             return np.ascontiguousarray(geometry.to_slices(volume)[number])
 
         values = torch.as_tensor(image).float().cpu().numpy()
-        shown = {c: _on_black(slice_of(values[c])) for c in {self._channel(region) for region in self.regions}}
+        shown = {c: on_black(slice_of(values[c])) for c in {self._channel(region) for region in self.regions}}
         spacing = affine_to_spacing(affine)
         return RegionPicture(
             np.stack([shown[self._channel(region)] for region in self.regions]),
@@ -135,9 +136,3 @@ class RegionEvaluation(SegmentationEvaluation):
             regions=self.regions,
             n_cases=self.n_cases,
         )
-
-
-def _on_black(picture: np.ndarray) -> np.ndarray:
-    """What is 0, outside of the brain, as dark as the darkest of it; a z-score of 0 is grey."""
-    inside = picture != 0
-    return np.where(inside, picture, picture[inside].min()) if inside.any() else picture

@@ -12,8 +12,9 @@ from monai.utils import CommonKeys
 from torch.utils.data import Dataset
 
 from ckdmed.handlers.end_pictures import EndPictures
-from ckdmed.handlers.outlined_slices import OutlinedSlices
+from ckdmed.handlers.outlined_slices import OutlinedSlices, slice_title
 from ckdmed.labels import REGIONS
+from ckdmed.reports.style import on_black
 
 __all__ = ["RegionTrainingPictures"]
 
@@ -67,13 +68,13 @@ class RegionTrainingPictures(EndPictures):
             picture = answer.image[channel].numpy()
             truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
             predicted = [None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]]
-            number = item.get("slice")
+            number = None
             if picture.ndim == 3:
                 number = int(truth.any(axis=0).sum(axis=(0, 1)).argmax())
                 picture, truth = picture[..., number], truth[..., number]
                 predicted = [None if masks is None else masks[..., number] for masks in predicted]
-            name = str(item.get("case", item.get("id", ""))).removeprefix("BraTS-")
             for index, region in enumerate(self.regions):
                 own = [None if masks is None else masks[index] for masks in predicted]
-                slices.add(picture, truth[index], *own, name=name, modality=modality, number=number, region=region)
+                title = slice_title(item, modality, number, region).removeprefix("BraTS-")
+                slices.add(on_black(picture), truth[index], *own, title=title)
         slices.draw(path)

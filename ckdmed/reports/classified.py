@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 
 from .files import save_figure
-from .style import BAD, new_figure, show_slice, to_image
+from .style import BAD, fitted, new_figure, show_slice, to_image
 
 __all__ = ["plot_classified"]
 
@@ -35,7 +36,7 @@ def plot_classified(
         probabilities: (N, C).
         class_names: C names.
         path: where the PNG goes.
-        titles: a word before the prediction, the id for example.
+        titles: a line, or several, above the prediction, the id for example.
         columns: panels in a row.
         title: above the grid.
         teacher_probabilities: (N, C), of the student's teacher, whose class and probability stand below.
@@ -57,9 +58,10 @@ def plot_classified(
         raise ValueError(f"labels must lie from 0 to {len(class_names) - 1}, got {sorted({int(x) for x in labels})}")
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    lines = 2 + (teacher_probabilities is not None) + max(text.count("\n") for text in titles or [""])
+    lines = 1 + (labels is not None) + (teacher_probabilities is not None)
+    lines += max(text.count("\n") + 1 for text in titles) if titles else 0
     height = (_PANEL_INCHES + 0.2 + 0.15 * lines) * rows
-    figure = new_figure(_PANEL_INCHES * columns + 0.2, height + (0.4 if title else 0.1))
+    figure = new_figure(_PANEL_INCHES * columns + 0.2, height + (0.4 if title else 0.1) + (0.35 if labels else 0))
     for i, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
         if i >= count:
             axes.set_visible(False)
@@ -68,15 +70,20 @@ def plot_classified(
         predicted = int(np.argmax(probabilities[i]))
         wrong = labels is not None and predicted != int(labels[i])
         prediction = _class_and_probability(probabilities[i], class_names)
-        above = f"{titles[i]}: {prediction}" if titles else prediction
-        axes.set_title(above, fontsize=8.5, pad=3, color=BAD if wrong else "black")
+        if teacher_probabilities is not None:
+            prediction = f"student: {prediction}"
+        above = f"{titles[i]}\n{prediction}" if titles else prediction
+        axes.set_title(fitted(above), fontsize=8.5, pad=3, color=BAD if wrong else "black")
         below = [] if labels is None else [f"truth: {class_names[int(labels[i])]}"]
         if teacher_probabilities is not None:
             below.append(f"teacher: {_class_and_probability(teacher_probabilities[i], class_names)}")
-        axes.set_xlabel("\n".join(below), fontsize=8, labelpad=3)
+        axes.set_xlabel(fitted("\n".join(below)), fontsize=8, labelpad=3)
         for spine in axes.spines.values():
             # a frame as well: colour alone does not reach every reader
             spine.set(visible=wrong, color=BAD, linewidth=2.5)
+    if labels is not None:
+        key = Patch(facecolor="none", edgecolor=BAD, linewidth=2, label="framed: another class than the truth")
+        figure.legend(handles=[key], loc="outside lower center", fontsize=9, frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
     return save_figure(figure, path)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from .files import save_figure
-from .style import PREDICTION, TEACHER, TRUTH, new_figure, show_slice, to_image, to_mask
+from .style import PREDICTION, TEACHER, TRUTH, fitted, new_figure, show_slice, to_image, to_mask
 
 __all__ = ["best_and_worst", "draw_legend", "draw_outlined", "plot_best_and_worst", "plot_predictions"]
 
@@ -68,7 +68,7 @@ def plot_predictions(
         caption = [titles[i]] if titles else []
         if scores is not None:
             caption.append(f"{score_name} {_number(scores[i])}")
-        axes.set_title("  ".join(caption), fontsize=8.5, pad=3)
+        axes.set_title(fitted("  ".join(caption)), fontsize=8.5, pad=3)
     draw_legend(figure, truths is not None, title, teachers is not None)
     return save_figure(figure, path)
 
@@ -103,7 +103,7 @@ def plot_best_and_worst(
         for axes, i in zip(panels, chosen):
             draw_outlined(axes, images[i], truths[i], predictions[i])
             label = f"{titles[i]}  " if titles else ""
-            axes.set_title(f"{label}{score_name} {_number(scores[i])}", fontsize=8.5, pad=3)
+            axes.set_title(fitted(f"{label}{score_name} {_number(scores[i])}"), fontsize=8.5, pad=3)
         panels[0].set_ylabel(name, fontsize=10, labelpad=6)
     draw_legend(figure, True, title)
     return save_figure(figure, path)

@@ -13,7 +13,9 @@ __all__ = [
     "PREDICTION",
     "TEACHER",
     "TRUTH",
+    "fitted",
     "new_figure",
+    "on_black",
     "show_slice",
     "tidy_axes",
     "to_image",
@@ -24,6 +26,13 @@ __all__ = [
 TRUTH, PREDICTION, TEACHER, BAD = "#56b4e9", "#ff9f1c", "#f28cc8", "#d55e00"
 CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#332288")
 GRID = "#d9d9d9"
+
+
+def fitted(text: str, most: int = 30) -> str:
+    """The same text with the middle of each line that is longer than a panel is wide left out."""
+    half = (most - 1) // 2
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= most else f"{line[:half]}…{line[-half:]}" for line in lines)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -49,6 +58,12 @@ def show_slice(axes: Any, image: np.ndarray, **kwargs: Any) -> None:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def on_black(image: np.ndarray) -> np.ndarray:
+    """What is 0, outside of the brain, as dark as the darkest of it; a z-score of 0 is grey."""
+    inside = image != 0
+    return np.where(inside, image, image[inside].min()) if inside.any() else image
 
 
 def to_image(value: Any) -> np.ndarray:

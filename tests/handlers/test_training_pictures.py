@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ckdmed.engines import weights_hash
 from ckdmed.files import save_weights
 from ckdmed.handlers import EventWriter, TrainingPictures
+from ckdmed.handlers.outlined_slices import slice_title
 from ckdmed.reports import style
 from tests.reports.pixels import pixels_of
 from tests.toy import samples, unet
@@ -156,6 +157,9 @@ def test_titles_give_case_modality_slice_and_dice(tmp_path: Path):
     drawn = TrainingPictures(str(tmp_path), "", Dataset([]), network, **settings)._predict([item])
     assert drawn.titles == ["BraTS-GLI-00001-000\nt1c, slice 7\nDice 0.667, teacher 0.000"]
     assert (drawn.images[0] == 2).all()
+    # a slice of Figshare bears its number in the data set as its name
+    assert slice_title({"id": "2713", "patient": "100360"}, "t1c") == "100360\nt1c, slice 2713"
+    assert slice_title({"id": "a"}) == "a" and slice_title({}, number=0, region="TC") == "slice 0, TC"
     wrong = TrainingPictures(str(tmp_path), "", Dataset([]), network, modalities=["a", "b", "c", "d"])
     with pytest.raises(ValueError, match="6 channels and there are 4 modalities, a, b, c, d"):
         wrong._predict([item])

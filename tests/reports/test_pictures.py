@@ -41,6 +41,17 @@ def test_both_outlines_are_drawn_and_only_where_there_is_a_mask(tmp_path):
     assert drawn["both"][1] > drawn["none"][1] + 100
 
 
+def test_the_legend_names_student_and_teacher_where_both_are_drawn(monkeypatch):
+    kept = {}
+    monkeypatch.setattr("ckdmed.reports.predictions.save_figure", lambda figure, path: kept.update({path: figure}))
+    plot_predictions([IMAGE], [MASK], [MASK], "alone")
+    plot_predictions([IMAGE], [MASK], [MASK], "both", teachers=[MASK])
+    keys = {path: [text.get_text() for text in figure.legends[0].get_texts()] for path, figure in kept.items()}
+    assert keys == {"alone": ["truth", "prediction"], "both": ["truth", "student", "teacher"]}
+    with pytest.raises(ValueError, match="give one entry per image"):
+        plot_predictions([IMAGE], [MASK], [MASK], "x.png", teachers=[])
+
+
 def test_no_truth_has_no_truth_in_the_legend(tmp_path):
     assert pixels_of(plot_predictions([IMAGE], None, [MASK], tmp_path / "x.png"), style.TRUTH) == 0
 
@@ -206,9 +217,21 @@ def test_classified_marks_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(save, lambda figure, path: kept.update(figure=figure) or path)
     plot_classified([IMAGE] * 3, [0, 1, 1], [[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]], ["a", "b"], "x.png", ["p", "q", "r"])
     axes = kept["figure"].axes
-    assert [a.get_title() for a in axes] == ["p: a 0.90", "q: a 0.60", "r: b 0.70"]
+    assert [a.get_title() for a in axes] == ["p\na 0.90", "q\na 0.60", "r\nb 0.70"]
     assert [a.get_xlabel() for a in axes] == ["truth: a", "truth: b", "truth: b"]
     assert [a.spines["left"].get_visible() for a in axes] == [False, True, False]
+    (key,) = kept["figure"].legends
+    assert [text.get_text() for text in key.get_texts()] == ["framed: another class than the truth"]
+
+
+def test_classified_names_student_and_teacher(monkeypatch):
+    kept = {}
+    monkeypatch.setattr("ckdmed.reports.classified.save_figure", lambda figure, path: kept.update(figure=figure))
+    plot_classified([IMAGE], [0], [[0.9, 0.1]], ["a", "b"], "x.png", ["p"], teacher_probabilities=[[0.2, 0.8]])
+    (axes,) = kept["figure"].axes
+    assert (axes.get_title(), axes.get_xlabel()) == ("p\nstudent: a 0.90", "truth: a\nteacher: b 0.80")
+    with pytest.raises(ValueError, match=r"teacher's probabilities have shape \(2, 2\), not \(1, 2\)"):
+        plot_classified([IMAGE], [0], [[0.9, 0.1]], ["a", "b"], "x.png", teacher_probabilities=np.ones((2, 2)))
 
 
 def test_classified_is_written_and_errors(tmp_path):
