@@ -106,29 +106,31 @@ class CLAHE(Transform):
         img = convert_to_tensor(img, track_meta=get_track_meta())
         if torch.is_complex(torch.as_tensor(img)) or img.dtype == torch.bfloat16:
             raise ValueError(f"CLAHE expects real numbers NumPy knows, got {img.dtype}; call abs() or float().")
-        array, *_ = convert_data_type(img, np.ndarray, dtype=np.float64)
+        array, *_ = convert_data_type(img, np.ndarray)
         if array.ndim not in (3, 4):
             raise ValueError(f"CLAHE expects [C, H, W] or [C, H, W, D], got an array of shape {array.shape}.")
         if not np.isfinite(array).all():
             raise ValueError("CLAHE got NaN or infinite values; replace them first, for example by numpy.nan_to_num.")
+        out = np.empty(array.shape, np.float32)
         if array.ndim == 4 and self.mode == "slice":
             if not -3 <= self.slice_axis < 3:
                 raise ValueError(f"slice_axis must be a spatial axis of the volume, -3 to 2, got {self.slice_axis}.")
             axis = self.slice_axis % 3 + 1
             by_slice = np.moveaxis(array, axis, 1)
-            out = np.stack([np.stack([self._equalise(plane) for plane in channel]) for channel in by_slice])
-            out = np.moveaxis(out, 1, axis)
+            for channel, plane in np.ndindex(by_slice.shape[:2]):
+                self._equalise(by_slice[channel, plane], np.moveaxis(out, axis, 1)[channel, plane])
         else:
-            out = np.stack([self._equalise(channel) for channel in array])
-        return convert_to_dst_type(np.ascontiguousarray(out), dst=img, dtype=np.float32)[0]
+            for channel in range(len(array)):
+                self._equalise(array[channel], out[channel])
+        return convert_to_dst_type(out, dst=img, dtype=np.float32)[0]
 
-    def _equalise(self, image: np.ndarray) -> np.ndarray:
+    def _equalise(self, image: np.ndarray, out: np.ndarray) -> None:
         low, high = float(image.min()), float(image.max())
         out_low, out_high = (low, high) if isinstance(self.output_range, str) else self.output_range
         if low == high:
-            return np.full(image.shape, out_low, dtype=np.float32)
-        tile = self._tile_size(image.shape)
-        return equalise_tiles(image, tile, self.clip_limit, self.nbins, out_low, out_high)
+            out[...] = out_low
+        else:
+            equalise_tiles(image, self._tile_size(image.shape), self.clip_limit, self.nbins, out_low, out_high, out)
 
     def _tile_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         name, given = ("tile_grid", self.tile_grid) if self.kernel_size is None else ("kernel_size", self.kernel_size)

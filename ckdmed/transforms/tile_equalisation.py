@@ -8,17 +8,24 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from skimage.exposure._adapthist import NR_OF_GRAY, map_histogram
-from skimage.exposure.exposure import rescale_intensity
+from skimage.exposure import rescale_intensity
 
 __all__ = ["equalise_tiles"]
 
 # pixels that are worked on at a time: what is in between stays in the processor's cache
 _SLAB = 2**15
+# scikit-image's grey levels between the histograms and the result
+_LEVELS = 2**14
 
 
 def equalise_tiles(
-    image: np.ndarray, tile: Sequence[int], clip_limit: float, nbins: int, low: float = 0.0, high: float = 1.0
+    image: np.ndarray,
+    tile: Sequence[int],
+    clip_limit: float,
+    nbins: int,
+    low: float = 0.0,
+    high: float = 1.0,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Contrast limited adaptive histogram equalisation of one grey image.
 
@@ -26,12 +33,13 @@ def equalise_tiles(
     another what each neighbouring tile makes of this bin, and a third the result.
 
     Args:
-        image: grey values, finite and not all the same, of any number of axes.
+        image: grey values, finite and not all the same, of two axes or more.
         tile: pixels of a tile along each axis, at least 1.
         clip_limit: largest share of a tile in one bin, 0 for no limit.
         nbins: bins of a histogram, 2 to 16384.
         low: smallest value of the result.
         high: its largest.
+        out: float32 of the image's shape, for the result.
 
     Returns:
         `low + (high - low) * equalize_adapthist(unit, tile, clip_limit, nbins)` where `unit` is the image stretched to
@@ -39,11 +47,14 @@ def equalise_tiles(
     """
     bins = _bins(image, nbins)
     grey = _blended(bins, _maps(bins, tile, clip_limit, nbins), tile)
-    least = grey.min()
+    least, most = int(grey.min()), int(grey.max())
     # the table is stretched as the image would be: it has the same least and largest value
-    table = low + rescale_intensity(np.arange(least, grey.max() + 1, dtype=np.float64)) * (high - low)
-    grey -= least
-    return table.astype(np.float32).take(grey)
+    table = np.zeros(most + 1, np.float32)
+    table[least:] = low + rescale_intensity(np.arange(least, most + 1, dtype=np.float64)) * (high - low)
+    result = np.empty(image.shape, np.float32) if out is None else out
+    for slab in _slabs(image.shape):
+        result[slab] = table.take(grey[slab], mode="clip")
+    return result
 
 
 def _bins(image: np.ndarray, nbins: int) -> np.ndarray:
@@ -69,24 +80,29 @@ def _blended(bins: np.ndarray, maps: np.ndarray, tile: Sequence[int]) -> np.ndar
         number, offset = np.divmod(np.arange(size) + edge // 2, edge)
         entries.append(_along(number * strides[axis], axis, bins.ndim))
         ways.append(_along(offset / edge, axis, bins.ndim))
-    flat, grey = maps.ravel(), np.empty(bins.shape, np.uint16)
+    # by corners of the square (cube) of tiles around a pixel: the entries from there on, and the weights by axes
+    flat, corners = maps.ravel(), []
+    for corner in product((0, 1), repeat=bins.ndim):
+        first = sum(stride for stride, upper in zip(strides, corner) if upper)
+        corners.append((flat[first:], [way if upper else 1 - way for way, upper in zip(ways, corner)]))
+    grey = np.empty(bins.shape, np.uint16)
     for slab in _slabs(bins.shape):
-        entry = bins[slab].astype(np.intp)
-        for axis, start in enumerate(entries):
-            entry += start if axis else start[slab]
-        total = np.zeros(entry.shape, np.float32)
+        entry = bins[slab] + entries[0][slab]
+        for start in entries[1:]:
+            entry += start
+        total, part = np.zeros(entry.shape, np.float32), np.empty(entry.shape, np.float32)
         mapped, share = np.empty(entry.shape), np.empty(entry.shape)
-        for corner in product((0, 1), repeat=bins.ndim):
-            first = sum(stride for stride, upper in zip(strides, corner) if upper)
-            weights = [way if upper else 1 - way for way, upper in zip([ways[0][slab], *ways[1:]], corner)]
+        for table, (rows, *others) in corners:
             # the last axis first, and single precision last: the order decides about the last bit
-            share[...] = weights[-1]
-            for weight in weights[-2::-1]:
+            last, before, *first = [*others[::-1], rows[slab]]
+            np.multiply(last, before, out=share)
+            for weight in first:
                 share *= weight
             # the entries are valid; "clip" only spares the check
-            flat[first:].take(entry, out=mapped, mode="clip")
+            table.take(entry, out=mapped, mode="clip")
             mapped *= share
-            total += mapped.astype(np.float32)
+            part[...] = mapped
+            total += part
         grey[slab] = total
     return grey
 
@@ -98,27 +114,34 @@ def _slabs(shape: Sequence[int]) -> Iterator[slice]:
 
 @lru_cache(maxsize=4)
 def _bin_of_level(nbins: int) -> np.ndarray:
-    grey = np.round(rescale_intensity(np.arange(2**16, dtype=np.uint16), out_range=(0, NR_OF_GRAY - 1)))
-    return (grey // (1 + NR_OF_GRAY // nbins)).astype(np.uint16)
+    grey = np.round(rescale_intensity(np.arange(2**16, dtype=np.uint16), out_range=(0, _LEVELS - 1)))
+    return (grey // (1 + _LEVELS // nbins)).astype(np.uint16)
 
 
 def _maps(bins: np.ndarray, tile: Sequence[int], clip_limit: float, nbins: int) -> np.ndarray:
     """What each tile makes of each bin, with the outermost tiles once more around; (tiles + 2, ..., bins), float64."""
     counts = [-(-size // edge) for size, edge in zip(bins.shape, tile)]
-    first = np.zeros((), np.intp)
     for axis, (size, edge, count) in enumerate(zip(bins.shape, tile, counts)):
         # what is mirrored at both ends decides where a narrow image is mirrored again
         before, after = edge // 2, count * edge - size + -(-edge // 2)
         source = np.pad(np.arange(size), (before, after), mode="reflect")[before : before + count * edge]
         if count * edge > size:
             bins = bins.take(source, axis=axis)
-        first = first * count + _along(np.arange(count * edge) // edge * nbins, axis, len(tile))
-    histograms = np.bincount((first + bins).ravel(), minlength=math.prod(counts) * nbins)
+    # the tiles that lie beside each other along the first axis, one after the other
+    first = np.zeros((), np.intp)
+    for axis in range(1, len(tile)):
+        number = np.arange(counts[axis] * tile[axis]) // tile[axis]
+        first = first * counts[axis] + _along(number * nbins, axis, len(tile))
+    histograms = np.empty((counts[0], math.prod(counts[1:]) * nbins), np.intp)
+    for index, histogram in enumerate(histograms):
+        histogram[:] = np.bincount(
+            (first + bins[index * tile[0] : (index + 1) * tile[0]]).ravel(), minlength=histogram.size
+        )
     histograms = histograms.reshape(-1, nbins)
     pixels = math.prod(tile)
-    most = int(max(clip_limit * pixels, 1)) if clip_limit > 0 else pixels
-    _clip(histograms, most)
-    maps = map_histogram(histograms, 0, NR_OF_GRAY - 1, pixels).astype(np.float64)
+    _clip(histograms, int(max(clip_limit * pixels, 1)) if clip_limit > 0 else pixels)
+    maps = np.cumsum(histograms, axis=1) * ((_LEVELS - 1) / pixels)
+    maps = np.minimum(maps, _LEVELS - 1).astype(np.intp).astype(np.float64)
     return np.pad(maps.reshape(*counts, nbins), [(1, 1)] * len(tile) + [(0, 0)], mode="edge")
 
 
