@@ -12,6 +12,7 @@ from ckdmed.bundle.classification import (
     classification_sections,
     figshare_classes,
 )
+from ckdmed.bundle.evaluation_folder import evaluation_folder
 from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.labelled_per_batch import labelled_sampler
 from ckdmed.bundle.network_check import check_networks
@@ -38,6 +39,7 @@ __all__ = [
     "claim_run",
     "class_names_of",
     "classification_sections",
+    "evaluation_folder",
     "evaluation_settings",
     "figshare_classes",
     "figshare_sections",
