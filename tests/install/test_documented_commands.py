@@ -1,0 +1,102 @@
+"""Every command of the README and of the pages in docs/, in an environment with nothing but the README's install.
+
+The bundles' own pages have a test like this one in ``tests/bundle/test_docs_commands.py``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fire.parser import DefaultParseValue
+
+from ckdmed import cli
+from tests.export.commands import configs_of, options_of, tiny_arguments
+from tests.install.environments import ROOT, run
+from tests.install.stand_ins import make_files, write_student
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# these train for hours; with this word they check everything that they are given, and list what they would do
+EXPERIMENTS = ("compare", "ablation", "unimodal", "table1")
+# these measure for minutes; their help needs all that they import
+LONG = ("benchmarks/", "tools/fuzz.py")
+# what a page brings along for its commands
+FOLDERS = ("bundles", "benchmarks", "tools", "docs", "data_manifests")
+
+
+def commands_of_page(page: Path) -> list[str]:
+    """The commands in a page's blocks, and in the README's table of data; without those that install."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks if "-m venv" not in block for line in block.replace("\\\n", " ").splitlines()]
+    if page == ROOT / "README.md":
+        lines += re.findall(r"^\|.*\| `((?:python -m monai\.bundle|ckdmed) [^`]+)`", text, flags=re.MULTILINE)
+    return [line.strip() for line in lines if line.strip()]
+
+
+def test_the_readme_and_the_pages_have_commands():
+    found = {page.relative_to(ROOT).as_posix(): commands_of_page(page) for page in PAGES}
+    assert len(found["README.md"]) >= 4 and len(found["docs/brats.md"]) >= 8
+    assert sum(map(len, found.values())) >= 40
+
+
+def prepared(command: str, folder: Path, python: Path) -> list[str]:
+    """The command as it is run: in the environment, on small files, at small sizes."""
+    words = make_files(shlex.split(command, comments=True), folder)
+    if "--config_file" in words:
+        return run_of_bundle(words, folder, python)
+    if words[0] == "python":
+        if words[1].startswith(LONG):
+            return [str(python), words[1], "--help"]
+        words = [str(python), *words[1:]]
+    elif words[0] == "ckdmed":
+        words = [str(python.with_name("ckdmed")), *words[1:]]
+    if any(name in words for name in EXPERIMENTS) and not {"--dry-run", "--table-only"} & set(words):
+        words = [word for word in words if word != "--final"] + ["--dry-run"]
+    if words[-1] != "--help" and "phantoms" in words and "brats" in words[words.index("phantoms") :]:
+        words += ["--shape", "32", "32", "24"]
+    return words
+
+
+def run_of_bundle(words: list[str], folder: Path, python: Path) -> list[str]:
+    options = options_of(words)
+    checkpoint = options.get("checkpoint", "")
+    config, *_ = configs_of(words)
+    shipped = checkpoint.endswith("bundles/seg_kd/models/model.pt") or (
+        config.endswith("inference.json") and not checkpoint
+    )
+    if checkpoint == "student.pt":
+        values: dict[str, Any] = {key: DefaultParseValue(value) for key, value in options.items()}
+        write_student(folder / checkpoint, folder / config, values)
+    words = words if shipped or checkpoint == "student.pt" else tiny_arguments(shlex.join(words), folder)
+    words = [str(python), *words[1:]]
+    return words if "--device" in words else [*words, "--device", "$torch.device('cpu')"]
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of_page(page)], ids=lambda page: page.stem.lower())
+def test_every_command_runs_after_the_readmes_install(page: Path, readme_python: Path, checkout: Path, tmp_path: Path):
+    for name in FOLDERS:
+        shutil.copytree(checkout / name, tmp_path / name)
+    failed = []
+    for command in commands_of_page(page):
+        try:
+            run(prepared(command, tmp_path, readme_python), tmp_path)
+        except AssertionError as error:
+            failed.append(f"$ {command}\n{error}")
+    assert not failed, "\n\n".join(failed)
+
+
+def test_an_unknown_option_of_a_command_is_noticed():
+    modules = {name.replace("_", "-"): name for name in cli.COMMANDS}
+    for page in PAGES:
+        for command in commands_of_page(page):
+            words = shlex.split(command, comments=True)
+            words = words[words.index("ckdmed") + 1 :] if "ckdmed" in words else []
+            if words:
+                cli.build_parser([cli._load(modules[words[0]])]).parse_args(words)
