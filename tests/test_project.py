@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import configparser
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import pkgutil
 import re
 import subprocess
@@ -232,13 +234,30 @@ def test_every_import_is_declared():
     assert not undeclared
 
 
-@pytest.fixture(scope="module")
-def tables():
-    spec = importlib.util.spec_from_file_location("write_tables", ROOT / "tools" / "write_tables.py")
+def tool(name: str):
+    """A script of tools/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("bundle", sorted(path.parents[1].name for path in ROOT.glob("bundles/*/models/model.json")))
+def test_what_ships_is_described_by_its_record(bundle):
+    folder = ROOT / "bundles" / bundle
+    record = json.loads((folder / "models/model.json").read_text(encoding="utf-8"))
+    page = (folder / "docs/README.md").read_text(encoding="utf-8")
+    again = f"run python tools/ship_checkpoint.py --bundle bundles/{bundle}"
+    assert tool("ship_checkpoint").documented(page, record) == page, again
+    weights = (folder / "models/model.pt").read_bytes()
+    assert (hashlib.sha256(weights).hexdigest(), len(weights)) == (record["sha256"], record["bytes"])
+    assert len(weights) <= 10_000_000
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return tool("write_tables")
 
 
 def test_tables_of_results_are_those_of_their_records(tables):

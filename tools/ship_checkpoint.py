@@ -10,7 +10,7 @@ the runs that led to it, versions, split, hashes, scores) and puts the figures o
 
 Weights in half precision (tools/halve_checkpoint.py) are given by ``--checkpoint`` and are those to evaluate; what they
 change (tools/compare_inference.py --record) by ``--difference``. Without ``--run`` they are the weights of the runs
-that the bundle's record names, stored in another way.
+that the bundle's record names, stored in another way. With ``--bundle`` alone the page is written anew from the record.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.data.datalist import DATALIST_NAME, sha256_of
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
@@ -39,7 +40,8 @@ LARGEST = 10_000_000
 #: Settings of an evaluation that must be those of the bundle's inference for its figures to describe it.
 USED_AT_INFERENCE = ("image_size", "tta", "threshold", "scaling", "student_kind", "student_backbone", "in_channels")
 #: What is kept of a summary: of masks, and of classes.
-OF_SUMMARY = ("n_slices", "n_patients", "unit", "overall", "per_class", "class_names", "rules", "slices", "patients")
+OF_SUMMARY = ("n_slices", "n_patients", "unit", "level", "overall", "per_class", "class_names", "rules")
+OF_SUMMARY += ("slices", "patients")
 FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -54,10 +56,14 @@ def main() -> int:
         help="output folder; the last one is shipped (default: those of model.json)",
     )
     parser.add_argument("--checkpoint", type=Path, help="the weights (default: models/model.pt of the last run)")
-    parser.add_argument("--evaluation", type=Path, required=True, help="summary.json of the shipped checkpoint")
+    parser.add_argument("--evaluation", type=Path, help="summary.json of the shipped checkpoint")
     parser.add_argument("--dataset_dir", type=Path, help="what the runs were trained on; needed with --run")
     parser.add_argument("--difference", type=Path, help="record of tools/compare_inference.py for halved weights")
     args = parser.parse_args()
+    place = args.bundle / "models/model.json"
+    if args.evaluation is None:
+        document(args.bundle, json.loads(place.read_text(encoding="utf-8")))
+        return 0
     if args.run is None and args.checkpoint is None or args.run is not None and args.dataset_dir is None:
         parser.error("give --run with --dataset_dir, or --checkpoint")
     source = args.checkpoint or args.run[-1] / "models/model.pt"
@@ -69,7 +75,7 @@ def main() -> int:
         )
         return 1
     summary = read_evaluation(args.evaluation, source)
-    evaluated = summary["settings"]["settings"]
+    evaluated = with_new_names(summary["settings"]["settings"])
     with_inference = ConfigParser()
     with_inference.read_config(str(args.bundle / "inference.json"))
     used = [name for name in USED_AT_INFERENCE if name in with_inference.get() and name in evaluated]
@@ -83,7 +89,7 @@ def main() -> int:
                 file=sys.stderr,
             )
         return 1
-    target, place = args.bundle / "models/model.pt", args.bundle / "models/model.json"
+    target = args.bundle / "models/model.pt"
     if args.run is None:
         before = json.loads(place.read_text(encoding="utf-8"))
         made = {name: before[name] for name in ("machine", "runs", "split")}
@@ -99,6 +105,7 @@ def main() -> int:
         "precision": _precision(target),
         **made,
         "evaluation": {
+            "section": summary["settings"]["section"],
             **inference,
             **{key: summary[key] for key in OF_SUMMARY if key in summary},
         },
@@ -106,7 +113,7 @@ def main() -> int:
     if args.difference is not None:
         record["difference"] = json.loads(args.difference.read_text(encoding="utf-8"))
     write_json(place, record)
-    _document(args.bundle, summary, record)
+    document(args.bundle, record)
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
 
@@ -145,11 +152,22 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _document(bundle: Path, summary: dict[str, Any], record: dict[str, Any]) -> None:
+def document(bundle: Path, record: dict[str, Any]) -> None:
+    """Put what the record says into the bundle's page and its metadata."""
     readme = bundle / "docs/README.md"
-    table = figures_table(summary).rstrip()
+    new = documented(readme.read_text(encoding="utf-8"), record)
+    write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
+    metadata = json.loads((bundle / "metadata.json").read_text(encoding="utf-8"))
+    metadata["eval_metrics"] = eval_metrics(_summary(record))
+    content = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
+    write_atomic(bundle / "metadata.json", lambda path: path.write_text(content, encoding="utf-8") and None)
+
+
+def documented(page: str, record: dict[str, Any]) -> str:
+    """A bundle's page with what the record says, settings and commands by their names of today."""
+    table = figures_table(_summary(record)).rstrip()
     runs = record["runs"]
-    settings = runs[-1]["settings"]
+    settings = with_new_names(runs[-1]["settings"])
     how = [f"{name} `{settings[name]}`" for name in ("method", "preset") if name in settings]
     how.append(
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
@@ -160,19 +178,31 @@ def _document(bundle: Path, summary: dict[str, Any], record: dict[str, Any]) -> 
         else ""
     )
     order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
-    commands = "\n".join(" ".join(run["command"]) for run in runs)
+    commands = "\n".join(" ".join(_command_of_today(run["command"])) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
         f"{settings['split_seed']}) was made {order}\n\n```text\n{commands}\n```\n\n"
         "and `models/model.json` tells the rest: every setting, the versions, the patients of each section, the hash "
         f"of the datalist.{final}{_of_half(record)} {table}"
     )
-    new = FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", readme.read_text(encoding="utf-8"))
-    write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
-    metadata = json.loads((bundle / "metadata.json").read_text(encoding="utf-8"))
-    metadata["eval_metrics"] = eval_metrics(summary)
-    content = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
-    write_atomic(bundle / "metadata.json", lambda path: path.write_text(content, encoding="utf-8") and None)
+    return FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
+
+
+def _summary(record: dict[str, Any]) -> dict[str, Any]:
+    """The evaluation of a record in the form of a summary."""
+    evaluation = record["evaluation"]
+    return {**evaluation, "settings": {"section": evaluation.get("section", "test"), "settings": evaluation}}
+
+
+def _command_of_today(command: list[str]) -> list[str]:
+    words, named = [], ""
+    for word in command:
+        if word.startswith("--"):
+            ((named, _),) = with_new_names({word[2:]: None}).items()
+            words.append(f"--{named}")
+        else:
+            words.append(str(with_new_names({named: word})[named]) if named else word)
+    return words
 
 
 def _of_half(record: dict[str, Any]) -> str:
