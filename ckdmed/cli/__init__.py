@@ -35,6 +35,9 @@ COMMANDS: tuple[str, ...] = (
     "bundle",
 )
 
+# Packages that are imported by another name than they are installed by.
+_DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image", "yaml": "PyYAML"}
+
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, RuntimeError)
 
@@ -103,6 +106,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"ckdmed {args.command}: error: {message}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if getattr(args, "debug", False) or (error.name or "").partition(".")[0] in ("", "ckdmed"):
+            raise
+        package = str(error.name).partition(".")[0]
+        print(
+            f"ckdmed {args.command}: error: the package {package} is not installed, though ckdmed needs it. Install it "
+            f"with: {sys.executable} -m pip install {_DISTRIBUTIONS.get(package, package)}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"ckdmed {args.command}: interrupted", file=sys.stderr)

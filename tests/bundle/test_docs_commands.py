@@ -76,7 +76,7 @@ def test_command_names_what_exists(bundle, command):
 @pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.parametrize("bundle", BUNDLES)
-def test_commands_run_in_the_source_tree(bundle, tmp_path):
+def test_commands_run_after_the_readmes_install(bundle, tmp_path, readme_python):
     # a copy of the folder beside nothing else: what the commands write stays out of the checkout
     shutil.copytree(
         ROOT / "bundles" / bundle,
@@ -88,6 +88,7 @@ def test_commands_run_in_the_source_tree(bundle, tmp_path):
         commands_of(tmp_path / "bundles" / bundle / "docs" / "README.md"),
         tmp_path,
         user_files(bundle, tmp_path / "user"),
+        readme_python,
     )
     output = tmp_path / "bundles" / bundle / "output"
     for name in ("models/model.pt", "short/models/model.pt", "evaluation/summary.json", "inference/report.json"):

@@ -121,6 +121,15 @@ def test_a_defect_keeps_its_traceback(failing):
         cli.main(["other"])
 
 
+def test_a_missing_package_ends_with_the_line_that_installs_it(failing, capsys):
+    failing(ModuleNotFoundError("No module named 'skimage'", name="skimage.draw"))
+    assert cli.main(["other"]) == 2
+    assert capsys.readouterr().err.endswith(f"Install it with: {sys.executable} -m pip install scikit-image\n")
+    failing(ModuleNotFoundError("No module named 'ckdmed.nothing'", name="ckdmed.nothing"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["other"])
+
+
 def test_ctrl_c(failing, capsys):
     failing(KeyboardInterrupt())
     assert cli.main(["other"]) == 130

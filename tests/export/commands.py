@@ -43,18 +43,19 @@ def options_of(arguments: list[str]) -> dict[str, str]:
     return options
 
 
-def tiny_arguments(command: str, folder: Path) -> list[str]:
-    """The command as arguments of this Python, at small sizes and on the CPU if it runs a bundle.
+def tiny_arguments(command: str, folder: Path, python: str = sys.executable) -> list[str]:
+    """The command as arguments of a Python, at small sizes and on the CPU if it runs a bundle.
 
     Args:
         command: as it stands in the document.
         folder: where it is started.
+        python: of the environment that it runs in; this one by default.
     """
     arguments = shlex.split(command)
     if arguments[0] == "torchrun":
-        arguments = [sys.executable, "-m", "torch.distributed.run", *arguments[1:]]
+        arguments = [python, "-m", "torch.distributed.run", *arguments[1:]]
     elif arguments[0] == "python":
-        arguments = [sys.executable, *arguments[1:]]
+        arguments = [python, *arguments[1:]]
     if "monai.bundle" not in arguments:
         return arguments
     parser = ConfigParser()
@@ -122,11 +123,21 @@ def user_files(bundle: str, folder: Path) -> dict[str, str]:
     return files
 
 
-def run_commands(commands: list[str], cwd: Path, replaced: dict[str, str]) -> None:
-    """Run them one after the other, each to a good end."""
+def run_commands(commands: list[str], cwd: Path, replaced: dict[str, str], installed: Path | None = None) -> None:
+    """Run them one after the other, each to a good end.
+
+    Args:
+        commands: as they stand in the document.
+        cwd: where they are started.
+        replaced: what stands in them for a user's files -> files.
+        installed: Python of an environment where the package is installed; by default this one, with this checkout.
+    """
+    variables = environment()
+    if installed is not None:
+        variables = {name: value for name, value in variables.items() if not name.startswith("PYTHON")}
     for command in commands:
         for old, new in replaced.items():
             command = command.replace(old, new)
-        arguments = tiny_arguments(command, cwd)
-        done = subprocess.run(arguments, cwd=cwd, env=environment(), capture_output=True, text=True)
+        arguments = tiny_arguments(command, cwd, str(installed or sys.executable))
+        done = subprocess.run(arguments, cwd=cwd, env=variables, capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
