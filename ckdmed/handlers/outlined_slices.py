@@ -56,6 +56,7 @@ class OutlinedSlices:
         truth: np.ndarray,
         prediction: np.ndarray,
         teacher: np.ndarray | None = None,
+        *,
         title: str = "",
     ) -> None:
         """Take in one slice.

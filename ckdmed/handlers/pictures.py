@@ -55,7 +55,7 @@ class TrainingPictures(EndPictures):
             channel, modality = self.channel_of(answer.image)
             picture = answer.image[channel].numpy()
             truth = np.asarray(item[CommonKeys.LABEL])[self.channel] > 0
-            predicted = [
+            predicted: list[Any] = [
                 None if logits is None else (logits[self.channel].sigmoid() >= 0.5).numpy() for logits in answer[1:]
             ]
             number = None

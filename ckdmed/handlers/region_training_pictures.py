@@ -67,14 +67,14 @@ class RegionTrainingPictures(EndPictures):
             channel, modality = self.channel_of(answer.image)
             picture = answer.image[channel].numpy()
             truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
-            predicted = [None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]]
+            predicted: list[Any] = [None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]]
             number = None
             if picture.ndim == 3:
                 number = int(truth.any(axis=0).sum(axis=(0, 1)).argmax())
                 picture, truth = picture[..., number], truth[..., number]
                 predicted = [None if masks is None else masks[..., number] for masks in predicted]
             for index, region in enumerate(self.regions):
-                own = [None if masks is None else masks[index] for masks in predicted]
+                own: list[Any] = [None if masks is None else masks[index] for masks in predicted]
                 title = slice_title(item, modality, number, region).removeprefix("BraTS-")
                 slices.add(on_black(picture), truth[index], *own, title=title)
         slices.draw(path)
