@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import select
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -40,6 +42,11 @@ _DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "sciki
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, RuntimeError)
+
+# Descriptors of standard output and error.
+_OUTPUTS = (1, 2)
+# What a shell reports of a program that SIGPIPE ended: 128 + 13.
+_READER_LEFT = 141
 
 
 def _load(module_name: str) -> ModuleType:
@@ -94,14 +101,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; those of the process by default.
 
     Returns:
-        The command's own exit status; 2 when it refused its input (one line on stderr says why); 130 after Ctrl-C.
+        The command's own exit status; 2 when it refused its input (one line on stderr says why); 130 after Ctrl-C; 141,
+        without a word, where the program that reads its output ended first, as `head` does.
         Wrong arguments, `--help` and `--version` end in SystemExit, as argparse has it.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            # here and not at the interpreter's end, which would print what it could not write
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return _READER_LEFT
+
+
+def _run(arguments: list[str]) -> int:
     args = build_parser([_load(name) for name in _chosen(arguments)]).parse_args(arguments)
     try:
         return int(args.run(args))
     except _USER_ERRORS as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return _READER_LEFT
         if getattr(args, "debug", False):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
@@ -120,3 +142,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ckdmed {args.command}: interrupted", file=sys.stderr)
         return 130
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output or error any more; what is still to be written to it then goes nowhere.
+
+    The pipes themselves are asked: a stream that failed once has dropped what it held and flushes without an error.
+    """
+    ends = select.poll()
+    for descriptor in _OUTPUTS:
+        ends.register(descriptor, 0)
+    left = [descriptor for descriptor, event in ends.poll(0) if event & select.POLLERR]
+    for descriptor in left:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    return bool(left)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -172,3 +173,30 @@ def test_every_command_takes_its_folder_by_the_same_name(words, option):
 def test_python_dash_m():
     done = subprocess.run([sys.executable, "-m", "ckdmed", "--version"], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, f"ckdmed {ckdmed.__version__}\n")
+
+
+@pytest.mark.parametrize("length", [1, 100_000], ids=["written at the end", "written at once"])
+def test_a_reader_that_ends_first_gets_no_complaint(length: int):
+    """As with `| head -0`: the pipe has no reader when the first line is written."""
+    program = f"""
+import sys, types
+from ckdmed import cli
+command = types.ModuleType("ckdmed.cli.other")
+command.NAME, command.HELP, command.add_arguments = "other", "", lambda parser: None
+command.run = lambda args: print("x" * {length}) or 0
+cli.COMMANDS, cli._load = ("other",), lambda name: command
+sys.exit(cli.main(["other"]))
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_an_error_like_others(failing, capsys):
+    failing(BrokenPipeError("a worker ended"))
+    assert cli.main(["other"]) == 2
+    assert capsys.readouterr().err == "ckdmed other: error: a worker ended\n"
