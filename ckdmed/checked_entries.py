@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ckdmed.files import write_atomic
+from ckdmed.json_files import JsonFileError, read_json
 
 __all__ = [
     "SEAL",
@@ -107,11 +108,9 @@ def unsealed(path: str | os.PathLike) -> dict[str, Any]:
         DamagedEntry: it is no such table, or was changed.
     """
     try:
-        table = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedEntry(f"{path} cannot be read ({str(error)[:120]})") from error
+        table = read_json(path)
+    except JsonFileError as error:
+        raise DamagedEntry(str(error)[:300]) from error
     if not isinstance(table, dict) or SEAL not in table:
         raise DamagedEntry(f"{path} has no checksum")
     found = table.pop(SEAL)

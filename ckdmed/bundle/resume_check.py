@@ -10,6 +10,7 @@ from typing import Any
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_folder import SETTINGS, holds_run
 from ckdmed.bundle.settings_table import FOLLOWS
+from ckdmed.json_files import read_json
 
 __all__ = ["MAY_CHANGE", "changed_settings", "check_resumed", "run_record"]
 
@@ -44,7 +45,7 @@ def run_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file() or not holds_run(folder):
         return None
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         settings = record["settings"]
         is_training = "epochs" in settings
     except (ValueError, KeyError, TypeError) as error:

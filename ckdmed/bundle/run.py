@@ -28,6 +28,7 @@ from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import remove_leftovers, write_json
+from ckdmed.json_files import read_json_lines
 
 __all__ = ["claim_run", "evaluation_settings", "finish_run", "settings_of", "start_run"]
 
@@ -171,7 +172,7 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
 def _best(history: Path) -> str:
     if not history.is_file():
         return ""
-    rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+    rows = read_json_lines(history)
     scored = [(row["metrics"], row["epoch"]) for row in rows if row.get("metrics")]
     if not scored:
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from ckdmed.bundle.run_lock import in_use
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command, with_options
 from ckdmed.files import is_temporary
+from ckdmed.json_files import read_json
 
 __all__ = [
     "ARTEFACTS",
@@ -132,7 +132,7 @@ def _latest(base: Path, bundle: str | None = None) -> Path:
 def _bundle_of(folder: Path) -> str | None:
     """Name of the bundle whose run a folder holds, by the record of the run; None where it does not tell."""
     try:
-        settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8")).get("settings", {})
+        settings = read_json(folder / SETTINGS).get("settings", {})
     except (OSError, ValueError, AttributeError):
         # a run that was killed before it wrote any
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import naming_full_disk
+from ckdmed.json_files import read_json
 
 __all__ = ["LOCK_NAME", "hold", "in_use", "release"]
 
@@ -110,7 +111,7 @@ def _locked(file: int, path: Path) -> bool:
 
 def _named(path: Path) -> str:
     try:
-        run = json.loads(path.read_text(encoding="utf-8"))
+        run = read_json(path)
         return f" (process {run['pid']} on {run['host']} since {run['since']}: {run['command']})"
     except (ValueError, KeyError, TypeError, FileNotFoundError):
         # it has only just begun, or ended meanwhile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from ckdmed.data.splits import GROUP_KEY
 from ckdmed.files import write_json
+from ckdmed.json_files import read_json
 
 __all__ = [
     "NEW",
@@ -79,7 +79,7 @@ class SectionRecord:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             parts = {name: content["sections"][name] for name in SECTION_NAMES}
@@ -89,7 +89,7 @@ class SectionRecord:
             }
             items = {name: [str(item) for item in part["items"]] for name, part in parts.items()}
             return cls(path, patients, items, by_item=content["split_by"] == "item")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} "
                 "from the output folder of the training that made the weights."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
+
+from ckdmed.json_files import read_json
 
 __all__ = ["add_force", "add_output_dir", "is_datalist", "refuse_existing"]
 
@@ -59,6 +60,6 @@ def refuse_existing(path: Path, force: bool, ours: Callable[[Path], bool] | None
 def is_datalist(path: Path) -> bool:
     """Whether a file is JSON with the section `training`."""
     try:
-        return "training" in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError, RecursionError):
+        return "training" in read_json(path)
+    except (ValueError, TypeError):
         return False

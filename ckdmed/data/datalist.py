@@ -23,6 +23,7 @@ from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open
 from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.splits import k_folds, split_by_group
 from ckdmed.files import write_atomic
+from ckdmed.json_files import read_json
 
 DATALIST_NAME = "datalist.json"
 OFFICIAL_FOLDS_NAME = "cvind.mat"
@@ -225,10 +226,7 @@ def read_datalist(path: PathLike) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such datalist.")
-    try:
-        datalist = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
+    datalist = read_json(path)
     check_datalist(datalist, path)
     return dict(datalist)
 

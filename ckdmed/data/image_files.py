@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from ckdmed.data.dicom_series import dicom_stacks
 from ckdmed.data.input_walk import InputWalk, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
+from ckdmed.json_files import read_json
 
 __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 
@@ -161,10 +161,7 @@ def _add_files(finder: _Finder, walk: InputWalk, here: Path, files: Sequence[Pat
 
 
 def _in_datalist(path: Path, section: str) -> _Finder:
-    try:
-        datalist = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
+    datalist = read_json(path)
     if not isinstance(datalist, dict) or not isinstance(datalist.get(section), list):
         lists = (
             [key for key, value in datalist.items() if isinstance(value, list)] if isinstance(datalist, dict) else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from monai.config import PathLike
+
+from ckdmed.json_files import read_json
 
 __all__ = ["PREPARED_RECORD", "InputWalk", "UnusedFiles", "is_run_folder", "natural_order"]
 
@@ -164,8 +165,8 @@ def _is_prepared(folder: Path) -> bool:
 
 def _keys(record: Path) -> set[str]:
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(record)
+    except (OSError, ValueError):
         return set()
     return set(content) if isinstance(content, dict) else set()
 

@@ -15,6 +15,7 @@ from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.patients import patient_group
 from ckdmed.files import write_atomic
+from ckdmed.json_files import read_json
 
 COLUMNS = ("id", "tumor_label", "patient", "patient_group", "official_fold", "sha256")
 _ABOUT = {
@@ -92,9 +93,9 @@ def read_manifest(path: PathLike) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"{path}: no such manifest.")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         columns, rows = tuple(manifest["columns"]), list(manifest["slices"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a manifest with 'columns' and 'slices' ({error}).") from error
     if columns != COLUMNS:
         raise ValueError(f"{path}: the columns must be {COLUMNS}, got {columns}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, build_figshar
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
+from ckdmed.json_files import read_json
 
 SECTION_KEYS = ("train", "validation", "test")
 FOLD_SOURCES = ("group", "official")
@@ -47,7 +47,7 @@ def resolve_datalist(
         raise ValueError(f"{folder}: not a folder, nor a datalist (.json).")
     stored = folder if folder.is_file() else folder / DATALIST_NAME
     if stored.is_file():
-        if is_slice_datalist(_json(stored)):
+        if is_slice_datalist(read_json(stored)):
             return read_slice_datalist(stored, fractions, seed, progress=progress, target=target)
         return read_datalist(stored)
     datalist, skipped = build_figshare_datalist(folder, seed, fractions, folds, hashes=hashes, progress=progress)
@@ -62,13 +62,6 @@ def datalist_folder(dataset_dir: PathLike) -> Path:
     """The folder to which the paths of a data set's datalist are relative: its own, or that of the datalist given."""
     path = Path(dataset_dir).expanduser().resolve()
     return path.parent if path.is_file() else path
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
 
 
 def select_sections(

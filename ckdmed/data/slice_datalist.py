@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ckdmed.data.patients import patient_group
 from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.splits import split_by_group
+from ckdmed.json_files import read_json
 
 __all__ = ["is_slice_datalist", "read_slice_datalist"]
 
@@ -74,10 +74,9 @@ def read_slice_datalist(
             file, an id that stands twice; too few patients for the split.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
+    if not path.is_file():
+        raise ValueError(f"{path}: no such datalist.")
+    content = read_json(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("training"), list) or not content["training"]:
         raise ValueError(f"{path}: a datalist is a JSON object with a list 'training' of {_FORM}.")
     sections: dict[str, list[dict[str, Any]]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.experiments.compare_arms import PATIENT_METRIC, Run
 from ckdmed.experiments.recorded_runs import RecordedRuns
 from ckdmed.files import save_weights, write_json
+from ckdmed.json_files import read_json, read_json_lines
 
 __all__ = ["Comparison", "phantom_data"]
 
@@ -80,11 +80,11 @@ class Comparison(RecordedRuns[Run]):
         """
         kept = self.folder(run) / "longer.json"
         if kept.is_file():
-            return int(json.loads(kept.read_text(encoding="utf-8"))["epochs"])
+            return int(read_json(kept)["epochs"])
         seconds = {}
         for name in ("alone", "ours"):
             history = self.output_dir / "runs" / f"labelled={run.regime:g}-{name}-seed={run.seed}" / "metrics.jsonl"
-            rows = [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()]
+            rows = read_json_lines(history)
             clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
             seconds[name] = sum(row[clock] for row in rows)
         ratio = max(seconds["ours"] / max(seconds["alone"], 1e-9), 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from ckdmed.bundle.workflow import bundle_folder, bundle_settings, bundle_workfl
 from ckdmed.data import sha256_of
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.files import remove_leftovers, write_atomic
+from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord, read_records
 from ckdmed.reports.run_record import record_files
@@ -231,8 +231,8 @@ class RecordedRuns(ABC, Generic[RunT]):
     def _record(self, run: RunT, section: str) -> None:
         evaluation = self.folder(run) / f"evaluation_{section}"
         self._execute(run, ("train.json", "evaluate.json"), {"section": section, "evaluation_dir": str(evaluation)})
-        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
-        history = [json.loads(line) for line in (self.folder(run) / "metrics.jsonl").read_text("utf-8").splitlines()]
+        summary = read_json(evaluation / "summary.json")
+        history = read_json_lines(self.folder(run) / "metrics.jsonl")
         found = self.metrics(run, summary)
         RunRecord(
             name=run.name,

@@ -24,6 +24,7 @@ from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.files import remove_leftovers
+from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
@@ -103,7 +104,7 @@ class Table1Settings:
             raise ValueError(f"folds {list(self.folds)} and seeds {list(self.seeds)} must each be given once or more.")
         folders = {name: bundle_folder(name, self.bundles) for name in ("cls_teacher", "cls_kd")}
         # before the first training, not after it
-        check_given(json.loads((folders["cls_kd"] / "train.json").read_text(encoding="utf-8")), self.settings)
+        check_given(read_json(folders["cls_kd"] / "train.json"), self.settings)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if run.arm in TEACHERS:
         # what is said of the student (its network among it) is nothing to the teacher's bundle
-        config = json.loads((bundle_folder("cls_teacher", settings.bundles) / "train.json").read_text(encoding="utf-8"))
+        config = read_json(bundle_folder("cls_teacher", settings.bundles) / "train.json")
         known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
         values = {k: v for k, v in given.items() if k.split("#")[0] in known}
         values |= {name: given[f"teacher_{name}"] for name in _SETTINGS_OF_TEACHER if f"teacher_{name}" in given}
@@ -217,7 +218,7 @@ def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> Ru
         # MONAI says "Failed to evaluate ..." of whatever went wrong
         raise RuntimeError(f"{run.name}: {root_cause(error)}") from error
     metrics = _measure(workflow, folder)
-    history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    history = read_json_lines(folder / "metrics.jsonl")
     trained = sum(row["seconds"] for row in history)
     sections = workflow.parser.get_parsed_content("sections")
     return RunRecord(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 
-from ckdmed.export.configs import read_json
+from ckdmed.export.configs import read_object
 from ckdmed.export.file_rules import REQUIRED_FILES, formatting_problems, machine_paths
 from ckdmed.export.large_files import LIMIT, files_over_limit
 from ckdmed.export.schema import METADATA_SCHEMA
@@ -103,7 +103,7 @@ def _metadata(folder: Path, schema: Path | None) -> str:
 
 
 def _changelog(folder: Path) -> str:
-    metadata = read_json(folder / "configs/metadata.json")
+    metadata = read_object(folder / "configs/metadata.json")
     if metadata.get("version") not in metadata.get("changelog", {}):
         raise ValueError(f"version {metadata.get('version')} has no entry in 'changelog'.")
     return str(metadata["version"])
@@ -115,7 +115,7 @@ def _net_in_out(folder: Path) -> str:
         meta_file=str(folder / "configs/metadata.json"),
         config_file=str(folder / "configs/inference.json"),
     )
-    data = read_json(folder / "configs/metadata.json")["network_data_format"]
+    data = read_object(folder / "configs/metadata.json")["network_data_format"]
     sides = [data["inputs"]["image"], data["outputs"]["pred"]]
     return " -> ".join(f"{side['num_channels']} x {side['spatial_shape']}" for side in sides)
 
@@ -152,7 +152,7 @@ def _torchscript(folder: Path) -> str:
     scripted = torch.jit.load(str(path), map_location="cpu").eval()
     network = _component(folder, "inference.json", "network_def").cpu().eval()
     network.load_state_dict(load_weights(folder / "models/model.pt"))
-    image = read_json(folder / "configs/metadata.json")["network_data_format"]["inputs"]["image"]
+    image = read_object(folder / "configs/metadata.json")["network_data_format"]["inputs"]["image"]
     shape = [size if isinstance(size, int) else 64 for size in image["spatial_shape"]]
     with torch.no_grad():
         sample = torch.rand(1, image["num_channels"], *shape)
@@ -164,7 +164,7 @@ def _torchscript(folder: Path) -> str:
 
 def _properties(folder: Path, name: str) -> str:
     with tempfile.TemporaryDirectory() as temporary:
-        config = read_json(folder / "configs" / f"{name}.json")
+        config = read_object(folder / "configs" / f"{name}.json")
         overrides: dict[str, Any] = {key: value for key, value in _SMALL_RUN.items() if key in config}
         if "output_dir" in config:
             overrides["output_dir"] = temporary

@@ -10,11 +10,13 @@ from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.json_files import read_json
+
 __all__ = [
     "component_settings",
     "is_plain",
     "json_text",
-    "read_json",
+    "read_object",
     "rebase_text",
     "recorded_settings",
     "rewrite_configs",
@@ -27,16 +29,13 @@ CHECKPOINT = "$@bundle_root + '/models/model.pt'"
 TEACHER_CHECKPOINT = "$@bundle_root + '/models/teacher.pt'"
 
 
-def read_json(path: Path) -> Config:
+def read_object(path: Path) -> Config:
     """A JSON file that holds an object.
 
     Raises:
         ValueError: it does not.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"'{path}' is not valid JSON: {error}") from error
+    value = read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"'{path}' must hold a JSON object, not a {type(value).__name__}.")
     return value
@@ -87,7 +86,7 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any]:
     for folder in list(checkpoint.resolve().parents)[:3]:
         record = folder / "settings.json"
         if record.is_file():
-            settings = read_json(record).get("settings")
+            settings = read_object(record).get("settings")
             return dict(settings) if isinstance(settings, dict) else {}
     return {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.data.datalist import sha256_of
-from ckdmed.export.configs import read_json, rebase_text
+from ckdmed.export.configs import read_object, rebase_text
 from ckdmed.reports import markdown_table
 
 __all__ = ["eval_metrics", "exported_metadata", "exported_readme", "figures_table", "read_evaluation"]
@@ -29,7 +29,7 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     Raises:
         ValueError: it is no such summary, or one of another checkpoint.
     """
-    summary = read_json(path)
+    summary = read_object(path)
     overall = summary.get("overall")
     of_masks = isinstance(overall, dict) and all(isinstance(v, dict) and "patient_mean" in v for v in overall.values())
     if not of_masks and not _of_classes(summary):

@@ -18,7 +18,7 @@ from ckdmed.export.configs import (
     component_settings,
     is_plain,
     json_text,
-    read_json,
+    read_object,
     recorded_settings,
     rewrite_configs,
 )
@@ -158,11 +158,11 @@ def _write_files(
     named = re.search(r"--config_file (\S+)/train\.json", readme)
     source = named[1] if named else "/".join(bundle.absolute().parts[-2:])
 
-    configs = {name: read_json(bundle / name) for name in CONFIGS}
+    configs = {name: read_object(bundle / name) for name in CONFIGS}
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
     settings = {**_sizes(configs, checkpoint, teacher), **overrides}
     rewritten = rewrite_configs(configs, source, settings, teacher is not None)
-    stated, size = read_json(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
+    stated, size = read_object(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
     # in the source tree the size may be an expression, so what the metadata state is looked up there
     old_size = stated["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
     metadata = exported_metadata(stated, old_size, size if isinstance(size, int) else None, summary)

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckdmed.export.configs import json_text, read_json
+from ckdmed.export.configs import json_text, read_object
 
 __all__ = ["REQUIRED_FILES", "formatting_problems", "machine_paths"]
 
@@ -62,7 +62,7 @@ def formatting_problems(folder: Path) -> list[str]:
     """JSON that is not indented by four spaces; Python that black (120 columns), isort or flake8 would change."""
     problems = []
     for path in sorted(folder.rglob("*.json")):
-        if path.read_text(encoding="utf-8") != json_text(read_json(path)):
+        if path.read_text(encoding="utf-8") != json_text(read_object(path)):
             problems.append(f"{path.relative_to(folder)} is not indented by four spaces with a newline at its end")
     if any(folder.rglob("*.py")):
         problems += _python_problems(folder)

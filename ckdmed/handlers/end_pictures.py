@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from skimage.io import imread
 from torch.utils.data import Dataset
 
 from ckdmed.files import load_weights
+from ckdmed.json_files import parse_json
 from ckdmed.reports.curves import plot_curves
 
 __all__ = ["Answer", "EndPictures"]
@@ -109,7 +109,7 @@ class EndPictures(ABC):
         if not self.save or not self.history.is_file():
             return
         rows = self.history.read_text(encoding="utf-8").splitlines()
-        last = json.loads(rows[-1]) if rows else {}
+        last = parse_json(rows[-1], str(self.history)) if rows else {}
         if last.get("metrics") and last.get("epoch") == engine.state.epoch:
             self(engine)
 

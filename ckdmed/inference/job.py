@@ -28,6 +28,7 @@ from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.known_patients import known_sections
+from ckdmed.json_files import parse_json
 from ckdmed.paths import output_path
 
 __all__ = ["InferenceJob", "InputsSkipped"]
@@ -323,7 +324,7 @@ class InferenceJob:
         records = {}
         for line in lines:
             try:
-                record = json.loads(line)
+                record = parse_json(line, LEDGER)
                 records[str(record["name"])] = record
             # the last line of a run that was killed may be half a line
             except (ValueError, KeyError, TypeError):

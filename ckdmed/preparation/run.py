@@ -18,6 +18,7 @@ from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.json_files import read_json
 from ckdmed.paths import checked_name
 from ckdmed.preparation.case import prepare_volume
 from ckdmed.preparation.inputs import CaseInput
@@ -201,9 +202,9 @@ def _foreign(folder: Path) -> str | None:
 def _read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a folder that was prepared; None where there is none, or none that says what was written."""
     try:
-        found = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
+        found = read_json(folder / RECORD_NAME)
         states = found[_OUTPUTS].values()
         whole = all(isinstance(state["bytes"], int) and isinstance(state["sha256"], str) for state in states)
         return found if whole and {"settings", "sources", "case"} <= set(found) else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.ticker import MaxNLocator
+
+from ckdmed.json_files import JsonFileError, parse_json
 
 from .files import save_figure
 from .style import CYCLE, new_figure, tidy_axes
@@ -33,12 +34,12 @@ def read_history(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = parse_json(line, f"{path}: line {number + 1}")
+        except JsonFileError as error:
             if number == last:
                 warnings.warn(f"{path}: line {number + 1} is cut off and was left out", stacklevel=2)
                 continue
-            raise ValueError(f"{path}: line {number + 1} is not JSON ({error}); the file is damaged") from error
+            raise ValueError(f"{error} The file is damaged.") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}: line {number + 1} must hold an object, got {type(row).__name__}")
         rows.append(row)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from ckdmed.json_files import JsonFileError, read_json
 
 from .files import plain, write_json
 
@@ -69,8 +70,8 @@ class RunRecord:
                 message names file and field.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content = read_json(path)
+        except JsonFileError as error:
             raise ValueError(f"{path} is not a run record: {error}") from error
         if not isinstance(content, dict):
             raise ValueError(f"{path} is not a run record: it holds {type(content).__name__}, not an object")

@@ -98,7 +98,7 @@ def test_recorded_settings(tmp_path):
     (tmp_path / "run" / "settings.json").write_text('{"settings": {"base": 3}}')
     assert recorded_settings(checkpoint) == {"base": 3}
     (tmp_path / "run" / "settings.json").write_text("not json")
-    with pytest.raises(ValueError, match="settings.json' is not valid JSON"):
+    with pytest.raises(ValueError, match="settings.json: not JSON"):
         recorded_settings(checkpoint)
 
 

@@ -171,7 +171,7 @@ def test_curves_from_a_file_that_was_cut_off(tmp_path):
 def test_damaged_history_names_the_line(tmp_path):
     source = tmp_path / "history.jsonl"
     source.write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
-    with pytest.raises(ValueError, match=r"history.jsonl: line 2 is not JSON"):
+    with pytest.raises(ValueError, match=r"history.jsonl: line 2: not JSON"):
         read_history(source)
     source.write_text("[1]\n")
     with pytest.raises(ValueError, match="line 1 must hold an object, got list"):

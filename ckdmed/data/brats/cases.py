@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ckdmed.data.brats.headers import (
 )
 from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_free_name
 from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.json_files import read_json
 
 __all__ = ["BratsCase", "SkippedCase", "check_cases", "find_brats_cases"]
 
@@ -186,7 +186,7 @@ def _decathlon_order(description: Path) -> tuple[str, ...]:
     if not description.is_file():
         return _DECATHLON_MODALITIES
     try:
-        content: Any = json.loads(description.read_text(encoding="utf-8"))["modality"]
+        content: Any = read_json(description)["modality"]
         names = [str(content[str(number)]) for number in range(len(content))]
         parsed = [parse_free_name(name) for name in names]
     except (ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.data.patient_table import check_patients
 from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
 from ckdmed.files import write_json
+from ckdmed.json_files import read_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
 from ckdmed.paths import checked_name
 
@@ -206,10 +206,7 @@ def read_brats_datalist(path: PathLike) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such datalist.")
-    try:
-        datalist = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error}).") from error
+    datalist = read_json(path)
     check_brats_datalist(datalist, path)
     return dict(datalist)
 

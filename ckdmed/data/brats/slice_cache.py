@@ -23,6 +23,7 @@ from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.json_files import read_json
 from ckdmed.labels import brats_labels
 from ckdmed.paths import checked_name
 
@@ -149,8 +150,8 @@ def _foreign(folder: Path) -> str | None:
     if others := [name for name in there if name not in _FILES]:
         return f"it holds {others[0]}, which no cache does"
     try:
-        table = json.loads((folder / TABLE_NAME).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        table = read_json(folder / TABLE_NAME)
+    except ValueError:
         return None if "image.npy" in there else f"its {TABLE_NAME} is no table of slices"
     known = len(_MARKS.intersection(table)) if isinstance(table, dict) else 0
     # most of them, or the checksum of such a table: a name may be damaged, or several lost

@@ -103,6 +103,6 @@ def read_slice_table(folder: Path) -> Mapping[str, Any]:
             raise ValueError("the columns differ in length, or one is missing")
     except FileNotFoundError as error:
         raise ValueError(f"{folder}: not in the cache; build it for this case.") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run slice-cache again, which cuts the case anew.") from error
     return dict(table)

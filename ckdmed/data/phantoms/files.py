@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 
 from ckdmed import files
+from ckdmed.json_files import read_json
 
 __all__ = ["MANIFEST", "check_settings", "write_atomic", "write_cvind", "write_json", "write_nifti", "write_slice_mat"]
 
@@ -51,7 +52,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any], count: tuple[str, 
             raise ValueError(f"{folder} holds {others[0]} and no {MANIFEST}; phantoms go into a folder of their own.")
         return
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         found, listed = content["settings"], int(content[count[0]])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a manifest of phantoms ({error}); use another folder or remove it.") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import nibabel as nib
 import numpy as np
 from matplotlib.image import imsave
 from scipy.ndimage import binary_erosion, zoom
+
+from ckdmed.json_files import read_json
 
 from .files import MANIFEST, write_atomic
 from .volumes import MODALITIES
@@ -90,7 +91,7 @@ def write_preview(folder: str | Path, path: str | Path, count: int = 8) -> Path:
         raise ValueError(f"{manifest} is missing: {folder} is not a folder of phantoms.")
     if count < 1:
         raise ValueError(f"count has to be at least 1, got {count}.")
-    content = json.loads(manifest.read_text())
+    content = read_json(manifest)
     if "slices" in content:
         rows = _figshare_rows(folder, content["slices"], count)
     else:
