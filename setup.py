@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent
 #: In bytes, of one file.
 LARGEST = 10_000_000
 
-bundles = runpy.run_path(str(ROOT / "ckdmed" / "bundle" / "bundle_files.py"))
+bundles = runpy.run_path(str(ROOT / "ckdmed" / "bundle_files.py"))
 
 
 class BuildWithBundles(build_py):

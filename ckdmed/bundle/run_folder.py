@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import distributed
 
-from ckdmed.bundle.bundle_files import is_installed
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import in_use
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command, with_options
+from ckdmed.bundle_files import is_installed
 from ckdmed.files import is_temporary
 from ckdmed.json_files import read_json
 

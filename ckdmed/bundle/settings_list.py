@@ -9,7 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.settings_table import Setting, settings_for
-from ckdmed.bundle.workflow import named_bundle
+from ckdmed.bundle_files import named_bundle
 
 __all__ = ["bundle_defaults", "settings_text"]
 

@@ -9,35 +9,11 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from ckdmed.bundle.bundle_files import bundle_names, bundles_folder
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.setting_check import as_written
+from ckdmed.bundle_files import bundle_folder
 
-__all__ = ["bundle_folder", "bundle_settings", "bundle_workflow", "named_bundle"]
-
-
-def bundle_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of a bundle by its name.
-
-    Args:
-        name: "seg_kd", "seg_teacher" ...
-        root: the folder of the bundles; by default ``bundles`` of the working directory, else those of this package.
-
-    Raises:
-        ValueError: no such folder, with the places that were looked at.
-    """
-    places = [Path(root)] if root is not None else [Path("bundles"), bundles_folder()]
-    for place in places:
-        if (place / name / "train.json").is_file():
-            return (place / name).resolve()
-    looked = ", ".join(str(place / name) for place in places)
-    known = ", ".join(bundle_names(places[-1])) or "none"
-    raise ValueError(f"there is no bundle '{name}' (looked for {looked}); the bundles in {places[-1]} are: {known}.")
-
-
-def named_bundle(bundle: str) -> Path:
-    """The folder of a bundle that is given by its folder or by its name, see :func:`bundle_folder`."""
-    return Path(bundle) if (Path(bundle) / "train.json").is_file() else bundle_folder(bundle)
+__all__ = ["bundle_folder", "bundle_settings", "bundle_workflow"]
 
 
 def bundle_workflow(

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when the bundle is written and passes; 1 when a check failed, and nothing is written.
     """
-    from ckdmed.bundle.workflow import named_bundle
+    from ckdmed.bundle_files import named_bundle
     from ckdmed.export import export_bundle
 
     result = export_bundle(

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Do the runs that are missing, then write and print the table."""
     import logging.config
 
-    from ckdmed.bundle.workflow import bundle_folder
+    from ckdmed.bundle_files import bundle_folder
     from ckdmed.experiments.table1 import STUDENTS, TEACHERS, Table1Settings, run_table1
     from ckdmed.files import write_atomic
     from ckdmed.reports import read_records

@@ -5,9 +5,18 @@ Imports nothing but the standard library: ``setup.py`` reads this file when it b
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-__all__ = ["INSTALLED", "bundle_files", "bundle_names", "bundles_folder", "is_installed"]
+__all__ = [
+    "INSTALLED",
+    "bundle_files",
+    "bundle_folder",
+    "bundle_names",
+    "bundles_folder",
+    "is_installed",
+    "named_bundle",
+]
 
 #: Folder of the bundles in an installed package.
 INSTALLED = "installed_bundles"
@@ -16,7 +25,7 @@ _FILES = ("*.json", "logging.conf", "LICENSE", "docs/*")
 _RECORD = "models/model.json"
 _WEIGHTS = "models/model.pt"
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+_PACKAGE = Path(__file__).resolve().parent
 
 
 def bundles_folder() -> Path:
@@ -43,3 +52,27 @@ def bundle_files(folder: Path) -> list[Path]:
     """
     patterns = [*_FILES, *((_RECORD, _WEIGHTS) if (folder / _RECORD).is_file() else ())]
     return [path.relative_to(folder) for name in patterns for path in sorted(folder.glob(name)) if path.is_file()]
+
+
+def bundle_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a bundle by its name.
+
+    Args:
+        name: "seg_kd", "seg_teacher" ...
+        root: the folder of the bundles; by default ``bundles`` of the working directory, else those of this package.
+
+    Raises:
+        ValueError: no such folder, with the places that were looked at.
+    """
+    places = [Path(root)] if root is not None else [Path("bundles"), bundles_folder()]
+    for place in places:
+        if (place / name / "train.json").is_file():
+            return (place / name).resolve()
+    looked = ", ".join(str(place / name) for place in places)
+    known = ", ".join(bundle_names(places[-1])) or "none"
+    raise ValueError(f"there is no bundle '{name}' (looked for {looked}); the bundles in {places[-1]} are: {known}.")
+
+
+def named_bundle(bundle: str) -> Path:
+    """The folder of a bundle that is given by its folder or by its name, see :func:`bundle_folder`."""
+    return Path(bundle) if (Path(bundle) / "train.json").is_file() else bundle_folder(bundle)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ckdmed import bundle_files as places
 from ckdmed import cli
-from ckdmed.bundle import bundle_files as places
 from ckdmed.bundle import inference_folder, output_folder
-from ckdmed.bundle.copy_bundle import copy_bundle
+from ckdmed.cli.bundle import copy_bundle
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -61,8 +63,13 @@ def test_the_command_lists_names_and_writes(tmp_path: Path, monkeypatch, capsys)
     )
 
 
+def test_the_command_needs_nothing_that_is_slow_to_import():
+    program = "import sys; from ckdmed.cli import main; main(['bundle']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, cwd=ROOT).returncode == 0
+
+
 def test_setup_reads_the_file_without_the_package():
-    found = runpy.run_path(str(ROOT / "ckdmed/bundle/bundle_files.py"))
+    found = runpy.run_path(str(ROOT / "ckdmed/bundle_files.py"))
     assert found["bundle_names"](ROOT / "bundles") == places.bundle_names(ROOT / "bundles")
 
 
