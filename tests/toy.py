@@ -9,7 +9,8 @@ from monai.data import DataLoader, Dataset
 from torch import nn
 
 from ckdmed.engines import DistillationTrainer, DistilledStudent, FrozenTeacher, attach_student
-from ckdmed.losses import DistillationLoss, segmentation_distillation_loss
+from ckdmed.losses import DistillationLoss
+from ckdmed.methods import distillation_loss
 from ckdmed.networks import UNet
 
 STAGES = {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)}
@@ -50,10 +51,9 @@ def pair(
     tapped = attach_student(
         student if student is not None else unet(seed=seed),
         frozen,
-        taps=loss.select_taps(STAGES),
-        projected=loss.projected_layers,
+        taps=STAGES,
+        loss=loss,
         input_shape=(2, 1, 32, 32),
-        side=loss.projection_side,
         seed=seed,
     )
     return tapped, frozen
@@ -69,7 +69,7 @@ def trainer(
     **kwargs: Any,
 ) -> DistillationTrainer:
     """A trainer of what is given, the rest being small."""
-    loss = loss if loss is not None else segmentation_distillation_loss()
+    loss = loss if loss is not None else distillation_loss()
     if student is None:
         student, teacher = pair(loss)
     kwargs.setdefault("decollate", False)

@@ -13,9 +13,8 @@ from torch import nn
 
 from ckdmed.engines.student import DistilledStudent
 from ckdmed.engines.trainer import LABELLED, DistillationTrainer
-from ckdmed.losses.cooperative import CooperativeTeacherLoss
+from ckdmed.losses.cooperative import HEAD, CooperativeTeacherLoss
 from ckdmed.losses.total import DistillationLoss, LossValues
-from ckdmed.losses.unimodal_presets import HEAD
 from ckdmed.networks.projectors import ConvProjector
 from ckdmed.networks.taps import TappedOutput, tap_shapes
 
@@ -143,6 +142,7 @@ def attach_head(
     input_channels: Sequence[int] | None = None,
     teacher: nn.Module | None = None,
     seed: int = 0,
+    loss: DistillationLoss | None = None,
 ) -> DistilledStudent:
     """The student with an intermediate head for each tapped feature: a 1x1 convolution to the classes.
 
@@ -151,13 +151,15 @@ def attach_head(
 
     Args:
         student: the plain network.
-        taps: name -> module path; none for a student without heads.
+        taps: name -> module path; none for a student without heads. Of them those are tapped that the loss reads.
         classes: C.
         input_shape: (B, channels of the batch, *spatial).
         input_channels: those that the student sees, all by default.
         teacher: asked once, in evaluation mode, about the grid; None for none.
         seed: of the heads; the global random state stays as it was.
+        loss: the terms, whose own parameters learn with the student; by default all taps get a head.
     """
+    taps = dict(taps) if loss is None else loss.select_taps(taps)
     channels = input_shape[1] if input_channels is None else len(input_channels)
     _, shapes = tap_shapes(student, taps, (input_shape[0], channels, *input_shape[2:]))
     grids = _grids(teacher, input_shape) if taps and teacher is not None else {}
@@ -169,7 +171,7 @@ def attach_head(
             heads[name] = ConvProjector(
                 shape[1], classes, spatial_dims=len(shape) - 2, size=None if grid == shape[2:] else grid
             ).to(next(student.parameters()).device)
-    return DistilledStudent(student, taps=taps, projections=heads, input_channels=input_channels)
+    return DistilledStudent(student, taps=taps, projections=heads, input_channels=input_channels, loss=loss)
 
 
 @torch.no_grad()

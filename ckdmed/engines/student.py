@@ -10,7 +10,8 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines.teachers.frozen import FrozenTeacher
-from ckdmed.networks.projectors import ConvProjector, FrozenOrthogonalProjector
+from ckdmed.losses.total import DistillationLoss
+from ckdmed.networks.projectors import FrozenOrthogonalProjector, conv_projector
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 
 __all__ = ["DistilledStudent", "attach_student"]
@@ -21,8 +22,9 @@ logger = logging.getLogger(__name__)
 class DistilledStudent(nn.Module):
     """A student whose forward pass also gives tapped features and their projections.
 
-    This is what the optimiser, DistributedDataParallel and ``torch.compile`` are given, so that the projections train
-    with the student. The student inside stays a plain network: validate, save and export ``.student``.
+    This is what the optimiser, DistributedDataParallel and ``torch.compile`` are given, so that the projections and the
+    loss's own parameters train with the student and are part of the resumed state. The student inside stays a plain
+    network: validate, save and export ``.student``.
 
     Args:
         student: any network that maps (B, C, *spatial) to raw logits.
@@ -30,6 +32,7 @@ class DistilledStudent(nn.Module):
         projections: tap name -> module that maps the student's feature to the teacher's channels and grid.
         input_channels: which channels of the batch the student sees, all by default. The student inside takes these
             alone, and is validated and exported with them.
+        loss: whose own parameters, such as learned weights of scales, learn with the student; most have none.
 
     Raises:
         ValueError: a projection without a tap of its name; in the forward pass, a channel that the batch does not have.
@@ -41,11 +44,14 @@ class DistilledStudent(nn.Module):
         taps: Mapping[str, str] | None = None,
         projections: Mapping[str, nn.Module] | None = None,
         input_channels: Sequence[int] | None = None,
+        loss: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.input_channels = None if input_channels is None else [int(channel) for channel in input_channels]
         self.projections = nn.ModuleDict(dict(projections or {}))
+        # the same objects as the loss's, whose buffers (shares of teachers) are not this module's to keep
+        self.loss_parameters = nn.ParameterList(() if loss is None else loss.parameters())
         self.taps = Taps(student, taps or {})
         stray = sorted(set(self.projections) - set(self.taps.paths))
         if stray:
@@ -72,42 +78,38 @@ def attach_student(
     student: nn.Module,
     teacher: FrozenTeacher,
     taps: Mapping[str, str] | None = None,
-    projected: Sequence[str] = (),
+    loss: DistillationLoss | None = None,
     input_shape: Sequence[int] = (2, 1, 64, 64),
     seed: int = 0,
-    side: str = "student",
 ) -> DistilledStudent:
-    """Tap the student and build a 1x1 projection for every pair of features, with shapes found by one dry run of each.
+    """Tap the student where the loss reads it, and build the projections that its terms ask for.
+
+    Shapes are found by one dry run of each network. Unless a term brings a projector of its own, a feature of the
+    student is projected to the teacher's channels by a 1x1 convolution. Where the loss has its projections on the
+    teacher's side (the reports' literal form), the teacher's feature is projected into the student's channels, which
+    must not learn (if it did, it and the student's features would both shrink to nothing), so that projection is
+    random, orthogonal and frozen. Attention transfer and other terms that compare features as they are need none.
 
     Args:
         student: the network that learns.
         teacher: its teacher, with taps of the same names.
-        taps: tap name -> module path in the student.
-        projected: names whose features must be projected into the teacher's channels (feature losses; attention
-            transfer needs none).
+        taps: tap name -> module path in the student; those that the loss reads are tapped, all where there is no loss.
+        loss: the terms, with their projections; its own parameters learn with the student.
         input_shape: (B, C, *spatial) of a training batch.
         seed: the projections start from this seed and leave the global random state as it was, so that switching
             feature terms on or off changes neither the student's start nor the order of the data.
-        side: "student" learns projections of the student's features. "teacher" is the reports' literal form: a
-            projection of the teacher's features into the student's channels, which must not learn (if it did, it and
-            the student's features would both shrink to nothing), so it is random, orthogonal and frozen.
 
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
     losses would compare places that are not the same.
 
     Raises:
-        ValueError: a tap that the teacher lacks, a projection without a tap, features that have no channel axis, or
-            logits of different channels.
+        ValueError: a layer of the loss without a tap, a tap that the teacher lacks, features to be projected that have
+            no channel axis, or logits of different channels.
     """
-    if side not in ("student", "teacher"):
-        raise ValueError(f"side must be 'student' or 'teacher', got {side!r}.")
-    taps = dict(taps or {})
+    taps = dict(taps or {}) if loss is None else loss.select_taps(taps or {})
     missing = sorted(set(taps) - set(teacher.taps.paths))
     if missing:
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
-    untapped = sorted(set(projected) - set(taps))
-    if untapped:
-        raise ValueError(f"features {untapped} are to be projected but not tapped; taps: {sorted(taps)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
     answer = teacher(torch.zeros(tuple(input_shape), device=device))
@@ -116,33 +118,40 @@ def attach_student(
             f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {answer.logits.shape[1]}, "
             f"shape {tuple(answer.logits.shape)}: soft targets need the same classes."
         )
+    targets = {name: tuple(answer.features[name].shape) for name in shapes}
     for name, shape in shapes.items():
-        grid_s, grid_t = shape[2:], tuple(answer.features[name].shape[2:])
-        if any(max(a, b) % min(a, b) for a, b in zip(grid_s, grid_t)):
-            logger.warning(
-                f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image "
-                f"of {_times(input_shape[2:])}, so one of the two pads it and their places do not match; take images "
-                "of a size that neither has to pad, such as a multiple of 32."
-            )
+        _check_grids(name, shape, targets[name], input_shape)
     projections: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name in projected:
-            source, target = shapes[name], tuple(answer.features[name].shape)
-            if len(source) != len(target) or len(source) < 3:
+        for name in () if loss is None else loss.projected_layers:
+            source, target = shapes[name], targets[name]
+            own = loss.projectors.get(name) if loss is not None else None
+            if own is None and (len(source) != len(target) or len(source) < 3):
                 raise ValueError(
                     f"tap '{name}': the student's feature has shape {source} and the teacher's {target}; "
                     "a 1x1 projection needs two maps of the same number of axes."
                 )
-            if side == "teacher":
+            if loss is not None and loss.projection_side == "teacher":
                 teacher.projections[name] = FrozenOrthogonalProjector(
                     in_channels=target[1], out_channels=source[1], spatial_dims=len(source) - 2, seed=seed
                 ).to(device)
             else:
-                projections[name] = ConvProjector(
-                    in_channels=source[1], out_channels=target[1], spatial_dims=len(source) - 2
-                ).to(next(student.parameters()).device)
-    return DistilledStudent(student, taps=taps, projections=projections)
+                made = (own or conv_projector)(source, target)
+                projections[name] = made.to(next(student.parameters()).device)
+    return DistilledStudent(student, taps=taps, projections=projections, loss=loss)
+
+
+def _check_grids(name: str, student: Sequence[int], teacher: Sequence[int], image: Sequence[int]) -> None:
+    grid_s, grid_t = student[2:], teacher[2:]
+    if len(grid_s) != len(grid_t) or not any(max(a, b) % min(a, b) for a, b in zip(grid_s, grid_t)):
+        # tokens have no grid to compare
+        return
+    logger.warning(
+        f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image "
+        f"of {_times(image[2:])}, so one of the two pads it and their places do not match; take images "
+        "of a size that neither has to pad, such as a multiple of 32."
+    )
 
 
 def _times(grid: Sequence[int]) -> str:

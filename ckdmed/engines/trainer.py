@@ -147,12 +147,12 @@ class DistillationTrainer(SupervisedTrainer):
         return self._reached(self.loss_values.total)
 
     def _reached(self, total: torch.Tensor) -> torch.Tensor:
-        """``total``, with the projections in its graph even while no term of positive weight reads them.
+        """``total``, with projections and the loss's parameters in its graph even while no active term reads them.
 
         DistributedDataParallel waits for a gradient of every parameter that took part in the forward pass.
         """
         if isinstance(self.network, torch.nn.parallel.DistributedDataParallel) and self._student_output is not None:
-            for value in self._student_output.projected.values():
+            for value in (*self._student_output.projected.values(), *self.distillation_loss.parameters()):
                 total = total + 0.0 * value.float().sum()
         return total
 

@@ -5,15 +5,9 @@ from __future__ import annotations
 from ckdmed.losses.attention_transfer import AttentionTransferLoss, attention_map
 from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
-from ckdmed.losses.classification_presets import (
-    CLASSIFICATION_PRESETS,
-    class_weights_of,
-    classification_distillation_loss,
-    supervised_classification_loss,
-)
 from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
-from ckdmed.losses.cooperative import CooperativeTeacherLoss, DeepSupervisionTerm, resize_labels
+from ckdmed.losses.cooperative import HEAD, CooperativeTeacherLoss, DeepSupervisionTerm, resize_labels
 from ckdmed.losses.coordinate import CoordinateLoss
 from ckdmed.losses.cwd import ChannelWiseLoss
 from ckdmed.losses.dist import DISTLoss
@@ -30,7 +24,6 @@ from ckdmed.losses.performance_weights import (
     TeacherShares,
     performance_weights,
 )
-from ckdmed.losses.presets import PRESETS, segmentation_distillation_loss, supervised_segmentation_loss
 from ckdmed.losses.region_losses import REGION_LOSSES, RegionCombinationLoss, region_loss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 from ckdmed.losses.schedules import (
@@ -45,18 +38,18 @@ from ckdmed.losses.schedules import (
 from ckdmed.losses.similarity import SimilarityLoss
 from ckdmed.losses.soft_dice import SoftDiceKDLoss
 from ckdmed.losses.soft_targets import KDLoss, soft_target_divergence
-from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
-from ckdmed.losses.unimodal_presets import (
-    HEAD,
-    UNIMODAL_PRESETS,
-    unimodal_distillation_loss,
-    unimodal_supervised_loss,
+from ckdmed.losses.supervised import (
+    binary_cross_entropy,
+    class_weights_of,
+    supervised_classification_loss,
+    supervised_segmentation_loss,
 )
+from ckdmed.losses.tokens import TokenMSELoss
+from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
 
 __all__ = [
     "AttentionTransferLoss",
     "BCEDiceLoss",
-    "CLASSIFICATION_PRESETS",
     "ChannelWiseLoss",
     "ClassAffinityLoss",
     "CombinationLoss",
@@ -81,7 +74,6 @@ __all__ = [
     "LossValues",
     "MSGFFLoss",
     "PCRLoss",
-    "PRESETS",
     "PairLoss",
     "PerformanceWeightedLoss",
     "ProbMSELoss",
@@ -94,11 +86,11 @@ __all__ = [
     "SoftDiceKDLoss",
     "StepAfter",
     "TeacherShares",
-    "UNIMODAL_PRESETS",
+    "TokenMSELoss",
     "attention_map",
+    "binary_cross_entropy",
     "class_affinity",
     "class_weights_of",
-    "classification_distillation_loss",
     "decoupled_divergences",
     "match_grids",
     "normalize_features",
@@ -108,10 +100,7 @@ __all__ = [
     "region_loss",
     "resize_labels",
     "resize_to",
-    "segmentation_distillation_loss",
     "soft_target_divergence",
     "supervised_classification_loss",
     "supervised_segmentation_loss",
-    "unimodal_distillation_loss",
-    "unimodal_supervised_loss",
 ]

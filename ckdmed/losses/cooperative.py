@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from ckdmed.losses.conventions import full_precision
 from ckdmed.losses.total import LossTerm, LossValues, NetworkOutput
 
-__all__ = ["CooperativeTeacherLoss", "DeepSupervisionTerm", "resize_labels"]
+__all__ = ["HEAD", "CooperativeTeacherLoss", "DeepSupervisionTerm", "resize_labels"]
+
+#: name of the student's intermediate head, and of the cooperative logits among the teachers' features
+HEAD = "cooperative"
 
 
 def resize_labels(labels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:

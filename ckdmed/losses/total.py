@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from ckdmed.losses.conventions import PairLoss
 
-__all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput"]
+__all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput", "Projector"]
 
 SOURCES = ("target", "logits", "features")
 SAMPLES = ("all", "labelled", "unlabelled")
+
+#: makes the module that maps a student's feature to the teacher's space, from the shapes of both
+Projector = Callable[[Sequence[int], Sequence[int]], nn.Module]
 
 
 class NetworkOutput(Protocol):
@@ -53,17 +56,21 @@ class LossTerm(nn.Module):
         layers: tap names, for ``source="features"``.
         layer_weights: one per layer; 1/len(layers) each by default, so that the term does not grow with the layers.
         projected: compare projected features (those that have a projection) instead of the tapped ones.
-        samples: "labelled" is the default for "target", "all" for the others.
+        samples: "labelled" is the default for "target" and for ``with_label``, "all" for the others.
         schedule: progress in (0, 1] -> factor on the weight; constant by default.
+        projector: makes the projection of the student's features from the shapes of both; a 1x1 convolution to the
+            teacher's channels by default.
+        with_label: the loss compares logits and reads the label as well: ``loss(student, teacher, target=label)``.
+        min_samples: with fewer samples in a batch the term is left out, as the relations of one sample to others are.
 
     Raises:
         ValueError: unknown source or samples, a negative weight, layers missing or given in vain, weights of another
-            number than layers.
+            number than layers, a projector without projected features, a label for another source than logits.
     """
 
     def __init__(
         self,
-        loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        loss: Callable[..., torch.Tensor],
         source: str,
         weight: float = 1.0,
         layers: Sequence[str] = (),
@@ -71,21 +78,31 @@ class LossTerm(nn.Module):
         projected: bool = True,
         samples: str | None = None,
         schedule: Callable[[float], float] | None = None,
+        projector: Projector | None = None,
+        with_label: bool = False,
+        min_samples: int = 1,
     ) -> None:
         super().__init__()
-        samples = samples or ("labelled" if source == "target" else "all")
+        samples = samples or ("labelled" if source == "target" or with_label else "all")
         if source not in SOURCES:
             raise ValueError(f"source must be one of {SOURCES}, got {source!r}.")
         if samples not in SAMPLES:
             raise ValueError(f"samples must be one of {SAMPLES}, got {samples!r}.")
         if source == "target" and samples != "labelled":
             raise ValueError(f"only labelled samples have a target; got samples={samples!r} for source='target'.")
+        if with_label and (source != "logits" or samples != "labelled"):
+            raise ValueError(
+                "with_label is for source='logits' and labelled samples; "
+                f"got source={source!r}, samples={samples!r}."
+            )
         if weight < 0:
             raise ValueError(f"a term's weight cannot be negative, got {weight}.")
         if (source == "features") != bool(layers):
             raise ValueError(f"layers belong to source='features' and to it alone; got source={source!r}, {layers}.")
         if layer_weights is not None and len(layer_weights) != len(layers):
             raise ValueError(f"{len(layer_weights)} layer weights for {len(layers)} layers.")
+        if projector is not None and not (layers and projected):
+            raise ValueError("a projector belongs to a term that compares projected features.")
         self.loss = loss
         self.source = source
         self.weight = float(weight)
@@ -94,6 +111,9 @@ class LossTerm(nn.Module):
         self.projected = projected
         self.samples = samples
         self.schedule = schedule
+        self.projector = projector
+        self.with_label = with_label
+        self.min_samples = min_samples
 
     def weight_at(self, progress: float) -> float:
         """The weight at ``progress`` (0 to 1) of the training."""
@@ -115,7 +135,12 @@ class LossTerm(nn.Module):
         if teacher is None:
             raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
         if self.source == "logits":
-            return self.loss(logits.float(), _on_grid_of(_select(teacher.logits, chosen).float(), logits))
+            said = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
+            if not self.with_label:
+                return self.loss(logits.float(), said)
+            if target is None:
+                raise ValueError("a term that reads the label was given no target.")
+            return self.loss(logits.float(), said, target=_select(target, chosen))
         total = logits.new_zeros((), dtype=torch.float32)
         for name, weight in zip(self.layers, self.layer_weights):
             ours, theirs = student.features[name], teacher.features[name]
@@ -137,7 +162,10 @@ class DistillationLoss(nn.Module):
             "teacher"; read by whoever builds the projections.
 
     Raises:
-        ValueError: no terms, or an unknown side.
+        ValueError: no terms, an unknown side, a layer with two projectors, a projector on the teacher's side.
+
+    Parameters of a loss itself, such as learned weights of scales, are parameters of this module. They have to learn
+    with the student: :func:`~ckdmed.engines.attach_student` sees to it.
 
     Example:
         >>> loss = DistillationLoss({
@@ -154,6 +182,13 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"projection_side must be 'student' or 'teacher', got {projection_side!r}.")
         self.terms = nn.ModuleDict(dict(terms))
         self.projection_side = projection_side
+        self.projectors: dict[str, Projector] = {}
+        for term in self._active():
+            for layer in term.layers if term.projector is not None else ():
+                if self.projectors.setdefault(layer, term.projector) is not term.projector:  # type: ignore[arg-type]
+                    raise ValueError(f"two terms project the layer '{layer}' in different ways.")
+        if self.projectors and projection_side == "teacher":
+            raise ValueError("projectors are the student's; the teacher's side has a frozen orthogonal projection.")
 
     def _active(self) -> list[LossTerm]:
         return [term for term in self.terms.values() if isinstance(term, LossTerm) and term.weight > 0]
@@ -212,7 +247,8 @@ class DistillationLoss(nn.Module):
                 if weight == 0:
                     continue
                 chosen = _chosen(term.samples, labelled if mixed else None, student.logits)  # type: ignore[arg-type]
-                if chosen is not None and not bool(chosen.any()):
+                count = student.logits.shape[0] if chosen is None else int(chosen.sum())
+                if count < term.min_samples:  # type: ignore[operator]
                     continue
                 values[name] = term(student, teacher, target, chosen)
                 weights[name] = weight

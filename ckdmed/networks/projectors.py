@@ -13,7 +13,15 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-__all__ = ["ConvProjector", "FrozenOrthogonalProjector", "TokenProjector"]
+__all__ = [
+    "ConvProjector",
+    "FrozenOrthogonalProjector",
+    "TokenProjector",
+    "conv_projector",
+    "regressor",
+    "resizing_projector",
+    "token_projector",
+]
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORM: dict[str, dict[int, type[nn.Module]]] = {
@@ -149,6 +157,46 @@ class FrozenOrthogonalProjector(nn.Module):
     def forward(self, teacher: torch.Tensor) -> torch.Tensor:
         _check_map(teacher, self.in_channels, self.spatial_dims)
         return torch.einsum("oc,bc...->bo...", self.weight.to(teacher.dtype), teacher)
+
+
+def conv_projector(student: Sequence[int], teacher: Sequence[int]) -> ConvProjector:
+    """A 1x1 convolution from maps of the student's shape to the teacher's channels; the grid stays the student's."""
+    return ConvProjector(student[1], teacher[1], spatial_dims=len(student) - 2)
+
+
+def resizing_projector(student: Sequence[int], teacher: Sequence[int]) -> ConvProjector:
+    """A 1x1 convolution to the teacher's channels, and on to its grid, for losses that compare equal shapes."""
+    return ConvProjector(student[1], teacher[1], spatial_dims=len(student) - 2, size=tuple(teacher[2:]))
+
+
+def regressor(student: Sequence[int], teacher: Sequence[int]) -> ConvProjector:
+    """The regressor of FitNets in its published codes: 1x1 convolution, batch norm and ReLU, on to the teacher's grid.
+
+    The teacher's tap has to lie behind a ReLU, or its negative values can never be met.
+    """
+    return ConvProjector(
+        student[1], teacher[1], spatial_dims=len(student) - 2, norm="batch", act="relu", size=tuple(teacher[2:])
+    )
+
+
+def token_projector(student: Sequence[int], teacher: Sequence[int], prefix: int = 1) -> TokenProjector:
+    """From a map [B, C, *S] of the student to a transformer's tokens, whose grid is square or cubic.
+
+    Args:
+        student, teacher: shapes; the teacher's is [B, prefix + N, width].
+        prefix: class and register tokens, which stand for no position.
+
+    Raises:
+        ValueError: the student's feature is no map, the teacher's no tokens, or N no square (cube).
+    """
+    axes = len(student) - 2
+    if axes not in (2, 3) or len(teacher) != 3:
+        raise ValueError(f"tokens need a student's map and a teacher's [B, N, width]; got {student} and {teacher}.")
+    count = teacher[1] - prefix
+    edge = round(max(count, 0) ** (1 / axes))
+    if count < 1 or edge**axes != count:
+        raise ValueError(f"{count} tokens behind {prefix} of the class fill no grid of equal edges.")
+    return TokenProjector(student[1], teacher[2], (edge,) * axes, layer_norm=True)
 
 
 def _check_dims(spatial_dims: int, **sizes: int) -> None:

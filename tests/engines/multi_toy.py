@@ -22,8 +22,8 @@ from ckdmed.losses import (
     BCEDiceLoss,
     CooperativeTeacherLoss,
     TeacherShares,
-    unimodal_distillation_loss,
 )
+from ckdmed.methods import distillation_loss
 from ckdmed.networks import UNet
 from tests.toy import loader
 
@@ -75,7 +75,7 @@ class Setup:
     """A trainer with all its parts, built anew as a new process would."""
 
     def __init__(
-        self, mode: str = "online", preset: str = "ours", seed: int = 0, epochs: int = 2, **kwargs: Any
+        self, mode: str = "online", method: str = "ckd", seed: int = 0, epochs: int = 2, **kwargs: Any
     ) -> None:
         self.shares = TeacherShares(len(VIEWS), 2)
         self.teacher: nn.Module = (
@@ -83,16 +83,17 @@ class Setup:
         )
         inner: Any = self.teacher.network if isinstance(self.teacher, FrozenTeacher) else self.teacher
         self.ensemble: TeacherEnsemble = inner if isinstance(inner, TeacherEnsemble) else inner.ensemble
-        self.loss = unimodal_distillation_loss(preset, self.shares, cooperative=mode != "frozen")
+        self.loss = distillation_loss(method, "unimodal", shares=self.shares, cooperative=mode != "frozen")
         channels = ChannelMap(MODALITIES)(["t1c"])
         self.student: DistilledStudent = attach_head(
             net(1, seed),
-            self.loss.select_taps({HEAD: "decoder.d2"}),
+            {HEAD: "decoder.d2"},
             2,
             (1, len(MODALITIES), SIZE, SIZE),
             channels,
             self.teacher,
             seed,
+            self.loss,
         )
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=0.01)
         self.teacher_optimizer: torch.optim.Optimizer | None = None

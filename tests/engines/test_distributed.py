@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ckdmed.engines import weights_hash
 from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from tests.toy import loader, pair, samples, trainer, unet
 
 WORLD = 2
@@ -35,7 +35,7 @@ def _train(rank: int, port: int, folder: str) -> None:
 def _run(rank: int, folder: Path) -> None:
     # the ranks start apart, as processes do that nobody seeded; DDP takes the first one's weights
     torch.manual_seed(rank)
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss, student=unet(seed=rank, dropout=0.2))
     spoken = teacher.state_hash()
     network = DistributedDataParallel(student)

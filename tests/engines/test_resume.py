@@ -15,7 +15,7 @@ from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 
 from ckdmed.engines import DistillationTrainer, FrozenTeacher, weights_hash
 from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, TrainingHistory
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from tests.toy import loader, pair, samples, trainer, unet
 
 EPOCHS = 4
@@ -27,7 +27,7 @@ class Run:
     def __init__(self, folder: Path, resume: bool, epochs: int = EPOCHS, batch_size: int = 4, base: int = 2) -> None:
         # what a new process starts from is not what the killed one had come to
         torch.manual_seed(17 if resume else 3)
-        loss = segmentation_distillation_loss()
+        loss = distillation_loss()
         self.student, self.teacher = pair(loss, student=unet(base=base, seed=1, dropout=0.3))
         optimizer = torch.optim.AdamW(self.student.parameters(), lr=0.01)
         keys = ["image", "label"]

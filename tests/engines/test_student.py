@@ -6,13 +6,13 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines import DistilledStudent, FrozenTeacher, attach_student, weights_hash
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from ckdmed.networks import UNet, segmentation_student, segmentation_student_taps
 from tests.toy import STAGES, pair, unet
 
 
 def test_projections_of_the_student_reach_the_teachers_channels():
-    student, teacher = pair(segmentation_distillation_loss("ours", layers=list(STAGES)))
+    student, teacher = pair(distillation_loss("ckd", "segmentation", feature_layers=list(STAGES)))
     x = torch.rand(2, 1, 32, 32)
     ours, theirs = student(x), teacher(x)
     assert set(ours.projected) == set(STAGES) and theirs.projected == {}
@@ -23,7 +23,7 @@ def test_projections_of_the_student_reach_the_teachers_channels():
 
 
 def test_projections_of_the_teacher_are_frozen_and_orthogonal():
-    student, teacher = pair(segmentation_distillation_loss("report_kd"))
+    student, teacher = pair(distillation_loss("report_kd", "segmentation"))
     x = torch.rand(2, 1, 32, 32)
     ours, theirs = student(x), teacher(x)
     assert ours.projected == {} and len(student.projections) == 0
@@ -35,7 +35,7 @@ def test_projections_of_the_teacher_are_frozen_and_orthogonal():
 
 
 def test_student_inside_stays_plain():
-    student, _ = pair(segmentation_distillation_loss())
+    student, _ = pair(distillation_loss())
     plain = unet(seed=5)
     plain.load_state_dict(student.student.state_dict())
     x = torch.rand(2, 1, 32, 32)
@@ -47,7 +47,7 @@ def test_student_inside_stays_plain():
 
 
 def test_projections_neither_use_nor_disturb_the_global_random_state():
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     weights = []
     for seed in (1, 2):
         torch.manual_seed(seed)
@@ -63,7 +63,7 @@ def test_attaching_leaves_no_trace_on_student_and_teacher():
     student = unet()
     teacher = FrozenTeacher(unet(base=4), taps=STAGES)
     hashes = weights_hash(student), teacher.state_hash()
-    attach_student(student, teacher, taps=STAGES, projected=list(STAGES), input_shape=(2, 1, 32, 32))
+    attach_student(student, teacher, taps=STAGES, loss=distillation_loss(), input_shape=(2, 1, 32, 32))
     assert (weights_hash(student), teacher.state_hash()) == hashes
     assert student.training and all(p.grad is None for p in student.parameters())
 
@@ -71,11 +71,9 @@ def test_attaching_leaves_no_trace_on_student_and_teacher():
 def test_teacher_of_another_architecture_and_grid():
     # the teacher's features lie at a quarter of the student's resolution
     network = nn.Sequential(nn.Conv2d(1, 6, 3, stride=4, padding=1), nn.Upsample(scale_factor=4), nn.Conv2d(6, 1, 1))
-    loss = segmentation_distillation_loss("ours", layers=["d1"])
+    loss = distillation_loss("ckd", "segmentation", feature_layers=["d1"])
     teacher = FrozenTeacher(network, taps={"d1": "0"})
-    student = attach_student(
-        unet(), teacher, taps={"d1": "decoder.d1"}, projected=loss.projected_layers, input_shape=(2, 1, 32, 48)
-    )
+    student = attach_student(unet(), teacher, taps={"d1": "decoder.d1"}, loss=loss, input_shape=(2, 1, 32, 48))
     x = torch.rand(2, 1, 32, 48)
     values = loss(student(x), teacher(x), (x > 0.5).float(), progress=0.5)
     values.total.backward()
@@ -102,12 +100,12 @@ def test_a_padded_image_is_warned_of(size: int, grids: tuple[str, str] | None, c
 def test_three_dimensional_student_of_a_two_dimensional_teacher():
     student_network = UNet(spatial_dims=3, features=(2, 4, 8))
     teacher = FrozenTeacher(unet(base=4), taps={"d1": "decoder.d1"}, spatial_dims=2)
-    loss = segmentation_distillation_loss("ours", layers=["d1"])
+    loss = distillation_loss("ckd", "segmentation", feature_layers=["d1"])
     student = attach_student(
         student_network,
         teacher,
         taps={"d1": "decoder.d1"},
-        projected=loss.projected_layers,
+        loss=loss,
         input_shape=(1, 1, 8, 16, 16),
     )
     x = torch.rand(2, 1, 8, 16, 16)
@@ -116,14 +114,14 @@ def test_three_dimensional_student_of_a_two_dimensional_teacher():
 
 
 def test_metatensors_go_in_and_plain_tensors_come_out():
-    student, _ = pair(segmentation_distillation_loss())
+    student, _ = pair(distillation_loss())
     said = student(MetaTensor(torch.rand(2, 1, 32, 32)))
     assert type(said.logits) is torch.Tensor
     assert all(type(value) is torch.Tensor for value in (*said.features.values(), *said.projected.values()))
 
 
 def test_validation_of_the_plain_student_between_does_not_disturb():
-    student, _ = pair(segmentation_distillation_loss())
+    student, _ = pair(distillation_loss())
     x = torch.rand(2, 1, 32, 32)
     said = student(x)
     student.student(x)
@@ -148,16 +146,15 @@ def test_what_cannot_be_attached():
     shape = (2, 1, 32, 32)
     with pytest.raises(ValueError, match=r"the teacher has no taps \['d2'\]; it has \['d1'\]"):
         attach_student(unet(), teacher, taps={"d2": "decoder.d2"}, input_shape=shape)
-    with pytest.raises(ValueError, match="side must be"):
-        attach_student(unet(), teacher, side="both")
     with pytest.raises(ValueError, match="3 output channels, .* and the teacher 1"):
         attach_student(unet(out_channels=3), teacher, input_shape=shape)
-    with pytest.raises(ValueError, match=r"features \['d1'\] are to be projected but not tapped"):
-        attach_student(unet(), teacher, projected=["d1"], input_shape=shape)
+    loss = distillation_loss(layers=["d1"])
+    with pytest.raises(ValueError, match=r"the loss reads layers \['d1'\], for which no tap is given"):
+        attach_student(unet(), teacher, loss=loss, input_shape=shape)
     with pytest.raises(ValueError, match="no submodule 'decoder.d9'"):
         attach_student(unet(), teacher, taps={"d1": "decoder.d9"}, input_shape=shape)
     vectors = FrozenTeacher(Vector(), taps={"v": "body"})
     with pytest.raises(ValueError, match=r"tap 'v': .* \(2, 4\).*two maps of the same number of axes"):
-        attach_student(Vector(), vectors, taps={"v": "body"}, projected=["v"], input_shape=(2, 1, 4, 4))
+        attach_student(Vector(), vectors, {"v": "body"}, distillation_loss(layers=["v"]), input_shape=(2, 1, 4, 4))
     with pytest.raises(ValueError, match=r"projections without a tap of the same name: \['x'\]"):
         DistilledStudent(unet(), projections={"x": nn.Identity()})

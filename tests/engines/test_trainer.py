@@ -26,7 +26,7 @@ from ckdmed.engines import DistillationTrainer, weights_hash
 from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import ReproducibleEpochs
 from ckdmed.inferers import AutocastInferer
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from ckdmed.transforms import BatchView
 from tests.toy import loader, pair, samples, trainer, unet
 
@@ -42,9 +42,9 @@ def validator(network: torch.nn.Module, **kwargs) -> SupervisedEvaluator:
     )
 
 
-@pytest.mark.parametrize("preset", ["ours", "report_kd", "report_kdpp", "alone"])
+@pytest.mark.parametrize("preset", ["ckd", "report_kd", "report_kdpp", "supervised"])
 def test_steps_change_the_student_alone(preset: str):
-    loss = segmentation_distillation_loss(preset)
+    loss = distillation_loss(preset, "segmentation")
     student, teacher = pair(loss)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     spoken = teacher.state_hash()
@@ -57,7 +57,7 @@ def test_steps_change_the_student_alone(preset: str):
 
 
 def test_projections_learn_and_stay_out_of_the_students_weights(tmp_path: Path):
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     before = {name: value.clone() for name, value in student.projections.state_dict().items()}
     trainer(student, teacher, loss, epochs=2, data=loader(samples(12))).run()
@@ -95,7 +95,7 @@ def test_output_is_what_stock_handlers_expect():
 
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
 def test_stock_handlers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     optimizer = torch.optim.AdamW(student.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.1)
@@ -137,7 +137,7 @@ def test_stock_handlers(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
 
 def test_mixed_precision_by_the_inferer():
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     spoken = teacher.state_hash()
     engine = trainer(student, teacher, loss, inferer=AutocastInferer(), epochs=2)
@@ -153,7 +153,7 @@ def test_mixed_precision_by_the_inferer():
 
 
 def _one_optimizer_step(batch_size: int, steps: int, preset: str) -> dict[str, torch.Tensor]:
-    loss = segmentation_distillation_loss(preset)
+    loss = distillation_loss(preset, "segmentation")
     student, teacher = pair(loss, student=unet(norm="instance"), norm="instance")
     engine = trainer(
         student,
@@ -172,7 +172,7 @@ def test_accumulation_equals_the_larger_batch(preset: str):
     whole, parts, start = (
         _one_optimizer_step(8, 1, preset),
         _one_optimizer_step(4, 2, preset),
-        pair(segmentation_distillation_loss(preset), student=unet(norm="instance"))[0].state_dict(),
+        pair(distillation_loss(preset, "segmentation"), student=unet(norm="instance"))[0].state_dict(),
     )
     moved = max((whole[name] - start[name]).abs().max().item() for name in whole)
     assert moved > 1e-3
@@ -181,7 +181,7 @@ def test_accumulation_equals_the_larger_batch(preset: str):
 
 
 def test_compiled():
-    loss = segmentation_distillation_loss("report_kdpp")
+    loss = distillation_loss("report_kdpp", "segmentation")
     weights = []
     for kwargs in ({}, {"compile": True, "compile_kwargs": {"backend": "eager"}}):
         student, teacher = pair(loss)
@@ -198,7 +198,7 @@ def test_compiled():
 
 def _seeded_weights(seed: int) -> str:
     set_determinism(seed)
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss, student=unet(seed=seed, dropout=0.3), seed=seed)
     data = DataLoader(Dataset(samples()), batch_size=4, shuffle=True, num_workers=0)
     trainer(student, teacher, loss, data=data, epochs=2, train_handlers=[ReproducibleEpochs(seed, data)]).run()
@@ -211,7 +211,7 @@ def test_one_seed_gives_one_training_bit_for_bit():
 
 
 def test_a_loss_that_listens_to_no_teacher_needs_none():
-    loss = segmentation_distillation_loss("alone")
+    loss = distillation_loss("supervised", "segmentation")
     student, teacher = pair(loss)
     listened = []
     teacher.network.register_forward_hook(lambda *_: listened.append(1))
@@ -229,7 +229,7 @@ def test_unlabelled_samples_have_no_say_through_their_labels():
         for item in items:
             if spoil and not item["labelled"]:
                 item["label"] = 1 - item["label"]
-        loss = segmentation_distillation_loss()
+        loss = distillation_loss()
         student, teacher = pair(loss)
         trainer(student, teacher, loss, data=loader(items)).run()
         return weights_hash(student)
@@ -239,7 +239,7 @@ def test_unlabelled_samples_have_no_say_through_their_labels():
 
 def test_batches_without_any_label():
     items = [dict(item, labelled=False) for item in samples(8)]
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     engine = trainer(student, teacher, loss, data=loader(items))
     before = weights_hash(student)
@@ -249,7 +249,7 @@ def test_batches_without_any_label():
 
 
 def test_what_is_refused():
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     with pytest.raises(ValueError, match="terms that listen to a teacher, but teacher is None"):
         trainer(student, None, loss)
@@ -260,7 +260,7 @@ def test_what_is_refused():
 
 
 def test_the_student_sees_another_view_and_the_teachers_word_moves_along():
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     seen: dict[str, torch.Tensor] = {}
     student.student.register_forward_hook(lambda _m, i, _o: seen.__setitem__("student", i[0].clone()))
@@ -291,7 +291,7 @@ def test_the_student_sees_another_view_and_the_teachers_word_moves_along():
 
 
 def test_a_view_needs_no_teacher():
-    loss = segmentation_distillation_loss("alone")
+    loss = distillation_loss("supervised", "segmentation")
     student, teacher = pair(loss)
     engine = trainer(student, None, loss, student_view=BatchView("report"))
     engine.run()

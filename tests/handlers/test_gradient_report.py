@@ -11,9 +11,9 @@ from ckdmed.losses import (
     DistillationLoss,
     KDLoss,
     LossTerm,
-    segmentation_distillation_loss,
     supervised_segmentation_loss,
 )
+from ckdmed.methods import distillation_loss
 from tests.toy import loader, pair, samples, trainer
 
 
@@ -92,7 +92,7 @@ def test_is_silent_when_all_is_well_and_lists_the_terms(caplog: pytest.LogCaptur
 def test_looking_changes_nothing():
     weights = []
     for handlers in ([], [True]):
-        loss = segmentation_distillation_loss("report_kdpp")
+        loss = distillation_loss("report_kdpp", "segmentation")
         student, teacher = pair(loss)
         report = [GradientReport(student.student) for _ in handlers]
         trainer(student, teacher, loss, train_handlers=report).run()

@@ -16,12 +16,12 @@ from torch.utils.tensorboard import SummaryWriter
 from ckdmed.engines import DistillationTrainer
 from ckdmed.files import DiskFullError
 from ckdmed.handlers import EventWriter, TrainingHistory
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from tests.toy import loader, pair, samples, trainer
 
 
 def run(folder: Path, decollate: bool = False, save: bool = True) -> tuple[TrainingHistory, DistillationTrainer, list]:
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss)
     optimizer = torch.optim.AdamW(student.parameters(), lr=0.01)
     evaluator = SupervisedEvaluator(

@@ -12,14 +12,14 @@ from ckdmed.losses import (
     CombinationLoss,
     CooperativeTeacherLoss,
     DeepSupervisionTerm,
+    DistillationLoss,
     KDLoss,
     PCRLoss,
     SoftDiceKDLoss,
     TeacherShares,
     resize_labels,
-    unimodal_distillation_loss,
-    unimodal_supervised_loss,
 )
+from ckdmed.methods import distillation_loss
 
 
 class Output(NamedTuple):
@@ -119,7 +119,7 @@ def test_total_of_ours_is_the_sum_of_its_parts() -> None:
     student, teacher, label = outputs()
     shares = TeacherShares(2, 3)
     shares.update([[0.9, 0.5, 0.1], [0.3, 0.5, 0.7]])
-    values = unimodal_distillation_loss("ours", shares)(student, teacher, label)
+    values = distillation_loss("ckd", "unimodal", shares=shares, cooperative=True)(student, teacher, label)
     assert values.weights == {
         "supervised": 1.0,
         "response": 0.5,
@@ -166,17 +166,21 @@ def test_depth_one_equals_two_dimensions() -> None:
             output.logits.unsqueeze(2), *({k: v.unsqueeze(2) for k, v in part.items()} for part in output[1:])
         )
 
-    loss = unimodal_distillation_loss("ours", TeacherShares(2, 3))
+    loss = distillation_loss("ckd", "unimodal", shares=TeacherShares(2, 3), cooperative=True)
     flat, volume = loss(student, teacher, label), loss(deep(student), deep(teacher), label.unsqueeze(2))
     for name, value in flat.terms.items():
         torch.testing.assert_close(volume.terms[name], value)
 
 
-def test_published_presets_with_exclusive_classes() -> None:
+def _total(method: str, shares: TeacherShares) -> DistillationLoss:
+    return distillation_loss(method, "unimodal", shares=shares, link="softmax", cooperative=True)
+
+
+def test_published_methods_with_exclusive_classes() -> None:
     student, teacher, _ = outputs(channels=4)
     label = torch.randint(4, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     shares = TeacherShares(2)
-    repo = unimodal_distillation_loss("mtcm_repo", shares, link="softmax")(student, teacher, label)
+    repo = _total("mtcm_repo", shares)(student, teacher, label)
     assert repo.weights == {
         "supervised": 0.75,
         "response": 0.15,
@@ -188,16 +192,17 @@ def test_published_presets_with_exclusive_classes() -> None:
     assert repo.terms["deep_cooperative"].item() == pytest.approx(4 * 4 / 20 * by_position.item(), rel=1e-5)
     expected = CombinationLoss("repo")(student.logits.float(), label)
     torch.testing.assert_close(repo.terms["supervised"], expected)
-    ours = unimodal_distillation_loss("mtcm", shares, link="softmax")(student, teacher, label)
+    ours = _total("mtcm", shares)(student, teacher, label)
     expected = PCRLoss(shares, "softmax", 4.0)(student.logits.float(), teacher.logits.float())
     torch.testing.assert_close(ours.terms["response"], expected)
-    assert isinstance(unimodal_supervised_loss("mtcm", "softmax"), CombinationLoss)
-    assert isinstance(unimodal_supervised_loss("mtcm", "sigmoid"), BCEDiceLoss)
+    assert isinstance(_total("mtcm", shares).terms["supervised"].loss, CombinationLoss)
+    overlapping = distillation_loss("mtcm", "unimodal", shares=shares).terms["supervised"].loss
+    assert isinstance(overlapping, BCEDiceLoss) and overlapping.skip_empty
 
 
 def test_warm_up_ends_with_its_epoch() -> None:
     student, teacher, label = outputs()
-    loss = unimodal_distillation_loss("ours", TeacherShares(2), warm_up=1 / 7)
+    loss = distillation_loss("ckd", "unimodal", shares=TeacherShares(2), cooperative=True, warm_up=1 / 7)
     during = loss(student, teacher, label, progress=3 / 21)
     assert set(during.terms) == {"supervised", "deep_label"}
     assert set(loss(student, teacher, label, progress=4 / 21).terms) > {"response", "deep_cooperative"}
@@ -205,25 +210,27 @@ def test_warm_up_ends_with_its_epoch() -> None:
 
 def test_alone_and_without_fusion() -> None:
     student, teacher, label = outputs()
-    alone = unimodal_distillation_loss("alone")
+    alone = distillation_loss("supervised", "unimodal")
     assert not alone.needs_teacher and alone.layers == ()
     assert list(alone(student, None, label).terms) == ["supervised"]
-    deep = unimodal_distillation_loss("alone", w_deep=0.1)
+    deep = distillation_loss("ckd", "unimodal", w_response=0)
     assert not deep.needs_teacher and deep.projected_layers == (HEAD,)
-    frozen = unimodal_distillation_loss("ours", TeacherShares(2), cooperative=False)
+    frozen = distillation_loss("ckd", "unimodal", shares=TeacherShares(2))
     assert "deep_cooperative" not in frozen(student, teacher, label).terms
 
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"preset": "best"}, "preset must be one of"),
-        ({"preset": "ours"}, "needs the shares"),
-        ({"preset": "alone", "deep_label": 2.0}, "deep_label is 2.0"),
-        ({"preset": "alone", "warm_up": -1.0}, "warm_up is -1.0"),
-        ({"preset": "alone", "link": "tanh"}, "link must be"),
+        ({"method": "best"}, "there is no method 'best' for unimodal"),
+        ({"method": "ckd"}, "needs their shares"),
+        ({"method": "mtcm"}, "needs the shares"),
+        ({"method": "ckd", "shares": TeacherShares(2), "deep_label": 2.0}, "deep_label is 2.0"),
+        ({"method": "supervised", "warm_up": -1.0}, "warm_up is -1.0"),
+        ({"method": "supervised", "link": "tanh"}, "link must be"),
+        ({"method": "supervised", "w_deep": 0.1}, "has no use for w_deep=0.1; its options are: w_sup"),
     ],
 )
-def test_preset_refusals(kwargs: dict, message: str) -> None:
+def test_method_refusals(kwargs: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        unimodal_distillation_loss(**kwargs)
+        distillation_loss(task="unimodal", **kwargs)

@@ -266,3 +266,34 @@ def test_impossible_totals_are_refused():
         full_loss()(student, None, target)
     with pytest.raises(ValueError, match="given no target"):
         full_loss()(student, teacher, None)
+
+
+def test_terms_that_read_the_label_or_several_samples():
+    with pytest.raises(ValueError, match="with_label is for source='logits' and labelled samples"):
+        LossTerm(Square(), "logits", with_label=True, samples="all")
+    with pytest.raises(ValueError, match="with_label is for"):
+        LossTerm(Square(), "target", with_label=True)
+    loss = DistillationLoss({"pairs": LossTerm(Square(), "logits", min_samples=2)})
+    (student, teacher), target = outputs(2)[:2], torch.zeros(2)
+    assert list(loss(student, teacher, target).terms) == ["pairs"]
+    one = loss(student._replace(logits=student.logits[:1]), teacher._replace(logits=teacher.logits[:1]), target[:1])
+    assert not one.terms and one.total.requires_grad
+
+
+def test_a_layer_has_one_projector():
+    def made(shape_s, shape_t):
+        return torch.nn.Identity()
+
+    def other(shape_s, shape_t):
+        return torch.nn.Identity()
+
+    def term(projector):
+        return LossTerm(Square(), "features", layers=["a"], projector=projector)
+
+    assert DistillationLoss({"x": term(made), "y": term(made), "z": term(None)}).projectors == {"a": made}
+    with pytest.raises(ValueError, match="two terms project the layer 'a' in different ways"):
+        DistillationLoss({"x": term(made), "y": term(other)})
+    with pytest.raises(ValueError, match="projectors are the student's"):
+        DistillationLoss({"x": term(made)}, projection_side="teacher")
+    with pytest.raises(ValueError, match="a projector belongs to a term that compares projected features"):
+        LossTerm(Square(), "logits", projector=made)

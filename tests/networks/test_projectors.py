@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from ckdmed.networks.projectors import ConvProjector, FrozenOrthogonalProjector, TokenProjector
+from ckdmed.networks.projectors import (
+    ConvProjector,
+    FrozenOrthogonalProjector,
+    TokenProjector,
+    conv_projector,
+    regressor,
+    resizing_projector,
+    token_projector,
+)
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -145,3 +153,24 @@ BAD: list[tuple[Callable[[], Any], str]] = [
 def test_refused(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_projectors_from_the_shapes_of_both_features():
+    shape_s, shape_t = (2, 3, 8, 8), (2, 5, 4, 4)
+    x = torch.rand(*shape_s)
+    assert conv_projector(shape_s, shape_t)(x).shape == (2, 5, 8, 8)
+    assert resizing_projector(shape_s, shape_t)(x).shape == shape_t
+    made = regressor(shape_s, shape_t)(x)
+    assert made.shape == shape_t and made.min() >= 0
+    assert resizing_projector((2, 3, 8, 8, 8), (2, 5, 4, 4, 4))(torch.rand(2, 3, 8, 8, 8)).shape == (2, 5, 4, 4, 4)
+
+
+def test_tokens_without_those_of_the_class():
+    x = torch.rand(2, 3, 8, 8)
+    assert token_projector((2, 3, 8, 8), (2, 17, 6))(x).shape == (2, 16, 6)
+    assert token_projector((2, 3, 8, 8), (2, 16, 6), prefix=0)(x).shape == (2, 16, 6)
+    assert token_projector((2, 3, 4, 4, 4), (2, 9, 6))(torch.rand(2, 3, 4, 4, 4)).shape == (2, 8, 6)
+    with pytest.raises(ValueError, match="15 tokens behind 1 of the class fill no grid of equal edges"):
+        token_projector((2, 3, 8, 8), (2, 16, 6))
+    with pytest.raises(ValueError, match="tokens need a student's map"):
+        token_projector((2, 3), (2, 17, 6))

@@ -10,8 +10,8 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines.teachers.frozen import FrozenTeacher
+from ckdmed.losses.cooperative import HEAD
 from ckdmed.losses.performance_weights import TeacherShares
-from ckdmed.losses.unimodal_presets import HEAD
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes

@@ -15,7 +15,8 @@ from monai.transforms import Compose, RandFlipd, RandGaussianNoised, ScaleIntens
 from ckdmed.engines import DistillationTrainer, FrozenTeacher, TeacherCache, weights_hash
 from ckdmed.handlers import ReproducibleEpochs, ResumeCheckpoint
 from ckdmed.inferers import AutocastInferer
-from ckdmed.losses import DistillationLoss, segmentation_distillation_loss
+from ckdmed.losses import DistillationLoss
+from ckdmed.methods import distillation_loss
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import segmentation_augmentation
 from tests.toy import pair, samples, trainer, unet
@@ -33,7 +34,7 @@ def run(
     cache: TeacherCache | None,
     data: list[dict[str, Any]],
     epochs: int = 3,
-    preset: str = "ours",
+    preset: str = "ckd",
     loss: DistillationLoss | None = None,
     teacher_norm: str = "batch",
     batch_size: int = 3,
@@ -42,7 +43,7 @@ def run(
     **kwargs: Any,
 ) -> tuple[DistillationTrainer, list[int]]:
     """A training, and how many images its teacher was shown in each call."""
-    loss = loss or segmentation_distillation_loss(preset)
+    loss = loss or distillation_loss(preset, "segmentation")
     student, teacher = pair(loss, norm=teacher_norm)
     shown: list[int] = []
     loader = DataLoader(
@@ -74,7 +75,7 @@ def weights(engine: DistillationTrainer) -> dict[str, torch.Tensor]:
     return engine.network.state_dict()
 
 
-@pytest.mark.parametrize("storage, preset", [("memory", "report_kd"), ("disk", "ours")])
+@pytest.mark.parametrize("storage, preset", [("memory", "report_kd"), ("disk", "ckd")])
 def test_a_cached_training_is_the_uncached_one(storage: str, preset: str, tmp_path: Path):
     data = items()
     live, asked = run(None, data, epochs=4, preset=preset)
@@ -89,7 +90,7 @@ def test_a_cached_training_is_the_uncached_one(storage: str, preset: str, tmp_pa
 def test_the_kept_answer_is_the_live_one_bit_for_bit():
     """Full precision: a view found again is what the teacher said of it, and not a mirrored other one."""
     data = items(4)
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     _, teacher = pair(loss)
     cache = TeacherCache(data, chain())
     cache.open(teacher)
@@ -117,7 +118,7 @@ def test_the_kept_answer_is_the_live_one_bit_for_bit():
 
 def test_an_averaged_answer_is_kept_once_and_mirrored_when_it_is_handed_out():
     data = items(4)
-    _, teacher = pair(segmentation_distillation_loss("alone"))
+    _, teacher = pair(distillation_loss("supervised", "segmentation"))
     averaged = FrozenTeacher(teacher.network, average_flips=True)
     cache = TeacherCache(data, chain())
     cache.open(averaged)
@@ -139,7 +140,7 @@ def test_an_averaged_answer_is_kept_once_and_mirrored_when_it_is_handed_out():
 
 def test_a_batch_of_known_and_unknown_views_comes_back_in_order():
     data = items(4)
-    loss = segmentation_distillation_loss("alone")
+    loss = distillation_loss("supervised", "segmentation")
     _, teacher = pair(loss)
     cache = TeacherCache(data, chain())
     cache.open(teacher)
@@ -157,7 +158,7 @@ def test_a_batch_of_known_and_unknown_views_comes_back_in_order():
 @pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 2**-8), ("float16", 2**-11)])
 def test_half_precision_rounds_once_and_always(dtype: str, tolerance: float, tmp_path: Path):
     data = items(2)
-    _, teacher = pair(segmentation_distillation_loss())
+    _, teacher = pair(distillation_loss())
     image = torch.stack([item["image"] for item in data])
     batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
     live = teacher(image)
@@ -179,7 +180,7 @@ def test_bfloat16_loses_nothing_of_a_teacher_that_runs_in_it():
     kept, _ = run(cache, data, epochs=2, inferer=AutocastInferer())
     terms = {name: float(value) for name, value in live.state.terms.items()}
     assert {name: float(value) for name, value in kept.state.terms.items()} == pytest.approx(terms, rel=2**-8)
-    _, teacher = pair(segmentation_distillation_loss())
+    _, teacher = pair(distillation_loss())
     image = torch.stack([item["image"] for item in data])
     batch = {"image": image, "id": [i["id"] for i in data], "flips": torch.zeros(6, dtype=int)}
     fresh = TeacherCache(data, chain(), dtype="bfloat16")
@@ -206,7 +207,7 @@ def test_where_entries_are_kept_and_found_and_where_a_run_was_broken_off_changes
     def training(
         folder: str, storage: str, stop: int | None = None, resume: bool = False, cached: str | None = None
     ) -> DistillationTrainer:
-        loss = segmentation_distillation_loss()
+        loss = distillation_loss()
         student, teacher = pair(loss)
         loader = DataLoader(CacheDataset(data, chain(), progress=False), batch_size=3, num_workers=0, shuffle=True)
         optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
@@ -239,7 +240,7 @@ def test_another_teacher_has_other_entries(tmp_path: Path):
     cache = TeacherCache(data, chain(), "disk", tmp_path)
     folders = set()
     for seed in (1, 2):
-        _, teacher = pair(segmentation_distillation_loss(), student=unet())
+        _, teacher = pair(distillation_loss(), student=unet())
         with torch.no_grad():
             next(teacher.network.parameters()).add_(seed)
         cache.open(teacher)
@@ -255,7 +256,7 @@ def test_another_teacher_has_other_entries(tmp_path: Path):
 
 def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
     data = items(2)
-    _, teacher = pair(segmentation_distillation_loss("alone"))
+    _, teacher = pair(distillation_loss("supervised", "segmentation"))
     cache = TeacherCache(data, chain())
     cache.open(teacher)
     image = torch.stack([item["image"] for item in data])
@@ -271,7 +272,7 @@ def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
 
 def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     data = items(3)
-    _, teacher = pair(segmentation_distillation_loss())
+    _, teacher = pair(distillation_loss())
     image = torch.stack([item["image"] for item in data])
     batch = {"image": image, "id": ["0", "1", "2"], "flips": torch.tensor([0, 1, 3])}
     for attempt in range(2):
@@ -287,7 +288,7 @@ def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_answers_that_do_not_fit_are_asked_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     data = items(4)
-    _, teacher = pair(segmentation_distillation_loss())
+    _, teacher = pair(distillation_loss())
     image = torch.stack([item["image"] for item in data])
     batch = {"image": image, "id": ["0", "1", "2", "3"], "flips": torch.tensor([0, 1, 3, 0])}
     expected = one_by_one(teacher, image)
@@ -321,7 +322,7 @@ def test_what_does_not_fit_is_asked_anew(caplog: pytest.LogCaptureFixture):
     data = items(4)
     one_entry = 4 * 32 * 32 / 2**30
     cache = TeacherCache(data, chain("none"), limit_gib=2.5 * one_entry)
-    loss = segmentation_distillation_loss(w_feat=0, w_att=0)
+    loss = distillation_loss("ckd", "segmentation", w_feat=0, w_att=0)
     with caplog.at_level(logging.INFO):
         _, shown = run(cache, data, epochs=3, loss=loss, batch_size=4, level="none")
     assert shown == [1] * (4 + 2 + 2)
@@ -368,5 +369,5 @@ def test_a_changed_batch_and_a_cache_exclude_each_other():
 def test_a_loss_that_listens_to_no_teacher_needs_no_cache():
     data = items(2)
     cache = TeacherCache(data, chain())
-    engine, shown = run(cache, data, epochs=1, preset="alone")
+    engine, shown = run(cache, data, epochs=1, preset="supervised")
     assert engine.teacher_cache is None and not shown and weights_hash(engine.network)

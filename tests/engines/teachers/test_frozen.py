@@ -6,12 +6,12 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines import FrozenTeacher, weights_hash
-from ckdmed.losses import segmentation_distillation_loss
+from ckdmed.methods import distillation_loss
 from tests.toy import pair, trainer, unet
 
 
 def test_training_leaves_weights_and_buffers_bit_identical():
-    loss = segmentation_distillation_loss()
+    loss = distillation_loss()
     student, teacher = pair(loss, dropout=0.2)
     before = teacher.state_hash()
     engine = trainer(student, teacher, loss, epochs=2)

@@ -1,0 +1,9 @@
+"""The methods of distillation: one file each, chosen by name in every bundle that they fit."""
+
+from __future__ import annotations
+
+from ckdmed.methods.build import distillation_loss
+from ckdmed.methods.registry import Method, method, method_named, methods, registered
+from ckdmed.methods.task import TASKS, Task
+
+__all__ = ["Method", "TASKS", "Task", "distillation_loss", "method", "method_named", "methods", "registered"]

@@ -1,0 +1,95 @@
+"""From the name of a method and a bundle's settings to the loss that the trainer minimises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ckdmed.losses.performance_weights import TeacherShares
+from ckdmed.losses.total import DistillationLoss, LossTerm
+from ckdmed.methods.registry import _name_of, method_named, options_of
+from ckdmed.methods.task import TASKS, Task, supervised_loss_of
+
+__all__ = ["distillation_loss"]
+
+# the taps of the bundles
+_DECODER = ("d4", "d3", "d2", "d1")
+_LAYERS = {"segmentation": _DECODER, "regions": _DECODER, "classification": ("msgff",), "unimodal": ()}
+
+
+def distillation_loss(
+    method: str | Callable[..., Any] = "ckd",
+    task: str = "segmentation",
+    *,
+    link: str | None = None,
+    layers: Sequence[str] | None = None,
+    tokens: Sequence[str] = (),
+    supervised: nn.Module | None = None,
+    shares: TeacherShares | None = None,
+    cooperative: bool = False,
+    warm_up: float = 0.0,
+    **options: Any,
+) -> DistillationLoss:
+    """The terms of a method for a task, with any of its options replaced.
+
+    Args:
+        method: name of a registered method, or a function of one's own, ``function(task, **options)``.
+        task: one of :data:`~ckdmed.methods.TASKS`.
+        link: "sigmoid" or "softmax"; by default "softmax" for classification, "sigmoid" for the others.
+        layers: names of the taps that both networks have, deepest first; by default the decoder's stages d4 to d1 for
+            masks and regions, and "msgff" for classification.
+        tokens, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
+        options: of the method; None stands for its own default. Terms of weight 0 are left out.
+
+    Raises:
+        ValueError: an unknown task, or a method that does not fit it (the message lists those that do); an option that
+            the method does not have; no term left; as the method itself.
+
+    Example::
+
+        loss = distillation_loss("cwd", "segmentation", w_logit=3.0)
+        loss(student_output, teacher_output, label).total.backward()
+    """
+    if task not in TASKS:
+        raise ValueError(f"the task must be one of {', '.join(TASKS)}, got {task!r}.")
+    if not 0 <= warm_up <= 1:
+        raise ValueError(f"warm_up is {warm_up}; it must lie in [0, 1].")
+    function = method if callable(method) else method_named(method, task).function
+    name = method if isinstance(method, str) else _name_of(method)
+    given = {key: value for key, value in options.items() if value is not None}
+    _check_options(name, options_of(function), given)
+    if twice := sorted(set(given) & set(getattr(function, "keywords", ()))):
+        raise ValueError(f"{', '.join(twice)} of the method '{name}' is given twice, beside it and as a setting.")
+    link = link or ("softmax" if task == "classification" else "sigmoid")
+    made = function(
+        Task(
+            name=task,
+            link=link,
+            layers=_LAYERS[task] if layers is None else tuple(layers),
+            tokens=tuple(tokens),
+            supervised=supervised or supervised_loss_of(task, link),
+            shares=shares,
+            cooperative=cooperative,
+            warm_up=float(warm_up),
+        ),
+        **given,
+    )
+    side = made.projection_side if isinstance(made, DistillationLoss) else "student"
+    terms: Mapping[str, Any] = made.terms if isinstance(made, DistillationLoss) else made  # type: ignore[assignment]
+    if wrong := {key: type(term).__name__ for key, term in terms.items() if not isinstance(term, LossTerm)}:
+        raise ValueError(f"the method '{name}' must give LossTerms by name; it gave {wrong}.")
+    return DistillationLoss({key: term for key, term in terms.items() if term.weight > 0}, projection_side=side)
+
+
+def _check_options(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    wrong = [key for key in given if key not in known]
+    if not wrong:
+        return
+    listed = ", ".join(known) if known else "none"
+    raise ValueError(
+        f"the method '{name}' has no use for "
+        + ", ".join(f"{key}={given[key]!r}" for key in wrong)
+        + f"; its options are: {listed}."
+    )

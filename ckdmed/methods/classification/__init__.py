@@ -1,0 +1,1 @@
+"""Methods for one class of an image, one a file."""

@@ -1,0 +1,43 @@
+"""What methods for classification share: the weight of soft targets, and MSGFF."""
+
+from __future__ import annotations
+
+from ckdmed.losses.schedules import RampAndOff
+from ckdmed.losses.total import LossTerm
+from ckdmed.methods.feature_terms import feature_distance
+from ckdmed.methods.task import Task
+
+__all__ = ["msgff_terms", "soft_target_weight"]
+
+
+def msgff_terms(
+    task: Task,
+    beta: float | None,
+    normalize: str,
+    schedule: RampAndOff | None,
+    scales: list[int | None] | None,
+    scale_weights: str | None,
+) -> dict[str, LossTerm]:
+    """MSGFF between the maps that both networks have, or no term where the teacher has none and none is asked for.
+
+    Raises:
+        ValueError: a weight, scales or weights of scales for networks without a map in common.
+    """
+    if not task.layers and beta is None and scales is None and scale_weights is None:
+        return {}
+    loss = feature_distance(scales, scale_weights, normalize)
+    if beta == 0:
+        return {}
+    weight = 1.0 if beta is None else beta
+    return {"msgff": LossTerm(loss, "features", weight, layers=task.maps(), schedule=schedule)}
+
+
+def soft_target_weight(alpha: float) -> float:
+    """1 - alpha, the weight of the soft targets beside the label's.
+
+    Raises:
+        ValueError: alpha outside [0, 1].
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie in [0, 1], got {alpha}.")
+    return 1.0 - alpha

@@ -1,0 +1,1 @@
+"""Methods for a mask or overlapping regions with one teacher, one a file."""

@@ -1,0 +1,164 @@
+"""The classification total, its parts by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ckdmed.losses import supervised_classification_loss
+from ckdmed.methods import distillation_loss, methods
+from ckdmed.networks.projectors import token_projector
+from ckdmed.networks.taps import TappedOutput
+
+STUDENT = torch.tensor([[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]])
+TEACHER = torch.tensor([[2.0, 0.0, -2.0], [0.0, 3.0, 0.0]])
+LABELS = torch.tensor([0, 1])
+
+
+def said(logits: torch.Tensor, **features: torch.Tensor) -> TappedOutput:
+    return TappedOutput(logits=logits, features=features, projected={})
+
+
+def test_the_reports_total_on_the_worked_example():
+    values = distillation_loss("report_kd", "classification", layers=())(said(STUDENT), said(TEACHER), LABELS)
+    assert float(values.terms["supervised"]) == pytest.approx(0.68281303, abs=1e-6)
+    assert float(values.terms["soft_targets"]) == pytest.approx(0.62926944, abs=1e-6)
+    assert float(values.total) == pytest.approx(0.63462380, abs=1e-6)
+    assert values.weights == {"supervised": pytest.approx(0.1), "soft_targets": pytest.approx(0.9)}
+
+
+def test_alpha_temperature_and_beta_replace_the_methods():
+    ours, theirs = torch.rand(2, 4, 3, 3), torch.rand(2, 4, 3, 3)
+    loss = distillation_loss("report_kd", "classification", alpha=0.4, temperature=1.0, beta=2.0)
+    values = loss(said(STUDENT, msgff=ours), said(TEACHER, msgff=theirs), LABELS)
+    expected = 0.4 * 0.68281303 + 0.6 * 0.36483840 + 2.0 * float(((ours - theirs) ** 2).mean())
+    assert float(values.total) == pytest.approx(expected, abs=1e-6)
+
+
+def test_ckd_normalises_features_and_ramps():
+    ours = torch.rand(2, 4, 3, 3)
+    loss = distillation_loss("ckd", "classification")
+    scaled = said(TEACHER, msgff=7 * ours)
+    assert float(loss(said(STUDENT, msgff=ours), scaled, LABELS, progress=0.5).terms["msgff"]) == pytest.approx(
+        0, abs=1e-6
+    )
+    assert [loss.terms["msgff"].weight_at(p) for p in (0.05, 0.5, 0.95)] == [pytest.approx(0.5), 1.0, 0.0]
+    assert loss.projection_side == "student" and loss.projected_layers == ("msgff",)
+    assert distillation_loss("report_kd", "classification").projection_side == "teacher"
+
+
+def test_grids_meet_on_the_smaller_one():
+    loss = distillation_loss("report_kd", "classification")
+    ours, theirs = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 4, 4)
+    values = loss(said(STUDENT, msgff=ours), said(TEACHER, msgff=theirs), LABELS)
+    expected = F.mse_loss(F.adaptive_avg_pool2d(ours, 4), theirs)
+    assert float(values.terms["msgff"]) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_alone_needs_no_teacher():
+    loss = distillation_loss("supervised", "classification")
+    assert not loss.needs_teacher and loss.layers == ()
+    assert float(loss(said(STUDENT), None, LABELS).total) == pytest.approx(0.68281303, abs=1e-6)
+
+
+EXPECTED = {
+    "ckd": ["supervised", "soft_targets", "msgff"],
+    "report_kd": ["supervised", "soft_targets", "msgff"],
+    "supervised": ["supervised"],
+    "kd": ["supervised", "soft_targets"],
+    "fitnets": ["supervised", "hints"],
+    "at": ["supervised", "soft_targets", "attention"],
+    "dkd": ["supervised", "decoupled"],
+    "dist": ["supervised", "correlation"],
+    "similarity": ["supervised", "similarity"],
+    "hcl": ["supervised", "context"],
+    "coordinate": ["supervised", "soft_targets", "coordinates"],
+    "tokens": ["supervised", "soft_targets", "tokens"],
+}
+
+
+def test_every_term_of_every_method_is_finite_and_teaches():
+    assert set(methods("classification")) == set(EXPECTED)
+    for name, terms in EXPECTED.items():
+        loss = distillation_loss(name, "classification", tokens=["tokens"])
+        generator = torch.Generator().manual_seed(1)
+        maps = [torch.randn(2, 4, 8, 8, generator=generator, requires_grad=True) for _ in range(2)]
+        rows = [torch.randn(2, n, 4, generator=generator, requires_grad=True) for n in (4, 5)]
+        student = TappedOutput(STUDENT.clone().requires_grad_(), {"msgff": maps[0]}, {"tokens": rows[0]})
+        teacher = said(TEACHER, msgff=maps[1].detach(), tokens=rows[1].detach())
+        student.features["tokens"] = maps[0]
+        values = loss(student, teacher, LABELS, progress=0.5)
+        assert list(values.terms) == terms, name
+        inputs = [student.logits, maps[0], rows[0]]
+        for term, value in values.terms.items():
+            assert torch.isfinite(value) and value > 0, (name, term)
+            gradients = torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True)
+            assert sum(float(g.abs().sum()) for g in gradients if g is not None) > 0, (name, term)
+
+
+def test_outputs_by_hand():
+    dkd = distillation_loss("dkd", "classification")(said(STUDENT), said(TEACHER), LABELS)
+    assert float(dkd.terms["decoupled"]) == pytest.approx(1.19562635, rel=1e-5)
+    assert dkd.weights == {"supervised": 1.0, "decoupled": 1.0}
+    less = distillation_loss("dkd", "classification", beta=1.0)(said(STUDENT), said(TEACHER), LABELS)
+    assert float(less.terms["decoupled"]) == pytest.approx(0.59216247 + 0.07543299, rel=1e-5)
+    dist = distillation_loss("dist", "classification")(said(STUDENT), said(TEACHER), LABELS)
+    assert float(dist.terms["correlation"]) == pytest.approx(0.25588142 + 1.68e-6, rel=1e-3)
+    plain = distillation_loss("kd", "classification")(said(STUDENT), said(TEACHER), LABELS)
+    assert float(plain.total) == pytest.approx(0.63462380, abs=1e-6)
+
+
+def test_decoupled_targets_read_the_labels_of_labelled_images_alone():
+    loss = distillation_loss("dkd", "classification")
+    flags = torch.tensor([True, False])
+    half = loss(said(STUDENT), said(TEACHER), torch.tensor([0, -7]), labelled=flags)
+    alone = loss(said(STUDENT[:1]), said(TEACHER[:1]), LABELS[:1])
+    torch.testing.assert_close(half.terms["decoupled"], alone.terms["decoupled"])
+    assert [loss.terms["decoupled"].weight_at(p) for p in (1 / 24, 1 / 12, 1.0)] == [pytest.approx(0.5), 1.0, 1.0]
+    with pytest.raises(ValueError, match="target has shape"):
+        loss(said(STUDENT), said(TEACHER), F.one_hot(LABELS, 3).float())
+
+
+def test_a_batch_of_one_has_no_relations():
+    one = [said(x[:1], msgff=torch.rand(1, 4, 3, 3)) for x in (STUDENT, TEACHER)]
+    for name in ("dist", "similarity"):
+        assert list(distillation_loss(name, "classification")(*one, LABELS[:1]).terms) == ["supervised"]
+
+
+def test_tokens_behind_the_class_token_by_hand():
+    # layer norm of two numbers leaves their order: (-1, 1) or (1, -1)
+    student = TappedOutput(STUDENT, {}, {"tokens": torch.tensor([[[0.0, 3.0]], [[5.0, 1.0]]])})
+    student.features["tokens"] = torch.zeros(2, 1, 1, 1)
+    teacher = said(TEACHER, tokens=torch.tensor([[[9.0, 9.0], [1.0, 4.0]], [[9.0, 9.0], [0.0, 2.0]]]))
+    loss = distillation_loss("tokens", "classification", tokens=["tokens"])
+    assert float(loss(student, teacher, LABELS).terms["tokens"]) == pytest.approx(2.0, rel=1e-4)
+    assert loss.projectors["tokens"] is token_projector
+    with pytest.raises(ValueError, match="this teacher has none"):
+        distillation_loss("tokens", "classification")
+
+
+def test_a_teacher_without_a_convolutional_map():
+    for name in ("ckd", "report_kd"):
+        assert list(distillation_loss(name, "classification", layers=[]).terms) == ["supervised", "soft_targets"]
+        with pytest.raises(ValueError, match="these two networks have none in common"):
+            distillation_loss(name, "classification", layers=[], beta=1.0)
+
+
+def test_scales_and_their_weights_are_settings_here_too():
+    loss = distillation_loss("report_kd", "classification", scales=[None, 1], scale_weights="learned")
+    f, g = torch.rand(2, 4, 3, 3), torch.rand(2, 4, 3, 3)
+    value = loss(said(STUDENT, msgff=f), said(TEACHER, msgff=g), LABELS).terms["msgff"]
+    # equal at the start
+    expected = ((f - g) ** 2).mean() / 2 + ((f - g).mean(dim=(2, 3)) ** 2).mean() / 2
+    torch.testing.assert_close(value.detach(), expected)
+    assert len(list(loss.parameters())) == 1
+
+
+def test_bad_settings():
+    with pytest.raises(ValueError, match="there is no method 'seed' for classification. Those that fit: at "):
+        distillation_loss("seed", "classification")
+    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], got 1.5"):
+        distillation_loss("ckd", "classification", alpha=1.5)
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), got 1.0"):
+        supervised_classification_loss(None, 1.0)
