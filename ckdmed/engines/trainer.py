@@ -13,6 +13,7 @@ from monai.utils import ensure_tuple
 from ckdmed.engines.teachers.cache import TeacherCache
 from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.handlers.divergence import StopWhenDiverged
+from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import BatchView, DrawnView
@@ -80,6 +81,7 @@ class DistillationTrainer(SupervisedTrainer):
         plain = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
         watched = {"student": plain, **({} if teacher is None else {"teacher": teacher})}
         kwargs["train_handlers"] = [
+            GradientScaling(kwargs.get("inferer")),
             # before all others: nothing of a training that diverged is validated or saved
             StopWhenDiverged(torch.nn.ModuleDict(watched), kwargs["optimizer"]),
             *ensure_tuple(kwargs.get("train_handlers") or ()),

@@ -9,6 +9,7 @@ from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.divergence import DivergedError, StopWhenDiverged
 from ckdmed.handlers.event_writer import EventWriter
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
+from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.last_epoch_validation import LastEpochValidation
 from ckdmed.handlers.pictures import TrainingPictures
@@ -28,6 +29,7 @@ __all__ = [
     "CollectLogits",
     "EventWriter",
     "GradientReport",
+    "GradientScaling",
     "LastEpochValidation",
     "RegionDice",
     "RegionEvaluation",

@@ -168,7 +168,13 @@ class ResumeCheckpoint:
                     "resume with the settings it was made with."
                 ) from error
         scaler = getattr(engine, "scaler", None)
-        if scaler is not None and state.get("scaler"):
+        if (scaler is None) != (state.get("scaler") is None):
+            then, now = ("with", "without") if scaler is None else ("without", "with")
+            raise RuntimeError(
+                f"'{path}' was made {then} a gradient scaler and this run is {now} one: resume on such a device and "
+                "with the mixed precision (amp) that it was made with."
+            )
+        if scaler is not None:
             scaler.load_state_dict(state["scaler"])
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["iteration"]

@@ -6,5 +6,14 @@ from .autocast import AutocastInferer
 from .brain_slices import BrainSliceInferer
 from .cases import case_inferer
 from .channels import ChannelsInferer
+from .precision import amp_dtype, autocast_dtype, precision_of
 
-__all__ = ["AutocastInferer", "BrainSliceInferer", "ChannelsInferer", "case_inferer"]
+__all__ = [
+    "AutocastInferer",
+    "BrainSliceInferer",
+    "ChannelsInferer",
+    "amp_dtype",
+    "autocast_dtype",
+    "case_inferer",
+    "precision_of",
+]

@@ -11,6 +11,8 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_dst_type
 from torch import nn
 
+from ckdmed.inferers.precision import amp_dtype
+
 __all__ = ["AutocastInferer"]
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -19,10 +21,11 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 class AutocastInferer(Inferer):
     """Run another inferer with the network under ``torch.autocast``, on the CPU as well as on CUDA.
 
-    ``amp=True`` of MONAI's engines acts on CUDA only; this is the same for any device, and bfloat16 needs no
-    gradient scaler. Each call of the network runs in ``dtype`` and, for 4D and 5D inputs, in the
-    channels-last memory format; its floating-point outputs come back as float32, so that a sliding window
-    adds up and a loss is computed in full precision. Keep ``amp=False`` in the engine that it is given to.
+    ``amp=True`` of MONAI's engines acts on CUDA only; this is the same for any device. Each call of the network runs in
+    bfloat16 or float16 and, for 4D and 5D inputs, in the channels-last memory format; its floating-point outputs come
+    back as float32, so that a sliding window adds up and a loss is computed in full precision. Keep ``amp=False`` in
+    the engine that it is given to. Gradients of float16 underflow without a scaler, which
+    :class:`~ckdmed.handlers.GradientScaling` gives a trainer; bfloat16 needs none.
 
     The weights stay float32. Those of convolutions are rearranged in memory to channels-last on the first
     call: values, state-dict keys and the optimiser's references are unchanged.
@@ -34,13 +37,12 @@ class AutocastInferer(Inferer):
     Args:
         inferer: the inferer to run. Default: MONAI's ``SimpleInferer``. It is given a function in place of
             the network, which MONAI's inferers accept except those that look inside it (``SaliencyInferer``).
-        dtype: ``torch.bfloat16`` (default), ``torch.float16``, or their names. float16 is for inference: its
-            gradients underflow without a scaler.
-        enabled: False hands everything to ``inferer`` untouched. Default True.
+        amp: "bf16", "fp16", True (default) for what the device has (bfloat16, or float16 on a GPU without it), or
+            False, which hands everything to ``inferer`` untouched.
 
     Raises:
-        ValueError: if ``dtype`` is neither of the two.
-        RuntimeError: when called on a CUDA device that has no bfloat16.
+        ValueError: another word for ``amp``.
+        RuntimeError: when called with "bf16" on a CUDA device that has no bfloat16.
 
     Example::
 
@@ -48,48 +50,31 @@ class AutocastInferer(Inferer):
         AutocastInferer(SlidingWindowInferer(roi_size=(96, 96, 96)))(volume, network)
     """
 
-    def __init__(
-        self, inferer: Inferer | None = None, dtype: torch.dtype | str = torch.bfloat16, enabled: bool = True
-    ) -> None:
+    def __init__(self, inferer: Inferer | None = None, amp: bool | str = True) -> None:
         super().__init__()
-        resolved = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-        if resolved not in (torch.bfloat16, torch.float16):
-            raise ValueError(f"dtype must be bfloat16 or float16, got {dtype!r}; for float32 set enabled=False.")
+        amp_dtype(amp if isinstance(amp, str) else bool(amp), "cpu")
         self.inferer = SimpleInferer() if inferer is None else inferer
-        self.dtype: torch.dtype = resolved
-        self.enabled = enabled
+        self.amp = amp
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Infer ``inputs`` with ``network``; further arguments go to the wrapped inferer."""
-        if not self.enabled:
+        if not self.amp:
             return self.inferer(inputs, network, *args, **kwargs)
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
 
         def in_low_precision(batch: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
-            self._check_device(batch.device)
+            dtype = amp_dtype(self.amp, batch.device)
             memory_format = _CHANNELS_LAST.get(batch.ndim)
             if memory_format is not None:
                 _rearrange_weights(network, memory_format)
                 batch = batch.contiguous(memory_format=memory_format)
-            with torch.autocast(batch.device.type, dtype=self.dtype):
+            with torch.autocast(batch.device.type, dtype=dtype):
                 return _map_tensors(network(batch, *network_args, **network_kwargs), _as_float32)
 
         outputs = self.inferer(plain, in_low_precision, *args, **kwargs)
         if not isinstance(inputs, MetaTensor) or hasattr(outputs, "_fields"):
             return outputs
         return _map_tensors(outputs, lambda out: convert_to_dst_type(out, dst=inputs, dtype=out.dtype)[0])
-
-    def _check_device(self, device: torch.device) -> None:
-        if device.type != "cuda" or self.dtype != torch.bfloat16:
-            return
-        with torch.cuda.device(device):
-            if torch.cuda.is_bf16_supported(including_emulation=False):
-                return
-        raise RuntimeError(
-            f"The device {device} ({torch.cuda.get_device_name(device)}) has no bfloat16. Set enabled=False to run in "
-            "float32, or enabled=False with amp=True in MONAI's engine for float16 with a gradient scaler; "
-            "dtype=torch.float16 serves for inference alone."
-        )
 
 
 def _rearrange_weights(network: Callable[..., Any], memory_format: torch.memory_format) -> None:

@@ -20,7 +20,7 @@ def case_inferer(
     roi_size: Sequence[int] = (96, 96, 96),
     overlap: float = 0.5,
     flips: bool = False,
-    amp: bool = False,
+    amp: bool | str = False,
 ) -> Inferer:
     """An inferer of volumes (B, C, H, W, S).
 
@@ -32,7 +32,7 @@ def case_inferer(
         roi_size: voxels of a window.
         overlap: of windows, 0 to below 1.
         flips: whether to average over the mirror images of the first two axes, four passes.
-        amp: whether the network runs in bfloat16, see :class:`AutocastInferer`.
+        amp: mixed precision, see :class:`AutocastInferer`.
 
     Raises:
         ValueError: ``spatial_dims`` is neither 2 nor 3; ``neighbours`` with 3.
@@ -46,4 +46,4 @@ def case_inferer(
         inferer = BrainSliceInferer(neighbours, batch_size)
     else:
         inferer = SlidingWindowInferer(tuple(roi_size), sw_batch_size=batch_size, overlap=overlap, mode="gaussian")
-    return FlipAverageInferer(AutocastInferer(inferer, enabled=amp), enabled=flips)
+    return FlipAverageInferer(AutocastInferer(inferer, amp=amp), enabled=flips)

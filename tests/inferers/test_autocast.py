@@ -13,7 +13,8 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
 from torch import nn
 
-from ckdmed.inferers import AutocastInferer
+from ckdmed.inferers import AutocastInferer, ChannelsInferer, amp_dtype, autocast_dtype, precision_of
+from ckdmed.inferers.flips import FlipAverageInferer
 
 
 def _net(spatial_dims: int = 2) -> nn.Module:
@@ -48,14 +49,14 @@ def test_close_to_float32_and_returns_float32(spatial_dims: int) -> None:
 def test_off_is_the_wrapped_inferer() -> None:
     net, x = _net(), MetaTensor(torch.rand(2, 1, 16, 16))
     strides = [p.stride() for p in net.parameters()]
-    out = AutocastInferer(enabled=False)(x, net)
+    out = AutocastInferer(amp=False)(x, net)
     assert torch.equal(out.as_tensor(), SimpleInferer()(x, net).as_tensor())
     assert strides == [p.stride() for p in net.parameters()]
 
 
 def test_what_the_network_sees() -> None:
     spy, x = _Spy(), MetaTensor(torch.rand(2, 2, 8, 8), meta={"patient": ["a", "b"]})
-    out = AutocastInferer(dtype="bfloat16")(x, spy, scale=3.0)
+    out = AutocastInferer(amp="bf16")(x, spy, scale=3.0)
     assert spy.seen == {"type": torch.Tensor, "channels_last": True, "inside": torch.bfloat16}
     assert spy.conv.weight.dtype == torch.float32
     assert spy.conv.weight.is_contiguous(memory_format=torch.channels_last)
@@ -153,13 +154,19 @@ def test_checkpoint_loads_into_the_plain_network(tmp_path: Any) -> None:
     torch.testing.assert_close(fresh(x), net(x))
 
 
-@pytest.mark.parametrize("dtype", ["float32", torch.float64, "half-precision"])
-def test_bad_dtype(dtype: Any) -> None:
-    with pytest.raises(ValueError, match="bfloat16 or float16"):
-        AutocastInferer(dtype=dtype)
+@pytest.mark.parametrize("amp", ["float32", "half", "true"])
+def test_bad_words(amp: Any) -> None:
+    with pytest.raises(ValueError, match="amp must be true, false, bf16 or fp16, got"):
+        AutocastInferer(amp=amp)
 
 
-def test_cuda_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision() -> None:
+    spy, x = _Spy(), torch.rand(2, 2, 8, 8)
+    out = AutocastInferer(amp="fp16")(x, spy)
+    assert spy.seen["inside"] == torch.float16 and out["out"].dtype == torch.float32
+
+
+def test_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
     class _Guard:
         def __init__(self, device: Any) -> None: ...
         def __enter__(self) -> None: ...
@@ -167,11 +174,26 @@ def test_cuda_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "device", _Guard)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Old GPU")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
-    with pytest.raises(RuntimeError, match=r"Old GPU.*enabled=False"):
-        AutocastInferer()._check_device(torch.device("cuda", 0))
-    AutocastInferer(dtype="float16")._check_device(torch.device("cuda", 0))
-    AutocastInferer()._check_device(torch.device("cpu"))
+    for bf16 in (False, True):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True: bf16 or including_emulation
+        )
+        assert amp_dtype(True, "cuda:0") == (torch.bfloat16 if bf16 else torch.float16)
+        assert amp_dtype("fp16", "cuda:0") == torch.float16 and amp_dtype(False, "cuda:0") is None
+        if bf16:
+            assert amp_dtype("bf16", "cuda:0") == torch.bfloat16
+        else:
+            with pytest.raises(RuntimeError, match=r"cuda:0 \(Old GPU\) has no bfloat16: give amp fp16, or true"):
+                amp_dtype("bf16", "cuda:0")
+    names = {amp: precision_of(amp, "cpu") for amp in (False, None, True, "bf16", "fp16")}
+    assert list(names.values()) == ["float32", "float32", "bfloat16", "bfloat16", "float16"]
+
+
+def test_the_type_is_found_in_inferers_that_wrap_it() -> None:
+    inner = AutocastInferer(amp="fp16")
+    assert autocast_dtype(ChannelsInferer([0], FlipAverageInferer(inner)), "cpu") == torch.float16
+    assert autocast_dtype(AutocastInferer(SimpleInferer(), amp=False), "cpu") is None
+    assert autocast_dtype(SimpleInferer(), "cpu") is None and autocast_dtype(None, "cpu") is None
 
 
 @pytest.mark.gpu

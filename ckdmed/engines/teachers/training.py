@@ -20,6 +20,7 @@ from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import load_weights, write_json
 from ckdmed.handlers import (
     BestModel,
+    GradientScaling,
     LastEpochValidation,
     ReproducibleEpochs,
     ResumeCheckpoint,
@@ -215,6 +216,7 @@ def _train(
     history = TrainingHistory(path, evaluator, optimizer, summary_writer, save=leader, prefix=prefix)
     state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
     handlers: list[Any] = [
+        GradientScaling(inferer),
         StopWhenDiverged(network, optimizer),
         ReproducibleEpochs(seed, train_data_loader, rank),
         LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
