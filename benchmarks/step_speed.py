@@ -212,7 +212,7 @@ class Bench:
     def contenders(self, names: list[str]) -> dict[str, Callable[[], None]]:
         """Those of ``names``, built."""
         makers: dict[str, Callable[[], Callable[[], None]]] = {
-            "student alone": lambda: self.trainer_step(self.workflow("alone", preset="alone")),
+            "student alone": lambda: self.trainer_step(self.workflow("alone", method="supervised")),
             "kd live": lambda: self.trainer_step(self.live),
             "kd cached": lambda: self.trainer_step(self.workflow("cached", cache_teacher=True)),
             "kd logits live": lambda: self.trainer_step(self.workflow("logits", **_NO_FEATURES)),
@@ -220,9 +220,9 @@ class Bench:
                 self.workflow("logits cached", cache_teacher=True, **_NO_FEATURES)
             ),
             "plain loop": lambda: self.plain_step(self.workflow("plain"), True),
-            "plain alone": lambda: self.plain_step(self.workflow("plain alone", preset="alone"), False),
+            "plain alone": lambda: self.plain_step(self.workflow("plain alone", method="supervised"), False),
             "teacher forward": lambda: self.teacher_step,
-            "student fp32": lambda: self.stock_step(self.workflow("stock", preset="alone", amp=False)),
+            "student fp32": lambda: self.stock_step(self.workflow("stock", method="supervised", amp=False)),
             "loading": self.loading,
             "gemm bf16": lambda: self.product(torch.bfloat16),
             "gemm fp32": lambda: self.product(torch.float32),

@@ -18,12 +18,16 @@ NEW_NAMES: Mapping[str, str] = {
     "labelled_fraction": "label_fraction",
     "labelled_share": "labelled_per_batch",
     "flip": "tta",
+    "preset": "method",
+    "pooled_features": "scales",
 }
 
 #: Name now -> value before -> value now.
 NEW_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "augmentation": {"flip": "flips"},
     "scaling": {"ours": "percentiles"},
+    "method": {"ours": "ckd", "report": "report_kd", "alone": "supervised"},
+    "scales": {False: None, True: [None, 1, 2, 4]},
 }
 
 
@@ -49,7 +53,7 @@ def check_renamed(given: Mapping[str, Any], config: Mapping[str, Any], unread: C
         if now in config and (plain or name in unread):
             found.append(f"--{name} is called --{now} now.")
         known = NEW_VALUES.get(now or name, {})
-        if isinstance(value, str) and value in known:
+        if isinstance(value, (str, bool)) and value in known:
             found.append(f"'{value}' of --{now or name} is called '{known[value]}' now.")
     if found:
         raise RenamedSettingError(" ".join(found))
@@ -59,6 +63,6 @@ def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that a run of an earlier version recorded, by the names and values of now."""
     renamed = {NEW_NAMES.get(name, name): value for name, value in settings.items()}
     return {
-        name: NEW_VALUES[name].get(value, value) if name in NEW_VALUES and isinstance(value, str) else value
+        name: NEW_VALUES[name].get(value, value) if name in NEW_VALUES and isinstance(value, (str, bool)) else value
         for name, value in renamed.items()
     }

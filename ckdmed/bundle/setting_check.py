@@ -120,7 +120,9 @@ def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) ->
                 parser[name] = _WORDS[value.lower()]
             continue
         if isinstance(value, Mapping) and "_target_" in value:
-            # a component of that name in this bundle
+            # a component of that name in this bundle, or a function of one's own
+            if setting.kind.is_function and "_mode_" not in value:
+                parser[name] = {**value, "_mode_": "callable"}
             continue
         given = value
         if setting.kind.is_path:

@@ -8,12 +8,14 @@ import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 
 __all__ = [
     "Kind",
+    "LateKind",
     "boolean",
     "choice",
     "device",
@@ -38,11 +40,38 @@ class Kind:
         legal: what a value of it is, such as "a whole number from 1 on".
         convert: gives the value, unchanged where it is one already; raises ValueError or TypeError for another.
         is_path: a file or folder, whose name is taken as it was typed.
+        is_function: a component of one's own in its place is handed over as a function, instead of being called.
     """
 
     legal: str
     convert: Callable[[Any], Any]
     is_path: bool = False
+    is_function: bool = False
+
+
+class LateKind(Kind):
+    """A kind that is made when it is first asked: what it needs is imported by those bundles alone that have it.
+
+    Args:
+        make: the kind.
+        is_function: see :class:`Kind`.
+    """
+
+    def __init__(self, make: Callable[[], Kind], is_function: bool = False) -> None:
+        object.__setattr__(self, "made", cache(make))
+        object.__setattr__(self, "is_function", is_function)
+
+    made: Callable[[], Kind]
+
+    @property
+    def legal(self) -> str:  # type: ignore[override]
+        """As the made kind has it."""
+        return self.made().legal
+
+    @property
+    def convert(self) -> Callable[[Any], Any]:  # type: ignore[override]
+        """As the made kind has it."""
+        return self.made().convert
 
 
 def boolean() -> Kind:

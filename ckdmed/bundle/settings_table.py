@@ -6,10 +6,11 @@ The defaults stand in the bundles' configurations. The check before a run and ``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckdmed.bundle.classification import TASKS
+from ckdmed.bundle.method_setting import method_kind
 from ckdmed.bundle.setting_kinds import (
     Kind,
     boolean,
@@ -41,10 +42,7 @@ from ckdmed.transforms.classification import SCALINGS
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 
 # The words of `ckdmed.engines` and `ckdmed.losses`, which an exported inference must not need; a test compares them.
-CLASSIFICATION_PRESETS = ("ours", "report", "alone")
-PRESETS = ("ours", "report_kd", "alone", "hard_pseudo", "report_kdpp")
 REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
-UNIMODAL_PRESETS = ("ours", "mtcm", "mtcm_repo", "alone")
 TEACHER_MODES = ("frozen", "fusion", "online")
 SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
@@ -133,26 +131,35 @@ SETTINGS: Mapping[str, Setting] = {
     "weight_decay": Setting(number(0), "decay of AdamW"),
     "resume": Setting(boolean(), "go on with the run that the output folder holds"),
     # losses
-    "preset": Setting(choice(*PRESETS), "terms of the distillation and their weights"),
-    "temperature": Setting(either(number(0, above=True), _NONE), "softens the outputs; null for the preset's"),
-    "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the preset's"),
-    "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the preset's"),
-    "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the preset's"),
-    "w_att": Setting(_WEIGHT, "weight of the attention term; null for the preset's"),
-    "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the preset's"),
-    "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the preset's"),
-    "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the preset's"),
-    "deep_label": Setting(either(_SHARE, _NONE), "the label's part in the intermediate head; null for the preset's"),
+    "method": Setting(method_kind(), "method of the distillation"),
+    "temperature": Setting(either(number(0, above=True), _NONE), "softens the outputs; null for the method's"),
+    "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the method's"),
+    "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's"),
+    "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the method's"),
+    "w_att": Setting(_WEIGHT, "weight of the attention term; null for the method's"),
+    "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the method's"),
+    "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the method's"),
+    "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the method's"),
+    "deep_label": Setting(either(_SHARE, _NONE), "the label's part in the intermediate head; null for the method's"),
     "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
-    "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the preset's"),
-    "beta": Setting(_WEIGHT, "weight of MSGFF; null for the preset's"),
+    "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's"),
+    "beta": Setting(_WEIGHT, "weight of the method's own term; null for the method's"),
     "loss": Setting(choice(*REGION_LOSSES), "the loss of the segmentation"),
     "class_weights": Setting(
         either(choice("balanced"), _NONE, list_of(number(0, above=True), "weights")), "weights of the classes"
     ),
     "label_smoothing": Setting(number(0, 1, below=True), "smoothing of the labels"),
-    "feature_layers": Setting(list_of(text(), "stages", different=True), "decoder stages that are compared"),
-    "pooled_features": Setting(boolean(), "compare features pooled to 1, 2 and 4 cells an axis as well"),
+    "feature_layers": Setting(
+        either(_NONE, list_of(text(), "stages", different=True)),
+        "decoder stages that are compared; null for the method's",
+    ),
+    "scales": Setting(
+        either(_NONE, list_of(either(_NONE, whole(1)), "numbers of cells an axis", different=True)),
+        "what features are pooled to before they are compared, null among them for no pooling; null for the method's",
+    ),
+    "scale_weights": Setting(
+        either(choice("uniform", "learned"), _NONE), "weights of the scales; learned ones train with the student"
+    ),
     "student_view": Setting(either(choice(*VIEWS), _NONE), "what the student sees while the teacher sees the image"),
     "teacher_view": Setting(either(choice(*VIEWS), _NONE), "what a teacher is trained on"),
     "teacher_flips": Setting(boolean(), "average the teacher's logits over the mirror images"),
@@ -206,7 +213,10 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     # the machine
     "device": Setting(device(), "where to compute"),
-    "amp": Setting(boolean(), "the network in bfloat16 (autocast)"),
+    "amp": Setting(
+        either(choice("bf16", "fp16"), boolean()),
+        "mixed precision: bfloat16, float16 with scaled gradients, or true for what the device has",
+    ),
     "compile": Setting(boolean(), "torch.compile"),
     "num_workers": Setting(whole(0), "processes that read"),
     "cache": Setting(choice(*STORAGES), "where prepared images are kept"),
@@ -219,13 +229,11 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {
-    "preset": Setting(choice(*CLASSIFICATION_PRESETS), "form of the distillation"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
     "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's two branches"),
 }
 
 _UNIMODAL: Mapping[str, Setting] = {
-    "preset": Setting(choice(*UNIMODAL_PRESETS), "terms of the distillation and their weights"),
     "teacher_kind": Setting(
         either(choice(*SEGMENTATION_TEACHERS), list_of(choice(*SEGMENTATION_TEACHERS), "kinds")),
         "the teachers' network, one for all or one for each",
@@ -236,4 +244,7 @@ _UNIMODAL: Mapping[str, Setting] = {
 def settings_for(config: Mapping[str, Any]) -> dict[str, Setting]:
     """The table as it holds for a bundle, told by the settings that its configuration has."""
     own = _CLASSIFICATION if "task" in config else _UNIMODAL if "student_modalities" in config else {}
-    return {**SETTINGS, **own}
+    loss = config.get("distillation_loss")
+    task = loss.get("task") if isinstance(loss, Mapping) else None
+    fitting = {"method": replace(SETTINGS["method"], kind=method_kind(task))} if isinstance(task, str) else {}
+    return {**SETTINGS, **own, **fitting}

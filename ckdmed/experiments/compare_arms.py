@@ -44,7 +44,7 @@ _STUDENTS_OWN = (
     "student_base",
     "student_backbone",
     "student_encoder_pretrained",
-    "preset",
+    "method",
     "cache_teacher",
     "student_view",
     "teacher_flips",
@@ -55,22 +55,22 @@ ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm("teacher", "teacher", bundle="seg_teacher", unlabelled=False),
-        Arm(BASELINE, "student alone", {"preset": "alone"}, unlabelled=False),
+        Arm(BASELINE, "student alone", {"method": "supervised"}, unlabelled=False),
         Arm(
             "alone_view",
             "student alone, harder views",
-            {"preset": "alone", "student_view": "strong"},
+            {"method": "supervised", "student_view": "strong"},
             unlabelled=False,
         ),
-        Arm("report_kd", "reports' KD", {"preset": "report_kd"}, teacher="trained", needs=("teacher",)),
-        Arm("report_kdpp", "reports' KD++", {"preset": "report_kdpp"}, teacher="trained", needs=("teacher",)),
-        Arm("ours", "ours", {"preset": "ours"}, teacher="trained", needs=("teacher",)),
-        Arm("hard_pseudo", "hard pseudo-labels", {"preset": "hard_pseudo"}, teacher="trained", needs=("teacher",)),
-        Arm("untrained_teacher", "ours, untrained teacher", {"preset": "ours"}, teacher="random"),
+        Arm("report_kd", "reports' KD", {"method": "report_kd"}, teacher="trained", needs=("teacher",)),
+        Arm("report_kdpp", "reports' KD++", {"method": "report_kdpp"}, teacher="trained", needs=("teacher",)),
+        Arm("ours", "ours", {"method": "ckd"}, teacher="trained", needs=("teacher",)),
+        Arm("hard_pseudo", "hard pseudo-labels", {"method": "hard_pseudo"}, teacher="trained", needs=("teacher",)),
+        Arm("untrained_teacher", "ours, untrained teacher", {"method": "ckd"}, teacher="random"),
         Arm(
             "alone_longer",
             "student alone, wall-clock of ours",
-            {"preset": "alone"},
+            {"method": "supervised"},
             needs=(BASELINE, "ours"),
             unlabelled=False,
         ),
@@ -79,14 +79,14 @@ ARMS: dict[str, Arm] = {
 
 
 def variant(name: str, settings: Mapping[str, Any]) -> Arm:
-    """An arm of one's own: "ours" with other settings (or another ``preset`` among them).
+    """An arm of one's own: "ours" with other settings (or another ``method`` among them).
 
     Raises:
         ValueError: the name is taken or cannot be a folder's.
     """
     if name in ARMS or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
         raise ValueError(f"a variant needs a name of its own of letters, digits, '_', '-' and '.', got {name!r}.")
-    return Arm(name, name, {"preset": "ours", **settings}, teacher="trained", needs=("teacher",))
+    return Arm(name, name, {"method": "ckd", **settings}, teacher="trained", needs=("teacher",))
 
 
 @dataclass(frozen=True)
@@ -149,5 +149,5 @@ def planned_runs(arms: Sequence[Arm], regimes: Sequence[float], seeds: Sequence[
         for seed in seeds
         for regime in regimes
         for arm in ordered
-        if not (regime == 1 and arm.settings.get("preset") == "hard_pseudo")
+        if not (regime == 1 and arm.settings.get("method") == "hard_pseudo")
     ]

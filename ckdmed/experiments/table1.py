@@ -190,7 +190,7 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
         values = {k: v for k, v in given.items() if k not in ("teacher_epochs", "teacher_learning_rate")}
         values["teacher_kind"] = (run.teacher or "teacher_vgg_vit").removeprefix("teacher_")
         if run.teacher is None:
-            values["preset"] = "alone"
+            values["method"] = "supervised"
         elif run.arm != "student_msgff":
             values["beta"] = 0.0
     return values | {"fold": run.fold, "fold_source": run.fold_source, "seed": run.seed}

@@ -47,13 +47,13 @@ OTHERS = "others"
 STRATEGIES: dict[str, Strategy] = {
     entry.name: entry
     for entry in (
-        Strategy(ALONE, "alone", {"preset": "alone"}, teachers=False),
-        Strategy("distilled", "distilled", {"preset": "ours"}),
-        Strategy("online", "distilled, teachers learning along", {"preset": "ours", "teacher_mode": "online"}),
+        Strategy(ALONE, "alone", {"method": "supervised"}, teachers=False),
+        Strategy("distilled", "distilled", {"method": "ckd"}),
+        Strategy("online", "distilled, teachers learning along", {"method": "ckd", "teacher_mode": "online"}),
         Strategy(
             "published",
             "MTCM-KD as published, per-voxel scale",
-            {"preset": "mtcm", "teacher_mode": "online", "teachers": OTHERS},
+            {"method": "mtcm", "teacher_mode": "online", "teachers": OTHERS},
         ),
     )
 }
@@ -67,7 +67,7 @@ def strategy(name: str, settings: Mapping[str, Any]) -> Strategy:
     """
     if name in STRATEGIES or not name.replace("_", "").replace(".", "").isalnum():
         raise ValueError(f"a variant needs a name of its own of letters, digits, '_' and '.', got {name!r}.")
-    return Strategy(name, name, {"preset": "ours", **settings})
+    return Strategy(name, name, {"method": "ckd", **settings})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS, classification_student
-from ckdmed.networks.classifier_teacher import TEACHER_KINDS, classification_teacher, last_convolution
+from ckdmed.networks.classifier_teacher import (
+    TEACHER_KINDS,
+    classification_teacher,
+    classification_teacher_taps,
+    last_convolution,
+)
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
@@ -67,6 +72,7 @@ __all__ = [
     "build_vit",
     "classification_student",
     "classification_teacher",
+    "classification_teacher_taps",
     "fill_network",
     "freeze",
     "frozen_paths",

@@ -12,7 +12,7 @@ from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
 from ckdmed.networks.vit_classifier import ViTClassifier
 
-__all__ = ["TEACHER_KINDS", "classification_teacher", "last_convolution"]
+__all__ = ["TEACHER_KINDS", "classification_teacher", "classification_teacher_taps", "last_convolution"]
 
 TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
 VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
@@ -100,3 +100,18 @@ def last_convolution(teacher: HybridClassifier) -> str | None:
             last = max(i for i, layer in enumerate(branch.features) if isinstance(layer, nn.ReLU))
             return f"branches.{index}.features.{last}"
     return None
+
+
+def classification_teacher_taps(teacher: nn.Module) -> dict[str, str]:
+    """Paths of what a student can be compared with in a hybrid teacher; empty for networks of another kind.
+
+    "msgff" is the map behind the last convolution of its first VGG branch; "tokens" the normalised tokens of its first
+    Vision Transformer, class token first.
+    """
+    if not isinstance(teacher, HybridClassifier):
+        return {}
+    taps = {"msgff": path} if (path := last_convolution(teacher)) else {}
+    for index, branch in enumerate(teacher.branches):
+        if isinstance(branch, ViTClassifier):
+            return {**taps, "tokens": f"branches.{index}.vit.norm"}
+    return taps

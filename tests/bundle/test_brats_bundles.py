@@ -116,7 +116,7 @@ def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dic
 @pytest.mark.parametrize("teacher", SEGMENTATION_TEACHERS)
 def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, volumes: bool):
     own = {"teacher_base": 12, "teacher_options": {"window_size": 2}} if teacher == "swin_unetr" else {}
-    settings = {"preset": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
+    settings = {"method": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
     run("brats_seg_kd", tmp_path, teacher_kind=teacher, **settings, **(VOLUMES if volumes else {}))
     # in the last tenth of the steps ours is about the mask alone
     first, last = history(tmp_path)
@@ -174,7 +174,7 @@ def test_half_of_the_labels_of_volumes(tmp_path: Path, phantoms: dict):
 
 @pytest.mark.parametrize("volumes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["slices", "volumes"])
 def test_resumed_equals_unbroken(tmp_path: Path, phantoms: dict, volumes: bool):
-    settings = {"epochs": 3, "preset": "alone", **phantoms, **(VOLUMES if volumes else {})}
+    settings = {"epochs": 3, "method": "supervised", **phantoms, **(VOLUMES if volumes else {})}
     unbroken = run("brats_seg_kd", tmp_path / "unbroken", **settings)
     broken = workflow("brats_seg_kd", tmp_path / "broken", **settings)
     seen: dict[str, list[str]] = {"first": [], "second": []}
@@ -221,6 +221,6 @@ def test_a_damaged_volume_is_named_and_the_run_goes_on(tmp_path: Path, caplog: p
     broken = Path(item["image"][2])
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
     with caplog.at_level("WARNING"):
-        run("brats_seg_kd", tmp_path / "out", dataset_dir=str(data), preset="alone", epochs=1, student_base=2)
+        run("brats_seg_kd", tmp_path / "out", dataset_dir=str(data), method="supervised", epochs=1, student_base=2)
     assert re.search(rf"1 of 3 case.s. could not be cut.*\n.*{item['case']}: .*{broken.name}", caplog.text)
     assert history(tmp_path / "out")

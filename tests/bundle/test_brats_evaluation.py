@@ -156,7 +156,7 @@ def test_the_evaluation_confirms_the_validation_of_the_training(tmp_path, spatia
         "phantom_cases": 6,
         "sections#phantom_shape": [32, 32, 20],
     }
-    training = {"preset": "alone", "epochs": 2, "slices_per_epoch": 160, "learning_rate": 0.02}
+    training = {"method": "supervised", "epochs": 2, "slices_per_epoch": 160, "learning_rate": 0.02}
     train = ConfigWorkflow(
         str(ROOT / "bundles" / "brats_seg_kd" / "train.json"),
         meta_file=None,

@@ -186,8 +186,8 @@ def infer(output_dir: Path, checkpoint: Path, **settings: Any) -> tuple[ConfigWo
 def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, settings: dict, tmp_path: Path) -> None:
     """On files of a case, on one 4-D file, and with a damaged case among them."""
     chosen = {"task": "brats_slice", "modalities": ["t2f", "t1c"]}
-    run("cls_kd", tmp_path / "run", preset="alone", batch_size=16, epoch_slices=32, **settings, **chosen)
-    run("cls_kd", tmp_path / "run", "evaluate.json", preset="alone", **settings, **chosen)
+    run("cls_kd", tmp_path / "run", method="supervised", batch_size=16, epoch_slices=32, **settings, **chosen)
+    run("cls_kd", tmp_path / "run", "evaluate.json", method="supervised", **settings, **chosen)
     rows = list(csv.DictReader((tmp_path / "run/evaluation/probabilities.csv").open()))
     names = sorted({row["id"].partition(":")[0] for row in rows})
     inputs = tmp_path / "in"
@@ -228,7 +228,9 @@ def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, set
 
 
 def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
-    made = workflow("cls_kd", tmp_path / "net", phantom_cases=12, preset="alone", task="brats_type", class_names=TYPES)
+    made = workflow(
+        "cls_kd", tmp_path / "net", phantom_cases=12, method="supervised", task="brats_type", class_names=TYPES
+    )
     torch.save(made.network_def.state_dict(), tmp_path / "model.pt")
     _, status = infer(tmp_path / "out", tmp_path / "model.pt", task="brats_type", class_names=TYPES)
     table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))

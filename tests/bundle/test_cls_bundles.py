@@ -147,16 +147,19 @@ def test_msgff_reads_the_last_convolution_and_the_chosen_block(tmp_path: Path):
 @pytest.mark.parametrize(
     "settings, terms",
     [
-        ({"preset": "alone", "mixup": 0.4, "label_smoothing": 0.1}, {"supervised"}),
+        ({"method": "supervised", "mixup": 0.4, "label_smoothing": 0.1}, {"supervised"}),
         ({"teacher_kind": "vit_vit", "class_weights": [1.0, 2.0, 1.0]}, {"supervised", "soft_targets"}),
-        ({"teacher_kind": "vgg_vgg", "preset": "report", "scaling": "report"}, {"supervised", "soft_targets", "msgff"}),
+        (
+            {"teacher_kind": "vgg_vgg", "method": "report_kd", "scaling": "report"},
+            {"supervised", "soft_targets", "msgff"},
+        ),
     ],
 )
 def test_settings(tmp_path: Path, settings: dict, terms: set):
     run("cls_kd", tmp_path, **settings)
     (row,) = rows(tmp_path / "metrics.jsonl")
     assert set(row["terms"]) == terms and row["loss"] > 0
-    assert (tmp_path / "teacher" / "teacher.pt").exists() == (settings.get("preset") != "alone")
+    assert (tmp_path / "teacher" / "teacher.pt").exists() == (settings.get("method") != "supervised")
 
 
 def test_resumed_equals_unbroken(tmp_path: Path):

@@ -46,7 +46,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], str]] = {
     # all teachers learn along, by an optimiser of their own
     "brats_unimodal_kd online": (
         "brats_unimodal_kd",
-        {**CASES, "teachers": [["t1n", "t1c", "t2w", "t2f"], ["t2f"]], "teacher_mode": "online", "preset": "mtcm"},
+        {**CASES, "teachers": [["t1n", "t1c", "t2w", "t2f"], ["t2f"]], "teacher_mode": "online", "method": "mtcm"},
         "supervised",
     ),
     # the message names their rate, not only the student's
@@ -56,7 +56,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], str]] = {
             **CASES,
             "teachers": [["t1n", "t1c", "t2w", "t2f"], ["t2f"]],
             "teacher_mode": "online",
-            "preset": "mtcm",
+            "method": "mtcm",
             "learning_rate": 1e-3,
             "teacher_learning_rate": 1e30,
         },
@@ -102,7 +102,7 @@ def test_the_run_stops_and_keeps_nothing_that_is_not_finite(name: str, tmp_path:
 
 @pytest.mark.slow
 def test_a_command_that_diverges_exits_with_an_error(tmp_path: Path) -> None:
-    words = seg_kd_runs.command(tmp_path / "out", preset="alone", learning_rate=1e30, epochs=3)
+    words = seg_kd_runs.command(tmp_path / "out", method="supervised", learning_rate=1e30, epochs=3)
     done = subprocess.run(
         words, cwd=seg_kd_runs.BUNDLE, env=seg_kd_runs.environment(), capture_output=True, text=True, check=False
     )

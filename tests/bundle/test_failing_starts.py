@@ -25,7 +25,7 @@ def hashes(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "out"
-    run(folder, preset="alone")
+    run(folder, method="supervised")
     return folder
 
 
@@ -37,8 +37,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"dataset_dir": "/nowhere/at/all", "resume": True}, "began with other settings"),
         ({"batch_size": 0, "resume": True}, "batch_size"),
         ({"image_size": 31, "resume": True}, "31"),
-        ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),
-        ({"teacher_checkpoint": "{out}/models/model.pt", "preset": "ours"}, "model.pt"),
+        ({"teacher_checkpoint": "/nowhere.pt", "method": "ckd"}, "nowhere.pt"),
+        ({"teacher_checkpoint": "{out}/models/model.pt", "method": "ckd"}, "model.pt"),
         ({"student_pretrained": "/nowhere.pt", "resume": True}, "nowhere.pt"),
         ({"epoch": 3}, "did you mean 'epochs'"),
     ],
@@ -47,7 +47,7 @@ def test_all_files_of_the_run_before_stay_as_they_are(finished: Path, overrides:
     before = hashes(finished)
     given = {key: value.format(out=finished) if isinstance(value, str) else value for key, value in overrides.items()}
     with pytest.raises(Exception) as caught:
-        made = workflow(finished, **{"preset": "alone", **given})
+        made = workflow(finished, **{"method": "supervised", **given})
         made.run()
     assert message in str(root_cause(caught.value))
     after = hashes(finished)
@@ -63,13 +63,13 @@ def test_all_files_of_the_run_before_stay_as_they_are(finished: Path, overrides:
 )
 def test_a_start_that_fails_writes_nothing(tmp_path: Path, overrides: dict[str, Any]):
     with pytest.raises((RuntimeError, ValueError)):
-        workflow(tmp_path / "new", preset="alone", **overrides).run()
+        workflow(tmp_path / "new", method="supervised", **overrides).run()
     assert not hashes(tmp_path) or list(hashes(tmp_path)) == ["new/.run.lock"]
     assert output_folder(str(tmp_path)) == str(tmp_path / "output")
 
 
 def test_a_diverging_training_keeps_nothing_of_itself(tmp_path: Path):
-    made = workflow(tmp_path / "new", preset="alone", learning_rate=1e30, epochs=3)
+    made = workflow(tmp_path / "new", method="supervised", learning_rate=1e30, epochs=3)
     with pytest.raises(RuntimeError) as caught:
         made.run()
     assert "the training diverged: loss nan, supervised nan in epoch" in str(root_cause(caught.value))

@@ -69,13 +69,14 @@ def test_training(disk: SmallDisk):
 
 
 def test_a_start_over_a_finished_run_changes_nothing(disk: SmallDisk):
-    started(command(disk.place / "out", preset="alone"))
+    started(command(disk.place / "out", method="supervised"))
     before = hashes(disk.place / "out")
     disk.resize(disk.used_kib())
     names_full_disk(
-        started(command(disk.place / "out", preset="alone", resume="true", val_interval=2), succeeds=False), disk.place
+        started(command(disk.place / "out", method="supervised", resume="true", val_interval=2), succeeds=False),
+        disk.place,
     )
-    assert "holds an earlier run" in started(command(disk.place / "out", preset="alone"), succeeds=False)
+    assert "holds an earlier run" in started(command(disk.place / "out", method="supervised"), succeeds=False)
     assert hashes(disk.place / "out") == before
 
 
@@ -102,7 +103,7 @@ def test_slice_cache_and_prepare(disk: SmallDisk, tmp_path: Path):
 def test_inference(disk: SmallDisk, tmp_path: Path):
     write_figshare_phantoms(tmp_path / "phantoms", n_patients=4, size=64, progress=False)
     weights = tmp_path / "run" / "models" / "model.pt"
-    started(command(tmp_path / "run", preset="alone"))
+    started(command(tmp_path / "run", method="supervised"))
     settings = {
         "dataset_dir": tmp_path / "phantoms",
         "output_dir": disk.place / "out",

@@ -57,7 +57,7 @@ def refused(out: Path, **settings: Any) -> str:
         ("seed", 0, 1),
         ("learning_rate", 0.5, 0.004),
         ("epochs", 7, 20),
-        ("preset", "alone", "ours"),
+        ("method", "supervised", "ckd"),
     ],
 )
 def test_other_settings_are_refused_with_both_values(begun: Path, name: str, now: Any, then: Any):

@@ -13,7 +13,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.engines import FrozenTeacher, weights_hash
-from ckdmed.losses import PRESETS
 from ckdmed.networks import EfficientNetLiteUNet, UNet, segmentation_student
 from tests.bundle.broken_off import break_off
 from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
@@ -77,7 +76,7 @@ def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
 
 
 def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
-    settings = {"preset": "alone", "epochs": 2, "learning_rate": 0.01}
+    settings = {"method": "supervised", "epochs": 2, "learning_rate": 0.01}
     made = run(tmp_path / "out", train_on_validation=True, **settings)
     kept = made.parser.get_parsed_content("best_model")
     # here the last epoch may well be the best too, so what was asked for is looked at as well
@@ -122,7 +121,7 @@ def test_settings_are_on_record(finished: tuple[Path, str]):
     record = json.loads((finished[0] / "settings.json").read_text(encoding="utf-8"))
     settings = record["settings"]
     assert (settings["epochs"], settings["student_base"], settings["batch_size"]) == (1, 2, 8)
-    assert settings["output_dir"] == str(finished[0]) and settings["preset"] == "ours"
+    assert settings["output_dir"] == str(finished[0]) and settings["method"] == "ckd"
     assert "--epochs" in record["command"]
     # as it was typed
     assert record["command"][1:4] == ["-m", "monai.bundle", "run"] and "/" not in record["command"][0]
@@ -174,15 +173,15 @@ def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
 
 
 def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path: Path):
-    made = workflow(tmp_path, preset="alone", epochs=3, val_interval=2)
+    made = workflow(tmp_path, method="supervised", epochs=3, val_interval=2)
     made.run()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["epoch"] for row in rows if "metrics" in row] == [2, 3]
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
-def test_every_preset(tmp_path: Path, preset: str):
-    made = workflow(tmp_path, preset=preset, pooled_features=preset == "report_kd")
+@pytest.mark.parametrize("method", ["ckd", "supervised", "report_kd", "report_kdpp", "hard_pseudo"])
+def test_the_methods_of_the_reports(tmp_path: Path, method: str):
+    made = workflow(tmp_path, method=method, scales=[None, 1, 2, 4] if method == "report_kd" else None)
     teacher: FrozenTeacher = made.parser.get_parsed_content("teacher")
     hashes: list[str] = []
     made.trainer.add_event_handler(Events.STARTED, lambda _: hashes.append(teacher.state_hash()))
@@ -194,8 +193,8 @@ def test_every_preset(tmp_path: Path, preset: str):
     (row,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert list(row["terms"])[0] == "supervised" and row["loss"] > 0
     # hard pseudo-labels are of unlabelled images, of which there are none here
-    assert (len(row["terms"]) > 1) == (preset not in ("alone", "hard_pseudo"))
-    assert (tmp_path / "teacher" / "teacher.pt").exists() == (preset != "alone")
+    assert (len(row["terms"]) > 1) == (method not in ("supervised", "hard_pseudo"))
+    assert (tmp_path / "teacher" / "teacher.pt").exists() == (method != "supervised")
 
 
 def test_teacher_and_weights_from_the_command_line(tmp_path: Path):
@@ -253,7 +252,7 @@ def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
         ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
-        ({"preset": "mine"}, "preset must be one of"),
+        ({"method": "mine"}, "method must be one of at, ckd, "),
         ({"image_size": 40}, "16"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ckdmed.bundle.setting_kinds import boolean, choice, either, list_of, number
 from ckdmed.bundle.settings_list import bundle_defaults, settings_text
 from ckdmed.bundle.settings_table import FOLLOWS, SETTINGS, settings_for
 from ckdmed.cli import main
+from ckdmed.methods import methods
 from tests.bundle.bundle_runs import BUNDLES
 
 FILES = ("train.json", "evaluate.json", "inference.json")
@@ -129,12 +132,37 @@ def test_kinds_refuse(kind: Any, given: Any):
 def test_the_words_of_engines_and_losses_are_those_of_the_table():
     from ckdmed.bundle import settings_table
     from ckdmed.engines.teachers import cache, group, performance
-    from ckdmed.losses import classification_presets, presets, region_losses, unimodal_presets
+    from ckdmed.losses import region_losses
 
     assert settings_table.TEACHER_MODES == group.MODES
     assert settings_table.SHARE_SOURCES == performance.SOURCES
     assert settings_table.CACHE_DTYPES == tuple(cache.DTYPES)
-    assert settings_table.CLASSIFICATION_PRESETS == tuple(classification_presets.CLASSIFICATION_PRESETS)
-    assert settings_table.PRESETS == tuple(presets.PRESETS)
     assert settings_table.REGION_LOSSES == tuple(region_losses.REGION_LOSSES)
-    assert settings_table.UNIMODAL_PRESETS == tuple(unimodal_presets.UNIMODAL_PRESETS)
+
+
+def test_methods_are_those_of_the_registry_that_fit_the_bundle():
+    for bundle, task in (
+        ("seg_kd", "segmentation"),
+        ("brats_seg_kd", "regions"),
+        ("cls_kd", "classification"),
+        ("brats_unimodal_kd", "unimodal"),
+    ):
+        kind = settings_for(config_of(bundle, "train.json")[0])["method"].kind
+        assert kind.legal.startswith(f"one of {', '.join(methods(task))}, or {{")
+        assert all(kind.convert(name) == name for name in methods(task))
+    with pytest.raises(ValueError, match="did you mean 'class_affinity'"):
+        settings_for(config_of("brats_seg_kd", "train.json")[0])["method"].kind.convert("class_afinity")
+
+
+def test_every_option_of_a_method_is_a_setting_that_the_bundle_hands_over():
+    for bundle in NAMES:
+        config = config_of(bundle, "train.json")[0]
+        loss = config.get("distillation_loss")
+        for name, one in methods(loss["task"]).items() if loss else ():
+            assert {key: loss[key] for key in one.options} == {key: f"@{key}" for key in one.options}, name
+            assert all(config[key] is None for key in one.options)
+
+
+def test_an_inference_does_without_the_registry():
+    code = "import sys, ckdmed.bundle.settings_table, ckdmed.bundle; sys.exit('ckdmed.methods' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=BUNDLES.parent).returncode == 0

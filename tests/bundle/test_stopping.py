@@ -29,7 +29,7 @@ def test_the_last_line_names_the_checkpoint_and_the_command(tmp_path: Path, monk
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals, name: str):
     out = tmp_path / "out"
-    words = command(out, preset="alone", epochs=500)
+    words = command(out, method="supervised", epochs=500)
     process = subprocess.Popen(words, cwd=BUNDLE, env=environment(), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "predictions.png").is_file():

@@ -42,9 +42,9 @@ def validator(network: torch.nn.Module, **kwargs) -> SupervisedEvaluator:
     )
 
 
-@pytest.mark.parametrize("preset", ["ckd", "report_kd", "report_kdpp", "supervised"])
-def test_steps_change_the_student_alone(preset: str):
-    loss = distillation_loss(preset, "segmentation")
+@pytest.mark.parametrize("method", ["ckd", "report_kd", "report_kdpp", "supervised"])
+def test_steps_change_the_student_alone(method: str):
+    loss = distillation_loss(method, "segmentation")
     student, teacher = pair(loss)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     spoken = teacher.state_hash()
@@ -152,8 +152,8 @@ def test_mixed_precision_by_the_inferer():
     assert all(p.dtype == torch.float32 for p in student.parameters())
 
 
-def _one_optimizer_step(batch_size: int, steps: int, preset: str) -> dict[str, torch.Tensor]:
-    loss = distillation_loss(preset, "segmentation")
+def _one_optimizer_step(batch_size: int, steps: int, method: str) -> dict[str, torch.Tensor]:
+    loss = distillation_loss(method, "segmentation")
     student, teacher = pair(loss, student=unet(norm="instance"), norm="instance")
     engine = trainer(
         student,
@@ -167,12 +167,12 @@ def _one_optimizer_step(batch_size: int, steps: int, preset: str) -> dict[str, t
     return student.state_dict()
 
 
-@pytest.mark.parametrize("preset", ["report_kdpp", "report_kd"])
-def test_accumulation_equals_the_larger_batch(preset: str):
+@pytest.mark.parametrize("method", ["report_kdpp", "report_kd"])
+def test_accumulation_equals_the_larger_batch(method: str):
     whole, parts, start = (
-        _one_optimizer_step(8, 1, preset),
-        _one_optimizer_step(4, 2, preset),
-        pair(distillation_loss(preset, "segmentation"), student=unet(norm="instance"))[0].state_dict(),
+        _one_optimizer_step(8, 1, method),
+        _one_optimizer_step(4, 2, method),
+        pair(distillation_loss(method, "segmentation"), student=unet(norm="instance"))[0].state_dict(),
     )
     moved = max((whole[name] - start[name]).abs().max().item() for name in whole)
     assert moved > 1e-3

@@ -104,7 +104,7 @@ def test_settings_of_the_arms():
     base = {**preset_settings("tiny"), "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = Run(ARMS["ours"], 0.25, 7).settings(base)
     assert (ours["epochs"], ours["val_interval"], ours["label_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
-    assert ours["preset"] == "ours" and "train#dataset#data" not in ours
+    assert ours["method"] == "ckd" and "train#dataset#data" not in ours
     # as many steps on the labelled images alone, validated as often
     alone = Run(ARMS["alone"], 0.25, 7).settings(base)
     assert (alone["epochs"], alone["val_interval"]) == (40, 4) and "labelled" in alone["train#dataset#data"]
@@ -112,10 +112,10 @@ def test_settings_of_the_arms():
     assert "train#dataset#data" not in Run(ARMS["alone"], 1.0, 7).settings(base)
     students = {"student_kind": "efficientnet_lite", "student_encoder_pretrained": "lite0.pth"}
     teacher = Run(ARMS["teacher"], 0.25, 7).settings({**base, **students, "teacher_kind": "segresnet"})
-    assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "preset", *students} & set(teacher)
+    assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "method", *students} & set(teacher)
     assert teacher["teacher_kind"] == "segresnet"
     warm = Run(variant("warm", {"temperature": 4}), 1.0, 0).settings(base)
-    assert (warm["preset"], warm["temperature"]) == ("ours", 4)
+    assert (warm["method"], warm["temperature"]) == ("ckd", 4)
 
 
 def test_summary_shows_the_test_section_once_there_is_one():

@@ -69,7 +69,7 @@ def test_arms_differ_in_what_they_are_about():
     assert by_arm["teacher_vit_vit"]["learning_rate"] == PRESETS["compact"]["teacher_learning_rate"]
     assert by_arm["student_vgg_vgg"]["teacher_kind"] == "vgg_vgg" and by_arm["student_vgg_vgg"]["beta"] == 0.0
     assert "beta" not in by_arm["student_msgff"] and by_arm["student_msgff"]["teacher_kind"] == "vgg_vit"
-    assert by_arm["student_alone"]["preset"] == "alone"
+    assert by_arm["student_alone"]["method"] == "supervised"
     assert {values["seed"] for values in by_arm.values()} == {7}
     students = [by_arm[arm]["epochs"] for arm in by_arm if arm.startswith("student")]
     assert set(students) == {PRESETS["compact"]["epochs"]}
@@ -107,7 +107,7 @@ def test_interrupted_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert record.metrics["val_loss"] == pytest.approx(history[0]["metrics"]["val_loss"], rel=1e-4)
         assert not list(run.rglob("resume_epoch=*.pt")) and (run / "models" / "model.pt").is_file()
     students = [record for record in records if record.arm == "student_msgff"]
-    assert all("msgff" not in record.settings["overrides"].get("preset", "") for record in students)
+    assert all("msgff" not in record.settings["overrides"].get("method", "") for record in students)
 
     text = (tmp_path / "table1.md").read_text(encoding="utf-8")
     assert "| student alone " in text and "paired by seed and fold" in text and "Sizes: phantoms" in text

@@ -50,7 +50,7 @@ def test_runs_and_their_settings() -> None:
     ]
     assert len(runs) == 8
     alone, published = (run.settings({"epochs": 3}) for run in runs[:2])
-    assert alone["preset"] == "alone" and "labelled" in alone["train#dataset#items"] and alone["epochs"] == 3
+    assert alone["method"] == "supervised" and "labelled" in alone["train#dataset#items"] and alone["epochs"] == 3
     assert published["teachers"] == [["t1c"], ["t2w"], ["t2f"]] and "train#dataset#items" not in published
     assert published["student_modalities"] == ["t1n"] and published["label_fraction"] == 0.25
     whole = UnimodalRun(UnimodalArm(STRATEGIES["alone"], ("t1n",)), 1.0, 0).settings({})

@@ -34,7 +34,7 @@ def run(
     cache: TeacherCache | None,
     data: list[dict[str, Any]],
     epochs: int = 3,
-    preset: str = "ckd",
+    method: str = "ckd",
     loss: DistillationLoss | None = None,
     teacher_norm: str = "batch",
     batch_size: int = 3,
@@ -43,7 +43,7 @@ def run(
     **kwargs: Any,
 ) -> tuple[DistillationTrainer, list[int]]:
     """A training, and how many images its teacher was shown in each call."""
-    loss = loss or distillation_loss(preset, "segmentation")
+    loss = loss or distillation_loss(method, "segmentation")
     student, teacher = pair(loss, norm=teacher_norm)
     shown: list[int] = []
     loader = DataLoader(
@@ -75,12 +75,12 @@ def weights(engine: DistillationTrainer) -> dict[str, torch.Tensor]:
     return engine.network.state_dict()
 
 
-@pytest.mark.parametrize("storage, preset", [("memory", "report_kd"), ("disk", "ckd")])
-def test_a_cached_training_is_the_uncached_one(storage: str, preset: str, tmp_path: Path):
+@pytest.mark.parametrize("storage, method", [("memory", "report_kd"), ("disk", "ckd")])
+def test_a_cached_training_is_the_uncached_one(storage: str, method: str, tmp_path: Path):
     data = items()
-    live, asked = run(None, data, epochs=4, preset=preset)
+    live, asked = run(None, data, epochs=4, method=method)
     cache = TeacherCache(data, chain(), storage, tmp_path)
-    kept, shown = run(cache, data, epochs=4, preset=preset)
+    kept, shown = run(cache, data, epochs=4, method=method)
     # without a cache every image is shown in every epoch; with one, each of its four views at most once
     assert sum(asked) == 24 and sum(shown) == cache.misses < 20 and cache.hits == 24 - cache.misses
     for name, value in weights(live).items():
@@ -369,5 +369,5 @@ def test_a_changed_batch_and_a_cache_exclude_each_other():
 def test_a_loss_that_listens_to_no_teacher_needs_no_cache():
     data = items(2)
     cache = TeacherCache(data, chain())
-    engine, shown = run(cache, data, epochs=1, preset="supervised")
+    engine, shown = run(cache, data, epochs=1, method="supervised")
     assert engine.teacher_cache is None and not shown and weights_hash(engine.network)
