@@ -26,6 +26,7 @@ from ckdmed.experiments.compare_table import comparison_picture, comparison_summ
 from ckdmed.experiments.recorded_runs import read_sections
 from ckdmed.experiments.unimodal import unimodal_tables
 from ckdmed.files import write_atomic
+from ckdmed.methods import methods
 from ckdmed.reports import (
     RunRecord,
     arm_table,
@@ -218,6 +219,23 @@ def reliability() -> str:
     return markdown_table(["kind of file", "damaged files", *names], rows)
 
 
+def method_tables() -> str:
+    """The registry of methods, a table for the methods of each group of tasks."""
+    parts = []
+    for title, tasks in (
+        ("Masks and regions (`seg_kd`, `brats_seg_kd`)", ("segmentation", "regions")),
+        ("Classes (`cls_kd`)", ("classification",)),
+        ("Several teachers (`brats_unimodal_kd`)", ("unimodal",)),
+    ):
+        rows = []
+        for one in sorted({m.name: m for task in tasks for m in methods(task).values()}.values(), key=lambda m: m.name):
+            options = ", ".join(f"`{k}`" if v is None else f"`{k}` {v:g}" for k, v in one.options.items())
+            alone = "" if set(tasks) == set(one.tasks) else f" ({', '.join(one.tasks)} only)"
+            rows.append([f"`{one.name}`", one.summary + alone, options or "none", one.source or "control"])
+        parts.append(f"{title}:\n\n" + markdown_table(["method", "what it is", "options", "source"], rows))
+    return "\n\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "headline": headline,
@@ -228,6 +246,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "search": search,
     "ablation": ablation,
     "inference": inference,
+    "methods": method_tables,
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
     "reliability": reliability,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckdmed.experiments.plan_checks import check_different, check_regimes
+from ckdmed.methods import with_options_of
 
 __all__ = ["ARMS", "BASELINE", "PATIENT_METRIC", "Arm", "Run", "planned_runs", "variant"]
 
@@ -111,7 +112,8 @@ class Run:
         Args:
             base: what all runs share: sizes, epochs, data.
         """
-        made = {**base, **self.arm.settings, "seed": self.seed, "label_fraction": self.regime}
+        shared = with_options_of(self.arm.settings.get("method", "ckd"), "segmentation", base)
+        made = {**shared, **self.arm.settings, "seed": self.seed, "label_fraction": self.regime}
         more = 1.0 if self.arm.unlabelled else 1 / self.regime
         if self.arm.bundle == "seg_teacher":
             made["epochs"] = made.pop("teacher_epochs")

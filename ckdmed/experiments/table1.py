@@ -25,6 +25,7 @@ from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
+from ckdmed.methods import with_options_of
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
@@ -190,7 +191,7 @@ def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
         values = {k: v for k, v in given.items() if k not in ("teacher_epochs", "teacher_learning_rate")}
         values["teacher_kind"] = (run.teacher or "teacher_vgg_vit").removeprefix("teacher_")
         if run.teacher is None:
-            values["method"] = "supervised"
+            values = with_options_of("supervised", "classification", values) | {"method": "supervised"}
         elif run.arm != "student_msgff":
             values["beta"] = 0.0
     return values | {"fold": run.fold, "fold_source": run.fold_source, "seed": run.seed}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckdmed.experiments.plan_checks import check_different, check_regimes
+from ckdmed.methods import with_options_of
 
 __all__ = [
     "ALONE",
@@ -107,7 +108,8 @@ class UnimodalRun:
         Args:
             base: what all runs share.
         """
-        made = {**base, **self.arm.strategy.settings, "seed": self.seed, "label_fraction": self.regime}
+        shared = with_options_of(self.arm.strategy.settings.get("method", "ckd"), "unimodal", base)
+        made = {**shared, **self.arm.strategy.settings, "seed": self.seed, "label_fraction": self.regime}
         made["student_modalities"] = list(self.arm.student)
         if made.get("teachers") == OTHERS:
             there = base.get("modalities") or ["t1n", "t1c", "t2w", "t2f"]

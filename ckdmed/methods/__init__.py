@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from ckdmed.methods.build import distillation_loss
+from ckdmed.methods.build import distillation_loss, with_options_of
 from ckdmed.methods.registry import Method, method, method_named, methods, registered
 from ckdmed.methods.task import TASKS, Task
 
-__all__ = ["Method", "TASKS", "Task", "distillation_loss", "method", "method_named", "methods", "registered"]
+__all__ = [
+    "Method",
+    "TASKS",
+    "Task",
+    "distillation_loss",
+    "method",
+    "method_named",
+    "methods",
+    "registered",
+    "with_options_of",
+]

@@ -9,10 +9,10 @@ from torch import nn
 
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.losses.total import DistillationLoss, LossTerm
-from ckdmed.methods.registry import _name_of, method_named, options_of
+from ckdmed.methods.registry import _name_of, method_named, methods, options_of
 from ckdmed.methods.task import TASKS, Task, supervised_loss_of
 
-__all__ = ["distillation_loss"]
+__all__ = ["distillation_loss", "with_options_of"]
 
 # the taps of the bundles
 _DECODER = ("d4", "d3", "d2", "d1")
@@ -30,6 +30,7 @@ def distillation_loss(
     shares: TeacherShares | None = None,
     cooperative: bool = False,
     warm_up: float = 0.0,
+    further_terms: Mapping[str, LossTerm] | None = None,
     **options: Any,
 ) -> DistillationLoss:
     """The terms of a method for a task, with any of its options replaced.
@@ -41,6 +42,7 @@ def distillation_loss(
         layers: names of the taps that both networks have, deepest first; by default the decoder's stages d4 to d1 for
             masks and regions, and "msgff" for classification.
         tokens, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
+        further_terms: terms beside the method's, by names of their own.
         options: of the method; None stands for its own default. Terms of weight 0 are left out.
 
     Raises:
@@ -78,9 +80,28 @@ def distillation_loss(
     )
     side = made.projection_side if isinstance(made, DistillationLoss) else "student"
     terms: Mapping[str, Any] = made.terms if isinstance(made, DistillationLoss) else made  # type: ignore[assignment]
+    if twice := sorted(set(terms) & set(further_terms or ())):
+        raise ValueError(f"the further terms {twice} have names of the method '{name}' itself; give them others.")
+    terms = {**terms, **(further_terms or {})}
     if wrong := {key: type(term).__name__ for key, term in terms.items() if not isinstance(term, LossTerm)}:
         raise ValueError(f"the method '{name}' must give LossTerms by name; it gave {wrong}.")
     return DistillationLoss({key: term for key, term in terms.items() if term.weight > 0}, projection_side=side)
+
+
+def with_options_of(method: str, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that several runs share, without those options of other methods that this one has no use for.
+
+    Args:
+        method: a name of the registry.
+        task: one of :data:`~ckdmed.methods.TASKS`.
+        settings: of a bundle; what is no option of any method stays.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    own = method_named(method, task).options
+    others = {option for one in methods(task).values() for option in one.options} - set(own)
+    return {key: value for key, value in settings.items() if key not in others}
 
 
 def _check_options(name: str, known: Mapping[str, Any], given: Mapping[str, Any]) -> None:

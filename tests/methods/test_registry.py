@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from ckdmed.losses import LogitMSELoss, LossTerm
-from ckdmed.methods import TASKS, Task, distillation_loss, method, methods, registered
+from ckdmed.losses import LogitMSELoss, LossTerm, TeacherShares
+from ckdmed.methods import TASKS, Task, distillation_loss, method, methods, registered, with_options_of
 from ckdmed.methods.registry import options_of
 from tests.methods.test_segmentation import toy
 
@@ -98,7 +98,12 @@ def test_what_is_no_method():
 
 def test_terms_of_several_teachers():
     for name in methods("unimodal"):
-        from ckdmed.losses import TeacherShares
-
         loss = distillation_loss(name, "unimodal", shares=TeacherShares(2, 3), cooperative=True)
         assert loss.needs_teacher == (name != "supervised")
+
+
+def test_shared_settings_without_the_options_of_other_methods():
+    shared = {"epochs": 3, "w_logit": 2.0, "w_edge": 0.1, "temperature": 4.0}
+    assert with_options_of("kd", "segmentation", shared) == {"epochs": 3, "w_logit": 2.0, "temperature": 4.0}
+    assert with_options_of("supervised", "segmentation", shared) == {"epochs": 3, "w_edge": 0.1}
+    assert with_options_of("supervised", "classification", {"alpha": 0.5, "seed": 1}) == {"seed": 1}
