@@ -42,15 +42,20 @@ def mask(et: int = 3, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
 
 @pytest.fixture
 def make_case(tmp_path: Path) -> Callable[..., Path]:
-    """Write a case; `leave_out` names parts, keyword arguments give the array, or (array, affine), of a part."""
+    """Write a case; `leave_out` names parts, keyword arguments give the array, or (array, affine), of a part.
 
-    def make(case: str, folder: str = "", leave_out: tuple[str, ...] = (), et: int = 3, **parts: Any) -> Path:
+    Cases of one `seed` have the same images, by which they are one person's.
+    """
+
+    def make(
+        case: str, folder: str = "", leave_out: tuple[str, ...] = (), et: int = 3, seed: int = 0, **parts: Any
+    ) -> Path:
         names = NEW if case.startswith("BraTS-") else OLD
         where = tmp_path / folder / case
         for number, (part, suffix) in enumerate(names.items()):
             if part in leave_out:
                 continue
-            default = mask(et) if part == "seg" else brain(seed=number)
+            default = mask(et) if part == "seg" else brain(seed=seed + number)
             given = parts.get(part, default)
             array, affine = given if isinstance(given, tuple) else (given, AFFINE)
             save(where / f"{case}{suffix}.nii.gz", array, affine)

@@ -21,12 +21,15 @@ from ckdmed.data.brats.slice_arrays import describe_array, read_slices
 
 from .conftest import brain, mask
 
+# the cases here are those of different persons
+pytestmark = pytest.mark.filterwarnings("error:.*persons under several names")
+
 
 @pytest.fixture
 def items(make_case, tmp_path):
     make_case("BraTS-GLI-00001-000", "data")
-    make_case("BraTS-MET-00002-000", "data")
-    make_case("Brats18_TCIA05_396_1", "data", et=4)
+    make_case("BraTS-MET-00002-000", "data", seed=10)
+    make_case("Brats18_TCIA05_396_1", "data", et=4, seed=20)
     datalist, _ = build_brats_datalist(tmp_path / "data", fractions=(1, 0, 0), progress=False)
     return load_brats_datalist(write_brats_datalist(datalist, tmp_path / "data" / "datalist.json"))
 
