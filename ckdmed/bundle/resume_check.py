@@ -78,10 +78,24 @@ def check_resumed(folder: Path, settings: Mapping[str, Any]) -> None:
     if record is None or "epochs" not in settings:
         return
     changed = changed_settings(record, settings)
-    wrong = [f"--{name} was {then!r} and is {now!r}" for name, (then, now) in changed.items() if name not in MAY_CHANGE]
+    wrong = [name for name in changed if name not in MAY_CHANGE]
     if wrong:
+        differences = "; ".join(_dataset_dir(changed) + [_difference(name, *changed[name]) for name in wrong])
         raise RefusedStart(
-            f"the run in '{folder}' began with other settings: {'; '.join(wrong)}. A resumed run goes on with those it "
+            f"the run in '{folder}' began with other settings: {differences}. A resumed run goes on with those it "
             "began with: give these again, or begin another run in another output_dir. What may change: "
             f"{', '.join(sorted(MAY_CHANGE))}."
         )
+
+
+def _difference(name: str, then: Any, now: Any) -> str:
+    return f"--{name} was {then!r} and is {now!r}"
+
+
+def _dataset_dir(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """What is wrong with the dataset_dir: whether there is one decides defaults of others, so it comes before them."""
+    then, now = changed.get("dataset_dir", (None, None))
+    missing = now is not None and not Path(str(now)).exists()
+    if not missing and (then is None) == (now is None):
+        return []
+    return [_difference("dataset_dir", then, now) + (", which does not exist" if missing else "")]

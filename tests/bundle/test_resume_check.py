@@ -71,6 +71,24 @@ def test_every_other_setting_is_named(begun: Path):
     assert "--seed was 1 and is 0" in message
 
 
+def test_a_dataset_dir_that_decides_defaults_is_named_before_them(begun: Path, tmp_path: Path):
+    message = refused(begun, seed=1, dataset_dir=str(tmp_path))
+    assert f"began with other settings: --dataset_dir was None and is '{tmp_path}'; --" in message
+    message = refused(begun, seed=1, dataset_dir="/mistyped")
+    assert "other settings: --dataset_dir was None and is '/mistyped', which does not exist; --" in message
+
+
+def test_data_that_moved_are_not_blamed(tmp_path: Path):
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    record = {"settings": {"epochs": 3, "dataset_dir": str(tmp_path / "before")}}
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "settings.json").write_text(json.dumps(record))
+    with pytest.raises(RefusedStart, match="other settings: --epochs was 3 and is 4"):
+        check_resumed(tmp_path, {"epochs": 4, "dataset_dir": str(tmp_path / "after")})
+    check_resumed(tmp_path, {"epochs": 3, "dataset_dir": str(tmp_path / "after")})
+
+
 def test_what_takes_effect_may_change_and_the_first_settings_stay(begun: Path):
     first = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
     start(begun, seed=1, resume=True, cache="disk", val_interval=2)
