@@ -8,7 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ckdmed.bundle.run_folder import SETTINGS, from_rank_0, holds_run
+from ckdmed.bundle.resume_check import MAY_CHANGE, changed_settings
+from ckdmed.bundle.run import settings_of
+from ckdmed.bundle.run_folder import from_rank_0
+from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.strict import running_workflow
 
 __all__ = ["evaluation_folder"]
@@ -16,38 +19,38 @@ __all__ = ["evaluation_folder"]
 logger = logging.getLogger("ckdmed")
 
 _SUMMARY = "summary.json"
-# weights of a run lie in a folder of its output folder, or one further below
-_FOLDERS_UP = 3
+# where things lie and how they are computed; the checkpoint is compared by its contents
+_NO_MATTER = (MAY_CHANGE - {"dataset_dir"}) | {"batch_size", "checkpoint", "teacher_file"}
 
 
 def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
     """The folder of an evaluation that was given no ``evaluation_dir``.
 
-    It is ``evaluation`` in the output folder of the run that made the checkpoint, whichever run is the latest. For a
-    checkpoint that no run holds, such as one that ships with a bundle, it is ``evaluation-NAME`` beside the latest run.
-    An ``output_dir`` that was given goes before both. A folder that holds another evaluation, by its checkpoint or
-    settings, is left alone: ``evaluation-2`` and so on are then taken. All processes of a distributed run get the
-    answer of the first one.
+    It is ``evaluation`` in the output folder of its run, see `ckdmed.bundle.output_folder`. For a checkpoint that no
+    run holds, such as one that ships with a bundle, it is ``evaluation-NAME`` beside the latest run. An ``output_dir``
+    that was given goes before both. A folder that holds another evaluation, by its checkpoint or settings, is left
+    alone: ``evaluation-2`` and so on are then taken. All processes of a distributed run get the answer of the first
+    one.
 
     Args:
-        output_dir: of the latest run, or as given.
+        output_dir: of the run, or as given.
         checkpoint: what is scored.
-        settings: what results depend on, such as section, dataset_dir, tta.
+        settings: what results depend on beside the settings of the bundle that is running.
     """
+    workflow = running_workflow()
+    if workflow is not None:
+        settings = {**settings_of(workflow.parser, without=["evaluation_dir"]), **settings}
     folder = from_rank_0(lambda: str(_free(_base(output_dir, Path(checkpoint)), checkpoint, settings)))
-    if running_workflow() is not None:
+    if workflow is not None:
         logger.info(f"the evaluation goes into {folder}")
     return folder
 
 
 def _base(output_dir: str, checkpoint: Path) -> Path:
     workflow = running_workflow()
-    given = workflow is None or not str(workflow.parser.get("output_dir")).startswith("$")
+    given = workflow is None or not is_code(text_of(workflow.parser.get("output_dir")))
     if given or _within(checkpoint, Path(output_dir)):
         return Path(output_dir) / "evaluation"
-    for folder in list(checkpoint.absolute().parents)[:_FOLDERS_UP]:
-        if (folder / SETTINGS).is_file() and holds_run(folder):
-            return folder / "evaluation"
     return Path(output_dir).parent / f"evaluation-{checkpoint.stem}"
 
 
@@ -72,8 +75,8 @@ def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any]) -> bool:
     try:
         record = json.loads(summary.read_text(encoding="utf-8"))["settings"]
         known = {"section": record["section"], **record["settings"]}
-        plain = json.loads(json.dumps(settings, default=str))
+        changed = changed_settings({"settings": known}, settings)
         same = record["checkpoint_sha256"] == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        return same and all(known.get(name) == value for name, value in plain.items())
+        return same and not changed.keys() - _NO_MATTER
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,16 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def settings_of(parser: Any) -> dict[str, Any]:
+def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """The plain values at the top of a configuration, with expressions over such values evaluated.
 
     Nothing is built for it: an expression that refers to a component is no setting.
+
+    Args:
+        parser: of the configuration.
+        without: settings to leave out, with all that refer to them, such as one that is just being evaluated.
     """
-    config = parser.get()
+    config = {key: value for key, value in parser.get().items() if key not in without}
     settings = {}
     for key in config:
         if key in ("imports", "initialize", "run", "finalize", "_meta_") or not is_plain(config, key):

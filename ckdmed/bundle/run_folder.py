@@ -14,6 +14,7 @@ from torch import distributed
 
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import in_use
+from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command, with_options
 from ckdmed.bundle_files import is_installed
@@ -29,6 +30,7 @@ __all__ = [
     "next_free",
     "output_folder",
     "refuse_earlier_run",
+    "run_of",
 ]
 
 logger = logging.getLogger("ckdmed")
@@ -48,19 +50,26 @@ _FILES = ("metrics.jsonl", "curves.png", "predictions.png")
 # what a start writes, which may fail after it
 _OF_A_START = (SETTINGS, "sections.json")
 _FOLDERS = ("models", "teacher", "teachers", "tensorboard")
+# weights of a run lie in a folder of its output folder, or one further below
+_FOLDERS_UP = 3
 
 
 def output_folder(bundle_root: str, resume: bool = False) -> str:
     """Where a run goes that was given no ``output_dir``: ``output`` in the bundle, ``output-2`` beside it, and so on.
 
-    A new run gets the first name behind all that hold a run, one that is resumed or evaluated the last of them. All
-    processes of a distributed run get the answer of the first one. A bundle that was installed with the package is not
-    written to: the folders are then in the working directory, where those of other bundles may lie as well.
+    A new run gets the first name behind all that hold a run, one that is resumed or evaluated the last of them. An
+    evaluation that was given a ``checkpoint`` belongs to the run that made it, whichever is the latest. All processes
+    of a distributed run get the answer of the first one. A bundle that was installed with the package is not written
+    to: the folders are then in the working directory, where those of other bundles may lie as well.
 
     Args:
         bundle_root: the bundle's folder.
-        resume: the latest run's folder is wanted.
+        resume: the folder of the latest run is wanted, or of that which made the checkpoint.
     """
+    made_by = _run_of_the_checkpoint() if resume else None
+    if made_by is not None:
+        logger.info(f"no output_dir is given: the run of the checkpoint is {made_by}")
+        return str(made_by)
     base = _base(bundle_root)
     bundle = Path(bundle_root).name if is_installed(Path(bundle_root)) else None
     folder = from_rank_0(lambda: str(_latest(base, bundle) if resume else next_free(base)))
@@ -68,6 +77,21 @@ def output_folder(bundle_root: str, resume: bool = False) -> str:
         what = "the latest run is" if resume else "this run goes into"
         logger.info(f"no output_dir is given: {what} {_shown(folder, bundle_root)}")
     return folder
+
+
+def run_of(weights: Path) -> Path | None:
+    """The output folder of the run that made a file of weights, by where it lies; None where no run is around it."""
+    for folder in list(weights.absolute().parents)[:_FOLDERS_UP]:
+        if (folder / SETTINGS).is_file() and holds_run(folder):
+            return folder
+    return None
+
+
+def _run_of_the_checkpoint() -> Path | None:
+    """The run of the checkpoint that an evaluation was given; by default it is one of the latest run."""
+    workflow = running_workflow()
+    checkpoint = None if workflow is None else text_of(workflow.parser.get("checkpoint"))
+    return run_of(Path(str(checkpoint))) if checkpoint and not is_code(checkpoint) else None
 
 
 def inference_folder(bundle_root: str) -> str:

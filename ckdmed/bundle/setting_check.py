@@ -16,7 +16,17 @@ from ckdmed.bundle.setting_kinds import Kind
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle.typed_settings import typed_path, typed_settings
 
-__all__ = ["WrongSettingError", "as_written", "check_given", "check_values", "checked", "is_plain", "nearest_setting"]
+__all__ = [
+    "WrongSettingError",
+    "as_written",
+    "check_given",
+    "check_values",
+    "checked",
+    "is_code",
+    "is_plain",
+    "nearest_setting",
+    "text_of",
+]
 
 # JSON's words, which a command line hands over as text: "false" would be true
 _WORDS = {"true": True, "false": False, "null": None}
@@ -60,7 +70,7 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if name.split("#")[0].split("::")[0] not in config:
             near = nearest_setting(name, value, config, config)
             wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
-        elif name in table and not _is_code(value):
+        elif name in table and not is_code(value):
             try:
                 checked(name, value, table[name])
             except WrongSettingError as error:
@@ -88,7 +98,7 @@ def nearest_setting(name: str, value: Any, config: Mapping[str, Any], known: Ite
         try:
             table[candidate].kind.convert(value)
         except (TypeError, ValueError, OverflowError):
-            return _is_code(value)
+            return is_code(value)
         return not isinstance(config.get(candidate), Mapping)
 
     near = difflib.get_close_matches(name, sorted(filter(fits, known)), n=1, cutoff=0.5)
@@ -131,7 +141,7 @@ def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) ->
             except WrongSettingError as error:
                 wrong.append(str(error))
                 continue
-        if _is_code(given):
+        if is_code(given):
             # where a run goes is settled once, when all its processes can agree on it
             expressions += [] if setting.kind.is_path else [name]
         else:
@@ -182,8 +192,8 @@ def _literal(found: Any) -> Any:
     return "$" + repr(found).replace("#", r"\x23").replace("@", r"\x40") if "#" in str(found) else found
 
 
-def _text(value: Any) -> Any:
-    """The text of a literal, which is no code."""
+def text_of(value: Any) -> Any:
+    """The text that a literal stands for, which is no code; anything else as it is."""
     if isinstance(value, str) and value[:2] in ("$'", '$"'):
         try:
             return ast.literal_eval(value[1:])
@@ -194,9 +204,9 @@ def _text(value: Any) -> Any:
 
 def _path(name: str, value: Any, kind: Kind, declared: Iterable[Any]) -> Any:
     typed = typed_settings().get(name) or ""
-    value = _text(value)
+    value = text_of(value)
     code = typed if typed.startswith(("$", "@", "%")) else value
-    if _is_code(code) and code not in declared:
+    if is_code(code) and code not in declared:
         raise WrongSettingError(
             f"--{name} is {code!r}, and a path that begins with '{code[0]}' would be run as code; "
             f"write './{code}' for a file or folder of that name."
@@ -206,7 +216,8 @@ def _path(name: str, value: Any, kind: Kind, declared: Iterable[Any]) -> Any:
     return typed_path(name, value)
 
 
-def _is_code(value: Any) -> bool:
+def is_code(value: Any) -> bool:
+    """Whether MONAI would evaluate a value: an expression, a reference or a macro."""
     return isinstance(value, str) and (
         ConfigExpression.is_expression(value) or value.startswith("%") or value in _references(value)
     )

@@ -5,40 +5,68 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
+from ckdmed.bundle.run import settings_of
+from tests.bundle.bundle_runs import BUNDLES
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture()
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two runs, `output` and `output-2`, and a bundle whose output_dir is not given."""
+def runs(tmp_path: Path) -> Path:
+    """Two runs of a bundle whose folder this is, `output` and `output-2`."""
     for name in ("output", "output-2"):
         (tmp_path / name / "models").mkdir(parents=True)
         (tmp_path / name / "models/model.pt").write_bytes(name.encode())
         (tmp_path / name / "settings.json").write_text("{}")
-    parser = SimpleNamespace(get=lambda name: "$ckdmed.bundle.output_folder(@bundle_root, resume=True)")
-    monkeypatch.setitem(evaluation_folder.__globals__, "running_workflow", lambda: SimpleNamespace(parser=parser))
     return tmp_path
 
 
-def folder(runs: Path, checkpoint: str, **settings) -> str:
-    found = Path(evaluation_folder(str(runs / "output-2"), str(runs / checkpoint), **settings))
-    return found.relative_to(runs).as_posix()
+def evaluation(runs: Path, checkpoint: str | None = None, bundle: str = "seg_kd", **settings: Any) -> ConfigWorkflow:
+    """The bundle's evaluation, which only finds out where it writes."""
+    if checkpoint is not None:
+        settings["checkpoint"] = str(runs / checkpoint)
+    files = [str(BUNDLES / bundle / name) for name in ("train.json", "evaluate.json")]
+    only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir"]}
+    made = ConfigWorkflow(files, meta_file=None, logging_file=False, bundle_root=str(runs), **only, **settings)
+    made.initialize()
+    return made
 
 
-def evaluated(runs: Path, place: str, checkpoint: str, **settings) -> None:
+def folder(runs: Path, checkpoint: str | None = None, **settings: Any) -> str:
+    found = evaluation(runs, checkpoint, **settings).parser.get_parsed_content("evaluation_dir")
+    return Path(found).relative_to(runs).as_posix()
+
+
+def evaluated(runs: Path, checkpoint: str, **settings: Any) -> str:
+    """Leave what such an evaluation leaves; its folder."""
+    parser = evaluation(runs, checkpoint, **settings).parser
+    place = Path(parser.get_parsed_content("evaluation_dir"))
+    place.mkdir(exist_ok=True)
     digest = hashlib.sha256((runs / checkpoint).read_bytes()).hexdigest()
-    (runs / place).mkdir()
-    record = {"checkpoint_sha256": digest, "section": settings.pop("section", "test"), "settings": settings}
-    (runs / place / "summary.json").write_text(json.dumps({"settings": record}))
+    record = {"checkpoint_sha256": digest, "section": parser["section"], "settings": settings_of(parser)}
+    (place / "summary.json").write_text(json.dumps({"settings": record}))
+    return place.relative_to(runs).as_posix()
 
 
-def test_the_run_of_the_checkpoint_and_not_the_latest(runs: Path) -> None:
-    assert folder(runs, "output/models/model.pt") == "output/evaluation"
-    assert folder(runs, "output-2/models/model.pt") == "output-2/evaluation"
+@pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/evaluate.json")))
+def test_the_run_of_the_checkpoint_else_the_latest(runs: Path, bundle: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert folder(runs, "output/models/model.pt", bundle=bundle) == "output/evaluation"
+        assert f"the run of the checkpoint is {runs / 'output'}\n" in caplog.text
+        assert folder(runs, bundle=bundle) == "output-2/evaluation"
+        assert f"the latest run is {runs / 'output-2'}\n" in caplog.text
+
+
+def test_all_that_an_evaluation_reads_of_a_run_is_of_that_run(runs: Path) -> None:
+    parser = evaluation(runs, "output/models/model.pt", bundle="cls_kd").parser
+    assert parser.get_parsed_content("teacher_file") == str(runs / "output/teacher/teacher.pt")
+    assert parser.get_parsed_content("cache_dir") == str(runs / "output/cache")
 
 
 def test_weights_of_no_run(runs: Path) -> None:
@@ -47,21 +75,25 @@ def test_weights_of_no_run(runs: Path) -> None:
     assert folder(runs, "models/shipped.pt") == "evaluation-shipped"
 
 
-def test_a_given_output_dir_goes_first(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(evaluation_folder.__globals__, "running_workflow", lambda: None)
-    assert folder(runs, "output/models/model.pt") == "output-2/evaluation"
+@pytest.mark.parametrize("name", ["mine", "mine#2"])
+def test_a_given_output_dir_goes_first(runs: Path, name: str) -> None:
+    literal = "$" + repr(str(runs / name)).replace("#", r"\x23") if "#" in name else str(runs / name)
+    assert folder(runs, "output/models/model.pt", output_dir=literal) == f"{name}/evaluation"
+    assert evaluation_folder(str(runs / name), "output/models/model.pt") == str(runs / name / "evaluation")
 
 
 def test_no_other_evaluation_is_replaced(runs: Path) -> None:
     name = "output/models/model.pt"
-    evaluated(runs, "output/evaluation", name, section="test", tta=False)
-    assert folder(runs, name, section="test", tta=False) == "output/evaluation"
-    assert folder(runs, name, section="test", tta=True) == "output/evaluation-2"
-    assert folder(runs, name, section="validation", tta=False) == "output/evaluation-2"
-    evaluated(runs, "output/evaluation-2", name, section="validation", tta=False)
-    assert folder(runs, name, section="validation", tta=False) == "output/evaluation-2"
+    assert evaluated(runs, name) == "output/evaluation"
+    assert folder(runs, name) == "output/evaluation"
+    # neither changes a result
+    assert folder(runs, name, num_workers=1, batch_size=3) == "output/evaluation"
+    for other in ({"tta": True}, {"section": "validation"}, {"fold": 1}, {"image_size": 64}):
+        assert folder(runs, name, **other) == "output/evaluation-2"
+    assert evaluated(runs, name, section="validation") == "output/evaluation-2"
+    assert folder(runs, name, section="validation") == "output/evaluation-2"
     (runs / name).write_bytes(b"trained further")
-    assert folder(runs, name, section="test", tta=False) == "output/evaluation-3"
+    assert folder(runs, name) == "output/evaluation-3"
 
 
 def test_one_that_was_stopped_is_made_again_and_a_strangers_is_not_replaced(runs: Path) -> None:
