@@ -13,6 +13,7 @@ from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_folder import from_rank_0
 from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.strict import running_workflow
+from ckdmed.json_files import read_json
 
 __all__ = ["evaluation_folder"]
 
@@ -73,7 +74,7 @@ def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any]) -> bool:
         # one that was stopped
         return True
     try:
-        record = json.loads(summary.read_text(encoding="utf-8"))["settings"]
+        record = read_json(summary)["settings"]
         known = {"section": record["section"], **record["settings"]}
         changed = changed_settings({"settings": known}, settings)
         same = record["checkpoint_sha256"] == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import output_folder
 from ckdmed.bundle.errors import root_cause
+from tests.bundle import cls_runs
+from tests.bundle.bundle_runs import completed, opened
 from tests.bundle.seg_kd_runs import run, workflow
+from tests.small_disk import small_disk
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -50,11 +57,56 @@ def test_all_files_of_the_run_before_stay_as_they_are(finished: Path, overrides:
         made = workflow(finished, **{"method": "supervised", **given})
         made.run()
     assert message in str(root_cause(caught.value))
-    after = hashes(finished)
-    # a resumed run may note that it went on, but not touch a result
-    assert {name: after.get(name) for name in before if name != "settings.json"} == {
-        name: value for name, value in before.items() if name != "settings.json"
-    }
+    assert hashes(finished) == before
+
+
+def _brats(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
+    sizes = {"epochs": 1, "image_size": 32, "roi_size": [16, 16, 16], "slices_per_epoch": 8, "student_base": 2}
+    phantoms = {"phantom_cases": 6, "sections#phantom_shape": [40, 36, 20], "device": torch.device("cpu")}
+    return opened("brats_seg_kd", **{**sizes, **phantoms, "output_dir": str(output_dir), **overrides})
+
+
+TRAININGS: dict[str, Callable[..., ConfigWorkflow]] = {
+    "cls_teacher": lambda folder, **more: cls_runs.workflow("cls_teacher", folder, **more),
+    "cls_kd": lambda folder, **more: cls_runs.workflow("cls_kd", folder, **{"preset": "alone", **more}),
+    "brats_seg_kd": lambda folder, **more: _brats(folder, **{"preset": "alone", **more}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAININGS)
+def test_in_the_other_bundles_too(name: str, tmp_path: Path):
+    completed(TRAININGS[name](tmp_path / "out"))
+    before = hashes(tmp_path / "out")
+    assert before
+    for overrides, message in (
+        ({}, "holds an earlier run"),
+        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "began with other settings|'/nowhere/at/all'"),
+        ({"batch_size": 0, "resume": True}, "batch_size"),
+        ({"image_size": 31, "resume": True}, "31"),
+        ({"epoch": 3}, "did you mean 'epochs'"),
+        ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),
+    ):
+        if "teacher_checkpoint" in overrides and name == "cls_teacher":
+            continue
+        with pytest.raises(Exception) as caught:
+            TRAININGS[name](tmp_path / "out", **overrides).run()
+        assert re.search(message, str(root_cause(caught.value)))
+        assert hashes(tmp_path / "out") == before, overrides
+
+
+def test_a_folder_that_may_only_be_read_is_named(finished: Path, tmp_path: Path):
+    with small_disk(tmp_path / "disk") as disk:
+        subprocess.run(["cp", "-r", str(finished), str(disk.place / "out")], check=True)
+        before = hashes(disk.place)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk.place)], check=True)
+        for folder, overrides in (("out", {"resume": True, "val_interval": 2}), ("out", {}), ("other", {})):
+            with pytest.raises((OSError, ValueError, RuntimeError)) as caught:
+                workflow(disk.place / folder, preset="alone", **overrides).run()
+            assert str(disk.place) in str(root_cause(caught.value)) and "cannot be written to" in str(
+                root_cause(caught.value)
+            )
+            assert hashes(disk.place) == before
 
 
 @pytest.mark.parametrize(
