@@ -10,22 +10,27 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import nibabel
+import numpy as np
 import pytest
 import torch
 from pydicom.data import get_testdata_files
 
 from ckdmed.cli import main
+from ckdmed.data.volume_reader import read_volume
 from ckdmed.networks import segmentation_student
 from tests.bundle.bundle_runs import completed, opened
 from tests.reliability.sandbox import outcomes
 
+# by default some of them, of all kinds
+SOME = pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)], ids=["some", "all"])
 
-def strangers() -> list[Path]:
+
+def strangers(every: int) -> list[Path]:
     dicom = {Path(name) for name in get_testdata_files()}
     nifti = Path(nibabel.__file__).parent.rglob("data/*")
     files = sorted(path for path in {*dicom, *nifti} if path.is_file() and path.suffix != ".py")
     assert len(files) > 200
-    return files
+    return files[::every]
 
 
 def finished(work: Callable[[], str], seconds: float) -> str:
@@ -35,10 +40,11 @@ def finished(work: Callable[[], str], seconds: float) -> str:
     return outcome.text
 
 
+@SOME
 @pytest.mark.bundle
-def test_inference(tmp_path: Path):
+def test_inference(every: int, tmp_path: Path):
     # in a folder each, so that none is taken for a slice of another's series
-    for number, file in enumerate(strangers()):
+    for number, file in enumerate(strangers(every)):
         place = tmp_path / "in" / f"{number:03d}" / file.name
         place.parent.mkdir(parents=True)
         shutil.copy(file, place)
@@ -77,8 +83,9 @@ def test_inference(tmp_path: Path):
         assert all((tmp_path / "out" / name).stat().st_size for name in result["outputs"])
 
 
-def test_prepare(tmp_path: Path):
-    files = strangers()
+@SOME
+def test_prepare(every: int, tmp_path: Path):
+    files = strangers(every)
     for number, file in enumerate(files):
         case = f"c{number:03d}"
         suffix = next((suffix for suffix in (".nii", ".nii.gz") if file.name.endswith(suffix)), None)
@@ -99,3 +106,19 @@ def test_prepare(tmp_path: Path):
     assert prepared and len(cases) + unused == len(files), printed[-2000:]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(prepared)
     assert all(case in cause for case, cause in cases.items() if case not in prepared), cases
+
+
+def test_nibabels_voxels():
+    """Its own NIfTI files, wherever both read."""
+    equal = []
+    for path in strangers(1):
+        if path.name.endswith((".nii", ".nii.gz")):
+            try:
+                volume, _ = read_volume(path)
+            except ValueError as error:
+                assert str(path) in str(error)
+                continue
+            image = nibabel.load(path)
+            assert np.array_equal(volume, image.get_fdata(dtype=np.float32)), path.name
+            equal.append(path.name)
+    assert len(equal) > 4, equal
