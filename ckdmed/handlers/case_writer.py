@@ -30,8 +30,8 @@ class CaseWriter(ItemWriter):
     """Write the mask, the overlay and, if asked, the probabilities of each case, each file whole or not at all.
 
     - ``<name>_seg.nii.gz``: labels, uint8, of the shape and affine of the case's reference image;
-    - ``<name>_overlay.png``: a sheet of up to twelve slices with the regions' outlines (WT green, TC blue, ET
-      vermilion), in the plane in which the reference's voxels are finest;
+    - ``<name>_overlay.png``: a sheet of up to twelve slices with their numbers and the regions' outlines (WT green, TC
+      blue, ET vermilion) and a key to them, in the plane in which the reference's voxels are finest;
     - ``<name>_probability_TC.nii.gz`` and so on: float32, 0 to 1.
 
     Attach to an evaluator with decollated batches whose items hold ``native_key``, the images (C, X, Y, Z) as
@@ -118,7 +118,8 @@ class CaseWriter(ItemWriter):
         along = int(np.argmax(spacing)) if spacing.max() > 1.5 * spacing.min() else "axial"
         geometry = spatial_geometry("nifti", picture.shape, affine, along)
         regions = {name: geometry.to_slices(own) for name, own in zip(self.regions, mask, strict=True)}
-        return region_sheet(geometry.to_slices(picture), regions)
+        modality = self.modalities[self.channel] if self.modalities else ""
+        return region_sheet(geometry.to_slices(picture), regions, modality=modality)
 
 
 def _own_labels(labels: Sequence[int]) -> BratsLabels:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from skimage.segmentation import find_boundaries
 
+from ckdmed.reports.sheet_captions import STRIP, key_strip, number_strip
 from ckdmed.reports.style import CYCLE, PREDICTION
 
 __all__ = ["REGION_COLOURS", "draw_overlay", "draw_regions", "overlay_sheet", "region_colours", "region_sheet"]
@@ -78,20 +79,23 @@ def _drawn(picture: np.ndarray, layers: list[tuple[np.ndarray, str]]) -> np.ndar
     return (colours * 255).round().astype(np.uint8)
 
 
-def overlay_sheet(slices: np.ndarray, masks: np.ndarray, most: int = 12, columns: int = 4) -> np.ndarray:
+def overlay_sheet(
+    slices: np.ndarray, masks: np.ndarray, most: int = 12, columns: int = 4, modality: str = ""
+) -> np.ndarray:
     """One slice as `draw_overlay` draws it; of a volume a sheet of up to `most` slices, in reading order.
 
     The slices of a sheet are spread evenly from the first to the last that has a mask; where none has one, from the
-    first to the last that is not blank.
+    first to the last that is not blank. Above each stands its number, from 0, and below all a key to the colour.
 
     Args:
         slices: (S, H, W).
         masks: (S, H, W).
         most: slices on the sheet, at least 1.
         columns: slices in a row, at least 1.
+        modality: what the slices are, for the key; "" where it is not known.
 
     Returns:
-        (rows * H, columns * W, 3) uint8.
+        (H, W, 3) uint8 of one slice; (rows * (STRIP + H) + STRIP, at least columns * W, 3) of a volume.
 
     Raises:
         ValueError: the shapes differ or are not 3-D, or a number is below 1.
@@ -101,19 +105,22 @@ def overlay_sheet(slices: np.ndarray, masks: np.ndarray, most: int = 12, columns
             f"a sheet needs slices and masks of one shape (S, H, W), and most and columns of at least 1, got "
             f"{slices.shape}, {masks.shape}, {most}, {columns}."
         )
-    return _sheet(slices, masks > 0, lambda i: draw_overlay(slices[i], masks[i]), most, columns)
+    sheet = _sheet(slices, masks > 0, lambda i: draw_overlay(slices[i], masks[i]), most, columns)
+    return sheet if len(slices) == 1 else _with_key(sheet, {"prediction": PREDICTION}, modality)
 
 
-def region_sheet(slices: np.ndarray, regions: Mapping[str, np.ndarray], most: int = 12, columns: int = 4) -> np.ndarray:
-    """`overlay_sheet` with several regions as `draw_regions` draws them.
+def region_sheet(
+    slices: np.ndarray, regions: Mapping[str, np.ndarray], most: int = 12, columns: int = 4, modality: str = ""
+) -> np.ndarray:
+    """`overlay_sheet` with several regions as `draw_regions` draws them, and the key below a single slice too.
 
     Args:
         slices: (S, H, W).
         regions: masks (S, H, W).
-        most, columns: see `overlay_sheet`.
+        most, columns, modality: see `overlay_sheet`.
 
     Returns:
-        (rows * H, columns * W, 3) uint8.
+        (H + STRIP, at least W, 3) uint8 of one slice; of a volume as `overlay_sheet`.
 
     Raises:
         ValueError: as `overlay_sheet`; there are no regions.
@@ -129,7 +136,7 @@ def region_sheet(slices: np.ndarray, regions: Mapping[str, np.ndarray], most: in
     def draw(index: int) -> np.ndarray:
         return draw_regions(slices[index], {name: mask[index] for name, mask in regions.items()})
 
-    return _sheet(slices, anything, draw, most, columns)
+    return _with_key(_sheet(slices, anything, draw, most, columns), region_colours(regions), modality)
 
 
 def _sheet(
@@ -142,8 +149,17 @@ def _sheet(
     chosen = np.unique(np.linspace(first, last, min(most, last - first + 1)).round().astype(int))
     columns = min(columns, len(chosen))
     height, width = slices.shape[1:]
-    sheet = np.zeros((math.ceil(len(chosen) / columns) * height, columns * width, 3), dtype=np.uint8)
+    above = STRIP if len(slices) > 1 else 0
+    sheet = np.zeros((math.ceil(len(chosen) / columns) * (above + height), columns * width, 3), dtype=np.uint8)
     for position, index in enumerate(chosen):
         row, column = divmod(position, columns)
-        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = draw(int(index))
+        tile = sheet[row * (above + height) : (row + 1) * (above + height), column * width : (column + 1) * width]
+        if above:
+            tile[:above] = number_strip(width, int(index))
+        tile[above:] = draw(int(index))
     return sheet
+
+
+def _with_key(sheet: np.ndarray, colours: Mapping[str, str], modality: str) -> np.ndarray:
+    key = key_strip(sheet.shape[1], colours, modality)
+    return np.concatenate([np.pad(sheet, ((0, 0), (0, key.shape[1] - sheet.shape[1]), (0, 0))), key])

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from ckdmed.reports.overlay import REGION_COLOURS, draw_overlay, draw_regions, overlay_sheet, region_sheet
+from ckdmed.reports.sheet_captions import STRIP, key_strip, number_strip
 from ckdmed.reports.style import PREDICTION
 
 ORANGE = (np.array(to_rgb(PREDICTION)) * 255).round().astype(np.uint8)
@@ -47,17 +48,19 @@ def test_the_sheet_runs_over_the_slices_with_a_mask():
     image, mask = picture(20, 4, 6), np.zeros((20, 4, 6))
     mask[5, 1, 1] = mask[9, 2, 2] = 1
     sheet = overlay_sheet(image, mask, most=3, columns=2)
-    assert sheet.shape == (8, 12, 3)
-    assert np.array_equal(sheet[:4, :6], draw_overlay(image[5], mask[5]))
-    assert np.array_equal(sheet[:4, 6:], draw_overlay(image[7], mask[7]))
-    assert np.array_equal(sheet[4:, :6], draw_overlay(image[9], mask[9]))
-    assert sheet[4:, 6:].max() == 0
+    row = STRIP + 4
+    assert len(sheet) == 2 * row + STRIP
+    assert np.array_equal(sheet[STRIP:row, :6], draw_overlay(image[5], mask[5]))
+    assert np.array_equal(sheet[STRIP:row, 6:12], draw_overlay(image[7], mask[7]))
+    assert np.array_equal(sheet[row + STRIP : 2 * row, :6], draw_overlay(image[9], mask[9]))
+    assert sheet[row : 2 * row, 6:].max() == 0
 
 
 def test_without_a_mask_blank_slices_are_left_out():
     image = picture(6, 4, 4)
     image[0] = image[5] = 0
-    assert np.array_equal(overlay_sheet(image, np.zeros_like(image), most=1), draw_overlay(image[1], np.zeros((4, 4))))
+    sheet = overlay_sheet(image, np.zeros_like(image), most=1)
+    assert np.array_equal(sheet[STRIP:-STRIP, :4], draw_overlay(image[1], np.zeros((4, 4))))
 
 
 def test_what_does_not_fit():
@@ -88,5 +91,22 @@ def test_a_sheet_of_regions_runs_over_all_of_them():
     masks = {name: np.zeros((9, 4, 6)) for name in ("TC", "WT")}
     masks["TC"][2, 1, 1] = masks["WT"][4, 2, 2] = 1
     sheet = region_sheet(image, masks, columns=3)
-    assert sheet.shape == (4, 18, 3)
-    assert np.array_equal(sheet[:, 12:], draw_regions(image[4], {name: mask[4] for name, mask in masks.items()}))
+    assert len(sheet) == STRIP + 4 + STRIP
+    last = draw_regions(image[4], {name: mask[4] for name, mask in masks.items()})
+    assert np.array_equal(sheet[STRIP:-STRIP, 12:18], last)
+
+
+def test_slices_have_their_numbers_and_the_colours_a_key():
+    image, mask = picture(20, 80, 80), np.zeros((20, 80, 80))
+    mask[3, 40, 40] = mask[4, 40, 40] = 1
+    sheet = overlay_sheet(image, mask, modality="t2f")
+    assert np.array_equal(sheet[:STRIP, :80], number_strip(80, 3))
+    assert np.array_equal(sheet[:STRIP, 80:], number_strip(80, 4))
+    assert np.array_equal(sheet[-STRIP:], key_strip(160, {"prediction": PREDICTION}, "t2f"))
+    assert not np.array_equal(number_strip(80, 3), number_strip(80, 4))
+    # too narrow for the word, and for the key
+    assert number_strip(12, 3).shape == (STRIP, 12, 3) and number_strip(12, 3).max() > 0
+    narrow = region_sheet(image[:1, :9, :9], {name: mask[:1, :9, :9] for name in ("TC", "WT", "ET")})
+    assert narrow.shape[0] == 9 + STRIP and narrow.shape[1] > 9
+    for colour in REGION_COLOURS.values():
+        assert (narrow[-STRIP:] == (np.array(to_rgb(colour)) * 255).round().astype(np.uint8)).all(axis=2).sum() == 64
