@@ -9,6 +9,7 @@ from . import handlers as handlers
 from . import inference as inference
 from . import inferers as inferers
 from . import losses as losses
+from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
 from . import preparation as preparation
