@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,11 @@ import torch
 
 from ckdmed.limits import FileTooLargeError
 from ckdmed.weight_files import check_archive, check_loaded_sizes
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "DISK_FULL",
@@ -34,6 +39,8 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 # how the names begin of files that have not got their place yet; the process that writes them follows
 _WRITING = ".writing-"
+# folders in which this process has removed what killed ones left
+_TIDIED: set[str] = set()
 
 
 class DiskFullError(OSError, RuntimeError):
@@ -44,7 +51,9 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
     """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
 
     The temporary name keeps the suffix of ``path``, by which some writers choose their format; it begins with a dot
-    and :func:`is_temporary` knows it, for the case that the process is killed meanwhile.
+    and :func:`is_temporary` knows it, for the case that the process is killed meanwhile. The file is locked until
+    it has its place, and what killed processes left in the folder, which nobody locks, is removed before the first
+    writing there: a command that is run again after a kill leaves nothing of it.
 
     Args:
         suffix: of the temporary name instead.
@@ -58,11 +67,8 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
         raise IsADirectoryError(f"'{target}' is a folder where a file is to be written; move it away.")
     with naming_full_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f"{_WRITING}{os.getpid()}-", suffix=target.suffix if suffix is None else suffix, dir=target.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
+        _tidy(target.parent)
+        temporary, lock = _locked_file(target.parent, target.suffix if suffix is None else suffix)
         try:
             write(temporary)
             # mkstemp makes files private to the user; what is written here is meant to be shared like any other output
@@ -72,6 +78,8 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+            if lock is not None:
+                os.close(lock)
     return target
 
 
@@ -114,30 +122,69 @@ def _disk_full(target: Path, error: OSError) -> DiskFullError:
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     """Remove what processes that were killed left half written anywhere below ``folder``; links are not followed.
 
+    A file that some process is writing is locked, wherever that runs, and stays. So does everything on a file system
+    without locks.
+
     Returns:
         the temporary files that are gone.
     """
     found = []
     for parent, _, names in os.walk(os.fspath(folder)):
-        found += [Path(parent) / name for name in names if name.startswith(_WRITING) and not _is_alive(name)]
-    for path in found:
-        path.unlink(missing_ok=True)
+        found += _removed(Path(parent) / name for name in names if name.startswith(_WRITING))
     return found
 
 
-def _is_alive(name: str) -> bool:
-    """Whether the process that a temporary file is named after runs; this one is not in the midst of writing."""
-    number = name.removeprefix(_WRITING).split("-")[0]
-    if not number.isdigit() or int(number) == os.getpid():
-        return False
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left in a folder, once for each folder and process."""
+    where = os.path.abspath(folder)
+    if where in _TIDIED:
+        return
+    _TIDIED.add(where)
     try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return False
+        _removed(folder / name for name in os.listdir(folder) if name.startswith(_WRITING))
     except PermissionError:
-        # it is another user's
+        # a folder that may be written to but not listed
         pass
-    return True
+
+
+def _removed(files: Iterable[Path]) -> list[Path]:
+    """Those of the temporary files that nobody is writing, which are gone now."""
+    gone = []
+    for path in files if fcntl is not None else ():
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            # it has its place by now, is another user's, or is no file
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            gone.append(path)
+        except OSError:
+            # it is being written, another process was faster, or the file system has no locks
+            continue
+        finally:
+            os.close(file)
+    return gone
+
+
+def _locked_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
+    """An empty temporary file, and what keeps other processes from removing it while this one lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f"{_WRITING}{os.getpid()}-", suffix=suffix, dir=folder)
+        if fcntl is None:
+            os.close(handle)
+            return Path(name), None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            # a file system without such locks; nobody can lock the file there, so nobody removes it either
+            os.close(handle)
+            return Path(name), None
+        # between its making and the lock another process may have taken it for a leftover
+        if os.path.exists(name):
+            return Path(name), handle
+        os.close(handle)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> Path:
