@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,20 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["files_below", "refuse_place_among", "refuse_source_folder", "replaced_folder"]
+__all__ = [
+    "files_below",
+    "put_in_place",
+    "refuse_place_among",
+    "refuse_source_folder",
+    "remove_leftover_folders",
+    "replaced_folder",
+    "work_folder",
+]
 
+# in the names of hidden folders, after that of the folder beside which they lie: one that is being filled, and one that
+# holds what had this name before
+_FILLING, _REPLACED = "part", "old"
+_HIDDEN = re.compile(rf"\.(.+)\.({_FILLING}|{_REPLACED})-[a-z0-9_]+")
 # What file managers leave behind.
 _DEBRIS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
@@ -114,7 +126,7 @@ def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]
 
     It is hidden beside its place until then, so a reader never sees half of it. An earlier folder is put away only
     after the new one is complete, and only if `foreign` finds that all in it is ours; an empty one always. What killed
-    processes left of this name is removed, what a running one is filling is not.
+    processes left of this name is removed, what a running one is filling is not; see `remove_leftover_folders`.
 
     Args:
         root: the output folder; made if absent.
@@ -128,20 +140,43 @@ def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]
     root.mkdir(parents=True, exist_ok=True)
     target = output_path(root, checked_name(name))
     _refuse_foreign(target, foreign)
-    _remove_leftovers(target)
-    temporary, lock = _locked_folder(target)
-    try:
+    with work_folder(target) as temporary:
         with naming_full_disk(target):
             yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)
         _refuse_foreign(target, foreign)
-        _exchange(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+        put_in_place(temporary, target)
+
+
+@contextmanager
+def work_folder(target: Path) -> Iterator[Path]:
+    """A new folder, hidden beside `target` and private, which is gone when the block ends.
+
+    Where the process is killed, it is removed by the next call for the same target.
+    """
+    remove_leftover_folders(target.parent, [target.name])
+    with _hidden_folder(target, _FILLING) as temporary:
+        yield temporary
+
+
+def put_in_place(folder: Path, target: Path) -> None:
+    """Move a folder to its place, where an earlier one may stand, which is gone then.
+
+    Where the process is killed between its two steps, the earlier one is put back by the next `work_folder`.
+    """
+    if not target.exists():
+        os.replace(folder, target)
+        return
+    with _hidden_folder(target, _REPLACED) as aside:
+        old = aside / target.name
+        os.replace(target, old)
+        try:
+            os.replace(folder, target)
+        except OSError:
+            os.replace(old, target)
+            raise
 
 
 def _refuse_foreign(target: Path, foreign: Callable[[Path], str | None]) -> None:
@@ -157,28 +192,22 @@ def _refuse_foreign(target: Path, foreign: Callable[[Path], str | None]) -> None
         )
 
 
-def _exchange(temporary: Path, target: Path) -> None:
-    if not target.exists():
-        os.replace(temporary, target)
-        return
-    aside, lock = _locked_folder(target)
-    old = aside / target.name
-    os.replace(target, old)
+@contextmanager
+def _hidden_folder(target: Path, kind: str) -> Iterator[Path]:
+    """A folder beside `target` that is locked until it is removed at the end."""
+    temporary, lock = _locked_folder(target, kind)
     try:
-        os.replace(temporary, target)
-    except OSError:
-        os.replace(old, target)
-        raise
+        yield temporary
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
-def _locked_folder(target: Path) -> tuple[Path, int | None]:
+def _locked_folder(target: Path, kind: str) -> tuple[Path, int | None]:
     """A temporary folder, and what keeps other processes from removing it while this one lives."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.part-", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.{kind}-", dir=target.parent))
         if fcntl is None:
             return temporary, None
         lock = os.open(temporary, os.O_RDONLY)
@@ -194,12 +223,18 @@ def _locked_folder(target: Path) -> tuple[Path, int | None]:
         os.close(lock)
 
 
-def _remove_leftovers(target: Path) -> None:
-    if fcntl is None:
+def remove_leftover_folders(root: Path, names: Iterable[str]) -> None:
+    """Remove the hidden folders that killed processes left in `root` beside results of these names.
+
+    One that holds an earlier result whose place is empty now is put back there first. What a running process uses is
+    locked and stays; so does everything on a file system without locks.
+    """
+    if fcntl is None or not root.is_dir():
         return
-    pattern = re.compile(re.escape(f".{target.name}.part-") + r"[a-z0-9_]+")
-    for entry in os.scandir(target.parent):
-        if not pattern.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+    wanted = set(names)
+    for entry in list(os.scandir(root)):
+        match = _HIDDEN.fullmatch(entry.name)
+        if match is None or match[1] not in wanted or not entry.is_dir(follow_symlinks=False):
             continue
         try:
             lock = os.open(entry.path, os.O_RDONLY)
@@ -208,6 +243,9 @@ def _remove_leftovers(target: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            target, old = root / match[1], Path(entry.path, match[1])
+            if match[2] == _REPLACED and old.is_dir() and not old.is_symlink() and not os.path.lexists(target):
+                os.replace(old, target)
             shutil.rmtree(entry.path, ignore_errors=True)
         except OSError:
             # it is being filled, or the file system has no locks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
 
 
 def ours(folder: Path) -> str | None:
@@ -90,17 +90,26 @@ def counted(*places):
     if len(moves) == count:
         os._exit(9)
     move(*places)
+    # after the last
+    if len(moves) + 1 == count == 3:
+        os._exit(9)
 os.replace = counted
 with folders.replaced_folder(Path(sys.argv[1]), "P1", lambda folder: None) as folder:
     (folder / "mine").write_text("new")
 """
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_kill_at_either_move_is_made_good_by_the_next_run(tmp_path, count):
     fill(tmp_path, text="old")
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(count)], check=False)
     assert done.returncode == 9
+    # before anything is made, the earlier result is in its place, and nothing else is there
+    remove_leftover_folders(tmp_path, ["P2"])
+    assert len(os.listdir(tmp_path)) > 1
+    remove_leftover_folders(tmp_path, ["P1"])
+    assert files_below(tmp_path) == ["P1/mine"] and os.listdir(tmp_path) == ["P1"]
+    assert (tmp_path / "P1" / "mine").read_text() == ("old" if count < 3 else "new")
     fill(tmp_path)
     assert files_below(tmp_path) == ["P1/mine"] and (tmp_path / "P1" / "mine").read_text() == "new"
 

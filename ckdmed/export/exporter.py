@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from ckdmed.export.large_files import LIMIT, move_large_files
 from ckdmed.export.torchscript import export_torchscript
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.files import load_weights, save_weights
+from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
 from ckdmed.networks.checkpoint import read_state_dict
 
 __all__ = ["Export", "export_bundle"]
@@ -95,8 +96,10 @@ def export_bundle(
     bundle, checkpoint, output = Path(bundle), Path(checkpoint), Path(output).absolute()
     large_folder = output.with_name(f"{output.name}_large_files")
     sources = [Path(path) for path in (bundle, checkpoint, teacher_checkpoint, evaluation, schema) if path is not None]
-    for target, marker in ((output, "configs/metadata.json"), (large_folder, "models")):
-        _refuse_existing(target, marker, sources, force)
+    remove_leftover_folders(output.parent, [output.name, large_folder.name])
+    _refuse_existing(output, "configs/metadata.json", sources, force)
+    # without --force it may be what a killed export had put there; it is compared in the end
+    _refuse_existing(large_folder, "models", sources, force=True)
     if not _NAME.fullmatch(output.name):
         raise ValueError(
             f"'{output.name}' is no name for a bundle of the zoo: lower case words joined by underscores, "
@@ -104,8 +107,7 @@ def export_bundle(
         )
     summary = None if evaluation is None else read_evaluation(Path(evaluation), checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
+    with work_folder(output) as temporary:
         folder, large = temporary / output.name, temporary / large_folder.name
         _write_files(folder, bundle, checkpoint, teacher_checkpoint, overrides or {}, summary)
         checks = check_bundle(folder, None if schema is None else Path(schema))
@@ -113,10 +115,8 @@ def export_bundle(
         checks.append(check_sizes(folder, size_limit))
         result = Export(output, tuple(checks), tuple(moved), large_folder)
         if result.passed:
-            _put_in_place({folder: output, large: large_folder}, temporary)
+            _put_both_in_place((folder, output), (large, large_folder), force)
         return result
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _refuse_existing(target: Path, marker: str, sources: Sequence[Path], force: bool) -> None:
@@ -131,13 +131,23 @@ def _refuse_existing(target: Path, marker: str, sources: Sequence[Path], force: 
             raise FileExistsError(f"'{target}' holds {source}, which the export is made of; name another folder.")
 
 
-def _put_in_place(moves: Mapping[Path, Path], temporary: Path) -> None:
-    for source, target in moves.items():
-        if target.exists():
-            os.replace(target, temporary / f"old_{target.name}")
-        if source.exists():
-            # mkdtemp made its folder private; a folder below it is as public as the user's umask has it
-            os.replace(source, target)
+def _put_both_in_place(bundle: tuple[Path, Path], large: tuple[Path, Path], force: bool) -> None:
+    """The bundle comes last: where it stands, the large files that belong to it do."""
+    files, place = large
+    if place.exists() and not force:
+        # an export was killed between the two: it had the same files, or it was one of something else
+        if not _same_files(files, place):
+            raise FileExistsError(f"'{place}' exists and holds other files; move it, or replace it with --force.")
+    elif files.exists():
+        put_in_place(files, place)
+    elif place.exists():
+        shutil.rmtree(place)
+    put_in_place(*bundle)
+
+
+def _same_files(one: Path, other: Path) -> bool:
+    names = files_below(one) if one.exists() else []
+    return names == files_below(other) and all(filecmp.cmp(one / name, other / name, shallow=False) for name in names)
 
 
 def _write_files(

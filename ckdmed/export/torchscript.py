@@ -32,13 +32,15 @@ def export_torchscript(folder: Path) -> Path:
 def strip_source_paths(path: Path) -> None:
     """Drop the debug records of a TorchScript archive: they hold the paths of the source files on the machine.
 
-    Errors inside the scripted network then lack the line of the Python source; what it computes stays the same.
+    Its entries lose their time of writing, too. Errors inside the scripted network then lack the line of the Python
+    source; what it computes stays the same.
     """
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(path) as source, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as target:
             for entry in source.infolist():
                 if not entry.filename.endswith(".debug_pkl"):
-                    target.writestr(entry.filename, source.read(entry))
+                    # as ZipInfo has it without the time of day: equal weights give equal bytes
+                    target.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
 
     write_atomic(path, write)

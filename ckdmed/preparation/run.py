@@ -17,7 +17,7 @@ from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.files import DiskFullError, write_json
-from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
 from ckdmed.json_files import read_json
 from ckdmed.paths import checked_name
 from ckdmed.preparation.case import prepare_volume
@@ -92,6 +92,7 @@ def prepare_cases(
     refuse_source_folder(folder, images, given, masks)
     inputs = _with_releases(inputs, chosen.release)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftover_folders(folder, images)
     tasks = [(item, folder, chosen) for item in inputs]
     return in_pool(_prepare, tasks, workers, "preparing", progress)
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 import sys
+import zipfile
 
 import jsonschema
 import numpy as np
@@ -12,7 +14,9 @@ import torch
 
 from ckdmed.export import METADATA_SCHEMA, files_over_limit
 from ckdmed.export.configs import component_settings, rebase_text, recorded_settings, rewrite_configs
+from ckdmed.export.exporter import _put_both_in_place
 from ckdmed.export.file_rules import machine_paths
+from ckdmed.export.torchscript import strip_source_paths
 from ckdmed.export.undisturbed import undisturbed
 from tests.export.tiny import BUNDLES, ROOT
 
@@ -160,3 +164,35 @@ def test_undisturbed(capsys):
     after = list(root.handlers), root.level, torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     assert before[:2] == after[:2] and before[4] == after[4] and sys.excepthook is hook
     assert torch.equal(before[2], after[2]) and np.array_equal(before[3], after[3])
+
+
+def test_the_time_of_an_export_is_not_in_its_torchscript(tmp_path):
+    contents = []
+    for year in (1999, 2024):
+        with zipfile.ZipFile(tmp_path / "model.ts", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("model/data.pkl", (year, 1, 1, 0, 0, 0)), "weights")
+            archive.writestr("model/code.py.debug_pkl", "paths")
+        strip_source_paths(tmp_path / "model.ts")
+        contents.append((tmp_path / "model.ts").read_bytes())
+    assert contents[0] == contents[1] and b"paths" not in contents[0]
+
+
+def test_large_files_of_a_killed_export_are_taken_up_and_others_are_not_replaced(tmp_path):
+    def made(name):
+        for place in (f"{name}/bundle", f"{name}/large/models"):
+            (tmp_path / place).mkdir(parents=True)
+        (tmp_path / name / "large" / "models" / "model.pt").write_text("weights")
+        return tmp_path / name / "bundle", tmp_path / name / "large"
+
+    bundle, large = made("new")
+    # all that the killed one had put in place
+    shutil.copytree(large, tmp_path / "large")
+    _put_both_in_place((bundle, tmp_path / "bundle"), (large, tmp_path / "large"), force=False)
+    assert (tmp_path / "bundle").is_dir()
+    bundle, large = made("newer")
+    (tmp_path / "large" / "models" / "model.pt").write_text("precious")
+    with pytest.raises(FileExistsError, match="large' exists and holds other files; move it"):
+        _put_both_in_place((bundle, tmp_path / "other"), (large, tmp_path / "large"), force=False)
+    assert (tmp_path / "large" / "models" / "model.pt").read_text() == "precious" and not (tmp_path / "other").exists()
+    _put_both_in_place((bundle, tmp_path / "other"), (large, tmp_path / "large"), force=True)
+    assert (tmp_path / "large" / "models" / "model.pt").read_text() == "weights"

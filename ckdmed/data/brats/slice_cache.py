@@ -22,7 +22,7 @@ from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_ar
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.files import DiskFullError, write_json
-from ckdmed.folders import files_below, refuse_source_folder, replaced_folder
+from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
 from ckdmed.json_files import read_json
 from ckdmed.labels import brats_labels
 from ckdmed.paths import checked_name
@@ -107,6 +107,7 @@ def build_slice_cache(
     masks = {name: Path(item["label"]) for name, item in zip(names, items, strict=True) if "label" in item}
     refuse_source_folder(folder, images, [] if source_dir is None else [Path(source_dir)], masks)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftover_folders(folder, names)
     settings = {"version": _VERSION, "plane": plane, "normalise": normalise, "dtype": dtype}
     tasks = [(dict(item), folder, settings, thorough) for item in items]
     results = in_pool(cache_case, tasks, workers, "cutting cases", progress)
