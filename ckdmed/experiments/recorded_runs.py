@@ -29,6 +29,7 @@ __all__ = [
     "listed_runs",
     "own_settings",
     "read_sections",
+    "remove_resume_files",
     "seconds_line",
     "write_table",
 ]
@@ -174,13 +175,12 @@ class RecordedRuns(ABC, Generic[RunT]):
         """
         if self.done(run):
             logger.info(f"{run.name}: done before")
+            remove_resume_files(self.folder(run))
             return False
         logger.info(f"{run.name}: begins")
         self._execute(run, ("train.json",), {})
         self._record(run, "validation")
-        # what a broken-off run would need; a finished one does not
-        for path in (self.folder(run) / "models").glob("resume_epoch=*.pt"):
-            path.unlink()
+        remove_resume_files(self.folder(run))
         return True
 
     def test(self, run: RunT) -> bool:
@@ -247,6 +247,12 @@ class RecordedRuns(ABC, Generic[RunT]):
             seconds=round(sum(row["seconds"] for row in history), 1),
             notes=f"{self.seconds_note}; {len(history)} epochs",
         ).write(self.record_path(run, section))
+
+
+def remove_resume_files(folder: Path) -> None:
+    """Remove what a broken-off run would need from the folder of a finished one, teachers' among it."""
+    for path in sorted(folder.rglob("resume_epoch=*.pt")):
+        path.unlink()
 
 
 def listed_runs(output_dir: Path, runs: Sequence[PlannedRun]) -> list[str]:

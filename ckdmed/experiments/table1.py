@@ -23,6 +23,7 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
+from ckdmed.experiments.recorded_runs import remove_resume_files
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.methods import with_options_of
@@ -169,8 +170,8 @@ def run_table1(settings: Table1Settings) -> list[RunRecord]:
             logger.info(f"run {number} of {len(runs)}: {run.name}")
             record = _do(settings, run, overrides)
             record.write(path)
-            for left in (settings.output_dir / "runs" / run.name).rglob("resume_epoch=*.pt"):
-                left.unlink()
+        # a run that was killed after its record has some too
+        remove_resume_files(settings.output_dir / "runs" / run.name)
         records.append(record)
     return records
 

@@ -154,6 +154,9 @@ class ResumeCheckpoint:
                 self.logger.warning(f"{error} Going on with the checkpoint before it.")
                 continue
             self._restore(engine, path, state)
+            if self.save:
+                # the run may have been killed between saving and deleting
+                self._prune()
             return
         self.logger.info(f"nothing to resume in {self.save_dir}; starting from the beginning.")
 
@@ -207,6 +210,9 @@ class ResumeCheckpoint:
             **{name: item.state_dict() for name, item in self.objects.items()},
         }
         save_weights(self.save_dir / f"resume_epoch={engine.state.epoch:04d}.pt", state)
+        self._prune()
+
+    def _prune(self) -> None:
         for path in self.files()[self.keep :]:
             path.unlink(missing_ok=True)
 

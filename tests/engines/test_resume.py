@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -147,9 +148,12 @@ def test_the_newest_broken_file_is_skipped(tmp_path: Path, unbroken: Run, caplog
 def test_a_finished_run_is_left_as_it_is(tmp_path: Path, unbroken: Run):
     Run(tmp_path, resume=False).run()
     model = (tmp_path / "model.pt").read_bytes()
+    # a kill between the last save and the deletion of what is no longer kept
+    shutil.copy(tmp_path / "resume" / "resume_epoch=0004.pt", tmp_path / "resume" / "resume_epoch=0002.pt")
     again = Run(tmp_path, resume=True).run()
     assert again.hash == unbroken.hash and len(again.history.rows) == EPOCHS
     assert (tmp_path / "model.pt").read_bytes() == model
+    assert [p.name for p in again.checkpoint.files()] == ["resume_epoch=0004.pt", "resume_epoch=0003.pt"]
 
 
 def test_nothing_to_resume(tmp_path: Path, unbroken: Run, caplog: pytest.LogCaptureFixture):

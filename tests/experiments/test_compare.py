@@ -71,6 +71,10 @@ def test_the_whole_way_broken_off_and_resumed(data: Path, tmp_path: Path, monkey
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == text
     # without the student alone there is nothing to compare with
     assert not (tmp_path / "table.png").exists()
+    # a kill between the record and the deletion of what only a broken-off run needs
+    needless = whole.folder(runs[0]) / "models" / "resume_epoch=0002.pt"
+    needless.write_bytes(b"")
+    assert not whole.train(runs[0]) and not needless.exists()
     changed = comparison(tmp_path / "whole", data, epochs=5)
     with pytest.raises(ValueError, match="made with other settings .*epochs 2 then and 5 now"):
         changed.done(runs[1])
