@@ -8,6 +8,7 @@ from ckdmed.bundle.brats_datasets import brats_dataset, brats_sampler, labelled_
 from ckdmed.bundle.classification import (
     CLASS_NAMES,
     balanced_sampler,
+    check_training_images,
     class_names_of,
     classification_sections,
     figshare_classes,
@@ -36,6 +37,7 @@ __all__ = [
     "brats_sections",
     "check_networks",
     "check_settings",
+    "check_training_images",
     "claim_run",
     "class_names_of",
     "classification_sections",

@@ -9,6 +9,7 @@ from typing import Any
 from torch import distributed
 
 from ckdmed.bundle.brats_classes import BRATS_TASKS, brats_classes
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.section_record import NEW
 from ckdmed.data.brats import BalancedSliceSampler
@@ -19,6 +20,7 @@ __all__ = [
     "CLASS_NAMES",
     "TASKS",
     "balanced_sampler",
+    "check_training_images",
     "class_names_of",
     "classification_sections",
     "figshare_classes",
@@ -41,6 +43,24 @@ def class_names_of(task: str) -> list[str]:
     if task not in names:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}.")
     return list(names[task])
+
+
+def check_training_images(sections: Mapping[str, Sequence[Mapping[str, Any]]], labelled: bool = True) -> None:
+    """Refuse a training of less than two images: batch normalisation of a classifier cannot be trained on one.
+
+    Args:
+        sections: "train" ... -> items.
+        labelled: only images with a label count, as where a teacher is trained on them.
+
+    Raises:
+        RefusedStart: says how many there are.
+    """
+    count = sum(bool(item["labelled"]) or not labelled for item in sections["train"])
+    if count < 2:
+        raise RefusedStart(
+            f"the training section has {count} image(s){' with a label' if labelled else ''}, and a classifier's batch "
+            "normalisation needs two or more: give more data, a larger label_fraction or another split_seed."
+        )
 
 
 def classification_sections(

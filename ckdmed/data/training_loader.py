@@ -32,7 +32,7 @@ class TrainingDataLoader(DataLoader):
         count = len(sampler if sampler is not None else dataset)  # type: ignore[arg-type]
         if count == 1 and batch_size > 1:
             raise ValueError(
-                "the training section has one image only, and a batch needs two for batch normalisation: give more "
+                "an epoch has one training image only, and a batch needs two for batch normalisation: give more "
                 "training images."
             )
         if count % batch_size == 1 and batch_size > 1 and not options.get("drop_last"):
