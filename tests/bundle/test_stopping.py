@@ -40,6 +40,6 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals,
     last = errors.strip().splitlines()[-1]
     assert process.returncode != 0
     assert last.startswith(f"stopped by {name}; its last checkpoint is {out}/models/resume_epoch=")
-    assert last.endswith(f"--output_dir {out} --resume true") and "--preset alone" in last
+    assert last.endswith(f"--output_dir {out} --resume true") and "--method supervised" in last
     assert (out / "curves.png").is_file() and not (out / ".run.lock").exists()
     assert not list(out.rglob(".writing-*"))
