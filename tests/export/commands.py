@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
@@ -60,23 +61,31 @@ def tiny_arguments(command: str, folder: Path, python: str = sys.executable) -> 
         return arguments
     parser = ConfigParser()
     parser.read_config([str(folder / name) for name in configs_of(arguments)])
-    merged = parser.get()
-    chosen = {**SIZES, **RUN} if "run" in arguments else dict(SIZES)
-    if merged.get("sections", {}).get("_target_") == "ckdmed.bundle.brats_sections":
-        chosen = {**{k: v for k, v in chosen.items() if k != "sections#phantom_size"}, **RUN_OF_CASES}
-    options = fitting(chosen, merged)
-    if "run" in arguments:
-        # an evaluation refuses the settings of a training
-        for name in ineffective(merged, options, ENTRY_POINTS):
-            del options[name.replace("::", "#")]
-    if "run" in arguments and "device" in merged and "torch.distributed.run" not in arguments:
-        options["device"] = "$torch.device('cpu')"
+    options = small_settings(parser.get(), running="run" in arguments)
+    if "torch.distributed.run" in arguments:
+        options.pop("device", None)
     for key, value in options.items():
         if f"--{key}" in arguments:
             arguments[arguments.index(f"--{key}") + 1] = str(value)
         else:
             arguments += [f"--{key}", str(value)]
     return arguments
+
+
+def small_settings(merged: dict[str, Any], running: bool = True) -> dict[str, Any]:
+    """What makes a configuration small and, where it is run, keeps it on the CPU."""
+    chosen = {**SIZES, **RUN} if running else dict(SIZES)
+    if merged.get("sections", {}).get("_target_") == "ckdmed.bundle.brats_sections":
+        chosen = {**{k: v for k, v in chosen.items() if k != "sections#phantom_size"}, **RUN_OF_CASES}
+    options = fitting(chosen, merged)
+    if not running:
+        return options
+    # an evaluation refuses the settings of a training
+    for name in ineffective(merged, options, ENTRY_POINTS):
+        del options[name.replace("::", "#")]
+    if "device" in merged:
+        options["device"] = "$torch.device('cpu')"
+    return options
 
 
 def check_command(command: str, folder: Path) -> None:
