@@ -91,8 +91,13 @@ def documented() -> list[Any]:
     found = []
     for page in pages:
         blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+        # a bundle that the page lets its reader copy
+        for name, copy in re.findall(r"^ckdmed bundle (\w+) (\w+)$", blocks, flags=re.MULTILINE):
+            blocks = blocks.replace(f" {copy}/", f" bundles/{name}/")
         for number, line in enumerate(blocks.replace("\\\n", " ").splitlines()):
-            if re.match(r"(python|torchrun) .*monai\.bundle run ", line) and "own.json" not in line:
+            # a page's reader may write a configuration of their own
+            written = [name for name in re.findall(r"[\w/.]+\.json", line) if not name.startswith("bundles/")]
+            if re.match(r"(python|torchrun) .*monai\.bundle run ", line) and not written:
                 found.append(pytest.param(line, id=f"{page.stem}-{number}"))
     return found
 
