@@ -10,7 +10,7 @@ import pytest
 from ckdmed.bundle import check_training_images
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from tests.bundle.bundle_runs import history
-from tests.bundle.cls_runs import run, workflow
+from tests.bundle.cls_runs import STUDENT, run, workflow
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -41,6 +41,13 @@ def test_one_image_is_refused_before_anything_is_written(
 
 
 def test_a_last_batch_of_one_ends_no_training(tmp_path: Path) -> None:
-    count = len(workflow("cls_teacher", tmp_path / "counted").parser.get_parsed_content("sections")["train"])
-    run("cls_teacher", tmp_path / "out", batch_size=count - 1)
+    blocks = [*STUDENT["network_def"]["blocks_args_str"][:-1], "r1_k3_s22_e2_i80_o112_se0.25"]
+    settings = {
+        # a 32nd of the image is one value per channel, as of EfficientNet-B0
+        "network_def": {**STUDENT["network_def"], "blocks_args_str": blocks},
+        "method": "supervised",
+    }
+    made = workflow("cls_kd", tmp_path / "counted", **settings)
+    count = len(made.parser.get_parsed_content("sections")["train"])
+    run("cls_kd", tmp_path / "out", batch_size=count - 1, **settings)
     assert len(history(tmp_path / "out")) == 1
