@@ -16,6 +16,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from skimage.io import imread
 
+from ckdmed.bundle.errors import root_cause
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.labels import brats_labels
 from tests.bundle.brats_runs import BUNDLES, ROOT, infer, workflow, write_checkpoint
@@ -364,5 +365,6 @@ def test_a_real_dicom_series(shared_data, tmp_path):
     assert status == 0 and sorted(mask.shape) == [48, 274, 384]
     assert np.allclose(sorted(np.linalg.norm(image.affine[:3, :3], axis=0)), [0.667, 0.667, 0.7], atol=0.001)
     # a network of four modalities cannot use it
-    report, status = infer(tmp_path / "o", dataset_dir=str(source), checkpoint=write_checkpoint(tmp_path / "four.pt"))
-    assert status == 3 and "missing: t1c, t2w, t2f (there: t1n)" in report["skipped"][0]["cause"]
+    with pytest.raises(RuntimeError) as raised:
+        infer(tmp_path / "o", dataset_dir=str(source), checkpoint=write_checkpoint(tmp_path / "four.pt"))
+    assert "missing: t1c, t2w, t2f (there: t1n)). Name what it was" in str(root_cause(raised.value))
