@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import shutil
 import subprocess
@@ -77,11 +78,44 @@ def install(python: Path, *what: str) -> None:
 
 def run(command: list[str], cwd: Path, status: int = 0, **variables: str) -> str:
     """What a command prints, both streams; it has to end with the status."""
-    # nothing of the running environment leaks in
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    environment = {**inherited, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", **variables}
     done = subprocess.run(
-        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command, cwd=cwd, env=_variables(**variables), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     assert done.returncode == status, f"{' '.join(command)}: {done.returncode}\n{done.stdout[-4000:]}"
     return done.stdout
+
+
+def _variables(**further: str) -> dict[str, str]:
+    """The environment's variables, without those by which the running environment would leak in."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {**inherited, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "CUDA_VISIBLE_DEVICES": "", **further}
+
+
+class Forks:
+    """Commands one after the other in forks of one Python, see ``fork_server.py``; in new processes where no fork is."""
+
+    def __init__(self, python: Path, log: Path) -> None:
+        self.log = log
+        server = [str(python), str(Path(__file__).with_name("fork_server.py"))]
+        self.server = (
+            subprocess.Popen(server, env=_variables(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            if hasattr(os, "fork")
+            else None
+        )
+
+    def run(self, command: list[str], cwd: Path) -> None:
+        """Run a command to a good end."""
+        if self.server is None:
+            run(command, cwd)
+            return
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(json.dumps([command, str(cwd), str(self.log)]) + "\n")
+        self.server.stdin.flush()
+        status = self.server.stdout.readline().strip()
+        printed = self.log.read_text(encoding="utf-8", errors="replace") if self.log.is_file() else ""
+        assert status == "0", f"{' '.join(command)}: {status}\n{printed[-4000:]}"
+
+    def close(self) -> None:
+        """End the server."""
+        if self.server is not None:
+            self.server.communicate()

@@ -16,7 +16,7 @@ from fire.parser import DefaultParseValue
 
 from ckdmed import cli
 from tests.export.commands import configs_of, options_of, tiny_arguments
-from tests.install.environments import ROOT, run
+from tests.install.environments import ROOT, Forks
 from tests.install.stand_ins import make_files, write_student
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,11 +84,13 @@ def test_every_command_runs_after_the_readmes_install(page: Path, readme_python:
     for name in FOLDERS:
         shutil.copytree(checkout / name, tmp_path / name)
     failed = []
+    forks = Forks(readme_python, tmp_path.with_suffix(".log"))
     for command in commands_of_page(page):
         try:
-            run(prepared(command, tmp_path, readme_python), tmp_path)
+            forks.run(prepared(command, tmp_path, readme_python), tmp_path)
         except AssertionError as error:
             failed.append(f"$ {command}\n{error}")
+    forks.close()
     assert not failed, "\n\n".join(failed)
 
 
