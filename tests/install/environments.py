@@ -92,7 +92,7 @@ def _variables(**further: str) -> dict[str, str]:
 
 
 class Forks:
-    """Commands one after the other in forks of one Python, see ``fork_server.py``; in new processes where no fork is."""
+    """Commands one after the other in forks of one Python (``fork_server.py``); where there are none, in processes."""
 
     def __init__(self, python: Path, log: Path) -> None:
         self.log = log

@@ -1,7 +1,7 @@
 """Runs commands in forks of a process that has imported what all of them need: an import takes longer than most do.
 
-Started by the Python of the environment that is tested. A line on stdin is a command, ``[argv, folder, log]`` in JSON; the
-answer is its exit status. It imports nothing of the package and nothing that the package does not import itself.
+Started by the Python of the environment that is tested. A line on stdin is a command, ``[argv, folder, log]`` in JSON;
+the answer is its exit status. It imports nothing of the package, and nothing that the package does not import itself.
 """
 
 from __future__ import annotations
