@@ -83,7 +83,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     mask = path.with_name(path.name.replace("_probability.", "_mask."))
     if path.suffix == ".png":
         return imread(path) / 65535.0, imread(mask) > 0
-    return np.asarray(nibabel.load(path).dataobj), np.asarray(nibabel.load(mask).dataobj) > 0
+    first, decided = (nibabel.Nifti1Image.from_filename(name).get_fdata() for name in (path, mask))
+    return first, decided > 0
 
 
 def _checkpoint(folder: Path) -> str:

@@ -40,8 +40,7 @@ LARGEST = 10_000_000
 #: Settings of an evaluation that must be those of the bundle's inference for its figures to describe it.
 USED_AT_INFERENCE = ("image_size", "tta", "threshold", "scaling", "student_kind", "student_backbone", "in_channels")
 #: What is kept of a summary: of masks, and of classes.
-OF_SUMMARY = ("n_slices", "n_patients", "unit", "level", "overall", "per_class", "class_names", "rules")
-OF_SUMMARY += ("slices", "patients")
+OF_SUMMARY = tuple("n_slices n_patients unit level overall per_class class_names rules slices patients".split())
 FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
