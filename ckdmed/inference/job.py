@@ -51,10 +51,11 @@ class InputsSkipped(SystemExit):
 class InferenceJob:
     """Finds inputs, reads each of them once as a check, and keeps account until the end.
 
-    In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished), and at the end
-    ``report.json`` and ``skipped.csv``. It does not know what is predicted: any task that calls `record` can use it.
-    Inputs of another make are a subclass that says how they are found, checked and handed over (`_phantoms`, `_find`,
-    `_check`, `_entry`).
+    In the output folder it writes ``results.jsonl`` (a line for each finished input, as it is finished; in the end
+    in the order of the inputs, so that a run that was taken up leaves what an unbroken one does), and then
+    ``report.json`` and ``skipped.csv``. It does not know what is predicted: any task that calls `record` can use
+    it. Inputs of another make are a subclass that says how they are found, checked and handed over (`_phantoms`,
+    `_find`, `_check`, `_entry`).
 
     Args:
         dataset_dir: a file, a folder or a datalist (see `ckdmed.data.image_files.find_inputs`); None for a few
@@ -89,6 +90,8 @@ class InferenceJob:
         self.skipped: list[SkippedFile] = []
         self._records: dict[str, dict[str, Any]] = {}
         self._pending: dict[str, InputItem] = {}
+        # those that were to be done when the run began
+        self._noted: set[str] = set()
         # of each input, as it was when it was checked
         self._fingerprints: dict[str, str] = {}
 
@@ -179,14 +182,21 @@ class InferenceJob:
         logger.info(counts)
         for line in self.found.unused.lines():
             logger.info(line)
-        # an input without outputs is one that is still to be done; a later run then knows that it was there
-        pending = [
-            {"name": name, "input": [str(file) for file in item.files], "outputs": []}
-            for name, item in self._pending.items()
-        ]
-        lines = "".join(json.dumps(record) + "\n" for record in [*self._records.values(), *pending])
-        write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(lines) and None)
+        self._noted = set(self._pending)
+        self._write_ledger()
         return items
+
+    def _write_ledger(self) -> None:
+        """A line for each input that is done or was to be done, in the order of the inputs, whatever came first."""
+        lines = []
+        for item in self.found.items:
+            if item.name in self._records:
+                lines.append(self._records[item.name])
+            elif item.name in self._noted:
+                # one without outputs is still to be done; a later run then knows that it was there
+                lines.append({"name": item.name, "input": [str(file) for file in item.files], "outputs": []})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
 
     def run(self, evaluator: Evaluator) -> None:
         """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
@@ -251,7 +261,9 @@ class InferenceJob:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
         internal = ("fingerprint", "checksums")
-        results = [{k: v for k, v in record.items() if k not in internal} for record in self._records.values()]
+        self._write_ledger()
+        records = [self._records[item.name] for item in self.found.items if item.name in self._records]
+        results = [{k: v for k, v in record.items() if k not in internal} for record in records]
         known = self._mark_known(results)
         skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
         report = {

@@ -190,6 +190,23 @@ def test_resuming_goes_on_where_the_run_stopped(inputs):
     assert work(job(inputs, resume=True)) == []
 
 
+def test_a_run_that_was_taken_up_leaves_the_account_of_an_unbroken_one(inputs):
+    def account(made: InferenceJob) -> str:
+        with pytest.raises(InputsSkipped):
+            made.finish()
+        return (made.output_dir / "results.jsonl").read_text(encoding="utf-8")
+
+    whole = job(inputs)
+    work(whole)
+    expected = account(whole)
+    assert [json.loads(line)["name"] for line in expected.splitlines()] == ["1", "2", "sub/1"]
+    work(broken := job(inputs, output_dir=str(inputs.parent / "again")))
+    # the first result is damaged, so that it is made after those that are kept
+    (broken.output_dir / "1_answer.txt").write_text("damaged")
+    again = job(inputs, output_dir=str(broken.output_dir), resume=True)
+    assert work(again) == ["1"] and account(again) == expected
+
+
 def test_without_resume_everything_is_done_again(inputs):
     work(job(inputs))
     assert work(job(inputs)) == ["1", "2", "sub/1"]
