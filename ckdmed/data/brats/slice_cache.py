@@ -319,7 +319,7 @@ def in_pool(
 
         # Spawned: a fork of a process whose libraries run threads may hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker) as pool:
             futures = {pool.submit(work, *task): number for number, task in enumerate(tasks)}
             try:
                 for future in as_completed(futures):
@@ -332,7 +332,14 @@ def in_pool(
     return results
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    import multiprocessing
+    from multiprocessing.connection import wait
+    from threading import Thread
+
     import torch
 
     torch.set_num_threads(1)
+    if (parent := multiprocessing.parent_process()) is not None:
+        # a pool's processes wait for work for ever where theirs was killed
+        Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
