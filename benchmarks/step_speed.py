@@ -32,7 +32,7 @@ from monai.engines import SupervisedTrainer
 from torch.utils.flop_counter import FlopCounterMode
 
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
-from ckdmed.experiments.sizes import preset_settings
+from ckdmed.experiments import experiment
 from ckdmed.files import write_atomic, write_json
 from ckdmed.reports import machine_in_words, markdown_table, package_versions
 
@@ -353,7 +353,7 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit("--clock process is for one thread (OMP_NUM_THREADS=1) on a CPU.")
     warnings.filterwarnings("ignore")
     torch.set_flush_denormal(True)
-    settings = preset_settings(args.preset)
+    settings = experiment("compare").profile_settings(args.preset)
     settings |= {name: getattr(args, name) for name in _SIZES if getattr(args, name) is not None}
     settings |= {"amp": args.amp == "true", "dataset_dir": args.dataset_dir}
     if args.dataset_dir is None:

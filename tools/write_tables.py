@@ -20,12 +20,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ckdmed.cli.table1 import table_text
-from ckdmed.experiments.ablation import ablation_tables
-from ckdmed.experiments.compare_arms import BASELINE, PATIENT_METRIC
-from ckdmed.experiments.compare_table import comparison_picture, comparison_summary, comparison_tables
-from ckdmed.experiments.recorded_runs import read_sections
-from ckdmed.experiments.unimodal import unimodal_tables
+from ckdmed.experiments import experiment
+from ckdmed.experiments.compare_arms import BASELINE
+from ckdmed.experiments.records import read_experiment
 from ckdmed.files import write_atomic
 from ckdmed.methods import methods
 from ckdmed.reports import (
@@ -35,7 +32,6 @@ from ckdmed.reports import (
     mean_sd,
     patient_table,
     read_forest,
-    read_records,
     write_bytes,
 )
 from ckdmed.reports.differences import difference_over_runs
@@ -44,20 +40,28 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 PAGES = ("README.md", "docs/*.md")
+COMPARE = experiment("compare")
+PATIENTS = COMPARE.patient_metric("test")
+
+
+def records_of(name: str) -> list[RunRecord]:
+    """The records of an experiment: one JSON Lines file, or a folder of files where it has not been collected yet."""
+    collected = RECORDS / f"{name}.jsonl"
+    return read_experiment(collected if collected.is_file() else RECORDS / name)
 
 
 def table1() -> str:
     """All of Table I."""
-    return table_text(read_records([RECORDS / "table1"]))
+    return experiment("table1").tables(records_of("table1"))
 
 
 def headline() -> str:
     """The main result of each task, a line of text each, for the README."""
     pretrained, plain = (
-        [r for r in read_sections(RECORDS / name) if r.split["section"] == "test" and r.split["label_fraction"] == 1]
+        [r for r in records_of(name) if r.split["section"] == "test" and r.split["label_fraction"] == 1]
         for name in ("compare-pretrained", "compare")
     )
-    by_patient = [r for r in read_records([RECORDS / "table1"]) if r.split["name"] == "group"]
+    by_patient = [r for r in records_of("table1") if r.split["name"] == "group"]
     accuracy = partial(_arm_mean, by_patient, metric="test_accuracy")
     return "\n".join(
         [
@@ -91,12 +95,12 @@ COMPARISONS = ("compare", "compare-pretrained", "compare-pretrained-25")
 
 def compared(folder: str) -> str:
     """A comparison in full."""
-    return comparison_tables(read_sections(RECORDS / folder))
+    return COMPARE.tables(records_of(folder))
 
 
 def compared_short(folder: str) -> str:
     """Its Dice per slice alone."""
-    return comparison_summary(read_sections(RECORDS / folder))
+    return COMPARE.summary(records_of(folder))
 
 
 def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
@@ -106,8 +110,8 @@ def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
     Raises:
         ValueError: the student alone, which no teacher has a part in, is not the same in both comparisons.
     """
-    pretrained = [r for r in read_sections(RECORDS / "compare-pretrained") if r.arm != "alone_longer"]
-    plain = read_sections(RECORDS / "compare-plain-teacher")
+    pretrained = [r for r in records_of("compare-pretrained") if r.arm != "alone_longer"]
+    plain = records_of("compare-plain-teacher")
     alone = {r.name + r.split["section"]: r.metrics for r in pretrained if r.arm == BASELINE}
     for record in plain:
         if record.arm == BASELINE and record.metrics != alone[record.name + record.split["section"]]:
@@ -131,17 +135,17 @@ def compare_teachers() -> str:
     two = {name: labels[name] for name in ("ours-plain", "ours")}
     return "\n".join(
         [
-            comparison_tables(records, labels),
+            COMPARE.tables(records, labels),
             "Test section, the two of ours against each other:\n",
-            arm_table(test, ("Dice per slice", PATIENT_METRIC), "ours-plain", two),
-            patient_table(test, PATIENT_METRIC, "ours-plain", two),
+            arm_table(test, ("Dice per slice", PATIENTS), "ours-plain", two),
+            patient_table(test, PATIENTS, "ours-plain", two),
         ]
     )
 
 
 def compare_teachers_short() -> str:
     """Their Dice per slice alone."""
-    return comparison_summary(*teachers_compared())
+    return COMPARE.summary(*teachers_compared())
 
 
 # of a comparison in the search, what sets it apart from the others
@@ -152,29 +156,29 @@ def search() -> str:
     """The comparisons of the search for a student that gains from its teacher, each with its settings."""
     parts = []
     for folder in sorted(path for path in (RECORDS / "search").iterdir() if path.is_dir()):
-        records = read_sections(folder)
+        records = read_experiment(folder)
         settings = [r.settings for r in records if r.arm not in ("teacher", "alone", "alone_view")] or [
             r.settings for r in records
         ]
         known = {name: settings[0][name] for name in _SEARCHED if settings[0].get(name) is not None}
         parts.append(f"**{folder.name}**: " + ", ".join(f"`{name}` {value}" for name, value in known.items()) + "\n")
-        parts.append(comparison_tables(records))
+        parts.append(COMPARE.tables(records))
     return "\n".join(parts)
 
 
 def unimodal() -> str:
     """Students of one sequence with and without teachers."""
-    return unimodal_tables(read_sections(RECORDS / "unimodal"))
+    return experiment("unimodal").tables(records_of("unimodal"))
 
 
 def unimodal_short() -> str:
     """The same where training ends too early."""
-    return unimodal_tables(read_sections(RECORDS / "unimodal-short")).replace("### ", "#### ")
+    return experiment("unimodal").tables(records_of("unimodal-short")).replace("### ", "#### ")
 
 
 def ablation() -> str:
     """The ablation of COHRA-UNet."""
-    return ablation_tables(read_sections(RECORDS / "ablation"))
+    return experiment("ablation").tables(records_of("ablation"))
 
 
 def _inferred(name: str, bundle: str) -> dict[str, Any]:
@@ -287,7 +291,7 @@ def drawn(name: str, path: Path) -> Path:
     Raises:
         ValueError: its records have nothing to compare.
     """
-    if comparison_picture(read_sections(RECORDS / PICTURES[name]), path) is None:
+    if COMPARE.picture(records_of(PICTURES[name]), path) is None:
         raise ValueError(f"docs/records/{PICTURES[name]} has nothing to draw in {name}.")
     return path
 

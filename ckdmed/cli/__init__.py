@@ -18,27 +18,29 @@ from types import ModuleType
 
 import ckdmed
 
-__all__ = ["COMMANDS", "build_parser", "main"]
+__all__ = ["ALIASES", "COMMANDS", "build_parser", "main"]
 
 COMMANDS: tuple[str, ...] = (
     "datalist",
     "check_datalist",
     "phantoms",
     "export",
-    "table1",
     "prepare",
     "brats_datalist",
     "check_brats",
     "slice_cache",
-    "compare",
-    "ablation",
-    "unimodal",
+    "experiment",
     "settings",
     "bundle",
 )
 
 # Packages that are imported by another name than they are installed by.
 _DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image", "yaml": "PyYAML"}
+
+#: commands of their own once -> what they are now, in words
+ALIASES: dict[str, tuple[str, ...]] = {
+    name: ("experiment", name) for name in ("compare", "ablation", "unimodal", "table1")
+}
 
 # What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, RuntimeError)
@@ -61,6 +63,14 @@ def _chosen(argv: Sequence[str]) -> list[str]:
     """The modules that the arguments need: that of the command named first, else all of them."""
     first = next((argument for argument in argv if not argument.startswith("-")), None)
     return [name for name in COMMANDS if _command_name(name) == first] or list(COMMANDS)
+
+
+def _in_full(argv: Sequence[str]) -> list[str]:
+    """The arguments with an alias replaced by what it stands for."""
+    for number, argument in enumerate(argv):
+        if not argument.startswith("-"):
+            return [*argv[:number], *ALIASES.get(argument, (argument,)), *argv[number + 1 :]]
+    return list(argv)
 
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _run(list(sys.argv[1:] if argv is None else argv))
+            return _run(_in_full(sys.argv[1:] if argv is None else argv))
         finally:
             # here and not at the interpreter's end, which would print what it could not write
             sys.stdout.flush()

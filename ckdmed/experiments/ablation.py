@@ -1,28 +1,34 @@
-"""The ablation of COHRA-UNet: each run is a run of the bundle of BraTS teachers, each result a record."""
+"""Which design choices of COHRA-UNet matter? One choice changed at a time, over seeds, on BraTS cases."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.data.brats import read_brats_datalist
-from ckdmed.experiments.ablation_arms import ABLATION_BUNDLE, BASELINE, FACTORS, AblationRun, configuration
-from ckdmed.experiments.case_records import (
+from ckdmed.experiments.ablation_factors import ABLATION_BUNDLE, BASELINE, FACTORS, ablation_arms, configuration
+from ckdmed.experiments.cases import (
     DICE,
     LESIONWISE_DICE,
     REGION_DICE,
+    add_case_phantom_options,
     case_phantoms,
     case_scores,
     distance_table,
 )
-from ckdmed.experiments.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.experiments.sizes import sizes_of
+from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.given_settings import parse_settings, profile_settings
+from ckdmed.experiments.plan import Run, check_different
+from ckdmed.experiments.tables import Group, by_key, named_arms, over_patients, seconds_line, section_title
 from ckdmed.files import load_weights
 from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["Ablation", "ablation_phantoms", "ablation_sizes", "ablation_tables", "write_ablation_tables"]
+__all__ = ["EXPERIMENT", "Ablation"]
+
+_SIZE = "parameters [million]"
 
 # what trains in half a minute on one free core and still has five levels and real batches; in bfloat16 group
 # normalisation is slower on a CPU, not faster
@@ -38,35 +44,10 @@ _COMPACT: dict[str, Any] = {
     "cache": "memory",
 }
 
-# for tests
-_TINY: dict[str, Any] = {
-    **_COMPACT,
-    "image_size": 32,
-    "teacher_base": 2,
-    "slices_per_epoch": 16,
-    "epochs": 2,
-}
-
-_SIZE = "parameters [million]"
-
-
-def ablation_sizes(preset: str) -> dict[str, Any]:
-    """The settings of a preset: "compact", "tiny", or "full" for the bundle's own with a data folder.
-
-    Raises:
-        ValueError: an unknown preset.
-    """
-    return sizes_of(preset, _COMPACT, _TINY, ABLATION_BUNDLE, teacher="cohra")
-
-
-def ablation_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
-    """A folder of BraTS phantoms with its datalist, made once; 60/20/20, so that few cases still judge."""
-    return case_phantoms(folder, cases, shape, seed, (0.6, 0.2, 0.2))
-
 
 @dataclass
-class Ablation(RecordedRuns[AblationRun]):
-    """Runs what is missing of an ablation; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`.
+class Ablation(Experiment):
+    """The base configuration of COHRA-UNet and its neighbours.
 
     All runs share the patients, the slice cache and the settings but one. ``teacher_options`` of the settings hands
     further arguments to the network, such as ``heads``.
@@ -75,25 +56,79 @@ class Ablation(RecordedRuns[AblationRun]):
         ValueError: settings or arguments of the network that the ablation varies.
     """
 
+    name: ClassVar[str] = "ablation"
+    data: ClassVar[str] = "BraTS cases"
     datalist_command: ClassVar[str] = "brats-datalist"
-    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "teacher_kind", "loss")
+    bundle: ClassVar[str] = ABLATION_BUNDLE
+    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "teacher_kind", "loss")
+    headline: ClassVar[str] = DICE
+    compact: ClassVar[Mapping[str, Any]] = _COMPACT
+    # for tests
+    tiny: ClassVar[Mapping[str, Any]] = {
+        **_COMPACT,
+        "image_size": 32,
+        "teacher_base": 2,
+        "slices_per_epoch": 16,
+        "epochs": 2,
+    }
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--vary",
+            nargs="+",
+            action="append",
+            default=[],
+            metavar=("FACTOR", "VALUE"),
+            help=f"a factor ({', '.join(FACTORS)}) and the values to try, all by default; repeatable. Without it every "
+            "factor is varied",
+        )
+        parser.add_argument(
+            "--base", nargs="+", default=[], metavar="FACTOR=VALUE", help="what the base configuration has instead"
+        )
+        parser.add_argument(
+            "--grid", action="store_true", help="every combination of the values, instead of one change at a time"
+        )
+        add_case_phantom_options(parser, 30, (64, 64, 40))
+
+    @classmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        names = [words[0] for words in args.vary]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"--vary names {', '.join(sorted(twice))} twice; give all values of a factor at once.")
+        base = {name: str(value) for name, value in parse_settings(args.base, "factors").items()}
+        arms = ablation_arms({words[0]: words[1:] for words in args.vary} or None, base, args.grid)
+        check_different(seeds=args.seeds)
+        # seed by seed, so that a half done ablation is a whole smaller one
+        return [Run(arm, seed, f"{arm.name}-seed={seed}") for seed in args.seeds for arm in arms]
+
+    @classmethod
+    def profile_settings(cls, profile: str) -> dict[str, Any]:
+        return profile_settings(profile, cls.compact, cls.tiny, cls.bundle, teacher_kind="cohra")
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        super().check_settings(settings)
         of_factors = {key for factor in FACTORS.values() for value in factor.values.values() for key in value}
-        if taken := sorted(of_factors & set(self.settings.get("teacher_options") or {})):
+        if taken := sorted(of_factors & set(settings.get("teacher_options") or {})):
             raise ValueError(
                 f"teacher_options sets {', '.join(taken)}, which the ablation varies; choose another base "
                 "configuration instead."
             )
 
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        # few cases have to judge as well
+        return case_phantoms(folder, args.phantom_cases, args.phantom_shape, 0, (0.6, 0.2, 0.2))
+
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_brats_datalist(path)
 
-    def run_settings(self, run: AblationRun, base: Mapping[str, Any]) -> dict[str, Any]:
-        return run.settings(base)
+    def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+        options = {**(base.get("teacher_options") or {}), **run.arm.settings["teacher_options"]}
+        return {**base, **run.arm.settings, "teacher_options": options, "seed": run.seed}
 
-    def metrics(self, run: AblationRun, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         weights = load_weights(self.folder(run) / "models" / "model.pt")
         return {
             **case_scores(summary),
@@ -101,38 +136,33 @@ class Ablation(RecordedRuns[AblationRun]):
             _SIZE: sum(v.numel() for k, v in weights.items() if "running_" not in k and v.is_floating_point()) / 1e6,
         }
 
+    @classmethod
+    def patient_metric(cls, section: str) -> str:
+        return DICE
 
-def ablation_tables(records: Sequence[RunRecord]) -> str:
-    """Markdown: for each section the base configuration and the others, with their paired difference to it.
+    @classmethod
+    def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
+        # the base first, then one change after the other in the order of the factors
+        order = [BASELINE, *(f"{name}={value}" for name, factor in FACTORS.items() for value in factor.values)]
+        groups = []
+        for own in by_key(records, lambda record: record.split["section"] != "test").values():
+            settings = {record.arm: record.settings for record in own}
+            present = named_arms(own, {arm: arm for arm in order})
+            names = {arm: (labels or {}).get(arm) or _label(arm, settings[arm]) for arm in present}
+            baseline = BASELINE if BASELINE in names else None
+            groups.append(Group(section_title(own[0]), own[0].split["section"], own, names, baseline))
+        return groups
 
-    Args:
-        records: of :class:`Ablation`.
-
-    Raises:
-        ValueError: records of several datalists, which are not comparable.
-    """
-    check_one_datalist(records)
-    parts = []
-    for section in ("test", "validation"):
-        own = [record for record in records if record.split["section"] == section]
-        if not own:
-            continue
-        names = _labels(own)
-        baseline = BASELINE if BASELINE in names else None
-        parts.append(f"### {section.capitalize()} section\n")
-        parts.append(arm_table(own, (DICE,), baseline, names))
-        parts.append(arm_table(own, (*REGION_DICE, LESIONWISE_DICE), None, names))
-        parts.append(distance_table(own, baseline, names))
-        parts.append(_remarks(own, names, baseline))
-    return "\n".join(parts)
-
-
-def _labels(records: Sequence[RunRecord]) -> dict[str, str]:
-    """Arm -> name to print: the base first, then one change after the other in the order of the factors."""
-    present = {record.arm: record for record in records}
-    order = [BASELINE, *(f"{name}={value}" for name, factor in FACTORS.items() for value in factor.values)]
-    known = [arm for arm in order if arm in present]
-    return {arm: _label(arm, present[arm].settings) for arm in [*known, *sorted(set(present) - set(known))]}
+    @classmethod
+    def group_tables(cls, group: Group) -> list[str]:
+        own, names, baseline = group.records, group.names, group.baseline
+        return [
+            arm_table(own, (DICE,), baseline, names),
+            *over_patients(group, DICE),
+            arm_table(own, (*REGION_DICE, LESIONWISE_DICE), None, names),
+            distance_table(own, baseline, names),
+            _remarks(group),
+        ]
 
 
 def _label(arm: str, settings: Mapping[str, Any]) -> str:
@@ -142,23 +172,18 @@ def _label(arm: str, settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{FACTORS[name].label}: {value}" if name in FACTORS else name for name, _, value in parts)
 
 
-def _remarks(records: Sequence[RunRecord], names: Mapping[str, str], baseline: str | None) -> str:
+def _remarks(group: Group) -> str:
     text = "Scores are means over patients of the mean of the regions, unless a region is named.\n"
+    names = group.names
     others = len(names) - 1
-    if baseline is not None and others > 1:
+    if group.baseline is not None and others > 1:
         text += (
             f"{others} configurations are compared with one: of that many 95% intervals, about {others / 20:.1f} lie "
             "beside zero where nothing differs.\n"
         )
-    sizes = {record.arm: record.metrics[_SIZE] for record in records}
+    sizes = {record.arm: record.metrics[_SIZE] for record in group.records}
     text += f"Parameters in millions: {', '.join(f'{names[arm]} {sizes[arm]:.2f}' for arm in names)}.\n"
-    return f"{text}{seconds_line(records, names)}"
+    return f"{text}{seconds_line(group.records, names)}"
 
 
-def write_ablation_tables(folder: Path, path: Path) -> str:
-    """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
-
-    Raises:
-        ValueError: there are no records.
-    """
-    return write_table(ablation_tables(read_sections(folder)), path)
+EXPERIMENT = Ablation

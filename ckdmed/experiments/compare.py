@@ -1,77 +1,154 @@
-"""A comparison of arms over seeds and label regimes: each run is a bundle's, each result a record."""
+"""Does distillation help a segmentation student? Arms over seeds and label fractions, on Figshare slices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
-from ckdmed.data import build_figshare_datalist, read_datalist, write_datalist
-from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.data.phantoms import write_figshare_phantoms
-from ckdmed.experiments.compare_arms import PATIENT_METRIC, Run
-from ckdmed.experiments.recorded_runs import RecordedRuns
+from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.data import read_datalist
+from ckdmed.experiments.compare_arms import ARMS, BASELINE, compare_name, compare_runs, compare_settings, variant
+from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.plan import Run
+from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
+from ckdmed.experiments.tables import (
+    Group,
+    by_key,
+    label_fraction_of,
+    named_arms,
+    over_patients,
+    seconds_line,
+    section_title,
+)
 from ckdmed.files import save_weights, write_json
 from ckdmed.json_files import read_json, read_json_lines
+from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["Comparison", "phantom_data"]
+__all__ = ["EXPERIMENT", "Comparison"]
 
-
-def phantom_data(folder: Path, patients: int, size: int, seed: int = 0) -> Path:
-    """A folder of phantoms with its datalist, made once."""
-    write_figshare_phantoms(folder, n_patients=patients, size=size, seed=seed)
-    if not (folder / DATALIST_NAME).is_file():
-        datalist, _ = build_figshare_datalist(folder, seed=seed, progress=False)
-        write_datalist(datalist, folder / DATALIST_NAME)
-    return folder
+_SLICES, _PATIENTS = "Dice per slice", "Dice per patient"
+_DISTANCES = ("HD95 per slice",)
+# what is compared with the student alone that trains for the same time: ours, and the arm that takes no more time
+_OURS, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
 
 
 @dataclass
-class Comparison(RecordedRuns[Run]):
-    """Runs what is missing of a comparison; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`."""
+class Comparison(Experiment):
+    """The arms of :mod:`~ckdmed.experiments.compare_arms` and variants of ours."""
 
+    name: ClassVar[str] = "compare"
+    data: ClassVar[str] = "Figshare .mat files"
     datalist_command: ClassVar[str] = "datalist"
-    made_settings: ClassVar[tuple[str, ...]] = (*RecordedRuns.made_settings, "label_fraction", "teacher_checkpoint")
+    bundle: ClassVar[str] = "seg_kd"
+    made_settings: ClassVar[tuple[str, ...]] = (
+        *Experiment.made_settings,
+        "label_fraction",
+        "teacher_checkpoint",
+    )
+    seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
+    headline: ClassVar[str] = _SLICES
+    # what runs in minutes on two cores and still has every part: a ViT, five levels, real batches
+    compact: ClassVar[Mapping[str, Any]] = {
+        "image_size": 128,
+        "student_base": 8,
+        "teacher_base": 24,
+        "vit_img_size": 128,
+        "vit_hidden": 96,
+        "vit_layers": 4,
+        "vit_heads": 4,
+        "batch_size": 16,
+        "epochs": 20,
+        "teacher_epochs": 16,
+        "learning_rate": 0.004,
+        "teacher_learning_rate": 0.002,
+        "amp": True,
+        "augmentation": "flips",
+    }
+    # for tests
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "image_size": 32,
+        "student_base": 2,
+        "teacher_base": 4,
+        "vit_img_size": 32,
+        "vit_hidden": 16,
+        "vit_layers": 1,
+        "vit_heads": 2,
+        "batch_size": 8,
+        "epochs": 2,
+        "teacher_epochs": 1,
+        "learning_rate": 0.004,
+        "teacher_learning_rate": 0.004,
+        "amp": False,
+        "augmentation": "flips",
+    }
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--arms", nargs="+", help="by default all: teacher, alone, alone_longer, report_kd ...")
+        parser.add_argument(
+            "--variant",
+            nargs="+",
+            action="append",
+            default=[],
+            metavar=("NAME", "KEY=VALUE"),
+            help="one more arm: 'ours' with other settings, such as --variant warm temperature=4 w_att=0; repeatable",
+        )
+        parser.add_argument(
+            "--label_fractions",
+            "--regimes",
+            nargs="+",
+            type=float,
+            default=[1.0, 0.25, 0.1],
+            help="fractions of training patients with labels (default: 1 0.25 0.1)",
+        )
+        parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
+        add_slice_phantom_options(parser)
+
+    @classmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        if unknown := [name for name in args.arms or [] if name not in ARMS]:
+            raise ValueError(f"there are no arms {unknown}; there are {', '.join(ARMS)}.")
+        arms = [ARMS[name] for name in args.arms or ARMS]
+        for name, *words in args.variant:
+            settings = parse_settings(words)
+            check_bundle_settings(cls.bundle, settings, args.bundles)
+            arms.append(variant(name, settings))
+        return compare_runs(arms, args.label_fractions, args.seeds)
+
+    @classmethod
+    def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        return {"split_seed": args.split_seed}
+
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_datalist(path)
 
-    def metrics(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         overall = summary["overall"]
         return {
-            "Dice per slice": overall["dice"]["slice_mean"],
-            PATIENT_METRIC: overall["dice"]["patient_mean"],
+            _SLICES: overall["dice"]["slice_mean"],
+            _PATIENTS: overall["dice"]["patient_mean"],
             "HD95 per slice": overall["hd95"]["slice_mean"],
             "HD95 per patient": overall["hd95"]["patient_mean"],
         }
 
-    def patients(self, run: Run, summary: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-        rows = summary["per_patient"]
-        return {PATIENT_METRIC: {str(row[summary["patient_key"]]): row["dice"] for row in rows}}
-
-    def split_of(self, run: Run) -> dict[str, Any]:
-        return {"label_fraction": run.regime}
-
-    @property
-    def seconds_note(self) -> str:
-        return "seconds are those of training and validation, without the teacher's"
-
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-        made = run.settings({**base, "cache": "disk"})
-        if run.arm.teacher == "trained":
-            made["teacher_checkpoint"] = str(self._teacher_of(run))
-        elif run.arm.teacher == "random":
+        made = compare_settings(run, {**base, "cache": "disk"})
+        if run.arm.teacher == "random":
             made["teacher_checkpoint"] = str(self.output_dir / "untrained" / f"seed={run.seed}.pt")
-        if run.arm.name == "alone_longer":
+        if run.arm.name == _LONGER:
             made["epochs"] = self._longer(run, made["epochs"])
         return made
-
-    def _teacher_of(self, run: Run) -> Path:
-        return self.output_dir / "runs" / f"labelled={run.regime:g}-teacher-seed={run.seed}" / "models" / "model.pt"
 
     def _longer(self, run: Run, epochs: int) -> int:
         """As many epochs as take the time of the run of "ours"; fixed at the first look, for a resumed run's sake.
@@ -82,12 +159,13 @@ class Comparison(RecordedRuns[Run]):
         if kept.is_file():
             return int(read_json(kept)["epochs"])
         seconds = {}
-        for name in ("alone", "ours"):
-            history = self.output_dir / "runs" / f"labelled={run.regime:g}-{name}-seed={run.seed}" / "metrics.jsonl"
+        for name in (BASELINE, _OURS):
+            beside = compare_name(name, run.split["label_fraction"], run.seed)
+            history = self.folder(beside) / "metrics.jsonl"
             rows = read_json_lines(history)
             clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
             seconds[name] = sum(row[clock] for row in rows)
-        ratio = max(seconds["ours"] / max(seconds["alone"], 1e-9), 1.0)
+        ratio = max(seconds[_OURS] / max(seconds[BASELINE], 1e-9), 1.0)
         write_json(kept, {"epochs": max(round(epochs * ratio), epochs), "seconds": seconds})
         return max(round(epochs * ratio), epochs)
 
@@ -98,8 +176,40 @@ class Comparison(RecordedRuns[Run]):
     def _write_untrained(self, run: Run, path: Path) -> None:
         if path.is_file():
             return
-        workflow = bundle_workflow(bundle_folder("seg_kd", self.bundles), self._plan(run))
+        workflow = bundle_workflow(bundle_folder(self.bundle, self.bundles), self._plan(run))
         workflow.parser.parse(reset=True)
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             save_weights(path, workflow.parser.get_parsed_content("teacher_def").state_dict())
+
+    @classmethod
+    def patient_metric(cls, section: str) -> str:
+        return _PATIENTS
+
+    @classmethod
+    def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
+        known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
+        groups = []
+        for own in by_key(records, lambda r: (r.split["section"] != "test", -label_fraction_of(r))).values():
+            title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
+            names = named_arms(own, known)
+            groups.append(Group(title, own[0].split["section"], own, names, BASELINE if BASELINE in names else None))
+        return groups
+
+    @classmethod
+    def group_tables(cls, group: Group) -> list[str]:
+        own, names = group.records, group.names
+        parts = [
+            arm_table(own, (_SLICES, _PATIENTS), group.baseline, names),
+            arm_table(own, _DISTANCES, group.baseline, names, decimals=2, smaller_is_better=_DISTANCES),
+            *over_patients(group, _PATIENTS),
+        ]
+        if {_OURS, _LONGER} <= set(names):
+            shown = {name: label for name, label in names.items() if name in (_OURS, _PSEUDO, _LONGER)}
+            parts.append("Against the student alone that was given the time of ours:\n")
+            parts.append(arm_table(own, (_SLICES, _PATIENTS), _LONGER, shown))
+            parts += over_patients(group, _PATIENTS, _LONGER, shown)
+        return [*parts, seconds_line(own, names)]
+
+
+EXPERIMENT = Comparison

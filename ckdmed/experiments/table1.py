@@ -2,43 +2,86 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import time
+import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from monai.bundle import ConfigWorkflow
-from monai.data import DataLoader
-from torch import nn
-
-from ckdmed.bundle.errors import root_cause
-from ckdmed.bundle.setting_check import check_given
-from ckdmed.bundle.typed_command import typed_command
-from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
-from ckdmed.data.shared_cache import SharedCacheDataset
-from ckdmed.engines import load_network
-from ckdmed.experiments.recorded_runs import remove_resume_files
-from ckdmed.files import remove_leftovers
-from ckdmed.json_files import read_json, read_json_lines
+from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.data import read_datalist
+from ckdmed.experiments.classifier_scores import SHORT, classifier_scores
+from ckdmed.experiments.engine import PLACES, Experiment
+from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
+from ckdmed.experiments.tables import Group, over_patients
+from ckdmed.json_files import read_json
 from ckdmed.methods import with_options_of
-from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
-from ckdmed.paths import checked_name, output_path
-from ckdmed.reports import RunRecord
+from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["PRESETS", "STUDENTS", "TEACHERS", "Table1Settings", "planned_runs", "run_table1"]
+__all__ = ["ARMS", "EXPERIMENT", "Table1"]
 
-logger = logging.getLogger(__name__)
+_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_TEST = ("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_patient_accuracy")
+_SPLITS = {
+    "group": "Folds by person (all slices of a person on one side)",
+    "official": "Official folds (by patient code as published)",
+    "slices": "Folds by single slices, which put slices of one person on both sides",
+}
+_ALONE = "student_alone"
+# what the bundle of teachers calls by a name that the student's bundle has for its own
+_SETTINGS_OF_TEACHER = ("epochs", "learning_rate")
+# a process trains many times on the same slices: they are read and prepared once
+_DATASETS = ("train#dataset#_target_", "validate#dataset#_target_")
 
-# Both presets train as the bundles do with a dataset_dir; "compact" is what two CPU cores do in under two hours.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "compact": {
+
+def _student(name: str, label: str, teacher: str | None, **settings: Any) -> Arm:
+    kind = (teacher or "teacher_vgg_vit").removeprefix("teacher_")
+    return Arm(name, label, {"teacher_kind": kind, **settings}, bundle="cls_kd", teacher=teacher)
+
+
+def _teacher(kind: str, label: str) -> Arm:
+    return Arm(f"teacher_{kind}", label, {"teacher_kind": kind}, bundle="cls_teacher")
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        _teacher("vgg_vit", "teacher VGG19 + ViT (hybrid; also the MSGFF teacher)"),
+        _teacher("vgg_vgg", "teacher VGG19 + VGG19"),
+        _teacher("vit_vit", "teacher ViT + ViT"),
+        _student("student_vgg_vit", "student of VGG19 + ViT", "teacher_vgg_vit", beta=0.0),
+        _student("student_vgg_vgg", "student of VGG19 + VGG19", "teacher_vgg_vgg", beta=0.0),
+        _student("student_vit_vit", "student of ViT + ViT", "teacher_vit_vit", beta=0.0),
+        _student("student_msgff", "student of VGG19 + ViT with MSGFF", "teacher_vgg_vit"),
+        _student(_ALONE, "student alone", None, method="supervised"),
+    )
+}
+
+
+@dataclass
+class Table1(Experiment):
+    """The arms of :data:`ARMS` over folds and seeds. A fold's teachers are trained once, with the first seed.
+
+    A run's numbers are those of the weights that validated best, on the slices as they are (no augmentation).
+    """
+
+    name: ClassVar[str] = "table1"
+    data: ClassVar[str] = "Figshare .mat files"
+    datalist_command: ClassVar[str] = "datalist"
+    bundle: ClassVar[str] = "cls_kd"
+    made_settings: ClassVar[tuple[str, ...]] = (
+        *Experiment.made_settings,
+        "fold",
+        "fold_source",
+        "teacher_checkpoint",
+        "teacher_kind",
+    )
+    unrecorded: ClassVar[tuple[str, ...]] = (*PLACES, *_DATASETS)
+    headline: ClassVar[str] = "val_accuracy"
+    # what two CPU cores do in under two hours
+    compact: ClassVar[Mapping[str, Any]] = {
         "image_size": 64,
         "vgg_width": 0.25,
         "vit_patch": 8,
@@ -51,227 +94,170 @@ PRESETS: dict[str, dict[str, Any]] = {
         "teacher_learning_rate": 0.001,
         "batch_size": 32,
         "cache_teacher": True,
-    },
-}
+    }
+    # for tests
+    tiny: ClassVar[Mapping[str, Any]] = {
+        "image_size": 32,
+        "vgg_width": 0.03,
+        "vit_patch": 8,
+        "vit_hidden": 8,
+        "vit_layers": 1,
+        "vit_heads": 2,
+        "epochs": 1,
+        "teacher_epochs": 1,
+        "learning_rate": 0.002,
+        "teacher_learning_rate": 0.001,
+        "batch_size": 16,
+        "cache_teacher": True,
+    }
 
-# arm -> what to print
-TEACHERS = {
-    "teacher_vgg_vit": "teacher VGG19 + ViT (hybrid; also the MSGFF teacher)",
-    "teacher_vgg_vgg": "teacher VGG19 + VGG19",
-    "teacher_vit_vit": "teacher ViT + ViT",
-}
-STUDENTS = {
-    "student_vgg_vit": "student of VGG19 + ViT",
-    "student_vgg_vgg": "student of VGG19 + VGG19",
-    "student_vit_vit": "student of ViT + ViT",
-    "student_msgff": "student of VGG19 + ViT with MSGFF",
-    "student_alone": "student alone",
-}
-_SETTINGS_OF_TEACHER = ("epochs", "learning_rate")
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--folds",
+            choices=tuple(_SPLITS),
+            default="group",
+            help="how the folds are made: persons kept together, the published ones, or single slices, which flatters "
+            "and is there for comparison (default: group)",
+        )
+        parser.add_argument(
+            "--fold", type=int, nargs="+", default=[0], metavar="N", help="which of the five (default: 0)"
+        )
+        parser.add_argument("--arms", nargs="+", metavar="ARM", help="only these, with their teachers (default: all)")
+        add_slice_phantom_options(parser)
 
+    @classmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        """The runs in the order in which they are trained: a fold's teachers before its students."""
+        names = args.arms or list(ARMS)
+        if unknown := [name for name in names if name not in ARMS]:
+            raise ValueError(f"there are no arms {unknown}; there are {', '.join(ARMS)}.")
+        check_different(seeds=args.seeds, folds=args.fold, arms=names)
+        needed = {*names, *(ARMS[name].teacher for name in names)}
+        teachers = [arm for arm in ARMS.values() if arm.bundle == "cls_teacher" and arm.name in needed]
+        students = [arm for arm in ARMS.values() if arm.bundle != "cls_teacher" and arm.name in names]
+        first = args.seeds[0]
 
-@dataclass(frozen=True)
-class Table1Settings:
-    """What Table I is made of.
+        def run(arm: Arm, fold: int, seed: int) -> Run:
+            place = f"{args.folds}{fold}"
+            teacher = f"{arm.teacher}-{place}-seed{first}" if arm.teacher else None
+            return Run(arm, seed, f"{arm.name}-{place}-seed{seed}", {"name": args.folds, "fold": fold}, teacher)
 
-    Attributes:
-        output_dir: for ``records``, ``runs`` and the table.
-        dataset_dir: Figshare slices; None for phantoms, at the bundles' own small sizes.
-        bundles: folder that holds ``cls_teacher`` and ``cls_kd``; by default see ``bundle_folder``.
-        preset: of `PRESETS`.
-        fold_source: "group", "official", or "slices" (see :func:`~ckdmed.bundle.figshare_classes`).
-        folds: which of the five.
-        seeds: of the students; the first one is the teachers'.
-        arms: of `TEACHERS` and `STUDENTS`; a student brings its teacher along.
-        settings: further settings of the bundle ``cls_kd``, in front of the preset's.
-    """
+        runs = []
+        for fold in args.fold:
+            runs += [run(arm, fold, first) for arm in teachers]
+            runs += [run(arm, fold, seed) for seed in args.seeds for arm in students]
+        return runs
 
-    output_dir: Path
-    dataset_dir: str | None = None
-    bundles: Path | None = None
-    preset: str = "compact"
-    fold_source: str = "group"
-    folds: Sequence[int] = (0,)
-    seeds: Sequence[int] = (0, 1, 2)
-    arms: Sequence[str] = (*TEACHERS, *STUDENTS)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
 
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}.")
-        unknown = sorted(set(self.arms) - {*TEACHERS, *STUDENTS})
-        if unknown or not self.arms:
-            raise ValueError(f"arms must be among {', '.join([*TEACHERS, *STUDENTS])}, got {unknown or 'none'}.")
-        if not self.folds or not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"folds {list(self.folds)} and seeds {list(self.seeds)} must each be given once or more.")
-        folders = {name: bundle_folder(name, self.bundles) for name in ("cls_teacher", "cls_kd")}
-        # before the first training, not after it
-        check_given(read_json(folders["cls_kd"] / "train.json"), self.settings)
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        return read_datalist(path)
 
-
-@dataclass(frozen=True)
-class _Run:
-    """One training: an arm on a fold with a seed."""
-
-    arm: str
-    fold: int
-    seed: int
-    fold_source: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}-{self.fold_source}{self.fold}-seed{self.seed}"
-
-    @property
-    def teacher(self) -> str | None:
-        """The arm of the student's teacher."""
-        if self.arm in TEACHERS or self.arm == "student_alone":
-            return None
-        return "teacher_vgg_vit" if self.arm == "student_msgff" else self.arm.replace("student", "teacher")
-
-
-def planned_runs(settings: Table1Settings) -> list[_Run]:
-    """The trainings in the order in which they run: a fold's teachers before its students."""
-    runs = []
-    for fold in settings.folds:
-        students = [
-            _Run(arm, fold, seed, settings.fold_source)
-            for seed in settings.seeds
-            for arm in STUDENTS
-            if arm in settings.arms
-        ]
-        needed = {run.teacher for run in students} | set(settings.arms)
-        runs += [_Run(arm, fold, settings.seeds[0], settings.fold_source) for arm in TEACHERS if arm in needed]
-        runs += students
-    return runs
-
-
-def run_table1(settings: Table1Settings) -> list[RunRecord]:
-    """Do the runs that have no record yet; one that was broken off is resumed.
-
-    Every run leaves ``records/<name>.json`` and its weights, history and curves in ``runs/<name>``. A run's numbers
-    are those of the weights that validated best, on the section's slices as they are (no augmentation).
-
-    Raises:
-        ValueError: a record of other settings stands in the output folder.
-    """
-    records = []
-    remove_leftovers(settings.output_dir)
-    runs = planned_runs(settings)
-    for number, run in enumerate(runs, start=1):
-        path = output_path(settings.output_dir, f"records/{checked_name(run.name)}.json", make_parents=False)
-        overrides = _overrides(settings, run)
-        if path.is_file():
-            record = RunRecord.read(path)
-            if record.settings.get("overrides") != json.loads(json.dumps(overrides)):
-                raise ValueError(f"{path} is of a run with other settings; give another output folder, or delete it.")
-            logger.info(f"run {number} of {len(runs)}: {run.name} is done")
+    def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+        of_fold = {"fold": run.split["fold"], "fold_source": run.split["name"], "seed": run.seed}
+        made = {**base, **dict.fromkeys(_DATASETS, "ckdmed.data.shared_cache.SharedCacheDataset")}
+        if run.arm.bundle == "cls_teacher":
+            # what is set of the student (its network among it) is nothing to the teacher's bundle
+            config = read_json(bundle_folder("cls_teacher", self.bundles) / "train.json")
+            known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
+            of_teacher = {n: made[f"teacher_{n}"] for n in _SETTINGS_OF_TEACHER if f"teacher_{n}" in made}
+            made = {key: value for key, value in made.items() if key.split("#")[0] in known} | of_teacher
         else:
-            logger.info(f"run {number} of {len(runs)}: {run.name}")
-            record = _do(settings, run, overrides)
-            record.write(path)
-        # a run that was killed after its record has some too
-        remove_resume_files(settings.output_dir / "runs" / run.name)
-        records.append(record)
-    return records
+            # the folds' teachers are trained apart, so that all students of a kind have the same one
+            made = {key: value for key, value in made.items() if key not in ("teacher_epochs", "teacher_learning_rate")}
+            made = with_options_of(run.arm.settings.get("method", "ckd"), "classification", made)
+        return {**made, **run.arm.settings, **of_fold}
+
+    def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
+        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), self._plan(run))
+        workflow.parser.parse(reset=True)
+        metrics: dict[str, Any] = {}
+        patients: dict[str, dict[str, float | None]] = {}
+        for part in ("train", "validation") if section == "validation" else (section,):
+            scores, by_patient = classifier_scores(workflow, part, str(self.folder(run) / "models" / "model.pt"))
+            metrics |= scores
+            patients |= by_patient
+        return metrics, patients
+
+    @classmethod
+    def patient_metric(cls, section: str) -> str:
+        return f"{SHORT[section]}_patient_accuracy"
+
+    @classmethod
+    def check_records(cls, records: Sequence[RunRecord]) -> None:
+        sizes = sorted({_sizes(record) for record in records})
+        if len(sizes) > 1:
+            raise ValueError(f"the records are of several sizes ({', '.join(sizes)}); make a table of one at a time.")
+
+    @classmethod
+    def opening(cls, records: Sequence[RunRecord]) -> list[str]:
+        return [
+            f"Sizes: {_sizes(records[0])}. {records[0].machine}. Mean and standard deviation over runs (seeds and "
+            "folds); a run's numbers are those of the weights that validated best. Losses are cross entropies without "
+            "distillation terms, training slices are without augmentation. Validation chose the weights, so the test "
+            "columns are the ones to believe.\n"
+        ]
+
+    @classmethod
+    def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
+        known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
+        groups = []
+        whole = _of_all_sections(records)
+        section = "test" if any("test_accuracy" in record.metrics for record in whole) else "validation"
+        for split in _SPLITS:
+            own = [record for record in whole if record.split["name"] == split]
+            if not own:
+                continue
+            folds = ", ".join(str(fold) for fold in sorted({record.split["fold"] for record in own}))
+            present = {record.arm for record in own}
+            names = {arm: label for arm, label in known.items() if arm in present}
+            baseline = _ALONE if _ALONE in present else None
+            groups.append(Group(f"{_SPLITS[split]}: fold {folds}", section, own, names, baseline))
+        return groups
+
+    @classmethod
+    def group_tables(cls, group: Group) -> list[str]:
+        there = {metric for record in group.records for metric in record.metrics}
+        parts = [
+            arm_table(group.records, [metric for metric in metrics if metric in there], arms=group.names)
+            for metrics in (_METRICS, _TEST)
+            if metrics == _METRICS or "test_accuracy" in there
+        ]
+        students = {arm: label for arm, label in group.names.items() if not arm.startswith("teacher")}
+        if group.baseline is not None and len(students) > 1:
+            parts.append("Against the student alone, paired by seed and fold:\n")
+            shown = [metric for metric in ("val_accuracy", "test_accuracy") if metric in there]
+            parts.append(arm_table(group.records, shown, baseline=group.baseline, arms=students))
+            parts += over_patients(group, cls.patient_metric(group.section), names=students)
+        return parts
+
+    @classmethod
+    def closing(cls, records: Sequence[RunRecord]) -> list[str]:
+        runs = _of_all_sections(records)
+        return [f"{len(runs)} runs, {sum(record.seconds or 0 for record in runs) / 60:.0f} minutes in all.\n"]
 
 
-def _overrides(settings: Table1Settings, run: _Run) -> dict[str, Any]:
-    """The settings of the bundle for a run, without the paths."""
-    given = {**(PRESETS[settings.preset] if settings.dataset_dir else {}), **settings.settings}
-    values: dict[str, Any] = {}
-    if run.arm in TEACHERS:
-        # what is said of the student (its network among it) is nothing to the teacher's bundle
-        config = read_json(bundle_folder("cls_teacher", settings.bundles) / "train.json")
-        known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
-        values = {k: v for k, v in given.items() if k.split("#")[0] in known}
-        values |= {name: given[f"teacher_{name}"] for name in _SETTINGS_OF_TEACHER if f"teacher_{name}" in given}
-        values["teacher_kind"] = run.arm.removeprefix("teacher_")
-    else:
-        # the folds' teachers are trained apart, so that all students of a kind have the same one
-        values = {k: v for k, v in given.items() if k not in ("teacher_epochs", "teacher_learning_rate")}
-        values["teacher_kind"] = (run.teacher or "teacher_vgg_vit").removeprefix("teacher_")
-        if run.teacher is None:
-            values = with_options_of("supervised", "classification", values) | {"method": "supervised"}
-        elif run.arm != "student_msgff":
-            values["beta"] = 0.0
-    return values | {"fold": run.fold, "fold_source": run.fold_source, "seed": run.seed}
+def _sizes(record: RunRecord) -> str:
+    return str(record.settings.get("profile"))
 
 
-def _do(settings: Table1Settings, run: _Run, overrides: Mapping[str, Any]) -> RunRecord:
-    bundle = "cls_teacher" if run.arm in TEACHERS else "cls_kd"
-    folder = output_path(settings.output_dir, f"runs/{checked_name(run.name)}", make_parents=False)
-    paths: dict[str, Any] = {"output_dir": str(folder), "dataset_dir": settings.dataset_dir, "resume": True}
-    if settings.dataset_dir is None:
-        phantoms = settings.output_dir / "phantoms"
-        paths["sections#phantom_dir"] = str(phantoms)
-    if run.teacher is not None:
-        teacher = _Run(run.teacher, run.fold, settings.seeds[0], run.fold_source).name
-        paths["teacher_checkpoint"] = str(settings.output_dir / "runs" / teacher / "models" / "model.pt")
-    shared = "ckdmed.data.shared_cache.SharedCacheDataset"
-    datasets = {"train#dataset#_target_": shared, "validate#dataset#_target_": shared}
-    workflow = bundle_workflow(bundle_folder(bundle, settings.bundles), {**overrides, **paths, **datasets})
-    started = time.perf_counter()
-    try:
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
-    except Exception as error:
-        # MONAI says "Failed to evaluate ..." of whatever went wrong
-        raise RuntimeError(f"{run.name}: {root_cause(error)}") from error
-    metrics = _measure(workflow, folder)
-    history = read_json_lines(folder / "metrics.jsonl")
-    trained = sum(row["seconds"] for row in history)
-    sections = workflow.parser.get_parsed_content("sections")
-    return RunRecord(
-        name=run.name,
-        arm=run.arm,
-        command=typed_command(),
-        seed=run.seed,
-        split={"name": run.fold_source, "fold": run.fold},
-        metrics=metrics,
-        data_sha256=_fingerprint(sections) if settings.dataset_dir else "",
-        settings={"preset": settings.preset if settings.dataset_dir else "phantoms", "overrides": dict(overrides)},
-        seconds=round(max(trained, time.perf_counter() - started), 1),
-    )
+def _of_all_sections(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """One record of each run, with its scores of all sections; the first ones of this table hold them all."""
+    runs: dict[str, RunRecord] = {}
+    for record in records:
+        first = runs.get(record.name)
+        split = {key: value for key, value in record.split.items() if key != "section"}
+        runs[record.name] = replace(
+            record,
+            split=split,
+            metrics={**(first.metrics if first else {}), **record.metrics},
+            patients={**(first.patients if first else {}), **record.patients},
+        )
+    everything = dict.fromkeys(metric for record in runs.values() for metric in record.metrics)
+    return [replace(r, metrics={metric: r.metrics.get(metric) for metric in everything}) for r in runs.values()]
 
 
-def _fingerprint(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """SHA-256 over what the slices are and where each of them stands."""
-    rows = [
-        [name, str(item["id"]), int(item["label"]), str(item["patient_group"])]
-        for name, items in sorted(sections.items())
-        for item in items
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def _measure(workflow: ConfigWorkflow, folder: Path) -> dict[str, float | None]:
-    """Scores of the best weights on every section."""
-    get = workflow.parser.get_parsed_content
-    device = torch.device(get("device"))
-    network = load_network(get("network_def").to(device), str(folder / "models" / "model.pt"), device).eval()
-    metrics: dict[str, float | None] = {}
-    for section, short in (("train", "train"), ("validation", "val"), ("test", "test")):
-        items = get("sections")[section]
-        data = SharedCacheDataset(items, get("validate#preprocessing"), num_workers=2)
-        logits = _logits(network, data, int(get("batch_size")), device)
-        labels = np.array([item["label"] for item in items])
-        probabilities = apply_temperature(logits, 1.0)
-        slices = classification_scores(probabilities, labels)
-        metrics[f"{short}_loss"] = slices["nll"]
-        metrics[f"{short}_accuracy"] = slices["accuracy"]
-        if section == "train":
-            continue
-        means, truth, _ = patient_probabilities(probabilities, labels, [item["patient_group"] for item in items])
-        metrics[f"{short}_balanced_accuracy"] = slices["balanced_accuracy"]
-        metrics[f"{short}_macro_auc"] = slices["macro_auc"]
-        metrics[f"{short}_ece"] = slices["ece"]
-        metrics[f"{short}_patient_accuracy"] = classification_scores(means, truth)["accuracy"]
-    return {name: None if value is None or not np.isfinite(value) else float(value) for name, value in metrics.items()}
-
-
-@torch.no_grad()
-def _logits(network: nn.Module, data: SharedCacheDataset, batch_size: int, device: torch.device) -> np.ndarray:
-    loader = DataLoader(data, batch_size=batch_size, shuffle=False)
-    return torch.cat([network(batch["image"].to(device)).float().cpu() for batch in loader]).numpy()
+EXPERIMENT = Table1

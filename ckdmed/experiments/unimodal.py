@@ -1,28 +1,48 @@
-"""Students of one modality with and without teachers: each run is a run of the bundle, each result a record."""
+"""What do teachers of more or other sequences give to a student of one? Strategies over seeds, on BraTS cases."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.data import fingerprint
 from ckdmed.data.brats import read_brats_datalist
-from ckdmed.experiments.case_records import (
+from ckdmed.experiments.cases import (
     DICE,
     LESIONWISE_DICE,
     REGION_DICE,
+    add_case_phantom_options,
     case_phantoms,
     case_scores,
     distance_table,
 )
-from ckdmed.experiments.recorded_runs import RecordedRuns, check_one_datalist, read_sections, seconds_line, write_table
-from ckdmed.experiments.sizes import sizes_of
-from ckdmed.experiments.unimodal_arms import ALONE, STRATEGIES, UNIMODAL_BUNDLE, UnimodalRun
+from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.plan import Run
+from ckdmed.experiments.tables import (
+    Group,
+    by_key,
+    label_fraction_of,
+    named_arms,
+    over_patients,
+    seconds_line,
+    section_title,
+)
+from ckdmed.experiments.unimodal_arms import (
+    ALONE,
+    STRATEGIES,
+    UNIMODAL_BUNDLE,
+    Strategy,
+    strategy,
+    unimodal_runs,
+    unimodal_settings,
+)
 from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["UnimodalComparison", "unimodal_phantoms", "unimodal_sizes", "unimodal_tables", "write_unimodal_tables"]
+__all__ = ["EXPERIMENT", "UnimodalComparison"]
 
 # 960 steps of a student, 400 of a teacher, two to three minutes and one on a free core; five levels, real batches. The
 # steps are many for a network of this size on purpose: after a quarter of them students just begin to predict anything,
@@ -45,22 +65,6 @@ _COMPACT: dict[str, Any] = {
     "teacher_learning_rate": 0.004,
     "amp": False,
     "augmentation": "flips",
-}
-
-# for tests
-_TINY: dict[str, Any] = {
-    **_COMPACT,
-    "image_size": 32,
-    "student_base": 2,
-    "teacher_base": 2,
-    "vit_img_size": 32,
-    "vit_hidden": 16,
-    "vit_layers": 1,
-    "vit_heads": 2,
-    "slices_per_epoch": 16,
-    "epochs": 2,
-    "teacher_epochs": 1,
-    "val_interval": 1,
 }
 
 # what frozen teachers depend on
@@ -92,26 +96,9 @@ _OF_TEACHERS = (
 )
 
 
-def unimodal_sizes(preset: str) -> dict[str, Any]:
-    """The settings of a preset: "compact", "tiny", or "full" for the bundle's own with a data folder.
-
-    Raises:
-        ValueError: an unknown preset.
-    """
-    return sizes_of(preset, _COMPACT, _TINY, UNIMODAL_BUNDLE)
-
-
-def unimodal_phantoms(folder: Path, cases: int, shape: Sequence[int], seed: int = 0) -> Path:
-    """A folder of gliomas with its datalist, made once; 50/15/35, so that few cases still judge.
-
-    Each patient has one case, and every case has enhancing tumour, which t1c alone shows by its brightness.
-    """
-    return case_phantoms(folder, cases, shape, seed, (0.5, 0.15, 0.35), time_points=(1, 1), without_enhancement=0.0)
-
-
 @dataclass
-class UnimodalComparison(RecordedRuns[UnimodalRun]):
-    """Runs what is missing of a comparison; see :class:`~ckdmed.experiments.recorded_runs.RecordedRuns`.
+class UnimodalComparison(Experiment):
+    """Students of one choice of modalities, each strategy of :mod:`~ckdmed.experiments.unimodal_arms` for each.
 
     Frozen teachers lie in ``teachers/``: the first run that needs one trains it, the others find it.
 
@@ -122,88 +109,162 @@ class UnimodalComparison(RecordedRuns[UnimodalRun]):
 
     teacher_seed: int | None = None
 
+    name: ClassVar[str] = "unimodal"
+    data: ClassVar[str] = "BraTS cases"
     datalist_command: ClassVar[str] = "brats-datalist"
+    bundle: ClassVar[str] = UNIMODAL_BUNDLE
+    seconds_note: ClassVar[str] = "seconds are those of training and validation, without those of frozen teachers"
+    headline: ClassVar[str] = DICE
+    compact: ClassVar[Mapping[str, Any]] = _COMPACT
+    # for tests
+    tiny: ClassVar[Mapping[str, Any]] = {
+        **_COMPACT,
+        "image_size": 32,
+        "student_base": 2,
+        "teacher_base": 2,
+        "vit_img_size": 32,
+        "vit_hidden": 16,
+        "vit_layers": 1,
+        "vit_heads": 2,
+        "slices_per_epoch": 16,
+        "epochs": 2,
+        "teacher_epochs": 1,
+        "val_interval": 1,
+    }
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--students",
+            nargs="+",
+            default=["t1n", "t1c"],
+            metavar="MODALITY",
+            help="what each student sees, such as t1c, or t1n+t1c for two sequences (default: t1n t1c)",
+        )
+        parser.add_argument(
+            "--strategies",
+            nargs="+",
+            default=["alone", "distilled"],
+            help=f"of {', '.join(STRATEGIES)} (default: alone distilled)",
+        )
+        parser.add_argument(
+            "--variant",
+            nargs="+",
+            action="append",
+            default=[],
+            metavar=("NAME", "KEY=VALUE"),
+            help="one more strategy: 'distilled' with other settings, such as --variant one "
+            '\'teachers=[["t1n","t1c","t2w","t2f"]]\'; repeatable',
+        )
+        parser.add_argument(
+            "--label_fractions",
+            "--regimes",
+            nargs="+",
+            type=float,
+            default=[0.1],
+            help="fractions of training patients with labels (default: 0.1)",
+        )
+        parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
+        parser.add_argument(
+            "--teacher_seed",
+            type=int,
+            help="of the frozen teachers, one set for all seeds (default: the run's own seed)",
+        )
+        add_case_phantom_options(parser, 72, (48, 48, 24))
+
+    @classmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        if unknown := [name for name in args.strategies if name not in STRATEGIES]:
+            raise ValueError(f"there are no strategies {unknown}; there are {', '.join(STRATEGIES)}.")
+        chosen: list[Strategy] = [STRATEGIES[name] for name in args.strategies]
+        for name, *words in args.variant:
+            settings = parse_settings(words)
+            check_bundle_settings(cls.bundle, settings, args.bundles)
+            chosen.append(strategy(name, settings))
+        students = [student.split("+") for student in args.students]
+        return unimodal_runs(chosen, students, args.label_fractions, args.seeds)
+
+    @classmethod
+    def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        return {"split_seed": args.split_seed}
+
+    @classmethod
+    def from_options(
+        cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
+    ) -> UnimodalComparison:
+        return cls(output_dir, dataset_dir, settings, args.profile, args.bundles, teacher_seed=args.teacher_seed)
+
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        """50/15/35, so that few cases still judge. Each patient has one case, each case enhancing tumour, which t1c
+        alone shows by its brightness."""
+        fractions = (0.5, 0.15, 0.35)
+        made: dict[str, Any] = {"time_points": (1, 1), "without_enhancement": 0.0}
+        return case_phantoms(folder, args.phantom_cases, args.phantom_shape, 0, fractions, **made)
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_brats_datalist(path)
 
-    def split_of(self, run: UnimodalRun) -> dict[str, Any]:
-        return {"label_fraction": run.regime}
-
-    @property
-    def seconds_note(self) -> str:
-        return "seconds are those of training and validation, without those of frozen teachers"
-
-    def run_settings(self, run: UnimodalRun, base: Mapping[str, Any]) -> dict[str, Any]:
-        made = run.settings(base)
-        if run.arm.strategy.teachers:
+    def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+        made = unimodal_settings(run, base)
+        # a student alone has no teachers
+        if run.arm.unlabelled:
             if self.teacher_seed not in (None, run.seed):
                 made["teacher_seed"] = self.teacher_seed
             made["teachers_dir"] = str(self._teachers(made))
         return made
 
     def _teachers(self, settings: Mapping[str, Any]) -> Path:
-        """Where the teachers of such settings lie, whichever student listens to them."""
-        regime, seed = settings["label_fraction"], settings.get("teacher_seed", settings["seed"])
+        """Where the teachers of such settings lie, whichever student they teach."""
+        fraction, seed = settings["label_fraction"], settings.get("teacher_seed", settings["seed"])
         chosen = {**{key: settings[key] for key in _OF_TEACHERS if key in settings}, "seed": seed}
-        return self.output_dir / "teachers" / f"labelled={regime:g}-seed={seed}-{fingerprint(chosen)[:12]}"
+        return self.output_dir / "teachers" / f"labelled={fraction:g}-seed={seed}-{fingerprint(chosen)[:12]}"
 
-    def metrics(self, run: UnimodalRun, summary: Mapping[str, Any]) -> dict[str, Any]:
+    def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         return case_scores(summary)
 
+    @classmethod
+    def patient_metric(cls, section: str) -> str:
+        return DICE
 
-def unimodal_tables(records: Sequence[RunRecord]) -> str:
-    """Markdown: for each section, share of labels and student, the strategies and their difference to it alone.
+    @classmethod
+    def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
+        known = {**{name: entry.label for name, entry in STRATEGIES.items()}, **(labels or {})}
+        groups = []
+        for own in by_key(
+            records, lambda r: (r.split["section"] != "test", -label_fraction_of(r), _student(r))
+        ).values():
+            student = _student(own[0])
+            fraction = f"{label_fraction_of(own[0]):.0%} of training patients labelled"
+            title = f"{section_title(own[0])}, student of {student}, {fraction}"
+            # within a group the student is the same, and the strategy alone tells arms from each other
+            own = [replace(record, arm=record.arm.removeprefix(f"{student}-")) for record in own]
+            names = named_arms(own, known)
+            baseline = ALONE if ALONE in names else None
+            groups.append(Group(title, own[0].split["section"], own, names, baseline))
+        return groups
 
-    Args:
-        records: of :class:`UnimodalComparison`.
-
-    Raises:
-        ValueError: records of several datalists, which are not comparable.
-    """
-    check_one_datalist(records)
-    parts = []
-    keys = sorted({(r.split["section"] != "test", -float(r.split["label_fraction"]), _student(r)) for r in records})
-    for later, regime, student in keys:
-        own = [
-            record
-            for record in records
-            if (record.split["section"] != "test", -float(record.split["label_fraction"]), _student(record))
-            == (later, regime, student)
+    @classmethod
+    def group_tables(cls, group: Group) -> list[str]:
+        own, names, baseline = group.records, group.names, group.baseline
+        return [
+            arm_table(own, (DICE, *REGION_DICE), baseline, names),
+            *over_patients(group, DICE),
+            arm_table(own, (LESIONWISE_DICE,), None, names),
+            distance_table(own, baseline, names),
+            seconds_line(own, names),
         ]
-        section = own[0].split["section"]
-        names = _labels(own, student)
-        baseline = f"{student}-{ALONE}" if f"{student}-{ALONE}" in names else None
-        parts.append(
-            f"### {section.capitalize()} section, student of {student}, {-regime:.0%} of training patients labelled\n"
-        )
-        parts.append(arm_table(own, (DICE, *REGION_DICE), baseline, names))
-        parts.append(arm_table(own, (LESIONWISE_DICE,), None, names))
-        parts.append(distance_table(own, baseline, names))
-        parts.append(seconds_line(own, names))
-    parts.append(
-        "Scores are means over patients of whole cases; `Dice` and the distances are means of the three regions. "
-        "Seconds are without the training of frozen teachers, which all students of a seed share.\n"
-    )
-    return "\n".join(parts)
+
+    @classmethod
+    def closing(cls, records: Sequence[RunRecord]) -> list[str]:
+        return [
+            "Scores are means over patients of whole cases; `Dice` and the distances are means of the three regions. "
+            "Seconds are without the training of frozen teachers, which all students of a seed share.\n"
+        ]
 
 
 def _student(record: RunRecord) -> str:
     return "+".join(record.settings["student_modalities"])
 
 
-def _labels(records: Sequence[RunRecord], student: str) -> dict[str, str]:
-    """Arm -> name to print, the student alone first."""
-    present = {record.arm for record in records}
-    known = {f"{student}-{entry.name}": entry.label for entry in STRATEGIES.values()}
-    ordered = {arm: label for arm, label in known.items() if arm in present}
-    return ordered | {arm: arm.partition("-")[2] for arm in sorted(present - set(known))}
-
-
-def write_unimodal_tables(folder: Path, path: Path) -> str:
-    """The tables of the records below ``folder`` (``validation`` and ``test``), written to ``path``.
-
-    Raises:
-        ValueError: there are no records.
-    """
-    return write_table(unimodal_tables(read_sections(folder)), path)
+EXPERIMENT = UnimodalComparison

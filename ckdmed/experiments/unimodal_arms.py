@@ -1,4 +1,4 @@
-"""What is compared for students of one modality, and the runs that follow from it."""
+"""How students of one modality are trained: the strategies, and the settings that each run of them has."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckdmed.experiments.plan_checks import check_different, check_regimes
+from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name
 from ckdmed.methods import with_options_of
 
 __all__ = [
@@ -14,10 +14,9 @@ __all__ = [
     "STRATEGIES",
     "UNIMODAL_BUNDLE",
     "Strategy",
-    "UnimodalArm",
-    "UnimodalRun",
     "strategy",
     "unimodal_runs",
+    "unimodal_settings",
 ]
 
 UNIMODAL_BUNDLE = "brats_unimodal_kd"
@@ -66,78 +65,52 @@ def strategy(name: str, settings: Mapping[str, Any]) -> Strategy:
     Raises:
         ValueError: the name is taken or cannot be a folder's.
     """
-    if name in STRATEGIES or not name.replace("_", "").replace(".", "").isalnum():
-        raise ValueError(f"a variant needs a name of its own of letters, digits, '_' and '.', got {name!r}.")
-    return Strategy(name, name, {"method": "ckd", **settings})
+    return Strategy(checked_variant_name(name, STRATEGIES), name, {"method": "ckd", **settings})
 
 
-@dataclass(frozen=True)
-class UnimodalArm:
-    """A strategy for the student of one choice of modalities."""
+def unimodal_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The bundle's settings of a run. An epoch has as many slices in every arm; a student alone sees labelled ones.
 
-    strategy: Strategy
-    student: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """Unique in a comparison."""
-        return f"{'+'.join(self.student)}-{self.strategy.name}"
-
-    @property
-    def bundle(self) -> str:
-        """Whose runs they are."""
-        return UNIMODAL_BUNDLE
-
-
-@dataclass(frozen=True)
-class UnimodalRun:
-    """One training: an arm with a share of labelled patients and a seed."""
-
-    arm: UnimodalArm
-    regime: float
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its folder and record."""
-        return f"labelled={self.regime:g}-{self.arm.name}-seed={self.seed}"
-
-    def settings(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The bundle's settings. An epoch has as many slices in every arm; a student alone is shown labelled ones.
-
-        Args:
-            base: what all runs share.
-        """
-        shared = with_options_of(self.arm.strategy.settings.get("method", "ckd"), "unimodal", base)
-        made = {**shared, **self.arm.strategy.settings, "seed": self.seed, "label_fraction": self.regime}
-        made["student_modalities"] = list(self.arm.student)
-        if made.get("teachers") == OTHERS:
-            there = base.get("modalities") or ["t1n", "t1c", "t2w", "t2f"]
-            made["teachers"] = [[name] for name in there if name not in self.arm.student]
-        if not self.arm.strategy.teachers and self.regime < 1:
-            made["train#dataset#items"] = "$[item for item in @sections['train'] if item['labelled']]"
-        return made
+    Args:
+        run: of :func:`unimodal_runs`.
+        base: what all runs share.
+    """
+    fraction = run.split["label_fraction"]
+    shared = with_options_of(run.arm.settings.get("method", "ckd"), "unimodal", base)
+    made = {**shared, **run.arm.settings, "seed": run.seed, "label_fraction": fraction}
+    if made.get("teachers") == OTHERS:
+        there = base.get("modalities") or ["t1n", "t1c", "t2w", "t2f"]
+        made["teachers"] = [[name] for name in there if name not in made["student_modalities"]]
+    if not run.arm.unlabelled and fraction < 1:
+        made["train#dataset#items"] = "$[item for item in @sections['train'] if item['labelled']]"
+    return made
 
 
 def unimodal_runs(
     strategies: Sequence[Strategy],
     students: Sequence[Sequence[str]],
-    regimes: Sequence[float],
+    fractions: Sequence[float],
     seeds: Sequence[int],
-) -> list[UnimodalRun]:
+) -> list[Run]:
     """All runs, seed by seed, so that a half done comparison is a whole smaller one.
 
     Raises:
-        ValueError: a regime outside (0, 1]; something stands twice or is missing.
+        ValueError: a label fraction outside (0, 1]; something stands twice or is missing.
     """
     check_different(
         strategies=[entry.name for entry in strategies], students=[tuple(student) for student in students], seeds=seeds
     )
-    check_regimes(regimes)
+    check_label_fractions(fractions)
+    arms = [_arm(entry, student) for student in students for entry in strategies]
     return [
-        UnimodalRun(UnimodalArm(entry, tuple(student)), regime, seed)
+        Run(arm, seed, f"labelled={fraction:g}-{arm.name}-seed={seed}", {"label_fraction": fraction})
         for seed in seeds
-        for regime in regimes
-        for student in students
-        for entry in strategies
+        for fraction in fractions
+        for arm in arms
     ]
+
+
+def _arm(entry: Strategy, student: Sequence[str]) -> Arm:
+    settings = {**entry.settings, "student_modalities": list(student)}
+    name = f"{'+'.join(student)}-{entry.name}"
+    return Arm(name, entry.label, settings, bundle=UNIMODAL_BUNDLE, unlabelled=entry.teachers)

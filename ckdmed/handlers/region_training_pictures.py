@@ -67,7 +67,9 @@ class RegionTrainingPictures(EndPictures):
             channel, modality = self.channel_of(answer.image)
             picture = answer.image[channel].numpy()
             truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
-            predicted: list[Any] = [None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]]
+            predicted: list[Any] = [
+                None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]
+            ]
             number = None
             if picture.ndim == 3:
                 number = int(truth.any(axis=0).sum(axis=(0, 1)).argmax())

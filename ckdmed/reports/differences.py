@@ -109,14 +109,17 @@ def _by_pair(records: Sequence[RunRecord], arm: str) -> dict[str, RunRecord]:
 
 
 def _by_patient(runs: Sequence[RunRecord], metric: str) -> dict[str, list[float]]:
-    """The scores of each patient, one for each run."""
+    """The scores of each patient, one for each run on a split that has the patient in its section."""
     scores: dict[str, list[float]] = {}
+    of_split: dict[str, list[set[str]]] = {}
     for run in runs:
         if not run.patients.get(metric):
             raise ValueError(f"run {run.name!r} has no scores of patients for {metric!r}; it has {list(run.patients)}")
+        of_split.setdefault(json.dumps(run.split, sort_keys=True), []).append(set(run.patients[metric]))
         for patient, score in run.patients[metric].items():
             scores.setdefault(patient, []).append(math.nan if score is None else float(score))
-    uneven = [patient for patient, values in scores.items() if len(values) < len(runs)]
+    # folds have patients of their own, seeds have not
+    uneven = sorted({p for sets in of_split.values() for of_run in sets for p in sets[0] ^ of_run})
     if uneven:
         raise ValueError(f"the runs {[run.name for run in runs]} are not of the same patients: {uneven[:5]}")
     return scores

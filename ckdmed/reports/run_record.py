@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -73,10 +74,27 @@ class RunRecord:
             content = read_json(path)
         except JsonFileError as error:
             raise ValueError(f"{path} is not a run record: {error}") from error
+        return cls.from_plain(content, str(path))
+
+    def to_json(self) -> str:
+        """The record on one line, in ASCII."""
+        return json.dumps(plain(asdict(self)), allow_nan=False)
+
+    @classmethod
+    def from_plain(cls, content: Any, where: str) -> RunRecord:
+        """The record of what JSON holds.
+
+        Args:
+            content: of a file of :meth:`write`, or of :meth:`to_json`.
+            where: names it in an error.
+
+        Raises:
+            ValueError: as :meth:`read`.
+        """
         if not isinstance(content, dict):
-            raise ValueError(f"{path} is not a run record: it holds {type(content).__name__}, not an object")
+            raise ValueError(f"{where} is not a run record: it holds {type(content).__name__}, not an object")
         content = {**{name: {} for name in _LATER}, **content}
-        _check(content, str(path))
+        _check(content, where)
         return cls(**content)
 
 

@@ -13,7 +13,7 @@ from ckdmed.bundle import WrongSettingError
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.settings_table import SETTINGS
 from ckdmed.bundle.workflow import bundle_workflow
-from ckdmed.experiments.table1 import Table1Settings
+from ckdmed.experiments.given_settings import check_bundle_settings
 from tests.bundle.bundle_runs import BUNDLES
 
 NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/train.json"))
@@ -200,9 +200,8 @@ def test_the_bundles_own_defaults_pass_and_stay(bundle: str, configs: tuple[str,
         ({"optimiser#lr": 1}, "'optimiser#lr' is no setting of this bundle"),
     ],
 )
-def test_settings_of_a_table_are_refused_before_its_first_training(tmp_path: Path, settings: dict, message: str):
+def test_settings_of_an_experiment_are_refused_before_its_first_training(settings: dict, message: str):
     with pytest.raises(WrongSettingError) as raised:
-        Table1Settings(tmp_path / "out", bundles=BUNDLES, settings=settings)
+        check_bundle_settings("cls_kd", settings, BUNDLES)
     assert message in str(raised.value)
-    assert not (tmp_path / "out").exists()
-    Table1Settings(tmp_path / "out", bundles=BUNDLES, settings={"epochs": 3, "optimizer#lr": 1})
+    check_bundle_settings("cls_kd", {"epochs": 3, "optimizer#lr": 1}, BUNDLES)

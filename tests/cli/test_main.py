@@ -158,10 +158,6 @@ def test_every_command_builds_a_parser():
         "prepare data",
         "slice-cache list.json",
         "export --bundle b --checkpoint c",
-        "table1",
-        "compare",
-        "ablation",
-        "unimodal",
     ],
 )
 def test_every_command_takes_its_folder_by_the_same_name(words, option):

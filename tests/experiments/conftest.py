@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-pytest.register_assert_rewrite("tests.experiments.interrupted")
+from ckdmed.experiments import EXPERIMENTS, experiment
+
+pytest.register_assert_rewrite("tests.experiments.trainers")
+
+PHANTOMS = {
+    "compare": ["--phantom_patients", "12", "--phantom_size", "48"],
+    "table1": ["--phantom_patients", "12", "--phantom_size", "48"],
+    "ablation": ["--phantom_cases", "6", "--phantom_shape", "24", "24", "16"],
+    "unimodal": ["--phantom_cases", "8", "--phantom_shape", "32", "32", "16"],
+}
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with the phantoms of each experiment, small ones."""
+    from tests.experiments.trainers import options
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    kinds = {"compare": "slices", "table1": "slices", "ablation": "ablation", "unimodal": "unimodal"}
+    return {
+        name: experiment(name).phantoms(folder / kind, options(name, *PHANTOMS[name])) for name, kind in kinds.items()
+    }
+
+
+@pytest.fixture
+def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a datalist, whose content matters to nobody here."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "datalist.json").write_text("{}", encoding="utf-8")
+    for name in EXPERIMENTS:
+        monkeypatch.setattr(experiment(name), "read_datalist", lambda self, path: {"seed": 0})
+    return folder

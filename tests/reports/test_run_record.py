@@ -215,3 +215,14 @@ def test_tables_over_patients_that_make_no_sense():
     uneven = [base, of_patients("alone", 1, 0.4), of_patients("kd", 0, 0.4, 0.6), of_patients("kd", 1, 0.4, 0.6)]
     with pytest.raises(ValueError, match="not of the same patients: \\['p1'\\]"):
         patient_table(uneven, "dice", "alone")
+
+
+def test_folds_have_patients_of_their_own():
+    def on_fold(arm: str, fold: int, seed: int, patient: str, score: float) -> RunRecord:
+        made = of_patients(arm, seed, score)
+        return replace(made, name=f"{made.name}-{fold}", split={"fold": fold}, patients={"dice": {patient: score}})
+
+    runs = [on_fold("alone", fold, seed, f"p{fold}", 0.4) for fold in (0, 1) for seed in (0, 1)]
+    runs += [on_fold("kd", fold, seed, f"p{fold}", 0.5 + 0.1 * fold) for fold in (0, 1) for seed in (0, 1)]
+    row = [cell.strip() for cell in patient_table(runs, "dice", "alone").splitlines()[2].strip("|").split("|")]
+    assert row[:3] == ["kd", "4", "2"] and row[3].startswith("+0.1500") and row[4] == "2 of 2"

@@ -1,7 +1,8 @@
-"""What comparisons over BraTS cases share: phantoms to run on, and the scores that their records keep."""
+"""What experiments over BraTS cases share: phantoms to run on, and the scores that their records keep."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
-__all__ = ["DICE", "LESIONWISE_DICE", "REGION_DICE", "case_phantoms", "case_scores", "distance_table"]
+__all__ = [
+    "DICE",
+    "LESIONWISE_DICE",
+    "REGION_DICE",
+    "add_case_phantom_options",
+    "case_phantoms",
+    "case_scores",
+    "distance_table",
+]
 
 # a name each, since ordinary and lesion-wise scores are different things
 DICE = "Dice"
@@ -41,6 +50,24 @@ def distance_table(records: Sequence[RunRecord], baseline: str | None, arms: Map
     """The Markdown table of the two distances, of which the smaller one wins; see ``arm_table``."""
     distances = (_HD95, _LESIONWISE_HD95)
     return arm_table(records, distances, baseline, arms, decimals=2, smaller_is_better=distances)
+
+
+def add_case_phantom_options(parser: argparse.ArgumentParser, cases: int, shape: Sequence[int]) -> None:
+    """Declare how many phantoms there are, and their size.
+
+    Args:
+        parser: of the experiment.
+        cases, shape: the defaults.
+    """
+    parser.add_argument("--phantom_cases", type=int, default=cases, help=f"without dataset_dir (default: {cases})")
+    parser.add_argument(
+        "--phantom_shape",
+        type=int,
+        nargs=3,
+        default=list(shape),
+        metavar=("X", "Y", "Z"),
+        help=f"voxels of a phantom (default: {' '.join(map(str, shape))})",
+    )
 
 
 def case_phantoms(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ckdmed.experiments.case_records import case_scores, distance_table
-from ckdmed.experiments.sizes import sizes_of
+from ckdmed.experiments.cases import case_scores, distance_table
+from ckdmed.experiments.given_settings import profile_settings
 from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord
 
@@ -44,9 +44,9 @@ def test_the_smaller_distance_wins() -> None:
 
 def test_full_takes_the_bundles_own_and_the_others_are_copies() -> None:
     compact, tiny = {"image_size": 7, "amp": False}, {"image_size": 3, "amp": False}
-    assert sizes_of("full", compact, tiny, "seg_kd") == {"image_size": 256, "amp": True}
-    chosen = sizes_of("tiny", compact, tiny, "seg_kd")
+    assert profile_settings("full", compact, tiny, "seg_kd") == {"image_size": 256, "amp": True}
+    chosen = profile_settings("tiny", compact, tiny, "seg_kd")
     chosen["image_size"] = 4
-    assert tiny["image_size"] == 3 and sizes_of("compact", compact, tiny, "seg_kd") == compact
+    assert tiny["image_size"] == 3 and profile_settings("compact", compact, tiny, "seg_kd") == compact
     with pytest.raises(ValueError, match="full, compact or tiny, got 'small'"):
-        sizes_of("small", compact, tiny, "seg_kd")
+        profile_settings("small", compact, tiny, "seg_kd")

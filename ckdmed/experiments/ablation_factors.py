@@ -1,4 +1,4 @@
-"""What the ablation of COHRA-UNet varies, and the runs that follow from it."""
+"""What the ablation of COHRA-UNet varies, and the arms that follow from it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ckdmed.experiments.compare_arms import Arm
-from ckdmed.experiments.plan_checks import check_different
+from ckdmed.experiments.plan import Arm
 from ckdmed.losses import REGION_LOSSES
 
-__all__ = [
-    "ABLATION_BUNDLE",
-    "BASELINE",
-    "FACTORS",
-    "AblationRun",
-    "Factor",
-    "ablation_arms",
-    "ablation_runs",
-    "configuration",
-]
+__all__ = ["ABLATION_BUNDLE", "BASELINE", "FACTORS", "Factor", "ablation_arms", "configuration"]
 
 ABLATION_BUNDLE = "brats_seg_teacher"
 BASELINE = "base"
@@ -150,31 +140,3 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, str]:
             if all(given.get(key) == wanted for key, wanted in made.items()):
                 found[name] = value
     return found
-
-
-@dataclass(frozen=True)
-class AblationRun:
-    """One training of the ablation: an arm with a seed."""
-
-    arm: Arm
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Unique in an ablation; also the name of its folder and record."""
-        return f"{self.arm.name}-seed={self.seed}"
-
-    def settings(self, base: Mapping[str, Any]) -> dict[str, Any]:
-        """The bundle's settings for this run; further arguments of the network in ``base`` are kept."""
-        options = {**(base.get("teacher_options") or {}), **self.arm.settings["teacher_options"]}
-        return {**base, **self.arm.settings, "teacher_options": options, "seed": self.seed}
-
-
-def ablation_runs(arms: Sequence[Arm], seeds: Sequence[int]) -> list[AblationRun]:
-    """All runs, seed by seed, so that a half done ablation is a whole smaller one.
-
-    Raises:
-        ValueError: no seed, or one twice.
-    """
-    check_different(seeds=seeds)
-    return [AblationRun(arm, seed) for seed in seeds for arm in arms]

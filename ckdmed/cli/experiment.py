@@ -1,0 +1,130 @@
+"""`ckdmed experiment NAME`: the comparisons of the documentation, each a declaration of `ckdmed.experiments`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckdmed.cli.overwriting import add_force, add_output_dir, refuse_existing
+from ckdmed.experiments import EXPERIMENTS, experiment
+
+if TYPE_CHECKING:
+    from ckdmed.experiments.engine import Experiment
+
+NAME = "experiment"
+HELP = f"run an experiment ({', '.join(EXPERIMENTS)}) and write its tables and picture; what is done is not repeated"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command; those of the experiment are read when it is known."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    width = max(map(len, EXPERIMENTS))
+    parser.epilog = "experiments (`ckdmed experiment NAME --help` lists the options of one):\n" + "\n".join(
+        f"  {name:{width}}  {purpose}" for name, purpose in EXPERIMENTS.items()
+    )
+    parser.add_argument("name", choices=tuple(EXPERIMENTS), metavar="NAME", help=", ".join(EXPERIMENTS))
+    parser.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="options of the experiment")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what is missing of the experiment, then write its tables and picture.
+
+    Returns:
+        0.
+    """
+    chosen = experiment(args.name)
+    options = experiment_parser(chosen).parse_args(args.options)
+    # given behind the experiment's name it means the same
+    args.debug = getattr(args, "debug", False) or options.debug
+    return _run(chosen, options)
+
+
+def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
+    """The parser of an experiment's options: those that all have, and its own."""
+    from ckdmed.experiments.given_settings import PROFILES
+
+    name = chosen.name
+    parser = argparse.ArgumentParser(prog=f"ckdmed experiment {name}", description=EXPERIMENTS[name])
+    add_output_dir(parser, "runs, records, tables and picture; finished runs are kept")
+    parser.add_argument(
+        "--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} with a datalist.json; phantoms by default"
+    )
+    parser.add_argument(
+        "--profile",
+        "--preset",
+        # what table1 called the bundle's own sizes
+        type=lambda profile: "full" if profile == "paper" else profile,
+        choices=PROFILES,
+        default="compact",
+        help="sizes (default: compact)",
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of the bundle for all runs, such as epochs=10; checked before the first training",
+    )
+    parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this checkout)")
+    chosen.add_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="list the runs and which are done; nothing is written")
+    parser.add_argument(
+        "--final", action="store_true", help="evaluate the finished runs on the test section: once, last"
+    )
+    parser.add_argument(
+        "--table-only", action="store_true", help="write tables and picture from the records that are there"
+    )
+    parser.add_argument("--table", type=Path, help=f"the tables' file (default: OUTPUT_DIR/{name}.md), picture beside")
+    parser.add_argument(
+        "--collect",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="FILE",
+        help=f"write all records into one JSON Lines file as well (default: OUTPUT_DIR/{name}.jsonl)",
+    )
+    add_force(parser, "a file of --table or --collect")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
+    from ckdmed.experiments.engine import listed_runs
+    from ckdmed.experiments.records import collect_records, read_experiment
+
+    output_dir = args.output_dir.resolve()
+    table = _place(args.table, output_dir / f"{chosen.name}.md", args.force)
+    collected = None
+    if args.collect is not None:
+        given = args.collect if args.collect.name else None
+        collected = _place(given, output_dir / f"{chosen.name}.jsonl", args.force)
+    if not args.table_only:
+        runs = chosen.plan(args)
+        settings = chosen.given_settings(args)
+        if args.dry_run:
+            print("\n".join(listed_runs(output_dir, runs)))
+            return 0
+        data = chosen.phantoms(output_dir / "phantoms", args) if args.dataset_dir is None else args.dataset_dir
+        chosen.from_options(args, output_dir, data.resolve(), settings).do(runs, args.final)
+    records = read_experiment(output_dir / "records")
+    print(chosen.write(records, table))
+    if collected is not None:
+        print(f"records: {collect_records(records, collected)}")
+    return 0
+
+
+def _place(given: Path | None, own: Path, force: bool) -> Path:
+    """Where a file goes: where the user says, or the command's own place, where an earlier one of its own may be.
+
+    Raises:
+        FileExistsError: see `refuse_existing`.
+    """
+    if given is None:
+        return own
+    # a picture stands beside tables under the same name
+    for path in (given, *([given.with_suffix(".png")] if own.suffix == ".md" else [])):
+        refuse_existing(path, force)
+    return given

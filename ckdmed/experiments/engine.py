@@ -1,0 +1,316 @@
+"""The engine of all experiments: what is missing is trained, evaluated and recorded; the test section comes last."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tqdm import tqdm
+
+from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.typed_command import typed_command
+from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.data import sha256_of
+from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.plan import Run
+from ckdmed.experiments.report import Report
+from ckdmed.files import remove_leftovers
+from ckdmed.json_files import read_json, read_json_lines
+from ckdmed.paths import checked_name, output_path
+from ckdmed.reports import RunRecord
+
+__all__ = ["Experiment", "listed_runs"]
+
+logger = logging.getLogger(__name__)
+
+#: what a record's settings are without: places, and what does not change the result
+PLACES = (
+    "dataset_dir",
+    "output_dir",
+    "cache_dir",
+    "teacher_checkpoint",
+    "teachers_dir",
+    "resume",
+    "cache",
+    "cache_teacher",
+)
+
+
+@dataclass
+class Experiment(Report):
+    """Many runs of bundles over one set of patients. A subclass declares what is run and how it is reported.
+
+    A run is finished when its record lies in ``records/validation``; a run that was broken off goes on from its last
+    epoch through the bundle's own ``resume``. The test section is looked at by :meth:`test` alone.
+
+    Args:
+        output_dir: of runs, records, caches and the table.
+        dataset_dir: folder with a ``datalist.json``, so that all runs and all later ones share their patients.
+        settings: of the bundles, for all runs.
+        profile: whose sizes these are, for the records.
+        bundles: folder of the bundles, see ``bundle_folder``.
+        command: noted in the records, one entry per word.
+
+    Raises:
+        ValueError: no datalist, with the command that makes one; settings that the runs make themselves.
+    """
+
+    output_dir: Path
+    dataset_dir: Path
+    settings: Mapping[str, Any]
+    profile: str = "compact"
+    bundles: Path | None = None
+    command: Sequence[str] = field(default_factory=typed_command)
+
+    #: of the command
+    name: ClassVar[str]
+    #: what a folder of data holds
+    data: ClassVar[str]
+    #: the command that makes the datalist of such a folder
+    datalist_command: ClassVar[str]
+    #: the bundle whose settings are given
+    bundle: ClassVar[str]
+    #: sizes of the profiles
+    compact: ClassVar[Mapping[str, Any]]
+    tiny: ClassVar[Mapping[str, Any]]
+    #: settings that the runs make themselves
+    made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
+    #: settings that a record does not hold
+    unrecorded: ClassVar[tuple[str, ...]] = PLACES
+    #: what the seconds of a record are
+    seconds_note: ClassVar[str] = "seconds are those of training and validation"
+
+    def __post_init__(self) -> None:
+        self.check_settings(self.settings)
+        datalist = self.dataset_dir / DATALIST_NAME
+        if not datalist.is_file():
+            raise ValueError(
+                f"{datalist}: there is no datalist to fix the patients of each section for all runs; make it with "
+                f"`ckdmed {self.datalist_command} {self.dataset_dir}`."
+            )
+        content = self.read_datalist(datalist)
+        self.data_sha256 = sha256_of(datalist)
+        self.split = {"name": "datalist by patient group", "datalist_seed": content.get("seed")}
+
+    # what is run
+
+    @classmethod
+    @abstractmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options that this experiment has beside those of all."""
+
+    @classmethod
+    @abstractmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        """The runs that the options ask for, in their order; nothing is read or written.
+
+        Raises:
+            ValueError: they ask for what is impossible.
+        """
+
+    @classmethod
+    @abstractmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        """A folder of phantoms with its datalist, made once."""
+
+    @classmethod
+    def profile_settings(cls, profile: str) -> dict[str, Any]:
+        """The sizes of a profile: "compact", "tiny", or "full" for the bundle's own with a data folder.
+
+        Raises:
+            ValueError: an unknown profile.
+        """
+        return profile_settings(profile, cls.compact, cls.tiny, cls.bundle)
+
+    @classmethod
+    def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """Settings of all runs that options of this experiment give."""
+        return {}
+
+    @classmethod
+    def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """The settings of all runs: profile, options, then those of ``--set``; checked before anything is trained.
+
+        Raises:
+            ValueError: a setting that the bundle lacks or the runs make themselves, or a value that it cannot have.
+        """
+        given = parse_settings(args.set)
+        settings = {**cls.profile_settings(args.profile), **cls.option_settings(args), **given}
+        cls.check_settings(settings)
+        check_bundle_settings(cls.bundle, settings, args.bundles)
+        return settings
+
+    @classmethod
+    def check_settings(cls, settings: Mapping[str, Any]) -> None:
+        """Raise ValueError where the runs make some of the settings themselves."""
+        if taken := [key for key in cls.made_settings if key in settings]:
+            raise ValueError(f"the command makes {', '.join(taken)} itself; use its own arguments.")
+
+    @classmethod
+    def from_options(
+        cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
+    ) -> Experiment:
+        """The experiment of the options."""
+        return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles)
+
+    @abstractmethod
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        """The checked content of a datalist of the bundles' kind."""
+
+    @abstractmethod
+    def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings of a run, given those that all runs share; what follows from other runs is kept with it."""
+
+    def prepare(self, run: Run, settings: Mapping[str, Any]) -> None:
+        """Make what a run needs before its bundle is opened."""
+
+    def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+        """What a record keeps of an evaluation's ``summary.json``: numbers by name."""
+        raise NotImplementedError
+
+    def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
+        """The scores of a finished run on a section, and those of each patient group by metric.
+
+        By default the bundle's ``evaluate.json`` is run, and the patients are compared by their Dice.
+        """
+        evaluation = self.folder(run) / f"evaluation_{section}"
+        self._execute(run, ("train.json", "evaluate.json"), {"section": section, "evaluation_dir": str(evaluation)})
+        summary = read_json(evaluation / "summary.json")
+        key = summary["patient_key"]
+        patients = {str(row[key]): row["dice"] for row in summary["per_patient"]}
+        return self.scores(run, summary), {self.patient_metric(section): patients}
+
+    # the engine
+
+    def record_path(self, run: Run, section: str) -> Path:
+        """Where the record of a run on a section lies."""
+        return _record_path(self.output_dir, run, section)
+
+    def folder(self, run: Run | str) -> Path:
+        """Where the files of a run, or of a run's name, lie."""
+        name = run if isinstance(run, str) else run.name
+        return output_path(self.output_dir, f"runs/{checked_name(name)}", make_parents=False)
+
+    def done(self, run: Run, section: str = "validation") -> bool:
+        """Whether the record is there.
+
+        Raises:
+            ValueError: it is there, made with other settings or other data.
+        """
+        path = self.record_path(run, section)
+        if not path.is_file():
+            return False
+        record = RunRecord.read(path)
+        planned, kept = self._recorded_settings(run), with_new_names(record.settings)
+        differ = [key for key in planned if kept.get(key) != planned[key]]
+        if differ or record.data_sha256 != self.data_sha256:
+            what = ", ".join(f"{k} {kept.get(k)!r} then and {planned[k]!r} now" for k in differ) or "another datalist"
+            raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
+        return True
+
+    def train(self, run: Run) -> bool:
+        """Train, evaluate on the validation section and write the record, unless it is there.
+
+        Returns:
+            whether there was something to do.
+        """
+        missing = not self.done(run)
+        if missing:
+            self._execute(run, ("train.json",), {})
+            self._record(run, "validation")
+        # what a broken-off run would need, teachers' among it; a finished one does not, even if a kill came before this
+        for path in sorted(self.folder(run).rglob("resume_epoch=*.pt")):
+            path.unlink()
+        return missing
+
+    def test(self, run: Run) -> bool:
+        """The look at the test section, once per run.
+
+        Raises:
+            ValueError: the run is not finished.
+        """
+        if not self.done(run):
+            raise ValueError(f"{run.name} is not finished; the test section is for finished comparisons.")
+        if self.done(run, "test"):
+            return False
+        self._record(run, "test")
+        return True
+
+    def do(self, runs: Sequence[Run], final: bool = False) -> None:
+        """Train what is missing, with a bar over the runs; with ``final`` then look at the test section."""
+        remove_leftovers(self.output_dir)
+        steps = [(self.train, run, "train") for run in runs] + [(self.test, run, "test") for run in runs if final]
+        with tqdm(steps, desc=self.name, unit="run") as bar:
+            for number, (step, run, what) in enumerate(bar, 1):
+                bar.set_postfix_str(run.name)
+                started = "done before" if self.done(run, "test" if what == "test" else "validation") else what
+                bar.write(f"[{number}/{len(steps)}] {run.name}: {started}")
+                step(run)
+
+    def _plan(self, run: Run) -> dict[str, Any]:
+        base = {
+            **self.settings,
+            "dataset_dir": str(self.dataset_dir),
+            "output_dir": str(self.folder(run)),
+            "cache_dir": str(self.output_dir / "cache"),
+            "resume": True,
+        }
+        if run.teacher is not None:
+            base["teacher_checkpoint"] = str(self.folder(run.teacher) / "models" / "model.pt")
+        return self.run_settings(run, base)
+
+    def _recorded_settings(self, run: Run) -> dict[str, Any]:
+        """As JSON has them."""
+        kept = {key: value for key, value in self._plan(run).items() if key not in self.unrecorded}
+        return dict(json.loads(json.dumps(kept)))
+
+    def _execute(self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
+        settings = {**self._plan(run), **overrides}
+        self.prepare(run, settings)
+        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), settings, configs)
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        except Exception as error:
+            # MONAI says "Failed to evaluate ..." of whatever went wrong
+            raise RuntimeError(f"{run.name}: {in_words(root_cause(error))}") from error
+        finally:
+            del workflow
+            gc.collect()
+
+    def _record(self, run: Run, section: str) -> None:
+        found, patients = self.measure(run, section)
+        history = read_json_lines(self.folder(run) / "metrics.jsonl")
+        RunRecord(
+            name=run.name,
+            arm=run.arm.name,
+            command=list(self.command),
+            seed=run.seed,
+            split={**self.split, **run.split, "section": section},
+            metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
+            patients=patients,
+            data_sha256=self.data_sha256,
+            settings={**self._recorded_settings(run), "profile": self.profile},
+            seconds=round(sum(row["seconds"] for row in history), 1),
+            notes=f"{self.seconds_note}; {len(history)} epochs",
+        ).write(self.record_path(run, section))
+
+
+def listed_runs(output_dir: Path, runs: Sequence[Run]) -> list[str]:
+    """A line for each run, with whether its record is in the output folder; nothing is made or read."""
+    return [f"{'done' if _record_path(output_dir, r, 'validation').is_file() else '    '}  {r.name}" for r in runs]
+
+
+def _record_path(output_dir: Path, run: Run, section: str) -> Path:
+    return output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)

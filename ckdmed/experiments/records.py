@@ -1,0 +1,80 @@
+"""The records of an experiment: one file per run and section while it runs, one JSON Lines file to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.files import write_atomic
+from ckdmed.json_files import read_json_lines
+from ckdmed.reports import RunRecord, read_records
+from ckdmed.reports.run_record import record_files
+
+__all__ = ["SECTIONS", "check_one_datalist", "collect_records", "read_experiment"]
+
+#: in the order in which they are read and collected
+SECTIONS = ("validation", "test")
+
+
+def read_experiment(path: Path) -> list[RunRecord]:
+    """The records of an experiment.
+
+    Args:
+        path: a JSON Lines file of :func:`collect_records`, or a folder with the sections ``validation`` and ``test`` or
+            with the records themselves.
+
+    Raises:
+        ValueError: there are none, two of a section have one name, or a file or line is no record.
+    """
+    records = _collected(path) if path.is_file() else _of_folder(path)
+    # those of earlier versions have settings by the names of then
+    return [
+        replace(record, settings=_settings_of_now(record.settings), split=with_new_names(record.split))
+        for record in records
+    ]
+
+
+def _settings_of_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    # the first records of table1 call a profile a preset, and hold the settings beside it
+    if "overrides" in settings:
+        return {**with_new_names(settings["overrides"]), "profile": settings["preset"]}
+    return with_new_names(settings)
+
+
+def _of_folder(path: Path) -> list[RunRecord]:
+    records: list[RunRecord] = []
+    for folder in (*(path / section for section in SECTIONS), path):
+        if record_files(folder):
+            records += read_records([folder])
+    if not records:
+        raise ValueError(f"{path} holds no records; run the comparison first.")
+    return records
+
+
+def _collected(path: Path) -> list[RunRecord]:
+    lines = read_json_lines(path)
+    records = [RunRecord.from_plain(content, f"{path}, record {number}") for number, content in enumerate(lines, 1)]
+    if not records:
+        raise ValueError(f"{path} holds no records.")
+    keys = [(record.split.get("section"), record.name) for record in records]
+    if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"{path} has several records of {twice[0]}; a run counts once.")
+    return records
+
+
+def collect_records(records: Sequence[RunRecord], path: Path) -> Path:
+    """Write records as one JSON Lines file, a line each, whole or not at all.
+
+    They stand in the order in which they were read, so that a table of the file is that of the folder.
+    """
+    text = "".join(f"{record.to_json()}\n" for record in records)
+    return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def check_one_datalist(records: Sequence[RunRecord]) -> None:
+    """Raise ValueError when the records are of several datalists, which are not comparable."""
+    if len({record.data_sha256 for record in records}) > 1:
+        raise ValueError("the records are of several datalists; make a table of one comparison at a time.")

@@ -1,0 +1,27 @@
+"""What experiments over Figshare slices share: phantoms to run on, and the options of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ckdmed.data import build_figshare_datalist, write_datalist
+from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.phantoms import write_figshare_phantoms
+
+__all__ = ["add_slice_phantom_options", "slice_phantoms"]
+
+
+def add_slice_phantom_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how many phantoms there are, and their size."""
+    parser.add_argument("--phantom_patients", type=int, default=60, help="without dataset_dir (default: 60)")
+    parser.add_argument("--phantom_size", type=int, default=128, help="edge of the phantoms' slices (default: 128)")
+
+
+def slice_phantoms(folder: Path, patients: int, size: int, seed: int = 0) -> Path:
+    """A folder of phantoms with its datalist, made once."""
+    write_figshare_phantoms(folder, n_patients=patients, size=size, seed=seed)
+    if not (folder / DATALIST_NAME).is_file():
+        datalist, _ = build_figshare_datalist(folder, seed=seed, progress=False)
+        write_datalist(datalist, folder / DATALIST_NAME)
+    return folder

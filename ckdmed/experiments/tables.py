@@ -1,0 +1,101 @@
+"""What the tables and pictures of all experiments are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ckdmed.reports import RunRecord, patient_table
+
+__all__ = [
+    "Group",
+    "by_key",
+    "is_comparable",
+    "label_fraction_of",
+    "named_arms",
+    "over_patients",
+    "section_title",
+    "seconds_line",
+]
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are compared with each other, in tables under one title and in one panel of the picture.
+
+    Attributes:
+        title: above them.
+        section: whose scores these are, "test" or "validation"; empty where a record holds those of all.
+        records: of the runs.
+        names: arm -> name to print, in the order to print.
+        baseline: the arm to compare with, None where it has not run.
+    """
+
+    title: str
+    section: str
+    records: Sequence[RunRecord]
+    names: Mapping[str, str]
+    baseline: str | None
+
+
+def by_key(records: Iterable[RunRecord], key: Callable[[RunRecord], Key]) -> dict[Key, list[RunRecord]]:
+    """Key -> its records, in the order of the keys; within one as they are given."""
+    groups: dict[Key, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return {name: groups[name] for name in sorted(groups)}  # type: ignore[type-var]
+
+
+def label_fraction_of(record: RunRecord) -> float:
+    """The fraction of training patients with labels."""
+    return float(record.split["label_fraction"])
+
+
+def named_arms(records: Iterable[RunRecord], known: Mapping[str, str]) -> dict[str, str]:
+    """The arms of the records: known ones in their order with their names to print, then the others under their own."""
+    present = {record.arm for record in records}
+    arms = {arm: label for arm, label in known.items() if arm in present}
+    return arms | {arm: arm for arm in sorted(present - set(arms))}
+
+
+def section_title(record: RunRecord) -> str:
+    """ "Test section" or "Validation section"."""
+    return f"{str(record.split['section']).capitalize()} section"
+
+
+def is_comparable(group: Group, metric: str) -> bool:
+    """Whether the baseline and another arm have run, and all records hold the scores of their patients."""
+    arms = {record.arm for record in group.records}
+    return group.baseline in arms and len(arms) > 1 and all(record.patients.get(metric) for record in group.records)
+
+
+def over_patients(
+    group: Group, metric: str, baseline: str | None = None, names: Mapping[str, str] | None = None
+) -> list[str]:
+    """The table of differences over patients; none where the records do not hold their scores.
+
+    Args:
+        group: of the runs.
+        metric: of patients.
+        baseline, names: another arm to compare with, and the arms to show, by default those of the group.
+    """
+    first, shown = baseline or group.baseline, names or group.names
+    own = [record for record in group.records if record.arm in {first, *shown}]
+    compared = Group(group.title, group.section, own, shown, first)
+    if first is None or not is_comparable(compared, metric):
+        return []
+    return [patient_table(own, metric, first, shown)]
+
+
+def seconds_line(records: Sequence[RunRecord], arms: Mapping[str, str]) -> str:
+    """The mean seconds of each arm's runs, and the machines, as a line below a table."""
+    entries = []
+    for arm, label in arms.items():
+        seconds = [record.seconds for record in records if record.arm == arm and record.seconds is not None]
+        if seconds:
+            entries.append(f"{label} {sum(seconds) / len(seconds):.0f}")
+    machines = sorted({record.machine for record in records})
+    return f"Seconds of training per run (mean): {', '.join(entries)}. Machine: {'; '.join(machines)}.\n"

@@ -1,0 +1,172 @@
+"""The engine with a trainer that trains nothing: what all experiments share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.experiments import EXPERIMENTS, engine, experiment, report
+from ckdmed.experiments.engine import listed_runs
+from ckdmed.experiments.records import read_experiment
+from ckdmed.reports import read_forest
+from tests.experiments.trainers import FakeTrainer, install, made, planned
+
+# few runs, of the baseline and of an arm beside it
+FEW = {
+    "compare": ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5"],
+    "ablation": ["--vary", "norm", "batch"],
+    "unimodal": ["--students", "t1n", "--label_fractions", "0.5"],
+    "table1": ["--arms", "student_msgff", "student_alone"],
+}
+ALL = pytest.mark.parametrize("name", EXPERIMENTS)
+
+
+def command(name: str, folder: Path, data: Path, *words: str) -> list[str]:
+    given = ["--output_dir", str(folder), "--dataset_dir", str(data), "--profile", "tiny", "--seeds", "0", "1"]
+    return ["experiment", name, *given, *FEW[name], *words]
+
+
+@ALL
+def test_what_is_done_is_not_repeated_and_the_test_section_is_looked_at_once(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    # drawn in the next test
+    monkeypatch.setattr(report, "plot_forest", lambda *given: None)
+    given = command(name, tmp_path, data)
+    runs = [run.name for run in planned(name, "--seeds", "0", "1", *FEW[name])]
+    trainer = install(monkeypatch, FakeTrainer(fails_at=runs[-1]))
+    assert main(given) == 130
+    assert [asked for asked in trainer.asked if asked[1] == "train"] == [(run, "train") for run in runs]
+    assert not list((tmp_path / "records").rglob(f"{runs[-1]}.json")) and not (tmp_path / f"{name}.md").exists()
+    first = {path: path.read_bytes() for path in (tmp_path / "records").rglob("*.json")}
+    assert len(first) == len(runs) - 1
+
+    trainer = install(monkeypatch, FakeTrainer())
+    assert main(given) == 0
+    assert trainer.asked[0] == (runs[-1], "train") and len(trainer.asked) == 2
+    assert all(path.read_bytes() == content for path, content in first.items())
+    assert not list((tmp_path / "runs").rglob("resume_epoch=*"))
+    printed = capsys.readouterr().out
+    assert f"[1/{len(runs)}] {runs[0]}: done before" in printed and f"{runs[-1]}: train" in printed
+    assert "Test section" not in printed and not (tmp_path / "records" / "test").exists()
+
+    # a kill between the record and the deletion of what only a broken-off run needs
+    needless = tmp_path / "runs" / runs[0] / "models" / "resume_epoch=0002.pt"
+    needless.write_bytes(b"")
+    trainer = install(monkeypatch, FakeTrainer())
+    assert main([*given, "--final"]) == main([*given, "--final"]) == 0
+    assert trainer.asked == [(run, "test") for run in runs] and not needless.exists()
+
+
+@ALL
+def test_tables_with_both_intervals_a_picture_and_one_file_of_records(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    install(monkeypatch, FakeTrainer())
+    assert main(command(name, tmp_path / "o", data, "--final", "--collect")) == 0
+    text = (tmp_path / "o" / f"{name}.md").read_text(encoding="utf-8")
+    assert "difference [95% interval]" in text and "[95% interval over patients]" in text
+    shown = read_forest(tmp_path / "o" / f"{name}.png")
+    (panel,) = shown.values()
+    assert all(len(over_patients) == len(over_seeds) == 3 for over_patients, over_seeds in panel.values())
+    # from the records alone, wherever the table goes; by a line each in one file
+    again = ["--table-only", "--table", str(tmp_path / "again.md"), "--collect", str(tmp_path / "again.jsonl")]
+    assert main(["experiment", name, "--output_dir", str(tmp_path / "o"), *again]) == 0
+    assert (tmp_path / "again.md").read_text(encoding="utf-8") == text
+    assert read_forest(tmp_path / "again.png") == shown
+    own = tmp_path / "o" / f"{name}.jsonl"
+    assert own.read_bytes() == (tmp_path / "again.jsonl").read_bytes()
+    lines = own.read_text(encoding="utf-8").splitlines()
+    files = list((tmp_path / "o" / "records").rglob("*.json"))
+    assert len(lines) == len(files) and {json.loads(line)["split"]["section"] for line in lines} == {
+        "validation",
+        "test",
+    }
+    assert experiment(name).tables(read_experiment(own)) == text
+    # no place of this machine is in a record's settings
+    assert all(str(tmp_path) not in json.dumps(json.loads(line)["settings"]) for line in lines)
+    # what is there is not replaced unasked
+    assert main(["experiment", name, "--output_dir", str(tmp_path / "o"), *again]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+@ALL
+@pytest.mark.parametrize("setting", ["epoch=3", "epochs=abc", "batch_size=0", "seed=3"])
+def test_wrong_settings_are_refused_before_phantoms_are_drawn(
+    name: str, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--output_dir", str(tmp_path / "out"), "--profile", "tiny", "--set", "image_size=32", setting]
+    assert main(["experiment", name, *words]) == 2
+    assert setting.split("=")[0] in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@ALL
+def test_a_dry_run_writes_nothing_and_the_old_command_is_an_alias(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--output_dir", str(tmp_path / "out"), "--preset", "tiny", "--dry-run"]
+    assert main(["experiment", name, *words]) == 0
+    listed = capsys.readouterr().out
+    assert len(listed.splitlines()) > 1
+    words[0] = "--out"
+    assert main([name, *words]) == 0
+    assert capsys.readouterr().out == listed and list(tmp_path.iterdir()) == []
+
+
+@ALL
+def test_refusals(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for extra, message in (
+        (["--set", "epochs"], "'epochs' is no KEY=VALUE"),
+        (["--seeds", "1", "1"], "seeds must be different"),
+        (["--table-only"], "holds no records"),
+        (["--bundles", str(tmp_path)], "there is no bundle"),
+        (["--dataset_dir", str(tmp_path)], f"ckdmed {experiment(name).datalist_command}"),
+    ):
+        assert main(command(name, tmp_path / "out", data, *extra)) == 2
+        assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@ALL
+def test_other_settings_or_data_need_another_folder(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, FakeTrainer())
+    before, runs = made(name, tmp_path, data, "--seeds", "0", *FEW[name])
+    assert [line[:4] for line in listed_runs(tmp_path, runs)] == ["    "] * len(runs)
+    before.do(runs)
+    assert [line[:4] for line in listed_runs(tmp_path, runs)] == ["done"] * len(runs)
+    changed, _ = made(name, tmp_path, data, "--set", "batch_size=3")
+    with pytest.raises(ValueError, match="made with other settings .*batch_size .* then and 3 now"):
+        changed.done(runs[0])
+    before.data_sha256 = "0" * 64
+    with pytest.raises(ValueError, match="made with other settings .another datalist"):
+        before.done(runs[0])
+
+
+def test_the_test_section_is_for_finished_runs(data: Path, tmp_path: Path) -> None:
+    fresh, runs = made("ablation", tmp_path, data, "--vary", "norm", "batch")
+    with pytest.raises(ValueError, match="base-seed=0 is not finished"):
+        fresh.test(runs[0])
+
+
+def test_a_failed_training_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    class Fails:
+        def initialize(self) -> None:
+            raise RuntimeError("Failed to evaluate '@network'") from ValueError("t9 is no sequence")
+
+    monkeypatch.setattr(engine, "bundle_workflow", lambda *given: Fails())
+    assert main(command("ablation", tmp_path, data)) == 2
+    assert "error: base-seed=0: t9 is no sequence" in capsys.readouterr().err
+
+
+def test_names_of_experiments() -> None:
+    with pytest.raises(ValueError, match="no experiment 'compares'; there are compare, ablation, unimodal, table1"):
+        experiment("compares")
+    assert all(experiment(name).name == name for name in EXPERIMENTS)
