@@ -35,7 +35,8 @@ def _train(rank: int, port: int, folder: str) -> None:
 def _run(rank: int, folder: Path) -> None:
     # the ranks start apart, as processes do that nobody seeded; DDP takes the first one's weights
     torch.manual_seed(rank)
-    loss = distillation_loss()
+    # with parameters of the loss itself, which no term reads at the end of the training
+    loss = distillation_loss("ckd", scales=[None, 1], scale_weights="learned")
     student, teacher = pair(loss, student=unet(seed=rank, dropout=0.2))
     spoken = teacher.state_hash()
     network = DistributedDataParallel(student)
