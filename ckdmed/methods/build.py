@@ -88,17 +88,19 @@ def distillation_loss(
     return DistillationLoss({key: term for key, term in terms.items() if term.weight > 0}, projection_side=side)
 
 
-def with_options_of(method: str, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_options_of(method: Any, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings that several runs share, without those options of other methods that this one has no use for.
 
     Args:
-        method: a name of the registry.
+        method: a name of the registry; of a function of one's own all settings are left as they are.
         task: one of :data:`~ckdmed.methods.TASKS`.
         settings: of a bundle; what is no option of any method stays.
 
     Raises:
         ValueError: an unknown method.
     """
+    if not isinstance(method, str):
+        return dict(settings)
     own = method_named(method, task).options
     others = {option for one in methods(task).values() for option in one.options} - set(own)
     return {key: value for key, value in settings.items() if key not in others}
