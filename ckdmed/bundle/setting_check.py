@@ -70,7 +70,7 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         if name.split("#")[0].split("::")[0] not in config:
             near = nearest_setting(name, value, config, config)
             wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
-        elif name in table and not is_code(value):
+        elif name in table and not is_code(value) and not (isinstance(value, Mapping) and "_target_" in value):
             try:
                 checked(name, value, table[name])
             except WrongSettingError as error:
