@@ -18,6 +18,7 @@ from ckdmed.bundle.figshare import figshare_sections
 from ckdmed.bundle.labelled_per_batch import labelled_sampler
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
+from ckdmed.bundle.processes import end_process, own_device, start_process
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
@@ -41,6 +42,7 @@ __all__ = [
     "claim_run",
     "class_names_of",
     "classification_sections",
+    "end_process",
     "evaluation_folder",
     "evaluation_settings",
     "figshare_classes",
@@ -50,8 +52,10 @@ __all__ = [
     "labelled_part",
     "labelled_sampler",
     "output_folder",
+    "own_device",
     "own_folder",
     "record_sections",
     "scored_items",
+    "start_process",
     "start_run",
 ]

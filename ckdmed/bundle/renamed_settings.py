@@ -35,12 +35,12 @@ class RenamedSettingError(ValueError):
     """A setting, or the value of one, is given by a name that it had before."""
 
 
-def check_renamed(given: Mapping[str, Any], config: Mapping[str, Any], unread: Collection[str]) -> None:
+def check_renamed(given: Mapping[str, Any], config: Collection[str], unread: Collection[str]) -> None:
     """Refuse settings and values with a name of before.
 
     Args:
         given: setting -> value.
-        config: content of the bundle's configuration; only names that it has today are suggested.
+        config: names of the bundle's settings; only what it has today is suggested.
         unread: names that nothing in it reads. Another may be a component with such a name, or a reference to one.
 
     Raises:

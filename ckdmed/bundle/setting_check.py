@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigExpression
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.renamed_settings import check_renamed
 from ckdmed.bundle.setting_kinds import Kind
 from ckdmed.bundle.settings_table import Setting, settings_for
@@ -22,9 +23,11 @@ __all__ = [
     "check_given",
     "check_values",
     "checked",
+    "hand_over",
     "is_code",
     "is_plain",
     "nearest_setting",
+    "taken_settings",
     "text_of",
 ]
 
@@ -64,10 +67,10 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         WrongSettingError: names every setting that the bundle does not have, with the nearest, and every wrong value.
     """
     table = settings_for(config)
-    check_renamed(given, config, [name for name in given if name not in config])
+    check_renamed(given, {*config, *taken_settings(config)}, [name for name in given if name not in config])
     wrong = []
     for name, value in given.items():
-        if name.split("#")[0].split("::")[0] not in config:
+        if name.split("#")[0].split("::")[0] not in config and name not in taken_settings(config):
             near = nearest_setting(name, value, config, config)
             wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
         elif name in table and not is_code(value) and not (isinstance(value, Mapping) and "_target_" in value):
@@ -77,6 +80,11 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 wrong.append(str(error))
     if wrong:
         raise WrongSettingError(" ".join(wrong))
+
+
+def taken_settings(config: Mapping[str, Any]) -> set[str]:
+    """Settings that a component of the configuration takes, whether it spells them out or not."""
+    return {name for name, setting in settings_for(config).items() if setting.taken_by in config}
 
 
 def nearest_setting(name: str, value: Any, config: Mapping[str, Any], known: Iterable[str]) -> str | None:
@@ -101,8 +109,24 @@ def nearest_setting(name: str, value: Any, config: Mapping[str, Any], known: Ite
             return is_code(value)
         return not isinstance(config.get(candidate), Mapping)
 
-    near = difflib.get_close_matches(name, sorted(filter(fits, known)), n=1, cutoff=0.5)
+    names = {*known, *taken_settings(config)}
+    near = difflib.get_close_matches(name, sorted(filter(fits, names)), n=1, cutoff=0.5)
     return near[0] if near else None
+
+
+def hand_over(parser: ConfigParser) -> None:
+    """Let the components that take them read those given settings that a configuration does not spell out.
+
+    ``--w_feat 0.2`` is an argument of ``distillation_loss``, whose method has a default for it.
+
+    Args:
+        parser: of the bundle, changed in place.
+    """
+    config = parser.get()
+    for name, setting in settings_for(config).items():
+        component = config.get(setting.taken_by)
+        if setting.taken_by and name in config and isinstance(component, Mapping):
+            parser[f"{setting.taken_by}::{name}"] = f"@{name}"
 
 
 def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:
@@ -156,13 +180,26 @@ def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) ->
 
 
 def is_plain(config: Mapping[str, Any], name: str) -> bool:
-    """Whether an entry at the top is a value, or an expression that needs no component to be built."""
+    """Whether an entry at the top is a value, or an expression that needs no component to be built.
+
+    A table of values, such as that of the profiles, is no value itself, but what is taken out of it is one.
+    """
+    return not isinstance(config.get(name), Mapping) and _needs_no_component(config, name)
+
+
+def _needs_no_component(config: Mapping[str, Any], name: str) -> bool:
     raw = config.get(name)
-    if isinstance(raw, Mapping):
+    if isinstance(raw, Mapping) and any("_target_" in part for part in _mappings(raw)):
         return False
-    texts = raw if isinstance(raw, list) else [raw]
-    references = {r for text in texts if isinstance(text, str) for r in ReferenceResolver.match_refs_pattern(text)}
-    return all(r != name and r in config and is_plain(config, r) for r in references)
+    references = {r for text in strings(raw) for r in ReferenceResolver.match_refs_pattern(text)}
+    return all(r != name and r in config and _needs_no_component(config, r) for r in references)
+
+
+def _mappings(value: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield value
+    for entry in value.values():
+        if isinstance(entry, Mapping):
+            yield from _mappings(entry)
 
 
 def _set(parser: ConfigParser, name: str, value: Any, given: Any, setting: Setting, wrong: list[str]) -> None:

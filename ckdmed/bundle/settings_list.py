@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ from ckdmed.bundle_files import named_bundle
 
 __all__ = ["bundle_defaults", "settings_text"]
 
+_FROM_PROFILE = re.compile(r"\$@profiles\['(\w+)'\]\[@profile\]")
 _FILES = ("train.json", "evaluate.json", "inference.json")
 
 
 def bundle_defaults(folder: Path) -> dict[str, dict[str, Any]]:
-    """Configuration file -> setting -> its default, an expression where it depends on others."""
+    """Configuration file -> setting -> its default, an expression where it depends on others.
+
+    Of those that a configuration hands to a component without spelling them out the default is None.
+    """
     found = {}
     train: dict[str, Any] = {}
     for name in _FILES:
@@ -28,11 +34,15 @@ def bundle_defaults(folder: Path) -> dict[str, dict[str, Any]]:
         # an evaluation lies over the training
         table = settings_for({**train, **config} if name == "evaluate.json" else config)
         found[name] = {key: value for key, value in config.items() if key in table and not _is_component(value)}
+        # what a component has a default for
+        found[name] |= {key: None for key, entry in table.items() if key not in config and entry.taken_by in config}
     return found
 
 
 def settings_text(bundle: str) -> str:
     """Every setting of a bundle: name and default, then meaning, legal values and unit, one part for each file.
+
+    A default that depends on the profile is shown for each: ``demo 20, full 60, compact 12``.
 
     Args:
         bundle: its name, or its folder.
@@ -41,20 +51,29 @@ def settings_text(bundle: str) -> str:
         ValueError: there is no such bundle.
     """
     folder = named_bundle(bundle)
-    table = settings_for(ConfigParser.load_config_file(str(folder / "train.json")))
+    train = ConfigParser.load_config_file(str(folder / "train.json"))
+    table, profiles = settings_for(train), train.get("profiles", {})
     parts = []
     for file, defaults in bundle_defaults(folder).items():
         over = "; it takes those of train.json as well" if file == "evaluate.json" else ""
         lines = [f"{file} (a default that begins with $ is computed from other settings{over}):"]
-        lines += [line for name, default in defaults.items() for line in _lines(name, default, table[name])]
+        lines += [line for name, default in defaults.items() for line in _lines(name, default, table[name], profiles)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 
 
-def _lines(name: str, default: Any, setting: Setting) -> list[str]:
-    shown = default if isinstance(default, str) else json.dumps(default)
+def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any]) -> list[str]:
+    of_profile = _FROM_PROFILE.fullmatch(str(default))
+    if of_profile:
+        shown = ", ".join(f"{profile} {_shown(value)}" for profile, value in profiles[of_profile[1]].items())
+    else:
+        shown = _shown(default)
     unit = f", in {setting.unit}" if setting.unit else ""
     return [f"  --{name}  (default: {shown})", f"      {setting.meaning}: {setting.kind.legal}{unit}"]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _is_component(value: Any) -> bool:

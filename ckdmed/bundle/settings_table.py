@@ -48,7 +48,9 @@ SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
-FOLLOWS = frozenset({"bundle_root", "rank", "world_size", "in_channels", "input_shape", "teacher_taps", "student_taps"})
+FOLLOWS = frozenset(
+    {"bundle_root", "rank", "world_size", "made_from", "in_channels", "input_shape", "teacher_taps", "student_taps"}
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,17 @@ class Setting:
         kind: its values.
         meaning: one sentence without a full stop.
         unit: of its numbers, or "".
+        taken_by: the component that takes it as an argument of this name; configurations need not spell it out.
     """
 
     kind: Kind
     meaning: str
     unit: str = ""
+    taken_by: str = ""
 
 
 _NONE = nothing()
+_LOSS = "distillation_loss"
 _FOLDER = path("a folder")
 _FILE = path("a file")
 _SHARE = number(0, 1)
@@ -76,6 +81,8 @@ _COUNT = whole(1)
 _RATE = number(0, above=True)
 
 SETTINGS: Mapping[str, Setting] = {
+    # sizes
+    "profile": Setting(choice("demo", "full", "compact"), "column of the table of profiles that sizes are taken from"),
     # data and folders
     "dataset_dir": Setting(either(_NONE, path("a folder, or a datalist for inference")), "data; phantoms for null"),
     "output_dir": Setting(_FOLDER, "everything that the run leaves"),
@@ -132,18 +139,22 @@ SETTINGS: Mapping[str, Setting] = {
     "resume": Setting(boolean(), "go on with the run that the output folder holds"),
     # losses
     "method": Setting(method_kind(), "method of the distillation"),
-    "temperature": Setting(either(number(0, above=True), _NONE), "softens the outputs; null for the method's"),
-    "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the method's"),
-    "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's"),
-    "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the method's"),
-    "w_att": Setting(_WEIGHT, "weight of the attention term; null for the method's"),
-    "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the method's"),
-    "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the method's"),
-    "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the method's"),
-    "deep_label": Setting(either(_SHARE, _NONE), "the label's part in the intermediate head; null for the method's"),
+    "temperature": Setting(
+        either(number(0, above=True), _NONE), "softens the outputs; null for the method's", taken_by=_LOSS
+    ),
+    "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the method's", taken_by=_LOSS),
+    "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's", taken_by=_LOSS),
+    "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the method's", taken_by=_LOSS),
+    "w_att": Setting(_WEIGHT, "weight of the attention term; null for the method's", taken_by=_LOSS),
+    "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the method's", taken_by=_LOSS),
+    "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the method's", taken_by=_LOSS),
+    "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the method's", taken_by=_LOSS),
+    "deep_label": Setting(
+        either(_SHARE, _NONE), "the label's part in the intermediate head; null for the method's", taken_by=_LOSS
+    ),
     "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
-    "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's"),
-    "beta": Setting(_WEIGHT, "weight of the method's own term; null for the method's"),
+    "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's", taken_by=_LOSS),
+    "beta": Setting(_WEIGHT, "weight of the method's own term; null for the method's", taken_by=_LOSS),
     "loss": Setting(choice(*REGION_LOSSES), "the loss of the segmentation"),
     "class_weights": Setting(
         either(choice("balanced"), _NONE, list_of(number(0, above=True), "weights")), "weights of the classes"
@@ -152,13 +163,17 @@ SETTINGS: Mapping[str, Setting] = {
     "feature_layers": Setting(
         either(_NONE, list_of(text(), "stages", different=True)),
         "decoder stages that are compared; null for the method's",
+        taken_by=_LOSS,
     ),
     "scales": Setting(
         either(_NONE, list_of(either(_NONE, whole(1)), "numbers of cells an axis", different=True)),
         "what features are pooled to before they are compared, null among them for no pooling; null for the method's",
+        taken_by=_LOSS,
     ),
     "scale_weights": Setting(
-        either(choice("uniform", "learned"), _NONE), "weights of the scales; learned ones train with the student"
+        either(choice("uniform", "learned"), _NONE),
+        "weights of the scales; learned ones train with the student",
+        taken_by=_LOSS,
     ),
     "student_view": Setting(either(choice(*VIEWS), _NONE), "what the student sees while the teacher sees the image"),
     "teacher_view": Setting(either(choice(*VIEWS), _NONE), "what a teacher is trained on"),
@@ -212,6 +227,7 @@ SETTINGS: Mapping[str, Setting] = {
         "numbers of core, oedema and enhancing tumour in the mask, before any release's",
     ),
     # the machine
+    "distributed": Setting(boolean(), "torchrun started several processes, see multi_gpu_train.json"),
     "device": Setting(device(), "where to compute"),
     "amp": Setting(
         either(choice("bf16", "fp16"), boolean()),
@@ -244,7 +260,11 @@ _UNIMODAL: Mapping[str, Setting] = {
 def settings_for(config: Mapping[str, Any]) -> dict[str, Setting]:
     """The table as it holds for a bundle, told by the settings that its configuration has."""
     own = _CLASSIFICATION if "task" in config else _UNIMODAL if "student_modalities" in config else {}
+    table = {**SETTINGS, **own}
     loss = config.get("distillation_loss")
     task = loss.get("task") if isinstance(loss, Mapping) else None
-    fitting = {"method": replace(SETTINGS["method"], kind=method_kind(task))} if isinstance(task, str) else {}
-    return {**SETTINGS, **own, **fitting}
+    if isinstance(task, str):
+        table["method"] = replace(SETTINGS["method"], kind=method_kind(task))
+    if columns := next((column for column in config.get("profiles", {}).values()), None):
+        table["profile"] = replace(SETTINGS["profile"], kind=choice(*columns))
+    return table

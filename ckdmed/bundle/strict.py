@@ -16,7 +16,7 @@ from monai.utils import BundlePropertyConfig, ensure_tuple
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
-from ckdmed.bundle.setting_check import WrongSettingError, check_values, nearest_setting
+from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
 from ckdmed.bundle.typed_settings import typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "running_workflow", "unknown_settings"]
@@ -70,13 +70,14 @@ def check_settings() -> None:
     workflow = running_workflow()
     if workflow is None:
         return
+    hand_over(workflow.parser)
     config = workflow.parser.get()
     entry_points = {workflow.init_id, workflow.run_id, workflow.final_id}
     unknown = unknown_settings(config, entry_points)
     # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is nobody's mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
-    check_renamed(config, config, unknown)
+    check_renamed(config, {*config, *taken_settings(config)}, unknown)
     if not unknown:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
         check_values(workflow.parser, _values_in_files(workflow.config_root_path))

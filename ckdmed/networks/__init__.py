@@ -30,6 +30,7 @@ from ckdmed.networks.segmentation_teacher import (
     SEGMENTATION_TEACHERS,
     segmentation_teacher,
     segmentation_teacher_taps,
+    usual_base,
 )
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
@@ -85,6 +86,7 @@ __all__ = [
     "segmentation_student_taps",
     "segmentation_teacher",
     "segmentation_teacher_taps",
+    "usual_base",
     "set_layer_norm_eps",
     "vgg19",
     "vgg19_bn",

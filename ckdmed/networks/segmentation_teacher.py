@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.unet_vit import UNetViT
 
-__all__ = ["SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps"]
+__all__ = ["SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
 
 _LEVELS = 5
 # Decoder stages by the student's names for those of the same grid: d4 an eighth of the image, d1 the whole.
@@ -134,6 +134,18 @@ def segmentation_teacher(
         "vit_weights": vit_weights,
     }
     return UNetViT(**{**common, "features": widths, **vit, **own})
+
+
+def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
+    """Channels of the first level that fit a GPU of 24 GiB: 64 for unet_vit on slices, 48 for swin_unetr, else 32.
+
+    Args:
+        kind: of one teacher; of several teachers of different kinds, 32.
+        spatial_dims: 2 or 3.
+    """
+    if kind == "swin_unetr":
+        return 48
+    return 64 if kind == "unet_vit" and spatial_dims == 2 else 32
 
 
 def segmentation_teacher_taps(kind: str = "unet_vit") -> dict[str, str]:

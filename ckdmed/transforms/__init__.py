@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .augmentation import segmentation_augmentation
-from .batch_view import BatchView, DrawnView
+from .batch_view import BatchView, DrawnView, batch_view
 from .border_mask import BorderToMask, BorderToMaskd
 from .brain_mask import BrainMaskd, brain_mask
 from .brain_unit_range import BrainUnitRange, BrainUnitRanged
@@ -55,6 +55,7 @@ __all__ = [
     "RegionsToBratsLabels",
     "RegionsToBratsLabelsd",
     "SelectModalitiesd",
+    "batch_view",
     "brain_mask",
     "classification_augmentation",
     "classification_scaling",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-__all__ = ["BatchView", "DrawnView"]
+__all__ = ["BatchView", "DrawnView", "batch_view"]
 
 
 class _Strength(NamedTuple):
@@ -130,6 +130,11 @@ class BatchView:
         noise = s.noise * torch.rand(count) * (torch.rand(count) < s.intensity)
         device = images.device
         return DrawnView(theta.to(device), gain.to(device), exponent.to(device), noise.to(device))
+
+
+def batch_view(level: str | None) -> BatchView | None:
+    """:class:`BatchView`, or without a level none."""
+    return None if level is None else BatchView(level)
 
 
 def _between(count: int, columns: int, largest: float) -> torch.Tensor:

@@ -61,8 +61,8 @@ class TeacherCache:
         items: of the training dataset: each with a different ``id`` and the paths ``image`` and ``label``.
         transform: the dataset's whole chain. Its flips must be written down by
             :class:`~ckdmed.transforms.FlipStated`, and nothing else in it may be random.
-        storage: "memory" (each process its own) or "disk" (a file for each entry, shared by processes and found again
-            by later runs of the same teacher on the same images).
+        storage: "memory" or True (each process its own), or "disk" (a file for each entry, shared by processes and
+            found again by later runs of the same teacher on the same images).
         cache_dir: for "disk".
         dtype: in which answers are kept: "float32", "bfloat16" (no loss where the teacher runs in bfloat16) or
             "float16".
@@ -80,13 +80,15 @@ class TeacherCache:
         self,
         items: Sequence[Mapping[str, Any]],
         transform: Compose | Sequence[Any],
-        storage: str = "memory",
+        storage: str | bool = "memory",
         cache_dir: PathLike | None = None,
         dtype: str = "float32",
         limit_gib: float | None = None,
         id_key: str = "id",
         flips_key: str = FLIPS,
     ) -> None:
+        # the setting that asks for a cache may say so by true
+        storage = "memory" if storage is True else storage
         if storage not in STORAGES:
             raise ValueError(f"storage must be one of {STORAGES}, got {storage!r}.")
         if dtype not in DTYPES:

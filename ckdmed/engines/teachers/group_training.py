@@ -94,14 +94,17 @@ def prepare_teachers(
 
 
 def load_teachers(
-    ensemble: TeacherEnsemble, checkpoints: Mapping[str, str] | None, device: str | torch.device = "cpu"
+    ensemble: TeacherEnsemble,
+    checkpoints: Mapping[str, str] | None,
+    device: str | torch.device = "cpu",
+    needed: bool = True,
 ) -> None:
-    """Load those teachers that have a checkpoint.
+    """Load those teachers that have a checkpoint; none where no term of the loss has a teacher.
 
     Raises:
         ValueError: a checkpoint of a teacher that does not exist; see :func:`~ckdmed.engines.load_network`.
     """
-    given = dict(checkpoints or {})
+    given = dict(checkpoints or {}) if needed else {}
     if unknown := sorted(set(given) - set(ensemble.names)):
         raise ValueError(f"there are no teachers {unknown}; there are {', '.join(ensemble.names)}.")
     for name, checkpoint in given.items():

@@ -8,41 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.handlers import ProgressBar
 from monai.data import DataLoader
 from monai.engines import Evaluator, SupervisedTrainer
-from monai.handlers import LrScheduleHandler
 from monai.inferers import Inferer
 from torch import distributed, nn
 
 from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import load_weights, write_json
-from ckdmed.handlers import (
-    BestModel,
-    GradientScaling,
-    LastEpochValidation,
-    ReproducibleEpochs,
-    ResumeCheckpoint,
-    StopWhenDiverged,
-    SyncBuffers,
-    TrainingHistory,
-)
+from ckdmed.handlers import BestModel
 from ckdmed.handlers.divergence import not_finite
 from ckdmed.networks.freezing import frozen_paths
+from ckdmed.recipes.schedule import one_cycle
+from ckdmed.recipes.training import training_handlers
 
 __all__ = ["load_network", "prepare_teacher"]
 
 logger = logging.getLogger(__name__)
 
 
-def load_network(network: nn.Module, checkpoint: str, device: str | torch.device = "cpu") -> nn.Module:
-    """Load a plain ``state_dict`` file into ``network``, strictly.
+def load_network(
+    network: nn.Module, checkpoint: str | None, device: str | torch.device = "cpu", needed: bool = True
+) -> nn.Module:
+    """Load a plain ``state_dict`` file into ``network``, strictly; nothing where there is none or it is not needed.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`; ValueError also when names or shapes
             differ from the network's, with the first of them, and when weights are not finite.
     """
+    if not checkpoint or not needed:
+        return network
     state = load_weights(checkpoint, device)
     try:
         network.load_state_dict(state)
@@ -201,32 +196,32 @@ def _train(
     summary_writer: Any,
     prefix: str,
 ) -> None:
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
     trained: nn.Module = network
     if distributed.is_initialized():
         on_gpu = torch.device(device).type == "cuda"
         trained = nn.parallel.DistributedDataParallel(network, device_ids=[device] if on_gpu else None)
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=max(epochs * len(train_data_loader), 2)
-    )
     best_model = BestModel(str(best), network, key_metric, save=leader)
     best_model.attach(evaluator)
-    path = str(folder / "teacher_history.jsonl")
-    history = TrainingHistory(path, evaluator, optimizer, summary_writer, save=leader, prefix=prefix)
-    state = {"network": network, "optimizer": optimizer, "schedule": schedule, "best": best_model, "history": history}
-    handlers: list[Any] = [
-        GradientScaling(inferer),
-        StopWhenDiverged(network, optimizer),
-        ReproducibleEpochs(seed, train_data_loader, rank),
-        LrScheduleHandler(schedule, print_lr=False, epoch_level=False),  # type: ignore[arg-type]
-        SyncBuffers(network),
-        LastEpochValidation(validator=evaluator, interval=val_interval, epoch_level=True),
-        history,
-        ResumeCheckpoint(str(folder / "teacher_resume"), state, resume=resume, save=leader, device=device),
-    ]
-    if leader:
-        handlers.append(ProgressBar(desc=prefix, persist=False))
+    handlers = training_handlers(
+        network=network,
+        data_loader=train_data_loader,
+        evaluator=evaluator,
+        optimizer=optimizer,
+        lr_scheduler=one_cycle(optimizer, learning_rate, epochs, len(train_data_loader)),
+        best_model=best_model,
+        inferer=inferer,
+        history=str(folder / "teacher_history.jsonl"),
+        resume_dir=str(folder / "teacher_resume"),
+        seed=seed,
+        val_interval=val_interval,
+        resume=resume,
+        device=device,
+        summary_writer=summary_writer,
+        prefix=prefix,
+        desc=prefix,
+        persist=False,
+    )
     SupervisedTrainer(
         device=torch.device(device),
         max_epochs=epochs,

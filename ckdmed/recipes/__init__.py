@@ -1,0 +1,48 @@
+"""What the configurations of all bundles share, each once: preprocessing, schedule, handlers and evaluators."""
+
+from __future__ import annotations
+
+from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
+from ckdmed.recipes.regions import (
+    case_masks,
+    case_predictions,
+    case_preprocessing,
+    region_augmentation,
+    region_preprocessing,
+    region_shape,
+    whole_regions,
+)
+from ckdmed.recipes.schedule import one_cycle
+from ckdmed.recipes.slices import (
+    class_preprocessing,
+    class_probabilities,
+    class_slices,
+    slice_masks,
+    slice_predictions,
+    slice_preprocessing,
+)
+from ckdmed.recipes.training import distillation_handlers, training_handlers
+
+__all__ = [
+    "case_masks",
+    "case_predictions",
+    "case_preprocessing",
+    "class_evaluator",
+    "class_preprocessing",
+    "class_probabilities",
+    "class_slices",
+    "distillation_handlers",
+    "mask_evaluator",
+    "masks_from_logits",
+    "one_cycle",
+    "region_augmentation",
+    "region_augmentation",
+    "region_evaluator",
+    "region_preprocessing",
+    "region_shape",
+    "slice_masks",
+    "slice_predictions",
+    "slice_preprocessing",
+    "training_handlers",
+    "whole_regions",
+]

@@ -1,0 +1,182 @@
+"""Preprocessing of BraTS cases, as slices or volumes: one part for training, evaluation and inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from monai.data.image_reader import ImageReader
+from monai.transforms import (
+    Activationsd,
+    AsDiscreted,
+    Compose,
+    CopyItemsd,
+    CropForegroundd,
+    EnsureTyped,
+    Invertd,
+    LoadImaged,
+    Orientationd,
+    RandCropByPosNegLabeld,
+    Resized,
+    SpatialPadd,
+)
+from monai.utils import CommonKeys
+
+from ckdmed.data.volume_reader import VolumeReader
+from ckdmed.transforms import (
+    BrainZScored,
+    BratsLabelsToRegionsd,
+    CaseLabelsToRegionsd,
+    SelectModalitiesd,
+    segmentation_augmentation,
+)
+from ckdmed.transforms.case_zscore import CaseZScored
+from ckdmed.transforms.scan_grid import ScanGridd
+from ckdmed.transforms.smooth_inverse import SmoothInversed
+
+__all__ = [
+    "case_masks",
+    "case_predictions",
+    "case_preprocessing",
+    "region_augmentation",
+    "region_preprocessing",
+    "region_shape",
+    "whole_regions",
+]
+
+IMAGE, LABEL, PRED = CommonKeys.IMAGE, CommonKeys.LABEL, CommonKeys.PRED
+_BOTH = (IMAGE, LABEL)
+
+
+def region_preprocessing(
+    spatial_dims: int, image_size: int, roi_size: Sequence[int], modalities: Sequence[str]
+) -> Compose:
+    """What becomes of an item of :func:`~ckdmed.bundle.brats_dataset` in training and validation.
+
+    Slices are cut and scaled already: they are resized, and their labels become the three regions. Of a volume the
+    chosen modalities are cropped to the brain and scaled by its mean and deviation; it keeps half precision until a
+    patch is taken.
+
+    Args:
+        spatial_dims: 2 for slices, 3 for volumes.
+        image_size: edge of a slice in pixels.
+        roi_size: edges of a patch in voxels; smaller volumes are padded.
+        modalities: channels, in this order.
+
+    Shape: image (C, *spatial), label (3, *spatial): tumour core, whole tumour, enhancing tumour.
+    """
+    if spatial_dims == 2:
+        return Compose(
+            [
+                Resized(_BOTH, (image_size, image_size), mode=("area", "nearest-exact")),
+                BratsLabelsToRegionsd(LABEL),
+                EnsureTyped(_BOTH, dtype=torch.float32, track_meta=False),
+            ]
+        )
+    return Compose(
+        [
+            LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True, allow_missing_keys=True),
+            SelectModalitiesd(IMAGE, modalities=modalities),
+            CaseLabelsToRegionsd(LABEL),
+            Orientationd(_BOTH, axcodes="RAS", labels=None),
+            CropForegroundd(_BOTH, source_key=IMAGE, allow_smaller=True),
+            BrainZScored(IMAGE),
+            SpatialPadd(_BOTH, roi_size),
+            EnsureTyped(_BOTH, dtype=(torch.float16, torch.uint8), track_meta=False),
+        ]
+    )
+
+
+def region_augmentation(
+    level: str, spatial_dims: int, image_size: int, roi_size: Sequence[int], patches_per_volume: int
+) -> Compose:
+    """Random changes of a slice, or of patches of a volume that are taken around tumour as often as elsewhere.
+
+    Args:
+        level: see :func:`~ckdmed.transforms.segmentation_augmentation`.
+        spatial_dims, image_size, roi_size: as in :func:`region_preprocessing`.
+        patches_per_volume: in each step.
+    """
+    img_size = image_size if spatial_dims == 2 else max(roi_size)
+    augmentation = segmentation_augmentation(level, spatial_dims=spatial_dims, img_size=img_size, track_meta=False)
+    if spatial_dims == 2:
+        return augmentation
+    patches = RandCropByPosNegLabeld(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
+    return Compose([patches, augmentation]).flatten()
+
+
+def whole_regions(preprocessing: Compose) -> Compose:
+    """Of a validation: the preprocessing alone, in the types that training has."""
+    return Compose([preprocessing, segmentation_augmentation("none", track_meta=False)]).flatten()
+
+
+def region_shape(channels: int, spatial_dims: int, image_size: int, roi_size: Sequence[int]) -> list[int]:
+    """(2, channels, *spatial) of a batch of slices or patches."""
+    return [2, channels, *([image_size, image_size] if spatial_dims == 2 else roi_size)]
+
+
+def case_preprocessing(
+    spatial_dims: int,
+    image_size: int,
+    modalities: Sequence[str],
+    reader: ImageReader | None = None,
+    brain: str = "auto",
+    field_of_view: float | None = None,
+    spacing: Sequence[float] | None = None,
+) -> Compose:
+    """What becomes of a whole case before a network sees it, in evaluation and inference; it can be undone.
+
+    The same scaling and grid as in training, of every slice or the whole volume.
+
+    Args:
+        spatial_dims, image_size, modalities: as in :func:`region_preprocessing`.
+        reader: of an inference, which has no label and may get scans of any grid; None for an evaluation of BraTS
+            cases with their labels.
+        brain: how the brain of an inference's scan is found, see :class:`~ckdmed.transforms.case_zscore.CaseZScored`.
+        field_of_view: mm, of a slice of an inference's scan, see :class:`~ckdmed.transforms.scan_grid.ScanGridd`.
+        spacing: mm, of a voxel of one.
+
+    Shape: image (C, *spatial of the case); ``native`` of an inference is the scan as it came.
+    """
+    steps: list[Any]
+    if reader is None:
+        load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)
+        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL), CaseZScored(IMAGE)]
+    else:
+        load = LoadImaged(IMAGE, reader, ensure_channel_first=True)
+        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CopyItemsd(IMAGE, names="native")]
+        steps.append(CaseZScored(IMAGE, method=brain))
+    # slices are those that `build_slice_cache` cuts
+    steps.append(Orientationd(IMAGE, axcodes="PLS" if spatial_dims == 2 else "RAS", labels=None))
+    if reader is not None:
+        steps.append(ScanGridd(IMAGE, field_of_view=field_of_view, spacing=spacing))
+    if spatial_dims == 3:
+        steps.append(CropForegroundd(IMAGE, source_key=IMAGE, select_fn=_not_zero, allow_smaller=True))
+    else:
+        steps.append(Resized(IMAGE, (image_size, image_size, -1), mode="area"))
+    return Compose(steps)
+
+
+def case_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
+    """From logits to masks on the case's own grid: the probabilities are brought back, then thresholded.
+
+    Args:
+        preprocessing: of the evaluation (:func:`case_preprocessing`), which is undone.
+        threshold: in [0, 1].
+    """
+    undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
+    return Compose(
+        [Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, AsDiscreted(PRED, threshold=threshold)]
+    )
+
+
+def case_predictions(preprocessing: Compose, threshold: float = 0.5) -> Compose:
+    """The same of an inference: ``pred`` keeps the probabilities, ``mask`` are the masks."""
+    undone = Invertd(PRED, preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
+    kept = [CopyItemsd(PRED, names="mask"), AsDiscreted("mask", threshold=threshold)]
+    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *kept])
+
+
+def _not_zero(values: torch.Tensor) -> torch.Tensor:
+    return values != 0

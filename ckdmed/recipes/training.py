@@ -1,0 +1,165 @@
+"""The handlers of every training: of a network alone, of a student and of a teacher that is trained first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine
+from ignite.handlers import ProgressBar
+from monai.engines import Evaluator
+from monai.handlers import LrScheduleHandler
+from torch import distributed, nn
+
+from ckdmed.handlers import (
+    BestModel,
+    GradientReport,
+    GradientScaling,
+    LastEpochValidation,
+    ReproducibleEpochs,
+    ResumeCheckpoint,
+    StopWhenDiverged,
+    SyncBuffers,
+    TeacherCheck,
+    TrainingHistory,
+)
+
+__all__ = ["distillation_handlers", "training_handlers"]
+
+
+def training_handlers(
+    network: nn.Module,
+    data_loader: Any,
+    evaluator: Evaluator,
+    optimizer: torch.optim.Optimizer,
+    lr_scheduler: Any,
+    best_model: BestModel,
+    history: str,
+    resume_dir: str,
+    state: Mapping[str, Any] | None = None,
+    watch: Sequence[Any] = (),
+    teacher_lr_scheduler: Any = None,
+    synchronised: Sequence[nn.Module] = (),
+    pictures: Callable[..., Any] | None = None,
+    inferer: Any = None,
+    guarded: bool = False,
+    seed: int = 0,
+    val_interval: int = 1,
+    resume: bool = False,
+    device: str | torch.device = "cpu",
+    summary_writer: Any = None,
+    prefix: str = "",
+    desc: str = "training",
+    **of_bar: Any,
+) -> list[Any]:
+    """What acts in a training beside the steps, in the order in which it has to: seeds, schedule, validation, records.
+
+    An epoch depends on the seed and its number alone; gradients too small for float16 are scaled; a loss that is not
+    finite ends the training; the last epoch is validated whatever ``val_interval``; what the epoch gave is noted, and
+    all that a resumed run needs is saved. Files are written by the first process alone.
+
+    Args:
+        network: plain network that learns.
+        data_loader: of the training.
+        evaluator: of the validation; ``best_model`` is attached to it by whoever makes it.
+        optimizer, lr_scheduler: of the training.
+        best_model: keeps the weights that validate best.
+        history: the ``.jsonl`` file with a line for each epoch.
+        resume_dir: folder of what a resumed run needs.
+        state: name -> further parts of it; without any, ``network``.
+        watch: handlers between the schedule and the validation; None among them is left out.
+        teacher_lr_scheduler: of teachers that learn along, or None.
+        synchronised: further networks whose buffers all processes share, before ``network``.
+        pictures: makes a handler that draws, such as ``functools.partial(TrainingPictures, modalities=["t1c"])``.
+        inferer: of the training, whose type of mixed precision tells whether gradients have to be scaled.
+        guarded: the trainer itself scales gradients and stops a training that diverged, as a ``DistillationTrainer``
+            does.
+        seed, val_interval, resume, device: as everywhere.
+        summary_writer: TensorBoard's, or None.
+        prefix: of the names in TensorBoard.
+        desc, of_bar: of the progress bar.
+    """
+    leader = not distributed.is_initialized() or distributed.get_rank() == 0
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    record = TrainingHistory(history, evaluator, optimizer, summary_writer, save=leader, prefix=prefix)
+    objects = {
+        **({"network": network} if state is None else state),
+        "optimizer": optimizer,
+        "lr_scheduler": lr_scheduler,
+        "best_model": best_model,
+        "history": record,
+    }
+    handlers: list[Any] = []
+    if not guarded:
+        handlers += [GradientScaling(inferer), StopWhenDiverged(network, optimizer)]
+    handlers += [
+        ReproducibleEpochs(seed, data_loader, rank),
+        _schedule(lr_scheduler),
+        *([_schedule(teacher_lr_scheduler)] if teacher_lr_scheduler is not None else []),
+        *(handler for handler in watch if handler is not None),
+        *(SyncBuffers(module) for module in synchronised),
+        SyncBuffers(network),
+        LastEpochValidation(validator=evaluator, interval=val_interval, epoch_level=True),
+        record,
+        ResumeCheckpoint(resume_dir, objects, resume=resume, device=device, save=leader),
+    ]
+    if leader:
+        handlers.append(ProgressBar(desc=desc, **of_bar))
+    if pictures is not None:
+        handlers.append(
+            pictures(
+                history=history,
+                dataset=evaluator.data_loader.dataset,  # type: ignore[union-attr]
+                network=network,
+                checkpoint=str(best_model.path),
+                inferer=evaluator.inferer,  # type: ignore[attr-defined]
+                device=device,
+                summary_writer=summary_writer,
+                save=leader,
+            )
+        )
+    return handlers
+
+
+def _schedule(lr_scheduler: Any) -> LrScheduleHandler:
+    return LrScheduleHandler(lr_scheduler, print_lr=False, epoch_level=False)
+
+
+def distillation_handlers(
+    network: nn.Module,
+    evaluator: Engine,
+    state: Mapping[str, Any],
+    teacher_evaluator: Evaluator | None,
+    watch: Sequence[Any] = (),
+    gradient_ratio: float | None = None,
+    **settings: Any,
+) -> list[Any]:
+    """The same for a student: its teacher's score is compared with its own, and the pulls of the terms are reported.
+
+    Args:
+        network: the plain student.
+        evaluator: of the student.
+        state: what a resumed run needs of the student and its teacher.
+        teacher_evaluator: None where no term has a teacher, or where the teacher learns along.
+        watch: handlers before these.
+        gradient_ratio: see :class:`~ckdmed.handlers.GradientReport`.
+        settings: further arguments of :func:`training_handlers`.
+    """
+    report = {} if gradient_ratio is None else {"ratio": gradient_ratio}
+    return training_handlers(
+        network=network,
+        evaluator=evaluator,  # type: ignore[arg-type]
+        state=state,
+        guarded=True,
+        watch=[
+            *watch,
+            (
+                None
+                if teacher_evaluator is None
+                else TeacherCheck(teacher_evaluator, evaluator, settings["best_model"].key_metric)
+            ),
+            GradientReport(network, every=5, **report),
+        ],
+        **settings,
+    )
