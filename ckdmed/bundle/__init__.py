@@ -15,7 +15,7 @@ from ckdmed.bundle.classification import (
 )
 from ckdmed.bundle.evaluation_folder import evaluation_folder
 from ckdmed.bundle.figshare import figshare_sections
-from ckdmed.bundle.labelled_per_batch import labelled_sampler
+from ckdmed.bundle.labelled_per_batch import labelled_items, labelled_sampler, labels_of
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.processes import end_process, own_device, start_process
@@ -49,8 +49,10 @@ __all__ = [
     "figshare_sections",
     "finish_run",
     "inference_folder",
+    "labelled_items",
     "labelled_part",
     "labelled_sampler",
+    "labels_of",
     "output_folder",
     "own_device",
     "own_folder",

@@ -1,4 +1,4 @@
-"""How often slices with labels are drawn, where some have labels and some have none."""
+"""Which samples have labels, and how often those are drawn where some have none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from torch import distributed
 
 from ckdmed.data.brats import BalancedSliceSampler
 
-__all__ = ["chosen_unlabelled_share", "labelled_sampler"]
+__all__ = ["chosen_unlabelled_share", "labelled_items", "labelled_sampler", "labels_of"]
+
+
+def labelled_items(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """The items of the training section whose labels are used."""
+    return [item for item in sections["train"] if item["labelled"]]
+
+
+def labels_of(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Any]:
+    """Their labels."""
+    return [item["label"] for item in labelled_items(sections)]
 
 
 def chosen_unlabelled_share(labelled: Collection[bool], labelled_per_batch: float | None) -> float | None:

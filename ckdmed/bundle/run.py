@@ -77,10 +77,18 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
     return None
 
 
-def start_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> None:
+def start_run(
+    output_dir: str,
+    resume: bool = False,
+    save: bool = True,
+    ckpt_dir: str | None = None,
+    weights: Sequence[str] = (),
+) -> None:
     """Claim the output folder (see :func:`claim_run`, whose arguments these are) and note the settings in it.
 
-    A resumed run keeps the settings that it began with, and notes below them how it went on and what was changed.
+    A training notes them beside its weights as well, as ``model.json`` in ``ckpt_dir``: whoever uses the weights needs
+    the sizes of their network. A resumed run keeps the settings that it began with, and notes below them how it went on
+    and what was changed.
     """
     redirection = logging_redirect_tqdm()
     redirection.__enter__()
@@ -93,7 +101,8 @@ def start_run(output_dir: str, resume: bool = False, save: bool = True, weights:
         if record is not None:
             changed = {name: now for name, (_, now) in changed_settings(record, settings).items()}
             origin = {**record, "resumed": [*record.get("resumed", []), {**origin, "settings": changed}]}
-        write_json(Path(output_dir) / SETTINGS, origin)
+        for path in [Path(output_dir) / SETTINGS, *([Path(ckpt_dir) / "model.json"] if ckpt_dir else [])]:
+            write_json(path, origin)
 
 
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
@@ -129,6 +138,10 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+#: Names under which configurations hold the record of a training that they read settings of.
+RECORDS = frozenset({"trained", "taught"})
+
+
 def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """The plain values at the top of a configuration, with expressions over such values evaluated.
 
@@ -138,7 +151,7 @@ def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
         parser: of the configuration.
         without: settings to leave out, with all that refer to them, such as one that is just being evaluated.
     """
-    config = {key: value for key, value in parser.get().items() if key not in without}
+    config = {key: value for key, value in parser.get().items() if key not in {*without, *RECORDS}}
     settings = {}
     for key in config:
         if key in ("imports", "initialize", "run", "finalize", "_meta_") or not is_plain(config, key):

@@ -83,8 +83,19 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 
 
 def taken_settings(config: Mapping[str, Any]) -> set[str]:
-    """Settings that a component of the configuration takes, whether it spells them out or not."""
-    return {name for name, setting in settings_for(config).items() if setting.taken_by in config}
+    """Settings that a component of the configuration takes, whether it spells them out or not.
+
+    Of the options of methods those are taken that a method of the bundle's task has.
+    """
+    taken = {name for name, setting in settings_for(config).items() if setting.taken_by in config}
+    loss = config.get("distillation_loss")
+    task = loss.get("task") if isinstance(loss, Mapping) else None
+    if not isinstance(task, str):
+        return taken
+    # an inference, which has no loss, does without the methods
+    from ckdmed.methods import methods
+
+    return taken & {option for method in methods(task).values() for option in method.options}
 
 
 def nearest_setting(name: str, value: Any, config: Mapping[str, Any], known: Iterable[str]) -> str | None:
@@ -123,10 +134,10 @@ def hand_over(parser: ConfigParser) -> None:
         parser: of the bundle, changed in place.
     """
     config = parser.get()
-    for name, setting in settings_for(config).items():
-        component = config.get(setting.taken_by)
-        if setting.taken_by and name in config and isinstance(component, Mapping):
-            parser[f"{setting.taken_by}::{name}"] = f"@{name}"
+    table = settings_for(config)
+    for name in sorted(taken_settings(config) & set(config)):
+        if isinstance(config[table[name].taken_by], Mapping):
+            parser[f"{table[name].taken_by}::{name}"] = f"@{name}"
 
 
 def check_values(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from ckdmed.bundle.setting_check import taken_settings
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle_files import named_bundle
 
@@ -35,7 +36,7 @@ def bundle_defaults(folder: Path) -> dict[str, dict[str, Any]]:
         table = settings_for({**train, **config} if name == "evaluate.json" else config)
         found[name] = {key: value for key, value in config.items() if key in table and not _is_component(value)}
         # what a component has a default for
-        found[name] |= {key: None for key, entry in table.items() if key not in config and entry.taken_by in config}
+        found[name] |= {key: None for key in sorted(taken_settings(config) - set(config))}
     return found
 
 

@@ -25,7 +25,19 @@ from ckdmed.handlers import (
     TrainingHistory,
 )
 
-__all__ = ["distillation_handlers", "training_handlers"]
+__all__ = ["HandlerGroup", "distillation_handlers", "training_handlers"]
+
+
+class HandlerGroup(list):
+    """Several handlers as one entry of a configuration's list: MONAI looks into each entry of it.
+
+    Attaching it attaches each, in order.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Register all of them."""
+        for handler in self:
+            handler.attach(engine)
 
 
 def training_handlers(
@@ -52,7 +64,7 @@ def training_handlers(
     prefix: str = "",
     desc: str = "training",
     **of_bar: Any,
-) -> list[Any]:
+) -> HandlerGroup:
     """What acts in a training beside the steps, in the order in which it has to: seeds, schedule, validation, records.
 
     An epoch depends on the seed and its number alone; gradients too small for float16 are scaled; a loss that is not
@@ -90,7 +102,7 @@ def training_handlers(
         "best_model": best_model,
         "history": record,
     }
-    handlers: list[Any] = []
+    handlers = HandlerGroup()
     if not guarded:
         handlers += [GradientScaling(inferer), StopWhenDiverged(network, optimizer)]
     handlers += [
@@ -134,7 +146,7 @@ def distillation_handlers(
     watch: Sequence[Any] = (),
     gradient_ratio: float | None = None,
     **settings: Any,
-) -> list[Any]:
+) -> HandlerGroup:
     """The same for a student: its teacher's score is compared with its own, and the pulls of the terms are reported.
 
     Args:

@@ -62,8 +62,8 @@ def test_the_network_sees_the_slices_of_its_training(phantoms, tmp_path, image_s
     parser = run.parser
     items = [item for part in brats_sections(str(phantoms), "unused").values() for item in part]
     build_slice_cache(items, tmp_path / "cache", progress=False)
-    trained = parser.get_parsed_content("slice_preprocessing")
-    whole = parser.get_parsed_content("evaluation_preprocessing")
+    trained = parser.get_parsed_content("preprocessing")
+    whole = parser.get_parsed_content("validate#preprocessing")
     assert sum(nib.aff2axcodes(nib.load(item["image"][0]).affine)[2] == "I" for item in items) == 1
     compared = 0
     for item in items:

@@ -9,7 +9,8 @@ import pytest
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.run import settings_of
-from ckdmed.bundle.settings_table import FOLLOWS, SETTINGS
+from ckdmed.bundle.setting_check import taken_settings
+from ckdmed.bundle.settings_table import FOLLOWS
 from tests.bundle.bundle_runs import BUNDLES
 
 
@@ -36,5 +37,6 @@ def test_every_setting_has_its_row(bundle: str, file: str, monkeypatch: pytest.M
     named = documented(bundle)[file]
     assert len(set(named)) == len(named), "a setting stands twice"
     assert settings <= set(named), "settings without a row"
-    taken = {name for name, setting in SETTINGS.items() if setting.taken_by in own}
+    taken = taken_settings(own)
+    assert taken <= set(named), "options of methods without a row"
     assert set(named) <= {*own, *taken}, "rows of settings that do not exist"

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.renamed_settings import NEW_NAMES, NEW_VALUES, RenamedSettingError, with_new_names
-from ckdmed.bundle.setting_check import WrongSettingError, check_given, nearest_setting
+from ckdmed.bundle.setting_check import WrongSettingError, check_given, nearest_setting, taken_settings
 from ckdmed.bundle.settings_table import SETTINGS, settings_for
 from tests.bundle.bundle_runs import BUNDLES
 
@@ -33,7 +33,7 @@ def refused(bundle: str, **settings: Any) -> str:
 
 @pytest.mark.parametrize("name", sorted(NEW_NAMES))
 def test_an_old_name_gives_the_new_one_in_every_bundle_that_has_it(name: str) -> None:
-    bundles = [config for config in CONFIGS.values() if NEW_NAMES[name] in config]
+    bundles = [config for config in CONFIGS.values() if NEW_NAMES[name] in {*config, *taken_settings(config)}]
     assert bundles
     for config in bundles:
         with pytest.raises(RenamedSettingError, match=f"^--{name} is called --{NEW_NAMES[name]} now.$"):
@@ -42,7 +42,7 @@ def test_an_old_name_gives_the_new_one_in_every_bundle_that_has_it(name: str) ->
 
 @pytest.mark.parametrize(("name", "old"), [(name, old) for name, values in NEW_VALUES.items() for old in values])
 def test_an_old_value_gives_the_new_one(name: str, old: str) -> None:
-    config = next(config for config in TRAIN.values() if name in config)
+    config = next(config for config in TRAIN.values() if name in {*config, *taken_settings(config)})
     new = NEW_VALUES[name][old]
     with pytest.raises(RenamedSettingError, match=f"'{old}' of --{name} is called '{new}' now"):
         check_given(config, {name: old})

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigParser
 
-from ckdmed.bundle.setting_check import is_plain
+from ckdmed.bundle.run import settings_of
+from ckdmed.bundle.setting_check import WrongSettingError, check_given, hand_over, is_plain, taken_settings
 from ckdmed.bundle.setting_kinds import boolean, choice, either, list_of, number, whole
 from ckdmed.bundle.settings_list import bundle_defaults, settings_text
 from ckdmed.bundle.settings_table import FOLLOWS, SETTINGS, settings_for
@@ -159,8 +160,47 @@ def test_every_option_of_a_method_is_a_setting_that_the_bundle_hands_over():
         config = config_of(bundle, "train.json")[0]
         loss = config.get("distillation_loss")
         for name, one in methods(loss["task"]).items() if loss else ():
-            assert {key: loss[key] for key in one.options} == {key: f"@{key}" for key in one.options}, name
-            assert all(config[key] is None for key in one.options)
+            assert set(one.options) <= taken_settings(config), name
+
+
+def test_a_given_option_reaches_the_loss_and_the_record(tmp_path: Path):
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / "seg_kd" / "train.json"))
+    before = settings_of(parser)
+    assert "w_feat" not in before and not taken_settings({}) and "alpha" not in taken_settings(parser.get())
+    parser["w_feat"] = 0.25
+    hand_over(parser)
+    assert settings_of(parser)["w_feat"] == 0.25
+    assert parser.get_parsed_content("distillation_loss").terms["features"].weight == 0.25
+    check_given(parser.get(), {"w_edge": 1})
+    with pytest.raises(WrongSettingError, match="w_edge must be a number"):
+        check_given(parser.get(), {"w_edge": "x"})
+    with pytest.raises(WrongSettingError, match="did you mean 'w_edge'"):
+        check_given(parser.get(), {"w_edgee": 1})
+
+
+def test_defaults_of_each_profile_are_shown():
+    assert "--epochs  (default: demo 20, full 60, compact 20)" in settings_text("seg_kd")
+    assert "--profile" in settings_text("brats_seg_kd") and "compact_3d" in settings_text("brats_seg_kd")
+
+
+@pytest.mark.parametrize("bundle", NAMES)
+def test_every_profile_has_every_size(bundle: str):
+    config = config_of(bundle, "train.json")[0]
+    columns = {tuple(row) for row in config["profiles"].values()}
+    assert len(columns) == 1
+    for name in config["profiles"]:
+        assert f"@profiles['{name}'][@profile]" in config[name]
+
+
+@pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/*.json")), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_configurations_are_for_reading(path: Path):
+    text = path.read_text(encoding="utf-8")
+    if path.name == "train.json":
+        assert max(map(len, text.splitlines())) <= 120
+        assert "lambda handler" not in text and "if @dataset_dir else" not in text.replace(
+            "'full' if @dataset_dir else 'demo'", ""
+        )
 
 
 def test_an_inference_does_without_the_registry():

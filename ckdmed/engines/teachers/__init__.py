@@ -10,6 +10,7 @@ from ckdmed.engines.teachers.group import (
     TeacherEnsemble,
     attach_fusion,
     group_teachers,
+    parallel_teachers,
     teacher_ensemble,
 )
 from ckdmed.engines.teachers.group_training import TeachersState, load_teachers, prepare_teachers, save_teachers
@@ -27,6 +28,7 @@ __all__ = [
     "TeachersState",
     "attach_fusion",
     "group_teachers",
+    "parallel_teachers",
     "load_network",
     "load_teachers",
     "prepare_teacher",

@@ -24,6 +24,7 @@ __all__ = [
     "TeacherEnsemble",
     "attach_fusion",
     "group_teachers",
+    "parallel_teachers",
     "teacher_ensemble",
 ]
 
@@ -231,6 +232,13 @@ def group_teachers(
     taps = {name: segmentation_teacher_taps(own)["d2"] for name, own in zip(ensemble.names, kinds)}
     fusion = attach_fusion(ensemble, taps, classes, input_shape, seed)
     return CooperativeTeachers(ensemble, taps, fusion, learning=mode == "online")
+
+
+def parallel_teachers(teachers: nn.Module, device: torch.device, learn: bool) -> nn.Module:
+    """The teachers of a run of several processes: those that learn share their gradients."""
+    if not learn:
+        return teachers
+    return nn.parallel.DistributedDataParallel(teachers, device_ids=[device] if device.type == "cuda" else None)
 
 
 def _kinds(kind: str | Sequence[str], count: int) -> list[str]:

@@ -231,6 +231,6 @@ def _train(
         loss_function=loss_function,
         inferer=inferer,
         prepare_batch=view_prepare_batch(view),
-        train_handlers=handlers,
+        train_handlers=[handlers],
         decollate=False,
     ).run()

@@ -1,0 +1,140 @@
+"""With which settings a checkpoint was trained, by the record that its run left beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
+from ckdmed.bundle.settings_table import settings_for
+from ckdmed.json_files import read_json
+
+__all__ = ["Trained", "check_trained", "recorded_settings", "trained_with"]
+
+# a run's settings lie in its output folder, its weights in a folder in there or one further below
+_FOLDERS_UP = 3
+# how a configuration reads a setting of a record
+_READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
+
+
+class Trained:
+    """Settings that a checkpoint was trained with.
+
+    Args:
+        checkpoint: its path; None for none.
+        settings: name -> value; None where there is no record.
+    """
+
+    def __init__(self, checkpoint: str | None, settings: Mapping[str, Any] | None) -> None:
+        self.checkpoint = checkpoint
+        self.settings = settings
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting of the training.
+
+        Raises:
+            RefusedStart: there is no such checkpoint; it has no record, or none of this setting.
+        """
+        if self.settings is not None and name in self.settings:
+            return self.settings[name]
+        if not Path(str(self.checkpoint)).is_file():
+            raise RefusedStart(
+                f"there is no checkpoint '{self.checkpoint}'. Name one with --checkpoint, or train one: train.json of "
+                "this bundle leaves it in its output folder as models/model.pt."
+            )
+        path = Path(str(self.checkpoint)).with_suffix(".json")
+        lacks = "no record of the settings that it was trained with"
+        if self.settings is not None:
+            lacks = f"a record without {name}"
+        raise RefusedStart(
+            f"'{self.checkpoint}' has {lacks}: give --{name} and the other settings of its network and images, or put "
+            f"the record of its training, models/model.json or settings.json of its output folder, beside it as "
+            f"{path.name}."
+        )
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A setting of the training, or ``default`` where no record has it."""
+        return default if self.settings is None else self.settings.get(name, default)
+
+
+def trained_with(*checkpoints: str | None, teacher: bool = False) -> Trained:
+    """The settings that checkpoints were trained with; of several, those that all agree on.
+
+    Args:
+        checkpoints: paths; None for none.
+        teacher: they are used as teachers. What a run records of its teacher says nothing of its student's weights.
+
+    Raises:
+        ValueError: a record that cannot be read.
+    """
+    found: dict[str, Any] | None = None
+    for checkpoint in filter(None, checkpoints):
+        settings = recorded_settings(Path(checkpoint))
+        if settings is not None and teacher and _is_of_a_student(Path(checkpoint), settings):
+            settings = None
+        if settings is not None:
+            agreed = settings if found is None else found
+            found = {name: value for name, value in agreed.items() if settings.get(name) == value}
+    return Trained(next(filter(None, checkpoints), None), found)
+
+
+def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
+    """The settings of the run that left a checkpoint, by the names of today; None where nothing tells them.
+
+    They lie beside the weights, as ``model.json`` of ``model.pt``, or as ``settings.json`` in the run's output folder.
+
+    Raises:
+        ValueError: a file that is no JSON.
+    """
+    places = [checkpoint.with_suffix(".json")]
+    places += [folder / "settings.json" for folder in list(checkpoint.expanduser().absolute().parents)[:_FOLDERS_UP]]
+    for place in places:
+        if place.is_file():
+            content = read_json(place)
+            # a shipped checkpoint names all runs that made it, the last one last
+            runs = content.get("runs") if isinstance(content, Mapping) else None
+            entry = runs[-1] if isinstance(runs, list) and runs else content
+            if isinstance(entry, Mapping) and isinstance(entry.get("settings"), Mapping):
+                return with_new_names(entry["settings"])
+    return None
+
+
+def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
+    folders = {part.name for part in list(checkpoint.parents)[:2]}
+    return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
+
+
+def check_trained(parser: ConfigParser, declared: Mapping[str, Any]) -> None:
+    """Refuse given settings that contradict the record of the checkpoint that they are given for.
+
+    Args:
+        parser: of the bundle.
+        declared: setting -> what the configuration files say, such as ``$@trained['image_size']``.
+
+    Raises:
+        WrongSettingError: names each with both values and the checkpoint.
+    """
+    config = parser.get()
+    table = settings_for(config)
+    wrong = []
+    for name, texts in declared.items():
+        read = next((found for text in texts if (found := _READS.search(str(text)))), None)
+        given = config.get(name)
+        if read is None or given in texts or is_code(given) or name not in table or read[1] not in config:
+            continue
+        record: Trained = parser.get_parsed_content(read[1])
+        recorded = record.get(read[2], given)
+        if _same(name, given, table) != _same(name, recorded, table):
+            wrong.append(f"--{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
+    if wrong:
+        raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
+
+
+def _same(name: str, value: Any, table: Mapping[str, Any]) -> Any:
+    return checked(name, value, table[name])
