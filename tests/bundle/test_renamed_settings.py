@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def test_an_old_name_gives_the_new_one_in_every_bundle_that_has_it(name: str) ->
 def test_an_old_value_gives_the_new_one(name: str, old: str) -> None:
     config = next(config for config in TRAIN.values() if name in {*config, *taken_settings(config)})
     new = NEW_VALUES[name][old]
-    with pytest.raises(RenamedSettingError, match=f"'{old}' of --{name} is called '{new}' now"):
+    with pytest.raises(RenamedSettingError, match=re.escape(f"'{old}' of --{name} is called '{new}' now")):
         check_given(config, {name: old})
     settings_for(config)[name].kind.convert(new)
     with pytest.raises(ValueError):
