@@ -46,7 +46,9 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 
     name = chosen.name
     parser = argparse.ArgumentParser(prog=f"ckdmed experiment {name}", description=EXPERIMENTS[name])
-    add_output_dir(parser, "runs, records, tables and picture; finished runs are kept")
+    add_output_dir(
+        parser, f"runs, records, tables and picture; finished runs are kept (default: {name})", default=Path(name)
+    )
     parser.add_argument(
         "--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} with a datalist.json; phantoms by default"
     )

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckdmed.experiments.records import collect_records, read_experiment
+from ckdmed.reports import RunRecord
+
+
+def record(name: str, section: str | None = None, **settings: object) -> RunRecord:
+    split = {"section": section} if section else {"name": "group", "fold": 0}
+    return RunRecord(name, "alone", ["ckdmed"], 0, split, {"dice": 0.5, "hd95": None}, settings=settings)
+
+
+def test_a_file_of_lines_holds_what_the_folder_held(tmp_path: Path) -> None:
+    for section in ("test", "validation"):
+        for name in ("b", "a"):
+            record(name, section, note="\u2028 \u00e9").write(tmp_path / section / f"{name}.json")
+    found = read_experiment(tmp_path)
+    assert [(one.split["section"], one.name) for one in found] == [
+        ("validation", "a"),
+        ("validation", "b"),
+        ("test", "a"),
+        ("test", "b"),
+    ]
+    path = collect_records(found, tmp_path / "all.jsonl")
+    assert read_experiment(path) == found and len(path.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_settings_of_earlier_versions_get_the_names_of_now(tmp_path: Path) -> None:
+    record("a", labelled_fraction=0.5, preset="ours").write(tmp_path / "a.json")
+    record("b", preset="compact", overrides={"preset": "alone", "epochs": 3}).write(tmp_path / "b.json")
+    first, second = read_experiment(tmp_path)
+    assert first.settings == {"label_fraction": 0.5, "method": "ckd"}
+    assert second.settings == {"profile": "compact", "method": "supervised", "epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no records"),
+        ("{}\n", "record 1 is not a run record: lacks"),
+        ("[1]\n", "record 1 is not a run record: it holds list"),
+        ("{\n", "line 1: not JSON"),
+        ("TWICE", "has several records of .'test', 'a'.; a run counts once"),
+    ],
+)
+def test_damaged_collections(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    line = record("a", "test").to_json() + "\n"
+    path.write_text(line * 2 if text == "TWICE" else text, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        read_experiment(path)
+    with pytest.raises(ValueError, match="holds no records; run the"):
+        read_experiment(tmp_path / "nothing")
