@@ -24,6 +24,7 @@ from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_ran
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.section_record import find_record
 from ckdmed.bundle.setting_check import is_plain
+from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
@@ -145,15 +146,21 @@ RECORDS = frozenset({"trained", "taught"})
 def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """The plain values at the top of a configuration, with expressions over such values evaluated.
 
-    Nothing is built for it: an expression that refers to a component is no setting.
+    Nothing is built for it: an expression that refers to a component is no setting. Settings that are mappings, such as
+    a teacher's options or a method of one's own, are given as they are written.
 
     Args:
         parser: of the configuration.
         without: settings to leave out, with all that refer to them, such as one that is just being evaluated.
     """
     config = {key: value for key, value in parser.get().items() if key not in {*without, *RECORDS}}
-    settings = {}
+    settings: dict[str, Any] = {}
+    table = settings_for(config)
     for key in config:
+        if isinstance(config[key], Mapping) and key in table:
+            if "_target_" not in config[key] or table[key].kind.is_function:
+                settings[key] = dict(config[key])
+            continue
         if key in ("imports", "initialize", "run", "finalize", "_meta_") or not is_plain(config, key):
             continue
         value = parser.get_parsed_content(key)

@@ -218,3 +218,16 @@ def test_settings_are_the_plain_values_evaluated():
     )
     settings = settings_of(parser)
     assert settings == {"epochs": 3, "batch": 6, "device": "cpu", "nothing": None, "folder": "a/b"}
+
+
+def test_settings_that_are_mappings_are_recorded_as_they_are_written():
+    config = {
+        "method": {"_target_": "mine.method", "w_logit": 3.0, "_mode_": "callable"},
+        "teacher_options": {"features": [2, 4], "weights": "$'a' + 'b'"},
+        "optimizer": {"_target_": "torch.optim.AdamW"},
+        "epochs": 3,
+    }
+    parser = ConfigParser(config)
+    parser.parse()
+    found = settings_of(parser)
+    assert found == {key: config[key] for key in ("method", "teacher_options", "epochs")}
