@@ -72,7 +72,7 @@ def main() -> None:
     labels = np.array([item["tumor_label"] - 1 for item in items])
     groups = [item["patient_group"] for item in items]
     load = Compose([LoadImage(reader=FigshareMatReader("image")), EnsureChannelFirst()])
-    chains = {"stored image": None, **{s: classification_scaling(s, args.size) for s in ("ours", "report")}}
+    chains = {"stored image": None, **{s: classification_scaling(s, args.size) for s in ("percentiles", "report")}}
     found: dict[str, list[list[float]]] = {name: [] for name in chains}
     for item in tqdm(items, desc="slices", unit="slice"):
         image = load(str(args.dataset_dir / item["image"]))

@@ -99,6 +99,6 @@ def test_an_unknown_option_of_a_command_is_noticed():
     for page in PAGES:
         for command in commands_of_page(page):
             words = shlex.split(command, comments=True)
-            words = words[words.index("ckdmed") + 1 :] if "ckdmed" in words else []
+            words = cli._in_full(words[words.index("ckdmed") + 1 :]) if "ckdmed" in words else []
             if words:
                 cli.build_parser([cli._load(modules[words[0]])]).parse_args(words)
