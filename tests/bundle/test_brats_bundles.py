@@ -123,9 +123,9 @@ def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dic
 )
 def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, volumes: bool):
     own = {"teacher_base": 12, "teacher_options": {"window_size": 2}} if teacher == "swin_unetr" else {}
-    settings = {"method": "report_kdpp" if teacher == "dynunet" else "ours", "epochs": 2, **own, **phantoms}
+    settings = {"method": "report_kdpp" if teacher == "dynunet" else "ckd", "epochs": 2, **own, **phantoms}
     run("brats_seg_kd", tmp_path, teacher_kind=teacher, **settings, **(VOLUMES if volumes else {}))
-    # in the last tenth of the steps ours is about the mask alone
+    # in the last tenth of the steps ckd is about the mask alone
     first, last = history(tmp_path)
     assert {"soft_targets", "features", "attention"} <= set(first["terms"])
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
