@@ -56,6 +56,7 @@ class _Decoder:
             stdout=subprocess.PIPE,
             env={**os.environ, **_ONE_THREAD},
         )
+        self.answered = 0
         self.requests: IO[bytes] = self.process.stdin  # type: ignore[assignment]
         self.answers: IO[bytes] = self.process.stdout  # type: ignore[assignment]
         try:
@@ -75,6 +76,7 @@ class _Decoder:
             values = np.empty(head.get("shape", 0), np.dtype(head.get("dtype", "u1")))
             if self.answers.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:  # type: ignore[attr-defined]
                 raise EOFError
+            self.answered += 1
             return head, values
 
     def close(self) -> None:
@@ -136,20 +138,19 @@ def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, de
         ValueError: the pixels cannot be decoded, are not as many as the header says, or take more memory than 640 MiB
             and six times `decoded_bytes`.
         TimeoutError: they take more than 12 seconds, and one more for each 8 MiB.
-        ChildProcessError: they ended the decoding process.
+        ChildProcessError: they ended the decoding process, one that had decoded nothing else.
     """
-    global _running
     content = _pixels_alone(dataset, syntax)
     memory, seconds = _MEMORY + _MEMORY_SHARE * decoded_bytes, _SECONDS + decoded_bytes / _BYTES_PER_SECOND
     with _lock:
+        used = _running is not None and _running.answered > 0
         try:
-            if _running is None:
-                _running = _Decoder()
-            head, values = _running.ask(content, seconds, gdcm=gdcm, memory=memory)
-        except BaseException:
-            # the rest of an answer may still come: the process cannot be asked again
-            _end()
-            raise
+            head, values = _answer(content, seconds, gdcm=gdcm, memory=memory)
+        except ChildProcessError:
+            # a stream before may have damaged the process, which these pixels do not answer for
+            if not used:
+                raise
+            head, values = _answer(content, seconds, gdcm=gdcm, memory=memory)
     if "error" in head:
         raise ValueError(head["error"])
     if values.shape[:3] != (frames, dataset.Rows, dataset.Columns):
@@ -158,6 +159,18 @@ def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, de
             f"{dataset.Columns}"
         )
     return values
+
+
+def _answer(content: bytes, seconds: float, **request: Any) -> tuple[dict[str, Any], np.ndarray]:
+    global _running
+    try:
+        if _running is None:
+            _running = _Decoder()
+        return _running.ask(content, seconds, **request)
+    except BaseException:
+        # the rest of an answer may still come: the process cannot be asked again
+        _end()
+        raise
 
 
 def _pixels_alone(dataset: FileDataset, syntax: UID) -> bytes:

@@ -46,6 +46,16 @@ def test_a_process_that_hangs_or_ends_costs_one_file(
     assert np.array_equal(decoded("MR_small_jp2klossless.dcm"), sound)
 
 
+def test_a_process_that_ended_between_two_files_costs_none(sound: np.ndarray) -> None:
+    assert np.array_equal(decoded("MR_small_jp2klossless.dcm"), sound)
+    decoder = pixel_decoder._running
+    assert decoder is not None
+    decoder.process.kill()
+    decoder.process.wait()
+    assert np.array_equal(decoded("MR_small_jp2klossless.dcm"), sound)
+    assert pixel_decoder._running is not None and pixel_decoder._running is not decoder
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux")
 @pytest.mark.parametrize("name", ["JPEG2000.dcm", "JPGExtended.dcm"])
 def test_memory_is_limited(name: str, sound: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,8 +112,10 @@ def _child(work: Callable[[int], str], numbers: Sequence[int], writing: int) -> 
 def _peak_kib() -> int:
     """Of this process, its children that ended, and those that run."""
     ended = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    running = [child for listing in Path("/proc/self/task").glob("*/children") for child in listing.read_text().split()]
-    states = [Path(f"/proc/{child}/status").read_text(encoding="utf-8") for child in running]
-    return max(
-        *ended, *(int(peak) for state in states for peak in re.findall(r"^VmHWM:\s+(\d+) kB", state, re.MULTILINE))
-    )
+    peaks = []
+    for listing in Path("/proc/self/task").glob("*/children"):
+        # threads and processes may end meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in listing.read_text().split():
+                peaks += re.findall(r"^VmHWM:\s+(\d+) kB", Path(f"/proc/{child}/status").read_text(), re.MULTILINE)
+    return max(*ended, *map(int, peaks))

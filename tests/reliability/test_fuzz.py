@@ -49,7 +49,7 @@ def test_the_sandbox_survives_what_it_runs() -> None:
         if number == 3:
             time.sleep(60)
         if number == 4:
-            return str(int(np.ones(1 << 29, np.uint8).sum()))
+            return str(int(np.ones(1 << 28, np.uint8).sum()))
         return f"value {number}"
 
     got = outcomes(work, [0, 1, 2, 3, 4, 5], seconds=5.0)
