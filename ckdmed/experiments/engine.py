@@ -80,8 +80,9 @@ class Experiment(Report):
     datalist_command: ClassVar[str]
     #: the bundle whose settings are given
     bundle: ClassVar[str]
-    #: sizes of the profiles
+    #: what the profile "compact" sets beside the sizes that the bundle's table has for it
     compact: ClassVar[Mapping[str, Any]]
+    #: the profile "tiny", for tests; its names are those of the others as well
     tiny: ClassVar[Mapping[str, Any]]
     #: settings that the runs make themselves
     made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
@@ -130,7 +131,7 @@ class Experiment(Report):
         Raises:
             ValueError: an unknown profile.
         """
-        return profile_settings(profile, cls.compact, cls.tiny, cls.bundle)
+        return profile_settings(profile, cls.bundle, cls.tiny, cls.compact)
 
     @classmethod
     def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:

@@ -52,23 +52,24 @@ def check_bundle_settings(bundle: str, settings: Mapping[str, Any], bundles: Pat
 
 
 def profile_settings(
-    profile: str, compact: Mapping[str, Any], tiny: Mapping[str, Any], bundle: str, **overrides: Any
+    profile: str, bundle: str, tiny: Mapping[str, Any], compact: Mapping[str, Any], **overrides: Any
 ) -> dict[str, Any]:
-    """The settings of the profile "compact" or "tiny", or "full" for the bundle's own with a data folder.
+    """The sizes of a profile, by the table of profiles that the bundle's configuration has.
 
     Args:
-        profile: its name.
-        compact: settings of that profile; their names are those of "full" as well.
-        tiny: settings of that profile.
-        bundle: whose settings "full" takes, with mixed precision where "compact" says anything of it.
+        profile: "compact" or "full" of the table, or "tiny", which is for tests.
+        bundle: whose table.
+        tiny: settings of that profile; the others have values for the same names.
+        compact: what that profile sets beside its sizes. "full" sets mixed precision, where "tiny" says anything of it.
         overrides: settings of the bundle on which others depend.
 
     Raises:
         ValueError: an unknown profile.
     """
-    if profile == "full":
-        own = bundle_settings(bundle, dataset_dir=".", **overrides)
-        return {key: True if key == "amp" else own[key] for key in compact}
     if profile not in PROFILES:
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
-    return dict(compact if profile == "compact" else tiny)
+    if profile == "tiny":
+        return dict(tiny)
+    own = bundle_settings(bundle, dataset_dir=".", profile=profile, **overrides)
+    beside = compact if profile == "compact" else {name: True for name in tiny if name == "amp"}
+    return {**{name: own[name] for name in tiny}, **beside}

@@ -42,11 +42,12 @@ def test_the_smaller_distance_wins() -> None:
     assert "baseline" not in distance_table([record(*pair) for pair in pairs], None, {"b": "taught"})
 
 
-def test_full_takes_the_bundles_own_and_the_others_are_copies() -> None:
-    compact, tiny = {"image_size": 7, "amp": False}, {"image_size": 3, "amp": False}
-    assert profile_settings("full", compact, tiny, "seg_kd") == {"image_size": 256, "amp": True}
-    chosen = profile_settings("tiny", compact, tiny, "seg_kd")
+def test_sizes_are_those_of_the_bundles_table() -> None:
+    tiny, compact = {"image_size": 3, "amp": False}, {"amp": "bf16"}
+    assert profile_settings("full", "seg_kd", tiny, compact) == {"image_size": 256, "amp": True}
+    assert profile_settings("compact", "seg_kd", tiny, compact) == {"image_size": 128, "amp": "bf16"}
+    chosen = profile_settings("tiny", "seg_kd", tiny, compact)
     chosen["image_size"] = 4
-    assert tiny["image_size"] == 3 and profile_settings("compact", compact, tiny, "seg_kd") == compact
+    assert tiny["image_size"] == 3
     with pytest.raises(ValueError, match="full, compact or tiny, got 'small'"):
-        profile_settings("small", compact, tiny, "seg_kd")
+        profile_settings("small", "seg_kd", tiny, compact)

@@ -41,8 +41,8 @@ def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
     table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "compact", "--set", "epochs=5")
     by_arm = {run.arm.name: table._plan(run) for run in runs}
     assert by_arm["teacher_vit_vit"]["teacher_kind"] == "vit_vit"
-    assert by_arm["teacher_vit_vit"]["epochs"] == EXPERIMENT.compact["teacher_epochs"]
-    assert by_arm["teacher_vit_vit"]["learning_rate"] == EXPERIMENT.compact["teacher_learning_rate"]
+    assert by_arm["teacher_vit_vit"]["epochs"] == EXPERIMENT.profile_settings("compact")["teacher_epochs"]
+    assert by_arm["teacher_vit_vit"]["learning_rate"] == EXPERIMENT.profile_settings("compact")["teacher_learning_rate"]
     assert not {"teacher_epochs", "cache_teacher", "teacher_checkpoint"} & set(by_arm["teacher_vit_vit"])
     assert by_arm["student_vgg_vgg"]["teacher_kind"] == "vgg_vgg" and by_arm["student_vgg_vgg"]["beta"] == 0.0
     assert "beta" not in by_arm["student_msgff"] and by_arm["student_msgff"]["teacher_kind"] == "vgg_vit"
