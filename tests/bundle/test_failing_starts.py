@@ -68,8 +68,8 @@ def _brats(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
 
 TRAININGS: dict[str, Callable[..., ConfigWorkflow]] = {
     "cls_teacher": lambda folder, **more: cls_runs.workflow("cls_teacher", folder, **more),
-    "cls_kd": lambda folder, **more: cls_runs.workflow("cls_kd", folder, **{"preset": "alone", **more}),
-    "brats_seg_kd": lambda folder, **more: _brats(folder, **{"preset": "alone", **more}),
+    "cls_kd": lambda folder, **more: cls_runs.workflow("cls_kd", folder, **{"method": "supervised", **more}),
+    "brats_seg_kd": lambda folder, **more: _brats(folder, **{"method": "supervised", **more}),
 }
 
 
@@ -85,7 +85,7 @@ def test_in_the_other_bundles_too(name: str, tmp_path: Path):
         ({"batch_size": 0, "resume": True}, "batch_size"),
         ({"image_size": 31, "resume": True}, "31"),
         ({"epoch": 3}, "did you mean 'epochs'"),
-        ({"teacher_checkpoint": "/nowhere.pt", "preset": "ours"}, "nowhere.pt"),
+        ({"teacher_checkpoint": "/nowhere.pt", "method": "ckd"}, "nowhere.pt"),
     ):
         if "teacher_checkpoint" in overrides and name == "cls_teacher":
             continue
@@ -102,7 +102,7 @@ def test_a_folder_that_may_only_be_read_is_named(finished: Path, tmp_path: Path)
         subprocess.run(["mount", "-o", "remount,ro", str(disk.place)], check=True)
         for folder, overrides in (("out", {"resume": True, "val_interval": 2}), ("out", {}), ("other", {})):
             with pytest.raises((OSError, ValueError, RuntimeError)) as caught:
-                workflow(disk.place / folder, preset="alone", **overrides).run()
+                workflow(disk.place / folder, method="supervised", **overrides).run()
             assert str(disk.place) in str(root_cause(caught.value)) and "cannot be written to" in str(
                 root_cause(caught.value)
             )
