@@ -12,7 +12,7 @@ __all__ = ["typed_command", "with_options"]
 def typed_command() -> list[str]:
     """The words of the command, without the folder of the interpreter or of an installed program.
 
-    ``python -m ckdmed compare`` and ``python -m monai.bundle run`` are said so, though ``sys.argv`` begins with the
+    ``python -m ckdmed export`` and ``python -m monai.bundle run`` are written so, though ``sys.argv`` begins with the
     ``__main__.py`` of the package; a program on the path such as ``ckdmed`` is its name, a script given to Python by
     its relative path that path. Options of the interpreter itself (``-u``, ``-X``) are left out. The arguments are
     those given, paths among them too.

@@ -62,9 +62,9 @@ def datalist_problems(
 def _manifest_differences(item: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     pairs = {key: (item.get(key), known.get(key)) for key in _MANIFEST_KEYS}
     return [
-        f"slice '{item['id']}': {key} is {ours}, the manifest has {theirs}"
-        for key, (ours, theirs) in pairs.items()
-        if ours and theirs and ours != theirs
+        f"slice '{item['id']}': {key} is {found}, the manifest has {expected}"
+        for key, (found, expected) in pairs.items()
+        if found and expected and found != expected
     ]
 
 

@@ -200,9 +200,9 @@ class ClassificationEvaluation(CollectLogits):
     def _captions(self, network: nn.Module, images: torch.Tensor) -> list[str]:
         training = network.training
         network.eval()
-        said = torch.cat([network(part).float().softmax(dim=1) for part in images.split(4)])
+        probabilities = torch.cat([network(part).float().softmax(dim=1) for part in images.split(4)])
         network.train(training)
-        highest, index = said.max(dim=1)
+        highest, index = probabilities.max(dim=1)
         return [f"{self.class_names[int(i)]} {float(p):.2f}" for p, i in zip(highest, index)]
 
 

@@ -135,21 +135,23 @@ class LossTerm(nn.Module):
         if teacher is None:
             raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
         if self.source == "logits":
-            said = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
+            answer = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
             if not self.with_label:
-                return self.loss(logits.float(), said)
+                return self.loss(logits.float(), answer)
             if target is None:
                 raise ValueError("a term that reads the label was given no target.")
-            return self.loss(logits.float(), said, target=_select(target, chosen))
+            return self.loss(logits.float(), answer, target=_select(target, chosen))
         total = logits.new_zeros((), dtype=torch.float32)
         for name, weight in zip(self.layers, self.layer_weights):
-            ours, theirs = student.features[name], teacher.features[name]
+            student_features, teacher_features = student.features[name], teacher.features[name]
             if self.projected:
-                ours, theirs = student.projected.get(name, ours), teacher.projected.get(name, theirs)
+                student_features, teacher_features = student.projected.get(
+                    name, student_features
+                ), teacher.projected.get(name, teacher_features)
             if not isinstance(self.loss, PairLoss):
                 # a PairLoss sees to its precision itself, and may do with less than a copy of the whole map
-                ours, theirs = ours.float(), theirs.float()
-            total = total + weight * self.loss(_select(ours, chosen), _select(theirs, chosen))
+                student_features, teacher_features = student_features.float(), teacher_features.float()
+            total = total + weight * self.loss(_select(student_features, chosen), _select(teacher_features, chosen))
         return total
 
 
