@@ -13,6 +13,7 @@ from . import methods as methods
 from . import metrics as metrics
 from . import networks as networks
 from . import preparation as preparation
+from . import recipes as recipes
 from . import reports as reports
 from . import transforms as transforms
 
