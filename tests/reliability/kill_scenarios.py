@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,14 +127,6 @@ def _inference(bundle: str, data: str, sizes: Mapping[str, Any]) -> Callable[[Pa
     return words
 
 
-def _table1(inputs: Path, place: Path) -> list[str]:
-    given = {name: value for name, value in _CLS_KD.items() if name not in ("epochs", "teacher_epochs")}
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-    settings = [word for name, text in {**texts, "epochs": "1"}.items() for word in ("--set", f"{name}={text}")]
-    places = ["--output_dir", str(place / "out"), "--bundles", str(tiny.ROOT / "bundles")]
-    return ["ckdmed", "table1", *places, "--seeds", "0", "--arms", "student_msgff", *settings]
-
-
 # what a command says that was killed after its last write
 _MADE = "is there already|exists; name another"
 _RESUME = ("--resume", "true")
@@ -200,7 +191,9 @@ SCENARIOS: dict[str, Scenario] = {
     "unimodal": Scenario(
         _ckdmed("unimodal", *_EXPERIMENT, *_TINY, *_CASES, "--students", "t1c", "--strategies", "distilled")
     ),
-    "table1": Scenario(_table1),
+    "table1": Scenario(
+        _ckdmed("table1", *_EXPERIMENT, "--preset", "tiny", *_SLICES_OF_6[:4], "--arms", "student_msgff", "--final")
+    ),
 }
 
 
