@@ -14,7 +14,7 @@ from ckdmed.bundle.classification import (
     figshare_classes,
 )
 from ckdmed.bundle.evaluation_folder import evaluation_folder
-from ckdmed.bundle.figshare import figshare_sections
+from ckdmed.bundle.figshare import figshare_sections, slice_class_names, slice_modalities
 from ckdmed.bundle.labelled_per_batch import labelled_items, labelled_sampler, labels_of
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
@@ -58,6 +58,8 @@ __all__ = [
     "own_folder",
     "record_sections",
     "scored_items",
+    "slice_class_names",
+    "slice_modalities",
     "start_process",
     "start_run",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from torch import distributed
 
 from ckdmed.bundle.section_record import SectionRecord, record_of_scored
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.figshare import TUMOR_LABELS
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import datalist_folder, resolve_datalist, section_items, select_sections
 
-__all__ = ["figshare_sections"]
+__all__ = ["figshare_sections", "slice_class_names", "slice_modalities"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +104,17 @@ def figshare_sections(
         if not sections[name]:
             raise ValueError(f"{data}: the {name} section is empty; give more patients or other fractions.")
     return sections
+
+
+def slice_modalities(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The MR sequence that titles of pictures name: that of the Figshare set, none of a user's own datalist."""
+    own = any("slice" in item for part in sections.values() for item in part)
+    return [] if own else ["t1c"]
+
+
+def slice_class_names(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[int, str]:
+    """What the classes of `tumor_label` are called: those of the Figshare set; of a user's own datalist as they are."""
+    return dict(TUMOR_LABELS) if slice_modalities(sections) else {}
 
 
 def _recorded(record: SectionRecord, data: Path, label_fraction: float, seed: int, target: str) -> dict[str, list[Any]]:

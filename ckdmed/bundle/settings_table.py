@@ -49,7 +49,7 @@ CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
 FOLLOWS = frozenset(
-    {"bundle_root", "rank", "world_size", "made_from", "in_channels", "input_shape", "teacher_taps", "student_taps"}
+    {"bundle_root", "rank", "world_size", "made_from", "region_names", "in_channels", "input_shape", "teacher_taps", "student_taps"}
 )
 
 
@@ -108,6 +108,11 @@ SETTINGS: Mapping[str, Setting] = {
     "min_voxels": Setting(_COUNT, "voxels of a label from which on it counts as present", "voxels"),
     "modalities": Setting(_MODALITIES, "sequences that the network, or the whole of student and teachers, sees"),
     "student_modalities": Setting(_MODALITIES, "those of them that the student sees"),
+    "input_images": Setting(_COUNT, "images of an item of a datalist, each a channel of the network's input"),
+    "regions": Setting(
+        either(_NONE, mapping("names with values of the label, such as {'whole': [1, 2, 4]}")),
+        "what the outputs of the network are; null for one region, the tumour, of all values but 0",
+    ),
     "neighbours": Setting(whole(0), "slices on both sides that a network sees as well", "slices"),
     "spatial_dims": Setting(choice(2, 3), "2 for slices, 3 for volumes"),
     "slice_axis": Setting(choice(*SLICE_AXES), "axis of a volume along which it is cut"),

@@ -24,6 +24,7 @@ from ckdmed.data.figshare import (
 )
 from ckdmed.data.fingerprint import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 from ckdmed.data.integrity import datalist_problems
+from ckdmed.data.load_slices import LoadSliced, region_names
 from ckdmed.data.manifest import read_manifest
 from ckdmed.data.patients import patient_group
 from ckdmed.data.sections import resolve_datalist, select_sections
@@ -35,6 +36,7 @@ __all__ = [
     "FigshareFileError",
     "FigshareMatReader",
     "FigshareSlice",
+    "LoadSliced",
     "SkippedFile",
     "TrainingDataLoader",
     "border_from_text",
@@ -54,6 +56,7 @@ __all__ = [
     "patient_group",
     "read_datalist",
     "read_figshare_slice",
+    "region_names",
     "read_manifest",
     "read_official_folds",
     "resolve_datalist",

@@ -20,12 +20,17 @@ from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
 from ckdmed.data.slice_geometry import SliceGeometry
 
-__all__ = ["BACKGROUND", "LoadSliced", "TUMOUR"]
+__all__ = ["BACKGROUND", "LoadSliced", "TUMOUR", "region_names"]
 
 #: One region: everything in the label that is not 0.
 TUMOUR: Mapping[str, Sequence[int] | None] = {"tumour": None}
 #: Under this name stand label values that are in no region.
 BACKGROUND = "background"
+
+
+def region_names(regions: Mapping[str, Sequence[int] | None] | None) -> list[str]:
+    """Names of the channels of a label; see `LoadSliced`."""
+    return [name for name in (TUMOUR if regions is None else regions) if name != BACKGROUND]
 
 
 class LoadSliced(MapTransform):

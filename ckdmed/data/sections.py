@@ -181,7 +181,11 @@ def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool, target: st
         "label": full(item["label"]),
     }
     own = {key: item[key] for key in ("slice", target) if key in item and key not in paths}
-    return {**paths, "labelled": labelled, **{key: item[key] for key in _ITEM_KEYS}, **own}
+    common = {key: item[key] for key in _ITEM_KEYS}
+    if "slice" in item:
+        # in a user's own datalist a number for balancing the split; scores are broken down by the class itself
+        common["tumor_label"] = "" if item["class"] is None else str(item["class"])
+    return {**paths, "labelled": labelled, **common, **own}
 
 
 def _groups_and_labels(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[int]]:

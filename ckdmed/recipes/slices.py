@@ -19,16 +19,15 @@ from monai.transforms import (
     LoadImaged,
     Resized,
     ScaleIntensityRangePercentilesd,
-    Transposed,
 )
 from monai.utils import CommonKeys
 
 from ckdmed.data.brats import CaseSlicesd, LoadCachedSliced
-from ckdmed.data.figshare import FigshareMatReader
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.transforms import classification_scaling, imagenet_slices
 from ckdmed.transforms.restore_slices import RestoreSlicesd
 from ckdmed.transforms.select_modalities import SelectModalitiesd
+from ckdmed.transforms.slices_to_volume import SlicesToVolumed
 
 __all__ = [
     "class_preprocessing",
@@ -71,7 +70,7 @@ def slice_preprocessing(
         slice_axis: of volumes.
         reader: of an inference, see :class:`~ckdmed.data.slice_reader.SliceReader`.
 
-    Shape: image (C, image_size, image_size), float32 in [0, 1]; of an inference (1, image_size, image_size, S).
+    Shape: image (C, image_size, image_size), float32 in [0, 1]; of an inference (C, image_size, image_size, S).
 
     Raises:
         ValueError: another use; an inference without a reader.
@@ -80,11 +79,13 @@ def slice_preprocessing(
     scale = ScaleIntensityRangePercentilesd(IMAGE, 0.5, 99.5, 0.0, 1.0, clip=True, channel_wise=True)
     size = (image_size, image_size)
     if use == "inference":
+        images = getattr(reader, "channels", 1)
         load = [LoadImaged(IMAGE, reader), EnsureChannelFirstd(IMAGE), CopyItemsd(IMAGE, names="slices")]
+        # of several images the first is shown, and has the grid to which masks are brought back
+        load += [Lambdad("slices", partial(_first, images=images))] if images > 1 else []
         typed = EnsureTyped(IMAGE, dtype=torch.float32, track_meta=False)
-        # slices are the channels that each get their own scale; the network takes them as the depth of one channel
-        stacked = [Transposed(IMAGE, (1, 2, 0)), EnsureChannelFirstd(IMAGE, channel_dim="no_channel")]
-        return Compose([*load, scale, Resized(IMAGE, size, mode="area"), typed, *stacked])
+        # slices are the channels that each get their own scale; the network takes them as a volume's depth
+        return Compose([*load, scale, Resized(IMAGE, size, mode="area"), typed, SlicesToVolumed(IMAGE, images)])
     load_slice = LoadSliced(_BOTH, regions, slice_axis)
     if use == "evaluate":
         return Compose([load_slice, scale, Resized(IMAGE, size, mode="area")])
@@ -126,7 +127,7 @@ def class_preprocessing(
     Shape: image (modalities, image_size, image_size), float32 in [0, 1].
     """
     if task == "figshare":
-        load = [LoadImaged(IMAGE, FigshareMatReader("image")), EnsureChannelFirstd(IMAGE)]
+        load = [LoadSliced(IMAGE)]
     else:
         load = [LoadCachedSliced(IMAGE, modalities=modalities)]
     return Compose([*load, classification_scaling(scaling, image_size)])
@@ -163,6 +164,10 @@ def class_slices(
 def class_probabilities() -> Compose:
     """Probabilities of the classes from raw logits."""
     return Compose([Lambdad(CommonKeys.PRED, _softmax)])
+
+
+def _first(slices: torch.Tensor, images: int) -> torch.Tensor:
+    return slices[: len(slices) // images]
 
 
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
