@@ -22,7 +22,6 @@ def decoded(name: str) -> np.ndarray:
 @pytest.fixture
 def sound() -> np.ndarray:
     """Of which the same picture lies compressed beside it."""
-    pixel_decoder._end()
     return decoded("MR_small.dcm")
 
 
@@ -38,6 +37,7 @@ def test_a_process_that_hangs_or_ends_costs_one_file(
     program: str, cause: str, sound: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "child.py").write_text(program, encoding="utf-8")
+    pixel_decoder._end()
     with monkeypatch.context() as patch:
         patch.setattr(pixel_decoder, "_PROGRAM", tmp_path / "child.py")
         patch.setattr(pixel_decoder, "_SECONDS", 1.0)
@@ -77,7 +77,7 @@ def test_a_forked_process_has_a_decoder_of_its_own(sound: np.ndarray) -> None:
 
     assert np.array_equal(decoded("MR_small_jp2klossless.dcm"), sound)
     first = pixel_decoder._running
-    same, process = outcomes(work, [0])[0].text.split()
+    same, process = outcomes(work, [0], seconds=120)[0].text.split()
     assert first is not None and first is pixel_decoder._running and same == "True"
     assert process not in ("None", str(first.process.pid))
     assert np.array_equal(decoded("MR_small_jpeg_ls_lossless.dcm"), sound)
