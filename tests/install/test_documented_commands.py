@@ -46,7 +46,11 @@ def test_the_readme_and_the_pages_have_commands():
 
 def prepared(command: str, folder: Path, python: Path) -> list[str]:
     """The command as it is run: in the environment, on small files, at small sizes."""
-    words = make_files(shlex.split(command, comments=True), folder)
+    words = shlex.split(command, comments=True)
+    # variables of the shell, such as the number of threads
+    while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]
+    words = make_files(words, folder)
     if "--config_file" in words:
         return run_of_bundle(words, folder, python)
     if words[0] == "python":
