@@ -24,6 +24,7 @@ from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_
 from ckdmed.bundle.run_folder import inference_folder, output_folder
 from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
+from ckdmed.bundle.trained import trained_with
 
 __all__ = [
     "CLASS_NAMES",
@@ -62,4 +63,5 @@ __all__ = [
     "slice_modalities",
     "start_process",
     "start_run",
+    "trained_with",
 ]

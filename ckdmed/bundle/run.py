@@ -153,7 +153,7 @@ def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
         parser: of the configuration.
         without: settings to leave out, with all that refer to them, such as one that is just being evaluated.
     """
-    config = {key: value for key, value in parser.get().items() if key not in {*without, *RECORDS}}
+    config = {key: value for key, value in parser.get().items() if key not in without}
     settings: dict[str, Any] = {}
     table = settings_for(config)
     for key in config:
@@ -161,7 +161,7 @@ def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
             if "_target_" not in config[key] or table[key].kind.is_function:
                 settings[key] = dict(config[key])
             continue
-        if key in ("imports", "initialize", "run", "finalize", "_meta_") or not is_plain(config, key):
+        if key in {"imports", "initialize", "run", "finalize", "_meta_", *RECORDS} or not is_plain(config, key):
             continue
         value = parser.get_parsed_content(key)
         try:

@@ -16,7 +16,8 @@ from ckdmed.bundle_files import named_bundle
 
 __all__ = ["bundle_defaults", "settings_text"]
 
-_FROM_PROFILE = re.compile(r"\$@profiles\['(\w+)'\]\[@profile\]")
+_FROM_PROFILE = re.compile(r"\$(?:@taught\.get\('\w+', )?@profiles\['(\w+)'\]\[@profile\]\)?")
+_FROM_RECORD = re.compile(r"\$@trained\.get\('\w+', (.*)\)")
 _FILES = ("train.json", "evaluate.json", "inference.json")
 
 
@@ -65,7 +66,10 @@ def settings_text(bundle: str) -> str:
 
 def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any]) -> list[str]:
     of_profile = _FROM_PROFILE.fullmatch(str(default))
-    if of_profile:
+    of_training = _FROM_RECORD.fullmatch(str(default))
+    if of_training:
+        shown = f"that of the training, else {of_training[1]}"
+    elif of_profile:
         shown = ", ".join(f"{profile} {_shown(value)}" for profile, value in profiles[of_profile[1]].items())
     else:
         shown = _shown(default)

@@ -50,7 +50,17 @@ CACHE_DTYPES = ("float32", "bfloat16", "float16")
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
 FOLLOWS = frozenset(
     {
-        *("bundle_root", "rank", "world_size", "made_from", "region_names", "in_channels", "input_shape"),
+        *(
+            "bundle_root",
+            "rank",
+            "world_size",
+            "made_from",
+            "trained",
+            "taught",
+            "region_names",
+            "in_channels",
+            "input_shape",
+        ),
         *("teacher_taps", "student_taps"),
     }
 )

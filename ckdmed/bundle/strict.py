@@ -17,6 +17,7 @@ from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effe
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
+from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "running_workflow", "unknown_settings"]
@@ -62,7 +63,8 @@ def check_settings() -> None:
         RenamedSettingError: names each setting and value with a name of before, and what it is called now.
         UnknownSettingError: names each key and the nearest setting that the value could be one of.
         IneffectiveSettingError: names each setting of the command line that changes nothing.
-        WrongSettingError: names each setting with a value that it cannot have.
+        WrongSettingError: names each setting with a value that it cannot have, or that contradicts the record of the
+            checkpoint.
     """
     explain_errors(
         without_traceback=(UnknownSettingError, RenamedSettingError, IneffectiveSettingError, WrongSettingError)
@@ -80,7 +82,9 @@ def check_settings() -> None:
     check_renamed(config, {*config, *taken_settings(config)}, unknown)
     if not unknown:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
-        check_values(workflow.parser, _values_in_files(workflow.config_root_path))
+        declared = _values_in_files(workflow.config_root_path)
+        check_values(workflow.parser, declared)
+        check_trained(workflow.parser, declared)
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from monai.bundle import ConfigParser
 
@@ -15,7 +15,7 @@ from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.json_files import read_json
 
-__all__ = ["Trained", "check_trained", "recorded_settings", "trained_with"]
+__all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "trained_with"]
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
@@ -41,21 +41,26 @@ class Trained:
         Raises:
             RefusedStart: there is no such checkpoint; it has no record, or none of this setting.
         """
-        if self.settings is not None and name in self.settings:
-            return self.settings[name]
+        if self.settings is None or name not in self.settings:
+            self.missing([name])
+        return self.settings[name]  # type: ignore[index]
+
+    def missing(self, names: Sequence[str]) -> NoReturn:
+        """Say that nothing tells these settings.
+
+        Raises:
+            RefusedStart: with what to give.
+        """
         if not Path(str(self.checkpoint)).is_file():
             raise RefusedStart(
                 f"there is no checkpoint '{self.checkpoint}'. Name one with --checkpoint, or train one: train.json of "
                 "this bundle leaves it in its output folder as models/model.pt."
             )
         path = Path(str(self.checkpoint)).with_suffix(".json")
-        lacks = "no record of the settings that it was trained with"
-        if self.settings is not None:
-            lacks = f"a record without {name}"
+        wanted = ", ".join(f"--{name}" for name in names)
         raise RefusedStart(
-            f"'{self.checkpoint}' has {lacks}: give --{name} and the other settings of its network and images, or put "
-            f"the record of its training, models/model.json or settings.json of its output folder, beside it as "
-            f"{path.name}."
+            f"'{self.checkpoint}' has no record of what it was trained with: give {wanted}, or put the record of its "
+            f"training, models/model.json or settings.json of its output folder, beside it as {path.name}."
         )
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -100,9 +105,16 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             # a shipped checkpoint names all runs that made it, the last one last
             runs = content.get("runs") if isinstance(content, Mapping) else None
             entry = runs[-1] if isinstance(runs, list) and runs else content
-            if isinstance(entry, Mapping) and isinstance(entry.get("settings"), Mapping):
-                return with_new_names(entry["settings"])
+            settings = entry.get("settings") if isinstance(entry, Mapping) else None
+            # an inference or an evaluation leaves its settings as well
+            if isinstance(settings, Mapping) and "epochs" in settings:
+                return with_new_names(settings)
     return None
+
+
+def reads_record(value: Any) -> bool:
+    """Whether a configuration takes a setting from the record of the checkpoint that is used."""
+    return isinstance(value, str) and (found := _READS.search(value)) is not None and found[1] == "trained"
 
 
 def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
@@ -110,30 +122,41 @@ def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
     return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
 
 
-def check_trained(parser: ConfigParser, declared: Mapping[str, Any]) -> None:
+def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:
     """Refuse given settings that contradict the record of the checkpoint that they are given for.
 
     Args:
         parser: of the bundle.
-        declared: setting -> what the configuration files say, such as ``$@trained['image_size']``.
+        declared: setting -> what the configuration files say of it, such as ``$@trained['image_size']``.
 
     Raises:
         WrongSettingError: names each with both values and the checkpoint.
+        RefusedStart: the checkpoint has no record, and settings that it would tell are not given; names them.
     """
     config = parser.get()
     table = settings_for(config)
-    wrong = []
-    for name, texts in declared.items():
-        read = next((found for text in texts if (found := _READS.search(str(text)))), None)
-        given = config.get(name)
-        if read is None or given in texts or is_code(given) or name not in table or read[1] not in config:
+    wrong, not_given = [], []
+    for name, values in declared.items():
+        reading = {str(text): found[1] for text in values if (found := _READS.search(str(text)))}
+        source = next(
+            (record for record in ("trained", "taught") if record in config and record in reading.values()), None
+        )
+        if source is None or name not in table or name not in config:
             continue
-        record: Trained = parser.get_parsed_content(read[1])
-        recorded = record.get(read[2], given)
-        if _same(name, given, table) != _same(name, recorded, table):
-            wrong.append(f"--{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
+        given = config.get(name)
+        record: Trained = parser.get_parsed_content(source)
+        if str(given) in reading:
+            not_given += [name] if source == "trained" and record.settings is None else []
+        elif not is_code(given):
+            recorded = record.get(name, given)
+            if _same(name, given, table) != _same(name, recorded, table):
+                wrong.append(f"--{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
+    trained = parser.get_parsed_content("trained") if not_given else None
+    # a checkpoint that is not there is told of where it is looked for
+    if trained is not None and Path(str(trained.checkpoint)).is_file():
+        trained.missing(not_given)
 
 
 def _same(name: str, value: Any, table: Mapping[str, Any]) -> Any:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
+from ckdmed.bundle.trained import reads_record
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
     component_settings,
@@ -170,7 +172,7 @@ def _write_files(
 
     configs = {name: read_object(bundle / name) for name in CONFIGS}
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
-    settings = {**_sizes(configs, checkpoint, teacher), **overrides}
+    settings = {**_sizes(configs, checkpoint, teacher), **_recorded(configs, checkpoint, overrides), **overrides}
     rewritten = rewrite_configs(configs, source, settings, teacher is not None)
     stated, size = read_object(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
     # in the source tree the size may be an expression, so what the metadata state is looked up there
@@ -215,6 +217,14 @@ def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -
             if is_plain(value):
                 sizes.setdefault(name, value)
     return sizes
+
+
+def _recorded(configs: Mapping[str, Any], checkpoint: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What an inference takes from the record of the checkpoint's training: the exported bundle says it itself."""
+    inference = configs["inference.json"]
+    parser = ConfigParser({**inference, "checkpoint": str(checkpoint)})
+    parser.update({name: value for name, value in overrides.items() if name in inference})
+    return {name: parser.get_parsed_content(name) for name, value in inference.items() if reads_record(value)}
 
 
 def _copy_weights(source: Path, target: Path) -> None:

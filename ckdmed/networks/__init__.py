@@ -9,6 +9,7 @@ from ckdmed.networks.classifier_teacher import (
     TEACHER_KINDS,
     classification_teacher,
     classification_teacher_taps,
+    last_block,
     last_convolution,
 )
 from ckdmed.networks.cohra_unet import CohraUNet
@@ -77,6 +78,7 @@ __all__ = [
     "fill_network",
     "freeze",
     "frozen_paths",
+    "last_block",
     "last_convolution",
     "load_efficientnet_weights",
     "load_vgg_weights",

@@ -12,7 +12,7 @@ from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
 from ckdmed.networks.vit_classifier import ViTClassifier
 
-__all__ = ["TEACHER_KINDS", "classification_teacher", "classification_teacher_taps", "last_convolution"]
+__all__ = ["TEACHER_KINDS", "classification_teacher", "classification_teacher_taps", "last_block", "last_convolution"]
 
 TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
 VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
@@ -91,6 +91,11 @@ def classification_teacher(
         )
         sizes.append(vit_img_size)
     return HybridClassifier(branches, num_classes, fuse=fuse, branch_sizes=sizes, freeze=paths)
+
+
+def last_block(vit_layers: int) -> str:
+    """Path of the normalisation in the last block of a Vision Transformer that is a teacher's first branch."""
+    return f"branches.0.vit.blocks.{vit_layers - 1}.norm1"
 
 
 def last_convolution(teacher: HybridClassifier) -> str | None:

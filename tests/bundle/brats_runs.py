@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from tests.bundle.bundle_runs import opened
+from tests.bundle.bundle_runs import opened, record
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = ("brats_seg_kd", "brats_seg_teacher")
@@ -35,6 +35,8 @@ def write_checkpoint(path: Path, bundle: str = "brats_seg_kd", **settings: Any) 
     torch.manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(parser.get_parsed_content("network_def").state_dict(), path)
+    sizes = {**TINY, **SIZES[bundle], **settings}
+    record(path, bundle, **{name: value for name, value in sizes.items() if name != "device"})
     return str(path)
 
 

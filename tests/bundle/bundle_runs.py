@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from ckdmed.bundle.trained import reads_record
+from ckdmed.files import write_json
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 
@@ -23,6 +26,18 @@ def opened(bundle: str, *files: str, **settings: Any) -> ConfigWorkflow:
     )
     made.initialize()
     return made
+
+
+def record(checkpoint: str | Path, bundle: str, **settings: Any) -> None:
+    """Note beside a checkpoint what a training of the bundle would have noted: what an inference takes from there."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / bundle / "inference.json"))
+    parser["checkpoint"] = str(checkpoint)
+    for name, value in settings.items():
+        parser[name] = value
+    names = [name for name, value in parser.get().items() if reads_record(value) or name in settings]
+    noted = {name: parser.get_parsed_content(name) for name in names}
+    write_json(Path(checkpoint).with_suffix(".json"), {"settings": {"epochs": 1, **noted}})
 
 
 def completed(made: ConfigWorkflow) -> ConfigWorkflow:

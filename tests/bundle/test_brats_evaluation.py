@@ -49,7 +49,9 @@ def phantoms(tmp_path_factory) -> Path:
 
 def evaluation(out: Path, **settings: Any) -> Any:
     bundle = settings.pop("bundle", "brats_seg_kd")
-    network = {key: settings[key] for key in ("spatial_dims", "neighbours", "modalities") if key in settings}
+    network = {
+        key: settings[key] for key in ("spatial_dims", "neighbours", "modalities", "image_size") if key in settings
+    }
     checkpoint = write_checkpoint(out / "model.pt", bundle, **network)
     return workflow("evaluate", bundle, out, checkpoint=checkpoint, **settings)
 

@@ -232,6 +232,7 @@ def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
         "cls_kd", tmp_path / "net", phantom_cases=12, method="supervised", task="brats_type", class_names=TYPES
     )
     torch.save(made.network_def.state_dict(), tmp_path / "model.pt")
+    shutil.copy(tmp_path / "net" / "settings.json", tmp_path / "model.json")
     _, status = infer(tmp_path / "out", tmp_path / "model.pt", task="brats_type", class_names=TYPES)
     table = list(csv.DictReader((tmp_path / "out/probabilities.csv").open()))
     assert status == 0 and len(table) == 2 and {row["predicted"] for row in table} <= set(TYPES)

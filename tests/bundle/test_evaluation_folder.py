@@ -23,7 +23,7 @@ def runs(tmp_path: Path) -> Path:
     for name in ("output", "output-2"):
         (tmp_path / name / "models").mkdir(parents=True)
         (tmp_path / name / "models/model.pt").write_bytes(name.encode())
-        (tmp_path / name / "settings.json").write_text("{}")
+        (tmp_path / name / "settings.json").write_text('{"settings": {"epochs": 1}}')
     return tmp_path
 
 
@@ -72,6 +72,7 @@ def test_all_that_an_evaluation_reads_of_a_run_is_of_that_run(runs: Path) -> Non
 def test_weights_of_no_run(runs: Path) -> None:
     (runs / "models").mkdir()
     (runs / "models/shipped.pt").write_bytes(b"x")
+    (runs / "models/shipped.json").write_text('{"settings": {"epochs": 1}}')
     assert folder(runs, "models/shipped.pt") == "evaluation-shipped"
 
 

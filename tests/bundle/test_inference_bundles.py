@@ -23,6 +23,7 @@ from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.networks import UNet, UNetViT
+from tests.bundle.bundle_runs import record
 from tests.data.dicom_phantom import write_series
 
 pytestmark = pytest.mark.bundle
@@ -46,6 +47,7 @@ def checkpoints(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("checkpoints")
     for bundle in SMALL:
         torch.save(network(bundle).state_dict(), folder / f"{bundle}.pt")
+        record(folder / f"{bundle}.pt", bundle, image_size=64, **SMALL[bundle])
     return {bundle: str(folder / f"{bundle}.pt") for bundle in SMALL}
 
 
@@ -241,10 +243,11 @@ def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bun
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True), strict=True)
     settings = record["runs"][-1]["settings"]
-    assert {name: parser[name] for name in ("image_size", "student_kind")} == {
-        name: settings[name] for name in ("image_size", "student_kind")
-    }
-    size = parser["image_size"]
+    named = ("image_size", "student_kind")
+    assert {name: parser.get_parsed_content(name) for name in named} == {name: settings[name] for name in named}
+    # an exported bundle may come without the record
+    assert all(f", {settings[name]!r})" in parser[name] for name in named)
+    size = settings["image_size"]
     with torch.no_grad():
         assert torch.isfinite(network(torch.rand(*shape, size, size))).all()
 
@@ -252,6 +255,20 @@ def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bun
 def test_a_checkpoint_of_another_width(infer, tmp_path):
     with pytest.raises(RuntimeError) as caught:
         infer(None, tmp_path / "out", student_base=8)
+    assert "--student_base is 8, but" in str(caught.value.__cause__) and "was trained with 4" in str(
+        caught.value.__cause__
+    )
+
+
+def test_a_checkpoint_of_another_width_without_a_record(infer, checkpoints, tmp_path):
+    alone = shutil.copy(checkpoints["seg_kd"], tmp_path / "alone.pt")
+    with pytest.raises(RuntimeError) as caught:
+        infer(None, tmp_path / "out", checkpoint=alone)
+    cause = str(caught.value.__cause__)
+    assert "alone.pt' has no record" in cause and "give --student_backbone, --student_options, or put" in cause
+    given = {"student_backbone": "efficientnet-lite0", "student_options": None}
+    with pytest.raises(RuntimeError) as caught:
+        infer(None, tmp_path / "out", checkpoint=alone, **given, student_base=8)
     assert "is a checkpoint of another network" in str(caught.value.__cause__)
 
 

@@ -250,7 +250,7 @@ def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
     ("overrides", "message"),
     [
         ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
-        ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
+        ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is neither a folder nor a datalist"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
         ({"method": "mine"}, "method must be one of at, ckd, "),
         ({"image_size": 40}, "16"),

@@ -70,7 +70,9 @@ def test_the_command_prints_every_setting(bundle: str, capsys: pytest.CaptureFix
 def test_a_setting_with_default_meaning_range_and_unit():
     text = settings_text("seg_kd")
     assert "  --weight_decay  (default: 0.0001)\n      decay of AdamW: a number of at least 0\n" in text
-    assert "  --image_size  (default: 256)\n      edge of a slice: a whole number of at least 8, in pixels\n" in text
+    default = "that of the training, else 256"
+    meaning = "edge of a slice: a whole number of at least 8, in pixels"
+    assert f"  --image_size  (default: {default})\n      {meaning}\n" in text
 
 
 def test_an_unknown_bundle(capsys: pytest.CaptureFixture[str], tmp_path: Path):

@@ -36,6 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def infer(folder: Path, out: Path, **settings: Any) -> dict[str, Any]:
     given = {"dataset_dir": str(folder / "scans"), "checkpoint": str(folder / "1.pt"), "output_dir": str(out)}
+    # there is no record of a training, so all that it would tell is given
+    given |= {"spatial_dims": 2, "student_modalities": ["t1c"], "neighbours": 0, "roi_size": [16, 16, 16]}
+    given |= {"student_kind": "unet", "student_backbone": "efficientnet-lite0", "student_options": None}
     given |= {"student_base": 2, "image_size": 16, "device": "$torch.device('cpu')"}
     completed(opened("brats_unimodal_kd", "inference.json", **{**given, **settings}))
     report: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))

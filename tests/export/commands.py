@@ -14,6 +14,7 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, ckpt_export, onnx_export
 
 from ckdmed.bundle.effective_settings import ineffective
+from ckdmed.bundle.setting_check import hand_over
 from ckdmed.bundle.strict import unknown_settings
 from ckdmed.cli import build_parser
 from ckdmed.cli import export as export_command
@@ -106,6 +107,7 @@ def check_command(command: str, folder: Path) -> None:
         # values as the command line reads them: numbers, lists, words
         overrides = {name: DefaultParseValue(value) for name, value in options.items() if name not in known}
         parser.update(overrides)
+        hand_over(parser)
         assert ineffective(parser.get(), overrides, ENTRY_POINTS) == [], command
         unknown = unknown_settings(parser.get(), set(ENTRY_POINTS))
         # an overlay leaves settings of the file below it without a reader

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from monai.bundle import ConfigParser
 
+from tests.bundle.bundle_runs import record
+
 ROOT = Path(__file__).resolve().parents[2]
 #: Bundles with metadata; one that is added is tested by that alone.
 BUNDLES = sorted(path.parent.name for path in ROOT.glob("bundles/*/metadata.json"))
@@ -62,6 +64,8 @@ def write_checkpoint(path: Path, bundle: str, name: str = "inference.json", comp
     torch.manual_seed(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(parser.get_parsed_content(component).state_dict(), path)
+    if component == "network_def":
+        record(path, bundle, **sizes_of(bundle))
     return path
 
 

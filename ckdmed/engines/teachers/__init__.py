@@ -15,7 +15,7 @@ from ckdmed.engines.teachers.group import (
 )
 from ckdmed.engines.teachers.group_training import TeachersState, load_teachers, prepare_teachers, save_teachers
 from ckdmed.engines.teachers.performance import TeacherPerformance
-from ckdmed.engines.teachers.training import load_network, prepare_teacher
+from ckdmed.engines.teachers.training import load_known, load_network, prepare_teacher
 
 __all__ = [
     "CooperativeTeachers",
@@ -29,6 +29,7 @@ __all__ = [
     "attach_fusion",
     "group_teachers",
     "parallel_teachers",
+    "load_known",
     "load_network",
     "load_teachers",
     "prepare_teacher",

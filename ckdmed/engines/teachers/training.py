@@ -22,7 +22,7 @@ from ckdmed.networks.freezing import frozen_paths
 from ckdmed.recipes.schedule import one_cycle
 from ckdmed.recipes.training import training_handlers
 
-__all__ = ["load_network", "prepare_teacher"]
+__all__ = ["load_known", "load_network", "prepare_teacher"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,11 @@ def load_network(
             "that are not finite. Give another checkpoint."
         )
     return network
+
+
+def load_known(network: nn.Module, checkpoint: str, device: str | torch.device = "cpu") -> nn.Module | None:
+    """The network with a checkpoint's weights, or None where there is no such file."""
+    return load_network(network, checkpoint, device) if Path(checkpoint).is_file() else None
 
 
 def prepare_teacher(

@@ -1,0 +1,98 @@
+"""A network is used with the settings that it was trained with, as its run recorded them beside the weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.setting_check import WrongSettingError
+from ckdmed.bundle.trained import recorded_settings, trained_with
+from tests.bundle import seg_kd_runs
+from tests.bundle.bundle_runs import completed, opened
+
+
+def write_record(path: Path, **settings: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"settings": {"epochs": 1, **settings}}), encoding="utf-8")
+    return path
+
+
+def test_where_the_record_lies(tmp_path: Path) -> None:
+    weights = tmp_path / "run" / "models" / "model.pt"
+    assert recorded_settings(weights) is None
+    write_record(tmp_path / "run" / "settings.json", image_size=64)
+    assert recorded_settings(weights) == {"epochs": 1, "image_size": 64}
+    # beside the weights goes before; names of before are those of today
+    write_record(weights.with_suffix(".json"), vit_checkpoint=None, teacher="cohra")
+    assert recorded_settings(weights) == {"epochs": 1, "vit_pretrained": None, "teacher_kind": "cohra"}
+    # a shipped checkpoint names the runs that made it
+    runs = {"runs": [{"settings": {"epochs": 1, "seed": n}} for n in (0, 1)]}
+    weights.with_suffix(".json").write_text(json.dumps(runs), encoding="utf-8")
+    assert recorded_settings(weights) == {"epochs": 1, "seed": 1}
+
+
+def test_the_settings_of_an_inference_are_none_of_a_training(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": {"image_size": 8}}), encoding="utf-8")
+    assert recorded_settings(tmp_path / "model.pt") is None
+
+
+def test_what_is_asked_of_a_record(tmp_path: Path) -> None:
+    with pytest.raises(RefusedStart, match="there is no checkpoint .*; |there is no checkpoint"):
+        trained_with(str(tmp_path / "none.pt"))["image_size"]
+    torch.save({}, tmp_path / "model.pt")
+    with pytest.raises(RefusedStart, match="no record of what it was trained with: give --image_size, or put"):
+        trained_with(str(tmp_path / "model.pt"))["image_size"]
+    assert trained_with(None).get("image_size", 3) == 3
+
+
+def test_a_students_record_says_nothing_of_it_as_a_teacher(tmp_path: Path) -> None:
+    settings = {"student_kind": "efficientnet_lite", "teacher_kind": "unet_vit"}
+    weights = tmp_path / "run" / "models" / "model.pt"
+    write_record(weights.with_suffix(".json"), **settings)
+    write_record(tmp_path / "run" / "settings.json", **settings)
+    assert trained_with(str(weights), teacher=True).settings is None
+    assert trained_with(str(tmp_path / "run" / "teacher" / "teacher.pt"), teacher=True)["teacher_kind"] == "unet_vit"
+    # of several teachers what they agree on
+    other = write_record(tmp_path / "b" / "model.json", teacher_kind="unet_vit", teacher_base=4).with_suffix(".pt")
+    last = write_record(tmp_path / "c" / "model.json", teacher_kind="unet_vit", teacher_base=8).with_suffix(".pt")
+    assert trained_with(str(other), str(last), teacher=True).settings == {"epochs": 1, "teacher_kind": "unet_vit"}
+
+
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+def test_the_checkpoint_alone_is_enough(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    seg_kd_runs.run(run)
+    # without the rest of the run
+    for name in ("model.pt", "model.json", "sections.json"):
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        shutil.copy(run / "models" / name, tmp_path / "kept" / name)
+    weights = str(tmp_path / "kept" / "model.pt")
+    common = {"device": "$torch.device('cpu')", "checkpoint": weights}
+    data = str(next((run / "phantoms").iterdir()))
+    out = {"output_dir": str(tmp_path / "inferred"), "dataset_dir": data}
+    made = opened("seg_kd", "inference.json", **common, **out)
+    parser = made.parser
+    assert parser.get_parsed_content("image_size") == 32 and parser.get_parsed_content("student_kind") == "unet"
+    completed(made)
+    scored = opened("seg_kd", "train.json", "evaluate.json", **common, dataset_dir=data, output_dir=str(tmp_path / "e"))
+    assert scored.parser.get_parsed_content("student_base") == 2
+    completed(scored)
+    # the teacher that was trained along, with its own sizes
+    teacher = str(run / "teacher" / "teacher.pt")
+    sizes = {"image_size": 32, "student_base": 2, "epochs": 1, "output_dir": str(tmp_path / "second")}
+    taught = opened("seg_kd", dataset_dir=data, teacher_checkpoint=teacher, device="$torch.device('cpu')", **sizes)
+    assert (
+        taught.parser.get_parsed_content("teacher_base") == 4 and taught.parser.get_parsed_content("vit_hidden") == 16
+    )
+    with pytest.raises(Exception) as raised:
+        opened("seg_kd", "inference.json", **common, **out, image_size=64)
+    cause = root_cause(raised.value)
+    assert isinstance(cause, WrongSettingError)
+    assert f"--image_size is 64, but '{weights}' was trained with 32." in str(cause)
