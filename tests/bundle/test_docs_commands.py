@@ -52,8 +52,8 @@ def test_readme_states_the_defaults(bundle):
     train = config(bundle, "train.json")
 
     def defaults(*names: str) -> list[list[str]]:
-        found = [re.fullmatch(r"\$(\S+) if @dataset_dir else (\S+)", train[name]) for name in names]
-        return [[match[side] for match in found if match] for side in (1, 2)]
+        sizes = [train["profiles"][name] for name in names]
+        return [[str(size[profile]) for size in sizes] for profile in ("full", "demo")]
 
     rows = {
         r"\| Input \|": defaults("image_size"),
