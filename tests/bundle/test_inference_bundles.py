@@ -265,8 +265,11 @@ def test_a_checkpoint_of_another_width_without_a_record(infer, checkpoints, tmp_
     with pytest.raises(RuntimeError) as caught:
         infer(None, tmp_path / "out", checkpoint=alone)
     cause = str(caught.value.__cause__)
-    assert "alone.pt' has no record" in cause and "give --student_backbone, --student_options, or put" in cause
-    given = {"student_backbone": "efficientnet-lite0", "student_options": None}
+    assert (
+        "alone.pt' has no record" in cause
+        and "give --student_backbone, --student_options, --input_images, --regions, or put" in cause
+    )
+    given = {"student_backbone": "efficientnet-lite0", "student_options": None, "input_images": 1, "regions": None}
     with pytest.raises(RuntimeError) as caught:
         infer(None, tmp_path / "out", checkpoint=alone, **given, student_base=8)
     assert "is a checkpoint of another network" in str(caught.value.__cause__)
