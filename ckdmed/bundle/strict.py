@@ -82,9 +82,9 @@ def check_settings() -> None:
     check_renamed(config, {*config, *taken_settings(config)}, unknown)
     if not unknown:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
-        declared = _values_in_files(workflow.config_root_path)
-        check_values(workflow.parser, declared)
-        check_trained(workflow.parser, declared)
+        in_files = _values_in_files(workflow.config_root_path)
+        check_values(workflow.parser, in_files)
+        check_trained(workflow.parser, in_files)
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []

@@ -76,7 +76,10 @@ def region_preprocessing(
         )
     return Compose(
         [
-            LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True, allow_missing_keys=True),
+            # MONAI takes a reader itself, whatever the type in its signature
+            LoadImaged(
+                _BOTH, VolumeReader(), ensure_channel_first=True, allow_missing_keys=True  # type: ignore[arg-type]
+            ),
             SelectModalitiesd(IMAGE, modalities=modalities),
             CaseLabelsToRegionsd(LABEL),
             Orientationd(_BOTH, axcodes="RAS", labels=None),
@@ -141,10 +144,10 @@ def case_preprocessing(
     """
     steps: list[Any]
     if reader is None:
-        load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)
+        load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)  # type: ignore[arg-type]
         steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL), CaseZScored(IMAGE)]
     else:
-        load = LoadImaged(IMAGE, reader, ensure_channel_first=True)
+        load = LoadImaged(IMAGE, reader, ensure_channel_first=True)  # type: ignore[arg-type]
         steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CopyItemsd(IMAGE, names="native")]
         steps.append(CaseZScored(IMAGE, method=brain))
     # slices are those that `build_slice_cache` cuts

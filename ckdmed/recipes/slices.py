@@ -80,7 +80,9 @@ def slice_preprocessing(
     size = (image_size, image_size)
     if use == "inference":
         images = getattr(reader, "channels", 1)
-        load = [LoadImaged(IMAGE, reader), EnsureChannelFirstd(IMAGE), CopyItemsd(IMAGE, names="slices")]
+        # MONAI takes a reader itself, whatever the type in its signature
+        read = LoadImaged(IMAGE, reader)  # type: ignore[arg-type]
+        load = [read, EnsureChannelFirstd(IMAGE), CopyItemsd(IMAGE, names="slices")]
         # of several images the first is shown, and has the grid to which masks are brought back
         load += [Lambdad("slices", partial(_first, images=images))] if images > 1 else []
         typed = EnsureTyped(IMAGE, dtype=torch.float32, track_meta=False)
@@ -126,11 +128,8 @@ def class_preprocessing(
 
     Shape: image (modalities, image_size, image_size), float32 in [0, 1].
     """
-    if task == "figshare":
-        load = [LoadSliced(IMAGE)]
-    else:
-        load = [LoadCachedSliced(IMAGE, modalities=modalities)]
-    return Compose([*load, classification_scaling(scaling, image_size)])
+    load = LoadSliced(IMAGE) if task == "figshare" else LoadCachedSliced(IMAGE, modalities=modalities)
+    return Compose([load, classification_scaling(scaling, image_size)])
 
 
 def class_slices(
@@ -152,7 +151,7 @@ def class_slices(
     network_input = partial(imagenet_slices, modalities=len(modalities))
     return Compose(
         [
-            LoadImaged(IMAGE, reader),
+            LoadImaged(IMAGE, reader),  # type: ignore[arg-type]
             EnsureChannelFirstd(IMAGE),
             *case,
             classification_scaling(scaling, image_size),

@@ -158,7 +158,7 @@ def distillation_handlers(
         gradient_ratio: see :class:`~ckdmed.handlers.GradientReport`.
         settings: further arguments of :func:`training_handlers`.
     """
-    report = {} if gradient_ratio is None else {"ratio": gradient_ratio}
+    report: dict[str, Any] = {} if gradient_ratio is None else {"ratio": gradient_ratio}
     return training_handlers(
         network=network,
         evaluator=evaluator,  # type: ignore[arg-type]

@@ -132,6 +132,7 @@ def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, vol
 
 
 @pytest.mark.parametrize("labelled_per_batch", [None, 0.75])
+@pytest.mark.slow
 def test_half_of_the_labels(tmp_path: Path, phantoms: dict, labelled_per_batch: float | None):
     made = workflow(
         "brats_seg_kd",

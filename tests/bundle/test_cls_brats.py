@@ -111,6 +111,7 @@ def test_refusals(cases: Path, tmp_path: Path) -> None:
         classification_sections("brats_slice", **given)
 
 
+@pytest.mark.slow
 def test_student_of_the_slices_category_is_trained_evaluated_and_resumed(settings: dict, tmp_path: Path) -> None:
     settings = {**settings, **BY_SLICE, "epochs": 2, "modalities": ["t1n", "t1c", "t2w", "t2f"]}
     unbroken = run("cls_kd", tmp_path / "unbroken", **settings)
@@ -183,6 +184,7 @@ def infer(output_dir: Path, checkpoint: Path, **settings: Any) -> tuple[ConfigWo
     return made, 0
 
 
+@pytest.mark.slow
 def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, settings: dict, tmp_path: Path) -> None:
     """On files of a case, on one 4-D file, and with a damaged case among them."""
     chosen = {"task": "brats_slice", "modalities": ["t2f", "t1c"]}
@@ -227,6 +229,7 @@ def test_inference_of_cases_gives_the_evaluations_probabilities(cases: Path, set
     assert again.parser.get_parsed_content("job").kept == ["BRATS_007"]
 
 
+@pytest.mark.slow
 def test_inference_without_a_folder_draws_cases(tmp_path: Path) -> None:
     made = workflow(
         "cls_kd", tmp_path / "net", phantom_cases=12, method="supervised", task="brats_type", class_names=TYPES

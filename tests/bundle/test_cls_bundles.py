@@ -132,6 +132,7 @@ def test_inference_on_good_and_bad_files(distilled: Path, tmp_path: Path):
     assert len(list(csv.DictReader((tmp_path / "out" / "probabilities.csv").open()))) == 3
 
 
+@pytest.mark.slow
 def test_msgff_reads_the_last_convolution_and_the_chosen_block(tmp_path: Path):
     made = workflow("cls_kd", tmp_path, student_block=2, epochs=2)
     student = made.parser.get_parsed_content("student")
@@ -216,6 +217,7 @@ def test_mixing_slices_of_patients_is_a_choice_and_shows(tmp_path: Path, caplog:
         figshare_classes(None, str(tmp_path), fold_source="slices", phantom_patients=9, phantom_size=48)
 
 
+@pytest.mark.slow
 def test_the_teachers_answers_can_be_kept(tmp_path: Path):
     settings = {"epochs": 2, "batch_size": 8}
     asked = run("cls_kd", tmp_path / "asked", **settings)

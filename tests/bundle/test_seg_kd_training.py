@@ -46,6 +46,7 @@ def test_checkpoint_loads_strictly_into_the_plain_network(finished: tuple[Path, 
 
 
 @pytest.mark.parametrize(("student", "teacher"), [("efficientnet_lite", "unet_vit"), ("unet", "efficientnet_lite")])
+@pytest.mark.slow
 def test_other_kinds_of_student_and_teacher(student: str, teacher: str, tmp_path: Path):
     sizes = {"image_size": 64, "vit_img_size": 64, "batch_size": 12}
     made = run(tmp_path / "out", student_kind=student, teacher_kind=teacher, **sizes)
@@ -75,6 +76,7 @@ def test_a_student_begins_with_a_file_of_weights(tmp_path: Path):
         assert torch.equal(network.encoder.state_dict()[name], value), name
 
 
+@pytest.mark.slow
 def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
     settings = {"method": "supervised", "epochs": 2, "learning_rate": 0.01}
     made = run(tmp_path / "out", train_on_validation=True, **settings)
@@ -147,6 +149,7 @@ def test_the_folder_of_the_bundle_stays_clean(finished: tuple[Path, str]):
     assert not [path for path in BUNDLE.rglob("*.mat") if "output" not in path.parts]
 
 
+@pytest.mark.slow
 def test_half_of_the_labels(tmp_path: Path):
     made = workflow(tmp_path, label_fraction=0.5, labelled_per_batch=None, batch_size=8, phantom_patients=15)
     seen: list[bool] = []
@@ -160,6 +163,7 @@ def test_half_of_the_labels(tmp_path: Path):
     assert len(teacher_data) == sum(seen) and all(item["labelled"] for item in teacher_data)
 
 
+@pytest.mark.slow
 def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
     made = workflow(tmp_path, label_fraction=0.25, batch_size=8, phantom_patients=15)
     seen: list[bool] = []
@@ -172,6 +176,7 @@ def test_a_share_of_every_epoch_with_labels(tmp_path: Path):
     assert sum(item["labelled"] for item in train) < sum(seen)
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path: Path):
     made = workflow(tmp_path, method="supervised", epochs=3, val_interval=2)
     made.run()
@@ -180,6 +185,7 @@ def test_the_last_epoch_is_validated_whatever_the_interval(tmp_path: Path):
 
 
 @pytest.mark.parametrize("method", ["ckd", "supervised", "report_kd", "report_kdpp", "hard_pseudo"])
+@pytest.mark.slow
 def test_the_methods_of_the_reports(tmp_path: Path, method: str):
     made = workflow(tmp_path, method=method, scales=[None, 1, 2, 4] if method == "report_kd" else None)
     teacher: FrozenTeacher = made.parser.get_parsed_content("teacher")
@@ -197,6 +203,7 @@ def test_the_methods_of_the_reports(tmp_path: Path, method: str):
     assert (tmp_path / "teacher" / "teacher.pt").exists() == (method != "supervised")
 
 
+@pytest.mark.slow
 def test_teacher_and_weights_from_the_command_line(tmp_path: Path):
     first = run(tmp_path / "first")
     checkpoint = tmp_path / "first" / "teacher" / "teacher.pt"
@@ -229,6 +236,7 @@ def test_resuming_with_another_teacher_is_refused(tmp_path: Path):
     assert re.search("its teacher does not fit this run's .weights of SHA-256", str(root_cause(raised.value)))
 
 
+@pytest.mark.slow
 def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
     files = sorted(figshare_mat_dir.glob("*.mat"), key=lambda p: int(p.stem) if p.stem.isdigit() else 0)
     few = tmp_path / "few"

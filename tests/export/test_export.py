@@ -100,6 +100,7 @@ ALONE = [name if name == "seg_kd" else pytest.param(name, marks=pytest.mark.slow
 
 @pytest.mark.bundle
 @pytest.mark.parametrize("bundle", ALONE)
+@pytest.mark.slow
 def test_inference_needs_no_teacher_and_no_training_code(bundle, exports, tmp_path):
     folder = Path(shutil.copytree(exports(bundle).folder, tmp_path / "zoo"))
     done = subprocess.run(
@@ -211,6 +212,7 @@ def test_nothing_is_written_when_a_check_fails(checkpoint, tmp_path, capsys):
     assert list(output.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sizes_come_from_the_record_of_the_run(tmp_path, capsys):
     run = tmp_path / "run"
     write_checkpoint(run / "models" / "model.pt", "seg_kd")
