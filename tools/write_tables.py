@@ -104,11 +104,10 @@ def compared_short(folder: str) -> str:
 
 
 def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
-    """The same students with a teacher that began with ImageNet's weights, and with one that learned from the slices
-    alone; and what to call the arms.
+    """The same students distilled from a teacher with ImageNet weights and from one without; and what to call the arms.
 
     Raises:
-        ValueError: the student alone, which no teacher has a part in, is not the same in both comparisons.
+        ValueError: the student alone, which has no teacher, is not the same in both comparisons.
     """
     pretrained = [r for r in records_of("compare-pretrained") if r.arm != "alone_longer"]
     plain = records_of("compare-plain-teacher")
@@ -119,11 +118,11 @@ def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
     seeds = {record.seed for record in plain}
     others = [replace(r, arm=f"{r.arm}-plain", name=f"{r.name}-plain") for r in plain if r.arm != BASELINE]
     labels = {
-        "teacher-plain": "teacher of the slices alone",
-        "teacher": "teacher that began with ImageNet",
+        "teacher-plain": "teacher without pretrained weights",
+        "teacher": "teacher with ImageNet weights",
         BASELINE: "student alone",
-        "ours-plain": "ours, teacher of the slices alone",
-        "ours": "ours, teacher that began with ImageNet",
+        "ours-plain": "distilled, teacher without pretrained weights",
+        "ours": "distilled, teacher with ImageNet weights",
     }
     return [r for r in pretrained if r.seed in seeds] + others, labels
 
@@ -136,7 +135,7 @@ def compare_teachers() -> str:
     return "\n".join(
         [
             COMPARE.tables(records, labels),
-            "Test section, the two of ours against each other:\n",
+            "Test set, the two distilled students against each other:\n",
             arm_table(test, ("Dice per slice", PATIENTS), "ours-plain", two),
             patient_table(test, PATIENTS, "ours-plain", two),
         ]

@@ -81,7 +81,8 @@ class Comparison(Experiment):
             action="append",
             default=[],
             metavar=("NAME", "KEY=VALUE"),
-            help="one more arm: 'ours' with other settings, such as --variant warm temperature=4 w_att=0; repeatable",
+            help="one more arm, the distilled student with other settings, such as --variant warm temperature=4 "
+            "w_att=0; repeatable",
         )
         parser.add_argument(
             "--label_fractions",
@@ -134,7 +135,7 @@ class Comparison(Experiment):
         return made
 
     def _longer(self, run: Run, epochs: int) -> int:
-        """As many epochs as take the time of the run of "ours"; fixed at the first look, for a resumed run's sake.
+        """As many epochs as take the time of the distilled run; fixed at the first look, for a resumed run's sake.
 
         Without a GPU it is processor time: what else a machine had to do is not the price of a method.
         """
@@ -189,7 +190,7 @@ class Comparison(Experiment):
         ]
         if {_OURS, _LONGER} <= set(names):
             shown = {name: label for name, label in names.items() if name in (_OURS, _PSEUDO, _LONGER)}
-            parts.append("Against the student alone that was given the time of ours:\n")
+            parts.append("Against the student trained alone for the same time:\n")
             parts.append(arm_table(own, (_SLICES, _PATIENTS), _LONGER, shown))
             parts += over_patients(group, _PATIENTS, _LONGER, shown)
         return [*parts, seconds_line(own, names)]

@@ -37,18 +37,18 @@ ARMS: dict[str, Arm] = {
         Arm(BASELINE, "student alone", {"method": "supervised"}, unlabelled=False),
         Arm(
             "alone_view",
-            "student alone, harder views",
+            "student alone, strong augmentation",
             {"method": "supervised", "student_view": "strong"},
             unlabelled=False,
         ),
         _taught("report_kd", "reports' KD", {"method": "report_kd"}),
         _taught("report_kdpp", "reports' KD++", {"method": "report_kdpp"}),
-        _taught("ours", "ours", {"method": "ckd"}),
+        _taught("ours", "distilled", {"method": "ckd"}),
         _taught("hard_pseudo", "hard pseudo-labels", {"method": "hard_pseudo"}),
-        Arm("untrained_teacher", "ours, untrained teacher", {"method": "ckd"}, teacher="random"),
+        Arm("untrained_teacher", "distilled, untrained teacher", {"method": "ckd"}, teacher="random"),
         Arm(
             "alone_longer",
-            "student alone, wall-clock of ours",
+            "student alone, same time",
             {"method": "supervised"},
             needs=(BASELINE, "ours"),
             unlabelled=False,
@@ -58,7 +58,7 @@ ARMS: dict[str, Arm] = {
 
 
 def variant(name: str, settings: Mapping[str, Any]) -> Arm:
-    """An arm of one's own: "ours" with other settings (or another ``method`` among them).
+    """A user's own arm: the distilled student with other settings (or another ``method`` among them).
 
     Raises:
         ValueError: the name is taken or cannot be a folder's.

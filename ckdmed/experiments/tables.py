@@ -62,8 +62,8 @@ def named_arms(records: Iterable[RunRecord], known: Mapping[str, str]) -> dict[s
 
 
 def section_title(record: RunRecord) -> str:
-    """ "Test section" or "Validation section"."""
-    return f"{str(record.split['section']).capitalize()} section"
+    """ "Test set" or "Validation set"."""
+    return f"{str(record.split['section']).capitalize()} set"
 
 
 def is_comparable(group: Group, metric: str) -> bool:

@@ -76,12 +76,12 @@ def test_summary_shows_the_test_section_once_there_is_one():
 
     validated = [record("ours", "validation", 0.1, 0.5), record("alone", "validation", 0.1, 0.4)]
     text = Comparison.summary(validated)
-    assert text.startswith("Validation section, 10%") and "+0.1000" in text and "HD95" not in text
-    assert text.index("student alone") < text.index("ours")
+    assert text.startswith("Validation set, 10%") and "+0.1000" in text and "HD95" not in text
+    assert text.index("student alone") < text.index("distilled")
     tested = [record("alone", "test", regime, 0.3 + regime / 10) for regime in (0.1, 1.0)]
     text = Comparison.summary(validated + tested)
     assert "Validation" not in text and "0.5000" not in text
-    assert text.index("Test section, 100%") < text.index("0.4000") < text.index("Test section, 10%")
+    assert text.index("Test set, 100%") < text.index("0.4000") < text.index("Test set, 10%")
 
 
 def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -110,23 +110,23 @@ def test_the_table_by_hand():
     records = [record("alone", s, d) for s, d in enumerate((0.70, 0.72))]
     records += [record("ours", s, d) for s, d in enumerate((0.74, 0.73))] + [record("mine", 0, 0.5, regime=0.1)]
     text = Comparison.tables(records)
-    all_labelled, tenth = text.split("### Validation section, 10%")
-    (ours,) = (line for line in all_labelled.splitlines() if line.startswith("| ours") and "+0.0250" in line)
-    assert "0.7350 ± 0.0071" in ours and "2 of 2" in ours
+    all_labelled, tenth = text.split("### Validation set, 10%")
+    (distilled,) = (line for line in all_labelled.splitlines() if line.startswith("| distilled") and "+0.0250" in line)
+    assert "0.7350 ± 0.0071" in distilled and "2 of 2" in distilled
     assert "baseline" in all_labelled and "13.51" not in all_labelled.split("HD95")[0]
     assert "mine" in tenth and "baseline" not in tenth
-    assert "student alone 60, ours 60" in all_labelled and "the time of ours:" not in all_labelled
+    assert "student alone 60, distilled 60" in all_labelled and "for the same time:" not in all_labelled
     longer = [record("alone_longer", s, d) for s, d in enumerate((0.75, 0.71))]
-    _, same_time = Comparison.tables([*records, *longer]).split("given the time of ours:")
-    (ours,) = (line for line in same_time.splitlines() if line.startswith("| ours"))
-    assert "+0.0050" in ours and "1 of 2" in ours
+    _, same_time = Comparison.tables([*records, *longer]).split("trained alone for the same time:")
+    (distilled,) = (line for line in same_time.splitlines() if line.startswith("| distilled"))
+    assert "+0.0050" in distilled and "1 of 2" in distilled
     # over patients only when all of the records hold their scores
     assert "over patients" not in Comparison.tables(records)
     with_patients = [
         replace(made, patients={"Dice per patient": {"a": made.metrics["Dice per patient"], "b": 0.5}})
         for made in [*records[:-1], *longer]
     ]
-    of_all, of_same_time = Comparison.tables(with_patients).split("given the time of ours:")
+    of_all, of_same_time = Comparison.tables(with_patients).split("trained alone for the same time:")
     assert "| ours " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
     assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
@@ -141,8 +141,8 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
     records = [with_patients(arm, seed, dice) for arm, dice in (("alone", 0.7), ("ours", 0.75)) for seed in (0, 1)]
     tested = [with_patients(arm, 0, dice, "test", 0.1) for arm, dice in (("alone", 0.6), ("ours", 0.5))]
     for own, title, gain in (
-        (records, "Validation section, 100%", 0.025),
-        (records + tested, "Test section, 10%", -0.05),
+        (records, "Validation set, 100%", 0.025),
+        (records + tested, "Test set, 10%", -0.05),
     ):
         path = Comparison.picture(own, tmp_path / "x.png", {"ours": "mine"})
         assert path is not None

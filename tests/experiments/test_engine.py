@@ -51,7 +51,7 @@ def test_what_is_done_is_not_repeated_and_the_test_section_is_looked_at_once(
     assert not list((tmp_path / "runs").rglob("resume_epoch=*"))
     printed = capsys.readouterr().out
     assert f"[1/{len(runs)}] {runs[0]}: done before" in printed and f"{runs[-1]}: train" in printed
-    assert "Test section" not in printed and not (tmp_path / "records" / "test").exists()
+    assert "Test set" not in printed and not (tmp_path / "records" / "test").exists()
 
     # a kill between the record and the deletion of what only a broken-off run needs
     needless = tmp_path / "runs" / runs[0] / "models" / "resume_epoch=0002.pt"

@@ -75,7 +75,7 @@ def test_table_pairs_each_student_with_itself_alone() -> None:
         for seed in (0, 1, 2)
     ]
     text = EXPERIMENT.tables(records)
-    assert "### Validation section, student of t1n, 50% of training patients labelled" in text
+    assert "### Validation set, student of t1n, 50% of training patients labelled" in text
     assert text.index("student of t1c") < text.index("student of t1n")
     assert "+0.1000" in text and "3 of 3" in text and "-0.0500" in text and "0 of 3" in text
     assert "| distilled" in text and "| warm" in text and "t1c-" not in text
