@@ -127,7 +127,7 @@ def test_the_table_by_hand():
         for made in [*records[:-1], *longer]
     ]
     of_all, of_same_time = Comparison.tables(with_patients).split("trained alone for the same time:")
-    assert "| ours " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
+    assert "| distilled " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
     assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
         Comparison.tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
