@@ -21,6 +21,8 @@ __all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "tra
 _FOLDERS_UP = 3
 # how a configuration reads a setting of a record
 _READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
+# and one that is null, as in most trainings, where no record has it
+_WITHOUT = ", None)"
 
 
 class Trained:
@@ -146,7 +148,9 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -
         given = config.get(name)
         record: Trained = parser.get_parsed_content(source)
         if str(given) in reading:
-            not_given += [name] if source == "trained" and record.settings is None else []
+            # what a network has none of unless it was asked for need not be given
+            needed = source == "trained" and record.settings is None and _WITHOUT not in str(given)
+            not_given += [name] if needed else []
         elif not is_code(given):
             recorded = record.get(name, given)
             if _same(name, given, table) != _same(name, recorded, table):

@@ -134,6 +134,7 @@ def test_student_of_the_slices_category_is_trained_evaluated_and_resumed(setting
     assert {row["id"] for row in rows} == {item["id"] for item in get("sections")["test"]}
 
 
+@pytest.mark.slow
 def test_teacher_of_the_tumour_type_feeds_a_student_whose_cache_keeps_its_answers(
     settings: dict, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -163,6 +163,7 @@ def test_settings(tmp_path: Path, settings: dict, terms: set):
     assert (tmp_path / "teacher" / "teacher.pt").exists() == (settings.get("method") != "supervised")
 
 
+@pytest.mark.slow
 def test_resumed_equals_unbroken(tmp_path: Path):
     settings = {"epochs": 3, "batch_size": 8, "mixup": 0.3}
     unbroken = run("cls_kd", tmp_path / "unbroken", **settings)
@@ -172,6 +173,7 @@ def test_resumed_equals_unbroken(tmp_path: Path):
     assert weights_hash(resumed.network_def) == weights_hash(unbroken.network_def)
 
 
+@pytest.mark.slow
 def test_teacher_bundle_feeds_the_student_bundle(tmp_path: Path):
     run("cls_teacher", tmp_path / "teacher", freeze="early")
     checkpoint = tmp_path / "teacher" / "models" / "model.pt"

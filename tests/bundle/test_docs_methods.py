@@ -44,6 +44,7 @@ def test_a_method_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.M
     assert history(tmp_path / "out")[0]["terms"]["probabilities"] > 0
 
 
+@pytest.mark.slow
 def test_a_loss_needs_no_code(tmp_path: Path):
     made = train(tmp_path, "my_loss.json", method="kd")
     assert made.trainer.state.weights == {"supervised": 1.0, "soft_targets": 1.0, "tversky": 0.5}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from ckdmed.bundle import errors
 from ckdmed.bundle.errors import root_cause
 
@@ -40,12 +42,14 @@ def test_the_cause_is_the_last_line_below_the_traceback():
     assert done.stderr.count("error: no teacher.pt") == 1
 
 
+@pytest.mark.slow
 def test_what_explains_itself_has_no_traceback():
     done = run("Mistake('did you mean epochs?')")
     assert done.returncode == 1
     assert done.stderr.strip() == "error: did you mean epochs?"
 
 
+@pytest.mark.slow
 def test_an_interruption_is_no_error_of_ours():
     script = IMPORT + "explain_errors()\nraise KeyboardInterrupt"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False)

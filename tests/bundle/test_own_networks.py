@@ -36,6 +36,7 @@ def test_the_documented_pair_is_distilled(overlay: Path, tmp_path: Path) -> None
     BasicUNet(**arguments).load_state_dict(torch.load(tmp_path / "out/models/model.pt", weights_only=True))
 
 
+@pytest.mark.slow
 def test_a_wrong_path_is_an_error_that_lists_near_ones(overlay: Path, tmp_path: Path) -> None:
     files = [str(ROOT / "bundles/seg_kd/train.json"), str(overlay)]
     taps = {"d2": "upcat2", "d1": "upcat_1"}

@@ -18,7 +18,7 @@ def test_answers_are_averaged_over_mirror_images_on_demand(tmp_path: Path, tta: 
     torch.manual_seed(0)
     network = UNet(spatial_dims=2, in_channels=1, out_channels=1, features=[2 * 2**i for i in range(5)]).eval()
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    settings = {**TINY, "device": "$torch.device('cpu')", "method": "supervised", "tta": tta}
+    settings = {**TINY, "device": "$torch.device('cpu')", "method": "supervised", "student_kind": "unet", "tta": tta}
     run = opened(
         "seg_kd",
         "train.json",
@@ -46,7 +46,13 @@ def test_the_mask_begins_at_the_threshold(
     network = UNet(spatial_dims=2, in_channels=1, out_channels=1, features=[2 * 2**i for i in range(5)])
     torch.save(network.state_dict(), tmp_path / "model.pt")
     places = {"output_dir": str(tmp_path / "out"), "checkpoint": str(tmp_path / "model.pt")}
-    settings = {**TINY, "device": "$torch.device('cpu')", "method": "supervised", "threshold": threshold}
+    settings = {
+        **TINY,
+        "device": "$torch.device('cpu')",
+        "method": "supervised",
+        "student_kind": "unet",
+        "threshold": threshold,
+    }
     completed(opened("seg_kd", "train.json", "evaluate.json", **places, **settings))
     summary = json.loads((tmp_path / "out/evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["overall"]["sensitivity"]["slice_mean"] == sensitivity

@@ -227,6 +227,7 @@ def test_resumed_equals_unbroken(tmp_path: Path):
     assert all(torch.equal(value, models[1][name]) for name, value in models[0].items())
 
 
+@pytest.mark.slow
 def test_resuming_with_another_teacher_is_refused(tmp_path: Path):
     run(tmp_path / "out")
     state = torch.load(tmp_path / "out" / "teacher" / "teacher.pt", weights_only=True)

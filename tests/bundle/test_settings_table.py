@@ -205,6 +205,7 @@ def test_configurations_are_for_reading(path: Path):
         )
 
 
+@pytest.mark.slow
 def test_an_inference_does_without_the_registry():
     code = "import sys, ckdmed.bundle.settings_table, ckdmed.bundle; sys.exit('ckdmed.methods' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=BUNDLES.parent).returncode == 0

@@ -22,6 +22,7 @@ print(segmentation_scores(np.ones((80, 300), bool), np.pad(np.ones((4, 4), bool)
 """
 
 
+@pytest.mark.slow
 def test_a_mask_at_the_border_of_the_volume():
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, f"status {done.returncode}: {done.stderr[-500:]}"
