@@ -66,8 +66,8 @@ class MixupPrepareBatch(PrepareBatch):
 
 
 def mixup_prepare_batch(num_classes: int, alpha: float = 0.0) -> Callable:
-    """:class:`MixupPrepareBatch`, or with alpha 0 MONAI's own preparation, as a cache of the teacher's answers needs.
+    """:class:`MixupPrepareBatch`, or with alpha 0 MONAI's own preparation, as a cache of teacher outputs needs.
 
-    A mixed image is a new one in every step: its teacher has to be asked each time.
+    A mixed image is a new one in every step, so the teacher has to run each time.
     """
     return MixupPrepareBatch(num_classes, alpha) if alpha > 0 else default_prepare_batch

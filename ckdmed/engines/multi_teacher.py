@@ -42,7 +42,7 @@ class MultiTeacherTrainer(DistillationTrainer):
     from the forward pass to the end of the iteration.
 
     Raises:
-        ValueError: an optimiser without a loss or the other way round; a cache of answers of teachers that learn.
+        ValueError: an optimiser without a loss or the other way round; a cache of the outputs of teachers that learn.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class MultiTeacherTrainer(DistillationTrainer):
                 "teachers that learn need both a teacher_optimizer and a teacher_loss; frozen ones neither."
             )
         if teacher_optimizer is not None and kwargs.get("teacher_cache") is not None:
-            raise ValueError("teacher_cache keeps answers of frozen teachers; these teachers learn.")
+            raise ValueError("teacher_cache holds outputs of frozen teachers; these teachers learn.")
         super().__init__(
             network=network, distillation_loss=distillation_loss, teacher=teacher, **kwargs  # type: ignore[arg-type]
         )
@@ -93,7 +93,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         begins, ends = self._accumulates()
         if begins:
             optimizer.zero_grad(set_to_none=True)
-        answer: TappedOutput = super()._ask_teacher(images)
+        output: TappedOutput = super()._ask_teacher(images)
         batch: Any = self.state.batch
         label: Any = self.state.output[CommonKeys.LABEL]  # type: ignore[index, call-overload]
         label = label.as_tensor() if isinstance(label, MetaTensor) else label
@@ -101,7 +101,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         # the student's forward pass may run under autocast, in which no backward pass belongs
         with torch.autocast(images.device.type, enabled=False):
             values = loss_function(
-                answer.logits, answer.features.get(HEAD), label, None if flags is None else torch.as_tensor(flags)
+                output.logits, output.features.get(HEAD), label, None if flags is None else torch.as_tensor(flags)
             )
             total = values.total / self.accumulation_steps
             scaler = self.scaler if self.amp else None
@@ -113,7 +113,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_values = LossValues(
             values.total.detach(), {name: term.detach() for name, term in values.terms.items()}, values.weights
         )
-        return TappedOutput(answer.logits.detach(), {k: v.detach() for k, v in answer.features.items()}, {})
+        return TappedOutput(output.logits.detach(), {k: v.detach() for k, v in output.features.items()}, {})
 
     def _accumulates(self) -> tuple[bool, bool]:
         """Whether gradients begin anew with this iteration, and whether a step ends it; as in the base class."""
@@ -155,7 +155,7 @@ def attach_head(
         classes: C.
         input_shape: (B, channels of the batch, *spatial).
         input_channels: those that the student sees, all by default.
-        teacher: asked once, in evaluation mode, about the grid; None for none.
+        teacher: run once, in evaluation mode, to find the grid; None for none.
         seed: of the heads; the global random state stays as it was.
         loss: the terms, whose own parameters learn with the student; by default all taps get a head.
     """
@@ -180,8 +180,8 @@ def _grids(teacher: nn.Module, input_shape: Sequence[int]) -> dict[str, tuple[in
     device = next(teacher.parameters()).device
     try:
         teacher.eval()
-        answer = teacher(torch.zeros(tuple(input_shape), device=device))
+        output = teacher(torch.zeros(tuple(input_shape), device=device))
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return {name: tuple(value.shape[2:]) for name, value in answer.features.items()}
+    return {name: tuple(value.shape[2:]) for name, value in output.features.items()}

@@ -112,13 +112,14 @@ def attach_student(
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
-    answer = teacher(torch.zeros(tuple(input_shape), device=device))
-    if logits[1] != answer.logits.shape[1]:
+    teacher_output = teacher(torch.zeros(tuple(input_shape), device=device))
+    if logits[1] != teacher_output.logits.shape[1]:
         raise ValueError(
-            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher {answer.logits.shape[1]}, "
-            f"shape {tuple(answer.logits.shape)}: soft targets need the same classes."
+            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher "
+            f"{teacher_output.logits.shape[1]}, shape {tuple(teacher_output.logits.shape)}: "
+            "soft targets need the same classes."
         )
-    targets = {name: tuple(answer.features[name].shape) for name in shapes}
+    targets = {name: tuple(teacher_output.features[name].shape) for name in shapes}
     for name, shape in shapes.items():
         _check_grids(name, shape, targets[name], input_shape)
     projections: dict[str, nn.Module] = {}

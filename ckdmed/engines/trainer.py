@@ -34,21 +34,22 @@ class DistillationTrainer(SupervisedTrainer):
 
     Args:
         network: a :class:`~ckdmed.engines.DistilledStudent`, bare or inside DistributedDataParallel.
-        teacher: the frozen teacher; may be None when no term of the loss listens to one.
+        teacher: the frozen teacher; may be None when no term of the loss uses one.
         distillation_loss: the terms.
-        teacher_cache: keeps the teacher's answers, so that it is asked once about each view of a sample; by default it
-            is asked in every step.
-        student_view: draws another view of each batch, which the student sees; the teacher is asked about the batch as
-            it is, and its logits and features, like the labels, are moved along with the student's images. By default
-            both see the same.
+        teacher_cache: cache of the teacher's outputs, so that each view of a sample passes through it once; by default
+            the teacher runs in every step.
+        student_view: draws another view of each batch for the student; the teacher gets the batch as it is, and its
+            logits and features, like the labels, are warped along with the student's images. By default both get the
+            same images.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
 
-    A batch may carry ``labelled``, (B,) booleans: where False, only the teacher speaks. ``engine.state.terms`` holds
-    the raw value of each term of the last step (detached scalars by name) and ``engine.state.weights`` their weights;
-    from the loss to the backward pass ``trainer.loss_values`` holds the terms with their graphs.
+    A batch may carry ``labelled``, (B,) booleans: where False, the sample has no label and only the teacher's terms
+    count. ``engine.state.terms`` holds the raw value of each term of the last step (detached scalars by name) and
+    ``engine.state.weights`` their weights; from the loss to the backward pass ``trainer.loss_values`` holds the terms
+    with their graphs.
 
     Raises:
-        ValueError: the loss listens to a teacher and none is given; ``iteration_update`` is given (it would bypass
+        ValueError: the loss needs a teacher and none is given; ``iteration_update`` is given (it would bypass
             the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images).
         DivergedError: while it runs, at the first loss that is not finite (see
             :class:`~ckdmed.handlers.StopWhenDiverged`).
@@ -65,7 +66,7 @@ class DistillationTrainer(SupervisedTrainer):
         **kwargs: Any,
     ) -> None:
         if teacher is None and distillation_loss.needs_teacher:
-            raise ValueError("the loss has terms that listen to a teacher, but teacher is None.")
+            raise ValueError("the loss has terms that need a teacher, but teacher is None.")
         if kwargs.get("iteration_update") is not None:
             raise ValueError("iteration_update would bypass the distillation; use prepare_batch or a handler instead.")
         if (
@@ -73,7 +74,7 @@ class DistillationTrainer(SupervisedTrainer):
             and kwargs.get("prepare_batch", default_prepare_batch) is not default_prepare_batch
         ):
             raise ValueError(
-                "teacher_cache keeps answers to the images of the dataset, which prepare_batch may change."
+                "teacher_cache holds outputs for the images of the dataset, which prepare_batch may change."
             )
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
@@ -131,7 +132,7 @@ class DistillationTrainer(SupervisedTrainer):
 
     def _compare(self, pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self._student_output is None:
-            raise RuntimeError("the loss was asked for before the forward pass.")
+            raise RuntimeError("the loss was computed before the forward pass.")
         target = target.as_tensor() if isinstance(target, MetaTensor) else target
         if self._view is not None and target.ndim == len(self._view.theta[0]) + 2:
             target = self._view.mask(target)
@@ -171,10 +172,10 @@ class DistillationTrainer(SupervisedTrainer):
         return output
 
 
-def _moved(answer: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:
+def _moved(output: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:
     def move(value: torch.Tensor) -> torch.Tensor:
         # logits of a class stay; maps of any resolution move
         return view.warp(value) if value.ndim == axes else value
 
-    features, projected = ({k: move(v) for k, v in part.items()} for part in (answer.features, answer.projected))
-    return TappedOutput(move(answer.logits), features, projected)
+    features, projected = ({k: move(v) for k, v in part.items()} for part in (output.features, output.projected))
+    return TappedOutput(move(output.logits), features, projected)

@@ -43,7 +43,7 @@ def resolve_link(link: str, channels: int) -> str:
 
     Raises:
         ValueError: softmax with one channel (it is the constant 1 and teaches nothing), or "auto" with two or more
-            channels, where exclusive classes and overlapping regions cannot be told apart.
+            channels, where exclusive classes and overlapping regions cannot be distinguished.
     """
     choose("link", link, LINKS)
     if link == "auto":

@@ -42,7 +42,7 @@ class DISTLoss(PairLoss):
 
     tau^2 (beta inter + gamma intra). inter: 1 - mean over rows (samples or positions) of the correlation along classes;
     intra: 1 - mean over classes of the correlation along rows. Zero when each is a positive linear function of the
-    other; only the relation is asked for, which suits a teacher much stronger than the student. Dense logits are
+    other; only the relation has to match, which suits a teacher much stronger than the student. Dense logits are
     flattened to [B Nsp, C]. Sigmoid link: intra only, on sigmoid values (inter would mix unrelated channels).
 
     Args:

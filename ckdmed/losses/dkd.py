@@ -1,4 +1,4 @@
-"""Decoupled distillation: the target class and the rest apart."""
+"""Decoupled distillation: the target class and the rest separately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Soft targets of several teachers, each heard as much as it is worth."""
+"""Soft targets of several teachers, each weighted by its performance."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ REPO_TEMPERATURE = 20.0
 def performance_weights(performances: Sequence[float] | torch.Tensor, total: float = 1.0) -> torch.Tensor:
     """Weights of teachers in proportion to how well they do: w_i = total * d_i / sum_j d_j.
 
-    Where nothing tells the teachers apart (all are 0, or none was measured) they share equally. A teacher that was not
-    measured (NaN) counts as the mean of the others.
+    Where the teachers cannot be ranked (all are 0, or none was measured) their weights are equal. A teacher that was
+    not measured (NaN) counts as the mean of the others.
 
     Args:
         performances: d, larger is better, not negative; [K], or [K, C] for weights of their own in each channel.
@@ -55,7 +55,7 @@ def performance_weights(performances: Sequence[float] | torch.Tensor, total: flo
 
 
 class TeacherShares(nn.Module):
-    """How much each teacher is heard; the shares of a channel sum to 1 and start equal.
+    """The weight of each teacher; the shares of a channel sum to 1 and start equal.
 
     Part of the losses that read it and of what a resumed training restores. No gradient ever reaches it.
 
@@ -122,7 +122,7 @@ class PerformanceWeightedLoss(PairLoss):
         ValueError: shares by channel with the softmax link, or for another number of channels; a teacher input of
             another shape.
 
-    Source: Ahmad et al. 2024, MTCM-KD; shares by channel are ours.
+    Source: Ahmad et al. 2024, MTCM-KD; shares by channel are this project's addition.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class PerformanceWeightedLoss(PairLoss):
 class PCRLoss(PerformanceWeightedLoss):
     """Response distillation from several teachers, each weighted by its performance; zero when all agree.
 
-    "ours": sum_i w_i T^2 mean KL(teacher_i || student) at temperature T, mean over positions (see
+    "mean": sum_i w_i T^2 mean KL(teacher_i || student) at temperature T, mean over positions (see
     :class:`~ckdmed.losses.KDLoss`). "repo": sum_i w_i T * (sum of KL over classes and positions) / B, as the published
     code has it: for one volume of 128^3 at T 20 that is 104,858 times the other form, so that neither's weight serves
     the other. The shares w sum to 1: the total (0.15 as published) is the weight of the term.
@@ -175,12 +175,13 @@ class PCRLoss(PerformanceWeightedLoss):
         shares: w.
         link: "sigmoid" or "softmax".
         temperature: T > 0. None means 2 (sigmoid) or 4 (softmax), and 20 for "repo".
-        mode: "ours" or "repo".
+        mode: "mean" or "repo".
         ignore_index: label in `target` whose positions do not count.
 
     Shape, Raises: see :class:`PerformanceWeightedLoss`; also ValueError for an unknown mode.
 
-    Source: Ahmad et al. 2024, MTCM-KD, and its code (PCR-KD). The binary form for overlapping regions is ours.
+    Source: Ahmad et al. 2024, MTCM-KD, and its code (PCR-KD). The binary form for overlapping regions is this
+    project's addition.
     """
 
     def __init__(
@@ -188,10 +189,10 @@ class PCRLoss(PerformanceWeightedLoss):
         shares: TeacherShares,
         link: str = "sigmoid",
         temperature: float | None = None,
-        mode: str = "ours",
+        mode: str = "mean",
         ignore_index: int | None = None,
     ) -> None:
-        self.mode = choose("mode", mode, ("ours", "repo"))
+        self.mode = choose("mode", mode, ("mean", "repo"))
         literal = mode == "repo"
         degree = REPO_TEMPERATURE if literal and temperature is None else temperature
         super().__init__(

@@ -122,12 +122,12 @@ class KDLoss(PairLoss):
         check_logits("student", student)
         check_logits("teacher", teacher)
         temperature = DEFAULT_TEMPERATURE[link] if self.temperature is None else self.temperature
-        answers = teacher
+        predictions = teacher
         if self.standardize:
             student, teacher = standardize_logits(student), standardize_logits(teacher)
         values = soft_target_divergence(student, teacher, link, temperature)
         if self.balance is not None:
-            foreground = answers > 0 if link == "sigmoid" else answers.argmax(dim=1, keepdim=True) > 0
+            foreground = predictions > 0 if link == "sigmoid" else predictions.argmax(dim=1, keepdim=True) > 0
             per_channel = balanced_means(values, foreground, mask)
             return per_channel.sum() if self.channel == "sum" else per_channel.mean()
         if link == "sigmoid" and self.channel == "sum":

@@ -135,12 +135,12 @@ class LossTerm(nn.Module):
         if teacher is None:
             raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
         if self.source == "logits":
-            answer = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
+            teacher_logits = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
             if not self.with_label:
-                return self.loss(logits.float(), answer)
+                return self.loss(logits.float(), teacher_logits)
             if target is None:
                 raise ValueError("a term that reads the label was given no target.")
-            return self.loss(logits.float(), answer, target=_select(target, chosen))
+            return self.loss(logits.float(), teacher_logits, target=_select(target, chosen))
         total = logits.new_zeros((), dtype=torch.float32)
         for name, weight in zip(self.layers, self.layer_weights):
             student_features, teacher_features = student.features[name], teacher.features[name]
@@ -207,7 +207,7 @@ class DistillationLoss(nn.Module):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a term of positive weight listens to the teacher."""
+        """Whether a term of positive weight uses the teacher's outputs."""
         return any(term.source != "target" for term in self._active())
 
     def select_taps(self, taps: Mapping[str, str]) -> dict[str, str]:

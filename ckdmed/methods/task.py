@@ -1,4 +1,4 @@
-"""What a method is told of the training that it is chosen for."""
+"""The description of a training that a method gets."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Task:
         layers: names of the taps that both networks have and whose features are maps, deepest first.
         tokens: names of the taps where the teacher's feature is a transformer's tokens, class token first.
         supervised: the supervised loss of the task, called as ``loss(logits, label)``.
-        shares: how much each of several teachers is heard; None for one teacher.
+        shares: the weights of several teachers; None for one teacher.
         cooperative: whether several teachers give cooperative logits.
-        warm_up: share of the training in which the teachers are not listened to.
+        warm_up: share of the training in which the teachers' terms are off.
     """
 
     name: str

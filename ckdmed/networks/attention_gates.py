@@ -19,7 +19,7 @@ class ChannelGate(nn.Module):
     Args:
         channels: channels of the map.
         ratio: the hidden layer has `channels // ratio` units, but never fewer than 4, so that narrow networks keep a
-            gate that can tell channels apart. At least 1.
+            gate that can distinguish channels. At least 1.
         act: MONAI activation name of the hidden layer, or (name, options).
 
     Shape: (B, channels, *spatial) to the same.

@@ -56,8 +56,8 @@ class CohraUNet(nn.Module):
     normalisation, upsampling and loss, with spatial, channel and transformer self-attention. What the abstract leaves
     open is chosen here after the backbone of MTCM-KD, by the same group: pre-activation residual units, strided
     convolutions down, group normalisation, leaky activation, transposed convolutions up, a channel gate on what a
-    decoder level concatenates. Ours are the spatial gates on the skips, after CBAM, the transformer block at the
-    bottleneck, and every size and rate.
+    decoder level concatenates. This project adds the spatial gates on the skips, after CBAM, the transformer block at
+    the bottleneck, and every size and rate.
 
     The encoder's levels are `encoder.e1` (full resolution) to `encoder.eN`, then `bridge` at the coarsest grid and the
     decoder's levels `decoder.dN` to `decoder.d1`, as in `UNet`: these paths tap features. `dK` has the grid and width

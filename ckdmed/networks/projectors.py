@@ -124,8 +124,8 @@ class TokenProjector(nn.Module):
 class FrozenOrthogonalProjector(nn.Module):
     """Teacher map to student channels by a fixed random matrix with orthonormal rows (columns when it widens).
 
-    The frozen reading of the reports' formulas that project the teacher. Lengths are kept when the map widens; when it
-    narrows, the part inside a random subspace is kept. There is no parameter, so no optimiser can shrink it.
+    The frozen reading of the reports' formulas that project the teacher. Lengths are preserved when the map widens;
+    when it narrows, the part inside a random subspace remains. There is no parameter, so no optimiser can shrink it.
 
     Args:
         in_channels: channels of the teacher's map, >= 1.

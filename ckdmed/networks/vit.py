@@ -69,7 +69,7 @@ def build_vit(
         layer_norm_eps: positive.
 
     Raises:
-        ValueError: sizes that do not divide, as said above.
+        ValueError: sizes that do not divide, as described above.
     """
     if hidden_size % num_heads:
         raise ValueError(f"hidden_size {hidden_size} must be a multiple of num_heads {num_heads}.")

@@ -251,7 +251,7 @@ def test_batches_without_any_label():
 def test_what_is_refused():
     loss = distillation_loss()
     student, teacher = pair(loss)
-    with pytest.raises(ValueError, match="terms that listen to a teacher, but teacher is None"):
+    with pytest.raises(ValueError, match="terms that need a teacher, but teacher is None"):
         trainer(student, None, loss)
     with pytest.raises(ValueError, match="iteration_update would bypass the distillation"):
         trainer(student, teacher, loss, iteration_update=lambda engine, batch: {})

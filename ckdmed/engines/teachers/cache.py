@@ -34,28 +34,29 @@ _LAYOUT = "layout.json"
 _SUM_BYTES = 8
 
 Entry = tuple[int, list[torch.Tensor]]
-# name, shape of one sample as it is kept, and whether its channels lie last: a loss over maps of two orders is slow
+# name, shape of one sample as it is stored, and whether its channels lie last: a loss over maps of two orders is slow
 Layout = list[tuple[str, tuple[int, ...], bool]]
 
 
 class TeacherCache:
-    """Answers of a frozen teacher by sample and by how the sample was flipped.
+    """Outputs of a frozen teacher by sample and by how the sample was flipped.
 
-    A network with a Vision Transformer, or with strided convolutions, does not commute with mirroring: its answer to
-    the mirrored image is not the mirrored answer. So nothing is mirrored here. Every flip state of a sample (4 in two
+    A network with a Vision Transformer, or with strided convolutions, does not commute with mirroring: its output for
+    the mirrored image is not the mirrored output. So nothing is mirrored here. Every flip state of a sample (4 in two
     dimensions) has an entry of its own, which the teacher itself gives the first time that the state is drawn: the
     cached training is the uncached one, up to the rounding of ``dtype`` and up to what the number of samples in a batch
     changes in the last bits of a matrix product. The last bits also change with the place in the batch, so the teacher
-    is asked about one view at a time, and what is handed out is rounded the first time as well: an answer depends on
-    nothing but its view, neither on what else is in the batch nor on what was asked before. So trainings with entries
-    in memory, on the disk, found there, or asked again after a run was broken off are equal bit for bit.
+    runs on one view at a time, and what is handed out is rounded the first time as well: an output depends on nothing
+    but its view, neither on the rest of the batch nor on earlier calls. So trainings with entries in memory, on the
+    disk, found there, or computed again after a run was interrupted are equal bit for bit.
 
-    A teacher that averages over mirror images (``average_flips``) does commute with it. Where only its logits are kept,
-    there is one entry for a sample, of the image as it was before the flips, which is mirrored when it is handed out.
+    A teacher that averages over mirror images (``average_flips``) does commute with it. Where only its logits are
+    stored, there is one entry for a sample, of the image as it was before the flips, which is mirrored when it is
+    handed out.
 
     Every hit is checked against a check sum of the image that the entry belongs to. An entry on the disk carries a
     checksum of its values and of what it was made from, which is checked each time that it is read; one that was
-    changed, cut or exchanged is asked anew, with a warning.
+    changed, cut or exchanged is recomputed, with a warning.
 
     Args:
         items: of the training dataset: each with a different ``id`` and the paths ``image`` and ``label``.
@@ -64,10 +65,10 @@ class TeacherCache:
         storage: "memory" or True (each process its own), or "disk" (a file for each entry, shared by processes and
             found again by later runs of the same teacher on the same images).
         cache_dir: for "disk".
-        dtype: in which answers are kept: "float32", "bfloat16" (no loss where the teacher runs in bfloat16) or
+        dtype: in which outputs are stored: "float32", "bfloat16" (no loss where the teacher runs in bfloat16) or
             "float16".
-        limit_gib: how much is kept at most; what comes later is asked of the teacher each time. By default half of what
-            is free of the memory or the disk when the training starts.
+        limit_gib: size of the cache at most; outputs that do not fit are computed each time. By default half of the
+            free memory or disk space when the training starts.
         id_key, flips_key: keys of a batch.
 
     Raises:
@@ -87,7 +88,7 @@ class TeacherCache:
         id_key: str = "id",
         flips_key: str = FLIPS,
     ) -> None:
-        # the setting that asks for a cache may say so by true
+        # the setting that turns the cache on may be just true
         storage = "memory" if storage is True else storage
         if storage not in STORAGES:
             raise ValueError(f"storage must be one of {STORAGES}, got {storage!r}.")
@@ -120,7 +121,7 @@ class TeacherCache:
 
         Args:
             teacher: weights, taps and channels are part of what names the entries.
-            how: the inferer that asks it; mixed precision is part of it too.
+            how: the inferer that runs it; mixed precision is part of it too.
         """
         parts = {
             "teacher_sha256": teacher.state_hash(),
@@ -158,16 +159,16 @@ class TeacherCache:
         images: torch.Tensor,
         batch: Mapping[Hashable, Any],
         teacher: FrozenTeacher,
-        ask: Callable[[torch.Tensor], TappedOutput],
+        run_teacher: Callable[[torch.Tensor], TappedOutput],
     ) -> TappedOutput:
-        """The teacher's answer to ``images``; ``ask`` is called with each of which it is not known yet, alone."""
+        """The teacher's output for ``images``; ``run_teacher`` is called with each image without an entry, alone."""
         images = images.as_tensor() if isinstance(images, MetaTensor) else images
         views = self._views(batch, len(images))
         if teacher.average_flips and not teacher.taps.paths:
             upright = self._mirrored(images, views)
-            answer = self._answers(upright, upright, [(name, 0) for name, _ in views], teacher, ask)
-            return answer._replace(logits=self._mirrored(answer.logits, views))
-        return self._answers(images, batch.get(CommonKeys.IMAGE, images), views, teacher, ask)
+            output = self._outputs(upright, upright, [(name, 0) for name, _ in views], teacher, run_teacher)
+            return output._replace(logits=self._mirrored(output.logits, views))
+        return self._outputs(images, batch.get(CommonKeys.IMAGE, images), views, teacher, run_teacher)
 
     def _mirrored(self, maps: torch.Tensor, views: Sequence[tuple[str, int]]) -> torch.Tensor:
         """Each map mirrored as its view says, which undoes the same mirroring; class logits have no axes to mirror."""
@@ -176,32 +177,32 @@ class TeacherCache:
         axes = [[axis + 1 for axis in range(maps.ndim - 2) if state >> axis & 1] for _, state in views]
         return torch.stack([one.flip(some) if some else one for one, some in zip(maps, axes)])
 
-    def _answers(
+    def _outputs(
         self,
         images: torch.Tensor,
         shown: Any,
         views: Sequence[tuple[str, int]],
         teacher: FrozenTeacher,
-        ask: Callable[[torch.Tensor], TappedOutput],
+        run_teacher: Callable[[torch.Tensor], TappedOutput],
     ) -> TappedOutput:
         sums = _check_sums(shown)
         found = [self._get(view, total) for view, total in zip(views, sums)]
-        unknown = [row for row, answer in enumerate(found) if answer is None]
+        unknown = [row for row, output in enumerate(found) if output is None]
         self.hits += len(views) - len(unknown)
         self.misses += len(unknown)
         for row in unknown:
-            found[row] = answer = self._asked(images[row : row + 1], ask)
-            self._put(views[row], sums[row], answer)
-        columns = zip(*(answer for answer in found if answer is not None))
+            found[row] = output = self._computed(images[row : row + 1], run_teacher)
+            self._put(views[row], sums[row], output)
+        columns = zip(*(output for output in found if output is not None))
         stacked = [torch.stack(column).to(images.device, non_blocking=True).float() for column in columns]
         stacked = [part.movedim(-1, 1) if last else part for part, (_, _, last) in zip(stacked, self._layout)]
         features = {name: value for (name, *_), value in zip(self._layout[1:], stacked[1:])}
         return TappedOutput(stacked[0], features, teacher.project(features))
 
-    def _asked(self, image: torch.Tensor, ask: Callable[[torch.Tensor], TappedOutput]) -> list[torch.Tensor]:
-        answer = ask(image)
-        self._learn_layout(answer)
-        parts = [answer.logits, *(answer.features[name] for name, *_ in self._layout[1:])]
+    def _computed(self, image: torch.Tensor, run_teacher: Callable[[torch.Tensor], TappedOutput]) -> list[torch.Tensor]:
+        output = run_teacher(image)
+        self._learn_layout(output)
+        parts = [output.logits, *(output.features[name] for name, *_ in self._layout[1:])]
         return [
             (part.movedim(1, -1) if last else part).detach().to("cpu", self.dtype).contiguous()[0]
             for part, (_, _, last) in zip(parts, self._layout)
@@ -211,8 +212,8 @@ class TeacherCache:
         ids, flips = batch.get(self.id_key), batch.get(self.flips_key)
         if ids is None or (flips is None and self.axes):
             raise ValueError(
-                f"the batch has no '{self.id_key if ids is None else self.flips_key}': the cache of the teacher's "
-                "answers must know which sample an image is and how it was flipped."
+                f"the batch has no '{self.id_key if ids is None else self.flips_key}': the cache of teacher "
+                "outputs must know which sample an image is and how it was flipped."
             )
         states = [0] * count if flips is None else [int(state) for state in torch.as_tensor(flips)]
         return [(str(name), state) for name, state in zip(ids, states)]
@@ -223,8 +224,8 @@ class TeacherCache:
             return None
         if entry[0] != total:
             raise RuntimeError(
-                f"sample '{view[0]}' (flip state {view[1]}) is another image now than when the teacher was asked about "
-                "it: its preprocessing is not repeatable or something random besides the flips acts on it. "
+                f"sample '{view[0]}' (flip state {view[1]}) is another image now than when its teacher output was "
+                "cached: its preprocessing is not repeatable or something random besides the flips acts on it. "
                 + (
                     f"Delete {self.folder} if the images were changed."
                     if self.folder
@@ -233,8 +234,8 @@ class TeacherCache:
             )
         return entry[1]
 
-    def _put(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
-        size = sum(part.numel() for part in answer) * answer[0].element_size()
+    def _put(self, view: tuple[str, int], total: int, output: list[torch.Tensor]) -> None:
+        size = sum(part.numel() for part in output) * output[0].element_size()
         if not self._held:
             whole = size * len(self.names) * 2 ** len(self.axes)
             self.logger.info(
@@ -245,35 +246,35 @@ class TeacherCache:
         if self._held + size > self._limit:
             if self._limit:
                 self.logger.warning(
-                    f"the teacher's answers fill the {self._limit / 2**30:.1f} GiB they may take: it is asked anew "
-                    "about what is not among them, about one image at a time. Keep them on the disk, in half "
-                    "precision, or do without the feature terms, whose maps take most of the room."
+                    f"the cached teacher outputs fill the {self._limit / 2**30:.1f} GiB allowed: the other outputs are "
+                    "computed in every step, one image at a time. Keep the cache on the disk, in half "
+                    "precision, or do without the feature terms, which take most of the space."
                 )
                 self._limit = 0
             return
         self._held += size
         if self.storage == "memory":
             # a copy of its own: what the teacher gave may be a view of more
-            self._entries[view] = (total, [part.clone() for part in answer])
+            self._entries[view] = (total, [part.clone() for part in output])
         else:
-            self._write(view, total, answer)
+            self._write(view, total, output)
 
-    def _learn_layout(self, answer: TappedOutput) -> None:
+    def _learn_layout(self, output: TappedOutput) -> None:
         layout: Layout = []
-        for name, value in [("logits", answer.logits), *sorted(answer.features.items())]:
+        for name, value in [("logits", output.logits), *sorted(output.features.items())]:
             last = value.ndim > 2 and not value.is_contiguous() and value.movedim(1, -1).is_contiguous()
             layout.append((name, tuple((value.movedim(1, -1) if last else value).shape[1:]), last))
         if self._layout and _shapes(self._layout) == _shapes(layout):
             return
         if self._layout:
-            raise RuntimeError(f"the teacher's answers had the shapes {self._layout} and now have {layout}.")
+            raise RuntimeError(f"the teacher's outputs had the shapes {self._layout} and now have {layout}.")
         if not self._layout and self.folder is not None:
             write_json(self.folder / _LAYOUT, sealed({"made_by": self._key, "layout": layout}))
         self._layout = layout
 
     def _path(self, view: tuple[str, int]) -> Path:
         if self.folder is None:
-            raise RuntimeError("the cache of the teacher's answers is used before it was opened.")
+            raise RuntimeError("the cache of teacher outputs is used before it was opened.")
         if view[0] not in self.names:
             raise ValueError(f"sample '{view[0]}' is none of the {len(self.names)} items that the cache was made for.")
         return self.folder / f"{self.names[view[0]]}-{view[1]}.entry"
@@ -290,15 +291,15 @@ class TeacherCache:
         except FileNotFoundError:
             return None
         except DamagedEntry as error:
-            self.logger.warning(f"{error}; the teacher is asked anew.")
+            self.logger.warning(f"{error}; the teacher output is computed again.")
             return None
         total = int.from_bytes(values[:_SUM_BYTES].tobytes(), "little")
         flat = torch.from_numpy(values[_SUM_BYTES:]).view(self.dtype)
         parts = flat.split([_count(shape) for _, shape, _ in self._layout])
         return total, [part.view(shape) for part, (_, shape, _) in zip(parts, self._layout)]
 
-    def _write(self, view: tuple[str, int], total: int, answer: list[torch.Tensor]) -> None:
-        parts = [part.contiguous().flatten().view(torch.uint8).numpy() for part in answer]
+    def _write(self, view: tuple[str, int], total: int, output: list[torch.Tensor]) -> None:
+        parts = [part.contiguous().flatten().view(torch.uint8).numpy() for part in output]
         write_entry(self._path(view), self._made_of(view), [total.to_bytes(_SUM_BYTES, "little"), *parts])
 
     def _read_layout(self) -> Layout:
@@ -309,10 +310,12 @@ class TeacherCache:
         except FileNotFoundError:
             return []
         except DamagedEntry as error:
-            self.logger.warning(f"{error}; it is made anew with the teacher's next answer.")
+            self.logger.warning(f"{error}; it is written again with the next teacher output.")
             return []
         if table.get("made_by") != self._key:
-            self.logger.warning(f"{self.folder / _LAYOUT} is another teacher's; it is made anew with the next answer.")
+            self.logger.warning(
+                f"{self.folder / _LAYOUT} belongs to another teacher; it is written again with the next output."
+            )
             return []
         return [(str(name), tuple(int(size) for size in shape), bool(last)) for name, shape, last in table["layout"]]
 
@@ -331,7 +334,7 @@ def _recorded_axes(chain: Compose, key: str) -> tuple[int, ...]:
             else "it makes an image that the teacher has not seen each time it is drawn"
         )
         raise ValueError(
-            f"the teacher's answers cannot be kept with the random transform {type(entry).__name__}: {why}. "
+            f"the teacher's outputs cannot be cached with the random transform {type(entry).__name__}: {why}. "
             "Set cache_teacher to false, or augmentation to 'flips' or 'none'."
         )
     return tuple(sorted({axis for record in records for axis in record.axes}))

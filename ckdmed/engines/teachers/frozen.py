@@ -56,12 +56,12 @@ class FrozenTeacher(nn.Module):
         for parameter in self.network.parameters():
             parameter.requires_grad_(False)
         self.taps = Taps(self.network, taps or {}, detach=True)
-        # empty unless the reports' literal form is asked for, which projects the teacher instead of the student
+        # empty unless the reports' literal form is chosen, which projects the teacher instead of the student
         self.projections = nn.ModuleDict()
         self.eval()
 
     def train(self, mode: bool = True) -> FrozenTeacher:
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever ``mode`` is given."""
         return super().train(False)
 
     # not inference_mode: its tensors may not enter operations that are saved for a student's backward pass
@@ -94,9 +94,9 @@ class FrozenTeacher(nn.Module):
         axes = range(2, image.ndim)
         chosen = [list(some) for count in range(1, len(axes) + 1) for some in combinations(axes, count)]
         for some in chosen:
-            answer = self.network(image.flip(some))
+            output = self.network(image.flip(some))
             # logits of a class have no axes to mirror back
-            logits = logits + (answer.flip(some) if answer.ndim == image.ndim else answer)
+            logits = logits + (output.flip(some) if output.ndim == image.ndim else output)
         return logits / (len(chosen) + 1)
 
     @torch.no_grad()

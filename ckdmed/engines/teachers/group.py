@@ -82,16 +82,16 @@ class TeacherAverage(nn.Module):
         super().__init__()
         self.ensemble = ensemble
         self.shares = shares
-        # not recursively: teachers that learn stay as they are until they are asked
+        # not recursively: teachers that learn keep their mode until it is set explicitly
         self.training = False
 
     def train(self, mode: bool = True) -> TeacherAverage:
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever ``mode`` is given."""
         return super().train(False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        answer = self.ensemble(image)
-        apart = answer.unflatten(1, (len(self.ensemble.names), -1))
+        output = self.ensemble(image)
+        apart = output.unflatten(1, (len(self.ensemble.names), -1))
         weights = self.shares.shares.to(apart)
         return (apart * weights.reshape(*weights.shape, *(1,) * (apart.ndim - 3))).sum(dim=1)
 

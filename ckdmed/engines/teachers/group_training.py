@@ -1,4 +1,4 @@
-"""What several teachers need around a training: to be trained or loaded before it, resumed, and kept after it."""
+"""Several teachers around a training: trained or loaded before it, resumed, and saved after it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def prepare_teachers(
         checkpoints: teacher's name -> plain ``state_dict`` file; those without one are trained, into
             ``<output_dir>/<name>/teacher.pt``.
         train_data_loader: labelled samples with the channels of all.
-        val_data_loader, postprocessing: of the validation, whose mean Dice decides which weights are kept.
+        val_data_loader, postprocessing: of the validation, its mean Dice decides which weights are saved.
         learning: True for teachers that learn together with the student: those with a checkpoint start from it, and
             nothing is trained here.
         metric: makes the metric of a validation; MONAI's ``MeanDice`` of each sample by default.
@@ -61,7 +61,7 @@ def prepare_teachers(
     """
     given = dict(checkpoints or {})
     if not needed:
-        logger.info("no term of the loss listens to a teacher: none is prepared")
+        logger.info("no term of the loss uses a teacher: none is loaded or trained")
         return
     load_teachers(ensemble, given, device)
     for name, network in ensemble.networks.items():

@@ -68,7 +68,7 @@ class TeacherPerformance:
         ValueError: an unknown source or link, "held_out" without data, measuring frozen teachers by their training
             batches, a decay outside [0, 1).
 
-    Source: Ahmad et al. 2024, MTCM-KD; measuring on held-out data is ours.
+    Source: Ahmad et al. 2024, MTCM-KD; measuring on held-out data is this project's addition.
     """
 
     def __init__(
@@ -121,10 +121,10 @@ class TeacherPerformance:
             self._sum, self._weight = torch.empty(0), torch.empty(0)
 
     def _batch(self, engine: Any) -> None:
-        answer, flags = engine.teacher_output, engine.state.batch.get(LABELLED)
-        if answer is None:
+        output, flags = engine.teacher_output, engine.state.batch.get(LABELLED)
+        if output is None:
             return
-        logits, label = answer.logits, _plain(engine.state.output[CommonKeys.LABEL])
+        logits, label = output.logits, _plain(engine.state.output[CommonKeys.LABEL])
         if flags is not None:
             chosen = torch.as_tensor(flags).to(device=logits.device, dtype=torch.bool)
             logits, label = logits[chosen], label[chosen]
@@ -157,9 +157,9 @@ class TeacherPerformance:
         self.ensemble.eval()
         counts: torch.Tensor | None = None
         for batch in self.data_loader or ():
-            answer = self.inferer(_plain(batch[CommonKeys.IMAGE]).to(device), self.ensemble)
+            output = self.inferer(_plain(batch[CommonKeys.IMAGE]).to(device), self.ensemble)
             label = _plain(batch[CommonKeys.LABEL]).to(device)
-            new = overlap_counts(_plain(answer), label, self.shares.teachers, self.link)
+            new = overlap_counts(_plain(output), label, self.shares.teachers, self.link)
             counts = new if counts is None else counts + new
         for module, mode in modes.items():
             module.training = mode

@@ -84,7 +84,7 @@ def prepare_teacher(
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
     The training is a stock ``SupervisedTrainer`` with AdamW and a one-cycle learning rate; the weights that validate
-    best are kept as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
+    best are saved as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
     ``val_interval``. With ``resume`` a finished teacher is loaded and a broken-off one is trained on. Where torch
     distributed is initialised, all processes train it together.
 
@@ -100,7 +100,7 @@ def prepare_teacher(
             dataset does; None for none.
         summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
         prefix: before their names, and the name of the training in its progress bar.
-        needed: False where no term of the loss listens to a teacher: nothing is loaded and nothing trained.
+        needed: False where no term of the loss uses a teacher: nothing is loaded and nothing trained.
 
     Returns:
         ``network`` itself.
@@ -111,7 +111,7 @@ def prepare_teacher(
         RuntimeError: no validation of the training gave a number; the training diverged.
     """
     if not needed:
-        logger.info("no term of the loss listens to a teacher: none is prepared")
+        logger.info("no term of the loss uses a teacher: none is loaded or trained")
         return _frozen(network)
     if checkpoint:
         load_network(network, checkpoint, device)
@@ -157,7 +157,7 @@ def prepare_teacher(
     if not best.is_file():
         raise RuntimeError(
             f"the teacher's {key_metric} was no number at any validation in {epochs} epochs (one every "
-            f"{val_interval}), so that no weights were kept: validate at least once, on data whose metric is defined."
+            f"{val_interval}), so that no weights were saved: validate at least once, on data whose metric is defined."
         )
     load_network(network, str(best), device)
     if leader:

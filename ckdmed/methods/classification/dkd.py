@@ -1,4 +1,4 @@
-"""Decoupled distillation: the class of the label and the others apart."""
+"""Decoupled distillation: the class of the label and the others separately."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ckdmed.methods.task import Task
 @method(
     "dkd",
     "classification",
-    summary="decoupled: the class of the label and the others apart",
+    summary="decoupled: the class of the label and the others separately",
     source="Zhao et al. 2022 (arXiv 2203.08679), equation 7; weights and warm-up of mdistiller",
 )
 def dkd(task: Task, alpha: float = 1.0, temperature: float = 4.0, beta: float = 8.0) -> dict[str, LossTerm]:

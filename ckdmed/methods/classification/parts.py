@@ -18,7 +18,7 @@ def msgff_terms(
     scales: list[int | None] | None,
     scale_weights: str | None,
 ) -> dict[str, LossTerm]:
-    """MSGFF between the maps that both networks have, or no term where the teacher has none and none is asked for.
+    """MSGFF between the maps that both networks have, or no term where the teacher has none and none is requested.
 
     Raises:
         ValueError: a weight, scales or weights of scales for networks without a map in common.

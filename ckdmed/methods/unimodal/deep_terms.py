@@ -1,4 +1,4 @@
-"""What methods for several teachers share: the intermediate head, and the time before teachers are listened to."""
+"""What methods for several teachers share: the intermediate head, and the warm-up before the teachers' terms count."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["after_warm_up", "deep_terms"]
 
 
 def after_warm_up(task: Task) -> StepAfter | None:
-    """The schedule of a term that listens to teachers.
+    """The schedule of a term that uses the teachers' outputs.
 
-    Teachers that learn at the same time know nothing before the first epoch, and their shares are not measured.
+    Teachers that learn at the same time have learned nothing before the first epoch, and their shares are not measured.
     """
     # the last step of the warm-up lies on its end, up to rounding
     return StepAfter(task.warm_up + 1e-9) if task.warm_up > 0 else None

@@ -46,7 +46,7 @@ def mtcm(
     if w_response > 0:
         if task.shares is None:
             raise ValueError("the response term needs the shares of the teachers: pass shares=TeacherShares(...).")
-        response = PCRLoss(task.shares, task.link, temperature, "ours")
+        response = PCRLoss(task.shares, task.link, temperature, "mean")
         terms["response"] = LossTerm(response, "logits", w_response, schedule=after_warm_up(task))
     divergence = KDLoss(task.link, temperature)
     return {**terms, **deep_terms(task, supervised, divergence, w_deep, deep_label)}

@@ -283,7 +283,7 @@ def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert len(files) == 3 and cache.misses == (3 if attempt == 0 else 2)
         files[0].write_bytes(files[0].read_bytes()[:100])
         files[1].write_bytes(b"")
-    assert "the teacher is asked anew" in caplog.text
+    assert "the teacher output is computed again" in caplog.text
 
 
 def test_answers_that_do_not_fit_are_asked_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -309,7 +309,9 @@ def test_answers_that_do_not_fit_are_asked_anew(tmp_path: Path, caplog: pytest.L
     files[1].write_bytes(kept[files[1]][:24] + bytes(len(kept[files[1]]) - 24))
     files[2].write_bytes(kept[files[3]])
     files[3].write_bytes(kept[files[2]][:16] + kept[files[3]][16:])
-    assert asked_again() == 4 and caplog.text.count("does not fit its checksum; the teacher is asked anew") == 4
+    assert (
+        asked_again() == 4 and caplog.text.count("does not fit its checksum; the teacher output is computed again") == 4
+    )
     # every order of the layout has the same length
     table = json.loads(layout.read_text())
     table["layout"] = table["layout"][::-1]
@@ -326,7 +328,7 @@ def test_what_does_not_fit_is_asked_anew(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.INFO):
         _, shown = run(cache, data, epochs=3, loss=loss, batch_size=4, level="none")
     assert shown == [1] * (4 + 2 + 2)
-    assert caplog.text.count("it is asked anew") == 1 and "4 views of 4 samples" in caplog.text
+    assert caplog.text.count("computed in every step") == 1 and "4 views of 4 samples" in caplog.text
 
 
 @pytest.mark.parametrize("level", ["report", "strong"])
