@@ -27,7 +27,7 @@ DEFAULT_RELEASE = "2023"
 
 
 class CaseWriter(ItemWriter):
-    """Write the mask, the overlay and, if asked, the probabilities of each case, each file whole or not at all.
+    """Write the mask, the overlay and, if requested, the probabilities of each case, each file whole or not at all.
 
     - ``<name>_seg.nii.gz``: labels, uint8, of the shape and affine of the case's reference image;
     - ``<name>_overlay.png``: a sheet of up to twelve slices with their numbers and the regions' outlines (WT green, TC

@@ -83,10 +83,10 @@ class BestModel:
 
 
 class ResumeCheckpoint:
-    """Write everything that a training needs to go on after each epoch, and read it back when asked to resume.
+    """Write everything that a training needs to go on after each epoch, and read it back to resume.
 
     A run that is killed at any moment loses the epoch in progress and no more. Files are put in place whole; the newest
-    two are kept, and one that cannot be read is skipped with a warning in favour of the one before.
+    two remain, and one that cannot be read is skipped with a warning in favour of the one before.
 
     Args:
         save_dir: folder of the ``resume_epoch=N.pt`` files.

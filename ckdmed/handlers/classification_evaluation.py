@@ -1,4 +1,4 @@
-"""The full evaluation of a classifier: scores per slice and patient, calibration, and pictures of where it looked."""
+"""The full evaluation of a classifier: scores per slice and patient, calibration, and Grad-CAM pictures."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class CollectLogits:
             self.images.extend(torch.as_tensor(output[CommonKeys.IMAGE]).detach().float().cpu())
 
     def gather(self) -> None:
-        """Join what all processes kept, without the samples that a sampler gave to two of them; no-op without any."""
+        """Join the results of all processes, without samples that two of them got; no-op without any."""
         if not distributed.is_initialized():
             return
         parts: list[Any] = [None] * distributed.get_world_size()
@@ -82,7 +82,7 @@ class CollectLogits:
 
 
 class ClassificationEvaluation(CollectLogits):
-    """Score a classifier's run over a section and write the report when it ends.
+    """Score a classifier's run over one set and write the report when it ends.
 
     Written are the files of :func:`~ckdmed.reports.write_classification_report`, ``predictions.png`` (slices with truth
     and probability) and, where layers are given, ``gradcam.png``.
@@ -186,7 +186,7 @@ class ClassificationEvaluation(CollectLogits):
             if empty := int((~maps[name].any(axis=(1, 2))).sum()):
                 self.logger.warning(
                     f"Grad-CAM: {empty} of {len(chosen)} maps of the {name} are empty: nothing in its layer {layer} "
-                    "speaks for the predicted class; another layer may show more"
+                    "supports the predicted class; another layer may show more"
                 )
         plot_gradcam(
             [image.cpu().numpy() for image in images],

@@ -44,14 +44,14 @@ class ClassificationPictures(EndPictures):
 
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
         """Truth, predicted class and probability with each slice."""
-        answers = self.ask(items)
-        chosen = [self.channel_of(answer.image) for answer in answers]
+        predictions = self.predict(items)
+        chosen = [self.channel_of(prediction.image) for prediction in predictions]
         titles = [slice_title(item, modality) for item, (_, modality) in zip(items, chosen, strict=True)]
-        teacher = [answer.teacher for answer in answers if answer.teacher is not None]
+        teacher = [prediction.teacher for prediction in predictions if prediction.teacher is not None]
         plot_classified(
-            [answer.image[channel].numpy() for answer, (channel, _) in zip(answers, chosen, strict=True)],
+            [prediction.image[channel].numpy() for prediction, (channel, _) in zip(predictions, chosen, strict=True)],
             [int(item[CommonKeys.LABEL]) for item in items],
-            _probabilities([answer.student for answer in answers]),
+            _probabilities([prediction.student for prediction in predictions]),
             self.class_names,
             path,
             titles=titles,

@@ -1,4 +1,4 @@
-"""The end of a training whose loss or weights are no longer numbers."""
+"""The end of a training with a loss or weights that are no longer numbers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class DivergedError(RuntimeError):
 
 
 class StopWhenDiverged:
-    """Raise at the first loss that is not finite, and before weights that are not finite are validated or kept.
+    """Raise at the first loss that is not finite, and before weights that are not finite are validated or saved.
 
-    On a GPU a loss is looked at one step later, so that no step waits for it, and always before the epoch ends.
+    On a GPU a loss is checked one step later, so that no step waits for it, and always before the epoch ends.
 
     Args:
         network: what learns, without its wrapper for several processes.
         optimizer: whose learning rate is named.
 
-    Of a trainer whose teachers learn along (``teacher_values``, ``teacher_optimizer``) both losses are looked at.
+    Of a trainer whose teachers learn along (``teacher_values``, ``teacher_optimizer``) both losses are checked.
     Attach to it before the handlers that validate or save.
 
     Raises:
@@ -87,7 +87,7 @@ class StopWhenDiverged:
 
 
 _REMEDY = (
-    "Nothing of this epoch is kept; the weights and checkpoints of the epochs before it are. Begin again with a lower "
+    "Nothing of this epoch is saved; weights and checkpoints of earlier epochs are. Start again with a lower "
     "learning rate, and look for images or labels that are not finite."
 )
 

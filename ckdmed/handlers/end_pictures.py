@@ -1,4 +1,4 @@
-"""What the pictures of a training have in common: curves, and what the best weights say of some samples."""
+"""What the pictures of a training have in common: curves, and the best weights' predictions for some samples."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ckdmed.files import load_weights
 from ckdmed.json_files import parse_json
 from ckdmed.reports.curves import plot_curves
 
-__all__ = ["Answer", "EndPictures"]
+__all__ = ["SamplePrediction", "EndPictures"]
 
 
-class Answer(NamedTuple):
-    """The answers of both networks to a sample: its image (C, *spatial) and their logits without the batch's axis."""
+class SamplePrediction(NamedTuple):
+    """A sample's image (C, *spatial) and the logits of both networks for it, without the batch axis."""
 
     image: torch.Tensor
     student: torch.Tensor
@@ -157,8 +157,8 @@ class EndPictures(ABC):
         return channels // count // 2 * count + index, self.modalities[index] if self.modalities else ""
 
     @torch.no_grad()
-    def ask(self, items: Sequence[dict[str, Any]]) -> list[Answer]:
-        """What the best weights, and the teacher, predict of samples, which may differ in size."""
+    def predict(self, items: Sequence[dict[str, Any]]) -> list[SamplePrediction]:
+        """Predictions of the best weights, and of the teacher, for samples, which may differ in size."""
         images = [torch.as_tensor(item[CommonKeys.IMAGE]).float() for item in items]
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             with self._best_weights(), _evaluating(self.network):
@@ -167,7 +167,7 @@ class EndPictures(ABC):
             if self.teacher is not None:
                 with _evaluating(self.teacher):
                     teacher = self._logits(self.teacher, self.teacher_inferer, images)
-        return [Answer(*parts) for parts in zip(images, student, teacher, strict=True)]
+        return [SamplePrediction(*parts) for parts in zip(images, student, teacher, strict=True)]
 
     def _logits(self, network: torch.nn.Module, inferer: Inferer, images: list[torch.Tensor]) -> list[torch.Tensor]:
         logits: list[torch.Tensor] = []

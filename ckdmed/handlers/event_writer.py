@@ -1,4 +1,4 @@
-"""TensorBoard's writer, which says where it could not write."""
+"""TensorBoard's writer, with errors that name the file it could not write."""
 
 from __future__ import annotations
 

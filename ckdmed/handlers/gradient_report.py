@@ -1,4 +1,4 @@
-"""How hard each term of a loss pulls at the student, and an alarm for a term that does not pull at all."""
+"""Gradient norm of each term of a loss in the student, and an alarm for a term without any gradient."""
 
 from __future__ import annotations
 

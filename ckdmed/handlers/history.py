@@ -78,7 +78,7 @@ class TrainingHistory:
         first = output[0] if isinstance(output, list) else output
         values = {CommonKeys.LOSS: torch.as_tensor(first[CommonKeys.LOSS]), **getattr(engine.state, "terms", {})}
         for name, value in values.items():
-            # sums stay on the device: a number is asked for once an epoch, not once a step
+            # sums stay on the device: a number is read once an epoch, not once a step
             value = value.detach().double().mean()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1

@@ -28,7 +28,7 @@ class ItemWriter(ABC):
 
     @abstractmethod
     def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """Write one item's files, each whole or not at all; returns its name and theirs, relative to the folder."""
+        """Write one item's files, each whole or not at all; returns its name and the files' relative names."""
 
     def attach(self, engine: Engine) -> None:
         """Register on ``ITERATION_COMPLETED``."""

@@ -23,9 +23,9 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray, original: Path | None = N
 
     Args:
         array: on the grid of the input; it keeps its type.
-        affine: (4, 4), index to millimetres, RAS; where an original is given, its own is kept exactly.
-        original: NIfTI file whose header is kept but for what it says of the picture and the patient; None where the
-            input was none.
+        affine: (4, 4), index to millimetres, RAS; where an original is given, its own is copied exactly.
+        original: NIfTI file with the header to copy, without its fields on the image's values and the patient; None
+            where the input was none.
     """
     if original is not None:
         source: Any = read_nifti_header(original)

@@ -51,12 +51,12 @@ class TrainingPictures(EndPictures):
 
     def _predict(self, items: Sequence[dict]) -> OutlinedSlices:
         slices = OutlinedSlices(with_teacher=self.teacher is not None)
-        for item, answer in zip(items, self.ask(items), strict=True):
-            channel, modality = self.channel_of(answer.image)
-            picture = answer.image[channel].numpy()
+        for item, prediction in zip(items, self.predict(items), strict=True):
+            channel, modality = self.channel_of(prediction.image)
+            picture = prediction.image[channel].numpy()
             truth = np.asarray(item[CommonKeys.LABEL])[self.channel] > 0
             predicted: list[Any] = [
-                None if logits is None else (logits[self.channel].sigmoid() >= 0.5).numpy() for logits in answer[1:]
+                None if logits is None else (logits[self.channel].sigmoid() >= 0.5).numpy() for logits in prediction[1:]
             ]
             number = None
             if picture.ndim == 3:

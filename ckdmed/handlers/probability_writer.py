@@ -36,7 +36,7 @@ class ProbabilityWriter:
         output_dir: nothing is written outside of it.
         class_names: C names.
         done: called with an input's name and its file, relative to `output_dir`, when the file is in place.
-        kept: names of inputs that are finished already, asked for at the end.
+        kept: names of inputs that are finished already, called at the end.
 
     Raises:
         ValueError: when called, probabilities of another number of classes, or a name that leads out of the folder.

@@ -63,12 +63,12 @@ class RegionTrainingPictures(EndPictures):
     def draw(self, items: Sequence[dict[str, Any]], path: Path) -> None:
         """A row for each sample, a column for each region."""
         slices = OutlinedSlices(with_teacher=self.teacher is not None, columns=len(self.regions))
-        for item, answer in zip(items, self.ask(items), strict=True):
-            channel, modality = self.channel_of(answer.image)
-            picture = answer.image[channel].numpy()
+        for item, prediction in zip(items, self.predict(items), strict=True):
+            channel, modality = self.channel_of(prediction.image)
+            picture = prediction.image[channel].numpy()
             truth = torch.as_tensor(item[CommonKeys.LABEL]).numpy() > 0
             predicted: list[Any] = [
-                None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in answer[1:]
+                None if logits is None else (logits.sigmoid() >= 0.5).numpy() for logits in prediction[1:]
             ]
             number = None
             if picture.ndim == 3:

@@ -1,4 +1,4 @@
-"""One seed gives one training, also when it was broken off and resumed."""
+"""One seed gives one training, also when it was interrupted and resumed."""
 
 from __future__ import annotations
 

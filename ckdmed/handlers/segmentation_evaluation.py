@@ -1,4 +1,4 @@
-"""The full evaluation of a segmentation network: scores per slice, patient and class, on paper and as pictures."""
+"""The full evaluation of a segmentation network: scores per slice, patient and class, as a report and as pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at how good the teacher is, before the student listens to it."""
+"""The teacher's validation score before the training of the student starts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TeacherCheck:
         if self.minimum is not None and self.teacher_metric < self.minimum:
             raise RuntimeError(
                 f"the teacher's {self.key_metric} on the validation data is {self.teacher_metric:.4f}, below the "
-                f"{self.minimum:.4f} that is asked of it: train it longer, or set a lower minimum."
+                f"{self.minimum:.4f} that is required: train it longer, or set a lower minimum."
             )
 
     def _compare(self, evaluator: Engine) -> None:
@@ -62,5 +62,5 @@ class TeacherCheck:
         self.logger.warning(
             f"the student's {self.key_metric} {metric:.4f} (epoch {evaluator.state.epoch}) exceeds the teacher's "
             f"{self.teacher_metric:.4f} on the validation data: from here on the teacher may hold it back. Use a "
-            "better teacher, or lower the weights of the terms that listen to it."
+            "better teacher, or lower the weights of the terms that use its outputs."
         )

@@ -1,4 +1,4 @@
-"""Running a 2-D network over the slices of a volume that show anything."""
+"""Running a 2-D network over the slices of a volume that are not empty."""
 
 from __future__ import annotations
 

@@ -39,6 +39,6 @@ class ChannelsInferer(Inferer):
         """Infer the chosen channels of ``inputs`` with ``network``; further arguments go to the wrapped inferer."""
         if self.channels is not None:
             if max(self.channels) >= inputs.shape[1]:
-                raise ValueError(f"the batch has {inputs.shape[1]} channels; channels {self.channels} are asked for.")
+                raise ValueError(f"the batch has {inputs.shape[1]} channels; channels {self.channels} are needed.")
             inputs = inputs[:, self.channels]
         return self.inferer(inputs, network, *args, **kwargs)

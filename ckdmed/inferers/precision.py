@@ -1,4 +1,4 @@
-"""Which type of numbers mixed precision computes in, on the device at hand."""
+"""The floating-point type of mixed precision on a device."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ __all__ = ["SliceClassifierInferer"]
 
 
 class SliceClassifierInferer(Inferer):
-    """Run a classifier of images over stacks of slices, and average over left and right if asked.
+    """Run a classifier of images over stacks of slices, and average over left and right if requested.
 
     Args:
         inferer: how a batch of slices is run; MONAI's ``SimpleInferer`` by default.

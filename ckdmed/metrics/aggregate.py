@@ -36,7 +36,7 @@ def aggregate_scores(
         rows: one mapping per slice (or volume, or volume and region) with ``id``, the patient, the class and the
             scores; ``empty`` and ``unit`` as ``segmentation_scores`` gives them, where there are distances.
         scores: the columns to aggregate; by default those of ``SEGMENTATION_SCORES`` that the first row has.
-        patient_key: the column that tells patients apart; by default "patient_group" where every row has one (persons
+        patient_key: the column that identifies patients; by default "patient_group" where every row has one (persons
             whose suffixed codes belong together), else "patient".
         class_key: the column to break down by ("class", or "region"); rows that lack it are left out of the breakdown.
         n, level, seed: of the bootstrap, see ``bootstrap_interval``.
@@ -63,7 +63,7 @@ def aggregate_scores(
             raise ValueError(f"row {row.get('id')!r} lacks {', '.join(missing)}; every row needs all of its scores")
     units = {row["unit"] for row in rows if row.get("unit")}
     if len(units) > 1:
-        raise ValueError(f"rows mix the units {sorted(units)}; aggregate mm and px apart")
+        raise ValueError(f"rows mix the units {sorted(units)}; aggregate mm and px separately")
 
     settings: dict[str, Any] = {"key": key, "n": n, "level": level, "seed": seed}
     classes = {str(row[class_key]) for row in rows if row.get(class_key) not in (None, "")}
@@ -90,7 +90,7 @@ def aggregate_scores(
 
 
 def patient_key_of(rows: Sequence[Row]) -> str:
-    """The column that tells patients apart: "patient_group" where every row has one, else "patient"."""
+    """The column that identifies patients: "patient_group" where every row has one, else "patient"."""
     return "patient_group" if all(row.get("patient_group") not in (None, "") for row in rows) else "patient"
 
 

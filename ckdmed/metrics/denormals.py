@@ -12,7 +12,7 @@ __all__ = ["with_denormals"]
 
 @contextmanager
 def with_denormals() -> Iterator[None]:
-    """Keep denormal numbers inside the block, whatever ``torch.set_flush_denormal`` was told before.
+    """Keep denormal numbers inside the block, whatever ``torch.set_flush_denormal`` was set to before.
 
     The bundles flush them, for the speed of late training on a CPU. SciPy's KD-tree, by which MONAI measures distances
     between surfaces, splits at the number next to 0 where half of the points lie at 0; flushed, that is 0 again, and it

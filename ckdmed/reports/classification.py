@@ -49,7 +49,7 @@ def write_classification_report(
         class_names: C names.
         temperature: fitted on other patients than these (``fit_temperature`` on validation logits); None: not scaled.
         settings: what produced the rows; copied into the summary.
-        patient_key: the column that tells patients apart, by default as ``aggregate_scores``.
+        patient_key: the column that identifies patients, by default as ``aggregate_scores``.
         n_bootstrap, level, seed, n_bins: of the intervals and the calibration error.
         per_patient: False where slices of one patient have classes of their own: there are no scores of patients then
             (``patients`` is None, no ``confusion_patients.png``). Intervals are over patients in either case.

@@ -41,7 +41,7 @@ def write_segmentation_report(
         rows: one mapping per slice: id, patient, class and the scores, see ``aggregate_scores``.
         output_dir: created where it does not exist.
         settings: what produced the rows (checkpoint hash, split, seed, command ...); copied into the summary.
-        pictures: gives (image, truth, prediction) of a row, or a mapping from a row's id to that; asked for the best
+        pictures: gives (image, truth, prediction) of a row, or a mapping from a row's id to that; called for the best
             and worst rows only. None: no picture.
         scores, patient_key, class_key: as ``aggregate_scores``.
         rank_by: the score by which cases are best and worst; larger is better.

@@ -1,4 +1,4 @@
-"""Forest plot: what arms gain over a baseline, with intervals over patients and over seeds."""
+"""Forest plot: differences of arms from a baseline, with intervals over patients and over seeds."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def mean_sd(values: Sequence[float | None], decimals: int = 4) -> str:
     """Mean and standard deviation (of a sample, n - 1) of the defined values, for a table's cell.
 
     Args:
-        values: one per run; None and NaN are undefined, and how many of them there are is said in brackets.
+        values: one per run; None and NaN are undefined, and how many of them there are stands in brackets.
         decimals: of both numbers.
 
     Returns:

@@ -22,7 +22,7 @@ class CaseZScored(MapTransform):
 
     The brain of a case whose release is known is what is not 0, channel by channel, as in the cached slices. Of other
     images it is what :func:`brain_mask` finds, without the voxels where a channel is 0 because its series does not
-    reach there. An inverse would be wanted by nobody: ``Invertd`` on a prediction is to undo the grid alone.
+    reach there. There is no inverse: ``Invertd`` on a prediction is to undo the grid alone.
 
     Args:
         keys: keys of the images, channel first.

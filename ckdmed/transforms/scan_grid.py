@@ -15,7 +15,7 @@ __all__ = ["ScanGridd"]
 
 
 class ScanGridd(MapTransform, InvertibleTransform):
-    """Bring scans to the field of view, and if asked to the spacing, of BraTS; leave BraTS cases as they are.
+    """Bring scans to the field of view, and if requested to the spacing, of BraTS; leave BraTS cases as they are.
 
     A network that knows brains in slices of 240 mm does not know them in slices of 180 or 350 mm resized to the same
     number of pixels. So the first two axes are cut, or filled with 0, around their centre, before anything is resized.

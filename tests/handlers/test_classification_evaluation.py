@@ -118,10 +118,11 @@ def test_training_pictures_use_the_best_weights_and_give_back_the_last(tmp_path:
     picture = ClassificationPictures(
         str(tmp_path), str(tmp_path / "none.jsonl"), Dataset(items()), network, NAMES, str(tmp_path / "model.pt")
     )
-    answers = picture.ask(items())
-    assert all(torch.equal(answer.image, item["image"]) for answer, item in zip(answers, items(), strict=True))
+    predictions = picture.predict(items())
+    assert all(torch.equal(answer.image, item["image"]) for answer, item in zip(predictions, items(), strict=True))
     assert (
-        torch.stack([answer.student for answer in answers]).argmax(1).numpy() == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]
+        torch.stack([answer.student for answer in predictions]).argmax(1).numpy()
+        == [1, 1, 1, 1, 1, 1, 2, 2, 2, 0, 0, 0]
     ).all()
     picture(SimpleNamespace(state=SimpleNamespace(epoch=1)))  # type: ignore[arg-type]
     assert plt.imread(tmp_path / "predictions.png")[..., :3].std() > 0

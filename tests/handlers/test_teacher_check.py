@@ -44,7 +44,7 @@ def test_is_silent_while_the_teacher_is_better(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_teacher_below_the_minimum_is_refused():
-    with pytest.raises(RuntimeError, match="0.4000, below the 0.5000 that is asked"):
+    with pytest.raises(RuntimeError, match="0.4000, below the 0.5000 that is required"):
         run(0.4, [0.1], minimum=0.5)
     assert run(0.5, [0.1], minimum=0.5).teacher_metric == 0.5
 
