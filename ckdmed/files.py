@@ -52,7 +52,7 @@ def write_atomic(path: str | os.PathLike, write: Callable[[Path], object], suffi
 
     The temporary name keeps the suffix of ``path``, by which some writers choose their format; it begins with a dot
     and :func:`is_temporary` knows it, for the case that the process is killed meanwhile. The file is locked until
-    it has its place, and what killed processes left in the folder, which nobody locks, is removed before the first
+    it has its place, and what killed processes left in the folder, no longer locked, is removed before the first
     writing there: a command that is run again after a kill leaves nothing of it.
 
     Args:
@@ -148,7 +148,7 @@ def _tidy(folder: Path) -> None:
 
 
 def _removed(files: Iterable[Path]) -> list[Path]:
-    """Those of the temporary files that nobody is writing, which are gone now."""
+    """Remove temporary files that no process is writing, and return them."""
     gone = []
     for path in files if fcntl is not None else ():
         try:
@@ -178,7 +178,7 @@ def _locked_file(folder: Path, suffix: str) -> tuple[Path, int | None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError:
-            # a file system without such locks; nobody can lock the file there, so nobody removes it either
+            # a file system without such locks; no process can lock the file there, so none removes it either
             os.close(handle)
             return Path(name), None
         # between its making and the lock another process may have taken it for a leftover
@@ -202,7 +202,7 @@ def save_weights(path: str | os.PathLike, state: Any) -> Path:
             try:
                 torch.save(state, stream)  # type: ignore[arg-type]
             except Exception:
-                # torch's writer answers a failed write with the number of a line in its own source
+                # torch's writer reports a failed write with the number of a line in its own source
                 if stream.error is not None:
                     raise stream.error from None
                 raise

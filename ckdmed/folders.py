@@ -125,16 +125,16 @@ def replaced_folder(root: Path, name: str, foreign: Callable[[Path], str | None]
     """A new folder to fill, which becomes `<root>/<name>` when the block ends without an error.
 
     It is hidden beside its place until then, so a reader never sees half of it. An earlier folder is put away only
-    after the new one is complete, and only if `foreign` finds that all in it is ours; an empty one always. What killed
+    after the new one is complete, and only if `foreign` finds nothing foreign in it; an empty one always. What killed
     processes left of this name is removed, what a running one is filling is not; see `remove_leftover_folders`.
 
     Args:
         root: the output folder; made if absent.
         name: of the folder; see `checked_name`.
-        foreign: what in an earlier folder is not ours, in words, or None.
+        foreign: what in an earlier folder was not written by this package, in words, or None.
 
     Raises:
-        ValueError: the name leaves the folder; its place is taken by a file, a link, or a folder that is not ours.
+        ValueError: the name leaves the folder; its place is taken by a file, a link, or a folder with foreign content.
         DiskFullError: there is no room for what the block writes.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ def _locked_folder(target: Path, kind: str) -> tuple[Path, int | None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
         except OSError:
-            # a file system without such locks; nobody can lock the folder there, so nobody removes it either
+            # a file system without such locks; no process can lock the folder there, so none removes it either
             os.close(lock)
             return temporary, None
         # between its making and the lock another process may have taken it for a leftover

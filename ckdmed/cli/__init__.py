@@ -42,7 +42,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     name: ("experiment", name) for name in ("compare", "ablation", "unimodal", "table1")
 }
 
-# What a command raises for bad input, as opposed to a defect of ours, which keeps its traceback.
+# What a command raises for bad input, as opposed to a defect of the package, which keeps its traceback.
 _USER_ERRORS = (ValueError, OSError, RuntimeError)
 
 # Descriptors of standard output and error.
@@ -155,9 +155,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _reader_left() -> bool:
-    """Whether nobody reads standard output or error any more; what is still to be written to it then goes nowhere.
+    """Whether standard output or error has no reader any more; what is still to be written to it then goes nowhere.
 
-    The pipes themselves are asked: a stream that failed once has dropped what it held and flushes without an error.
+    The pipes themselves are polled: a stream that failed once has dropped what it held and flushes without an error.
     """
     ends = select.poll()
     for descriptor in _OUTPUTS:

@@ -26,7 +26,7 @@ def add_release(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--release",
         help="whose labels masks have where names do not tell: a year or decathlon (default: by names and labels; "
-        "asked for where these leave it open)",
+        "required where these leave it open)",
     )
 
 

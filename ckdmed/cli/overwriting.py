@@ -1,4 +1,4 @@
-"""Files of the user's choice: what is there already is replaced only when asked for."""
+"""Files of the user's choice: existing ones are replaced only on request."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def add_output_dir(parser: argparse.ArgumentParser, what: str, *aliases: str, de
     )
 
 
-def refuse_existing(path: Path, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
+def refuse_existing(path: Path, force: bool, is_own: Callable[[Path], bool] | None = None) -> None:
     """Say that a file is there before anything is computed for it.
 
     Args:
         path: the file to write.
         force: whether the user wants it replaced.
-        ours: whether what is there is a file of the kind that is written; no other is replaced even by `force`.
+        is_own: whether what is there is a file of the kind that is written; no other is replaced even by `force`.
 
     Raises:
         FileExistsError: the path is a folder; a file that may not be replaced.
@@ -53,7 +53,7 @@ def refuse_existing(path: Path, force: bool, ours: Callable[[Path], bool] | None
         return
     if not force:
         raise FileExistsError(f"{path} is there already; name another file, or replace it with --force.")
-    if ours is not None and not ours(path):
+    if is_own is not None and not is_own(path):
         raise FileExistsError(f"{path} is no file of this command; it is not replaced even with --force.")
 
 

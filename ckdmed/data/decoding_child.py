@@ -2,7 +2,7 @@
 
 It answers one request after another until its input ends, after an empty line that says that it is ready. A request is
 a line of JSON (`bytes` of the file that follows, `gdcm` or not, `memory` that it may take beyond what the process has,
-`seconds`), then the file. An answer is a line of JSON (`error`, or `dtype` and `shape`), then the values.
+`seconds`), then the file. A response is a line of JSON (`error`, or `dtype` and `shape`), then the values.
 """
 
 from __future__ import annotations
@@ -84,21 +84,21 @@ def _answer(request: dict[str, Any], content: bytes) -> tuple[dict[str, Any], by
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # what C libraries say of damaged files
+    requests, responses = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    # messages of C libraries about damaged files
     quiet = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(quiet, number)
-    answers.write(b"\n")
-    answers.flush()
+    responses.write(b"\n")
+    responses.flush()
     while line := requests.readline():
         request = json.loads(line)
         content = requests.read(request["bytes"])
         _end_after(request["seconds"] + 2)
         head, values = _answer(request, content)
         _end_after(0)
-        answers.write(json.dumps(head).encode() + b"\n" + values)
-        answers.flush()
+        responses.write(json.dumps(head).encode() + b"\n" + values)
+        responses.flush()
 
 
 if __name__ == "__main__":

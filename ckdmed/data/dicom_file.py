@@ -1,7 +1,7 @@
-"""DICOM files of strangers: which hold an image, and opening one without trusting what it says of itself.
+"""Untrusted DICOM files: which hold an image, and opening one without trusting its header.
 
 Files are parsed by pydicom, whose recursion over nested sequences ends in a `RecursionError`, an ordinary error here.
-GDCM recurses in C++, where the same file ends the process; it never sees a stranger's header (see
+GDCM recurses in C++, where the same file ends the process; it never sees an untrusted header (see
 `ckdmed.data.dicom_pixels`). A child process for each file would cost a second per slice of a series.
 """
 
@@ -106,7 +106,7 @@ def open_dicom(path: str | Path, pixels: bool = True) -> FileDataset:
         raise DicomFileError(f"{path}: the file is empty (0 bytes).")
     try:
         deflated = _check_inflated_size(path)
-        # What is left out is read from the file's own bytes when it is asked for, which deflated files do not have.
+        # What is left out is read from the file's own bytes when it is needed, which deflated files do not have.
         dataset = dcmread(path, defer_size=None if pixels or deflated else _CHUNK >> 4)
         sop_class = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID", ""))
         image_type = dataset.get("ImageType") or ()
@@ -132,7 +132,7 @@ def open_dicom(path: str | Path, pixels: bool = True) -> FileDataset:
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, shortened to one line."""
+    """An exception's message, shortened to one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -28,7 +28,7 @@ class DicomHeader:
         series: Series Instance UID, "" where the file has none.
         number: Series Number, "" where the file has none.
         size: columns, rows, frames.
-        spacing: millimetres between columns and rows, and from slice to slice or, where that is not said, the slices'
+        spacing: millimetres between columns and rows, and from slice to slice or, where that is not given, the slices'
             thickness.
         origins: centre of the first pixel of each frame, LPS millimetres.
         direction: (3, 3) LPS directions of columns, rows and their normal as columns of the matrix, row by row.
@@ -72,7 +72,7 @@ def read_dicom_header(path: str | Path) -> DicomHeader:
         raise
     except RecursionError as error:
         raise DicomFileError(f"{path}: its sequences are nested too deeply to be read; the file is damaged.") from error
-    # Values are converted when they are asked for, and each kind of damage raises its own.
+    # Values are converted when they are read, and each kind of damage raises its own.
     except Exception as error:
         raise DicomFileError(f"{path}: its header is damaged ({one_line(error)}).") from error
 
@@ -126,7 +126,7 @@ def _header(path: Path, dataset: FileDataset, frames: int) -> DicomHeader:
 
 
 def frame_groups(path: Path, dataset: FileDataset, number: int, frames: int) -> list[Dataset]:
-    """Where to look for what is said of a frame, the first that has it counts.
+    """Where to look for a frame's attributes; the first that has one counts.
 
     Raises:
         DicomFileError: several frames, and no group of values for each.

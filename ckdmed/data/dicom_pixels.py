@@ -2,8 +2,8 @@
 
 Native, RLE and deflated pixels, and JPEG and JPEG 2000 as far as Pillow has them, are decoded by pydicom. What is left
 (lossless and 12-bit JPEG, JPEG-LS) is decoded by GDCM, which is given a new file of the pixels and their description
-alone: it recurses over a file's sequences in C++, and a stranger's could end the process. What C libraries decode, they
-decode in another process (`ckdmed.data.pixel_decoder`).
+alone: it recurses over a file's sequences in C++, and an untrusted one could end the process. What C libraries decode,
+they decode in another process (`ckdmed.data.pixel_decoder`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One short text for what a chain of transforms does and for which file an item is, to name what is kept of them."""
+"""One short text for what a chain of transforms does and for which file an item is, to name what is cached of them."""
 
 from __future__ import annotations
 

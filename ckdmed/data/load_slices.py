@@ -97,7 +97,7 @@ class LoadSliced(MapTransform):
         for file, (slices, other) in zip(files[1:], parts[1:]):
             check_same_grid(files[0], geometry, first.shape, file, other, slices.shape)
         if number >= len(first):
-            raise InputFileError(f"{files[0]}: has {len(first)} slices, slice {number} is asked for.")
+            raise InputFileError(f"{files[0]}: has {len(first)} slices, slice {number} is requested.")
         array = np.stack([slices[number] for slices, _ in parts])
         return _meta_tensor(array, files[0]), geometry, first.shape
 

@@ -1,4 +1,4 @@
-"""NIfTI files from strangers: sizes are checked before anything is decoded, gzip checksums are read."""
+"""Untrusted NIfTI files: sizes are checked before anything is decoded, gzip checksums are read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VolumeFileError(ValueError):
 
 
 def read_nifti_header(path: PathLike) -> nib.nifti1.Nifti1Image:
-    """An image with shape, affine and header, whose voxels cannot be asked for. Header extensions are left out.
+    """An image with shape, affine and header, without access to voxels. Header extensions are left out.
 
     Raises:
         VolumeFileError: no such file, empty, no NIfTI, or a header that claims more voxels than the file can hold.
@@ -113,7 +113,7 @@ def _header(path: Path) -> tuple[type[nib.nifti1.Nifti1Image], nib.nifti1.Nifti1
     magic = start[344:348] if size == 348 else start[4:8]
     if len(start) >= size and magic[:3] not in (b"n+1", b"n+2"):
         raise VolumeFileError(f"{path}: its header has the magic {magic!r}, that of a pair of files; not a NIfTI file.")
-    # Nobody needs the extensions, and each can claim any size: without the four bytes that announce them.
+    # The extensions are not needed, and each can claim any size: without the four bytes that announce them.
     header = kind.header_class.from_fileobj(io.BytesIO(start[:size]))
     shape, dtype = tuple(int(length) for length in header.get_data_shape()), header.get_data_dtype()
     offset = int(header.get_data_offset())

@@ -1,4 +1,4 @@
-"""Names of output files from names of inputs that nobody has checked."""
+"""Names of output files from names of unchecked inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def input_stem(name: str) -> str:
 
 
 def output_names(inputs: Sequence[str]) -> list[str]:
-    """A different name for the outputs of each input, kept in the input's subfolder: ``sub/1.mat`` to ``sub/1``.
+    """A different name for the outputs of each input, in the input's subfolder: ``sub/1.mat`` to ``sub/1``.
 
     Names stay different on file systems that ignore case. Inputs that share a folder and a stem (``1.mat``, ``1.png``)
     keep their suffix (``1_mat``, ``1_png``). Characters other than letters, digits, ``_``, ``-``, ``.`` and blanks

@@ -1,4 +1,4 @@
-"""A table that says whose the cases are, where their names do not."""
+"""A table of the patient of each case, where names do not show it."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def check_picture(path: Path, max_side: int) -> int:
                 image.verify()
             except (OSError, SyntaxError) as error:
                 raise ValueError(f"truncated or damaged ({error}).") from error
-    # A PNG may have its EXIF behind the pixels, which `verify` leaves in no state to be asked for.
+    # A PNG may have its EXIF behind the pixels, which `verify` leaves unreadable.
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         orientation = image.getexif().get(_ORIENTATION, 1)
     return int(orientation) if isinstance(orientation, (int, float)) else 1

@@ -31,7 +31,7 @@ _DESCRIPTION = (
     "SamplesPerPixel PhotometricInterpretation PlanarConfiguration NumberOfFrames Rows Columns BitsAllocated "
     "BitsStored HighBit PixelRepresentation ExtendedOffsetTable ExtendedOffsetTableLengths PixelData"
 ).split()
-# The largest frames that `ckdmed.limits` allows unasked, 128 MiB, get 1.4 GiB and 28 seconds.
+# The largest frames that `ckdmed.limits` allows by default, 128 MiB, get 1.4 GiB and 28 seconds.
 _MEMORY, _MEMORY_SHARE = 640 * 2**20, 6
 _SECONDS, _BYTES_PER_SECOND = 12.0, 8 * 2**20
 _SECONDS_TO_START = 120.0
@@ -45,7 +45,7 @@ class _Decoder:
     """A process of `decoding_child`.
 
     Raises:
-        TimeoutError: an answer takes too long.
+        TimeoutError: a response takes too long.
         ChildProcessError: the process ended.
     """
 
@@ -58,7 +58,7 @@ class _Decoder:
         )
         self.answered = 0
         self.requests: IO[bytes] = self.process.stdin  # type: ignore[assignment]
-        self.answers: IO[bytes] = self.process.stdout  # type: ignore[assignment]
+        self.replies: IO[bytes] = self.process.stdout  # type: ignore[assignment]
         try:
             with self._within(_SECONDS_TO_START, "the start of the process that decodes them"):
                 self._line()
@@ -66,15 +66,15 @@ class _Decoder:
             self.close()
             raise
 
-    def ask(self, content: bytes, seconds: float, **request: Any) -> tuple[dict[str, Any], np.ndarray]:
-        """The answer's line, and the values; none where the line tells an error."""
+    def decode(self, content: bytes, seconds: float, **request: Any) -> tuple[dict[str, Any], np.ndarray]:
+        """The response's line, and the values; none where the line holds an error."""
         with self._within(seconds, "decoding them"):
             line = {**request, "bytes": len(content), "seconds": seconds}
             self.requests.write(json.dumps(line).encode() + b"\n" + content)
             self.requests.flush()
             head = json.loads(self._line())
             values = np.empty(head.get("shape", 0), np.dtype(head.get("dtype", "u1")))
-            if self.answers.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:  # type: ignore[attr-defined]
+            if self.replies.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:  # type: ignore[attr-defined]
                 raise EOFError
             self.answered += 1
             return head, values
@@ -83,13 +83,13 @@ class _Decoder:
         """End the process."""
         self.process.kill()
         self.process.wait()
-        for stream in (self.requests, self.answers):
+        for stream in (self.requests, self.replies):
             # what was written last may have found no reader
             with suppress(BrokenPipeError):
                 stream.close()
 
     def _line(self) -> bytes:
-        line = self.answers.readline()
+        line = self.replies.readline()
         if not line.endswith(b"\n"):
             raise EOFError
         return line
@@ -125,7 +125,7 @@ _others: list[_Decoder] = []
 def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, decoded_bytes: int) -> np.ndarray:
     """All frames of a compressed image, (frames, rows, columns) or (frames, rows, columns, samples).
 
-    Only the pixels and their description are handed over, no other part of a stranger's header.
+    Only the pixels and their description are handed over, no other part of an untrusted header.
 
     Args:
         dataset: the image.
@@ -147,7 +147,7 @@ def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, de
         try:
             head, values = _answer(content, seconds, gdcm=gdcm, memory=memory)
         except ChildProcessError:
-            # a stream before may have damaged the process, which these pixels do not answer for
+            # a stream before may have damaged the process, which is no fault of these pixels
             if not used:
                 raise
             head, values = _answer(content, seconds, gdcm=gdcm, memory=memory)
@@ -166,9 +166,9 @@ def _answer(content: bytes, seconds: float, **request: Any) -> tuple[dict[str, A
     try:
         if _running is None:
             _running = _Decoder()
-        return _running.ask(content, seconds, **request)
+        return _running.decode(content, seconds, **request)
     except BaseException:
-        # the rest of an answer may still come: the process cannot be asked again
+        # the rest of a response may still come: the process cannot be used again
         _end()
         raise
 

@@ -24,7 +24,7 @@ class TrainingDataLoader(DataLoader):
         dataset, batch_size, options: as of MONAI's.
 
     Raises:
-        ValueError: there is one sample only, and batches of more are asked for.
+        ValueError: there is one sample only, and larger batches are requested.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int = 1, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The Model Zoo's rules, and ours, as checks of an exported bundle."""
+"""The Model Zoo's rules, and this project's, as checks of an exported bundle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ckdmed.files import load_weights
 
 __all__ = ["Check", "check_bundle", "check_sizes"]
 
-# what a workflow is given while only its properties are asked for, as far as its configuration has such a setting
+# what a workflow is given while only its properties are read, as far as its configuration has such a setting
 _SMALL_RUN: dict[str, Any] = {"phantom_patients": 6, "phantom_cases": 6, "cache_rate": 0.0, "num_workers": 0}
 # a setting named teacher says of which kind a network is; a section of that name would be one
 _TRAINING_ONLY = re.compile(
@@ -45,7 +45,8 @@ def check_bundle(folder: Path, schema: Path | None = None, names: Collection[str
 
     Args:
         folder: the bundle, with its large files in place.
-        schema: a copy of the schema that the metadata names; by default ours, which states the same requirements.
+        schema: a copy of the schema that the metadata names; by default the package's, which states the same
+            requirements.
         names: of the checks to make; all by default.
     """
     checks: list[tuple[str, Callable[[], str]]] = [

@@ -70,7 +70,7 @@ def figures_table(summary: Mapping[str, Any]) -> str:
         lines = [[*line, _number(v["slice_mean"])] for line, v in zip(lines, summary["overall"].values(), strict=True)]
     origin = summary.get("settings", {})
     settings = origin.get("settings", {})
-    averaged = ", the network's answers averaged over mirror images (`tta`)" if settings.get("tta") else ""
+    averaged = ", the network's outputs averaged over mirror images (`tta`)" if settings.get("tta") else ""
     threshold = settings.get("threshold", 0.5)
     return (
         f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the "

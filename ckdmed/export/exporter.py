@@ -86,7 +86,7 @@ def export_bundle(
         overrides: setting -> value to write into the configurations.
         evaluation: ``summary.json`` of an evaluation of this checkpoint, for the README and ``eval_metrics``.
         large_files_url: where files over the limit will be published; they are moved to ``<output>_large_files``.
-        schema: a copy of the metadata's schema to use instead of ours.
+        schema: a copy of the metadata's schema to use instead of the package's.
         force: replace an exported bundle that is there.
         size_limit: of one file, in bytes.
 

@@ -1,4 +1,4 @@
-"""Inference over inputs that nobody has checked: what is found, read, skipped or done already, and its report."""
+"""Inference over unchecked inputs: what is found, read, skipped or done already, and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of inference over inputs that nobody has checked: what is read, what is skipped, what is done already."""
+"""A run of inference over unchecked inputs: what is read, what is skipped, what is done already."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InferenceJob:
             phantoms, which are written into the output folder.
         output_dir: for all that is written; not the inputs' own folder.
         reader: reads an input for the check; what it refuses is skipped with its cause.
-        checkpoint: the weights; their hash is a part of what must be unchanged for a result to be kept.
+        checkpoint: the weights; their hash is a part of what must be unchanged for a result to be reused.
         section: of a datalist.
         resume: keep the finished results of an earlier run whose files are in place, if the input (size and time of
             change), the checkpoint and the settings are the same.
@@ -170,7 +170,7 @@ class InferenceJob:
             try:
                 self._fingerprints[item.name] = self._fingerprint(item)
                 self._check(item)
-            # a stranger's file can make a library raise anything; the others are done all the same
+            # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
                 self.skipped.append(_skipped(item, error))
                 continue

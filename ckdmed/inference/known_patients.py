@@ -1,4 +1,4 @@
-"""Which inputs of an inference are of patients that the network knows from its training."""
+"""Which inputs of an inference are of patients who were in the network's training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["known_sections"]
 
 
 def known_sections(record: SectionRecord, name: str, files: Sequence[str | Path]) -> list[str]:
-    """The sections of the training in which the patient of an input was; empty where nothing tells that it was known.
+    """The sections of the training in which the patient of an input was; empty where nothing shows that it was known.
 
     A patient is known by the identifier in a ``.mat`` file, or by the name of the case, of a file (without its
     modality) or of its folder. A picture under another name tells nothing of its patient.
@@ -53,6 +53,6 @@ def _identifiers_of_slice(file: Path) -> set[str]:
     try:
         patient = read_figshare_slice(file).patient
     except FigshareFileError:
-        # an image alone can be predicted on, and names nobody
+        # an image alone can be predicted on, without a patient
         return set()
     return {patient, patient_group(patient)}

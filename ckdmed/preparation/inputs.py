@@ -24,8 +24,8 @@ class CaseInput:
         case: its name, also of the folder that is written.
         images: modality to NIfTI file or folder of one DICOM series; of Decathlon's 4-D files all to one file.
         label, brain: masks, or None.
-        release: whose labels the mask has, "" where nobody knows.
-        tumour_type: as in BraTS names, "" where nobody knows.
+        release: the one that defines the mask's labels, "" where unknown.
+        tumour_type: as in BraTS names, "" where unknown.
         patient: the person, for splits.
     """
 
@@ -56,7 +56,7 @@ def find_inputs(
         modalities: those to take; None for all four of BraTS cases and for those that there are of others.
         tolerance_mm: see `find_brats_cases`.
         exclude, mask_is: see `find_case_files`.
-        unused: gets the files that are not used, because they belong to no case or were not asked for.
+        unused: gets the files that are not used, because they belong to no case or were not requested.
 
     Returns:
         the inputs, and what is left out with the cause.
@@ -90,7 +90,7 @@ def find_inputs(
         for case in (case for case in found.cases if case.case in used):
             for part, file in case.parts.items():
                 if modalities is not None and part in MODALITIES and part not in modalities:
-                    others.add("a modality that was not asked for", file)
+                    others.add("a modality that was not requested", file)
     taken: dict[str, CaseInput] = {}
     for item in inputs:
         if item.case in taken:

@@ -16,8 +16,8 @@ def folder_not_searched(out: Path, given: Sequence[Path]) -> Path | None:
     """`out`, if it lies in one of the given folders and no given folder lies in it; else None.
 
     Raises:
-        ValueError: `out` is a given folder, or one of theirs that holds images beside what was prepared there: these
-            would be passed over, and might be replaced.
+        ValueError: `out` is a given folder, or a subfolder of one that holds images beside what was prepared there:
+            these would be passed over, and might be replaced.
     """
     place = out.resolve()
     roots = [folder.resolve() for folder in given]

@@ -61,7 +61,7 @@ def prepare_cases(
 
     A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files,
     grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
-    made from the same files with the same settings is kept, so a broken-off run is taken up by running it again. Any
+    made from the same files with the same settings is kept, so an interrupted run is continued by running it again. Any
     other folder of that name is replaced only if its `prepared.json` names all that is in it; else the case is refused.
 
     Args:
@@ -99,9 +99,9 @@ def prepare_cases(
 
 def _with_releases(inputs: Sequence[CaseInput], release: str | None) -> list[CaseInput]:
     """The inputs with the release of their masks; what a name that is none of BraTS leaves open stays open."""
-    asked = [item for item in inputs if item.release or release]
-    labels = {} if release else labels_of(asked, {item.case: item.label for item in asked})
-    decided = decided_releases(asked, labels, release)
+    with_release = [item for item in inputs if item.release or release]
+    labels = {} if release else labels_of(with_release, {item.case: item.label for item in with_release})
+    decided = decided_releases(with_release, labels, release)
     return [replace(item, release=decided.get(item.case, item.release)) for item in inputs]
 
 

@@ -107,7 +107,7 @@ def test_slices_of_a_volume_and_its_label(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(labels, np.diag([-1.0, -1.0, 3.0, 1.0])), label)
     with pytest.raises(InputFileError, match="s.nii.gz: has another affine than .*v.nii.gz"):
         LoadSliced()({"image": image, "label": label, "slice": 0})
-    with pytest.raises(InputFileError, match="v.nii.gz: has 5 slices, slice 5 is asked for"):
+    with pytest.raises(InputFileError, match="v.nii.gz: has 5 slices, slice 5 is requested"):
         LoadSliced("image")({"image": image, "slice": 5})
 
 

@@ -60,5 +60,5 @@ def test_files_that_are_not_used_are_counted(tmp_path: Path):
     unused = UnusedFiles()
     (case,), _ = find_inputs([tmp_path], ["t1n"], unused=unused)
     assert list(case.images) == ["t1n"] and case.brain is None
-    assert sorted(unused.counts.values()) == [1, 1, 1] and "a modality that was not asked for" in unused.counts
+    assert sorted(unused.counts.values()) == [1, 1, 1] and "a modality that was not requested" in unused.counts
     assert find_inputs([tmp_path], ["t1n"], mask_is="brain")[0][0].brain == tmp_path / "P1_mask.nii.gz"

@@ -38,7 +38,7 @@ class SkippedCase:
     Args:
         case: its name.
         reason: the cause in words.
-        incomplete: whether the cause is that it lacks files which were asked for.
+        incomplete: whether the cause is that it lacks requested files.
     """
 
     case: str
@@ -73,7 +73,7 @@ class FoundCases:
 
     Args:
         cases: those with BraTS names in the alphabet's order, then the others in that of their files.
-        skipped: cases of which something stands twice, DICOM series that nobody can assign, unreadable folders.
+        skipped: cases of which something stands twice, DICOM series that cannot be assigned, unreadable folders.
         unused: files that belong to no case, by cause.
     """
 
@@ -97,7 +97,7 @@ def find_case_files(folder: PathLike, exclude: PathLike | None = None, mask_is: 
     Args:
         folder: is searched as `InputWalk` says: links are followed, results of earlier runs are none.
         exclude: a folder that is passed over, such as the one for results.
-        mask_is: what files called `mask` are, "label" or "brain". Default None: nobody knows, they are not used.
+        mask_is: what files called `mask` are, "label" or "brain". Default None: unknown, they are not used.
 
     Raises:
         ValueError: not a folder; `mask_is` is another word.
@@ -191,7 +191,7 @@ class _Sorter:
                 if known is None or known.release == "decathlon" and not _TASK01.fullmatch(path.parent.name):
                     parts.setdefault((home, case), []).append((part, path))
                 else:
-                    # capitals and separators of a BraTS name tell nobody apart
+                    # capitals and separators of a BraTS name do not distinguish persons
                     case = spelling.setdefault(re.sub(r"[- ]", "_", case.lower()), case)
                     parts.setdefault((None, case), []).append((part, path))
         named, double = _named(parts, Path(os.path.abspath(self.root)))
@@ -226,7 +226,7 @@ def _home(path: Path) -> Path:
 def _named(
     parts: Mapping[tuple[Path | None, str], Sequence[tuple[str, Path]]], root: Path
 ) -> tuple[dict[str, dict[str, Path]], dict[str, str]]:
-    """Files of each case by part, and what is there twice, with names that tell cases of several folders apart.
+    """Files of each case by part, and what is there twice, with names that distinguish cases of several folders.
 
     Args:
         parts: folder (None where the name alone tells whose it is) and case name -> its parts, in order.

@@ -102,7 +102,7 @@ def build_brats_datalist(
         except ValueError as error:
             skipped.append(SkippedCase(case.case, str(error)))
     releases = decided_releases([case.name for case in named], masks, release)
-    _tell_unsaid(cases, folder, tumour_type, release)
+    _warn_of_assumptions(cases, folder, tumour_type, release)
     items: list[dict[str, Any]] = []
     for case in named:
         try:
@@ -118,7 +118,7 @@ def build_brats_datalist(
         warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
         items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
     groups = [item["patient_group"] for item in items]
-    # Without a mask nobody knows about the enhancing part; such cases are a class of their own.
+    # Without a mask the enhancing part is unknown; such cases are a class of their own.
     classes = [3 * item["tumor_label"] + (2 if item["has_et"] is None else int(item["has_et"])) for item in items]
     parts = split_by_group(groups, classes, fractions, seed)
     sections = {name: [items[i] for i in part] for name, part in zip(SECTIONS, parts, strict=True)}
@@ -145,18 +145,20 @@ def _named(case: BratsCase, tumour_type: str | None, patients: Mapping[str, str]
     return replace(case, name=name)
 
 
-def _tell_unsaid(cases: Sequence[BratsCase], folder: PathLike, tumour_type: str | None, release: str | None) -> None:
+def _warn_of_assumptions(
+    cases: Sequence[BratsCase], folder: PathLike, tumour_type: str | None, release: str | None
+) -> None:
     """Warn of what is assumed of cases whose names do not say it."""
     types = [] if tumour_type else [case.case for case in cases if not case.name.tumour_type]
     releases = [] if release else [case.case for case in cases if not case.name.release]
-    for unsaid, assumed, option in (
+    for unnamed, assumed, option in (
         (types, f"their tumours are taken as {_DEFAULT_TYPE}", "--tumour-type"),
         (releases, "their labels are taken as those of 2023", "--release"),
     ):
-        if unsaid:
+        if unnamed:
             warnings.warn(
-                f"{folder}: of {len(unsaid)} cases, such as {unsaid[0]}, the names do not say it: {assumed}; "
-                f"{option} says otherwise.",
+                f"{folder}: of {len(unnamed)} cases, such as {unnamed[0]}, the names leave it open: {assumed}; "
+                f"{option} sets it.",
                 stacklevel=3,
             )
 
@@ -232,7 +234,7 @@ def check_brats_datalist(datalist: Any, source: PathLike) -> None:
             _check_item(f"{source}: {name}[{number}]", item)
     _check_once(datalist, "id", source)
     check_no_group_crosses({name: datalist[name] for name in SECTIONS})
-    # slices are kept by case: of two items with one case the second's would take the place of the first's
+    # slices are stored by case: of two items with one case the second's would take the place of the first's
     _check_once(datalist, "case", source)
 
 

@@ -24,4 +24,4 @@ __all__ = [
 
 
 class IncompleteCaseError(VolumeFileError):
-    """A case that lacks files which were asked for."""
+    """A case that lacks requested files."""

@@ -1,4 +1,4 @@
-"""What the names of BraTS files and cases say."""
+"""Parsing the names of BraTS files and cases."""
 
 from __future__ import annotations
 
@@ -129,7 +129,8 @@ def parse_free_name(stem: str) -> tuple[str, str] | None:
         stem: file name without its suffix, or the name of a folder; a bare modality has the case "".
 
     Returns:
-        case and part: a modality, "seg", "brain" (a brain mask) or "mask" (of what, nobody knows); None where the name
+        case and part: a modality, "seg", "brain" (a brain mask) or "mask" (of which kind is unknown); None where the
+            name
         ends in none of these.
     """
     bids = _BIDS.fullmatch(stem)

@@ -18,12 +18,12 @@ __all__ = ["same_persons"]
 
 
 def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[str, str]:
-    """Patient groups that hold the same images, though their names say nothing of it.
+    """Patient groups that hold the same images, though their names do not show it.
 
-    The release of 2023 repeats cases of 2021 under other names, and nobody who puts both into one folder has a list.
-    Images are read where cases of releases with other names lie together (one modality of each), and else only of those
-    whose masks have equally many voxels of every label. They are the same where the values of their voxels other than 0
-    are, as a set with counts: releases turn the axes round.
+    The release of 2023 repeats cases of 2021 under other names, and there is no list for those who put both into one
+    folder. Images are read where cases of releases with other names lie together (one modality of each), and else only
+    of those whose masks have equally many voxels of every label. They are the same where the values of their voxels
+    other than 0 are, as a set with counts: releases turn the axes round.
 
     Args:
         items: of a datalist, with ``image``, ``modalities``, ``release``, ``patient_group`` and ``label_voxels``.

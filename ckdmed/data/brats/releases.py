@@ -1,4 +1,4 @@
-"""Which release's labels the masks of a data set have: decided by names and labels together, or asked for."""
+"""Which release's labels the masks of a data set have: decided by names and labels together, or left to an option."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def decided_releases(
     """
     if release is not None:
         brats_labels(release)
-    unsaid = [case for case in cases if case.release in ("", _FROM_2023)]
+    undecided = [case for case in cases if case.release in ("", _FROM_2023)]
     decided = {case.case: case.release for case in cases}
     if release is not None:
-        return decided | {case.case: release for case in unsaid or cases}
+        return decided | {case.case: release for case in undecided or cases}
     groups: dict[tuple[str, str], list[_Named]] = {}
-    for case in unsaid:
+    for case in undecided:
         groups.setdefault((case.release, case.tumour_type), []).append(case)
     for (stated, kind), members in groups.items():
         values = {case.case: set(labels[case.case]) for case in members if case.case in labels}
@@ -98,7 +98,7 @@ def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> s
     if kind == "PED" and values:
         raise OpenReleaseError(
             f"{_named(values)}: masks of children have 1 core, 2 oedema, 3 enhancing in 2023, and other parts "
-            "under the same numbers from 2024 on; the names do not tell which. Give --release 2023 if they are of 2023 "
+            "under the same numbers from 2024 on; the names do not show which. Give --release 2023 if they are of 2023 "
             "(as phantoms are); others have to be converted first."
         )
     with_four = {case: labels for case, labels in values.items() if 4 in labels}
@@ -108,7 +108,7 @@ def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> s
         return "2024"
     raise OpenReleaseError(
         f"{_named(with_four)}: label 4 is the enhancing tumour of 2017 to 2022, or the resection cavity of 2024, and "
-        "neither names nor labels tell which. Give --release 2021 or --release 2024."
+        "neither names nor labels show which. Give --release 2021 or --release 2024."
     )
 
 

@@ -1,4 +1,4 @@
-"""The arrays of a slice cache: what its table tells of them, and single slices read from the disk and checked."""
+"""The arrays of a slice cache: their description in its table, and single slices read from the disk and checked."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def read_slices(path: Path, entry: Mapping[str, Any], first: int, count: int) ->
     """
     size = _slice_bytes(entry)
     if not 0 <= first <= first + count <= len(entry["slices"]):
-        raise ValueError(f"{path}: slices {first} to {first + count - 1} of {len(entry['slices'])} were asked for.")
+        raise ValueError(f"{path}: slices {first} to {first + count - 1} of {len(entry['slices'])} were requested.")
     try:
         with open(path, "rb") as stream:
             stream.seek(entry["offset"] + first * size)

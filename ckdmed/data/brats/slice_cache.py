@@ -341,5 +341,5 @@ def _begin_worker() -> None:
 
     torch.set_num_threads(1)
     if (parent := multiprocessing.parent_process()) is not None:
-        # a pool's processes wait for work for ever where theirs was killed
+        # a pool's processes wait for work for ever where their parent was killed
         Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -30,7 +30,7 @@ class BalancedSliceSampler(Sampler[int]):
         num_replicas, rank: of distributed training; every replica draws the same number of slices, each its own.
 
     Raises:
-        ValueError: a share out of [0, 1], a kind that is asked for is not there, numbers out of range.
+        ValueError: a share out of [0, 1], a requested kind is missing, numbers out of range.
 
     Example::
 

@@ -40,10 +40,10 @@ def check_settings(folder: Path, settings: Mapping[str, Any], count: tuple[str, 
     Args:
         folder: the phantoms' folder.
         settings: what the files depend on.
-        count: the manifest's name for how many persons or cases it lists, and how many are asked for.
+        count: the manifest's name for how many persons or cases it lists, and how many are requested.
 
     Raises:
-        ValueError: the folder's manifest is unreadable, records other settings, or lists more than is asked for
+        ValueError: the folder's manifest is unreadable, records other settings, or lists more than requested
             (the files left over would be taken for data); or the folder holds other files and no manifest.
     """
     path = folder / MANIFEST
@@ -65,7 +65,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any], count: tuple[str, 
             )
     if listed > count[1]:
         raise ValueError(
-            f"{folder} holds {count[0]} = {listed}, more than the {count[1]} asked for; "
+            f"{folder} holds {count[0]} = {listed}, more than the {count[1]} requested; "
             "use another folder, or remove the folder."
         )
 

@@ -40,7 +40,7 @@ class BratsPhantom:
     """One case.
 
     Args:
-        images: modality name to volume of the asked type; 0 outside the brain, above 0 inside.
+        images: modality name to volume of the requested type; 0 outside the brain, above 0 inside.
         seg: int16 of the same shape: 1 necrotic core, 2 oedema, 3 enhancing.
         tissue: uint8 of :class:`~ckdmed.data.phantoms.anatomy.Tissue`, AIR outside the brain; what the images show.
     """

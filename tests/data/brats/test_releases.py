@@ -37,7 +37,7 @@ def test_a_mask_with_three_and_four_decides_for_the_whole_data_set():
     "labels", [{"GLI1": {1, 2, 4}, "GLI2": {1, 2, 3}}, {"PED1": {2}}, {"P1": {1, 2, 3, 4}}, {"P1": {4}, "OLD1": {4}}]
 )
 def test_what_names_and_labels_leave_open_is_asked_for(labels):
-    with pytest.raises(OpenReleaseError, match="neither names nor labels tell|the names do not tell"):
+    with pytest.raises(OpenReleaseError, match="neither names nor labels show|the names do not show"):
         decided(**labels)
 
 

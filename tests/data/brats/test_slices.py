@@ -179,7 +179,7 @@ def test_slices_that_do_not_fit_are_refused_when_they_are_read(tmp_path):
     np.save(path, np.arange(12.0).reshape(4, 3))
     told = describe_array(path)
     assert read_slices(path, told, 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
-    with pytest.raises(ValueError, match="slices 3 to 4 of 4 were asked for"):
+    with pytest.raises(ValueError, match="slices 3 to 4 of 4 were requested"):
         read_slices(path, told, 3, 2)
     whole = path.read_bytes()
     for damaged in (whole[:-8], whole[:-1] + b"\1", b""):

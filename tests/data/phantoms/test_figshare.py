@@ -164,7 +164,7 @@ def test_two_sets_are_not_mixed(tmp_path: Path) -> None:
     write_figshare_phantoms(tmp_path, 2, seed=0, **SMALL)
     with pytest.raises(ValueError, match="made with seed = 0, not 1"):
         write_figshare_phantoms(tmp_path, 2, seed=1, **SMALL)
-    with pytest.raises(ValueError, match="n_patients = 2, more than the 1 asked for"):
+    with pytest.raises(ValueError, match="n_patients = 2, more than the 1 requested"):
         write_figshare_phantoms(tmp_path, 1, seed=0, **SMALL)
     (tmp_path / "phantoms.json").write_text("[]")
     with pytest.raises(ValueError, match="not a manifest of phantoms"):
