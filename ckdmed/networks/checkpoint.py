@@ -6,14 +6,24 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ckdmed.files import load_weights
 from ckdmed.limits import FileTooLargeError
+from ckdmed.safetensors_file import read_safetensors
 
-__all__ = ["WeightReport", "adapt_input_channels", "fill_network", "read_state_dict"]
+__all__ = [
+    "WeightReport",
+    "adapt_input_channels",
+    "fill_network",
+    "network_state",
+    "read_checkpoint",
+    "read_state_dict",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -88,35 +98,26 @@ def _examples(names: Sequence[str]) -> str:
     return shown if len(names) <= EXAMPLES else f"{shown} and {len(names) - EXAMPLES} more"
 
 
-def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint file, without running any code that the file may hold.
+def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> Any:
+    """What a file of PyTorch's or a ``.safetensors`` file holds; nothing in it is run.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`.
+    """
+    if str(path).endswith(".safetensors") and os.path.isfile(path):
+        return read_safetensors(Path(path), device)
+    return load_weights(path, device)
+
+
+def network_state(content: Any, file: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The state dict of a network in the content of a checkpoint.
 
     A network kept inside a larger checkpoint (under `state_dict`, `model`, ...) is found, and the prefixes that
     DataParallel and torch.compile put before every name are taken off.
 
     Raises:
-        ValueError: the file does not exist, cannot be read, holds more than tensors and plain containers, holds no
-            tensors, or holds a NaN or an infinity; the message names the file.
+        ValueError: there are no tensors by name.
     """
-    file = os.fspath(path)
-    if not os.path.isfile(file):
-        raise ValueError(f"{file}: there is no such checkpoint file.")
-    if file.endswith(".safetensors"):
-        raise ValueError(
-            f"{file}: safetensors files are not read. Convert it once: "
-            "torch.save(safetensors.torch.load_file(path), 'weights.pt')."
-        )
-    try:
-        content = load_weights(file)
-    except FileTooLargeError:
-        raise
-    except ValueError as error:
-        cause = error.__cause__ or error
-        raise ValueError(
-            f"{file}: not a readable PyTorch checkpoint of tensors ({type(cause).__name__}: "
-            f"{str(cause).splitlines()[0] if str(cause) else 'no message'}). The file is damaged, or it pickles whole "
-            "objects; save network.state_dict() instead."
-        ) from error
     for _ in range(len(CONTAINERS)):
         inner = next((content[key] for key in CONTAINERS if isinstance(content, Mapping) and key in content), None)
         if not isinstance(inner, Mapping):
@@ -130,6 +131,31 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     for wrapper in WRAPPERS * 2:
         if all(name.startswith(wrapper) for name in tensors):
             tensors = {name[len(wrapper) :]: value for name, value in tensors.items()}
+    return tensors
+
+
+def read_state_dict(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Read the tensors of a checkpoint file (see :func:`network_state`), without running any code that it may hold.
+
+    Raises:
+        ValueError: the file does not exist, cannot be read, holds more than tensors and plain containers, holds no
+            tensors, or holds a NaN or an infinity; the message names the file.
+    """
+    file = os.fspath(path)
+    if not os.path.isfile(file):
+        raise ValueError(f"{file}: there is no such checkpoint file.")
+    try:
+        content = read_checkpoint(file)
+    except FileTooLargeError:
+        raise
+    except ValueError as error:
+        cause = error.__cause__ or error
+        raise ValueError(
+            f"{file}: not a readable PyTorch checkpoint of tensors ({type(cause).__name__}: "
+            f"{str(cause).splitlines()[0] if str(cause) else 'no message'}). The file is damaged, or it pickles whole "
+            "objects; save network.state_dict() instead."
+        ) from error
+    tensors = network_state(content, file)
     for name, value in tensors.items():
         # The extremes carry any NaN or infinity, and need no second tensor as large as the first.
         if value.is_floating_point() and value.numel() and not torch.isfinite(torch.stack(value.aminmax())).all():

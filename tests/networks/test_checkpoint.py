@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
 import logging
+import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -71,10 +74,37 @@ def test_file_without_tensors(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "empty.pt")
 
 
-def test_safetensors_are_told_how_to_convert(tmp_path: Path) -> None:
-    (tmp_path / "weights.safetensors").write_bytes(b"{}")
-    with pytest.raises(ValueError, match="Convert it once"):
-        read_state_dict(tmp_path / "weights.safetensors")
+def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    """The format as its specification has it: length of the header, header, numbers."""
+    names = {torch.float32: "F32", torch.float16: "F16", torch.int64: "I64"}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    numbers = b""
+    for name, value in tensors.items():
+        data = value.contiguous().numpy().tobytes()
+        offsets = [len(numbers), len(numbers) + len(data)]
+        header[name] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": offsets}
+        numbers += data
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + numbers)
+    return path
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.randn(2, 3), "b": torch.randn(4).half(), "n": torch.tensor(7)}
+    found = read_state_dict(write_safetensors(tmp_path / "weights.safetensors", tensors))
+    assert found.keys() == tensors.keys()
+    for name, value in tensors.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value)
+
+
+def test_damaged_safetensors_are_named(tmp_path: Path) -> None:
+    path = write_safetensors(tmp_path / "weights.safetensors", {"a": torch.zeros(4)})
+    whole = path.read_bytes()
+    damaged = (whole[:5], whole[:20], whole[:-4], whole.replace(b"[4]", b"[9]"), whole.replace(b"F32", b"X32"))
+    for data in (*damaged, whole.replace(b"{", b"\xff", 1)):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="weights.safetensors: (not a readable|its|no safetensors)"):
+            read_state_dict(path)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -15,9 +15,10 @@ from torch import distributed, nn
 
 from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
-from ckdmed.files import load_weights, write_json
+from ckdmed.files import write_json
 from ckdmed.handlers import BestModel
 from ckdmed.handlers.divergence import not_finite
+from ckdmed.networks.checkpoint import network_state, read_checkpoint
 from ckdmed.networks.freezing import frozen_paths
 from ckdmed.recipes.schedule import one_cycle
 from ckdmed.recipes.training import training_handlers
@@ -30,7 +31,10 @@ logger = logging.getLogger(__name__)
 def load_network(
     network: nn.Module, checkpoint: str | None, device: str | torch.device = "cpu", needed: bool = True
 ) -> nn.Module:
-    """Load a plain ``state_dict`` file into ``network``, strictly; nothing where there is none or it is not needed.
+    """Load a checkpoint into ``network``, strictly; nothing where there is none or it is not needed.
+
+    It may be a plain ``state_dict`` or hold one under ``state_dict`` or the like, with prefixes of wrappers, as a file
+    of PyTorch's or ``.safetensors``; half precision is cast to the network's.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`; ValueError also when names or shapes
@@ -38,7 +42,7 @@ def load_network(
     """
     if not checkpoint or not needed:
         return network
-    state = load_weights(checkpoint, device)
+    state = network_state(read_checkpoint(checkpoint, device), checkpoint)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:

@@ -17,6 +17,7 @@ from ckdmed.engines.teachers.frozen import TeacherIdentity
 from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import DivergedError, EventWriter
 from ckdmed.losses import supervised_segmentation_loss
+from tests.networks.test_checkpoint import write_safetensors
 from tests.toy import loader, samples, unet
 
 
@@ -163,14 +164,32 @@ def test_weights_that_are_not_finite_are_no_teacher(tmp_path: Path):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"nothing": torch.zeros(1)}, "does not fit this UNet: .*Missing key"),
-        ([1, 2], "does not fit this UNet"),
+        ({"nothing": torch.zeros(1)}, "' does not fit this UNet: .*Missing key"),
+        ([1, 2], ": holds no state dict"),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_named(tmp_path: Path, state: Any, message: str):
     path = save_weights(tmp_path / "other.pt", state)
-    with pytest.raises(ValueError, match=rf"other\.pt' {message}"):
+    with pytest.raises(ValueError, match=rf"other\.pt{message}"):
         load_network(unet(), str(path))
+
+
+@pytest.mark.parametrize("form", ["plain", "state_dict", "module", "half", "safetensors"])
+def test_every_form_of_a_checkpoint_is_read(tmp_path: Path, form: str):
+    made = unet()
+    with torch.no_grad():
+        for value in made.parameters():
+            value.copy_(value.half())
+    state: Any = made.state_dict()
+    if form == "safetensors":
+        path = write_safetensors(tmp_path / "net.safetensors", state)
+    else:
+        held = {"module." + name: value for name, value in state.items()} if form == "module" else state
+        held = {name: value.half() for name, value in state.items()} if form == "half" else held
+        path = save_weights(tmp_path / "net.pt", {"state_dict": held, "epoch": 3} if form == "state_dict" else held)
+    found = load_network(unet(), str(path)).state_dict()
+    for name, value in state.items():
+        assert found[name].dtype == value.dtype and torch.equal(found[name], value), name
 
 
 def test_checkpoint_of_another_width(tmp_path: Path):
