@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _SUBPACKAGES = frozenset(
     ("bundle", "cli", "data", "engines", "experiments", "export", "handlers", "inference", "inferers", "losses")
-    + ("methods", "metrics", "networks", "preparation", "recipes", "reports", "transforms")
+    + ("methods", "metrics", "networks", "preparation", "recipes", "reports", "sections", "transforms")
 )
 
 

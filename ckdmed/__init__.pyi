@@ -15,6 +15,7 @@ from . import networks as networks
 from . import preparation as preparation
 from . import recipes as recipes
 from . import reports as reports
+from . import sections as sections
 from . import transforms as transforms
 
 __version__: str

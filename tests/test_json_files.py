@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ckdmed.bundle.resume_check import run_record
-from ckdmed.bundle.section_record import SectionRecord
 from ckdmed.checked_entries import unsealed
 from ckdmed.cli.overwriting import is_datalist
 from ckdmed.data.brats.cases import _decathlon_order
@@ -28,6 +27,7 @@ from ckdmed.json_files import JsonFileError, parse_json, read_json, read_json_li
 from ckdmed.preparation.run import _foreign
 from ckdmed.reports import RunRecord
 from ckdmed.reports.curves import read_history
+from ckdmed.sections.record import SectionRecord
 
 DEEP = '{"training":' + "[" * 200_000
 # what Python's parser may still take, and what walks through it does not

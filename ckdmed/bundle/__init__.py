@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from ckdmed.bundle.brats import brats_sections
-from ckdmed.bundle.brats_classes import brats_classes
-from ckdmed.bundle.brats_datasets import brats_dataset, brats_sampler, labelled_part
-from ckdmed.bundle.classification import (
-    CLASS_NAMES,
-    balanced_sampler,
-    check_training_images,
-    class_names_of,
-    classification_sections,
-    figshare_classes,
-)
 from ckdmed.bundle.evaluation_folder import evaluation_folder
-from ckdmed.bundle.figshare import figshare_sections, slice_class_names, slice_modalities
-from ckdmed.bundle.labelled_per_batch import labelled_items, labelled_sampler, labels_of
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.processes import end_process, own_device, start_process
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
-from ckdmed.bundle.section_record import SectionOverlapError, record_sections, scored_items
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 from ckdmed.bundle.trained import trained_with
+from ckdmed.bundle.training_images import check_training_images
+from ckdmed.sections.brats import brats_sections
+from ckdmed.sections.brats_classes import brats_classes
+from ckdmed.sections.brats_datasets import brats_dataset, brats_sampler, labelled_part
+from ckdmed.sections.classification import (
+    CLASS_NAMES,
+    balanced_sampler,
+    class_names_of,
+    classification_sections,
+    figshare_classes,
+)
+from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of
+from ckdmed.sections.record import SectionOverlapError, record_sections, scored_items
+from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
 
 __all__ = [
     "CLASS_NAMES",

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ckdmed.bundle.classification import TASKS
 from ckdmed.bundle.method_setting import method_kind
 from ckdmed.bundle.setting_kinds import (
     Kind,
@@ -34,6 +33,7 @@ from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.hybrid import FUSIONS
 from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS
 from ckdmed.networks.segmentation_teacher import SEGMENTATION_TEACHERS
+from ckdmed.sections.classification import TASKS
 from ckdmed.transforms.augmentation import AUGMENTATIONS
 from ckdmed.transforms.batch_view import VIEWS
 from ckdmed.transforms.brain_mask import BRAIN_METHODS

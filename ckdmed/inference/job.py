@@ -20,7 +20,6 @@ from monai.engines import Evaluator
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import root_cause
-from ckdmed.bundle.section_record import SectionRecord, find_record
 from ckdmed.data.datalist import SkippedFile, sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import is_run_folder
@@ -30,6 +29,7 @@ from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.json_files import parse_json
 from ckdmed.paths import output_path
+from ckdmed.sections.record import SectionRecord, find_record
 
 __all__ = ["InferenceJob", "InputsSkipped"]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ckdmed.bundle.section_record import SectionRecord
 from ckdmed.data.brats import parse_case_name, parse_file_name, parse_free_name
 from ckdmed.data.brats.names import free_case_name
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.mat73 import FigshareFileError
 from ckdmed.data.output_names import input_stem
 from ckdmed.data.patients import patient_group
+from ckdmed.sections.record import SectionRecord
 
 __all__ = ["known_sections"]
 

@@ -16,13 +16,13 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import brats_classes, brats_sections, class_names_of, classification_sections
-from ckdmed.bundle.classification import balanced_sampler
 from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, read_mask
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
 from ckdmed.inference.job import InputsSkipped
 from ckdmed.labels import SLICE_CATEGORIES, slice_category
+from ckdmed.sections.classification import balanced_sampler
 from tests.bundle.broken_off import break_off
 from tests.bundle.bundle_runs import BUNDLES, history
 from tests.bundle.cls_runs import STUDENT, TEACHER, run, workflow

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from ckdmed.bundle import figshare_sections
-from ckdmed.bundle.classification import figshare_classes
 from ckdmed.data.sections import resolve_datalist
 from ckdmed.data.slice_datalist import read_slice_datalist
+from ckdmed.sections.classification import figshare_classes
 
 
 def png(path: Path, value: int = 200) -> str:

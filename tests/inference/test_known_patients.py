@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ckdmed.bundle import record_sections
-from ckdmed.bundle.section_record import RECORD_NAME, SectionRecord
 from ckdmed.data import FigshareMatReader, read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.inference.job import InferenceJob
 from ckdmed.inference.known_patients import known_sections
+from ckdmed.sections.record import RECORD_NAME, SectionRecord
 
 
 def one(patient: str, group: str = "") -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ckdmed.bundle import SectionOverlapError, brats_sections, figshare_sections, record_sections, scored_items
-from ckdmed.bundle.section_record import RECORD_NAME, SectionRecord, find_record
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
+from ckdmed.sections.record import RECORD_NAME, SectionRecord, find_record
 
 
 def item(name: str, patient: str, group: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from torch import distributed
 
 from ckdmed.bundle import labelled_sampler
-from ckdmed.bundle.classification import balanced_sampler
+from ckdmed.sections.classification import balanced_sampler
 
 
 @pytest.mark.parametrize(("share", "labelled"), [(0.5, 20), (0.25, 10), (0.1, 4)])

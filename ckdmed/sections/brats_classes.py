@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from torch import distributed
 
-from ckdmed.bundle.brats import brats_sections
-from ckdmed.bundle.section_record import NEW
 from ckdmed.data.brats import SkippedCase, SliceIndex, build_slice_cache
 from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
+from ckdmed.sections.brats import brats_sections
+from ckdmed.sections.record import NEW
 
 __all__ = ["BRATS_TASKS", "brats_classes"]
 

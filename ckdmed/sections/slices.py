@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import distributed
 
-from ckdmed.bundle.section_record import SectionRecord, record_of_scored
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.figshare import TUMOR_LABELS
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import datalist_folder, resolve_datalist, section_items, select_sections
+from ckdmed.sections.record import SectionRecord, record_of_scored
 
 __all__ = ["figshare_sections", "slice_class_names", "slice_modalities"]
 
@@ -55,7 +55,7 @@ def figshare_sections(
         train_on_validation: the training section has the items of the validation section too, which then says nothing
             of other patients.
         checkpoint: what is to be scored; the sections are then those that its training recorded, see
-            :class:`~ckdmed.bundle.section_record.SectionRecord`, with "new" for patients that it did not know. None
+            :class:`~ckdmed.sections.record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
         target: what makes an image labelled: "label" (its mask) or "class".
 

@@ -8,19 +8,17 @@ from typing import Any
 
 from torch import distributed
 
-from ckdmed.bundle.brats_classes import BRATS_TASKS, brats_classes
-from ckdmed.bundle.errors import RefusedStart
-from ckdmed.bundle.figshare import figshare_sections
-from ckdmed.bundle.section_record import NEW
 from ckdmed.data.brats import BalancedSliceSampler
 from ckdmed.data.splits import k_folds
 from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
+from ckdmed.sections.brats_classes import BRATS_TASKS, brats_classes
+from ckdmed.sections.record import NEW
+from ckdmed.sections.slices import figshare_sections
 
 __all__ = [
     "CLASS_NAMES",
     "TASKS",
     "balanced_sampler",
-    "check_training_images",
     "class_names_of",
     "classification_sections",
     "figshare_classes",
@@ -43,24 +41,6 @@ def class_names_of(task: str) -> list[str]:
     if task not in names:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}.")
     return list(names[task])
-
-
-def check_training_images(sections: Mapping[str, Sequence[Mapping[str, Any]]], labelled: bool = True) -> None:
-    """Refuse a training of less than two images: batch normalisation of a classifier cannot be trained on one.
-
-    Args:
-        sections: "train" ... -> items.
-        labelled: only images with a label count, as where a teacher is trained on them.
-
-    Raises:
-        RefusedStart: says how many there are.
-    """
-    count = sum(bool(item["labelled"]) or not labelled for item in sections["train"])
-    if count < 2:
-        raise RefusedStart(
-            f"the training section has {count} image(s){' with a label' if labelled else ''}, and a classifier's batch "
-            "normalisation needs two or more: give more data, a larger label_fraction or another split_seed."
-        )
 
 
 def classification_sections(
@@ -87,7 +67,7 @@ def classification_sections(
 
     Args:
         task: "figshare" for :func:`figshare_classes`; "brats_slice" or "brats_type" for
-            :func:`~ckdmed.bundle.brats_classes.brats_classes`.
+            :func:`~ckdmed.sections.brats_classes.brats_classes`.
         dataset_dir, phantom_dir, class_names, label_fraction, split_seed, checkpoint: of either.
         fold, n_folds, fold_source, phantom_patients, phantom_size, phantom_slices: of "figshare".
         cache_dir, modalities, min_voxels, phantom_cases, phantom_shape: of the others.

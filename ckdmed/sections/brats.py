@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import distributed
 
-from ckdmed.bundle.section_record import record_of_scored
 from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
+from ckdmed.sections.record import record_of_scored
 
 __all__ = ["brats_sections"]
 
@@ -52,7 +52,7 @@ def brats_sections(
         phantom_shape: voxels of a phantom along its axes, over 240 x 240 x 155 mm.
         phantom_types: tumour types that the phantom patients take in turn.
         checkpoint: what is to be scored; the sections are then those that its training recorded, see
-            :class:`~ckdmed.bundle.section_record.SectionRecord`, with "new" for patients that it did not know. None
+            :class:`~ckdmed.sections.record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
 
     Returns:

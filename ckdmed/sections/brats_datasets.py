@@ -12,9 +12,9 @@ from monai.transforms import Compose
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 
-from ckdmed.bundle.labelled_per_batch import chosen_unlabelled_share
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, build_slice_cache
+from ckdmed.sections.labelled_per_batch import chosen_unlabelled_share
 
 __all__ = ["brats_dataset", "brats_sampler", "labelled_part"]
 
