@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.trained import reads_record
@@ -28,9 +27,9 @@ from ckdmed.export.documents import exported_metadata, exported_readme, read_eva
 from ckdmed.export.large_files import LIMIT, move_large_files
 from ckdmed.export.torchscript import export_torchscript
 from ckdmed.export.undisturbed import undisturbed
-from ckdmed.files import load_weights, save_weights
+from ckdmed.files import save_weights
 from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
-from ckdmed.networks.checkpoint import read_state_dict
+from ckdmed.networks.checkpoint import read_checkpoint, read_state_dict
 
 __all__ = ["Export", "export_bundle"]
 
@@ -229,8 +228,8 @@ def _recorded(configs: Mapping[str, Any], checkpoint: Path, overrides: Mapping[s
 
 def _copy_weights(source: Path, target: Path) -> None:
     """Copy a plain state dict as it is; take the network out of any other checkpoint."""
-    state = load_weights(source)
-    if isinstance(state, Mapping) and state and all(isinstance(value, torch.Tensor) for value in state.values()):
+    held, state = read_checkpoint(source), read_state_dict(source)
+    if source.suffix != ".safetensors" and isinstance(held, Mapping) and held.keys() == state.keys():
         shutil.copyfile(source, target)
     else:
-        save_weights(target, dict(read_state_dict(source)))
+        save_weights(target, state)
