@@ -29,7 +29,7 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
     It is ``evaluation`` in the output folder of its run, see `ckdmed.bundle.output_folder`. For a checkpoint that no
     run holds, such as one that ships with a bundle, it is ``evaluation-NAME`` beside the latest run. An ``output_dir``
     that was given goes before both. A folder that holds another evaluation, by its checkpoint or settings, is left
-    alone: ``evaluation-2`` and so on are then taken. All processes of a distributed run get the answer of the first
+    alone: ``evaluation-2`` and so on are then taken. All processes of a distributed run get the choice of the first
     one.
 
     Args:

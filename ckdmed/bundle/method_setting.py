@@ -14,7 +14,7 @@ __all__ = ["method_kind"]
 def method_kind(task: str | None = None) -> Kind:
     """The names of the methods that fit a task, or any name where the task is not known.
 
-    The registry is imported when the kind is first asked: an exported inference has no method and does without it.
+    The registry is imported when the kind is first used: an exported inference has no method and does without it.
     """
 
     def make() -> Kind:

@@ -50,7 +50,7 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         is_training = "epochs" in settings
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedStart(
-            f"'{path}' is damaged ({error}), so that nobody knows with which settings the run began; move it away to "
+            f"'{path}' is damaged ({error}), so the settings with which the run began are unknown; move it away to "
             "resume the run without this check, or give another output_dir."
         ) from error
     return record if is_training else None

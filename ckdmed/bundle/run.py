@@ -46,7 +46,7 @@ def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights:
     Args:
         output_dir: of the run; phantoms and files of others in it stay.
         resume: go on with the run that is there.
-        save: False on every rank but one, which wait for the answer of that one.
+        save: False on every rank but one, which wait for the result of that one.
         weights: further folders that this run writes weights into.
 
     Raises:
@@ -54,7 +54,7 @@ def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights:
             cannot be written to.
     """
     if not save:
-        # rank 0 speaks for all; what goes wrong on another rank is still heard
+        # rank 0 reports for all; errors on another rank are still shown
         logging.getLogger().setLevel(logging.WARNING)
     refusal = from_rank_0(lambda: _claim(Path(output_dir), resume, weights) if save else None)
     if refusal:
@@ -62,7 +62,7 @@ def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights:
 
 
 def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
-    """Claim it, or say why not: where there are several processes, each has to hear it."""
+    """Claim it, or say why not: where there are several processes, each has to know."""
     try:
         check_places(folder)
         if not resume:
@@ -115,7 +115,7 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
         "section": section,
-        # None: nobody knows whether the training had other sections
+        # None: it is unknown whether the training had other sections
         "section_record": None if record is None else str(record.path),
     }
 

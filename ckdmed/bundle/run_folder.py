@@ -59,7 +59,7 @@ def output_folder(bundle_root: str, resume: bool = False) -> str:
 
     A new run gets the first name behind all that hold a run, one that is resumed or evaluated the last of them. An
     evaluation that was given a ``checkpoint`` belongs to the run that made it, whichever is the latest. All processes
-    of a distributed run get the answer of the first one. A bundle that was installed with the package is not written
+    of a distributed run get the choice of the first one. A bundle that was installed with the package is not written
     to: the folders are then in the working directory, where those of other bundles may lie as well.
 
     Args:
@@ -114,13 +114,13 @@ def _shown(folder: str, bundle_root: str) -> str:
     return str(Path(folder).absolute()) if is_installed(Path(bundle_root)) else folder
 
 
-def from_rank_0(ask: Any) -> Any:
-    """The answer of ``ask()``, which in a distributed run the first process alone gives, for all of them."""
+def from_rank_0(compute: Any) -> Any:
+    """The result of ``compute()``, which in a distributed run the first process alone calls, for all of them."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return ask()
-    answer: list[Any] = [ask() if distributed.get_rank() == 0 else None]
-    distributed.broadcast_object_list(answer)
-    return answer[0]
+        return compute()
+    result: list[Any] = [compute() if distributed.get_rank() == 0 else None]
+    distributed.broadcast_object_list(result)
+    return result[0]
 
 
 def holds_run(folder: Path) -> list[str]:

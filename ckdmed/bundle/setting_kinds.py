@@ -50,7 +50,7 @@ class Kind:
 
 
 class LateKind(Kind):
-    """A kind that is made when it is first asked: what it needs is imported by those bundles alone that have it.
+    """A kind that is made when it is first used: what it needs is imported by those bundles alone that have it.
 
     Args:
         make: the kind.

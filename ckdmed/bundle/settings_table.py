@@ -102,9 +102,7 @@ SETTINGS: Mapping[str, Setting] = {
     "ckpt_dir": Setting(_FOLDER, "the run's weights"),
     "evaluation_dir": Setting(_FOLDER, "results of the evaluation"),
     "section": Setting(text("the name of a section"), "section that is scored or read: test, validation or another"),
-    "fold": Setting(
-        either(whole(0), _NONE), "fold that is the test section; the next one validates; null for one split"
-    ),
+    "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
     "n_folds": Setting(whole(3), "how many folds there are"),
     "fold_source": Setting(choice("group", "official", "slices"), "how the folds are made"),
     "label_fraction": Setting(number(0, 1, above=True), "fraction of the training patients whose labels are used"),
@@ -257,9 +255,9 @@ SETTINGS: Mapping[str, Setting] = {
     "cache_rate": Setting(_SHARE, "share of them that memory keeps"),
     "cache_dir": Setting(_FOLDER, "prepared images on the disk"),
     "cache_teacher": Setting(
-        either(choice(*STORAGES), boolean()), "where the teacher's answers are kept; false asks it in every step"
+        either(choice(*STORAGES), boolean()), "where the teacher's outputs are cached; false runs it in every step"
     ),
-    "cache_teacher_dtype": Setting(choice(*CACHE_DTYPES), "type of the kept answers"),
+    "cache_teacher_dtype": Setting(choice(*CACHE_DTYPES), "type of the cached outputs"),
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {

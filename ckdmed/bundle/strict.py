@@ -76,7 +76,7 @@ def check_settings() -> None:
     config = workflow.parser.get()
     entry_points = {workflow.init_id, workflow.run_id, workflow.final_id}
     unknown = unknown_settings(config, entry_points)
-    # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is nobody's mistake
+    # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is no mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
     check_renamed(config, {*config, *taken_settings(config)}, unknown)

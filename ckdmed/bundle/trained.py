@@ -148,7 +148,7 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -
         given = config.get(name)
         record: Trained = parser.get_parsed_content(source)
         if str(given) in reading:
-            # what a network has none of unless it was asked for need not be given
+            # what a network has none of unless it was requested need not be given
             needed = source == "trained" and record.settings is None and _WITHOUT not in str(given)
             not_given += [name] if needed else []
         elif not is_code(given):

@@ -73,9 +73,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
     parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this checkout)")
     chosen.add_options(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which are done; nothing is written")
-    parser.add_argument(
-        "--final", action="store_true", help="evaluate the finished runs on the test section: once, last"
-    )
+    parser.add_argument("--final", action="store_true", help="evaluate the finished runs on the test set: once, last")
     parser.add_argument(
         "--table-only", action="store_true", help="write tables and picture from the records that are there"
     )

@@ -80,7 +80,7 @@ def case_phantoms(
         cases: how many.
         shape: voxels along the three axes.
         seed: of the phantoms and of the split.
-        fractions: of the patients in the training, validation and test section.
+        fractions: of the patients in the training, validation and test set.
         made: further arguments of ``write_brats_phantoms``.
     """
     width, height, depth = (int(size) for size in shape)

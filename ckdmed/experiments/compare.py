@@ -35,13 +35,13 @@ __all__ = ["EXPERIMENT", "Comparison"]
 
 _SLICES, _PATIENTS = "Dice per slice", "Dice per patient"
 _DISTANCES = ("HD95 per slice",)
-# what is compared with the student alone that trains for the same time: ours, and the arm that takes no more time
-_OURS, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
+# compared with the student trained alone for the same time: the distilled one, and the arm that takes no more time
+_DISTILLED, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
 
 
 @dataclass
 class Comparison(Experiment):
-    """The arms of :mod:`~ckdmed.experiments.compare_arms` and variants of ours."""
+    """The arms of :mod:`~ckdmed.experiments.compare_arms` and variants of the distilled one."""
 
     name: ClassVar[str] = "compare"
     data: ClassVar[str] = "Figshare .mat files"
@@ -143,13 +143,13 @@ class Comparison(Experiment):
         if kept.is_file():
             return int(read_json(kept)["epochs"])
         seconds = {}
-        for name in (BASELINE, _OURS):
+        for name in (BASELINE, _DISTILLED):
             beside = compare_name(name, run.split["label_fraction"], run.seed)
             history = self.folder(beside) / "metrics.jsonl"
             rows = read_json_lines(history)
             clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
             seconds[name] = sum(row[clock] for row in rows)
-        ratio = max(seconds[_OURS] / max(seconds[BASELINE], 1e-9), 1.0)
+        ratio = max(seconds[_DISTILLED] / max(seconds[BASELINE], 1e-9), 1.0)
         write_json(kept, {"epochs": max(round(epochs * ratio), epochs), "seconds": seconds})
         return max(round(epochs * ratio), epochs)
 
@@ -188,8 +188,8 @@ class Comparison(Experiment):
             arm_table(own, _DISTANCES, group.baseline, names, decimals=2, smaller_is_better=_DISTANCES),
             *over_patients(group, _PATIENTS),
         ]
-        if {_OURS, _LONGER} <= set(names):
-            shown = {name: label for name, label in names.items() if name in (_OURS, _PSEUDO, _LONGER)}
+        if {_DISTILLED, _LONGER} <= set(names):
+            shown = {name: label for name, label in names.items() if name in (_DISTILLED, _PSEUDO, _LONGER)}
             parts.append("Against the student trained alone for the same time:\n")
             parts.append(arm_table(own, (_SLICES, _PATIENTS), _LONGER, shown))
             parts += over_patients(group, _PATIENTS, _LONGER, shown)

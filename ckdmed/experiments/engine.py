@@ -1,4 +1,4 @@
-"""The engine of all experiments: what is missing is trained, evaluated and recorded; the test section comes last."""
+"""The engine of all experiments: what is missing is trained, evaluated and recorded; the test set comes last."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Experiment(Report):
     """Many runs of bundles over one set of patients. A subclass declares what is run and how it is reported.
 
     A run is finished when its record lies in ``records/validation``; a run that was broken off goes on from its last
-    epoch through the bundle's own ``resume``. The test section is looked at by :meth:`test` alone.
+    epoch through the bundle's own ``resume``. The test set is evaluated by :meth:`test` alone.
 
     Args:
         output_dir: of runs, records, caches and the table.
@@ -220,7 +220,7 @@ class Experiment(Report):
         return True
 
     def train(self, run: Run) -> bool:
-        """Train, evaluate on the validation section and write the record, unless it is there.
+        """Train, evaluate on the validation set and write the record, unless it is there.
 
         Returns:
             whether there was something to do.
@@ -235,20 +235,20 @@ class Experiment(Report):
         return missing
 
     def test(self, run: Run) -> bool:
-        """The look at the test section, once per run.
+        """Evaluate on the test set, once per run.
 
         Raises:
             ValueError: the run is not finished.
         """
         if not self.done(run):
-            raise ValueError(f"{run.name} is not finished; the test section is for finished comparisons.")
+            raise ValueError(f"{run.name} is not finished; the test set is for finished comparisons.")
         if self.done(run, "test"):
             return False
         self._record(run, "test")
         return True
 
     def do(self, runs: Sequence[Run], final: bool = False) -> None:
-        """Train what is missing, with a bar over the runs; with ``final`` then look at the test section."""
+        """Train what is missing, with a bar over the runs; with ``final`` then evaluate on the test set."""
         remove_leftovers(self.output_dir)
         steps = [(self.train, run, "train") for run in runs] + [(self.test, run, "test") for run in runs if final]
         with tqdm(steps, desc=self.name, unit="run") as bar:

@@ -24,7 +24,7 @@ class Report(ABC):
     @classmethod
     @abstractmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
-        """The records by what is compared with each other, in the order to print: the test section first.
+        """The records by what is compared with each other, in the order to print: the test set first.
 
         Args:
             records: of one experiment.
@@ -75,7 +75,7 @@ class Report(ABC):
 
     @classmethod
     def summary(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> str:
-        """Markdown: one score of the arms, a table for each group; of the test section if it was looked at.
+        """Markdown: one score of the arms, a table for each group; of the test set if it was evaluated.
 
         Args, Raises: those of :meth:`tables`.
         """
@@ -88,7 +88,7 @@ class Report(ABC):
 
     @classmethod
     def picture(cls, records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None) -> Path | None:
-        """Draw what the arms gain over the baseline, with intervals over patients and over seeds; of the test section
+        """Draw what the arms gain over the baseline, with intervals over patients and over seeds; of the test set
         if it was looked at.
 
         Args:
