@@ -77,10 +77,12 @@ def test_what_a_careless_command_leaves_is_found(quick: Zygote, tmp_path: Path) 
     own = Scenario(lambda _, place: ["call", "tests.reliability.test_kills:careless", str(place)])
     tally = check_kills(own, quick, tmp_path, tmp_path / "runs", writes=2, changes=0)
     assert tally.kills == {"before": 2, "after": 2}
-    first, second, third, fourth, *others = tally.faults
-    assert "before write 1: tmp" in first and first.endswith("is left over") and not others
+    first, second, third, fourth, fifth = tally.faults
+    assert "before write 1: tmp" in first and first.endswith("is left over")
     assert second == "after write 1: runs differs at 1: b'1' and b'11'"
     assert "before write 2: tmp" in third and fourth.startswith("before write 2: runs differs")
+    # done already, and done once more
+    assert fifth == "after write 2: runs differs at 1: b'1' and b'11'"
 
 
 def test_kills_come_where_they_should_and_orphans_are_counted(quick: Zygote, tmp_path: Path) -> None:
@@ -94,5 +96,6 @@ def test_kills_come_where_they_should_and_orphans_are_counted(quick: Zygote, tmp
     assert quick.run(words, place, log, Kill("change", 1)).status == -9 and not list(place.iterdir())
     assert quick.run(["call", "time:sleep"], place, log).status == 1
     ended = quick.run(words, place, log)
-    assert (ended.status, ended.writes, ended.changes) == (0, 1, 1)
+    # `touch` tries the times of the file first, then opens it
+    assert (ended.status, ended.writes, ended.changes) == (0, 1, 2)
     assert quick.orphans(10) == 0
