@@ -172,7 +172,7 @@ def documented(page: str, record: dict[str, Any]) -> str:
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
     )
     final = (
-        " The last training learned from the patients of the validation section too, on which all before it was chosen."
+        " The last training learned from the patients of the validation set too, on which all before it was chosen."
         if settings.get("train_on_validation")
         else ""
     )
@@ -181,7 +181,7 @@ def documented(page: str, record: dict[str, Any]) -> str:
     text = (
         f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
         f"{settings['split_seed']}) was made {order}\n\n```text\n{commands}\n```\n\n"
-        "and `models/model.json` tells the rest: every setting, the versions, the patients of each section, the hash "
+        "and `models/model.json` records the rest: every setting, the versions, the patients of each set, the hash "
         f"of the datalist.{final}{_of_half(record)} {table}"
     )
     return FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
