@@ -327,8 +327,8 @@ def report(result: Mapping[str, Any]) -> str:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=("full", "compact", "tiny"), default="full", help="sizes (default: full)")
-    parser.add_argument("--compact", dest="preset", action="store_const", const="compact", help="--preset compact")
+    parser.add_argument("--profile", choices=("full", "compact", "tiny"), default="full", help="sizes (default: full)")
+    parser.add_argument("--compact", dest="profile", action="store_const", const="compact", help="--profile compact")
     parser.add_argument("--dataset_dir", help="Figshare .mat files; phantoms by default")
     parser.add_argument("--output_dir", type=Path, help="where step_speed.json and step_speed.md go")
     parser.add_argument("--only", nargs="+", choices=list(CONTENDERS), default=list(CONTENDERS), help="contenders")
@@ -353,7 +353,7 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit("--clock process is for one thread (OMP_NUM_THREADS=1) on a CPU.")
     warnings.filterwarnings("ignore")
     torch.set_flush_denormal(True)
-    settings = experiment("compare").profile_settings(args.preset)
+    settings = experiment("compare").profile_settings(args.profile)
     settings |= {name: getattr(args, name) for name in _SIZES if getattr(args, name) is not None}
     settings |= {"amp": args.amp == "true", "dataset_dir": args.dataset_dir}
     if args.dataset_dir is None:
