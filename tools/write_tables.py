@@ -263,6 +263,19 @@ def method_tables() -> str:
     return "\n\n".join(parts)
 
 
+def kills() -> str:
+    """What became of commands that were killed, by command."""
+    record = json.loads((RECORDS / "reliability" / "kills.json").read_text(encoding="utf-8"))
+    kinds = {"before": "before a write", "after": "after a write", "change": "before another change"}
+    kinds["milliseconds"] = "at a time"
+    rows = [
+        [name, *map(str, [of["writes"], *(of["kills"].get(kind, 0) for kind in kinds), of["faults"]])]
+        for name, of in record["commands"].items()
+    ]
+    rows.append(["all", *(str(sum(int(row[column]) for row in rows)) for column in range(1, len(rows[0])))])
+    return markdown_table(["command", "writes", *(f"killed {kind}" for kind in kinds.values()), "faults"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "headline": headline,
@@ -278,6 +291,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
     "reliability": reliability,
+    "kills": kills,
 }
 
 # picture below docs/images -> the comparison below docs/records that it shows

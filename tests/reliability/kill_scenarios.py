@@ -39,9 +39,19 @@ def write_inputs(where: str, *names: str) -> None:
         _INPUTS[name](folder)
 
 
+def _slices(folder: Path) -> None:
+    write_figshare_phantoms(folder, 6, (2, 3), 48, progress=False)
+    _datalist("datalist", folder)
+
+
 def _cases(folder: Path, count: int) -> None:
     write_brats_phantoms(folder, count, (24, 24, 16), progress=False)
-    if count > 1 and main(["brats-datalist", str(folder), "--output", str(folder / "datalist.json"), "--quiet"]):
+    if count > 1:
+        _datalist("brats-datalist", folder)
+
+
+def _datalist(command: str, folder: Path) -> None:
+    if main([command, str(folder), "--output", str(folder / "datalist.json"), "--quiet"]):
         raise RuntimeError(f"there is no datalist of {folder}.")
 
 
@@ -54,7 +64,7 @@ def _weights(folder: Path) -> None:
 
 
 _INPUTS: dict[str, Callable[[Path], Any]] = {
-    "figshare": lambda folder: write_figshare_phantoms(folder / "figshare", 6, (2, 3), 48, progress=False),
+    "figshare": lambda folder: _slices(folder / "figshare"),
     "brats": lambda folder: _cases(folder / "brats", 6),
     "three": lambda folder: _cases(folder / "three", 3),
     "one": lambda folder: _cases(folder / "one", 1),
@@ -90,6 +100,11 @@ def _ckdmed(*given: str) -> Callable[[Path, Path], list[str]]:
 
 def _cache(inputs: Path, place: Path) -> Path:
     return place / "cache"
+
+
+def _experiment(name: str, *given: str) -> Callable[[Path, Path], list[str]]:
+    places = ("--output_dir", "{place}/out", "--seeds", "0", "--profile", "tiny", "--set", "epochs=1")
+    return _ckdmed("experiment", name, *places, *given)
 
 
 def _export(inputs: Path, place: Path) -> list[str]:
@@ -130,11 +145,9 @@ def _inference(bundle: str, data: str, sizes: Mapping[str, Any]) -> Callable[[Pa
 # what a command says that was killed after its last write
 _MADE = "is there already|exists; name another"
 _RESUME = ("--resume", "true")
-_EXPERIMENT = ("--output_dir", "{place}/out", "--seeds", "0")
-_TINY = ("--preset", "tiny", "--set", "epochs=1", "teacher_epochs=1")
-_TINY_ALONE = ("--preset", "tiny", "--set", "epochs=1")
-_SLICES_OF_6 = ("--phantom_patients", "6", "--phantom_size", "48", "--regimes", "1")
-_CASES = ("--phantom_cases", "6", "--phantom_shape", "24", "24", "16")
+# the inputs of all: a run that writes its own anew finds no cache again, whose entries know the times of their sources
+_SLICES_OF_6 = ("--dataset_dir", "{inputs}/figshare")
+_CASES_OF_6 = ("--dataset_dir", "{inputs}/brats")
 _PREPARE = (
     "prepare",
     "{inputs}/three",
@@ -184,15 +197,13 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "seg_kd, inference": Scenario(_inference("seg_kd", "figshare", {}), _RESUME),
     "brats_seg_kd, inference": Scenario(_inference("brats_seg_kd", "three", {}), _RESUME),
-    "compare": Scenario(
-        _ckdmed("compare", *_EXPERIMENT, *_TINY, *_SLICES_OF_6, "--arms", "teacher", "ours", "--final")
+    "experiment compare": Scenario(
+        _experiment("compare", *_SLICES_OF_6, "--label_fractions", "1", "--arms", "teacher", "ours", "--final")
     ),
-    "ablation": Scenario(_ckdmed("ablation", *_EXPERIMENT, *_TINY_ALONE, *_CASES, "--vary", "norm", "batch")),
-    "unimodal": Scenario(
-        _ckdmed("unimodal", *_EXPERIMENT, *_TINY, *_CASES, "--students", "t1c", "--strategies", "distilled")
-    ),
-    "table1": Scenario(
-        _ckdmed("table1", *_EXPERIMENT, "--preset", "tiny", *_SLICES_OF_6[:4], "--arms", "student_msgff", "--final")
+    "experiment table1": Scenario(_experiment("table1", *_SLICES_OF_6, "--arms", "student_msgff", "--collect")),
+    "experiment ablation": Scenario(_experiment("ablation", *_CASES_OF_6, "--vary", "norm", "batch")),
+    "experiment unimodal": Scenario(
+        _experiment("unimodal", *_CASES_OF_6, "--students", "t1c", "--strategies", "distilled")
     ),
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,26 +53,8 @@ def test_killed_at_writes_and_between_them(name: str, zygote: Zygote, inputs: Pa
     check(name, zygote, inputs, tmp_path, 4, 3)
 
 
-def careless(place: str) -> None:
-    """A command that leaves its temporary file when it is killed, and a result that tells how often it was run."""
-    before = Path(place, "runs").read_text() if Path(place, "runs").exists() else ""
-    for name, text in (("runs", before + "1"), ("done", "yes")):
-        handle, temporary = tempfile.mkstemp(dir=place)
-        os.write(handle, text.encode())
-        os.replace(temporary, Path(place, name))
-
-
-def endless(place: str) -> None:
-    """A command that leaves a process behind."""
-    if not Path(place, "begun").exists() and os.fork() == 0:
-        time.sleep(3)
-        os._exit(0)
-    Path(place, "begun").touch()
-    os.replace(Path(place, "begun"), Path(place, "done"))
-
-
 def test_what_a_careless_command_leaves_is_found(quick: Zygote, tmp_path: Path) -> None:
-    own = Scenario(lambda _, place: ["call", "tests.reliability.test_kills:careless", str(place)])
+    own = Scenario(lambda _, place: ["call", "tests.reliability.careless:careless", str(place)])
     tally = check_kills(own, quick, tmp_path, tmp_path / "runs", writes=2, changes=0)
     assert tally.kills == {"before": 2, "after": 2}
     first, second, third, fourth, fifth = tally.faults
@@ -88,14 +68,12 @@ def test_what_a_careless_command_leaves_is_found(quick: Zygote, tmp_path: Path) 
 def test_kills_come_where_they_should_and_orphans_are_counted(quick: Zygote, tmp_path: Path) -> None:
     place, log = tmp_path / "place", tmp_path / "log"
     place.mkdir()
-    words = ["call", "tests.reliability.test_kills:endless", str(place)]
-    assert quick.run(words, place, log, Kill("before", 1)).status == -9
-    assert [path.name for path in place.iterdir()] == ["begun"]
-    assert quick.orphans(0.1) == 1 and quick.orphans(10) == 0
-    (place / "begun").unlink()
+    words = ["call", "tests.reliability.careless:with_orphan", str(place)]
     assert quick.run(words, place, log, Kill("change", 1)).status == -9 and not list(place.iterdir())
-    assert quick.run(["call", "time:sleep"], place, log).status == 1
+    assert quick.run(words, place, log, Kill("before", 1)).status == -9
+    assert [path.name for path in place.iterdir()] == ["begun"] and quick.orphans(0.1) == 1
     ended = quick.run(words, place, log)
-    # `touch` tries the times of the file first, then opens it
-    assert (ended.status, ended.writes, ended.changes) == (0, 1, 2)
+    assert (ended.status, ended.writes, ended.changes) == (0, 1, 1) and quick.orphans(0.1) == 2
+    (place / "go").touch()
     assert quick.orphans(10) == 0
+    assert quick.run(["call", "time:sleep"], place, log).status == 1
