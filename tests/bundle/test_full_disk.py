@@ -63,7 +63,9 @@ def test_training(disk: SmallDisk):
         disk.resize(ROOM)
         train(resume="true")
         assert differences(unbroken, outcome(disk.place, same_sources=False)) == [], stage
-    assert {"/".join(name.split("/")[1:3]) for name in named} >= {"cache/slices", "teacher/teacher.pt"}, named
+    # which file of a stage it is follows from how the files before it fill their blocks
+    for stage in ("cache/slices", "teacher"):
+        assert any(name.startswith(f"out/{stage}/") for name in named), named
 
 
 def test_a_start_over_a_finished_run_changes_nothing(disk: SmallDisk):
