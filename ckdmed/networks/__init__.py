@@ -21,12 +21,9 @@ from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, 
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.plain_cnn import PlainCNN
 from ckdmed.networks.residual_unit import PreActivationUnit
-from ckdmed.networks.segmentation_student import (
-    SEGMENTATION_STUDENTS,
-    segmentation_student,
-    segmentation_student_taps,
-)
+from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS, segmentation_student, segmentation_student_taps
 from ckdmed.networks.segmentation_teacher import (
     SEGMENTATION_TEACHERS,
     segmentation_teacher,
@@ -56,6 +53,7 @@ __all__ = [
     "EfficientNetLiteUNet",
     "GridTransformer",
     "HybridClassifier",
+    "PlainCNN",
     "PreActivationUnit",
     "SpatialGate",
     "SEGMENTATION_STUDENTS",

@@ -11,10 +11,11 @@ from ckdmed.networks.efficientnet import EfficientNetB0
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.kinds import check_kind
+from ckdmed.networks.plain_cnn import PlainCNN
 
 __all__ = ["CLASSIFICATION_STUDENTS", "classification_student"]
 
-CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite")
+CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite", "plain_cnn")
 
 
 def classification_student(
@@ -25,26 +26,40 @@ def classification_student(
     backbone: str = EFFICIENTNET_LITE[0],
     options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A small classifier that returns raw logits; both kinds can be tapped at ``_blocks.0`` to ``_blocks.6``.
+    """A small classifier that returns raw logits, and whose stages can be tapped.
+
+    ================= =======================================================================================
+    kind              network
+    ================= =======================================================================================
+    efficientnet_b0   :class:`EfficientNetB0`, 4.0 million parameters; stages ``_blocks.0`` to ``_blocks.6``
+    efficientnet_lite :class:`EfficientNetLiteClassifier`, 3.4 million; the same stages
+    plain_cnn         :class:`PlainCNN`, 0.29 million; stages ``_blocks.0`` to ``_blocks.3``. For images of 64
+                      to 160 pixels and without pretrained weights
+    ================= =======================================================================================
 
     Args:
-        kind: "efficientnet_b0" (:class:`EfficientNetB0`, default) or "efficientnet_lite"
-            (:class:`EfficientNetLiteClassifier`).
+        kind: see above.
         in_channels: channels of the image.
         num_classes: number of logits.
-        weights: checkpoint file of pretrained weights for all layers but the last, see `load_efficientnet_weights`.
+        weights: checkpoint file of pretrained weights for all layers but the last, see `load_efficientnet_weights`;
+            there are none for plain_cnn.
         backbone: of efficientnet_lite: see :class:`EfficientNetLiteClassifier`.
         options: further arguments of the kind's own network, which go before those above.
 
     Shape: (B, in_channels, H, W) to (B, num_classes).
 
     Raises:
-        ValueError: an unknown kind; as the network itself.
+        ValueError: an unknown kind; weights for a kind that takes none; as the network itself.
         TypeError: the network has no argument of an option's name.
     """
     check_kind(kind, CLASSIFICATION_STUDENTS, "student")
-    common = {"in_channels": in_channels, "num_classes": num_classes, "weights": weights}
+    sizes = {"in_channels": in_channels, "num_classes": num_classes}
     own = dict(options or {})
+    if kind == "plain_cnn":
+        if weights:
+            raise ValueError(f"{weights}: a student of kind '{kind}' has no published weights to load.")
+        return PlainCNN(**{**sizes, **own})
+    common = {**sizes, "weights": weights}
     if kind == "efficientnet_lite":
         return EfficientNetLiteClassifier(**{**common, "backbone": backbone, **own})
     return EfficientNetB0(**{**common, **own})

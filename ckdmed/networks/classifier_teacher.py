@@ -1,4 +1,4 @@
-"""The reports' classification teachers as one function of settings."""
+"""Classification teachers as one function of settings: the reports' hybrids, and EfficientNet-Lite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS
+from ckdmed.networks.freezing import freeze as freeze_modules
 from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
@@ -14,7 +16,17 @@ from ckdmed.networks.vit_classifier import ViTClassifier
 
 __all__ = ["TEACHER_KINDS", "classification_teacher", "classification_teacher_taps", "last_block", "last_convolution"]
 
-TEACHER_KINDS = ("vgg_vit", "vgg_vgg", "vit_vit")
+# The branches of each kind; one alone is no hybrid.
+_BRANCHES = {
+    "vgg_vit": ("vgg", "vit"),
+    "vgg_vgg": ("vgg", "vgg"),
+    "vit_vit": ("vit", "vit"),
+    "efficientnet_lite": ("lite",),
+    "efficientnet_lite_vit": ("lite", "vit"),
+}
+TEACHER_KINDS = tuple(_BRANCHES)
+# The last of EfficientNet's stages at a sixteenth of the image, where VGG19's last convolution is too.
+_LITE_STAGE = "_blocks.4"
 VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
 _EARLY = {"vgg19_bn": VGG19_BN_EARLY_LAYERS, "vgg19": VGG19_EARLY_LAYERS}
 
@@ -35,18 +47,21 @@ def classification_teacher(
     vit_heads: int = 12,
     vit_weights: str | None = None,
     vit_dropout: float = 0.0,
+    lite_weights: str | None = None,
     fuse: str = "logits",
     freeze: str | Sequence[str] = "none",
-) -> HybridClassifier:
-    """A hybrid of two branches: VGG19 and ViT, VGG19 twice, or ViT twice. The defaults are the full sizes.
+) -> nn.Module:
+    """A hybrid of two branches, or EfficientNet-Lite0 alone. The defaults are the full sizes.
 
     Args:
-        kind: "vgg_vit", "vgg_vgg" or "vit_vit".
+        kind: the branches: "vgg_vit", "vgg_vgg", "vit_vit", "efficientnet_lite_vit"; or "efficientnet_lite" for that
+            network alone.
         num_classes, in_channels: of every branch.
         vgg: "vgg19_bn", or "vgg19" without normalisation, which is much harder to train from random weights.
         vgg_width: factor on VGG19's widths.
         vgg_img_size: what the image is resized to for a VGG branch; None leaves it as it is.
         vgg_weights, vit_weights: checkpoint files, see `load_vgg_weights` and `load_vit_weights`.
+        lite_weights: checkpoint file of an EfficientNet-Lite0, see `load_efficientnet_weights`.
         vgg_dropout, vit_dropout: rates of dropout.
         vit_img_size, vit_patch, vit_hidden, vit_layers, vit_heads: of a ViT branch; its MLP is four times as wide as
             its tokens.
@@ -61,16 +76,21 @@ def classification_teacher(
     check_kind(kind, TEACHER_KINDS, "teacher")
     if vgg not in VGGS:
         raise ValueError(f"vgg must be one of {', '.join(VGGS)}, got {vgg!r}.")
+    parts = _BRANCHES[kind]
     paths = list(freeze) if not isinstance(freeze, str) else []
     if freeze == "early":
-        paths = [f"branches.{i}.{_EARLY[vgg]}" for i, name in enumerate(kind.split("_")) if name == "vgg"]
+        paths = [f"branches.{i}.{_EARLY[vgg]}" for i, name in enumerate(parts) if name == "vgg"]
         if not paths:
             raise ValueError(f"freeze='early' means the early layers of a VGG; a {kind} teacher has none.")
     elif isinstance(freeze, str) and freeze != "none":
         raise ValueError(f"freeze must be 'none', 'early' or a list of paths, got {freeze!r}.")
     branches: list[nn.Module] = []
     sizes: list[int | None] = []
-    for name in kind.split("_"):
+    for name in parts:
+        if name == "lite":
+            branches.append(EfficientNetLiteClassifier(in_channels, num_classes, lite_weights))
+            sizes.append(None)
+            continue
         if name == "vgg":
             branches.append(VGGS[vgg](in_channels, num_classes, vgg_width, vgg_weights, vgg_dropout))
             sizes.append(vgg_img_size)
@@ -90,6 +110,10 @@ def classification_teacher(
             )
         )
         sizes.append(vit_img_size)
+    if len(branches) == 1:
+        if paths:
+            freeze_modules(branches[0], paths)
+        return branches[0]
     return HybridClassifier(branches, num_classes, fuse=fuse, branch_sizes=sizes, freeze=paths)
 
 
@@ -98,9 +122,16 @@ def last_block(vit_layers: int) -> str:
     return f"branches.0.vit.blocks.{vit_layers - 1}.norm1"
 
 
-def last_convolution(teacher: HybridClassifier) -> str | None:
-    """Path of the activation behind the last convolution of a hybrid's first VGG branch, or None without a VGG."""
-    for index, branch in enumerate(teacher.branches):
+def last_convolution(teacher: nn.Module) -> str | None:
+    """Path of a convolutional teacher's last map at a sixteenth of the image, or None for one without convolutions.
+
+    Of the first branch that has one: the activation behind VGG's last convolution, or the fifth stage of EfficientNet.
+    """
+    if isinstance(teacher, EfficientNetLiteClassifier):
+        return _LITE_STAGE
+    for index, branch in enumerate(teacher.branches):  # type: ignore[arg-type]
+        if isinstance(branch, EfficientNetLiteClassifier):
+            return f"branches.{index}.{_LITE_STAGE}"
         if isinstance(branch, VGG):
             last = max(i for i, layer in enumerate(branch.features) if isinstance(layer, nn.ReLU))
             return f"branches.{index}.features.{last}"
@@ -108,11 +139,13 @@ def last_convolution(teacher: HybridClassifier) -> str | None:
 
 
 def classification_teacher_taps(teacher: nn.Module) -> dict[str, str]:
-    """Paths of what a student can be compared with in a hybrid teacher; empty for networks of another kind.
+    """Paths of what a student can be compared with in a teacher; empty for networks of another kind.
 
-    "msgff" is the map behind the last convolution of its first VGG branch; "tokens" the normalised tokens of its first
+    "msgff" is the map of :func:`last_convolution`; "tokens" the normalised tokens of its first
     Vision Transformer, class token first.
     """
+    if isinstance(teacher, EfficientNetLiteClassifier):
+        return {"msgff": _LITE_STAGE}
     if not isinstance(teacher, HybridClassifier):
         return {}
     taps = {"msgff": path} if (path := last_convolution(teacher)) else {}

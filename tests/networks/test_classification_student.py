@@ -57,8 +57,10 @@ def test_another_number_of_classes_keeps_its_own_last_layer(published: Path) -> 
         assert torch.equal(network.eval()(x), again.eval()(x))
 
 
-@pytest.mark.parametrize("kind", CLASSIFICATION_STUDENTS)
-def test_every_weight_learns_and_the_stages_can_be_tapped(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "stage"), [*((k, (1, 80, 4, 4)) for k in CLASSIFICATION_STUDENTS[:2]), ("plain_cnn", (1, 128, 4, 4))]
+)
+def test_every_weight_learns_and_the_stages_can_be_tapped(kind: str, stage: tuple[int, ...]) -> None:
     network = classification_student(kind, in_channels=2, num_classes=4).train()
     for module in network.modules():
         if isinstance(module, MBConvBlock):
@@ -68,7 +70,7 @@ def test_every_weight_learns_and_the_stages_can_be_tapped(kind: str) -> None:
     without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without, without
     logits, shapes = tap_shapes(network, {"msgff": "_blocks.3"}, (1, 2, 64, 64))
-    assert logits == (1, 4) and shapes["msgff"] == (1, 80, 4, 4)
+    assert logits == (1, 4) and shapes["msgff"] == stage
 
 
 def test_b0_is_the_default_and_lite_scripts() -> None:
@@ -80,10 +82,34 @@ def test_b0_is_the_default_and_lite_scripts() -> None:
 
 def test_refusals(published: Path) -> None:
     with pytest.raises(
-        ValueError, match="kind of student must be one of efficientnet_b0, efficientnet_lite, got 'vgg'"
+        ValueError, match="kind of student must be one of efficientnet_b0, efficientnet_lite, plain_cnn, got 'vgg'"
     ):
         classification_student("vgg")
     with pytest.raises(ValueError, match="backbone must be one of .*, got 'lite9'"):
         classification_student("efficientnet_lite", backbone="lite9")
     with pytest.raises(ValueError, match=r"lite0\.pth"):
         classification_student("efficientnet_b0", weights=str(published))
+
+
+def test_plain_cnn_is_small_scripts_and_takes_odd_sizes() -> None:
+    network = classification_student("plain_cnn", 1, 3).eval()
+    # eight 3 x 3 convolutions of widths 16, 32, 64, 128, their norms, and a linear layer
+    widths = [1, 16, 16, 32, 32, 64, 64, 128, 128]
+    numbers = sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:])) + 3 * 128 + 3
+    assert sum(p.numel() for p in network.parameters()) == numbers < 300_000
+    for size in ((16, 16), (61, 97)):
+        x = torch.rand(2, 1, *size)
+        assert network(x).shape == (2, 3)
+        torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+    again = classification_student("plain_cnn", 1, 3)
+    again.load_state_dict(network.state_dict(), strict=True)
+    assert torch.equal(again.eval()(x), network(x))
+
+
+def test_plain_cnn_refuses_what_it_cannot_be() -> None:
+    with pytest.raises(ValueError, match="lite0.pth: a student of kind 'plain_cnn' has no published weights"):
+        classification_student("plain_cnn", weights="lite0.pth")
+    with pytest.raises(ValueError, match="base must be at least 1, got 3, 3 and 0"):
+        classification_student("plain_cnn", options={"base": 0})
+    with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1.0"):
+        classification_student("plain_cnn", options={"dropout": 1.0})

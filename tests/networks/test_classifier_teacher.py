@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from ckdmed.networks import VGG, ViTClassifier, classification_teacher, frozen_paths, last_convolution
+from ckdmed.networks import (
+    VGG,
+    EfficientNetLiteClassifier,
+    ViTClassifier,
+    classification_teacher,
+    classification_teacher_taps,
+    frozen_paths,
+    last_convolution,
+)
 
 TINY = {
     "vgg_width": 0.03,
@@ -48,7 +58,7 @@ def test_early_layers_of_every_vgg_are_frozen_for_good() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"kind": "vgg"}, "must be one of vgg_vit, vgg_vgg, vit_vit, got 'vgg'"),
+        ({"kind": "vgg"}, "must be one of vgg_vit, .*efficientnet_lite_vit, got 'vgg'"),
         ({"vgg": "vgg16"}, "vgg must be one of vgg19_bn, vgg19, got 'vgg16'"),
         ({"kind": "vit_vit", "freeze": "early"}, "a vit_vit teacher has none"),
         ({"freeze": "late"}, "'none', 'early' or a list of paths, got 'late'"),
@@ -57,3 +67,19 @@ def test_early_layers_of_every_vgg_are_frozen_for_good() -> None:
 def test_refusals(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         classification_teacher(**{**TINY, **settings})
+
+
+def test_efficientnet_lite_alone_and_as_a_branch(tmp_path: Path) -> None:
+    alone = classification_teacher("efficientnet_lite", num_classes=4)
+    assert isinstance(alone, EfficientNetLiteClassifier) and last_convolution(alone) == "_blocks.4"
+    assert classification_teacher_taps(alone) == {"msgff": "_blocks.4"}
+    path = tmp_path / "lite.pt"
+    torch.save(alone.state_dict(), path)
+    hybrid = classification_teacher("efficientnet_lite_vit", num_classes=4, lite_weights=str(path), **TINY)
+    assert classification_teacher_taps(hybrid) == {"msgff": "branches.0._blocks.4", "tokens": "branches.1.vit.norm"}
+    assert torch.equal(hybrid.branches[0]._conv_stem.weight, alone._conv_stem.weight)
+    size = TINY["vit_img_size"]
+    assert hybrid(torch.rand(2, 3, size, size)).shape == (2, 4)
+    frozen = classification_teacher("efficientnet_lite", freeze=["_blocks.0"])
+    assert not any(p.requires_grad for p in frozen._blocks[0].parameters())
+    assert all(p.requires_grad for p in frozen._blocks[1].parameters())
