@@ -38,6 +38,7 @@ from ckdmed.transforms.augmentation import AUGMENTATIONS
 from ckdmed.transforms.batch_view import VIEWS
 from ckdmed.transforms.brain_mask import BRAIN_METHODS
 from ckdmed.transforms.classification import SCALINGS
+from ckdmed.transforms.slice_intensity import SLICE_SCALINGS
 
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 
@@ -136,7 +137,10 @@ SETTINGS: Mapping[str, Setting] = {
     "epoch_slices": Setting(either(_COUNT, _NONE), "slices that an epoch draws; null for the whole section"),
     "tumour_share": Setting(_SHARE, "share of the drawn slices that shows tumour"),
     "balanced": Setting(boolean(), "draw all classes equally often"),
-    "scaling": Setting(choice(*SCALINGS), "how intensities are scaled"),
+    "scaling": Setting(choice(*SLICE_SCALINGS), "how the intensities of a slice are scaled"),
+    "clahe": Setting(
+        either(boolean(), choice("global")), "equalise the histogram before it: CLAHE, or of the whole image"
+    ),
     "augmentation": Setting(choice(*AUGMENTATIONS), "random changes of the training images"),
     "mixup": Setting(number(0), "alpha of mixup; 0 for none"),
     "reference": Setting(either(choice(*MODALITIES), _NONE), "sequence whose grid the others are brought to"),
@@ -222,6 +226,7 @@ SETTINGS: Mapping[str, Setting] = {
     "vit_layers": Setting(_COUNT, "its blocks"),
     "vit_heads": Setting(_COUNT, "its heads"),
     "vit_pretrained": Setting(either(_NONE, _FILE), "its pretrained weights"),
+    "lite_pretrained": Setting(either(_NONE, _FILE), "ImageNet weights of its EfficientNet-Lite0"),
     "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
     "vgg_width": Setting(number(0, above=True), "a factor on its widths"),
     "vgg_pretrained": Setting(either(_NONE, _FILE), "its ImageNet weights"),
@@ -261,15 +266,16 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {
+    "scaling": Setting(choice(*SCALINGS), "how the intensities of a slice are scaled"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
-    "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's two branches"),
+    "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's network, or its two branches"),
 }
 
 _UNIMODAL: Mapping[str, Setting] = {
     "teacher_kind": Setting(
         either(choice(*SEGMENTATION_TEACHERS), list_of(choice(*SEGMENTATION_TEACHERS), "kinds")),
         "the teachers' network, one for all or one for each",
-    ),
+    )
 }
 
 

@@ -19,6 +19,8 @@ __all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "tra
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
+# settings of slices that came later, and what they were until then
+_UNTIL_THEN = {"scaling": "percentiles", "clahe": False}
 # how a configuration reads a setting of a record
 _READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
 # and one that is null, as in most trainings, where no record has it
@@ -110,7 +112,8 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             settings = entry.get("settings") if isinstance(entry, Mapping) else None
             # an inference or an evaluation leaves its settings as well
             if isinstance(settings, Mapping) and "epochs" in settings:
-                return with_new_names(settings)
+                named = with_new_names(settings)
+                return {**_UNTIL_THEN, **named} if "image_size" in named else dict(named)
     return None
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from monai.engines import PrepareBatch, default_prepare_batch
+from monai.engines import PrepareBatch
 from monai.transforms import MixUp
 from torch.nn import functional as F
+
+from ckdmed.engines.view_batch import view_prepare_batch
 
 __all__ = ["MixupPrepareBatch", "mixup_prepare_batch"]
 
@@ -23,6 +25,7 @@ class MixupPrepareBatch(PrepareBatch):
     Args:
         num_classes: of the one-hot labels.
         alpha: above 0 mixes; 0 hands the batch over as it is, labels as class indices.
+        view: level of the random view that is mixed (see :class:`~ckdmed.transforms.BatchView`); None for none.
 
     Shape:
         batch with ``image`` (B, C, H, W) and ``label`` (B,) class indices; gives the image and (B, num_classes) floats.
@@ -33,10 +36,11 @@ class MixupPrepareBatch(PrepareBatch):
     Source: Zhang et al. 2018 (arXiv 1710.09412).
     """
 
-    def __init__(self, num_classes: int, alpha: float = 0.0) -> None:
+    def __init__(self, num_classes: int, alpha: float = 0.0, view: str | None = None) -> None:
         if alpha < 0 or num_classes < 2:
             raise ValueError(f"mixup needs alpha >= 0 and two classes or more, got {alpha} and {num_classes}.")
         self.num_classes = num_classes
+        self.prepare = view_prepare_batch(view)
         self.mixer = MixUp(batch_size=1, alpha=alpha) if alpha > 0 else None
 
     def __call__(
@@ -46,7 +50,7 @@ class MixupPrepareBatch(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> Any:
-        prepared: Any = default_prepare_batch(batchdata, device, non_blocking, **kwargs)
+        prepared: Any = self.prepare(batchdata, device, non_blocking, **kwargs)
         if self.mixer is None:
             return prepared
         image, label = prepared[0], prepared[1]
@@ -65,9 +69,11 @@ class MixupPrepareBatch(PrepareBatch):
         return self.mixer.apply(image), self.mixer.apply(target)[..., 0, 0]
 
 
-def mixup_prepare_batch(num_classes: int, alpha: float = 0.0) -> Callable:
-    """:class:`MixupPrepareBatch`, or with alpha 0 MONAI's own preparation, as a cache of teacher outputs needs.
+def mixup_prepare_batch(num_classes: int, alpha: float = 0.0, view: str | None = None) -> Callable:
+    """:class:`MixupPrepareBatch`; with alpha 0 the view alone, and without one MONAI's own preparation.
+
+    A cache of teacher outputs needs the last.
 
     A mixed image is a new one in every step, so the teacher has to run each time.
     """
-    return MixupPrepareBatch(num_classes, alpha) if alpha > 0 else default_prepare_batch
+    return MixupPrepareBatch(num_classes, alpha, view) if alpha > 0 else view_prepare_batch(view)

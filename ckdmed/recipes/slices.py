@@ -18,13 +18,12 @@ from monai.transforms import (
     Lambdad,
     LoadImaged,
     Resized,
-    ScaleIntensityRangePercentilesd,
 )
 from monai.utils import CommonKeys
 
 from ckdmed.data.brats import CaseSlicesd, LoadCachedSliced
 from ckdmed.data.load_slices import LoadSliced
-from ckdmed.transforms import classification_scaling, imagenet_slices
+from ckdmed.transforms import SliceIntensityd, classification_scaling, imagenet_slices
 from ckdmed.transforms.restore_slices import RestoreSlicesd
 from ckdmed.transforms.select_modalities import SelectModalitiesd
 from ckdmed.transforms.slices_to_volume import SlicesToVolumed
@@ -49,11 +48,12 @@ def slice_preprocessing(
     regions: Mapping[str, Sequence[int] | None] | None = None,
     slice_axis: int | str = -1,
     reader: ImageReader | None = None,
+    scaling: str = "percentiles",
+    clahe: bool | str = False,
 ) -> Compose:
     """What becomes of a slice before a segmentation network sees it.
 
-    In every use: the 0.5th and 99.5th percentile of each channel become 0 and 1, values beyond them are clipped, and
-    the image is resized by averaging.
+    In every use each channel is scaled by its own values, and the image is resized by averaging.
 
     ========== ============================================================================================
     use        beside that
@@ -69,14 +69,15 @@ def slice_preprocessing(
         regions: of the label, see :class:`~ckdmed.data.load_slices.LoadSliced`; by default one, the tumour.
         slice_axis: of volumes.
         reader: of an inference, see :class:`~ckdmed.data.slice_reader.SliceReader`.
+        scaling, clahe: see :class:`~ckdmed.transforms.SliceIntensity`.
 
-    Shape: image (C, image_size, image_size), float32 in [0, 1]; of an inference (C, image_size, image_size, S).
+    Shape: image (C, image_size, image_size), float32; of an inference (C, image_size, image_size, S).
 
     Raises:
-        ValueError: another use; an inference without a reader.
+        ValueError: another use; an inference without a reader; as ``SliceIntensity``.
     """
     _check(use, reader)
-    scale = ScaleIntensityRangePercentilesd(IMAGE, 0.5, 99.5, 0.0, 1.0, clip=True, channel_wise=True)
+    scale = SliceIntensityd(IMAGE, scaling, clahe)
     size = (image_size, image_size)
     if use == "inference":
         images = getattr(reader, "channels", 1)
@@ -116,20 +117,24 @@ def slice_predictions(threshold: float = 0.5) -> Compose:
 
 
 def class_preprocessing(
-    image_size: int, scaling: str = "percentiles", modalities: Sequence[str] = ("t1c",), task: str = "figshare"
+    image_size: int,
+    scaling: str = "percentiles",
+    modalities: Sequence[str] = ("t1c",),
+    task: str = "figshare",
+    clahe: bool | str = False,
 ) -> Compose:
     """What becomes of a slice before a classifier's augmentation, in training and evaluation.
 
     Args:
         image_size: edge in pixels.
-        scaling: see :func:`~ckdmed.transforms.classification_scaling`.
+        scaling, clahe: see :func:`~ckdmed.transforms.classification_scaling`.
         modalities: channels, of the BraTS tasks.
         task: "figshare", or one whose slices come out of a cache of cut cases.
 
-    Shape: image (modalities, image_size, image_size), float32 in [0, 1].
+    Shape: image (modalities, image_size, image_size), float32.
     """
     load = LoadSliced(IMAGE) if task == "figshare" else LoadCachedSliced(IMAGE, modalities=modalities)
-    return Compose([load, classification_scaling(scaling, image_size)])
+    return Compose([load, classification_scaling(scaling, image_size, clahe=clahe)])
 
 
 def class_slices(
@@ -138,23 +143,24 @@ def class_slices(
     scaling: str = "percentiles",
     modalities: Sequence[str] = ("t1c",),
     task: str = "figshare",
+    clahe: bool | str = False,
 ) -> Compose:
     """The same for all slices of an inference's input at once, ready for a network that ImageNet trained.
 
     Args:
         reader: of the input, a slice or a case.
-        image_size, scaling, modalities, task: as in :func:`class_preprocessing`.
+        image_size, scaling, modalities, task, clahe: as in :func:`class_preprocessing`.
 
     Shape: image (S, channels, image_size, image_size).
     """
     case = [] if task == "figshare" else [SelectModalitiesd(IMAGE, modalities=modalities), CaseSlicesd(IMAGE)]
-    network_input = partial(imagenet_slices, modalities=len(modalities))
+    network_input = partial(imagenet_slices, modalities=len(modalities), scaling=scaling)
     return Compose(
         [
             LoadImaged(IMAGE, reader),  # type: ignore[arg-type]
             EnsureChannelFirstd(IMAGE),
             *case,
-            classification_scaling(scaling, image_size),
+            classification_scaling(scaling, image_size, clahe=clahe),
             Lambdad(IMAGE, network_input),
         ]
     )

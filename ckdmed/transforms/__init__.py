@@ -24,6 +24,7 @@ from .flip_state import FLIPS, FlipStated
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
 from .multi_resolution import MultiResolutiond
 from .select_modalities import SelectModalitiesd
+from .slice_intensity import SliceIntensity, SliceIntensityd
 from .volume_preparation import volume_preparation
 
 __all__ = [
@@ -55,6 +56,8 @@ __all__ = [
     "RegionsToBratsLabels",
     "RegionsToBratsLabelsd",
     "SelectModalitiesd",
+    "SliceIntensity",
+    "SliceIntensityd",
     "batch_view",
     "brain_mask",
     "classification_augmentation",

@@ -5,31 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.transforms import (
-    Compose,
-    EnsureTyped,
-    NormalizeIntensityd,
-    RandFlipd,
-    Resized,
-    ScaleIntensityRanged,
-    ScaleIntensityRangePercentilesd,
-)
+from monai.transforms import Compose, EnsureTyped, NormalizeIntensityd, RandFlipd, Resized, ScaleIntensityRanged
 
 from ckdmed.transforms.augmentation import AUGMENTATIONS, segmentation_augmentation
+from ckdmed.transforms.clahe import CLAHEd
 from ckdmed.transforms.eight_bit import EightBitd
 from ckdmed.transforms.flip_state import FlipStated
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
+from ckdmed.transforms.slice_intensity import SLICE_SCALINGS, SliceIntensityd, clahe_options
 
 __all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
 
-SCALINGS = ("percentiles", "report", "volume")
+SCALINGS = (*SLICE_SCALINGS, "volume")
 LEVELS = AUGMENTATIONS
 
 
 def classification_scaling(
-    scaling: str = "percentiles", image_size: int = 224, keys: Sequence[str] = ("image",)
+    scaling: str = "percentiles", image_size: int = 224, keys: Sequence[str] = ("image",), clahe: bool | str = False
 ) -> Compose:
-    """Resize a grey image (1, H, W) and bring it to [0, 1] by its own values; of slices (S, H, W), each by its own.
+    """Resize a grey image (1, H, W) and scale it by its own values; of slices (S, H, W), each by its own.
 
     ===========  ======================================================================================
     scaling      what happens
@@ -37,6 +31,8 @@ def classification_scaling(
     percentiles  resize, then the 0.5th and 99.5th percentile become 0 and 1, clipped. It is last, so every
                  image has the minimum 0 and the maximum 1: the raw range, which tells the Figshare set's
                  gliomas from the rest, is gone
+    unit         resize, then minimum and maximum become 0 and 1
+    zscore       resize, then mean 0 and standard deviation 1 over all pixels
     report       the stored integers are stretched to 8 bits by minimum and maximum, then resized, then divided by
                  255. One bright pixel sets the range, and averaging leaves each image a maximum of its own
     volume       resize alone: the image was brought to [0, 1] with its whole volume before, so that what a
@@ -44,12 +40,13 @@ def classification_scaling(
     ===========  ======================================================================================
 
     Args:
-        scaling: "percentiles", "report" or "volume".
+        scaling: see above.
         image_size: edge in pixels.
         keys: of the images.
+        clahe: equalise the histogram first, see :class:`~ckdmed.transforms.SliceIntensity`.
 
     Raises:
-        ValueError: unknown scaling, or an edge below 8 pixels.
+        ValueError: unknown scaling or equalisation, or an edge below 8 pixels.
     """
     if scaling not in SCALINGS:
         raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}, got {scaling!r}.")
@@ -57,15 +54,14 @@ def classification_scaling(
         raise ValueError(f"image_size must be at least 8 pixels, got {image_size}.")
     resize = Resized(keys, spatial_size=(image_size, image_size), mode="area")
     typed = EnsureTyped(keys, dtype=torch.float32, track_meta=False)
+    options = clahe_options(clahe)
+    equalise = [] if options is None else [CLAHEd(keys, **options)]
     if scaling == "report":
         unit = ScaleIntensityRanged(keys, a_min=0.0, a_max=255.0, b_min=0.0, b_max=1.0, clip=True)
-        return Compose([EightBitd(keys, channel_wise=True), resize, unit, typed])
+        return Compose([*equalise, EightBitd(keys, channel_wise=True), resize, unit, typed])
     if scaling == "volume":
-        return Compose([resize, typed])
-    percentiles = ScaleIntensityRangePercentilesd(
-        keys, lower=0.5, upper=99.5, b_min=0.0, b_max=1.0, clip=True, channel_wise=True
-    )
-    return Compose([resize, percentiles, typed])
+        return Compose([*equalise, resize, typed])
+    return Compose([*equalise, resize, SliceIntensityd(keys, scaling), typed])
 
 
 def classification_augmentation(level: str = "flips", img_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
@@ -100,23 +96,24 @@ def classification_augmentation(level: str = "flips", img_size: int = 224, keys:
     return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
 
 
-def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1) -> Compose:
-    """Make of images in [0, 1] what networks that were trained on ImageNet expect.
+def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1, scaling: str = "percentiles") -> Compose:
+    """Make of scaled images what networks that were trained on ImageNet expect.
 
     A grey image is copied to three channels, which are standardised with ImageNet's mean and deviation; several
     modalities stay as they are, and each is standardised with the means of these, as the weights of a first layer that
-    is adapted to so many channels expect it.
+    is adapted to so many channels expect it. Z-scores are standardised already and stay.
 
     Args:
         keys: of the images.
         modalities: channels of the image, 1 or more.
+        scaling: how the image was scaled, see :func:`classification_scaling`.
 
     Shape: (1, H, W) to (3, H, W); (C, H, W) with C > 1 to (C, H, W). Plain float32 tensors.
 
     Raises:
         ValueError: less than one modality; when called with 1, an image of several channels.
     """
-    mean, std = _imagenet_statistics(modalities)
+    mean, std = _imagenet_statistics(modalities, scaling)
     return Compose(
         [
             *([GreyToRGBd(keys)] if modalities == 1 else []),
@@ -126,15 +123,18 @@ def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1) -> Com
     )
 
 
-def imagenet_slices(slices: torch.Tensor, modalities: int = 1) -> torch.Tensor:
+def imagenet_slices(slices: torch.Tensor, modalities: int = 1, scaling: str = "percentiles") -> torch.Tensor:
     """The same for the slices of one input at a time: (S, H, W) to (S, 3, H, W), (S * C, H, W) to (S, C, H, W)."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in _imagenet_statistics(modalities))
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in _imagenet_statistics(modalities, scaling))
     return (torch.as_tensor(slices).float().unflatten(0, (-1, modalities)) - mean) / std
 
 
-def _imagenet_statistics(modalities: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _imagenet_statistics(modalities: int, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if modalities < 1:
         raise ValueError(f"there must be one modality or more, got {modalities}.")
+    if scaling == "zscore":
+        channels = 3 if modalities == 1 else modalities
+        return (0.0,) * channels, (1.0,) * channels
     if modalities == 1:
         return IMAGENET_MEAN, IMAGENET_STD
     return (sum(IMAGENET_MEAN) / 3,) * modalities, (sum(IMAGENET_STD) / 3,) * modalities

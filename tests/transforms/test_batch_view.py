@@ -116,7 +116,20 @@ def test_volumes_move_by_no_more_than_the_level_says():
 
 
 def test_what_is_wrong_is_named():
-    with pytest.raises(ValueError, match="report, strong, got 'none'"):
+    with pytest.raises(ValueError, match="report, strong, affine, got 'none'"):
         BatchView("none")
     with pytest.raises(ValueError, match=r"two or three axes, got shape \(2, 3\)"):
         BatchView("report")(torch.rand(2, 3))
+
+
+def test_an_offset_shifts_all_intensities_of_an_image_and_no_other_level_draws_one():
+    image = torch.rand(2, 1, 8, 8)
+    made = still(2, offset=torch.tensor([0.2, -0.1])).image(image)
+    torch.testing.assert_close(made, image + torch.tensor([0.2, -0.1])[:, None, None, None])
+    drawn = {level: BatchView(level)(torch.zeros(4, 1, 8, 8)) for level in ("report", "strong", "affine")}
+    assert drawn["report"].offset is None and drawn["strong"].offset is None
+    offset = drawn["affine"].offset
+    assert offset is not None and len(set(offset.tolist())) == 4 and float(offset.abs().max()) <= 0.2
+    # in every image, not in some, and neither noise nor gamma
+    assert not torch.equal(drawn["affine"].theta, torch.eye(2, 3).repeat(4, 1, 1)) and (drawn["affine"].gain != 1).all()
+    assert not drawn["affine"].noise.any() and (drawn["affine"].exponent == 1).all()
