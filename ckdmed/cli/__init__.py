@@ -1,9 +1,11 @@
 """The command line: `ckdmed <command>` or `python -m ckdmed <command>`.
 
 A command is a module of this package. It holds `NAME` (the module's name with `-` for `_`), `HELP` (one line),
-`add_arguments(parser)` and `run(args) -> int` (the exit status), and its module name stands in `COMMANDS`. Only the
-module of the chosen command is imported; `--help` imports all of them, so a command imports what is slow (torch, MONAI)
-inside `run`.
+`EXAMPLES` (commands as they are typed, for its help and for those of its subcommands), `add_arguments(parser)` and
+`run(args) -> int` (the exit status), and its module name stands in `COMMANDS`. Exit statuses other than 0 and 2 stand in
+`STATUSES`, with what they mean of the command; `ckdmed.cli.exit_status` has the table that all keep to. Only the module
+of the chosen command is imported; `--help` imports all of them, so a command imports what is slow (torch, MONAI) inside
+`run`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from collections.abc import Sequence
 from types import ModuleType
 
 import ckdmed
+from ckdmed.cli.exit_status import INTERRUPTED, READER_LEFT, REFUSED, STATUSES
+from ckdmed.cli.help_text import add_examples
+from ckdmed.cli.missing_package import install_command
 
 __all__ = ["ALIASES", "COMMANDS", "build_parser", "main"]
 
@@ -34,9 +39,6 @@ COMMANDS: tuple[str, ...] = (
     "bundle",
 )
 
-# Packages that are imported by another name than they are installed by.
-_DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image", "yaml": "PyYAML"}
-
 #: commands of their own once -> what they are now, in words
 ALIASES: dict[str, tuple[str, ...]] = {
     name: ("experiment", name) for name in ("compare", "ablation", "unimodal", "table1")
@@ -47,8 +49,11 @@ _USER_ERRORS = (ValueError, OSError, RuntimeError)
 
 # Descriptors of standard output and error.
 _OUTPUTS = (1, 2)
-# What a shell reports of a program that SIGPIPE ended: 128 + 13.
-_READER_LEFT = 141
+_EXAMPLES = (
+    "ckdmed COMMAND --help",
+    "ckdmed phantoms figshare phantoms",
+    "ckdmed settings seg_kd",
+)
 
 
 def _load(module_name: str) -> ModuleType:
@@ -84,7 +89,7 @@ def build_parser(modules: Sequence[ModuleType]) -> argparse.ArgumentParser:
     """The parser over the given command modules.
 
     Args:
-        modules: command modules, each with `NAME`, `HELP`, `add_arguments` and `run`.
+        modules: command modules, each with `NAME`, `HELP`, `EXAMPLES`, `add_arguments` and `run`.
 
     Raises:
         ValueError: a module's `NAME` is not its own name with `-` for `_`.
@@ -101,6 +106,8 @@ def build_parser(modules: Sequence[ModuleType]) -> argparse.ArgumentParser:
         _add_debug(subparser)
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
+        add_examples(subparser, module.EXAMPLES, getattr(module, "STATUSES", {}))
+    add_examples(parser, _EXAMPLES, STATUSES, nested=False)
     return parser
 
 
@@ -124,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if not _reader_left():
             raise
-        return _READER_LEFT
+        return READER_LEFT
 
 
 def _run(arguments: list[str]) -> int:
@@ -133,25 +140,25 @@ def _run(arguments: list[str]) -> int:
         return int(args.run(args))
     except _USER_ERRORS as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
-            return _READER_LEFT
+            return READER_LEFT
         if getattr(args, "debug", False):
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         print(f"ckdmed {args.command}: error: {message}", file=sys.stderr)
-        return 2
+        return REFUSED
     except ModuleNotFoundError as error:
         if getattr(args, "debug", False) or (error.name or "").partition(".")[0] in ("", "ckdmed"):
             raise
         package = str(error.name).partition(".")[0]
         print(
             f"ckdmed {args.command}: error: the package {package} is not installed, though ckdmed needs it. Install it "
-            f"with: {sys.executable} -m pip install {_DISTRIBUTIONS.get(package, package)}",
+            f"with: {install_command(package)}",
             file=sys.stderr,
         )
-        return 2
+        return REFUSED
     except KeyboardInterrupt:
         print(f"ckdmed {args.command}: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _reader_left() -> bool:

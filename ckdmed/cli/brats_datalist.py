@@ -10,6 +10,10 @@ from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 
 NAME = "brats-datalist"
 HELP = "find BraTS cases of every naming and split them by patient, balanced by tumour type and enhancing part"
+EXAMPLES = (
+    "ckdmed brats-datalist path/to/brats",
+    "ckdmed brats-datalist path/to/brats --patients patients.csv --output datalist.json",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

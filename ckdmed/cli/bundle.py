@@ -12,6 +12,10 @@ _README = Path("docs/README.md")
 
 NAME = "bundle"
 HELP = "list the bundles with their folders, or write a bundle into a folder of your own"
+EXAMPLES = (
+    "ckdmed bundle",
+    "ckdmed bundle seg_kd my_bundle",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

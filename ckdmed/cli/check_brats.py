@@ -10,6 +10,11 @@ from ckdmed.cli.overwriting import add_force, refuse_existing
 
 NAME = "check-brats"
 HELP = "check the masks of BraTS cases: grid, affine, labels, tumour outside the brain"
+EXAMPLES = (
+    "ckdmed check-brats path/to/brats",
+    "ckdmed check-brats path/to/brats --csv masks.csv",
+)
+STATUSES = {1: "masks do not fit or cases were skipped: each is named"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,11 @@ from pathlib import Path
 
 NAME = "check-datalist"
 HELP = "check a datalist: no patient in two sections, files present, hashes and manifest on demand"
+EXAMPLES = (
+    "ckdmed check-datalist path/to/figshare/datalist.json",
+    "ckdmed check-datalist datalist.json --dataset_dir path/to/figshare --hashes",
+)
+STATUSES = {1: "the datalist has problems: each is named"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,11 @@ from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 
 NAME = "datalist"
 HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, split by patient"
+EXAMPLES = (
+    "ckdmed datalist path/to/figshare",
+    "ckdmed datalist path/to/figshare --folds 5 --output folds.json",
+)
+STATUSES = {1: "the datalist is written, and files were left out: each is named"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckdmed.cli.help_text import add_examples
 from ckdmed.cli.overwriting import add_force, add_output_dir, refuse_existing
 from ckdmed.experiments import EXPERIMENTS, experiment
 
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
 
 NAME = "experiment"
 HELP = f"run an experiment ({', '.join(EXPERIMENTS)}) and write its tables and picture; what is done is not repeated"
+EXAMPLES = (
+    "ckdmed experiment compare --output_dir compare --dataset_dir path/to/figshare",
+    "ckdmed experiment ablation --profile tiny --seeds 0 --set epochs=2",
+    "ckdmed experiment unimodal --dry-run",
+    "ckdmed experiment table1 --table-only",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command; those of the experiment are read when it is known."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     width = max(map(len, EXPERIMENTS))
     parser.epilog = "experiments (`ckdmed experiment NAME --help` lists the options of one):\n" + "\n".join(
         f"  {name:{width}}  {purpose}" for name, purpose in EXPERIMENTS.items()
@@ -88,6 +94,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
     )
     add_force(parser, "a file of --table or --collect")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_examples(parser, EXAMPLES, {})
     return parser
 
 

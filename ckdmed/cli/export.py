@@ -11,6 +11,11 @@ from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "export"
 HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
+EXAMPLES = (
+    "ckdmed export --bundle seg_kd --checkpoint output/models/model.pt --output_dir brain_tumour_seg_kd",
+    "ckdmed export --bundle cls_kd --checkpoint model.pt --output_dir tumour_type --evaluation evaluation/summary.json",
+)
+STATUSES = {1: "a check failed; nothing is written"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

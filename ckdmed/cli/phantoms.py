@@ -9,6 +9,10 @@ from ckdmed.cli.overwriting import add_force, refuse_existing
 
 NAME = "phantoms"
 HELP = "write brain phantoms with tumours (Figshare or BraTS 2023 layout)"
+EXAMPLES = (
+    "ckdmed phantoms figshare phantoms --patients 20 --preview phantoms.png",
+    "ckdmed phantoms brats cases --cases 4 --shape 96 96 64",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

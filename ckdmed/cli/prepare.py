@@ -10,6 +10,11 @@ from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "prepare"
 HELP = "resample, normalise and convert NIfTI or DICOM volumes to NIfTI, HDF5, NumPy or PNG"
+EXAMPLES = (
+    "ckdmed prepare path/to/volumes --output_dir prepared",
+    "ckdmed prepare --image t1c=case/t1c.nii.gz --image t2f=case/flair.nii.gz --output_dir prepared --format png",
+)
+STATUSES = {1: "the others are prepared, and cases were refused or skipped: each is named"}
 
 
 def _image(text: str) -> tuple[str, Path]:

@@ -6,6 +6,10 @@ import argparse
 
 NAME = "settings"
 HELP = "print every setting of a bundle with its meaning, unit, range and default"
+EXAMPLES = (
+    "ckdmed settings seg_kd",
+    "ckdmed settings path/to/my_bundle",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

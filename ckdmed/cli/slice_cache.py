@@ -9,6 +9,11 @@ from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "slice-cache"
 HELP = "cut the BraTS cases of a datalist into slices on disk, for 2D training"
+EXAMPLES = (
+    "ckdmed slice-cache path/to/brats/datalist.json --output_dir slices",
+    "ckdmed slice-cache datalist.json --base-dir path/to/brats --output_dir slices --workers 2",
+)
+STATUSES = {1: "the others are in the cache, and cases were skipped: each is named"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

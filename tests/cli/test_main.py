@@ -4,7 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -28,6 +28,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
         module = ModuleType(f"ckdmed.cli.{module_name}")
         module.NAME = module_name.replace("_", "-")
         module.HELP = f"help of {module_name}"
+        module.EXAMPLES = (f"ckdmed {module.NAME}",)
         module.add_arguments = lambda parser: parser.add_argument("--number", type=int, default=0)
         module.run = lambda args: args.number
         loaded[module_name] = module
@@ -131,6 +132,18 @@ def test_a_missing_package_ends_with_the_line_that_installs_it(failing, capsys):
         cli.main(["other"])
 
 
+def test_a_missing_package_of_an_extra_ends_with_the_extra(failing, capsys, monkeypatch):
+    declared = {"requires": ["torch>=2.8", 'pytest; extra == "dev"', 'Some.Package>=3; extra == "dev"']}
+    declared["requires"].append('some-package>=3; extra == "pictures"')
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: declared["requires"])
+    monkeypatch.setattr(
+        "importlib.metadata.metadata", lambda name: SimpleNamespace(get_all=lambda key: ["dev", "pictures"])
+    )
+    failing(ModuleNotFoundError("No module named 'some_package'", name="some_package.part"))
+    assert cli.main(["other"]) == 2
+    assert capsys.readouterr().err.endswith(f"{sys.executable} -m pip install 'ckdmed[pictures]'\n")
+
+
 def test_ctrl_c(failing, capsys):
     failing(KeyboardInterrupt())
     assert cli.main(["other"]) == 130
@@ -179,6 +192,7 @@ import sys, types
 from ckdmed import cli
 command = types.ModuleType("ckdmed.cli.other")
 command.NAME, command.HELP, command.add_arguments = "other", "", lambda parser: None
+command.EXAMPLES = ()
 command.run = lambda args: print("x" * {length}) or 0
 cli.COMMANDS, cli._load = ("other",), lambda name: command
 sys.exit(cli.main(["other"]))

@@ -1,0 +1,34 @@
+"""The exit statuses of `ckdmed`, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["DONE", "FOUND", "INTERRUPTED", "READER_LEFT", "REFUSED", "SKIPPED", "STATUSES", "own_statuses"]
+
+DONE = 0
+FOUND = 1
+REFUSED = 2
+SKIPPED = 3
+# What a shell reports of a program that a signal ended: 128 and the signal's number.
+INTERRUPTED = 130
+READER_LEFT = 141
+TERMINATED = 143
+
+#: status -> what it tells; the documentation's table is compared with it
+STATUSES: Mapping[int, str] = {
+    DONE: "done",
+    FOUND: "done, with findings: a check failed or a part of the input was left out, each named on a line; or a defect "
+    "of the package, with its traceback",
+    REFUSED: "ended by an error that its user can mend: wrong arguments, a bad input, a missing package, a full disk; "
+    "one line on standard error says what",
+    SKIPPED: "an inference is done, and inputs were skipped: each is named in `skipped.csv` with its cause",
+    INTERRUPTED: "stopped by Ctrl-C; the last line says what is kept and how to go on",
+    READER_LEFT: "the program that reads the output ended first, as `head` does",
+    TERMINATED: "stopped by SIGTERM, as by Ctrl-C",
+}
+
+
+def own_statuses(of_command: Mapping[int, str]) -> dict[int, str]:
+    """The statuses that a command's help lists: its own words where it has some, and the shared ones of 0 and 2."""
+    return dict(sorted({DONE: STATUSES[DONE], REFUSED: STATUSES[REFUSED], **of_command}.items()))
