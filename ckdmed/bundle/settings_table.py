@@ -211,6 +211,10 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
     "teacher_base": Setting(_COUNT, "channels of the teacher's first level", "channels"),
     "teacher_checkpoint": Setting(either(_NONE, _FILE), "weights of a teacher that exists; null trains one"),
+    "teacher_folds": Setting(
+        _COUNT, "teachers, each trained without the patients of one fold, for whom it answers; 1 for one teacher of all"
+    ),
+    "calibrate_teacher": Setting(boolean(), "divide the logits of teacher_folds by a temperature fitted out of fold"),
     "teacher_file": Setting(_FILE, "weights of the teacher beside the student in gradcam.png"),
     "teacher_layer": Setting(text("the path of a layer"), "layer of the teacher that gradcam.png looks at"),
     "teachers": Setting(list_of(_MODALITIES, "lists", different=True), "sequences of each teacher"),

@@ -10,7 +10,9 @@ from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer, default_prepare_batch
 from monai.utils import ensure_tuple
 
+from ckdmed.engines.mixup import MixupPrepareBatch
 from ckdmed.engines.teachers.cache import TeacherCache
+from ckdmed.engines.teachers.cross_fitted import CrossFittedTeacher
 from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.handlers.gradient_scaling import GradientScaling
@@ -50,7 +52,8 @@ class DistillationTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: the loss needs a teacher and none is given; ``iteration_update`` is given (it would bypass
-            the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images).
+            the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images); mixup
+            with a cross-fitted teacher.
         DivergedError: while it runs, at the first loss that is not finite (see
             :class:`~ckdmed.handlers.StopWhenDiverged`).
     """
@@ -75,6 +78,11 @@ class DistillationTrainer(SupervisedTrainer):
         ):
             raise ValueError(
                 "teacher_cache holds outputs for the images of the dataset, which prepare_batch may change."
+            )
+        if isinstance(teacher, CrossFittedTeacher) and isinstance(kwargs.get("prepare_batch"), MixupPrepareBatch):
+            raise ValueError(
+                "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
+                "teacher_folds to 1."
             )
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
@@ -107,12 +115,15 @@ class DistillationTrainer(SupervisedTrainer):
             self.teacher_cache.open(self.teacher, self.student_inferer)
 
     def _ask_teacher(self, images: torch.Tensor) -> Any:
-        return self.student_inferer(images, self.teacher)  # type: ignore[arg-type]
+        teacher: Any = self.teacher
+        if isinstance(teacher, FrozenTeacher):
+            teacher = teacher.for_samples(self.state.batch)  # type: ignore[arg-type]
+        return self.student_inferer(images, teacher)
 
     def _run_both(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.teacher is not None and self.teacher_cache is not None:
             batch: Any = self.state.batch
-            self._teacher_output = self.teacher_cache(inputs, batch, self.teacher, self._ask_teacher)
+            self._teacher_output = self.teacher_cache(inputs, batch, self.teacher, self.student_inferer)
         elif self.teacher is not None:
             self._teacher_output = self._ask_teacher(inputs)
         if self.student_view is not None:

@@ -46,6 +46,12 @@ class TeacherCheck:
         self.teacher_evaluator.run()
         self.teacher_metric = float(self.teacher_evaluator.state.metrics[self.key_metric])
         self.logger.info(f"the teacher's {self.key_metric} on the validation data is {self.teacher_metric:.4f}")
+        # of cross-fitted teachers
+        if scores := getattr(getattr(self.teacher_evaluator, "network", None), "scores", None):
+            self.logger.info(
+                f"on the training patients it is {scores['in_fold']:.4f} in fold (trained on them) and "
+                f"{scores['out_of_fold']:.4f} out of fold"
+            )
         if self.teacher_metric != self.teacher_metric:
             raise RuntimeError(f"the teacher's {self.key_metric} on the validation data is not a number.")
         if self.minimum is not None and self.teacher_metric < self.minimum:

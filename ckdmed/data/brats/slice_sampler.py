@@ -61,6 +61,7 @@ class BalancedSliceSampler(Sampler[int]):
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, got {seed}.")
         values = np.asarray(categories)
+        self.categories, self.by_category, self.asked = values, by_category, num_samples
         self.empty = np.flatnonzero(values == 0)
         tumour = np.flatnonzero(values > 0)
         self.unlabelled = np.flatnonzero(values < 0)
@@ -80,6 +81,20 @@ class BalancedSliceSampler(Sampler[int]):
         self.unlabelled_share = float(unlabelled_share)
         self.tumour_share, self.total, self.seed = float(tumour_share), int(num_samples), int(seed)
         self.num_replicas, self.rank, self.epoch = int(num_replicas), int(rank), 0
+
+    def within(self, positions: Sequence[int]) -> BalancedSliceSampler:
+        """The same way of drawing among some of the slices, whose positions are counted anew from 0."""
+        part = self.categories[np.asarray(positions, dtype=np.int64)]
+        return BalancedSliceSampler(
+            part,
+            self.tumour_share,
+            self.asked,
+            self.seed,
+            self.by_category,
+            self.unlabelled_share,
+            self.num_replicas,
+            self.rank,
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose slices come next; equal epochs give equal slices."""

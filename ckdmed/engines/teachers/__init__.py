@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from ckdmed.engines.teachers.cache import TeacherCache
+from ckdmed.engines.teachers.cross_fitted import CrossFittedTeacher, FoldNetworks, fold_networks, frozen_teacher
+from ckdmed.engines.teachers.fold_training import load_teacher, prepare_fold_teachers
+from ckdmed.engines.teachers.folds import TeacherFolds, check_folds, cross_fit, folds_in
 from ckdmed.engines.teachers.frozen import FrozenTeacher, TeacherIdentity, weights_hash
 from ckdmed.engines.teachers.group import (
     CooperativeTeachers,
@@ -19,19 +22,29 @@ from ckdmed.engines.teachers.training import load_known, load_network, prepare_t
 
 __all__ = [
     "CooperativeTeachers",
+    "CrossFittedTeacher",
+    "FoldNetworks",
     "FrozenTeacher",
     "TeacherAverage",
     "TeacherCache",
     "TeacherEnsemble",
+    "TeacherFolds",
     "TeacherIdentity",
     "TeacherPerformance",
     "TeachersState",
     "attach_fusion",
+    "check_folds",
+    "cross_fit",
+    "fold_networks",
+    "folds_in",
+    "frozen_teacher",
     "group_teachers",
     "parallel_teachers",
     "load_known",
     "load_network",
+    "load_teacher",
     "load_teachers",
+    "prepare_fold_teachers",
     "prepare_teacher",
     "prepare_teachers",
     "save_teachers",

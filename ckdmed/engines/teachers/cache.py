@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from monai.config import PathLike
 from monai.data import MetaTensor
+from monai.inferers import SimpleInferer
 from monai.transforms import Compose, RandFlipd
 from monai.transforms.traits import RandomizableTrait
 from monai.utils import CommonKeys
@@ -159,16 +160,18 @@ class TeacherCache:
         images: torch.Tensor,
         batch: Mapping[Hashable, Any],
         teacher: FrozenTeacher,
-        run_teacher: Callable[[torch.Tensor], TappedOutput],
+        inferer: Callable[..., Any] | None = None,
     ) -> TappedOutput:
-        """The teacher's output for ``images``; ``run_teacher`` is called with each image without an entry, alone."""
+        """The teacher's output for ``images``; the inferer (by default MONAI's simple one) is called with each image
+        without an entry, alone, and with what answers for it."""
         images = images.as_tensor() if isinstance(images, MetaTensor) else images
         views = self._views(batch, len(images))
+        run = SimpleInferer() if inferer is None else inferer
         if teacher.average_flips and not teacher.taps.paths:
             upright = self._mirrored(images, views)
-            output = self._outputs(upright, upright, [(name, 0) for name, _ in views], teacher, run_teacher)
+            output = self._outputs(upright, upright, [(name, 0) for name, _ in views], teacher, run, batch)
             return output._replace(logits=self._mirrored(output.logits, views))
-        return self._outputs(images, batch.get(CommonKeys.IMAGE, images), views, teacher, run_teacher)
+        return self._outputs(images, batch.get(CommonKeys.IMAGE, images), views, teacher, run, batch)
 
     def _mirrored(self, maps: torch.Tensor, views: Sequence[tuple[str, int]]) -> torch.Tensor:
         """Each map mirrored as its view says, which undoes the same mirroring; class logits have no axes to mirror."""
@@ -183,7 +186,8 @@ class TeacherCache:
         shown: Any,
         views: Sequence[tuple[str, int]],
         teacher: FrozenTeacher,
-        run_teacher: Callable[[torch.Tensor], TappedOutput],
+        run: Callable[..., Any],
+        batch: Mapping[Hashable, Any],
     ) -> TappedOutput:
         sums = _check_sums(shown)
         found = [self._get(view, total) for view, total in zip(views, sums)]
@@ -191,7 +195,7 @@ class TeacherCache:
         self.hits += len(views) - len(unknown)
         self.misses += len(unknown)
         for row in unknown:
-            found[row] = output = self._computed(images[row : row + 1], run_teacher)
+            found[row] = output = self._computed(run(images[row : row + 1], teacher.for_samples(batch, [row])))
             self._put(views[row], sums[row], output)
         columns = zip(*(output for output in found if output is not None))
         stacked = [torch.stack(column).to(images.device, non_blocking=True).float() for column in columns]
@@ -199,8 +203,7 @@ class TeacherCache:
         features = {name: value for (name, *_), value in zip(self._layout[1:], stacked[1:])}
         return TappedOutput(stacked[0], features, teacher.project(features))
 
-    def _computed(self, image: torch.Tensor, run_teacher: Callable[[torch.Tensor], TappedOutput]) -> list[torch.Tensor]:
-        output = run_teacher(image)
+    def _computed(self, output: TappedOutput) -> list[torch.Tensor]:
         self._learn_layout(output)
         parts = [output.logits, *(output.features[name] for name, *_ in self._layout[1:])]
         return [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -63,6 +64,10 @@ class FrozenTeacher(nn.Module):
     def train(self, mode: bool = True) -> FrozenTeacher:
         """Stay in evaluation mode, whatever ``mode`` is given."""
         return super().train(False)
+
+    def for_samples(self, batch: Mapping[Hashable, Any], rows: Sequence[int] | None = None) -> nn.Module:
+        """What answers for the samples of a batch, or for some of its rows: itself, whosever samples they are."""
+        return self
 
     # not inference_mode: its tensors may not enter operations that are saved for a student's backward pass
     @torch.no_grad()

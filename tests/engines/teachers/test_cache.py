@@ -97,9 +97,9 @@ def test_the_kept_answer_is_the_live_one_bit_for_bit():
     image = torch.stack([item["image"] for item in data])
     asked = []
 
-    def ask(images: torch.Tensor) -> Any:
+    def ask(images: torch.Tensor, network: torch.nn.Module) -> Any:
         asked.append(len(images))
-        return teacher(images)
+        return network(images)
 
     for state in range(4):
         axes = [dim for bit, dim in ((1, 2), (2, 3)) if state & bit]
@@ -125,9 +125,9 @@ def test_an_averaged_answer_is_kept_once_and_mirrored_when_it_is_handed_out():
     image = torch.stack([item["image"] for item in data])
     asked = []
 
-    def ask(images: torch.Tensor) -> Any:
+    def ask(images: torch.Tensor, network: torch.nn.Module) -> Any:
         asked.append(len(images))
-        return averaged(images)
+        return network(images)
 
     for state in range(4):
         axes = [dim for bit, dim in ((1, 2), (2, 3)) if state & bit]
@@ -149,9 +149,9 @@ def test_a_batch_of_known_and_unknown_views_comes_back_in_order():
     def batch(rows: list[int]) -> dict[str, Any]:
         return {"image": image[rows], "id": [data[r]["id"] for r in rows], "flips": torch.zeros(len(rows), dtype=int)}
 
-    cache(image[[2, 0]], batch([2, 0]), teacher, teacher)
+    cache(image[[2, 0]], batch([2, 0]), teacher)
     rows = [0, 1, 2, 3]
-    torch.testing.assert_close(cache(image, batch(rows), teacher, teacher).logits, teacher(image).logits)
+    torch.testing.assert_close(cache(image, batch(rows), teacher).logits, teacher(image).logits)
     assert (cache.hits, cache.misses) == (2, 4)
 
 
@@ -165,7 +165,7 @@ def test_half_precision_rounds_once_and_always(dtype: str, tolerance: float, tmp
     for storage in ("memory", "disk"):
         cache = TeacherCache(data, chain(), storage, tmp_path, dtype)
         cache.open(teacher)
-        first, second = (cache(image, batch, teacher, teacher) for _ in range(2))
+        first, second = (cache(image, batch, teacher) for _ in range(2))
         assert first.logits.dtype == torch.float32
         for name in live.features:
             assert torch.equal(first.features[name], second.features[name])
@@ -186,7 +186,7 @@ def test_bfloat16_loses_nothing_of_a_teacher_that_runs_in_it():
     fresh = TeacherCache(data, chain(), dtype="bfloat16")
     fresh.open(teacher)
     inferer = AutocastInferer()
-    said = fresh(image, batch, teacher, lambda images: inferer(images, teacher))
+    said = fresh(image, batch, teacher, inferer)
     assert torch.equal(said.logits, one_by_one(teacher, image, lambda images: inferer(images, teacher)).logits)
 
 
@@ -244,7 +244,7 @@ def test_another_teacher_has_other_entries(tmp_path: Path):
         with torch.no_grad():
             next(teacher.network.parameters()).add_(seed)
         cache.open(teacher)
-        assert torch.equal(cache(image, batch, teacher, teacher).logits, one_by_one(teacher, image).logits)
+        assert torch.equal(cache(image, batch, teacher).logits, one_by_one(teacher, image).logits)
         assert cache.misses == 2
         folders.add(cache.folder)
     cache.open(teacher, AutocastInferer())
@@ -261,13 +261,13 @@ def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
     cache.open(teacher)
     image = torch.stack([item["image"] for item in data])
     batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
-    cache(image, batch, teacher, teacher)
+    cache(image, batch, teacher)
     changed = {**batch, "image": image.flip(2)}
     with pytest.raises(RuntimeError, match="sample '0' .* is another image now"):
-        cache(changed["image"], changed, teacher, teacher)
+        cache(changed["image"], changed, teacher)
     del batch["flips"]
     with pytest.raises(ValueError, match="no 'flips'"):
-        cache(image, batch, teacher, teacher)
+        cache(image, batch, teacher)
 
 
 def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -278,7 +278,7 @@ def test_damaged_files_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFi
     for attempt in range(2):
         cache = TeacherCache(data, chain(), "disk", tmp_path)
         cache.open(teacher)
-        assert torch.equal(cache(image, batch, teacher, teacher).logits, one_by_one(teacher, image).logits)
+        assert torch.equal(cache(image, batch, teacher).logits, one_by_one(teacher, image).logits)
         files = sorted(cache.folder.glob("*.entry"))  # type: ignore[union-attr]
         assert len(files) == 3 and cache.misses == (3 if attempt == 0 else 2)
         files[0].write_bytes(files[0].read_bytes()[:100])
@@ -296,7 +296,7 @@ def test_answers_that_do_not_fit_are_asked_anew(tmp_path: Path, caplog: pytest.L
     def asked_again() -> int:
         cache = TeacherCache(data, chain(), "disk", tmp_path)
         cache.open(teacher)
-        said = cache(image, batch, teacher, teacher)
+        said = cache(image, batch, teacher)
         assert torch.equal(said.logits, expected.logits)
         assert all(torch.equal(said.features[name], value) for name, value in expected.features.items())
         return cache.misses

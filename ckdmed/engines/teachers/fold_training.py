@@ -1,0 +1,270 @@
+"""Getting cross-fitted teachers: trained one by one, each without the patients for whom it answers, and scored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import DataLoader, MetaTensor
+from monai.engines import Evaluator
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils import CommonKeys
+from torch import distributed, nn
+from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
+
+from ckdmed.data.brats import BalancedSliceSampler
+from ckdmed.engines.teachers.cross_fitted import FoldNetworks
+from ckdmed.engines.teachers.folds import FOLDS_NAME, TeacherFolds, check_folds, part_of, positions_of
+from ckdmed.engines.teachers.frozen import weights_hash
+from ckdmed.engines.teachers.training import load_network, prepare_teacher
+from ckdmed.metrics import fit_temperature
+
+__all__ = ["load_teacher", "loader_of", "prepare_fold_teachers"]
+
+logger = logging.getLogger(__name__)
+
+# values that the one temperature is fitted to at most; masks have a thousand times as many
+_FITTED_VALUES = 1_000_000
+
+
+def load_teacher(
+    network: nn.Module,
+    checkpoint: str | None,
+    device: str | torch.device = "cpu",
+    needed: bool = True,
+) -> nn.Module:
+    """Load a teacher's checkpoint, or those of cross-fitted teachers; nothing where there is none or it is not needed.
+
+    Args:
+        network: that of :func:`~ckdmed.engines.fold_networks`.
+        checkpoint: of one teacher, or the ``folds.json`` of several.
+        device, needed: see :func:`~ckdmed.engines.load_network`.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`~ckdmed.engines.load_network` and
+            :func:`~ckdmed.engines.cross_fit`; ValueError also when weights are not those that the record of the folds
+            was written for.
+    """
+    check_folds(len(network.networks) if isinstance(network, FoldNetworks) else 1, checkpoint)
+    if not isinstance(network, FoldNetworks):
+        return load_network(network, checkpoint, device, needed)
+    if checkpoint and needed:
+        folds = TeacherFolds.read(checkpoint)
+        network.scores = folds.scores
+        for member, file, recorded in zip(network.networks, folds.checkpoints, folds.hashes, strict=True):
+            load_network(member, str(file), device)
+            if (found := weights_hash(member)) != recorded:
+                raise ValueError(
+                    f"'{file}' has weights of SHA-256 {found[:12]}..., and {checkpoint} was written for "
+                    f"{recorded[:12]}...: whom it was trained on is not known. Give the files that its training left."
+                )
+    return network
+
+
+def prepare_fold_teachers(
+    network: nn.Module,
+    checkpoint: str | None,
+    train_data_loader: DataLoader,
+    evaluator: Evaluator,
+    output_dir: str,
+    key_metric: str,
+    folds: TeacherFolds | None = None,
+    evaluator_of: Callable[..., Evaluator] | None = None,
+    scored_data_loader: DataLoader | None = None,
+    link: str = "sigmoid",
+    inferer: Inferer | None = None,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+    resume: bool = False,
+    needed: bool = True,
+    prefix: str = "teacher",
+    **training: Any,
+) -> nn.Module:
+    """Load or train the teacher, see :func:`~ckdmed.engines.prepare_teacher`; with folds K of them.
+
+    The teacher of fold k is trained on the labelled patients of all other folds, into ``<output_dir>/fold<k>``, and
+    ``<output_dir>/folds.json`` notes on whom. Every teacher is then scored on the patients that it was trained on (in
+    fold) and on those that it was not (out of fold): the nearer the first score is to 1, the less its answers there
+    add to the labels. The temperature that calibrates the answers out of fold is noted as well.
+
+    Args:
+        network: that of :func:`~ckdmed.engines.fold_networks`.
+        checkpoint: of one teacher, or the ``folds.json`` of K.
+        train_data_loader: labelled samples of all folds, with ``patient_group``.
+        evaluator: of the network, used where there is one teacher; its inferer runs the calibration.
+        output_dir, key_metric, inferer, device, seed, resume, needed: as in ``prepare_teacher``; the teacher of fold k
+            is trained with the seed ``seed + k``, counted from 0.
+        folds: that of :func:`~ckdmed.engines.cross_fit`.
+        evaluator_of: makes the evaluator of a network, ``evaluator_of(network)``; with ``val_data_loader`` on other
+            data.
+        scored_data_loader: the labelled training samples without random changes.
+        link: "sigmoid" for masks and regions, "softmax" for classes; of the calibration.
+        prefix, training: everything else of ``prepare_teacher``.
+
+    Raises:
+        ValueError: folds without what they need; a loader whose sampler cannot be kept to some patients; as
+            ``prepare_teacher``; a resumed run whose folds would be others.
+    """
+    common: dict[str, Any] = {
+        "key_metric": key_metric,
+        "inferer": inferer,
+        "device": device,
+        "resume": resume,
+        "needed": needed,
+    }
+    if folds is None or not needed:
+        return prepare_teacher(
+            network, checkpoint, train_data_loader, evaluator, output_dir=output_dir, seed=seed, prefix=prefix,
+            **common, **training,
+        )  # fmt: skip
+    if evaluator_of is None or scored_data_loader is None or not isinstance(network, FoldNetworks):
+        raise ValueError("folds need the networks of fold_networks, evaluator_of and scored_data_loader.")
+    record = Path(output_dir) / FOLDS_NAME
+    if checkpoint:
+        load_teacher(network, checkpoint, device)
+        logger.info(f"teachers of {folds.count} folds: {checkpoint}")
+    elif record.is_file():
+        _take_up(network, folds, record, resume, device)
+    else:
+        names = [f"fold{fold + 1}" for fold in range(folds.count)]
+        for fold, (name, member) in enumerate(zip(names, network.networks)):
+            logger.info(f"teacher {name}, without {len(folds.unseen(fold))} of {len(folds.held_out)} patients")
+            prepare_teacher(
+                member,
+                None,
+                loader_of(train_data_loader, positions_of(train_data_loader.dataset, folds.seen(fold))),
+                evaluator_of(member),
+                output_dir=str(Path(output_dir) / name),
+                seed=seed + fold,
+                prefix=f"{prefix}/{name}",
+                **common,
+                **training,
+            )
+        folds.scores = _scores(network, folds, evaluator_of, scored_data_loader, key_metric)
+        folds.fitted = _fitted(network, folds, scored_data_loader, _inferer_of(evaluator), link, device)
+        if not distributed.is_initialized() or distributed.get_rank() == 0:
+            files = [f"{name}/teacher.pt" for name in names]
+            folds.write(record, files, [weights_hash(member) for member in network.networks])
+    network.scores = folds.scores
+    _tell(folds)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network.eval()
+
+
+def _take_up(network: FoldNetworks, folds: TeacherFolds, path: Path, resume: bool, device: str | torch.device) -> None:
+    """The teachers of the same run, finished before it was interrupted."""
+    if not resume:
+        raise ValueError(
+            f"{path.parent} holds teachers of an earlier run, which are not overwritten: give {path} as the "
+            "teacher_checkpoint, resume that run, or give another folder."
+        )
+    recorded = TeacherFolds.read(path, folds.calibrate)
+    if recorded.held_out != folds.held_out:
+        raise ValueError(
+            f"{path} has other folds than this run: resume with the data and the split_seed it began with."
+        )
+    folds.fitted, folds.scores = recorded.fitted, recorded.scores
+    load_teacher(network, str(path), device)
+
+
+def _scores(
+    network: FoldNetworks,
+    folds: TeacherFolds,
+    evaluator_of: Callable[..., Evaluator],
+    loader: DataLoader,
+    key_metric: str,
+) -> dict[str, Any]:
+    """Of each teacher on the patients that it was and was not trained on, and their means over the samples."""
+    found: dict[str, list[float]] = {"in_fold": [], "out_of_fold": []}
+    counts: dict[str, list[int]] = {"in_fold": [], "out_of_fold": []}
+    for fold, member in enumerate(network.networks):
+        for part, groups in (("in_fold", folds.seen(fold)), ("out_of_fold", folds.unseen(fold))):
+            positions = positions_of(loader.dataset, groups)
+            evaluator = evaluator_of(member, val_data_loader=loader_of(loader, positions))
+            evaluator.run()
+            found[part].append(float(evaluator.state.metrics[key_metric]))
+            counts[part].append(len(positions))
+    means = {part: float(np.average(values, weights=counts[part])) for part, values in found.items()}
+    return {"metric": key_metric, **means, "folds": [dict(zip(found, row)) for row in zip(*found.values())]}
+
+
+@torch.no_grad()
+def _fitted(
+    network: FoldNetworks,
+    folds: TeacherFolds,
+    loader: DataLoader,
+    inferer: Inferer,
+    link: str,
+    device: str | torch.device,
+) -> float:
+    """The temperature of all answers out of fold; of masks as many evenly spread pixels as the fit can bear."""
+    logits: list[torch.Tensor] = []
+    labels: list[torch.Tensor] = []
+    samples = len(loader.dataset)  # type: ignore[arg-type]
+    for fold, member in enumerate(network.networks):
+        for batch in loader_of(loader, positions_of(loader.dataset, folds.unseen(fold))):
+            output = _plain(inferer(_plain(batch[CommonKeys.IMAGE]).to(device), member)).float().cpu()
+            label = _plain(batch[CommonKeys.LABEL])
+            if link == "softmax":
+                logits.append(output)
+                labels.append(label.long())
+                continue
+            output, label = output.flatten(1), label.flatten(1)
+            step = max(output.shape[1] * samples // _FITTED_VALUES, 1)
+            logits.append(_as_two_classes(output[:, ::step]))
+            labels.append((label[:, ::step] > 0.5).long().flatten())
+    return fit_temperature(torch.cat(logits), torch.cat(labels))
+
+
+def _inferer_of(evaluator: Evaluator) -> Inferer:
+    """What runs a network on whole samples, such as a sliding window."""
+    found = getattr(evaluator, "inferer", None)
+    return SimpleInferer() if found is None else found
+
+
+def _as_two_classes(logits: torch.Tensor) -> torch.Tensor:
+    flat = logits.flatten()
+    return torch.stack([torch.zeros_like(flat), flat], dim=1)
+
+
+def loader_of(loader: DataLoader, positions: Iterable[int]) -> DataLoader:
+    """A loader like the given one that goes through some of its samples alone, in the same manner.
+
+    Raises:
+        ValueError: no samples, or a sampler of which nobody knows how to keep it to some samples.
+    """
+    chosen = list(positions)
+    if not chosen:
+        raise ValueError("no sample of these patients is in the data: give fewer teacher_folds.")
+    part = part_of(loader.dataset, chosen)
+    sampler: Any = loader.sampler
+    options: dict[str, Any] = {"batch_size": loader.batch_size, "num_workers": loader.num_workers}
+    if isinstance(sampler, BalancedSliceSampler):
+        options["sampler"] = sampler.within(chosen)
+    elif isinstance(sampler, DistributedSampler):
+        kept = {name: getattr(sampler, name) for name in ("num_replicas", "rank", "shuffle", "seed", "drop_last")}
+        options["sampler"] = type(sampler)(dataset=part, **kept)
+    elif isinstance(sampler, (RandomSampler, SequentialSampler)):
+        options["shuffle"] = isinstance(sampler, RandomSampler)
+    else:
+        raise ValueError(f"a {type(sampler).__name__} cannot be kept to some patients: set teacher_folds to 1.")
+    return type(loader)(part, **options)
+
+
+def _tell(folds: TeacherFolds) -> None:
+    scores = folds.scores
+    if scores:
+        logger.info(
+            f"teachers of {folds.count} folds: {scores['metric']} {scores['in_fold']:.4f} on the patients that they "
+            f"were trained on, {scores['out_of_fold']:.4f} on those that they were not; temperature that calibrates "
+            f"them {folds.fitted:.3f}, {'used' if folds.calibrate else 'not used'}"
+        )
+
+
+def _plain(tensor: Any) -> torch.Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else torch.as_tensor(tensor)
