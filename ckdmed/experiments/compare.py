@@ -15,6 +15,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data import read_datalist
 from ckdmed.experiments.compare_arms import ARMS, BASELINE, compare_name, compare_runs, compare_settings, variant
 from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
@@ -27,8 +28,7 @@ from ckdmed.experiments.tables import (
     seconds_line,
     section_title,
 )
-from ckdmed.files import save_weights, write_json
-from ckdmed.json_files import read_json, read_json_lines
+from ckdmed.files import save_weights
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["EXPERIMENT", "Comparison"]
@@ -47,11 +47,7 @@ class Comparison(Experiment):
     data: ClassVar[str] = "Figshare .mat files"
     datalist_command: ClassVar[str] = "datalist"
     bundle: ClassVar[str] = "seg_kd"
-    made_settings: ClassVar[tuple[str, ...]] = (
-        *Experiment.made_settings,
-        "label_fraction",
-        "teacher_checkpoint",
-    )
+    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "label_fraction", "teacher_checkpoint")
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
     headline: ClassVar[str] = _SLICES
     compact: ClassVar[Mapping[str, Any]] = {"amp": True}
@@ -135,23 +131,10 @@ class Comparison(Experiment):
         return made
 
     def _longer(self, run: Run, epochs: int) -> int:
-        """As many epochs as take the time of the distilled run; fixed at the first look, for a resumed run's sake.
-
-        Without a GPU it is processor time: what else a machine had to do is not the price of a method.
-        """
-        kept = self.folder(run) / "longer.json"
-        if kept.is_file():
-            return int(read_json(kept)["epochs"])
-        seconds = {}
-        for name in (BASELINE, _DISTILLED):
-            beside = compare_name(name, run.split["label_fraction"], run.seed)
-            history = self.folder(beside) / "metrics.jsonl"
-            rows = read_json_lines(history)
-            clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
-            seconds[name] = sum(row[clock] for row in rows)
-        ratio = max(seconds[_DISTILLED] / max(seconds[BASELINE], 1e-9), 1.0)
-        write_json(kept, {"epochs": max(round(epochs * ratio), epochs), "seconds": seconds})
-        return max(round(epochs * ratio), epochs)
+        alone, distilled = (
+            self.folder(compare_name(name, run.split["label_fraction"], run.seed)) for name in (BASELINE, _DISTILLED)
+        )
+        return epochs_of_equal_time(self.folder(run), alone, distilled, epochs)
 
     def prepare(self, run: Run, settings: Mapping[str, Any]) -> None:
         if run.arm.teacher == "random":

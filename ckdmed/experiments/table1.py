@@ -1,4 +1,4 @@
-"""The reports' Table I: four teachers, four students, and the student alone, by the classification bundles."""
+"""The reports' Table I and its extension: teachers, their students, and the student alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data import read_datalist
 from ckdmed.experiments.classifier_scores import SHORT, classifier_scores
 from ckdmed.experiments.engine import PLACES, Experiment
-from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.equal_time import epochs_of_equal_time
+from ckdmed.experiments.plan import Arm, Run, check_different, in_order
 from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
 from ckdmed.experiments.tables import Group, over_patients
 from ckdmed.json_files import read_json
@@ -29,16 +30,16 @@ _SPLITS = {
     "official": "Official folds (by patient code as published)",
     "slices": "Folds by single slices, which put slices of one person on both sides",
 }
-_ALONE = "student_alone"
+_ALONE, _LONGER, _DISTILLED = "student_alone", "student_alone_longer", "student_efficientnet_lite"
 # what the bundle of teachers calls by a name that the student's bundle has for its own
 _SETTINGS_OF_TEACHER = ("epochs", "learning_rate")
 # a process trains many times on the same slices: they are read and prepared once
 _DATASETS = ("train#dataset#_target_", "validate#dataset#_target_")
 
 
-def _student(name: str, label: str, teacher: str | None, **settings: Any) -> Arm:
+def _student(name: str, label: str, teacher: str | None, needs: Sequence[str] = (), **settings: Any) -> Arm:
     kind = (teacher or "teacher_vgg_vit").removeprefix("teacher_")
-    return Arm(name, label, {"teacher_kind": kind, **settings}, bundle="cls_kd", teacher=teacher)
+    return Arm(name, label, {"teacher_kind": kind, **settings}, bundle="cls_kd", teacher=teacher, needs=tuple(needs))
 
 
 def _teacher(kind: str, label: str) -> Arm:
@@ -51,11 +52,24 @@ ARMS: dict[str, Arm] = {
         _teacher("vgg_vit", "teacher VGG19 + ViT (hybrid; also the MSGFF teacher)"),
         _teacher("vgg_vgg", "teacher VGG19 + VGG19"),
         _teacher("vit_vit", "teacher ViT + ViT"),
+        _teacher("efficientnet_lite", "teacher EfficientNet-Lite0"),
+        _teacher("efficientnet_lite_vit", "teacher EfficientNet-Lite0 + ViT"),
         _student("student_vgg_vit", "student of VGG19 + ViT", "teacher_vgg_vit", beta=0.0),
         _student("student_vgg_vgg", "student of VGG19 + VGG19", "teacher_vgg_vgg", beta=0.0),
         _student("student_vit_vit", "student of ViT + ViT", "teacher_vit_vit", beta=0.0),
         _student("student_msgff", "student of VGG19 + ViT with MSGFF", "teacher_vgg_vit"),
+        _student(_DISTILLED, "student of EfficientNet-Lite0", "teacher_efficientnet_lite", beta=0.0),
+        _student(
+            "student_efficientnet_lite_msgff", "student of EfficientNet-Lite0 with MSGFF", "teacher_efficientnet_lite"
+        ),
+        _student(
+            "student_efficientnet_lite_vit",
+            "student of EfficientNet-Lite0 + ViT",
+            "teacher_efficientnet_lite_vit",
+            beta=0.0,
+        ),
         _student(_ALONE, "student alone", None, method="supervised"),
+        _student(_LONGER, "student alone, same time", None, needs=(_ALONE, _DISTILLED), method="supervised"),
     )
 }
 
@@ -63,6 +77,9 @@ ARMS: dict[str, Arm] = {
 @dataclass
 class Table1(Experiment):
     """The arms of :data:`ARMS` over folds and seeds. A fold's teachers are trained once, with the first seed.
+
+    The reports lack the student alone, for as many epochs and for the time of the distilled one, and the teacher whose
+    ImageNet weights know more than the labels tell.
 
     A run's numbers are those of the weights that validated best, on the slices as they are (no augmentation).
     """
@@ -121,6 +138,7 @@ class Table1(Experiment):
         needed = {*names, *(ARMS[name].teacher for name in names)}
         teachers = [arm for arm in ARMS.values() if arm.bundle == "cls_teacher" and arm.name in needed]
         students = [arm for arm in ARMS.values() if arm.bundle != "cls_teacher" and arm.name in names]
+        students = in_order(students) if students else []
         first = args.seeds[0]
 
         def run(arm: Arm, fold: int, seed: int) -> Run:
@@ -154,7 +172,11 @@ class Table1(Experiment):
             # the folds' teachers are trained apart, so that all students of a kind have the same one
             made = {key: value for key, value in made.items() if key not in ("teacher_epochs", "teacher_learning_rate")}
             made = with_options_of(run.arm.settings.get("method", "ckd"), "classification", made)
-        return {**made, **run.arm.settings, **of_fold}
+        made |= {**run.arm.settings, **of_fold}
+        if run.arm.name == _LONGER:
+            folders = (self.folder(run.name.replace(_LONGER, name, 1)) for name in (_ALONE, _DISTILLED))
+            made["epochs"] = epochs_of_equal_time(self.folder(run), *folders, made["epochs"])
+        return made
 
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
         workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), self._plan(run))

@@ -28,7 +28,7 @@ def test_settings_of_the_command_may_be_nested_ones():
 def test_plan_has_teachers_before_students_and_each_once():
     runs = planned("table1", "--fold", "0", "3", "--seeds", "4", "5")
     names = [run.name for run in runs]
-    assert len(names) == len(set(names)) == 2 * (3 + 2 * 5)
+    assert len(names) == len(set(names)) == 2 * (5 + 2 * 9)
     for run in runs:
         if run.teacher is not None:
             assert run.teacher.endswith(f"-group{run.split['fold']}-seed4")
@@ -39,7 +39,7 @@ def test_plan_has_teachers_before_students_and_each_once():
 
 def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
     table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "compact", "--set", "epochs=5")
-    by_arm = {run.arm.name: table._plan(run) for run in runs}
+    by_arm = {run.arm.name: table._plan(run) for run in runs if run.arm.name != "student_alone_longer"}
     assert by_arm["teacher_vit_vit"]["teacher_kind"] == "vit_vit"
     assert by_arm["teacher_vit_vit"]["epochs"] == EXPERIMENT.profile_settings("compact")["teacher_epochs"]
     assert by_arm["teacher_vit_vit"]["learning_rate"] == EXPERIMENT.profile_settings("compact")["teacher_learning_rate"]
@@ -49,6 +49,24 @@ def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
     assert by_arm["student_alone"]["method"] == "supervised" and "teacher_checkpoint" not in by_arm["student_alone"]
     assert {values["seed"] for values in by_arm.values()} == {7}
     assert {by_arm[arm]["epochs"] for arm in by_arm if arm.startswith("student")} == {5}
+
+
+def test_the_student_alone_gets_the_time_of_the_distilled_one(data: Path, tmp_path: Path):
+    table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "compact", "--set", "epochs=5")
+    by_arm = {run.arm.name: run for run in runs}
+    for arm, seconds in (("student_alone", 2.0), ("student_efficientnet_lite", 5.0)):
+        folder = table.folder(by_arm[arm])
+        folder.mkdir(parents=True)
+        row = {"epoch": 1, "seconds": seconds, "cpu_seconds": seconds}
+        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    longer = by_arm["student_alone_longer"]
+    names = [run.name for run in runs]
+    assert names.index(longer.name) > names.index(by_arm["student_efficientnet_lite"].name)
+    assert table._plan(longer)["epochs"] == 12  # 5 * 2.5, to an even number
+    (table.folder(by_arm["student_alone"]) / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert table._plan(longer)["epochs"] == 12  # fixed at the first look
+    with pytest.raises(ValueError, match="'student_alone_longer' needs the arms .*student_efficientnet_lite"):
+        planned("table1", "--arms", "student_alone_longer", "student_alone")
 
 
 def test_the_old_name_of_the_full_sizes(data: Path, tmp_path: Path):
