@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from ckdmed.data.dicom_file import DicomFileError, dicom_images, open_dicom
 from ckdmed.data.dicom_header import DicomHeader, frame_groups, read_dicom_header
 from ckdmed.data.dicom_pixels import read_frames, rescaled
 
-__all__ = ["DicomFileError", "DicomHeader", "dicom_stacks", "group_series", "read_dicom_header", "read_dicom_volume"]
+__all__ = [
+    "DicomFileError",
+    "DicomHeader",
+    "SeriesGrid",
+    "dicom_stacks",
+    "group_series",
+    "read_dicom_header",
+    "read_dicom_volume",
+    "read_series_grid",
+]
 
 # How far the gap between neighbouring slices may differ from the series' mean gap, as a share of it. Positions are
 # stored as rounded decimals; a missing slice doubles a gap.
@@ -53,17 +63,28 @@ def dicom_stacks(paths: Sequence[Path]) -> tuple[list[tuple[tuple[Path, ...], st
     return [(tuple(h.path for h in group), group[0].number) for group in group_series(headers)], unreadable
 
 
-def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Read one file, or the files of one series in any order; the frames of an enhanced file are its slices.
+@dataclass(frozen=True)
+class SeriesGrid:
+    """Where each slice of a series lies: the grid of `read_dicom_volume`, known without the pixels.
 
-    Values are those after the rescale slope and intercept. Colour becomes grey, by ITU-R 601 luma.
+    Args:
+        headers: of the files.
+        planes: (number of the file in `headers`, frame in it) of each slice, along the slices' normal.
+        shape: columns, rows, slices.
+        affine: (4, 4) from array index to RAS millimetres.
+    """
 
-    Returns:
-        array (columns, rows, slices), float32, and its (4, 4) affine to RAS millimetres: the layout of NIfTI.
+    headers: tuple[DicomHeader, ...]
+    planes: tuple[tuple[int, int], ...]
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+
+def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
+    """Order the slices of one file, or of the files of one series in any order, by where they lie.
 
     Raises:
-        DicomFileError: as `read_dicom_header`; the files differ in size or orientation, two lie at one position
-            (several echoes or times in a series), or they are not evenly spaced (a slice is missing).
+        DicomFileError: as `read_dicom_volume`, what only the pixels would show aside.
     """
     headers = [read_dicom_header(path) for path in paths]
     if not headers:
@@ -85,16 +106,37 @@ def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarr
         for header, frame in ((headers[number], frame) for _, number, frame in planes)
     ]
     step = _step(first, np.array([height for height, _, _ in planes]), origins, names)
-    volume = np.empty((first.size[0], first.size[1], len(planes)), dtype=np.float32)
-    place = {(number, frame): index for index, (_, number, frame) in enumerate(planes)}
-    for number, header in enumerate(headers):
-        for frame, pixels in enumerate(_frames(header)):
-            volume[..., place[number, frame]] = pixels.T
     lps = np.eye(4)
     lps[:3, :2] = first.matrix[:, :2] * first.spacing[:2]
     lps[:3, 2] = step
     lps[:3, 3] = origins[0]
-    return volume, np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps
+    return SeriesGrid(
+        headers=tuple(headers),
+        planes=tuple((number, frame) for _, number, frame in planes),
+        shape=(first.size[0], first.size[1], len(planes)),
+        affine=np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps,
+    )
+
+
+def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
+    """Read one file, or the files of one series in any order; the frames of an enhanced file are its slices.
+
+    Values are those after the rescale slope and intercept. Colour becomes grey, by ITU-R 601 luma.
+
+    Returns:
+        array (columns, rows, slices), float32, and its (4, 4) affine to RAS millimetres: the layout of NIfTI.
+
+    Raises:
+        DicomFileError: as `read_dicom_header`; the files differ in size or orientation, two lie at one position
+            (several echoes or times in a series), or they are not evenly spaced (a slice is missing).
+    """
+    grid = read_series_grid(paths)
+    volume = np.empty(grid.shape, dtype=np.float32)
+    place = {plane: index for index, plane in enumerate(grid.planes)}
+    for number, header in enumerate(grid.headers):
+        for frame, pixels in enumerate(_frames(header)):
+            volume[..., place[number, frame]] = pixels.T
+    return volume, grid.affine
 
 
 def _step(

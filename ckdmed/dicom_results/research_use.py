@@ -1,0 +1,30 @@
+"""What every output says of its own limits: for research only, and what the network was not made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["NOT_CHECKED", "RESEARCH_USE_ONLY", "full_notice", "short_notice"]
+
+RESEARCH_USE_ONLY = "Research use only. Not a medical device."
+NOT_CHECKED = "Whether the network was made for such an input was not checked."
+
+
+def full_notice(unintended: Sequence[str] | None) -> str:
+    """The mark, and why the result is not to be relied on.
+
+    Args:
+        unintended: reasons why the input is not one that the network was made for; empty where none was found, None
+            where nobody looked.
+    """
+    if unintended is None:
+        return f"{RESEARCH_USE_ONLY} {NOT_CHECKED}"
+    if not unintended:
+        return RESEARCH_USE_ONLY
+    reasons = "; ".join(" ".join(reason.split()).rstrip(".") for reason in unintended)
+    return f"{RESEARCH_USE_ONLY} NOT AN INPUT THAT THE NETWORK WAS MADE FOR: {reasons}."
+
+
+def short_notice(unintended: Sequence[str] | None) -> str:
+    """The mark for a place of few letters: at most 40."""
+    return "UNINTENDED INPUT, RESEARCH USE ONLY" if unintended else "RESEARCH USE ONLY"

@@ -1,0 +1,51 @@
+"""What all results share: the numbers of their series, their names by content, and how they are written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from ckdmed.dicom_results.source_series import SourceSeries
+from ckdmed.files import write_atomic
+
+__all__ = [
+    "CAPTURE_SERIES",
+    "REPORT_SERIES",
+    "SEGMENTATION_SERIES",
+    "content_hash",
+    "series_number",
+    "stamp",
+    "write_dataset",
+]
+
+# The last two digits of the numbers of results' series; the digits before are the source's.
+SEGMENTATION_SERIES, REPORT_SERIES, CAPTURE_SERIES = 91, 93, 95
+_LARGEST_NUMBER = 2**31 - 1
+
+
+def series_number(source: SourceSeries, kind: int) -> int:
+    """The source's number with two digits more: 401 becomes 40191."""
+    return (source.number * 100 + kind) % _LARGEST_NUMBER
+
+
+def content_hash(masks: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of regions and their masks."""
+    digest = hashlib.sha256()
+    for name, values in masks.items():
+        digest.update(f"{name} {values.dtype} {values.shape} ".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def stamp(result: Dataset) -> None:
+    """Mark a result as research for machines too."""
+    result.ContentQualification = "RESEARCH"
+
+
+def write_dataset(dataset: Dataset, output: str | Path) -> Path:
+    """Write a result, whole or not at all."""
+    return write_atomic(output, lambda path: dataset.save_as(path, enforce_file_format=True))

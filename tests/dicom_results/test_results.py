@@ -1,0 +1,250 @@
+"""Written, read back by other code than wrote it, and compared with the mask."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from ckdmed.data.dicom_series import DicomFileError, read_dicom_volume
+from ckdmed.dicom_results import Algorithm, write_report, write_results, write_segmentation
+from tests.dicom_results.mr_series import write_mr_series
+
+ALGORITHM = Algorithm("seg_kd", "ab" * 32, {"threshold": 0.3, "tta": True})
+SHAPE = (40, 32, 6)
+REASON = "the sequence is FLAIR; T1 with contrast was learnt."
+
+
+def _oblique() -> np.ndarray:
+    one, two = np.deg2rad(12), np.deg2rad(-7)
+    first = np.array([[1, 0, 0], [0, np.cos(one), -np.sin(one)], [0, np.sin(one), np.cos(one)]])
+    second = np.array([[np.cos(two), -np.sin(two), 0], [np.sin(two), np.cos(two), 0], [0, 0, 1]])
+    return first @ second
+
+
+@pytest.fixture
+def series(tmp_path) -> list[Path]:
+    volume = np.random.default_rng(1).integers(0, 800, SHAPE)
+    return write_mr_series(tmp_path / "mr", volume, direction=_oblique())
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[5:15, 10:20, 2:4] = True
+    mask[30, 3, 5] = True
+    return mask
+
+
+def _as_volume(segmentation: Path, files: list[Path], segment: int = 1) -> np.ndarray:
+    """The mask (columns, rows, slices) of a segmentation, each frame placed by its own position in the patient."""
+    dataset = highdicom.seg.segread(segmentation)
+    _, affine = read_dicom_volume(files)
+    back = np.linalg.inv(np.diag([-1, -1, 1, 1]) @ affine)
+    found = np.zeros(SHAPE, dataset.pixel_array.dtype)
+    frames = dataset.pixel_array.reshape(-1, SHAPE[1], SHAPE[0])
+    for groups, frame in zip(dataset.PerFrameFunctionalGroupsSequence, frames, strict=True):
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        place = groups if "SegmentIdentificationSequence" in groups else shared
+        if place.SegmentIdentificationSequence[0].ReferencedSegmentNumber == segment:
+            position = [float(v) for v in groups.PlanePositionSequence[0].ImagePositionPatient]
+            index = back @ [*position, 1]
+            assert np.allclose(index, np.round(index), atol=1e-3) and np.allclose(index[:2], 0, atol=1e-3)
+            found[:, :, round(index[2])] = frame.T
+    return found
+
+
+def test_a_mask_comes_back_voxel_for_voxel_in_the_series_geometry(series, mask, tmp_path):
+    path = write_segmentation(series[::-1], mask, tmp_path / "seg.dcm", algorithm=ALGORITHM)
+    assert np.array_equal(_as_volume(path, series), mask)
+    source, result = dcmread(series[0]), dcmread(path)
+    for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "StudyDate"):
+        assert result[keyword].value == source[keyword].value
+    measures = result.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert list(measures.PixelSpacing) == list(source.PixelSpacing)
+    referenced = {
+        item.ReferencedSOPInstanceUID for item in result.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    }
+    assert referenced == {dcmread(file).SOPInstanceUID for file in series}
+
+
+def test_regions_are_segments_and_probabilities_fractions(series, mask, tmp_path):
+    inner = mask & (np.arange(SHAPE[2]) == 2)
+    results = write_results(
+        series,
+        {"WT": mask, "ET": inner},
+        tmp_path / "out",
+        algorithm=ALGORITHM,
+        probability={"WT": mask * 0.5, "ET": inner * 1.0},
+    )
+    assert np.array_equal(_as_volume(results.segmentation, series, 1), mask)
+    assert np.array_equal(_as_volume(results.segmentation, series, 2), inner)
+    assert np.array_equal(_as_volume(results.fractional, series, 1), np.where(mask, 128, 0))
+    assert [item.SegmentLabel for item in dcmread(results.segmentation).SegmentSequence] == [
+        "Whole tumour",
+        "Enhancing tumour",
+    ]
+
+
+def test_an_empty_mask_is_a_result_too(series, tmp_path):
+    results = write_results(series, np.zeros(SHAPE), tmp_path, algorithm=ALGORITHM)
+    assert not _as_volume(results.segmentation, series).any()
+    assert _numbers(results.report) == {"Volume": 0.0}
+
+
+def _items(content, kind):
+    for item in content:
+        if item.ValueType == kind:
+            yield item
+        yield from _items(item.get("ContentSequence", []), kind)
+
+
+def _numbers(report: Path) -> dict[str, float]:
+    dataset = dcmread(report)
+    measured = [
+        item
+        for item in dataset.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeMeaning == "Imaging Measurements"
+    ]
+    return {
+        item.ConceptNameCodeSequence[0].CodeMeaning: float(item.MeasuredValueSequence[0].NumericValue)
+        for item in _items(measured, "NUM")
+    }
+
+
+def test_the_report_measures_and_points_to_the_segment(series, mask, tmp_path):
+    results = write_results(series, mask, tmp_path, algorithm=ALGORITHM)
+    numbers = _numbers(results.report)
+    assert numbers["Volume"] == pytest.approx(201 * 0.8 * 0.9 * 3 / 1000, abs=1e-3)
+    # 10 x 10 pixels of 0.8 x 0.9 mm, whose corner pixels are cut
+    assert numbers["Long axis"] == pytest.approx(np.hypot(8, 8.1), abs=0.2)
+    assert numbers["Short axis"] > 8
+    content = dcmread(results.report).ContentSequence
+    segment = next(i for i in _items(content, "IMAGE") if "ReferencedSegmentNumber" in i.ReferencedSOPSequence[0])
+    reference = segment.ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == dcmread(results.segmentation).SOPInstanceUID
+    line = next(_items(content, "SCOORD"))
+    image = line.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert image == dcmread(series[2]).SOPInstanceUID
+    assert highdicom.sr.srread(results.report)
+
+
+@pytest.mark.parametrize("unintended", [None, [], [REASON]])
+def test_every_output_says_that_it_is_for_research_and_what_is_against_it(series, mask, tmp_path, unintended):
+    results = write_results(
+        series, mask, tmp_path, algorithm=ALGORITHM, unintended=unintended, probability=mask * 1.0, captures=True
+    )
+    assert len(results.files) == 3 + SHAPE[2]
+    for path in results.files:
+        dataset = dcmread(path)
+        text = str(dataset)
+        assert "RESEARCH USE ONLY" in dataset.SeriesDescription
+        assert dataset.ContentQualification == "RESEARCH"
+        whole = {
+            "SEG": lambda d: d.SegmentSequence[0].SegmentDescription,
+            "SR": lambda d: next(i.TextValue for i in _items(d.ContentSequence, "TEXT") if "Research" in i.TextValue),
+            "OT": lambda d: d.ImageComments,
+        }[dataset.Modality](dataset)
+        assert whole.startswith("Research use only. Not a medical device."), text
+        assert ("not checked" in whole) == (unintended is None)
+        assert (REASON.rstrip(".") in whole) == ("UNINTENDED" in dataset.SeriesDescription) == bool(unintended)
+
+
+def test_the_same_result_has_the_same_uids_and_another_mask_has_others(series, mask, tmp_path):
+    def uids(name, values, **settings):
+        files = write_results(series, values, tmp_path / name, algorithm=ALGORITHM, **settings).files
+        return [dcmread(file).SOPInstanceUID for file in files]
+
+    first = uids("a", mask)
+    assert uids("b", mask) == first
+    assert not set(uids("c", ~mask)) & set(first)
+    assert not set(uids("d", mask, unintended=[REASON])) & set(first)
+    assert all(uid.startswith("2.25.") and int(uid[5:]) < 2**128 for uid in first)
+
+
+def test_a_name_in_another_script_stays_what_it_is(tmp_path, mask):
+    volume = np.random.default_rng(1).integers(0, 800, SHAPE)
+    files = write_mr_series(tmp_path / "mr", volume, name="Müller^Jürgen")
+    for file in files:
+        dataset = dcmread(file)
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+        dataset.PatientName = "Müller^Jürgen"
+        dataset.save_as(file)
+    for path in write_results(files, mask, tmp_path / "out", algorithm=ALGORITHM, captures=True).files[:4]:
+        assert str(dcmread(path).PatientName) == "Müller^Jürgen"
+
+
+def _changed(files: list[Path], index: int, **values) -> None:
+    dataset = dcmread(files[index])
+    for keyword, value in values.items():
+        if value is None:
+            del dataset[keyword]
+        else:
+            setattr(dataset, keyword, value)
+    dataset.save_as(files[index])
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"PatientID": "another"}, "2 different values of PatientID"),
+        ({"StudyInstanceUID": "1.2.3"}, "2 different values of StudyInstanceUID"),
+        ({"FrameOfReferenceUID": None}, "has no FrameOfReferenceUID"),
+        ({"SOPInstanceUID": ""}, "has no SOPInstanceUID"),
+    ],
+)
+def test_a_series_that_cannot_be_referred_to_is_refused(series, mask, tmp_path, values, message):
+    _changed(series, 3, **values)
+    with pytest.raises(DicomFileError, match=message) as error:
+        write_segmentation(series, mask, tmp_path / "seg.dcm", algorithm=ALGORITHM)
+    assert "another" not in str(error.value), "no identifier in a message"
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+def test_an_image_that_stands_twice_is_refused(series, mask, tmp_path):
+    _changed(series, 3, SOPInstanceUID=dcmread(series[0]).SOPInstanceUID)
+    with pytest.raises(DicomFileError, match="stands in several files"):
+        write_report(series, mask, tmp_path / "sr.dcm", algorithm=ALGORITHM)
+
+
+def test_what_anonymisers_remove_is_left_empty(series, mask, tmp_path):
+    for index in range(len(series)):
+        _changed(series, index, **dict.fromkeys(("PatientName", "PatientBirthDate", "StudyID", "AccessionNumber")))
+    result = dcmread(write_segmentation(series, mask, tmp_path / "seg.dcm", algorithm=ALGORITHM))
+    assert result.PatientName == "" and result.StudyID == "" and result.PatientID == "P1"
+
+
+@pytest.mark.parametrize(
+    "change, settings, message",
+    [
+        (lambda m: m[:, :, 1:], {}, r"shape \(40, 32, 5\), and the series is of \(40, 32, 6\)"),
+        (lambda m: m * np.nan, {}, "values not finite"),
+        (lambda m: m * 1.5, {"fractional": True}, "run from 0 to 1.5"),
+        (lambda m: {}, {}, "at least one region"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(series, mask, tmp_path, change, settings, message):
+    with pytest.raises(ValueError, match=message):
+        write_segmentation(series, change(mask), tmp_path / "seg.dcm", algorithm=ALGORITHM, **settings)
+
+
+def _verified(path: Path) -> set[str]:
+    """What dciodvfy has to say against a file."""
+    done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
+    return {line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))}
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy here (Debian package dicom3tools)")
+@pytest.mark.parametrize("filled", [True, False])
+def test_dciodvfy_finds_no_error(series, mask, tmp_path, filled):
+    assert _verified(series[0]) == set()
+    results = write_results(
+        series, mask * filled, tmp_path, algorithm=ALGORITHM, unintended=[REASON], probability=mask * 0.5, captures=True
+    )
+    for path in results.files[:4]:
+        assert _verified(path) == set(), path.name
