@@ -23,6 +23,7 @@ INSTALLED = "installed_bundles"
 # what runs and exports leave beside these is no part of the bundle
 _FILES = ("*.json", "logging.conf", "LICENSE", "docs/*")
 _RECORD = "models/model.json"
+_BESIDE = ("models/model.inputs.json",)
 _WEIGHTS = "models/model.pt"
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -50,7 +51,7 @@ def bundle_files(folder: Path) -> list[Path]:
     Args:
         folder: of the bundle.
     """
-    patterns = [*_FILES, *((_RECORD, _WEIGHTS) if (folder / _RECORD).is_file() else ())]
+    patterns = [*_FILES, *((_RECORD, _WEIGHTS, *_BESIDE) if (folder / _RECORD).is_file() else ())]
     return [path.relative_to(folder) for name in patterns for path in sorted(folder.glob(name)) if path.is_file()]
 
 

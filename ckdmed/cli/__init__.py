@@ -37,6 +37,7 @@ COMMANDS: tuple[str, ...] = (
     "experiment",
     "settings",
     "bundle",
+    "intended_inputs",
 )
 
 #: commands of their own once -> what they are now, in words

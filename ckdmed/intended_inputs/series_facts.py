@@ -1,0 +1,204 @@
+"""What the header or the name of an input says of it: modality, sequence, contrast agent, field of view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.utils import ensure_tuple
+from pydicom import Dataset
+
+from ckdmed.data.brats.names import parse_free_name
+from ckdmed.data.dicom_file import DicomFileError, open_dicom
+from ckdmed.data.output_names import input_stem
+from ckdmed.data.slice_files import file_kind
+from ckdmed.data.slice_geometry import SliceGeometry
+from ckdmed.data.volume_reader import dicom_files
+
+__all__ = ["OTHER_SEQUENCE", "SEQUENCE_NAMES", "SeriesFacts", "facts_of_dicom", "facts_of_slices", "series_facts"]
+
+SEQUENCE_NAMES = {
+    "t1n": "T1 without contrast agent",
+    "t1c": "contrast-enhanced T1",
+    "t2w": "T2",
+    "t2f": "FLAIR",
+}
+#: What is none of these four, such as diffusion, angiography or a localiser.
+OTHER_SEQUENCE = "other"
+
+_OTHERS = re.compile(
+    r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2\W?\*|t2star|gre\W?t2|hemo|perf|dsc|dce|asl|cbf|cbv|tof|\bmra\b"
+    r"|\bmrv\b|angio|loc(?:ali[sz]er)?\b"
+    r"|scout|survey|3.?plane|bold|fmri|epi\b|spectro|csi|svs|\bpd\b|proton|stir|b0\b|calib|phase"
+)
+_FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|tirm|space.?ir")
+_T1 = re.compile(
+    r"t1|mp.?rage|\btfl|spgr|bravo|\bvibe|\blava|thrive|\bffe3d|3d.?ffe|\btfe\b|cube.?t1|\bfse.?ir|\bse.?t1"
+)
+_T2 = re.compile(r"t2|\bhaste|\btse2|ciss|fiesta")
+_CONTRAST = re.compile(
+    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km|post)\b"
+    r"|\bce\b|contrast|enhanc|mit.?km|nach.?km|\bkm\b|omni|magnev|dotarem|prohance|gadav"
+)
+_NO_CONTRAST = re.compile(
+    r"\bpre\b|pre.?(?:gd|gad|contrast|con)|non.?(?:contrast|enh)|without|\bw/?o\b|\bno\b|unenhanced|nativ|ohne"
+)
+_NO_AGENT = {"", "no", "none", "n", "na", "n/a", "0", "without", "no contrast", "null"}
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """What an input says of itself.
+
+    Args:
+        modality: DICOM's ("MR", "CT" ...), "" where nothing tells.
+        sequence: "t1n", "t1c", "t2w", "t2f", "other", or "" where nothing tells.
+        because: what told the sequence, as a part of a sentence; "" where nothing did.
+        field_of_view_mm: longer side of a slice, or None where the file does not say.
+        description: of the series, as its header or its name has it.
+    """
+
+    modality: str = ""
+    sequence: str = ""
+    because: str = ""
+    field_of_view_mm: float | None = None
+    description: str = ""
+
+    @property
+    def sequence_text(self) -> str:
+        """The sequence in words."""
+        return SEQUENCE_NAMES.get(self.sequence, "another sequence" if self.sequence else "not known")
+
+
+def series_facts(
+    files: Sequence[PathLike] | PathLike, shape: Sequence[int] = (), affine: np.ndarray | None = None
+) -> SeriesFacts:
+    """What the header or name of an input says of it.
+
+    A DICOM file says its modality and sequence in its header; what its header does not tell, and what other files hold,
+    is taken from names that end in a modality (``_t1ce``, ``_flair``), of the file or, for DICOM, of its folder.
+
+    Args:
+        files: of the input; a file, a folder of one DICOM series, or the files of one.
+        shape: (rows, columns) of its slices in the file's grid, where it has an affine.
+        affine: the columns of the file's affine that rows and columns lie along, (4, 2); None where it has none.
+
+    Raises:
+        DicomFileError: a DICOM file that cannot be opened.
+    """
+    paths = [Path(path) for path in ensure_tuple(files)]
+    if paths[0].is_dir():
+        paths = dicom_files(paths[0]) or paths
+    if file_kind(paths[0]) == "dicom":
+        facts = facts_of_dicom(open_dicom(paths[0], pixels=False))
+        if facts.sequence:
+            return facts
+        named = _by_name(paths[0].parent.name)
+        return SeriesFacts(facts.modality, named.sequence, named.because, facts.field_of_view_mm, facts.description)
+    named = _by_name(input_stem(paths[0].name))
+    if affine is None or len(shape) != 2:
+        return named
+    spacing = np.linalg.norm(np.asarray(affine)[:3, :2], axis=0)
+    side = float(max(np.asarray(shape) * spacing))
+    return SeriesFacts(named.modality, named.sequence, named.because, side, named.description)
+
+
+def facts_of_slices(files: Sequence[PathLike] | PathLike, geometry: SliceGeometry) -> SeriesFacts:
+    """`series_facts` of an input that was read as slices.
+
+    Raises:
+        DicomFileError: as `series_facts`.
+    """
+    if geometry.kind not in ("nifti", "dicom"):
+        return series_facts(files)
+    _, rows, columns = geometry.axes
+    shape = (*geometry.shape, 1, 1)
+    return series_facts(files, (shape[rows], shape[columns]), np.array(geometry.affine)[:, [rows, columns]])
+
+
+def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
+    """What a DICOM image's header says: names before times, for times overlap between sequences."""
+    description = " / ".join(
+        dict.fromkeys(text for key in ("SeriesDescription", "ProtocolName") if (text := _text(dataset, key)))
+    )
+    sequence, because = _sequence(dataset, description)
+    if sequence == "t1n":
+        sequence, because = _with_contrast(dataset, description, because)
+    return SeriesFacts(_text(dataset, "Modality").upper(), sequence, because, _field_of_view(dataset), description)
+
+
+def _by_name(stem: str) -> SeriesFacts:
+    parsed = parse_free_name(stem)
+    if parsed is None or parsed[1] not in SEQUENCE_NAMES:
+        return SeriesFacts(description=stem)
+    return SeriesFacts("MR", parsed[1], f"its name is {stem!r}", None, stem)
+
+
+def _sequence(dataset: Dataset, description: str) -> tuple[str, str]:
+    told = f"its series is called {description!r}"
+    text = description.lower().replace("_", " ")
+    if _FLAIR.search(text):
+        return "t2f", told
+    if _OTHERS.search(text):
+        return OTHER_SEQUENCE, told
+    for pattern, sequence in ((_T1, "t1n"), (_T2, "t2w")):
+        if pattern.search(text):
+            return sequence, told
+    echo, repetition, inversion = (_number(dataset, key) for key in ("EchoTime", "RepetitionTime", "InversionTime"))
+    if echo is None or repetition is None:
+        return "", ""
+    times = f"its echo time is {echo:g} ms and its repetition time {repetition:g} ms"
+    if inversion is not None and inversion > 1500 and echo > 60:
+        return "t2f", f"{times}, its inversion time {inversion:g} ms"
+    if echo > 60 and repetition > 2000:
+        return "t2w", times
+    # spin echoes, spoiled gradient echoes, and prepared ones with an inversion time of about a second
+    if echo < 30 and (repetition < 1200 or (inversion is not None and 400 < inversion < 1300)):
+        return "t1n", times
+    return "", ""
+
+
+def _with_contrast(dataset: Dataset, description: str, because: str) -> tuple[str, str]:
+    agent = _text(dataset, "ContrastBolusAgent")
+    text = description.lower().replace("_", " ")
+    if _NO_CONTRAST.search(text):
+        return "t1n", because
+    if agent.lower() not in _NO_AGENT:
+        return "t1c", f"{because} and it names the contrast agent {agent!r}"
+    if dataset.get("ContrastBolusAgentSequence"):
+        return "t1c", f"{because} and it names a contrast agent"
+    if _CONTRAST.search(text):
+        return "t1c", because
+    return "t1n", f"{because}, and nothing in it tells of a contrast agent"
+
+
+def _field_of_view(dataset: Dataset) -> float | None:
+    groups: list[Any] = [dataset, *(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]]
+    for group in groups:
+        for place in (*(group.get("PixelMeasuresSequence") or [])[:1], group):
+            spacing = place.get("PixelSpacing")
+            if spacing is not None and len(spacing) == 2:
+                return float(max(float(spacing[0]) * int(dataset.Rows), float(spacing[1]) * int(dataset.Columns)))
+    return None
+
+
+def _text(dataset: Dataset, key: str) -> str:
+    try:
+        value = dataset.get(key)
+    # a value is converted when it is read, and each kind of damage raises its own
+    except Exception as error:
+        raise DicomFileError(f"{getattr(dataset, 'filename', 'a DICOM file')}: {key} is damaged ({error}).") from error
+    return "" if value is None else " ".join(str(value).replace("\0", " ").split())
+
+
+def _number(dataset: Dataset, key: str) -> float | None:
+    text = _text(dataset, key)
+    try:
+        return float(text)
+    except ValueError:
+        return None

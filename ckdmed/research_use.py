@@ -1,0 +1,8 @@
+"""The mark that every result carries."""
+
+from __future__ import annotations
+
+__all__ = ["RESEARCH_USE"]
+
+#: Stands in every file of results that can hold a text, and below every picture of one.
+RESEARCH_USE = "Research use only. Not for diagnosis."

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from ckdmed.data.slice_geometry import spatial_geometry
+from ckdmed.intended_inputs.series_facts import SeriesFacts, facts_of_dicom, facts_of_slices, series_facts
+
+
+def header(**values: object) -> Dataset:
+    dataset = Dataset()
+    dataset.Rows, dataset.Columns, dataset.PixelSpacing, dataset.Modality = 512, 256, [0.5, 0.9], "MR"
+    for key, value in values.items():
+        setattr(dataset, key, value)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("values", "sequence"),
+    [
+        ({"SeriesDescription": "AX T1 POST"}, "t1c"),
+        ({"SeriesDescription": "t1_mprage_tra_KM"}, "t1c"),
+        ({"SeriesDescription": "SAG T1 +C"}, "t1c"),
+        ({"SeriesDescription": "eT1W_SE_GD"}, "t1c"),
+        ({"SeriesDescription": "T1 TSE tra", "ContrastBolusAgent": "Gadovist"}, "t1c"),
+        ({"SeriesDescription": "T1 TSE tra", "ContrastBolusAgent": "NONE"}, "t1n"),
+        ({"SeriesDescription": "AX T1 PRE GAD"}, "t1n"),
+        ({"SeriesDescription": "T1 without contrast", "ContrastBolusAgent": "Dotarem"}, "t1n"),
+        ({"SeriesDescription": "anat-T1w"}, "t1n"),
+        ({"SeriesDescription": "AX T2 FLAIR"}, "t2f"),
+        ({"SeriesDescription": "t2_tirm_tra_dark-fluid"}, "t2f"),
+        ({"SeriesDescription": "FLAIR +C"}, "t2f"),
+        ({"SeriesDescription": "Ax T2 FSE"}, "t2w"),
+        ({"SeriesDescription": "T2*_GRE"}, "other"),
+        ({"SeriesDescription": "ep2d_diff_3scan_trace_ADC"}, "other"),
+        ({"SeriesDescription": "3-plane loc"}, "other"),
+        ({"SeriesDescription": "SWI_Images"}, "other"),
+        ({"EchoTime": 90, "RepetitionTime": 9000, "InversionTime": 2500}, "t2f"),
+        ({"EchoTime": 100, "RepetitionTime": 4000}, "t2w"),
+        ({"EchoTime": 3, "RepetitionTime": 1900, "InversionTime": 900, "ContrastBolusAgent": "Magnevist"}, "t1c"),
+        ({"EchoTime": 14, "RepetitionTime": 500}, "t1n"),
+        ({"SeriesDescription": "series 5"}, ""),
+        ({}, ""),
+    ],
+)
+def test_sequence_of_a_header(values: dict, sequence: str) -> None:
+    facts = facts_of_dicom(header(**values))
+    assert facts.sequence == sequence
+    assert bool(facts.because) == bool(sequence)
+
+
+def test_modality_and_field_of_view_of_a_header() -> None:
+    facts = facts_of_dicom(header(Modality="CT"))
+    assert (facts.modality, facts.field_of_view_mm) == ("CT", 256.0)
+
+
+def test_sequence_of_a_name() -> None:
+    affine = np.diag([-0.9, -0.5, 6.0, 1.0])
+    geometry = spatial_geometry("nifti", (256, 512, 20), affine)
+    facts = facts_of_slices("some/TCGA-1_fla.nii.gz", geometry)
+    assert (facts.modality, facts.sequence, facts.field_of_view_mm) == ("MR", "t2f", pytest.approx(256.0))
+    assert series_facts("x/anything.png") == SeriesFacts(description="anything")
+
+
+def test_real_headers(shared_data) -> None:
+    facts = series_facts(shared_data / "dicom/t1w")
+    assert (facts.modality, facts.sequence) == ("MR", "t1n")
+    assert "nothing in it tells of a contrast agent" in facts.because
+    assert facts.field_of_view_mm == pytest.approx(256.0, abs=1)
