@@ -38,6 +38,7 @@ COMMANDS: tuple[str, ...] = (
     "settings",
     "bundle",
     "intended_inputs",
+    "report",
 )
 
 #: commands of their own once -> what they are now, in words

@@ -1,0 +1,132 @@
+"""`ckdmed report`: pages about runs, inferences and comparisons, to read and to hand on."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckdmed.cli.overwriting import add_force, add_output_dir
+
+if TYPE_CHECKING:
+    from ckdmed.reports import RunRecord
+    from ckdmed.run_pages import ComparedArms
+
+NAME = "report"
+HELP = "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown"
+
+_FOLDER = "report"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "examples:\n"
+        "  ckdmed report output                       a training, with its evaluations and its teacher\n"
+        "  ckdmed report seed0 seed1 seed2 --out all  the spread over three trainings\n"
+        "  ckdmed report output/inference             a page for each case\n"
+        "  ckdmed report comparison                   an experiment, by its records\n\n"
+        "The pages hold pictures of the patients' images, and paths as the runs recorded them."
+    )
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="output folder of a training, an evaluation, an inference or an experiment, or a file of its records",
+    )
+    add_output_dir(
+        parser,
+        f"folder of the pages (default: {_FOLDER} in the run's folder, of several runs in the working directory)",
+        default=Path(),
+    )
+    parser.add_argument("--title", default="", help="of the first page (default: the names of the runs)")
+    parser.add_argument(
+        "--cases", type=int, default=200, metavar="N", help="how many cases of an inference get a page (default: 200)"
+    )
+    parser.add_argument(
+        "--niivue",
+        type=Path,
+        metavar="FOLDER",
+        help="show volumes in NiiVue too: the unpacked npm package @niivue/niivue (BSD-2-Clause, 2.3 MB a page)",
+    )
+    add_force(parser, "an earlier report")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the pages and say where the first one is.
+
+    Returns:
+        0.
+    """
+    from ckdmed.run_pages import MARKDOWN, is_report, read_niivue, read_sources, write_report
+
+    if args.cases < 0:
+        raise ValueError(f"--cases must be at least 0, got {args.cases}.")
+    given: list[Path] = [path.expanduser() for path in args.runs]
+    for path in given:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such run.")
+    place = args.output_dir
+    if not place.name:
+        place = given[0] / _FOLDER if len(given) == 1 and given[0].is_dir() else Path(_FOLDER)
+    place = place.expanduser().absolute()
+    if place.exists() and is_report(place) and not args.force:
+        raise FileExistsError(f"{place} is a report already; give another --output_dir, or replace it with --force.")
+    records = [path for path in given if _holds_records(path)]
+    comparisons = {
+        path.stem if path.is_file() else path.name: _comparison(path) for path in map(Path.absolute, records)
+    }
+    if len(comparisons) < len(records):
+        raise ValueError("two of the comparisons have one name; report them one at a time.")
+    sources = read_sources([path for path in given if path not in records], comparisons)
+    niivue = None if args.niivue is None else read_niivue(args.niivue.expanduser())
+    first = write_report(sources, place, args.title, args.cases, niivue)
+    print(f"report: {first}")
+    print(f"the same as Markdown: {first.with_name(MARKDOWN)}")
+    return 0
+
+
+def _holds_records(path: Path) -> bool:
+    """Whether a path is a file of records, or a folder of them or of an experiment."""
+    from ckdmed.data.input_walk import is_run_folder
+    from ckdmed.experiments.records import SECTIONS
+    from ckdmed.reports.run_record import record_files
+
+    if path.is_file() or (path / "records").is_dir() or any((path / section).is_dir() for section in SECTIONS):
+        return True
+    # evaluations and runs hold JSON of other kinds
+    own = {file.name for file in record_files(path)} - {"report.json", "summary.json"}
+    return bool(own) and not is_run_folder(path) and not (path / "summary.json").is_file()
+
+
+def _comparison(path: Path) -> list[ComparedArms]:
+    """The groups of an experiment's records; of records that are of no experiment here, one for each section."""
+    from ckdmed.experiments import EXPERIMENTS, experiment
+    from ckdmed.experiments.records import read_experiment
+    from ckdmed.run_pages import ComparedArms
+
+    records = read_experiment(path / "records" if (path / "records").is_dir() else path)
+    name = next((word for record in records for word in record.command if word in EXPERIMENTS), None)
+    if name is None:
+        return _by_section(records)
+    declared = experiment(name)
+    declared.check_records(records)
+    return [
+        ComparedArms(group.title, group.records, group.names, group.baseline, declared.patient_metric(group.section))
+        for group in declared.groups(records)
+    ]
+
+
+def _by_section(records: list[RunRecord]) -> list[ComparedArms]:
+    from ckdmed.run_pages import ComparedArms
+
+    sections = dict.fromkeys(str(record.split.get("section") or "") for record in records)
+    own = {name: [record for record in records if str(record.split.get("section") or "") == name] for name in sections}
+    return [
+        ComparedArms(
+            f"{name.capitalize()} set" if name else "Runs", group, {record.arm: record.arm for record in group}
+        )
+        for name, group in own.items()
+    ]

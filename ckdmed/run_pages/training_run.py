@@ -1,0 +1,177 @@
+"""What a training left in its output folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.files import load_weights
+from ckdmed.json_files import read_json
+from ckdmed.reports import read_history
+
+__all__ = ["Evaluation", "TrainingRun", "read_evaluation", "read_training_run", "stored_values"]
+
+logger = logging.getLogger(__name__)
+
+SETTINGS, HISTORY, SUMMARY = "settings.json", "metrics.jsonl", "summary.json"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        folder: of its files.
+        name: how a reader tells it from others of its run.
+        summary: its ``summary.json``.
+    """
+
+    folder: Path
+    name: str
+    summary: Mapping[str, Any]
+
+    @property
+    def section(self) -> str:
+        """The section that was scored, "" where the summary does not tell."""
+        return str((self.summary.get("settings") or {}).get("section") or "")
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether classes of slices were scored, not masks."""
+        return "slices" in self.summary
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training, by its files.
+
+    Attributes:
+        folder: of its files.
+        settings: that it ran with, by the names of today.
+        command: the words of the command line.
+        versions: package -> version.
+        history: a row for each epoch; none where no epoch ended.
+        teachers: name -> rows of a teacher that was trained along the way.
+        sections: the record of the patients of each section, or {}.
+        evaluations: of its weights.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    command: Sequence[str]
+    versions: Mapping[str, str]
+    history: Sequence[Mapping[str, Any]]
+    teachers: Mapping[str, Sequence[Mapping[str, Any]]]
+    sections: Mapping[str, Any]
+    evaluations: Sequence[Evaluation]
+
+    @property
+    def bundle(self) -> str:
+        """Name of the bundle, "" where the settings do not tell."""
+        return Path(str(self.settings.get("bundle_root") or "")).name
+
+    @property
+    def key_metric(self) -> str | None:
+        """The validation metric by which the weights were chosen, by the first that the history holds."""
+        return next((str(name) for row in self.history for name in row.get("metrics") or ()), None)
+
+    @property
+    def best(self) -> tuple[float, int] | None:
+        """The largest key metric and its epoch; the earliest of several."""
+        return best_of(self.history, self.key_metric)
+
+
+def best_of(history: Sequence[Mapping[str, Any]], metric: str | None) -> tuple[float, int] | None:
+    """The largest value of a validation metric and its epoch, the earliest of several; None where there is none."""
+    if metric is None:
+        return None
+    found = [(row["metrics"][metric], -int(row["epoch"])) for row in history if _number(row, metric)]
+    value, epoch = max(found, default=(0.0, 0))
+    return (float(value), -epoch) if found else None
+
+
+def _number(row: Mapping[str, Any], metric: str) -> bool:
+    value = (row.get("metrics") or {}).get(metric)
+    # NaN is not equal to itself
+    return isinstance(value, (int, float)) and value == value
+
+
+def read_training_run(folder: Path) -> TrainingRun:
+    """Read the records of a training.
+
+    Raises:
+        ValueError: a record is damaged; names the file.
+    """
+    record = _object(folder / SETTINGS)
+    settings = record.get("settings")
+    if not isinstance(settings, dict):
+        raise ValueError(f"{folder / SETTINGS}: holds no settings of a run; give the output folder of a training.")
+    history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
+    teachers = {
+        path.parent.relative_to(folder).as_posix(): read_history(path)
+        for place in ("teacher", "teachers")
+        for path in sorted((folder / place).rglob("*.jsonl"))
+        if not path.name.startswith(".")
+    }
+    sections = folder / "sections.json"
+    return TrainingRun(
+        folder=folder,
+        settings=with_new_names(settings),
+        command=[str(word) for word in record.get("command") or ()],
+        versions={str(name): str(value) for name, value in (record.get("versions") or {}).items()},
+        history=history,
+        teachers=teachers,
+        sections=_object(sections) if sections.is_file() else {},
+        evaluations=[
+            read_evaluation(path.parent, folder) for path in sorted(folder.glob(f"*/{SUMMARY}")) if _visible(path)
+        ],
+    )
+
+
+def read_evaluation(folder: Path, run: Path | None = None) -> Evaluation:
+    """Read the summary of an evaluation.
+
+    Args:
+        folder: of its files.
+        run: of the training, by which it is named.
+
+    Raises:
+        ValueError: the summary is damaged, or none of an evaluation.
+    """
+    summary = _object(folder / SUMMARY)
+    if "overall" not in summary and "slices" not in summary:
+        raise ValueError(f"{folder / SUMMARY}: is no summary of an evaluation (neither 'overall' nor 'slices').")
+    name = folder.name if run is None else folder.relative_to(run).as_posix()
+    return Evaluation(folder, name, summary)
+
+
+def stored_values(checkpoint: Path) -> int | None:
+    """How many numbers a checkpoint holds, parameters and buffers alike; None where there is no file.
+
+    Raises:
+        ValueError: the file is no checkpoint, see `ckdmed.files.load_weights`.
+    """
+    if not checkpoint.is_file():
+        return None
+    return _count(load_weights(checkpoint))
+
+
+def _count(state: Any) -> int:
+    if hasattr(state, "numel"):
+        return int(state.numel())
+    return sum(_count(part) for part in state.values()) if isinstance(state, Mapping) else 0
+
+
+def _object(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds {type(content).__name__}, not an object.")
+    return content
+
+
+def _visible(path: Path) -> bool:
+    return not any(part.startswith(".") for part in path.parts[-2:])

@@ -1,0 +1,271 @@
+"""Reports of runs, inferences and comparisons: the numbers are the records', the folder is the report's own."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ckdmed import cli
+from ckdmed.experiments.records import read_experiment
+from ckdmed.reports import mean_sd
+from ckdmed.run_pages.case_images import read_case_images
+from ckdmed.run_pages.case_pictures import slice_viewer
+from ckdmed.run_pages.inference_run import read_inference_run
+from ckdmed.run_pages.niivue import read_niivue, volume_viewer
+from tests.run_pages.browser import Browser, chromium
+from tests.run_pages.runs import MARKUP, write_inference, write_training
+
+ROOT = Path(__file__).resolve().parents[2]
+RAS = np.diag([1.0, 1.0, 4.0, 1.0])
+#: the same voxels turned and mirrored; of the last the slices' rows run left to right
+AFFINES = {
+    "RAS": RAS,
+    "LPS": np.diag([-1.0, -1.0, 4.0, 1.0]),
+    "ARS": np.array([[0.0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]]),
+    "PLS": np.array([[0.0, -1.0, 0, 0], [-1, 0, 0, 0], [0, 0, 4, 0], [0, 0, 0, 1]]),
+}
+
+
+def written(out: Path) -> tuple[str, str]:
+    return (out / "index.html").read_text(encoding="utf-8"), (out / "report.md").read_text(encoding="utf-8")
+
+
+def slices_of(page: str) -> str:
+    found = re.search(r'<script type="application/json" id="slices-data">(.*?)</script>', page, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_a_training_with_its_evaluation_and_teacher(tmp_path, capsys):
+    run = write_training(tmp_path / "run", note=MARKUP)
+    assert cli.main(["report", str(run)]) == 0
+    assert str(run / "report/index.html") in capsys.readouterr().out
+    html, markdown = written(run / "report")
+    summary = json.loads((run / "evaluation/summary.json").read_text())
+    dice = f"{summary['overall']['dice']['patient_mean']:.4f}"
+    for text in (html, markdown):
+        assert "0.8000" in text and dice in text and "Results on the test set" in text
+        # the teacher's own best and the numbers that both checkpoints hold
+        assert "0.9000" in text and "5000" in text and "34" in text
+        assert "<script>window" not in text
+    assert "p3" in html and "supervised" in html
+
+
+def test_several_trainings_show_their_spread_over_seeds(tmp_path):
+    runs = [write_training(tmp_path / f"s{seed}", seed, best, evaluated=False) for seed, best in enumerate((0.7, 0.8))]
+    other = write_training(tmp_path / "kd", 0, 0.6, evaluated=False, method="kd")
+    assert cli.main(["report", *map(str, [*runs, other]), "--out", str(tmp_path / "all")]) == 0
+    _, markdown = written(tmp_path / "all")
+    spread = re.search(r"^\| method ckd +\| +2 \| +([^|]+?) \|$", markdown, flags=re.MULTILINE)
+    assert spread is not None and spread[1] == mean_sd([0.7, 0.8])
+    assert re.search(r"^\| method kd +\| +1 \| +0.6000 \|$", markdown, flags=re.MULTILINE)
+
+
+def test_a_comparison_shows_the_numbers_of_its_records(tmp_path):
+    records = ROOT / "docs/records/unimodal"
+    assert cli.main(["report", str(records), "--out", str(tmp_path / "out")]) == 0
+    html, markdown = written(tmp_path / "out")
+    arm = [r for r in read_experiment(records) if r.arm == "t1c-alone" and r.split["section"] == "test"]
+    assert len(arm) == 3
+    for text in (html, markdown):
+        assert mean_sd([record.metrics["Dice"] for record in arm]) in text
+
+
+@pytest.mark.parametrize("orientation", AFFINES)
+def test_the_patients_right_is_on_the_left_where_R_stands(tmp_path, orientation):
+    """A quarter turn without the affine mirrored a mask once: each orientation must give the same picture."""
+    folder = write_inference(tmp_path / "run", AFFINES[orientation], (24, 20, 6))
+    run = read_inference_run(folder)
+    images = read_case_images(run.results[0], run.settings)
+    assert images.edges == ("R", "L")
+    viewer = slice_viewer(images)
+    assert viewer.first in (3, 4) and viewer.size[0] in (20, 24)
+    frame = np.array(Image.open(io.BytesIO(viewer.frames[viewer.first])))
+    mask = np.array(Image.open(io.BytesIO(viewer.masks[viewer.first])).convert("RGBA"))[..., 3] > 0
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    # 3 mm towards the patient's right and front: left of the middle and above it
+    assert columns.mean() < width / 2 - 2 and rows.mean() < height / 2 - 2
+    assert frame[mask].mean() > frame[~mask].mean() + 100
+
+
+def test_an_inference_has_a_page_for_each_case(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    assert cli.main(["report", str(folder)]) == 0
+    html, markdown = written(folder / "report")
+    case = (folder / "report/cases/one.html").read_text(encoding="utf-8")
+    # 2 x 2 x 2 voxels of 4 mm3
+    for text in (html, markdown, case):
+        assert "0.03 ml" in text
+    assert 'href="cases/one.html"' in html and 'href="../index.html"' in case
+    assert "of the network&#39;s own training" in html and "own training" in case
+    assert MARKUP not in html and "&lt;script&gt;window.hacked" in html
+    assert case.count('src="data:image/jpeg') == 1 and len(json.loads(slices_of(case))["frames"]) == 6
+
+
+def test_a_case_whose_input_is_gone_still_has_its_page(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    (tmp_path / "inputs/one.nii.gz").unlink()
+    assert cli.main(["report", str(folder)]) == 0
+    case = (folder / "report/cases/one.html").read_text(encoding="utf-8")
+    assert "The slices cannot be shown" in case and "no longer there" in case
+
+
+def test_a_mask_of_another_size_is_not_drawn_over_the_image(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), RAS), folder / "one_mask.nii.gz")
+    assert cli.main(["report", str(folder)]) == 0
+    assert "has shape (3, 3, 3), its image (20, 24, 6)" in (folder / "report/cases/one.html").read_text()
+
+
+def test_a_report_json_cannot_name_files_outside_of_its_folder(tmp_path, capsys):
+    folder = write_inference(tmp_path / "run", RAS)
+    report = json.loads((folder / "report.json").read_text())
+    report["results"][0]["outputs"] = ["../inputs/one.nii.gz"]
+    (folder / "report.json").write_text(json.dumps(report))
+    assert cli.main(["report", str(folder)]) == 2
+    assert "is not inside the output folder" in capsys.readouterr().err
+    assert not (folder / "report").exists()
+
+
+def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["report", str(tmp_path / "empty")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert cli.main(["report", str(tmp_path / "absent")]) == 2
+    assert "there is no such run" in capsys.readouterr().err
+
+
+def test_nothing_but_an_earlier_report_is_replaced(tmp_path, capsys):
+    run = write_training(tmp_path / "run", evaluated=False)
+    arguments = ["report", str(run), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 2
+    assert "replace it with --force" in capsys.readouterr().err
+    assert cli.main([*arguments, "--force", "--title", "again"]) == 0
+    assert "<h1>again</h1>" in written(tmp_path / "out")[0]
+    (tmp_path / "out/mine.txt").write_text("mine")
+    assert cli.main([*arguments, "--force"]) == 2
+    assert "mine.txt, which no report wrote" in capsys.readouterr().err
+    assert "<h1>again</h1>" in written(tmp_path / "out")[0]
+
+
+def test_equal_runs_give_equal_pages(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    for name in ("a", "b"):
+        assert cli.main(["report", str(folder), "--out", str(tmp_path / name)]) == 0
+    assert written(tmp_path / "a") == written(tmp_path / "b")
+    assert (tmp_path / "a/cases/one.html").read_bytes() == (tmp_path / "b/cases/one.html").read_bytes()
+
+
+def niivue_package(folder: Path, licence: str = "BSD-2-Clause") -> Path:
+    (folder / "dist").mkdir(parents=True)
+    package = {"name": "@niivue/niivue", "version": "0.0.1", "license": licence}
+    (folder / "package.json").write_text(json.dumps(package))
+    (folder / "dist/niivue.umd.js").write_text("var niivue = {};")
+    return folder
+
+
+def test_niivue_gets_the_volume_in_its_own_geometry(tmp_path):
+    folder = write_inference(tmp_path / "run", AFFINES["PLS"])
+    run = read_inference_run(folder)
+    viewer = volume_viewer(
+        read_case_images(run.results[0], run.settings), read_niivue(niivue_package(tmp_path / "package"))
+    )
+    assert viewer is not None and "BSD-2-Clause" in viewer.licence and "AS IS" in viewer.licence
+    mask = nib.Nifti1Image.from_bytes(gzip.decompress(viewer.mask))
+    original = nib.load(folder / "one_mask.nii.gz")
+    assert np.array_equal(mask.get_fdata(), original.get_fdata()) and np.allclose(mask.affine, original.affine)
+    middle = (original.affine @ [*(np.argwhere(original.get_fdata() > 0).mean(axis=0)), 1])[:3]
+    assert np.allclose(viewer.centre_mm, middle)
+
+
+def test_another_package_than_niivue_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="npm pack @niivue/niivue"):
+        read_niivue(tmp_path)
+    with pytest.raises(ValueError, match="states the licence 'GPL-3.0'"):
+        read_niivue(niivue_package(tmp_path / "package", "GPL-3.0"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium here")
+    with Browser(program) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory) -> list[Path]:
+    """The first pages of a training and a comparison, and those of an inference, with NiiVue where it is at hand."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = write_training(folder / "run", note=MARKUP)
+    inference = write_inference(folder / "inference", RAS, (60, 60, 12))
+    given = os.environ.get("CKDMED_NIIVUE")
+    for source, more in ((run, []), (inference, ["--niivue", given] if given else [])):
+        assert cli.main(["report", str(source), "--title", MARKUP, *more]) == 0
+    assert cli.main(["report", str(ROOT / "docs/records/compare"), "--out", str(folder / "comparison")]) == 0
+    return [
+        run / "report/index.html",
+        folder / "comparison/index.html",
+        inference / "report/index.html",
+        inference / "report/cases/one.html",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+def test_pages_fit_the_screen_and_load_nothing(browser, pages, tmp_path, width, dark):
+    for page in pages:
+        browser.open(page, width, dark)
+        needed, there = browser.evaluate("['scrollWidth', 'clientWidth'].map(w => document.documentElement[w])")
+        # a page that is too wide moves sideways on a phone
+        assert needed <= there <= width, page
+        assert [address for address in browser.requests if not address.startswith(("data:", "blob:"))] == [
+            page.as_uri()
+        ]
+        assert [text for text in browser.messages if not text.startswith("niivue-warn")] == []
+        assert browser.evaluate("window.hacked") is None
+        picture = np.array(Image.open(browser.picture(tmp_path / "page.png", 900)).convert("L"))
+        # the ground is dark or light, and something stands on it
+        assert (picture[0, 0] < 60) == dark and picture.std() > 5
+
+
+@pytest.mark.slow
+def test_the_slider_moves_through_the_slices(browser, pages):
+    browser.open(pages[-1], 375)
+    shown = "[document.getElementById('slice-image').src.length, document.getElementById('slice-caption').textContent]"
+    first = browser.evaluate(shown)
+    move = "const s = document.getElementById('slice-number'); s.value = 0; s.dispatchEvent(new Event('input'))"
+    browser.evaluate(f"(() => {{ {move} }})()")
+    assert browser.evaluate(shown) != first and browser.evaluate(shown)[1].startswith("slice 0 of 12")
+    assert browser.evaluate("document.getElementById('slice-mask').hasAttribute('src')") is False
+
+
+@pytest.mark.slow
+def test_a_click_sorts_a_table(browser, pages):
+    browser.open(pages[1], 1280)
+    rows = "[...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => parseFloat(r.cells[2].textContent))"
+    browser.evaluate("document.querySelectorAll('table')[0].querySelectorAll('thead button')[2].click()")
+    values = browser.evaluate(rows)
+    assert values == sorted(values) and len(set(values)) > 3
+
+
+@pytest.mark.slow
+def test_niivue_opens_a_volume_in_the_page(browser, pages):
+    if not os.environ.get("CKDMED_NIIVUE"):
+        pytest.skip("CKDMED_NIIVUE does not name the unpacked npm package @niivue/niivue")
+    browser.open(pages[-1], 1280)
+    state = "new Promise(r => setTimeout(() => r(document.getElementById('volume-state').textContent), 4000))"
+    assert browser.evaluate(state).startswith("R and L are the patient's right and left")
