@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from ckdmed.run_pages import ComparedArms
 
 NAME = "report"
-HELP = "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown"
+HELP = (
+    "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown. They hold pictures of the "
+    "patients' images, and paths as the runs recorded them"
+)
+EXAMPLES = (
+    "ckdmed report output",
+    "ckdmed report seed0 seed1 seed2 --output_dir all",
+    "ckdmed report output/inference --niivue package",
+    "ckdmed report comparison",
+)
 
 _FOLDER = "report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = (
-        "examples:\n"
-        "  ckdmed report output                       a training, with its evaluations and its teacher\n"
-        "  ckdmed report seed0 seed1 seed2 --out all  the spread over three trainings\n"
-        "  ckdmed report output/inference             a page for each case\n"
-        "  ckdmed report comparison                   an experiment, by its records\n\n"
-        "The pages hold pictures of the patients' images, and paths as the runs recorded them."
-    )
     parser.add_argument(
         "runs",
         nargs="+",
