@@ -10,6 +10,7 @@ from pathlib import Path
 
 __all__ = [
     "INSTALLED",
+    "bundle_configs",
     "bundle_files",
     "bundle_folder",
     "bundle_names",
@@ -77,3 +78,12 @@ def bundle_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path
 def named_bundle(bundle: str) -> Path:
     """The folder of a bundle that is given by its folder or by its name, see :func:`bundle_folder`."""
     return Path(bundle) if (Path(bundle) / "train.json").is_file() else bundle_folder(bundle)
+
+
+def bundle_configs(bundle: str) -> Path:
+    """The folder of a bundle's configuration files, by the bundle's folder or name, see :func:`bundle_folder`.
+
+    That of a bundle in the layout of the Model Zoo is its ``configs``.
+    """
+    inside = Path(bundle) / "configs"
+    return inside if (inside / "train.json").is_file() else named_bundle(bundle)

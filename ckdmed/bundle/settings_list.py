@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.setting_check import taken_settings
 from ckdmed.bundle.settings_table import Setting, settings_for
-from ckdmed.bundle_files import named_bundle
+from ckdmed.bundle_files import bundle_configs
 
 __all__ = ["bundle_defaults", "settings_text"]
 
@@ -52,7 +52,7 @@ def settings_text(bundle: str) -> str:
     Raises:
         ValueError: there is no such bundle.
     """
-    folder = named_bundle(bundle)
+    folder = bundle_configs(bundle)
     train = ConfigParser.load_config_file(str(folder / "train.json"))
     table, profiles = settings_for(train), train.get("profiles", {})
     parts = []

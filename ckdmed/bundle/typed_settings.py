@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["typed_path", "typed_settings"]
+__all__ = ["taken_from", "typed_path", "typed_settings"]
+
+# words that stand for those of this process's command line
+_TAKEN: list[Sequence[str]] = []
+
+
+@contextmanager
+def taken_from(words: Sequence[str]) -> Iterator[None]:
+    """Take the settings from words as ``monai.bundle run`` is given them, for a command that is typed otherwise."""
+    _TAKEN.append(words)
+    try:
+        yield
+    finally:
+        _TAKEN.pop()
 
 
 def typed_settings() -> Mapping[str, str | None]:
-    """Name -> text of every ``--name text`` and ``--name=text``, where this process is ``monai.bundle run``.
+    """Name -> text of every ``--name text`` and ``--name=text`` of ``monai.bundle run`` or ``ckdmed run``.
 
     None where no text follows a name. Empty for another command, whose options are not the settings of a bundle.
     """
     found: dict[str, str | None] = {}
-    words = sys.argv[1:]
+    words = _TAKEN[-1] if _TAKEN else sys.argv[1:]
     for position, word in enumerate(words):
         if not word.startswith("-") or _is_number(word):
             continue

@@ -2,10 +2,10 @@
 
 A command is a module of this package. It holds `NAME` (the module's name with `-` for `_`), `HELP` (one line),
 `EXAMPLES` (commands as they are typed, for its help and for those of its subcommands), `add_arguments(parser)` and
-`run(args) -> int` (the exit status), and its module name stands in `COMMANDS`. Exit statuses other than 0 and 2 stand in
-`STATUSES`, with what they mean of the command; `ckdmed.cli.exit_status` has the table that all keep to. Only the module
-of the chosen command is imported; `--help` imports all of them, so a command imports what is slow (torch, MONAI) inside
-`run`.
+`run(args) -> int` (the exit status), and its module name stands in `COMMANDS`. Exit statuses other than 0 and 2 stand
+in `STATUSES`, with what they mean of the command; `ckdmed.cli.exit_status` has the table that all keep to. Only the
+module of the chosen command is imported; `--help` imports all of them, so a command imports what is slow (torch, MONAI)
+inside `run`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ckdmed.cli.missing_package import install_command
 __all__ = ["ALIASES", "COMMANDS", "build_parser", "main"]
 
 COMMANDS: tuple[str, ...] = (
+    "run",
     "datalist",
     "check_datalist",
     "phantoms",
@@ -52,9 +53,9 @@ _USER_ERRORS = (ValueError, OSError, RuntimeError)
 # Descriptors of standard output and error.
 _OUTPUTS = (1, 2)
 _EXAMPLES = (
-    "ckdmed COMMAND --help",
-    "ckdmed phantoms figshare phantoms",
+    "ckdmed run seg_kd train",
     "ckdmed settings seg_kd",
+    "ckdmed phantoms --help",
 )
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["DONE", "FOUND", "INTERRUPTED", "READER_LEFT", "REFUSED", "SKIPPED", "STATUSES", "own_statuses"]
+__all__ = [
+    "DONE",
+    "FOUND",
+    "INTERRUPTED",
+    "READER_LEFT",
+    "REFUSED",
+    "SKIPPED",
+    "STATUSES",
+    "TERMINATED",
+    "own_statuses",
+]
 
 DONE = 0
 FOUND = 1

@@ -62,6 +62,7 @@ def own_networks(path: Path) -> None:
 MAKERS: dict[str, Callable[[Path], None]] = {
     "path/to/figshare": figshare,
     "path/to/slices": figshare,
+    "path/to/scans": figshare,
     "figshare_mat": figshare,
     "path/to/brats": brats,
     "path/to/volumes": brats,

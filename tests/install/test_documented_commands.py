@@ -15,6 +15,7 @@ import pytest
 from fire.parser import DefaultParseValue
 
 from ckdmed import cli
+from ckdmed.cli.run import WORKFLOWS
 from tests.export.commands import configs_of, options_of, tiny_arguments
 from tests.install.environments import ROOT, Forks
 from tests.install.stand_ins import make_files, write_student
@@ -51,6 +52,8 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
     while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
         words = words[1:]
     words = make_files(words, folder)
+    if words[:2] == ["ckdmed", "run"]:
+        return run_of_command(words, folder, python)
     if "--config_file" in words:
         return run_of_bundle(words, folder, python)
     if words[0] == "python":
@@ -64,6 +67,15 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
     if words[-1] != "--help" and "phantoms" in words and "brats" in words[words.index("phantoms") :]:
         words += ["--shape", "32", "32", "24"]
     return words
+
+
+def run_of_command(words: list[str], folder: Path, python: Path) -> list[str]:
+    """`ckdmed run`, at the sizes at which `monai.bundle run` would be run in its place."""
+    bundle, workflow, *settings = words[2:]
+    files = repr([f"bundles/{bundle}/{name}" for name in WORKFLOWS[workflow]])
+    begin = ["python", "-m", "monai.bundle", "run", "--config_file", files]
+    small = run_of_bundle([*begin, *settings], folder, python)[len(begin) :]
+    return [str(python.with_name("ckdmed")), "run", bundle, workflow, *small]
 
 
 def run_of_bundle(words: list[str], folder: Path, python: Path) -> list[str]:
