@@ -109,7 +109,7 @@ def build_parser(modules: Sequence[ModuleType]) -> argparse.ArgumentParser:
         _add_debug(subparser)
         module.add_arguments(subparser)
         subparser.set_defaults(run=module.run)
-        add_examples(subparser, module.EXAMPLES, getattr(module, "STATUSES", {}))
+        add_examples(subparser, getattr(module, "EXAMPLES", ()), getattr(module, "STATUSES", {}))
     add_examples(parser, _EXAMPLES, STATUSES, nested=False)
     return parser
 

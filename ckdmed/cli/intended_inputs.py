@@ -9,6 +9,11 @@ from ckdmed.cli.overwriting import add_force, refuse_existing
 
 NAME = "intended-inputs"
 HELP = "record beside a checkpoint how its training's inputs look, or say which inputs are unlike them"
+EXAMPLES = (
+    "ckdmed intended-inputs record path/to/figshare --checkpoint my_run/models/model.pt --sequence t1c",
+    "ckdmed intended-inputs check new=path/to/scans other='lgg/*/*_flair.nii.gz'",
+)
+STATUSES = {1: "the table is complete but for inputs that could not be read: each is named"}
 
 _SECTIONS = ("train", "validation")
 

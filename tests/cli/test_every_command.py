@@ -26,11 +26,17 @@ def subparser(command: ModuleType) -> argparse.ArgumentParser:
     return next(each for each in parsers_of(parser) if each.prog == f"ckdmed {command.NAME}")
 
 
+def examples_of(command: ModuleType) -> tuple[str, ...]:
+    examples = getattr(command, "EXAMPLES", ())
+    assert examples, f"{command.__name__} has no EXAMPLES; see `ckdmed.cli` for what a command's module holds"
+    return examples
+
+
 def test_every_help_has_examples_that_are_valid(command, monkeypatch):
     """Of the command and of each of its subcommands; what they name need not exist."""
     parser = cli.build_parser([command])
     monkeypatch.setattr(argparse.ArgumentParser, "error", lambda self, message: pytest.fail(f"{self.prog}: {message}"))
-    for example in command.EXAMPLES:
+    for example in examples_of(command):
         program, *arguments = shlex.split(example)
         assert (program, arguments[0]) == ("ckdmed", command.NAME)
         parser.parse_args(arguments)
@@ -40,33 +46,36 @@ def test_every_help_has_examples_that_are_valid(command, monkeypatch):
 
 
 def test_every_exit_status_is_in_the_table_and_in_the_help(command):
-    """A status that `run` returns as a number or by its name in `exit_status` stands in STATUSES of the command."""
+    """A status that the module returns as a number or by its name in `exit_status` stands in its STATUSES."""
     own = getattr(command, "STATUSES", {})
     assert set(own) <= set(STATUSES)
-    returned = {status for status in returned_statuses(command)}
-    assert returned <= {DONE, REFUSED, *own}, f"give the meaning of {returned} in {command.__name__}.STATUSES"
+    unsaid = returned_statuses(command) - {DONE, REFUSED, *own}
+    assert not unsaid, f"say in {command.__name__}.STATUSES what {sorted(unsaid)} mean"
     help_text = subparser(command).format_help()
     for status, meaning in own.items():
         assert f"\n  {status}  {meaning[:20]}" in help_text
 
 
 def returned_statuses(command: ModuleType) -> set[int]:
-    names = {name: value for name, value in vars(importlib.import_module("ckdmed.cli.exit_status")).items()}
-    (function,) = ast.parse(inspect.getsource(command.run)).body
+    """By `run`, and by the functions that it hands over to: those of the module that give a whole number."""
+    names = vars(importlib.import_module("ckdmed.cli.exit_status"))
     found = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.Return) and node.value is not None:
-            branches = [node.value.body, node.value.orelse] if isinstance(node.value, ast.IfExp) else [node.value]
-            for value in branches:
-                if isinstance(value, ast.Constant):
-                    found.add(int(value.value))
-                elif isinstance(value, ast.Name) and value.id in names:
-                    found.add(int(names[value.id]))
+    for function in ast.parse(inspect.getsource(command)).body:
+        if not isinstance(function, ast.FunctionDef) or getattr(function.returns, "id", "") != "int":
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.Return) and node.value is not None:
+                branches = [node.value.body, node.value.orelse] if isinstance(node.value, ast.IfExp) else [node.value]
+                for value in branches:
+                    if isinstance(value, ast.Constant):
+                        found.add(int(value.value))
+                    elif isinstance(value, ast.Name) and value.id in names:
+                        found.add(int(names[value.id]))
     return found
 
 
 def test_a_long_line_of_help_is_not_reflowed_into_an_example(command):
-    for example in command.EXAMPLES:
+    for example in examples_of(command):
         assert f"\n  {example}\n" in subparser(command).format_help()
 
 
