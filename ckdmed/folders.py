@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ckdmed.files import naming_full_disk
+from ckdmed.atomic_files import naming_full_disk
 from ckdmed.paths import checked_name, output_path
 
 try:

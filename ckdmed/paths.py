@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TypeAlias
 
-__all__ = ["checked_name", "output_path"]
+__all__ = ["PathLike", "checked_name", "output_path", "path_list"]
+
+#: As in MONAI, which the readers do without: they also run where no torch is installed (`ckdmed.runtime`).
+PathLike: TypeAlias = "str | os.PathLike[str]"
 
 # What a file system or a shell takes for something else; a list made on one system is used on another.
 _RESERVED = frozenset('/\\:*?"<>|')
 # A file system takes 255; a case's name gets a modality and a suffix, and a temporary folder eight letters more.
 _MAX_BYTES = 200
+
+
+def path_list(files: Sequence[PathLike] | PathLike) -> list[Path]:
+    """One path, or several, as a list."""
+    return [Path(path) for path in ([files] if isinstance(files, (str, os.PathLike)) else files)]
 
 
 def checked_name(name: str, what: str = "the name") -> str:

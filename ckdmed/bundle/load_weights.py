@@ -8,13 +8,15 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+from ckdmed.deployed_network import run_deployed
 from ckdmed.networks.checkpoint import read_state_dict
+from ckdmed.runtime import is_deployed
 
 __all__ = ["LoadWeights", "load_checkpoint"]
 
 
 def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Module:
-    """Put a checkpoint's weights into the network; every one must fit.
+    """Put a checkpoint's weights into the network; every one must fit. A deployed file runs in the network's place.
 
     Raises:
         ValueError: there is no such file, it is no checkpoint, or it is one of another network.
@@ -24,6 +26,8 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
             f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this "
             "bundle leaves it in its output folder as models/model.pt."
         )
+    if is_deployed(checkpoint):
+        return run_deployed(network, checkpoint)
     weights = read_state_dict(checkpoint)
     own = network.state_dict()
     differing = [

@@ -13,7 +13,9 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
 from ckdmed.bundle.settings_table import settings_for
+from ckdmed.deployed_network import read_description
 from ckdmed.json_files import read_json
+from ckdmed.runtime import is_deployed
 
 __all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "trained_with"]
 
@@ -97,10 +99,13 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
     """The settings of the run that left a checkpoint, by the names of today; None where nothing tells them.
 
     They lie beside the weights, as ``model.json`` of ``model.pt``, or as ``settings.json`` in the run's output folder.
+    A deployed file holds them itself.
 
     Raises:
-        ValueError: a file that is no JSON.
+        ValueError: a file that is no JSON; a deployed file that cannot be opened.
     """
+    if is_deployed(checkpoint) and checkpoint.is_file():
+        return with_new_names(read_description(checkpoint).settings) or None
     places = [checkpoint.with_suffix(".json")]
     places += [folder / "settings.json" for folder in list(checkpoint.expanduser().absolute().parents)[:_FOLDERS_UP]]
     for place in places:

@@ -8,7 +8,6 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from ckdmed.data.datalist_form import SECTIONS, check_datalist
 from ckdmed.data.figshare import TUMOR_LABELS, read_figshare_slice
+from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, SkippedFile
 from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat
 from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.splits import k_folds, split_by_group
@@ -26,17 +26,8 @@ from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json
 
 DATALIST_NAME = "datalist.json"
-OFFICIAL_FOLDS_NAME = "cvind.mat"
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
 _COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
-
-
-@dataclass(frozen=True)
-class SkippedFile:
-    """A file that a datalist leaves out, and the cause."""
-
-    path: Path
-    reason: str
 
 
 def sha256_of(path: PathLike) -> str:

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from monai.config import PathLike
-
-from ckdmed.data.datalist import OFFICIAL_FOLDS_NAME, SkippedFile
 from ckdmed.data.dicom_series import dicom_stacks
-from ckdmed.data.input_walk import InputWalk, UnusedFiles
+from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, InputWalk, SkippedFile, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
 from ckdmed.json_files import read_json
+from ckdmed.paths import PathLike
 
 __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 

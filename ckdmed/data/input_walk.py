@@ -5,18 +5,36 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from monai.config import PathLike
-
 from ckdmed.json_files import read_json
+from ckdmed.paths import PathLike
 
-__all__ = ["PREPARED_RECORD", "InputWalk", "UnusedFiles", "is_run_folder", "natural_order"]
+__all__ = [
+    "OFFICIAL_FOLDS_NAME",
+    "PREPARED_RECORD",
+    "InputWalk",
+    "SkippedFile",
+    "UnusedFiles",
+    "is_run_folder",
+    "natural_order",
+]
 
 #: In each folder that `ckdmed.preparation` wrote.
 PREPARED_RECORD = "prepared.json"
 # of the files that are passed over for one cause, how many are named
 _EXAMPLES = 5
+#: Of the Figshare set's folds, beside its slices.
+OFFICIAL_FOLDS_NAME = "cvind.mat"
+
+
+@dataclass(frozen=True)
+class SkippedFile:
+    """A file that is left out, and the cause."""
+
+    path: Path
+    reason: str
 
 
 class UnusedFiles:

@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
-from monai.config import PathLike
 from nibabel.arrayproxy import ArrayProxy
 
 from ckdmed.limits import DEFLATE_RATIO, FileTooLargeError, check_decoded_size, max_decoded_bytes
+from ckdmed.paths import PathLike
 
 __all__ = ["VolumeFileError", "affine_mm", "nifti_values", "open_nifti", "read_nifti_header"]
 

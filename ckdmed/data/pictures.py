@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.image import imread
 from PIL import Image
 
 from ckdmed.limits import check_decoded_size
@@ -28,6 +27,9 @@ def read_picture(path: Path, max_side: int) -> np.ndarray:
         FileTooLargeError: it would take more memory than is allowed, see `ckdmed.limits`.
         OSError, SyntaxError: from Pillow, for other damage.
     """
+    # takes a third of a second, and only pictures need it
+    from matplotlib.image import imread
+
     orientation = check_picture(path, max_side)
     # Any format but "png" makes it look at the content and not at the name.
     picture: np.ndarray = imread(path, format="jpg")

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from monai.config import PathLike
-from monai.utils import ensure_tuple
 
 from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
@@ -15,8 +13,9 @@ from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
 from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
 from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
+from ckdmed.paths import PathLike, path_list
 
-__all__ = ["InputFileError", "check_same_grid", "file_kind", "read_slices"]
+__all__ = ["InputFileError", "check_same_grid", "file_kind", "read_images", "read_slices"]
 
 MAX_SIDE = 8192
 MAX_VALUES = 1 << 29
@@ -69,12 +68,13 @@ def read_slices(files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1
             3-D; slices narrower than 2 pixels or wider than `MAX_SIDE`; more than `MAX_VALUES` values; NaN or infinite
             values; constant.
     """
-    paths = [Path(path) for path in ensure_tuple(files)]
+    paths = path_list(files)
+    given = paths[0]
     if len(paths) == 1 and paths[0].is_dir():
         paths = [path for path in sorted(paths[0].iterdir()) if path.is_file() and file_kind(path) == "dicom"]
         paths = dicom_images(paths)[0]
         if not paths:
-            raise InputFileError(f"{ensure_tuple(files)[0]}: a folder without DICOM files.")
+            raise InputFileError(f"{given}: a folder without DICOM files.")
     first = paths[0]
     try:
         array, geometry = _read(paths, slice_axis)
@@ -91,6 +91,37 @@ def read_slices(files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1
         named = text.startswith((str(first), str(first.parent) + ":"))
         raise InputFileError(text if named else f"{first}: {text}") from error
     return np.ascontiguousarray(slices, dtype=np.float32), geometry
+
+
+def read_images(
+    files: Sequence[PathLike] | PathLike, slice_axis: int | str = -1, channels: int = 1
+) -> tuple[np.ndarray, SliceGeometry]:
+    """Read an input of one or several images.
+
+    Args:
+        files: of one image as `read_slices` takes them; of several, a path for each.
+        slice_axis: see `read_slices`.
+        channels: how many images an input has.
+
+    Returns:
+        float32 slices (channels * S, rows, columns), those of the first image first, and the way back to its array.
+
+    Raises:
+        InputFileError: as `read_slices`; another number of images, or images that lie on different grids.
+    """
+    if channels == 1:
+        return read_slices(files, slice_axis)
+    paths = path_list(files)
+    if len(paths) != channels:
+        raise InputFileError(
+            f"{paths[0]}: the network sees {channels} images of an input, got {len(paths)}; give a datalist "
+            "whose items list them under 'image'."
+        )
+    parts = [read_slices(path, slice_axis) for path in paths]
+    first, geometry = parts[0]
+    for path, (slices, other) in zip(paths[1:], parts[1:]):
+        check_same_grid(paths[0], geometry, first.shape, path, other, slices.shape)
+    return np.concatenate([slices for slices, _ in parts]), geometry
 
 
 def check_same_grid(

@@ -11,8 +11,8 @@ from monai.config import PathLike
 from monai.data.image_reader import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 
-from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
-from ckdmed.data.slice_geometry import SLICE_AXES, SliceGeometry
+from ckdmed.data.slice_files import file_kind, read_images
+from ckdmed.data.slice_geometry import SLICE_AXES
 
 __all__ = ["GEOMETRY_KEY", "SliceReader"]
 
@@ -65,7 +65,7 @@ class SliceReader(ImageReader):
         Returns:
             float32 slices (S, rows, columns), and the metadata; (channels * S, rows, columns) of several images.
         """
-        slices, geometry = self._channels(ensure_tuple(img)) if self.channels > 1 else read_slices(img, self.slice_axis)
+        slices, geometry = read_images(img, self.slice_axis, self.channels)
         meta = {
             MetaKeys.AFFINE.value: np.eye(4),
             MetaKeys.ORIGINAL_AFFINE.value: np.eye(4),
@@ -74,15 +74,3 @@ class SliceReader(ImageReader):
             GEOMETRY_KEY: geometry.to_text(),
         }
         return slices, meta
-
-    def _channels(self, paths: Sequence[PathLike]) -> tuple[np.ndarray, SliceGeometry]:
-        if len(paths) != self.channels:
-            raise InputFileError(
-                f"{paths[0]}: the network sees {self.channels} images of an input, got {len(paths)}; give a datalist "
-                "whose items list them under 'image'."
-            )
-        parts = [read_slices(path, self.slice_axis) for path in paths]
-        first, geometry = parts[0]
-        for path, (slices, other) in zip(paths[1:], parts[1:]):
-            check_same_grid(paths[0], geometry, first.shape, path, other, slices.shape)
-        return np.concatenate([slices for slices, _ in parts]), geometry

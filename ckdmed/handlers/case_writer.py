@@ -12,11 +12,11 @@ from skimage.io import imsave
 
 from ckdmed.data.brats.headers import read_volume_header
 from ckdmed.data.case_reader import REFERENCE_KEY
+from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
-from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import region_sheet

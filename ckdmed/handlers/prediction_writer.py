@@ -10,12 +10,12 @@ import numpy as np
 from monai.utils import CommonKeys, convert_to_numpy
 from skimage.io import imsave
 
+from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.data.output_names import input_stem
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
-from ckdmed.handlers.nifti_bytes import nifti_bytes
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import overlay_sheet, region_sheet
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from ckdmed.data.brats import MODALITIES, SkippedCase, VolumeFileError, load_brats_datalist, parse_file_name
 from ckdmed.data.case_reader import CaseReader
-from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.image_files import FoundInputs, InputItem
-from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.data.input_walk import SkippedFile, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.data.volume_reader import is_nifti

@@ -13,6 +13,7 @@ from monai.engines import Evaluator, SupervisedTrainer
 from monai.inferers import Inferer
 from torch import distributed, nn
 
+from ckdmed.deployed_network import run_deployed
 from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import write_json
@@ -22,6 +23,7 @@ from ckdmed.networks.checkpoint import network_state, read_checkpoint
 from ckdmed.networks.freezing import frozen_paths
 from ckdmed.recipes.schedule import one_cycle
 from ckdmed.recipes.training import training_handlers
+from ckdmed.runtime import is_deployed
 
 __all__ = ["load_known", "load_network", "prepare_teacher"]
 
@@ -34,7 +36,8 @@ def load_network(
     """Load a checkpoint into ``network``, strictly; nothing where there is none or it is not needed.
 
     It may be a plain ``state_dict`` or hold one under ``state_dict`` or the like, with prefixes of wrappers, as a file
-    of PyTorch's or ``.safetensors``; half precision is cast to the network's.
+    of PyTorch's or ``.safetensors``; half precision is cast to the network's. A deployed file of ``ckdmed deploy``
+    runs in the network's place.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`; ValueError also when names or shapes
@@ -42,6 +45,8 @@ def load_network(
     """
     if not checkpoint or not needed:
         return network
+    if is_deployed(checkpoint):
+        return run_deployed(network, checkpoint)
     state = network_state(read_checkpoint(checkpoint, device), checkpoint)
     try:
         network.load_state_dict(state)

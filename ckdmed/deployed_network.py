@@ -1,0 +1,67 @@
+"""A deployed file in the place of a PyTorch network: configurations take either as their checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ckdmed.paths import PathLike
+from ckdmed.runtime import DeployedFileError, Description, open_form
+from ckdmed.runtime.description import DESCRIPTION_KEY
+
+__all__ = ["read_description", "run_deployed"]
+
+
+def read_description(path: PathLike) -> Description:
+    """What a deployed file says of itself.
+
+    Raises:
+        DeployedFileError: see `ckdmed.runtime.open_form`; for TorchScript the same.
+    """
+    return _script(path)[1] if str(path).lower().endswith(".ts") else open_form(path).description
+
+
+def run_deployed(network: nn.Module, path: PathLike) -> nn.Module:
+    """Let a network compute with a deployed file from now on, its own weights being left as they are.
+
+    The network itself stays, because handlers, inferers and evaluators of a configuration hold it already.
+
+    Args:
+        network: of raw logits; gets no gradient any more.
+        path: of a deployed file; ``.onnx`` and ``.xml`` compute on the CPU whatever the device of the images.
+
+    Raises:
+        DeployedFileError: see `read_description`; ModuleNotFoundError where its runtime is not installed.
+    """
+    if str(path).lower().endswith(".ts"):
+        scripted, _ = _script(path)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            return scripted.to(images.device)(_plain(images))
+
+    else:
+        form = open_form(path)
+
+        def forward(images: torch.Tensor) -> torch.Tensor:
+            logits = form(np.asarray(_plain(images).detach().float().cpu().numpy()))
+            return torch.from_numpy(logits).to(images.device)
+
+    network.forward = forward  # type: ignore[method-assign]
+    return network
+
+
+def _plain(images: torch.Tensor) -> torch.Tensor:
+    return images.as_tensor() if hasattr(images, "as_tensor") else images
+
+
+def _script(path: PathLike) -> tuple[torch.jit.ScriptModule, Description]:
+    held = {f"{DESCRIPTION_KEY}.json": ""}
+    try:
+        scripted = torch.jit.load(str(path), map_location="cpu", _extra_files=held)
+    # what a damaged archive raises depends on where it is damaged
+    except (RuntimeError, ValueError, OSError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise DeployedFileError(f"{path}: cannot be opened as TorchScript ({lines[0][:200]}).") from error
+    text = held[f"{DESCRIPTION_KEY}.json"]
+    return scripted.eval(), Description.from_text(text.decode() if isinstance(text, bytes) else text, path)

@@ -1,0 +1,86 @@
+"""What a deployed file says of itself: all that a program needs to use it right, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ckdmed.json_files import parse_json
+
+__all__ = ["DESCRIPTION_KEY", "FORM_SUFFIXES", "DeployedFileError", "Description", "is_deployed"]
+
+#: Under which name a file holds its description.
+DESCRIPTION_KEY = "ckdmed"
+#: Suffix of a deployed file -> what runs it.
+FORM_SUFFIXES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".ts": "PyTorch"}
+_FORMAT = "ckdmed deployed 1"
+
+
+class DeployedFileError(ValueError):
+    """A deployed file that cannot be used; the message names it, the cause and the remedy."""
+
+
+def is_deployed(path: str | os.PathLike[str] | None) -> bool:
+    """Whether a path is that of a deployed file, by its suffix; whether it is there does not matter."""
+    return path is not None and Path(path).suffix.lower() in FORM_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Description:
+    """The content of a deployed file's metadata.
+
+    Args:
+        bundle: of which the network is, such as "seg_kd".
+        task: "segmentation" of slices, "classification" of slices, or "cases" for networks of BraTS cases.
+        precision: "float32" or "int8".
+        input_shape: of one input of the network, (C, *spatial); the number of inputs at a time is free. Other sizes are
+            brought to it by the preprocessing.
+        outputs: names of the regions or classes, in the order of the output's channels, which are raw logits.
+        preprocessing: settings of what is done to an input: ``image_size``, ``images`` of an input, ``slice_axis``,
+            and for classifiers ``scaling``.
+        postprocessing: ``threshold`` of the mask and ``tta``, the mean over mirror images.
+        settings: that the network was trained with, as its run recorded them.
+        source: name, sha256 of the checkpoint's file, and version of the package.
+        licence: of the weights, and where it stands.
+        intended_use: as the bundle's metadata say.
+    """
+
+    bundle: str
+    task: str
+    precision: str
+    input_shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    postprocessing: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    intended_use: str = ""
+
+    def to_text(self) -> str:
+        """As JSON."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_text(cls, text: str | None, path: str | os.PathLike[str]) -> Description:
+        """What `to_text` wrote.
+
+        Raises:
+            DeployedFileError: there is no description, or another program's.
+        """
+        try:
+            content = parse_json(text or "", os.fspath(path))
+            if content["format"] != _FORMAT:
+                raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
+            values = {entry.name: content[entry.name] for entry in fields(cls)}
+            values |= {name: tuple(values[name]) for name in ("input_shape", "outputs")}
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DeployedFileError(
+                f"{path}: has no description by ckdmed of what the network expects ({type(error).__name__}: {error}); "
+                "write the file with `ckdmed deploy`."
+            ) from error

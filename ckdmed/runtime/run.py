@@ -1,0 +1,134 @@
+"""Running a deployed file over inputs, and writing what it predicts beside the inputs' own geometry."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ckdmed.atomic_files import write_atomic, write_json
+from ckdmed.data.image_files import InputItem, find_inputs
+from ckdmed.data.input_walk import SkippedFile
+from ckdmed.data.nifti_bytes import nifti_bytes
+from ckdmed.folders import refuse_place_among
+from ckdmed.paths import PathLike, output_path
+from ckdmed.runtime.predict import Prediction, Predictor
+
+__all__ = ["RuntimeReport", "predict_folder"]
+
+
+@dataclass(frozen=True)
+class RuntimeReport:
+    """What a run came to.
+
+    Args:
+        results: name, files and, of a classifier, class of each input.
+        skipped: inputs that could not be read, with the cause.
+        unused: lines on files that are no inputs.
+    """
+
+    results: list[dict[str, Any]]
+    skipped: list[SkippedFile]
+    unused: list[str]
+
+
+def predict_folder(
+    predictor: Predictor, inputs: PathLike, output_dir: PathLike, section: str = "test"
+) -> Iterator[str | RuntimeReport]:
+    """Predict a file, a folder or a datalist; gives the name of each input as it is done, and the report last.
+
+    Masks and probabilities are written as the inference of the bundle does, see
+    `ckdmed.handlers.prediction_writer.PredictionWriter`; of a classifier one table, ``probabilities.csv``. What cannot
+    be read is skipped with its cause; all of it stands in ``report.json``.
+
+    Args:
+        predictor: of an opened file.
+        inputs: see `ckdmed.data.image_files.find_inputs`.
+        output_dir: for all that is written; not the inputs' own folder.
+        section: of a datalist.
+
+    Raises:
+        ValueError: see `find_inputs`; the output folder is one of inputs.
+    """
+    source, folder = Path(inputs).expanduser(), Path(output_dir)
+    found = find_inputs(source, section, exclude=folder)
+    around = source if source.is_dir() else source.parent
+    refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
+    skipped, results = list(found.skipped), []
+    for item in found.items:
+        try:
+            prediction = predictor(item.files)
+        except ValueError as error:
+            skipped.append(SkippedFile(item.files[0], str(error)))
+            continue
+        results.append(_written(folder, item, prediction))
+        yield item.name
+    if any("class" in result for result in results):
+        _write_table(folder, results)
+    report = {
+        "form": str(predictor.form.path),
+        "description": predictor.form.description.to_text(),
+        "threshold": predictor.threshold,
+        "tta": predictor.tta,
+        "results": results,
+        "skipped": [{"file": str(entry.path), "cause": entry.reason} for entry in skipped],
+        "unused": found.unused.lines(),
+    }
+    write_json(output_path(folder, "report.json"), report)
+    yield RuntimeReport(results, skipped, found.unused.lines())
+
+
+def _written(folder: Path, item: InputItem, prediction: Prediction) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": item.name, "input": [str(file) for file in item.files]}
+    if prediction.masks is None:
+        mean = prediction.probabilities.astype(np.float64).mean(axis=0)
+        return {
+            **result,
+            "slices": len(prediction.probabilities),
+            "class": prediction.names[int(mean.argmax())],
+            "probabilities": dict(zip(prediction.names, mean.tolist(), strict=True)),
+        }
+    files = []
+    for region, mask, probability in zip(prediction.names, prediction.masks, prediction.probabilities, strict=True):
+        stem = item.name if len(prediction.names) == 1 else f"{item.name}_{region}"
+        clipped = np.clip(probability, 0, 1)
+        if prediction.geometry.kind in ("nifti", "dicom"):
+            original = item.files[0] if prediction.geometry.kind == "nifti" else None
+            affine = np.array(prediction.geometry.affine)
+            for kind, values in (("mask", mask.astype(np.uint8)), ("probability", clipped.astype(np.float32))):
+                array = np.ascontiguousarray(prediction.geometry.to_array(values))
+                files.append(_write(folder, f"{stem}_{kind}.nii.gz", nifti_bytes(array, affine, original)))
+        else:
+            sixteen = np.round(clipped * np.float32(65535)).astype(np.uint16)
+            for kind, values in (("mask", mask.astype(np.uint8) * np.uint8(255)), ("probability", sixteen)):
+                array = np.ascontiguousarray(prediction.geometry.to_array(values))
+                files.append(_write(folder, f"{stem}_{kind}.png", _png(array)))
+    return {**result, "outputs": files}
+
+
+def _write(folder: Path, name: str, data: bytes) -> str:
+    write_atomic(output_path(folder, name), lambda path: path.write_bytes(data))
+    return name
+
+
+def _png(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, format="png")
+    return stream.getvalue()
+
+
+def _write_table(folder: Path, results: list[dict[str, Any]]) -> None:
+    table = io.StringIO(newline="")
+    first: Mapping[str, float] = results[0]["probabilities"]
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["name", "slices", "predicted", "probability", *(f"probability_{name}" for name in first)])
+    for result in results:
+        values = result["probabilities"]
+        writer.writerow([result["name"], result["slices"], result["class"], values[result["class"]], *values.values()])
+    _write(folder, "probabilities.csv", table.getvalue().encode("utf-8", "backslashreplace"))
