@@ -1,7 +1,7 @@
 """Builds `ckdmed-runtime` out of those modules of `ckdmed` that do without PyTorch; nothing is kept twice.
 
-The modules are found by following imports from `ckdmed.runtime`. They lie in the package `ckdmed_runtime` under their own
-names, so that both distributions can be installed side by side.
+The modules are found by following imports from `ckdmed.runtime`. They lie in the package `ckdmed_runtime` under their
+own names, so that both distributions can be installed side by side.
 """
 
 from __future__ import annotations

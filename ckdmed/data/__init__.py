@@ -2,34 +2,91 @@
 
 from __future__ import annotations
 
-from ckdmed.data.cached import DiskCacheDataset, cached_dataset
-from ckdmed.data.datalist import (
-    SkippedFile,
-    build_figshare_datalist,
-    load_figshare_datalist,
-    read_datalist,
-    read_official_folds,
-    sha256_of,
-    write_datalist,
-)
-from ckdmed.data.datalist_form import check_datalist
-from ckdmed.data.figshare import (
-    FigshareFileError,
-    FigshareMatReader,
-    FigshareSlice,
-    border_from_text,
-    border_to_text,
-    draw_border,
-    read_figshare_slice,
-)
-from ckdmed.data.fingerprint import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
-from ckdmed.data.integrity import datalist_problems
-from ckdmed.data.load_slices import LoadSliced, region_names
-from ckdmed.data.manifest import read_manifest
-from ckdmed.data.patients import patient_group
-from ckdmed.data.sections import resolve_datalist, select_sections
-from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
-from ckdmed.data.training_loader import TrainingDataLoader
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ckdmed.data.cached import DiskCacheDataset, cached_dataset
+    from ckdmed.data.datalist import (
+        SkippedFile,
+        build_figshare_datalist,
+        load_figshare_datalist,
+        read_datalist,
+        read_official_folds,
+        sha256_of,
+        write_datalist,
+    )
+    from ckdmed.data.datalist_form import check_datalist
+    from ckdmed.data.figshare import (
+        FigshareFileError,
+        FigshareMatReader,
+        FigshareSlice,
+        border_from_text,
+        border_to_text,
+        draw_border,
+        read_figshare_slice,
+    )
+    from ckdmed.data.fingerprints import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
+    from ckdmed.data.integrity import datalist_problems
+    from ckdmed.data.load_slices import LoadSliced, region_names
+    from ckdmed.data.manifest import read_manifest
+    from ckdmed.data.patients import patient_group
+    from ckdmed.data.sections import resolve_datalist, select_sections
+    from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
+    from ckdmed.data.training_loader import TrainingDataLoader
+
+# The readers do without PyTorch (`ckdmed.runtime`), others here do not: each module is imported when a name of it is
+# asked for.
+_NAMES = {
+    "cached": (
+        "DiskCacheDataset",
+        "cached_dataset",
+    ),
+    "datalist": (
+        "SkippedFile",
+        "build_figshare_datalist",
+        "load_figshare_datalist",
+        "read_datalist",
+        "read_official_folds",
+        "sha256_of",
+        "write_datalist",
+    ),
+    "datalist_form": ("check_datalist",),
+    "figshare": (
+        "FigshareFileError",
+        "FigshareMatReader",
+        "FigshareSlice",
+        "border_from_text",
+        "border_to_text",
+        "draw_border",
+        "read_figshare_slice",
+    ),
+    "fingerprints": (
+        "deterministic_part",
+        "fingerprint",
+        "item_fingerprint",
+        "transforms_fingerprint",
+    ),
+    "integrity": ("datalist_problems",),
+    "load_slices": (
+        "LoadSliced",
+        "region_names",
+    ),
+    "manifest": ("read_manifest",),
+    "patients": ("patient_group",),
+    "sections": (
+        "resolve_datalist",
+        "select_sections",
+    ),
+    "splits": (
+        "check_no_group_crosses",
+        "k_folds",
+        "labelled_subset",
+        "split_by_group",
+    ),
+    "training_loader": ("TrainingDataLoader",),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "DiskCacheDataset",
@@ -66,3 +123,13 @@ __all__ = [
     "transforms_fingerprint",
     "write_datalist",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

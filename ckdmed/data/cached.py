@@ -17,7 +17,7 @@ from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 
 from ckdmed.checked_entries import DamagedEntry, read_entry, write_entry
-from ckdmed.data.fingerprint import deterministic_part, item_fingerprint, transforms_fingerprint
+from ckdmed.data.fingerprints import deterministic_part, item_fingerprint, transforms_fingerprint
 
 __all__ = ["DiskCacheDataset", "cached_dataset"]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from monai.data import CacheDataset
 from monai.utils import CommonKeys
 
-from ckdmed.data.fingerprint import deterministic_part, item_fingerprint, transforms_fingerprint
+from ckdmed.data.fingerprints import deterministic_part, item_fingerprint, transforms_fingerprint
 
 __all__ = ["SharedCacheDataset"]
 

@@ -119,7 +119,7 @@ class Predictor:
         return probabilities
 
     def _classes(self, slices: np.ndarray) -> np.ndarray:
-        images = imagenet_images(self._for_classifier(slices))
+        images = imagenet_images(self._for_classifier(slices), self.scaling)
         logits = self._mirrored(images, (3,)) if self.tta else self._batches(images)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)

@@ -122,12 +122,14 @@ def _weights(old: int, new: int) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def imagenet_images(slices: np.ndarray, modalities: int = 1) -> np.ndarray:
-    """Slices (S * modalities, H, W) in [0, 1] as the images (S, C, H, W) that networks trained on ImageNet expect."""
-    mean, std = (_MEAN, _STD) if modalities == 1 else ((sum(_MEAN) / 3,) * modalities, (sum(_STD) / 3,) * modalities)
+def imagenet_images(slices: np.ndarray, scaling: str = "percentiles") -> np.ndarray:
+    """Grey slices (S, H, W) as the images (S, 3, H, W) that networks trained on ImageNet expect.
+
+    Z-scores have mean 0 and deviation 1 already and are only copied to the three channels.
+    """
+    mean, std = ((0.0,) * 3, (1.0,) * 3) if scaling == "zscore" else (_MEAN, _STD)
     shape = (1, -1, 1, 1)
-    grouped = slices.reshape(-1, modalities, *slices.shape[1:])
-    return (grouped - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
+    return (slices[:, None] - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
 
 
 _SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -1,0 +1,69 @@
+"""`ckdmed-runtime` and `python -m ckdmed.runtime`, in a process in which PyTorch and MONAI cannot be imported."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.runtime.command import main
+from tests.runtime.tiny_forms import CLASSES, write_tiny
+
+pytest.importorskip("onnxruntime")
+
+_WITHOUT = """
+import sys
+for name in ("torch", "monai", "ignite", "skimage", "scipy"):
+    sys.modules[name] = None
+from ckdmed.runtime.command import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slices")
+    write_figshare_phantoms(folder, n_patients=2, size=64, progress=False)
+    (folder / "broken.mat").write_bytes(b"no MATLAB")
+    return folder
+
+
+def test_masks_without_pytorch_and_what_is_skipped_is_named(slices, tmp_path):
+    form = write_tiny(tmp_path / "model.onnx")
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", _WITHOUT, str(form), str(slices), "--output_dir", str(out), "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    assert "broken.mat" in done.stderr
+    report = json.loads((out / "report.json").read_text())
+    assert [Path(entry["file"]).name for entry in report["skipped"]] == ["broken.mat"]
+    names = [entry["name"] for entry in report["results"]]
+    assert names and all(entry["outputs"] for entry in report["results"])
+    mask, probability = (np.asarray(Image.open(out / f"{names[0]}_{kind}.png")) for kind in ("mask", "probability"))
+    assert set(np.unique(mask)) == {0, 255} and mask.shape == (64, 64)
+    np.testing.assert_array_equal(mask > 0, probability >= round(0.3 * 65535))
+
+
+def test_a_table_of_classes(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx", CLASSES)
+    image = next(path for path in sorted(slices.glob("*.mat")) if path.name != "broken.mat")
+    assert main([str(form), str(image), "--output_dir", str(tmp_path / "out")]) == 0
+    with open(tmp_path / "out" / "probabilities.csv", newline="") as stream:
+        (line,) = csv.DictReader(stream)
+    assert line["predicted"] in CLASSES.outputs
+    assert float(line["probability_glioma"]) + float(line["probability_meningioma"]) == pytest.approx(1)
+
+
+def test_refusals_take_one_line(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx")
+    assert main([str(form), str(slices), "--output_dir", str(slices)]) == 2
+    assert "give another --output_dir" in capsys.readouterr().err
+    assert main([str(tmp_path / "none.onnx"), str(slices), "--output_dir", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

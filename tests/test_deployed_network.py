@@ -1,0 +1,41 @@
+"""Deployed files in the place of checkpoints."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ckdmed.bundle.load_weights import load_checkpoint
+from ckdmed.bundle.trained import recorded_settings
+from ckdmed.deployed_network import read_description, run_deployed
+from ckdmed.engines import load_network
+from ckdmed.runtime import DeployedFileError, open_form
+from tests.runtime.tiny_forms import SEGMENTATION, write_tiny
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.mark.parametrize("load", [load_checkpoint, load_network])
+def test_a_network_computes_with_the_file(tmp_path, load):
+    path = write_tiny(tmp_path / "model.onnx")
+    network = load(nn.Conv2d(1, 1, 1), str(path))
+    images = torch.rand(2, 1, 48, 48)
+    np.testing.assert_array_equal(network(images).numpy(), open_form(path)(images.numpy()))
+
+
+def test_the_settings_of_the_training_are_read_from_the_file(tmp_path):
+    assert recorded_settings(write_tiny(tmp_path / "model.onnx")) == SEGMENTATION.settings
+
+
+def test_torchscript_with_a_description(tmp_path):
+    scripted = torch.jit.script(nn.Conv2d(1, 1, 1))
+    path = tmp_path / "model.ts"
+    torch.jit.save(scripted, str(path), _extra_files={"ckdmed.json": SEGMENTATION.to_text()})
+    assert read_description(path) == SEGMENTATION
+    images = torch.rand(1, 1, 8, 8)
+    torch.testing.assert_close(run_deployed(nn.Conv2d(1, 1, 1), path)(images), scripted(images))
+    torch.jit.save(scripted, str(path))
+    with pytest.raises(DeployedFileError, match="has no description by ckdmed"):
+        read_description(path)
