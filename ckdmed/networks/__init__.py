@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
-from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS, classification_student
+from ckdmed.networks.classification_student import (
+    CLASSIFICATION_STUDENTS,
+    classification_student,
+    classification_student_map,
+)
 from ckdmed.networks.classifier_teacher import (
     TEACHER_KINDS,
     classification_teacher,
@@ -71,6 +75,7 @@ __all__ = [
     "adapt_input_channels",
     "build_vit",
     "classification_student",
+    "classification_student_map",
     "classification_teacher",
     "classification_teacher_taps",
     "fill_network",

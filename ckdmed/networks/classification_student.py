@@ -13,7 +13,7 @@ from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassif
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.plain_cnn import PlainCNN
 
-__all__ = ["CLASSIFICATION_STUDENTS", "classification_student"]
+__all__ = ["CLASSIFICATION_STUDENTS", "classification_student", "classification_student_map"]
 
 CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite", "plain_cnn")
 
@@ -63,3 +63,16 @@ def classification_student(
     if kind == "efficientnet_lite":
         return EfficientNetLiteClassifier(**{**common, "backbone": backbone, **own})
     return EfficientNetB0(**{**common, **own})
+
+
+def classification_student_map(kind: str, image_size: int) -> str:
+    """Path of the stage whose map tells where a student looks: the last one with enough positions.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    check_kind(kind, CLASSIFICATION_STUDENTS, "student")
+    if kind == "plain_cnn":
+        return "_blocks.3"
+    # at 64 pixels the last stage has four positions
+    return "_blocks.6" if image_size >= 128 else "_blocks.4"

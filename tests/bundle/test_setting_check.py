@@ -176,7 +176,7 @@ def test_values_are_right_before_others_follow_from_them(typed):
     made = checked("seg_kd", **typed("--amp", "no", "--dataset_dir", "null"))
     assert made.parser.get_parsed_content("cache_teacher_dtype") == "float32"
     assert made.parser.get_parsed_content("epochs") == 20
-    with_amp = checked("seg_kd", **typed("--amp", "on", "--dataset_dir", "2018"))
+    with_amp = checked("seg_kd", **typed("--amp", "bf16", "--dataset_dir", "2018"))
     assert with_amp.parser.get_parsed_content("cache_teacher_dtype") == "bfloat16"
     assert with_amp.parser.get_parsed_content("epochs") == 60
 

@@ -13,7 +13,7 @@ from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
 from torch import nn
 
-from ckdmed.inferers import AutocastInferer, ChannelsInferer, amp_dtype, autocast_dtype, precision_of
+from ckdmed.inferers import AutocastInferer, ChannelsInferer, amp_dtype, autocast_dtype, precision, precision_of
 from ckdmed.inferers.flips import FlipAverageInferer
 
 
@@ -185,8 +185,33 @@ def test_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             with pytest.raises(RuntimeError, match=r"cuda:0 \(Old GPU\) has no bfloat16: give amp fp16, or true"):
                 amp_dtype("bf16", "cuda:0")
-    names = {amp: precision_of(amp, "cpu") for amp in (False, None, True, "bf16", "fp16")}
-    assert list(names.values()) == ["float32", "float32", "bfloat16", "bfloat16", "float16"]
+    for has, automatic in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("ckdmed.inferers.precision._processor_has_bf16", lambda: has)
+        names = {amp: precision_of(amp, "cpu") for amp in (False, None, True, "bf16", "fp16")}
+        assert list(names.values()) == ["float32", "float32", automatic, "bfloat16", "float16"]
+
+
+def test_a_processor_without_bfloat16_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ckdmed.inferers.precision._processor_has_bf16", lambda: False)
+    precision._tell.cache_clear()
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            assert amp_dtype(True, "cpu") is None and amp_dtype("bf16", "cpu") == torch.bfloat16
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert "--amp true computes in full precision" in caplog.text and "slower than --amp false" in caplog.text
+    precision._tell.cache_clear()
+
+
+def test_what_a_processor_has_is_asked_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    for avx, amx in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+        assert precision._processor_has_bf16() == (avx or amx)
+    monkeypatch.setattr(precision.platform, "machine", lambda: "aarch64")
+    assert precision._processor_has_bf16()
 
 
 def test_the_type_is_found_in_inferers_that_wrap_it() -> None:

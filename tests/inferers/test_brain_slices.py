@@ -69,7 +69,7 @@ def test_by_case():
         flipped = case_inferer(2, neighbours=1, flips=True)
         mirrored = flipped(volume.flip(2), flat).flip(2)
         torch.testing.assert_close(flipped(volume, flat), mirrored)
-        low = case_inferer(2, neighbours=1, amp=True)(volume, flat)
+        low = case_inferer(2, neighbours=1, amp="bf16")(volume, flat)
         assert low.dtype == torch.float32 and 0 < (low - plain).abs().max() < 0.1
         expected = SlidingWindowInferer((6, 6, 6), 2, 0.25, mode="gaussian")(volume, solid)
         torch.testing.assert_close(

@@ -12,6 +12,7 @@ from ckdmed.networks import (
     EfficientNetLiteClassifier,
     EfficientNetLiteEncoder,
     classification_student,
+    classification_student_map,
     load_efficientnet_weights,
 )
 from ckdmed.networks.taps import tap_shapes
@@ -104,6 +105,14 @@ def test_plain_cnn_is_small_scripts_and_takes_odd_sizes() -> None:
     again = classification_student("plain_cnn", 1, 3)
     again.load_state_dict(network.state_dict(), strict=True)
     assert torch.equal(again.eval()(x), network(x))
+
+
+@pytest.mark.parametrize("kind", CLASSIFICATION_STUDENTS)
+def test_the_map_to_look_at_is_there_in_every_kind(kind: str) -> None:
+    network = classification_student(kind, 1, 3)
+    for size in (64, 128):
+        _, shapes = tap_shapes(network, {"map": classification_student_map(kind, size)}, (1, 1, size, size))
+        assert min(shapes["map"][2:]) >= 4
 
 
 def test_plain_cnn_refuses_what_it_cannot_be() -> None:
