@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 
 from ckdmed.data.nifti_files import read_nifti_header
+from ckdmed.research_use import RESEARCH_USE_ONLY
 
 __all__ = ["nifti_bytes"]
 
@@ -19,7 +20,9 @@ _NIFTI_NUMBERS = ("cal_min", "cal_max", "intent_code", "intent_p1", "intent_p2",
 
 
 def nifti_bytes(array: np.ndarray, affine: np.ndarray, original: Path | None = None) -> bytes:
-    """A compressed NIfTI file: equal results are equal bytes, and nothing of the patient is in it.
+    """A compressed NIfTI file: equal results are equal bytes, nothing of the patient is in it.
+
+    Its description is the mark that every result carries.
 
     Args:
         array: on the grid of the input; it keeps its type.
@@ -42,5 +45,6 @@ def nifti_bytes(array: np.ndarray, affine: np.ndarray, original: Path | None = N
         image.set_qform(affine, code=1)
         image.header.set_xyzt_units("mm")
     image.set_data_dtype(array.dtype)
+    image.header["descrip"] = RESEARCH_USE_ONLY.encode()
     # without a time, so that equal results are equal files
     return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckdmed.research_use import RESEARCH_USE_ONLY
+
 __all__ = ["NOT_CHECKED", "RESEARCH_USE_ONLY", "full_notice", "short_notice"]
 
-RESEARCH_USE_ONLY = "Research use only. Not a medical device."
 NOT_CHECKED = "Whether the network was made for such an input was not checked."
 
 

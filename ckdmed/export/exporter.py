@@ -29,6 +29,7 @@ from ckdmed.export.torchscript import export_torchscript
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.files import save_weights
 from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
+from ckdmed.intended_inputs import INPUTS_SUFFIX, IntendedInputs
 from ckdmed.networks.checkpoint import read_checkpoint, read_state_dict
 
 __all__ = ["Export", "export_bundle"]
@@ -185,6 +186,8 @@ def _write_files(
     (folder / "docs" / "README.md").write_text(exported_readme(readme, source, summary), encoding="utf-8")
 
     _copy_weights(checkpoint, folder / "models" / "model.pt")
+    if (inputs := IntendedInputs.beside(checkpoint)) is not None:
+        shutil.copyfile(inputs.path, folder / "models" / f"model{INPUTS_SUFFIX}")
     if teacher is not None:
         _copy_weights(teacher, folder / "models" / "teacher.pt")
     try:

@@ -20,6 +20,7 @@ from ckdmed.handlers.item_writer import ItemWriter
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import region_sheet
+from ckdmed.reports.sheet_captions import with_notice
 
 __all__ = ["CaseWriter"]
 
@@ -31,7 +32,8 @@ class CaseWriter(ItemWriter):
 
     - ``<name>_seg.nii.gz``: labels, uint8, of the shape and affine of the case's reference image;
     - ``<name>_overlay.png``: a sheet of up to twelve slices with their numbers and the regions' outlines (WT green, TC
-      blue, ET vermilion) and a key to them, in the plane in which the reference's voxels are finest;
+      blue, ET vermilion), a key to them and the mark "research use only", in the plane in which the reference's voxels
+      are finest;
     - ``<name>_probability_TC.nii.gz`` and so on: float32, 0 to 1.
 
     Attach to an evaluator with decollated batches whose items hold ``native_key``, the images (C, X, Y, Z) as
@@ -49,6 +51,7 @@ class CaseWriter(ItemWriter):
         overlay_on: modality of the picture; None for T2-FLAIR, or the last where there is none.
         native_key: see above.
         done: called with a case's name and its files, relative to ``output_dir``, when all of them are in place.
+        notice: gives, by a case's name, the warning for its overlay, "" for none.
 
     Raises:
         ValueError: an unknown release; labels that are not three different numbers from 1 to 255; an unknown
@@ -66,6 +69,7 @@ class CaseWriter(ItemWriter):
         overlay_on: str | None = None,
         native_key: str = "native",
         done: Callable[[str, Sequence[str]], None] | None = None,
+        notice: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(output_dir, done)
         self.regions = tuple(regions)
@@ -80,6 +84,7 @@ class CaseWriter(ItemWriter):
         self.channel = self.modalities.index(wanted) if wanted in self.modalities else -1
         self.probabilities = probabilities
         self.native_key = native_key
+        self.notice = notice
 
     def labels_of(self, item: Mapping[str, Any]) -> BratsLabels:
         """The table of the labels that a case's mask gets."""
@@ -105,7 +110,7 @@ class CaseWriter(ItemWriter):
             self._put(relative, nifti_bytes(np.ascontiguousarray(array).reshape(shape), affine, original))
         overlay = f"{name}_overlay.png"
         picture = np.asarray(convert_to_numpy(native[self.channel]), dtype=np.float32)
-        sheet = self._sheet(picture, mask, affine)
+        sheet = with_notice(self._sheet(picture, mask, affine), self.notice(name) if self.notice is not None else "")
         write_atomic(output_path(self.output_dir, overlay), lambda path: imsave(path, sheet, check_contrast=False))
         return name, [*arrays, overlay]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from monai.utils import CommonKeys, convert_to_numpy
-from skimage.io import imsave
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.data.output_names import input_stem
@@ -18,6 +19,8 @@ from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import overlay_sheet, region_sheet
+from ckdmed.reports.sheet_captions import with_notice
+from ckdmed.research_use import RESEARCH_USE_ONLY
 
 __all__ = ["PredictionWriter"]
 
@@ -34,7 +37,9 @@ class PredictionWriter(ItemWriter):
     others    ``.png`` of the same size                 0 and 255 in 8 bits, 0 to 65535 for 0 to 1 in 16 bits
     ========  ========================================  ===================================================
 
-    ``NAME_overlay.png`` is of the input's size; of a volume it is a sheet of up to twelve slices. With several regions
+    ``NAME_overlay.png`` is of the input's size, with a line of words below it that marks the result as one for research
+    only and warns where the input is not one that the network was made for; of a volume it is a sheet of up to twelve
+    slices. The mark stands in the text of the other files too. With several regions
     each has files of its own, ``NAME_REGION_mask`` and ``NAME_REGION_probability``, and the overlay shows all of them.
 
     Attach to an evaluator with decollated batches whose items hold ``slices_key``, slices (S, H, W) as
@@ -46,6 +51,7 @@ class PredictionWriter(ItemWriter):
         slices_key: of the slices as they were read, with their metadata.
         done: called with an item's name and its files, relative to `output_dir`, when all of them are in place.
         regions: names of the channels of the prediction.
+        notice: gives, by an item's name, the warning for its overlay, "" for none.
 
     Raises:
         ValueError: when called, if the prediction has another number of channels than there are regions, or if a name
@@ -58,10 +64,12 @@ class PredictionWriter(ItemWriter):
         slices_key: str = "slices",
         done: Callable[[str, Sequence[str]], None] | None = None,
         regions: Sequence[str] = ("tumour",),
+        notice: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(output_dir, done)
         self.slices_key = slices_key
         self.regions = list(regions)
+        self.notice = notice
 
     def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Write one item; returns its name, and the names of its files relative to the output folder."""
@@ -86,7 +94,8 @@ class PredictionWriter(ItemWriter):
         shown = _array(slices)
         sheet = region_sheet(shown, masks) if len(masks) > 1 else overlay_sheet(shown, masks[self.regions[0]])
         overlay = f"{name}_overlay.png"
-        write_atomic(output_path(self.output_dir, overlay), _writer(sheet, None))
+        marked = with_notice(sheet, self.notice(name) if self.notice is not None else "")
+        write_atomic(output_path(self.output_dir, overlay), _writer(marked, None))
         return name, [*results, overlay]
 
     def _by_region(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -106,9 +115,12 @@ def _probability(values: np.ndarray, volume: bool) -> tuple[np.ndarray, type]:
 
 
 def _writer(array: np.ndarray, data: bytes | None) -> Callable[[Path], None]:
+    about = PngInfo()
+    about.add_text("Comment", RESEARCH_USE_ONLY)
+
     def write(path: Path) -> None:
         if data is None:
-            imsave(path, array, check_contrast=False)
+            Image.fromarray(array).save(path, pnginfo=about)
         else:
             path.write_bytes(data)
 

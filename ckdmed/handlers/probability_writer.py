@@ -14,6 +14,7 @@ from monai.utils import CommonKeys
 
 from ckdmed.paths import output_path
 from ckdmed.reports.files import write_csv
+from ckdmed.research_use import RESEARCH_USE_ONLY
 
 __all__ = ["ProbabilityWriter"]
 
@@ -25,7 +26,8 @@ class ProbabilityWriter:
 
     An input's file has a line per slice: its number, the predicted class, its probability, and the probability of every
     class. The table at the end has their mean over the slices, and how many slices were predicted of each class; it
-    takes up the inputs that an earlier run finished. For a volume most of whose slices show no tumour the mean says
+    takes up the inputs that an earlier run finished. The last column marks results as for research only and warns where
+    the input is not one that the network was made for. For a volume most of whose slices show no tumour the mean says
     little: read its own file.
 
     Attach to an evaluator with decollated batches whose items hold ``name`` and, from the postprocessing, ``pred``:
@@ -37,6 +39,7 @@ class ProbabilityWriter:
         class_names: C names.
         done: called with an input's name and its file, relative to `output_dir`, when the file is in place.
         kept: names of inputs that are finished already, called at the end.
+        notice: gives, by an input's name, the warning of its lines, "" for none.
 
     Raises:
         ValueError: when called, probabilities of another number of classes, or a name that leads out of the folder.
@@ -48,11 +51,13 @@ class ProbabilityWriter:
         class_names: Sequence[str],
         done: Callable[[str, Sequence[str]], None] | None = None,
         kept: Callable[[], Sequence[str]] | None = None,
+        notice: Callable[[str], str] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.class_names = list(class_names)
         self.done = done
         self.kept = kept
+        self.notice = notice
         self._written: list[str] = []
 
     def attach(self, engine: Engine) -> None:
@@ -74,11 +79,13 @@ class ProbabilityWriter:
                 f"{name}: probabilities of shape {tuple(probabilities.shape)} for {len(self.class_names)} classes."
             )
         values = probabilities.detach().double().cpu().numpy()
+        note = self._note(name)
         if numbers is None:
-            rows = [{"slice": number, **self._row(line)} for number, line in enumerate(values)]
+            rows = [{"slice": number, **self._row(line), **note} for number, line in enumerate(values)]
         else:
             of_case = zip(torch.as_tensor(numbers).tolist(), values, strict=True)
-            rows = [{"case": name.rpartition("/")[2], "slice": int(n), **self._row(line)} for n, line in of_case]
+            case = name.rpartition("/")[2]
+            rows = [{"case": case, "slice": int(n), **self._row(line), **note} for n, line in of_case]
         relative = f"{name}{_SUFFIX}"
         write_csv(output_path(self.output_dir, relative), rows)
         self._written.append(name)
@@ -91,6 +98,10 @@ class ProbabilityWriter:
         named = {f"probability_{name}": float(p) for name, p in zip(self.class_names, probabilities)}
         return {"predicted": self.class_names[best], "probability": float(probabilities[best]), **named}
 
+    def _note(self, name: str) -> dict[str, str]:
+        warning = self.notice(name) if self.notice is not None else ""
+        return {"note": f"{warning}. {RESEARCH_USE_ONLY}" if warning else RESEARCH_USE_ONLY}
+
     def write_table(self) -> None:
         """Write the table over all inputs."""
         names = dict.fromkeys([*(self.kept() if self.kept is not None else ()), *self._written])
@@ -101,5 +112,5 @@ class ProbabilityWriter:
             means = np.array([[float(line[f"probability_{c}"]) for c in self.class_names] for line in lines]).mean(0)
             predicted = [line["predicted"] for line in lines]
             counts = {f"slices_{c}": predicted.count(c) for c in self.class_names}
-            rows.append({"name": name, "slices": len(lines), **self._row(means), **counts})
+            rows.append({"name": name, "slices": len(lines), **self._row(means), **counts, **self._note(name)})
         write_csv(output_path(self.output_dir, "probabilities.csv"), rows)

@@ -24,11 +24,15 @@ from ckdmed.data.datalist import sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, is_run_folder
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.slice_geometry import SliceGeometry
+from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.known_patients import known_sections
+from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.json_files import parse_json
 from ckdmed.paths import output_path
+from ckdmed.research_use import RESEARCH_USE_ONLY
 from ckdmed.sections.record import SectionRecord, find_record
 
 __all__ = ["InferenceJob", "InputsSkipped"]
@@ -94,6 +98,26 @@ class InferenceJob:
         self._noted: set[str] = set()
         # of each input, as it was when it was checked
         self._fingerprints: dict[str, str] = {}
+        # of each input that is to be done
+        self._checks: dict[str, InputCheck] = {}
+
+    @cached_property
+    def intended(self) -> IntendedInputs | None:
+        """What the network was made for, by the record beside its weights.
+
+        Raises:
+            ValueError: there is one that cannot be read.
+        """
+        return IntendedInputs.beside(self.checkpoint)
+
+    def notice(self, name: str) -> str:
+        """The warning for an input's results; "" where there is nothing to warn of."""
+        return self._checks[name].short if name in self._checks else str(self._told(name).get("warning", ""))
+
+    def _told(self, name: str) -> Mapping[str, Any]:
+        """What the record of a finished input says of the check."""
+        found = self._records.get(name, {}).get("intended_inputs")
+        return found if isinstance(found, Mapping) else {}
 
     @cached_property
     def found(self) -> FoundInputs:
@@ -143,9 +167,23 @@ class InferenceJob:
         """What is there, before any input is read; what lies in the output folder is no input."""
         return find_inputs(source, self.section, exclude=self.output_dir)
 
-    def _check(self, item: InputItem) -> None:
-        """Read an input once; what is raised here is the cause by which it is skipped."""
-        self.reader.get_data(self.reader.read(item.files))
+    def _check(self, item: InputItem) -> InputCheck:
+        """Read an input once; what is raised here is the cause by which it is skipped.
+
+        Returns:
+            whether the network was made for such an input.
+        """
+        slices, meta = self.reader.get_data(self.reader.read(item.files))
+        if self.intended is None:
+            return check_input(None, slices)
+        geometry = SliceGeometry.from_text(meta[GEOMETRY_KEY])
+        several = len(self.intended.sequences) > 1
+        facts = (
+            [facts_of_slices(file, geometry) for file in item.files]
+            if several
+            else facts_of_slices(item.files, geometry)
+        )
+        return check_input(self.intended, slices, facts)
 
     def _entry(self, item: InputItem) -> dict[str, Any]:
         """What the data set holds of an input; ``name`` is that of the item."""
@@ -169,12 +207,14 @@ class InferenceJob:
                 continue
             try:
                 self._fingerprints[item.name] = self._fingerprint(item)
-                self._check(item)
+                self._checks[item.name] = self._check(item)
             # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
                 self.skipped.append(_skipped(item, error))
                 continue
             self._pending[item.name] = item
+            if self._checks[item.name].outside:
+                logger.warning(_shown(f"{item.files[0]}: {self._checks[item.name].sentence}"))
             items.append(self._entry(item))
         for entry in self.skipped:
             logger.warning(f"skipped {_shown(entry.reason)}")
@@ -249,6 +289,9 @@ class InferenceJob:
             "checksums": {file: _checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
         }
+        if self.intended is not None:
+            check = self._checks[name]
+            line["intended_inputs"] = {**check.to_json(), "warning": check.short}
         self._records[name] = line
         ledger = output_path(self.output_dir, LEDGER)
         with naming_full_disk(ledger), open(ledger, "a", encoding="utf-8") as stream:
@@ -265,6 +308,7 @@ class InferenceJob:
         records = [self._records[item.name] for item in self.found.items if item.name in self._records]
         results = [{k: v for k, v in record.items() if k not in internal} for record in records]
         known = self._mark_known(results)
+        intended = self._count_intended(results)
         skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
         report = {
             "dataset_dir": self.dataset_dir,
@@ -272,6 +316,8 @@ class InferenceJob:
             "checkpoint_sha256": self._checkpoint_hash,
             "section_record": None if self._section_record is None else str(self._section_record.path),
             "known_inputs": known,
+            "research_use": RESEARCH_USE_ONLY,
+            "intended_inputs": intended,
             "settings": self.settings,
             "counts": {
                 "done": len(results) - len(self.kept),
@@ -313,6 +359,29 @@ class InferenceJob:
             )
         return len(known)
 
+    def _count_intended(self, results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """How many results are of inputs that the network was made for, and of others; None where it is not known."""
+        logger.info(RESEARCH_USE_ONLY)
+        if self.intended is None:
+            logger.info(f"nothing is recorded beside {self.checkpoint} of what inputs the network was made for")
+            return None
+        found = {result["name"]: self._told(result["name"]) for result in results}
+        states = [str(told.get("status", "unknown")) for told in found.values()]
+        outside = [name for name, told in found.items() if told.get("status") == "outside"]
+        if outside:
+            shown = "; ".join(f"{name}: {', '.join(found[name]['reasons'])}" for name in outside[:3])
+            more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+            logger.warning(
+                f"{len(outside)} of {len(results)} inputs are not such as the network was made for "
+                f"({self.intended.description}); do not rely on their results (intended_inputs in {REPORT}): "
+                f"{_shown(shown)}{more}"
+            )
+        return {
+            "made_for": self.intended.description,
+            "record": str(self.intended.path),
+            **{status: states.count(status) for status in ("intended", "outside", "unknown")},
+        }
+
     @cached_property
     def _section_record(self) -> SectionRecord | None:
         return find_record(self.checkpoint)
@@ -325,6 +394,9 @@ class InferenceJob:
         files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
         stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
         state = [stats, self._checkpoint_hash, self.settings]
+        if self.intended is not None:
+            # a result says whether its input is like the training's
+            state.append(sha256_of(self.intended.path))
         return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
 
     def _finished(self) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,8 @@ _SMALLER, _LARGER = 0.75, 1.35
 # a volume is judged by its median slice; two or three slices are no volume
 _VOLUME = 4
 # of a volume so many are looked at, evenly spread
-_MOST = 64
+_MOST = 32
+_WARNING = "Not an input that the network was made for"
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,11 @@ class InputCheck:
         return self.status == "outside"
 
     @property
+    def unintended(self) -> tuple[str, ...] | None:
+        """Reasons why it is outside; empty where it is not, None where that is not known."""
+        return None if self.status == "unknown" else self.reasons
+
+    @property
     def sentence(self) -> str:
         """The result in one sentence, for reports and for what a command prints at its end."""
         if self.status == "intended":
@@ -61,12 +67,12 @@ class InputCheck:
         why = "; ".join(self.reasons)
         if self.status == "unknown":
             return f"Whether the network was made for this input is not known: {why}."
-        return f"OUTSIDE WHAT THE NETWORK WAS MADE FOR ({self.intended}): {why}. Do not rely on the result."
+        return f"NOT AN INPUT THAT THE NETWORK WAS MADE FOR ({self.intended}): {why}. Do not rely on the result."
 
     @property
     def short(self) -> str:
         """A few words, for pictures and for fields of 64 letters; "" where there is nothing to warn of."""
-        return "Outside of what the network was made for" if self.outside else ""
+        return _WARNING if self.outside else ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for reports."""

@@ -1,4 +1,4 @@
-"""Words on a sheet of slices whose pixels stay as they are: slice numbers above them, a key to the colours below."""
+"""Words on a sheet of slices whose pixels stay as they are: numbers above, a key and a mark below."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["STRIP", "key_strip", "number_strip"]
+from ckdmed.research_use import RESEARCH_USE_ONLY
+
+__all__ = ["STRIP", "key_strip", "number_strip", "with_notice"]
 
 #: Height of a line of words in pixels.
 STRIP = 16
 _LEFT, _GAP, _SWATCH = 4, 12, 8
+_NOTICE_WIDTH = 96
+_WARNING = "#ff8c42"
 
 
 def number_strip(width: int, number: int) -> np.ndarray:
@@ -43,6 +47,38 @@ def key_strip(width: int, colours: Mapping[str, str], modality: str = "") -> np.
     entries += list(colours.items())
     needed = _LEFT + sum(_length(text) + _GAP + (_SWATCH + _LEFT if colour else 0) for text, colour in entries)
     return _strip(max(width, needed), entries)
+
+
+def with_notice(sheet: np.ndarray, warning: str = "") -> np.ndarray:
+    """A picture of a result and, below it, that it is for research only, and what else there is to warn of.
+
+    Args:
+        sheet: (H, W, 3) uint8; its pixels stay as they are. One narrower than 96 pixels gets black beside it.
+        warning: in orange above the mark; "" for none.
+
+    Returns:
+        (H + STRIP for each line of words, at least W, 3) uint8.
+    """
+    width = max(sheet.shape[1], _NOTICE_WIDTH)
+    lines = [(line, _WARNING) for line in _wrapped(warning, width)]
+    lines += [(line, "white") for line in _wrapped(RESEARCH_USE_ONLY, width)]
+    strips = []
+    for text, colour in lines:
+        image = Image.new("RGB", (width, STRIP))
+        ImageDraw.Draw(image).text((_LEFT, 2), text, fill=colour, font=ImageFont.load_default())
+        strips.append(np.asarray(image))
+    wide = np.pad(sheet, ((0, 0), (0, width - sheet.shape[1]), (0, 0)))
+    return np.concatenate([wide, *strips])
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        if lines and _length(f"{lines[-1]} {word}") + 2 * _LEFT <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _length(text: str) -> int:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import EnsureChannelFirst, LoadImage
+from PIL import Image
 from skimage.io import imread, imsave
 
 from ckdmed.data.slice_reader import SliceReader
 from ckdmed.handlers.prediction_writer import PredictionWriter
+from ckdmed.research_use import RESEARCH_USE_ONLY
 from tests.data.dicom_phantom import write_series
 
 VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
@@ -45,7 +47,7 @@ def test_nifti(tmp_path, shape):
     mask, probability = (nib.load(tmp_path / "out" / name) for name in files[:2])
     for image in (mask, probability):
         assert image.shape == shape and np.array_equal(image.affine, nib.load(tmp_path / "a.nii.gz").affine)
-        assert image.header.get_xyzt_units() == ("mm", "sec") and image.header["descrip"] == b""
+        assert image.header.get_xyzt_units() == ("mm", "sec") and image.header["descrip"] == RESEARCH_USE_ONLY.encode()
         assert image.header["cal_max"] == 0 and image.header["sform_code"] == original.header["sform_code"]
     assert mask.get_data_dtype() == np.uint8 and probability.get_data_dtype() == np.float32
     assert np.allclose(probability.get_fdata(), array / array.max(), atol=1e-6)
@@ -82,7 +84,29 @@ def test_pictures(tmp_path):
     assert mask.dtype == np.uint8 and np.array_equal(mask, np.where(picture >= picture.max() / 2, 255, 0))
     assert probability.dtype == np.uint16
     assert np.abs(probability / 65535 - picture / picture.max()).max() < 1e-5
-    assert imread(tmp_path / "out" / "p_overlay.png").shape == (5, 6, 3)
+    overlay = imread(tmp_path / "out" / "p_overlay.png")
+    # the slice as it is, beside and below it black with the mark in white
+    assert overlay.shape[0] > 5 and overlay.shape[2] == 3 and not overlay[:5, 6:].any() and overlay[5:].max() > 200
+    with Image.open(tmp_path / "out" / "p_mask.png") as written:
+        assert written.text == {"Comment": RESEARCH_USE_ONLY}
+
+
+def test_a_warning_stands_below_the_overlay(tmp_path):
+    imsave(
+        tmp_path / "p.png",
+        np.arange(200 * 300, dtype=np.uint32).reshape(200, 300).astype(np.uint8),
+        check_contrast=False,
+    )
+    plain, warned = tmp_path / "plain", tmp_path / "warned"
+    PredictionWriter(str(plain)).write(*predicted(tmp_path / "p.png", name="a"))
+    PredictionWriter(str(warned), notice={"a": "Not an input that the network was made for"}.get).write(
+        *predicted(tmp_path / "p.png", name="a")
+    )
+    first, second = (imread(folder / "a_overlay.png") for folder in (plain, warned))
+    assert first.shape == (216, 300, 3) and second.shape == (232, 300, 3)
+    assert np.array_equal(first[:200], second[:200]) and np.array_equal(first[200:], second[216:])
+    # orange, and not white
+    assert second[200:216, :, 0].max() > second[200:216, :, 2].max() > 0
 
 
 def test_equal_results_are_equal_files(tmp_path):

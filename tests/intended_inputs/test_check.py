@@ -50,7 +50,7 @@ def test_like_and_unlike(intended: IntendedInputs) -> None:
     assert check.status == "intended" and check.distance < 1 and check.slices == 8 and check.sentence
     other = check_input(intended, np.stack([head(rng, 1.2, 0.1) for _ in range(8)]))
     assert other.outside and other.causes == ("appearance",) and other.flagged == 8
-    assert "unlike those of the training" in other.sentence and "OUTSIDE" in other.sentence
+    assert "unlike those of the training" in other.sentence and "NOT AN INPUT" in other.sentence
 
 
 @pytest.mark.parametrize(
