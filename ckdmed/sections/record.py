@@ -250,7 +250,8 @@ def record_sections(
     if resume:
         if record.path.is_file():
             _check_same(SectionRecord.read(record.path), record)
-        else:
+        elif any(Path(ckpt_dir).glob("*.pt")):
+            # without weights there is no run to go on with: it begins here
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
     for checkpoint in made_from:
         if checkpoint and not record.by_item:

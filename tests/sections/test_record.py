@@ -159,3 +159,13 @@ def test_brats_evaluation_scores_the_recorded_cases(tmp_path: Path):
     assert [entry["case"] for entry in scored["new"]] == [name]
     content = json.loads((run / RECORD_NAME).read_text())
     assert content["sections"]["test"]["items"] == [entry["case"] for entry in trained["test"]]
+
+
+def test_only_a_run_that_has_weights_can_lack_its_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, weights = str(tmp_path / "out"), tmp_path / "out/models"
+    record_sections(SECTIONS, first, str(weights), resume=True)
+    assert not caplog.records
+    (tmp_path / "out/sections.json").unlink()
+    (weights / "resume_epoch=3.pt").write_bytes(b"")
+    record_sections(SECTIONS, first, str(weights), resume=True)
+    assert "has no record of the run's sections" in caplog.text
