@@ -38,6 +38,7 @@ COMMANDS: tuple[str, ...] = (
     "experiment",
     "settings",
     "bundle",
+    "serve_dicom",
     "intended_inputs",
     "report",
 )

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from ckdmed.dicom_results.algorithm import Algorithm
 from ckdmed.dicom_results.measurement_report import write_report
-from ckdmed.dicom_results.research_use import RESEARCH_USE_ONLY, full_notice, short_notice
+from ckdmed.dicom_results.notices import full_notice, short_notice, unintended_reasons
 from ckdmed.dicom_results.results import DicomResults, write_results
 from ckdmed.dicom_results.segmentation import write_segmentation
 
 __all__ = [
-    "RESEARCH_USE_ONLY",
     "Algorithm",
     "DicomResults",
     "full_notice",
     "short_notice",
+    "unintended_reasons",
     "write_report",
     "write_results",
     "write_segmentation",

@@ -28,12 +28,19 @@ from pydicom.sr.codedict import codes
 
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
 from ckdmed.dicom_results.codes import BRAIN, region_terms
+from ckdmed.dicom_results.notices import full_notice, short_notice
 from ckdmed.dicom_results.report_parts import add_notice, observation_context
-from ckdmed.dicom_results.research_use import full_notice, short_notice
-from ckdmed.dicom_results.results_series import REPORT_SERIES, content_hash, series_number, stamp, write_dataset
+from ckdmed.dicom_results.results_series import (
+    REPORT_SERIES,
+    content_hash,
+    series_number,
+    stamp,
+    without_names_in_warnings,
+    write_dataset,
+)
 from ckdmed.dicom_results.segmentation import Masks, build_segmentation, checked_masks, tracking_uid
 from ckdmed.dicom_results.source_series import SourceSeries, read_source_series
-from ckdmed.metrics.tumour_size import Diameter, tumour_size
+from ckdmed.metrics.tumour_size import Diameter, TumourSize, tumour_size
 
 __all__ = ["build_report", "write_report"]
 
@@ -57,6 +64,7 @@ def write_report(
     return write_dataset(build_report(source, mask, segmentation, algorithm, unintended), output)
 
 
+@without_names_in_warnings()
 def build_report(
     source: SourceSeries,
     mask: Masks,
@@ -68,17 +76,20 @@ def build_report(
     masks = checked_masks(source, mask)
     notice = full_notice(unintended)
     made_of = (*source.identity, content_hash(masks), notice)
+    sizes = {name: tumour_size(values, source.spacing_mm) for name, values in masks.items()}
+    shown = {size.slice for size in sizes.values() if size.slice is not None}
     groups = [
         group
-        for number, (name, values) in enumerate(masks.items(), start=1)
-        for group in _groups(source, segmentation, number, name, values, algorithm)
+        for number, name in enumerate(masks, start=1)
+        for group in _groups(source, segmentation, number, name, sizes[name], algorithm)
     ]
     content = MeasurementReport(
         observation_context=observation_context(source, algorithm),
         procedure_reported=codes.LN.BrainMRI,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=list(source.images),
+        # those that lines are drawn on; the evidence below lists all, and a library of a thousand takes minutes
+        referenced_images=list({id(image): image for image, _ in map(source.place, sorted(shown))}.values()) or None,
     )
     add_notice(content[0], notice)
     report = EnhancedSR(
@@ -106,7 +117,7 @@ def _groups(
     segmentation: Segmentation,
     number: int,
     region: str,
-    mask: np.ndarray,
+    size: TumourSize,
     algorithm: Algorithm,
 ) -> list[Any]:
     """The volume of a segment, and the diameters with the lines that they were measured along.
@@ -115,7 +126,6 @@ def _groups(
     measurements (TID 1501) can.
     """
     terms = region_terms(region)
-    size = tumour_size(mask, source.spacing_mm)
     shared: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(tracking_uid(source, algorithm, region), terms.label),
         "finding_category": terms.category,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
 
 from ckdmed.dicom_results.source_series import SourceSeries
-from ckdmed.files import write_atomic
+from ckdmed.atomic_files import write_atomic
 
 __all__ = [
     "CAPTURE_SERIES",
@@ -19,6 +21,7 @@ __all__ = [
     "content_hash",
     "series_number",
     "stamp",
+    "without_names_in_warnings",
     "write_dataset",
 ]
 
@@ -39,6 +42,14 @@ def content_hash(masks: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {values.dtype} {values.shape} ".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def without_names_in_warnings() -> Iterator[None]:
+    """Leave out highdicom's warnings about the form of a person's name, which show the name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
+        yield
 
 
 def stamp(result: Dataset) -> None:

@@ -12,8 +12,14 @@ from PIL import Image, ImageDraw
 
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
-from ckdmed.dicom_results.research_use import full_notice, short_notice
-from ckdmed.dicom_results.results_series import CAPTURE_SERIES, content_hash, series_number, stamp
+from ckdmed.dicom_results.notices import full_notice, short_notice
+from ckdmed.dicom_results.results_series import (
+    CAPTURE_SERIES,
+    content_hash,
+    series_number,
+    stamp,
+    without_names_in_warnings,
+)
 from ckdmed.dicom_results.segmentation import Masks, checked_masks
 from ckdmed.dicom_results.source_series import SourceSeries
 from ckdmed.reports.overlay import draw_overlay, draw_regions
@@ -46,32 +52,33 @@ def build_captures(
         drawn = (
             draw_overlay(picture, next(iter(layers.values()))) if len(layers) == 1 else draw_regions(picture, layers)
         )
-        capture = SCImage(
-            pixel_array=np.concatenate([_bar(drawn.shape[1], short_notice(unintended)), drawn]),
-            photometric_interpretation=PhotometricInterpretationValues.RGB,
-            bits_allocated=8,
-            coordinate_system=CoordinateSystemNames.PATIENT,
-            study_instance_uid=first.StudyInstanceUID,
-            series_instance_uid=series,
-            series_number=series_number(source, CAPTURE_SERIES),
-            sop_instance_uid=algorithm.uid("capture", str(index), *made_of),
-            instance_number=index + 1,
-            manufacturer=MANUFACTURER,
-            patient_id=first.PatientID,
-            patient_name=first.PatientName,
-            patient_birth_date=first.PatientBirthDate,
-            patient_sex=first.PatientSex or None,
-            accession_number=first.AccessionNumber,
-            study_id=first.StudyID,
-            study_date=first.StudyDate or None,
-            study_time=first.StudyTime or None,
-            referring_physician_name=first.ReferringPhysicianName,
-            patient_orientation=_orientation(source.grid.headers[0].matrix),
-            series_description=f"ckdmed pictures - {short_notice(unintended)}",
-            manufacturer_model_name=algorithm.name,
-            software_versions=algorithm.version,
-            device_serial_number=algorithm.weights or "none",
-        )
+        with without_names_in_warnings():
+            capture = SCImage(
+                pixel_array=np.concatenate([_bar(drawn.shape[1], short_notice(unintended)), drawn]),
+                photometric_interpretation=PhotometricInterpretationValues.RGB,
+                bits_allocated=8,
+                coordinate_system=CoordinateSystemNames.PATIENT,
+                study_instance_uid=first.StudyInstanceUID,
+                series_instance_uid=series,
+                series_number=series_number(source, CAPTURE_SERIES),
+                sop_instance_uid=algorithm.uid("capture", str(index), *made_of),
+                instance_number=index + 1,
+                manufacturer=MANUFACTURER,
+                patient_id=first.PatientID,
+                patient_name=first.PatientName,
+                patient_birth_date=first.PatientBirthDate,
+                patient_sex=first.PatientSex or None,
+                accession_number=first.AccessionNumber,
+                study_id=first.StudyID,
+                study_date=first.StudyDate or None,
+                study_time=first.StudyTime or None,
+                referring_physician_name=first.ReferringPhysicianName,
+                patient_orientation=_orientation(source.grid.headers[0].matrix),
+                series_description=f"ckdmed pictures - {short_notice(unintended)}",
+                manufacturer_model_name=algorithm.name,
+                software_versions=algorithm.version,
+                device_serial_number=algorithm.weights or "none",
+            )
         capture.ImageComments = full_notice(unintended)
         capture.BurnedInAnnotation = "NO"
         capture.BodyPartExamined = "BRAIN"

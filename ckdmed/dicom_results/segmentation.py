@@ -18,8 +18,15 @@ from pydicom.sr.codedict import codes
 
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
 from ckdmed.dicom_results.codes import BRAIN, region_terms
-from ckdmed.dicom_results.research_use import full_notice, short_notice
-from ckdmed.dicom_results.results_series import SEGMENTATION_SERIES, content_hash, series_number, stamp, write_dataset
+from ckdmed.dicom_results.notices import full_notice, short_notice
+from ckdmed.dicom_results.results_series import (
+    SEGMENTATION_SERIES,
+    content_hash,
+    series_number,
+    stamp,
+    without_names_in_warnings,
+    write_dataset,
+)
 from ckdmed.dicom_results.source_series import SourceSeries, read_source_series
 
 __all__ = ["build_segmentation", "checked_masks", "tracking_uid", "write_segmentation"]
@@ -58,6 +65,7 @@ def write_segmentation(
     return write_dataset(build_segmentation(source, mask, algorithm, unintended, fractional), output)
 
 
+@without_names_in_warnings()
 def build_segmentation(
     source: SourceSeries,
     mask: Masks,

@@ -151,7 +151,7 @@ def test_every_output_says_that_it_is_for_research_and_what_is_against_it(series
             "OT": lambda d: d.ImageComments,
         }[dataset.Modality](dataset)
         assert whole.startswith("Research use only. Not a medical device."), text
-        assert ("not checked" in whole) == (unintended is None)
+        assert ("not known" in whole) == (unintended is None)
         assert (REASON.rstrip(".") in whole) == ("UNINTENDED" in dataset.SeriesDescription) == bool(unintended)
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ckdmed.intended_inputs import InputCheck
 from ckdmed.research_use import RESEARCH_USE_ONLY
 
-__all__ = ["NOT_CHECKED", "RESEARCH_USE_ONLY", "full_notice", "short_notice"]
+__all__ = ["NOT_CHECKED", "full_notice", "short_notice", "unintended_reasons"]
 
-NOT_CHECKED = "Whether the network was made for such an input was not checked."
+NOT_CHECKED = "Whether the network was made for such an input is not known."
+
+
+def unintended_reasons(check: InputCheck) -> list[str] | None:
+    """The result of a check as results of a series take it: reasons, none, or None where nothing could be compared."""
+    return None if check.status == "unknown" else list(check.reasons)
 
 
 def full_notice(unintended: Sequence[str] | None) -> str:
@@ -23,7 +29,7 @@ def full_notice(unintended: Sequence[str] | None) -> str:
     if not unintended:
         return RESEARCH_USE_ONLY
     reasons = "; ".join(" ".join(reason.split()).rstrip(".") for reason in unintended)
-    return f"{RESEARCH_USE_ONLY} NOT AN INPUT THAT THE NETWORK WAS MADE FOR: {reasons}."
+    return f"{RESEARCH_USE_ONLY} OUTSIDE WHAT THE NETWORK WAS MADE FOR: {reasons}. Do not rely on the result."
 
 
 def short_notice(unintended: Sequence[str] | None) -> str:
