@@ -31,7 +31,7 @@ from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines
 from ckdmed.sections.record import find_record
 
-__all__ = ["claim_run", "evaluation_settings", "finish_run", "settings_of", "start_run"]
+__all__ = ["claim_run", "evaluation_settings", "finish_run", "running_settings", "settings_of", "start_run"]
 
 logger = logging.getLogger("ckdmed")
 
@@ -68,7 +68,7 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         if not resume:
             refuse_earlier_run(folder, weights)
         else:
-            check_resumed(folder, _running_settings())
+            check_resumed(folder, running_settings())
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -96,7 +96,7 @@ def start_run(
     _REDIRECTIONS.append(redirection)
     claim_run(output_dir, resume, save, weights)
     if save:
-        settings = _running_settings()
+        settings = running_settings()
         origin = _origin(settings)
         record = run_record(Path(output_dir)) if resume and "epochs" in settings else None
         if record is not None:
@@ -120,7 +120,8 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
     }
 
 
-def _running_settings() -> dict[str, Any]:
+def running_settings() -> dict[str, Any]:
+    """The settings of the workflow that is running, see `settings_of`; none outside of one."""
     workflow = running_workflow()
     return {} if workflow is None else settings_of(workflow.parser)
 

@@ -17,6 +17,7 @@ from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effe
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
+from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
 
@@ -72,6 +73,7 @@ def check_settings() -> None:
     workflow = running_workflow()
     if workflow is None:
         return
+    adapt_tracking(workflow.parser, workflow.run_id)
     hand_over(workflow.parser)
     config = workflow.parser.get()
     entry_points = {workflow.init_id, workflow.run_id, workflow.final_id}
