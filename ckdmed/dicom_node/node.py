@@ -139,7 +139,7 @@ class Node:
     def _begin(self, series: str, state: SeriesState) -> None:
         instances = self.spool.images(series)
         place = self.spool.place(series)
-        for folder in (place / "work", place / "results"):
+        for folder in (place / "inference", place / "results"):
             # of other sets of images: an earlier one of the same series
             for old in folder.iterdir() if folder.is_dir() else ():
                 if old.name != state.digest and not old.name.startswith("."):
@@ -147,7 +147,7 @@ class Node:
         task = Task(
             images=[str(self.spool.image(series, instance)) for instance in instances],
             bundle=str(self.settings.bundle),
-            work=str(place / "work" / state.digest),
+            work=str(place / "inference" / state.digest),
             results=str(place / "results" / state.digest),
             fractional=self.settings.fractional,
             captures=self.settings.captures,

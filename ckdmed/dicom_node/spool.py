@@ -2,12 +2,12 @@
 
 ::
 
-    lock                          held while a node runs
-    receiving/                    files that are still coming in
-    series/<series UID>/images/   <SOP UID>.dcm, each whole
+    lock                            held while a node runs
+    receiving/                      files that are still coming in
+    series/<series UID>/images/     <SOP UID>.dcm, each whole
     series/<series UID>/state.json
-    series/<series UID>/work/     of the inference that runs
-    series/<series UID>/results/  what was made of the images
+    series/<series UID>/inference/  of the worker that runs
+    series/<series UID>/results/    what was made of the images
 
 A series' state belongs to the set of images that it was made of, by their digest. Images that come later make a new
 set, and the series starts anew; images that come again change nothing.
