@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -37,10 +38,12 @@ class Predicted:
     Args:
         masks: region to uint8, 0 and 1.
         probabilities: region to float32; empty unless asked for.
+        settings: of the inference, which change what it says.
     """
 
     masks: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
+    settings: dict[str, Any]
 
 
 def predict_in_blocks(
@@ -77,6 +80,7 @@ def predict_in_blocks(
     workflow.initialize()
     workflow.run()
     regions = [str(name) for name in workflow.parser.get_parsed_content("region_names")]
+    used = dict(workflow.parser.get_parsed_content("job").settings)
     try:
         workflow.finalize()
     except InputsSkipped as skipped:
@@ -84,12 +88,13 @@ def predict_in_blocks(
         # the links have names that say nothing to anybody
         reason = first.reason.replace(str(first.path), "an image of the series")
         raise ValueError(f"{len(skipped.skipped)} of {len(parts)} blocks of slices cannot be read: {reason}") from None
-    return _joined(parts, inputs, work / "inference", regions, with_probabilities)
+    masks, probabilities = _joined(parts, inputs, work / "inference", regions, with_probabilities)
+    return Predicted(masks, probabilities, used)
 
 
 def _joined(
     parts: Sequence[Sequence[Path]], inputs: Path, output: Path, regions: Sequence[str], with_probabilities: bool
-) -> Predicted:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     report = read_json(output / "report.json")
     # each input's number is the name of its folder
     found = {Path(result["input"][0]).parent.name: result["name"] for result in report["results"]}
@@ -109,7 +114,7 @@ def _joined(
                 dtype = np.uint8 if kind == "mask" else np.float32
                 whole[kind, region] = np.zeros((*grid.shape[:2], slices), dtype)
             whole[kind, region][:, :, number :: len(parts)] = values
-    return Predicted(
+    return (
         {region: whole["mask", region] for region in regions},
         {region: whole["probability", region] for region in regions} if with_probabilities else {},
     )

@@ -103,7 +103,7 @@ def _results(task: Task, files: list[Path], folder: Path) -> dict[str, object]:
         files,
         predicted.masks,
         folder,
-        algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint),
+        algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, predicted.settings),
         unintended=unintended_reasons(check),
         probability=predicted.probabilities or None,
         captures=task.captures,

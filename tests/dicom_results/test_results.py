@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import highdicom
@@ -11,9 +9,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from ckdmed.data.dicom_series import DicomFileError, read_dicom_volume
+from ckdmed.data.dicom_series import DicomFileError
 from ckdmed.dicom_results import Algorithm, write_report, write_results, write_segmentation
 from tests.dicom_results.mr_series import write_mr_series
+from tests.dicom_results.readers import complaints, needs_dciodvfy, placed_masks
 
 ALGORITHM = Algorithm("seg_kd", "ab" * 32, {"threshold": 0.3, "tta": True})
 SHAPE = (40, 32, 6)
@@ -41,27 +40,9 @@ def mask() -> np.ndarray:
     return mask
 
 
-def _as_volume(segmentation: Path, files: list[Path], segment: int = 1) -> np.ndarray:
-    """The mask (columns, rows, slices) of a segmentation, each frame placed by its own position in the patient."""
-    dataset = highdicom.seg.segread(segmentation)
-    _, affine = read_dicom_volume(files)
-    back = np.linalg.inv(np.diag([-1, -1, 1, 1]) @ affine)
-    found = np.zeros(SHAPE, dataset.pixel_array.dtype)
-    frames = dataset.pixel_array.reshape(-1, SHAPE[1], SHAPE[0])
-    for groups, frame in zip(dataset.PerFrameFunctionalGroupsSequence, frames, strict=True):
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        place = groups if "SegmentIdentificationSequence" in groups else shared
-        if place.SegmentIdentificationSequence[0].ReferencedSegmentNumber == segment:
-            position = [float(v) for v in groups.PlanePositionSequence[0].ImagePositionPatient]
-            index = back @ [*position, 1]
-            assert np.allclose(index, np.round(index), atol=1e-3) and np.allclose(index[:2], 0, atol=1e-3)
-            found[:, :, round(index[2])] = frame.T
-    return found
-
-
 def test_a_mask_comes_back_voxel_for_voxel_in_the_series_geometry(series, mask, tmp_path):
     path = write_segmentation(series[::-1], mask, tmp_path / "seg.dcm", algorithm=ALGORITHM)
-    assert np.array_equal(_as_volume(path, series), mask)
+    assert np.array_equal(placed_masks(path, series), mask)
     source, result = dcmread(series[0]), dcmread(path)
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "StudyDate"):
         assert result[keyword].value == source[keyword].value
@@ -82,9 +63,9 @@ def test_regions_are_segments_and_probabilities_fractions(series, mask, tmp_path
         algorithm=ALGORITHM,
         probability={"WT": mask * 0.5, "ET": inner * 1.0},
     )
-    assert np.array_equal(_as_volume(results.segmentation, series, 1), mask)
-    assert np.array_equal(_as_volume(results.segmentation, series, 2), inner)
-    assert np.array_equal(_as_volume(results.fractional, series, 1), np.where(mask, 128, 0))
+    assert np.array_equal(placed_masks(results.segmentation, series, 1), mask)
+    assert np.array_equal(placed_masks(results.segmentation, series, 2), inner)
+    assert np.array_equal(placed_masks(results.fractional, series, 1), np.where(mask, 128, 0))
     assert [item.SegmentLabel for item in dcmread(results.segmentation).SegmentSequence] == [
         "Whole tumour",
         "Enhancing tumour",
@@ -93,7 +74,7 @@ def test_regions_are_segments_and_probabilities_fractions(series, mask, tmp_path
 
 def test_an_empty_mask_is_a_result_too(series, tmp_path):
     results = write_results(series, np.zeros(SHAPE), tmp_path, algorithm=ALGORITHM)
-    assert not _as_volume(results.segmentation, series).any()
+    assert not placed_masks(results.segmentation, series).any()
     assert _numbers(results.report) == {"Volume": 0.0}
 
 
@@ -233,18 +214,12 @@ def test_a_mask_that_does_not_fit_is_refused(series, mask, tmp_path, change, set
         write_segmentation(series, change(mask), tmp_path / "seg.dcm", algorithm=ALGORITHM, **settings)
 
 
-def _verified(path: Path) -> set[str]:
-    """What dciodvfy has to say against a file."""
-    done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True)
-    return {line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("Error", "Abort"))}
-
-
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy here (Debian package dicom3tools)")
+@needs_dciodvfy
 @pytest.mark.parametrize("filled", [True, False])
 def test_dciodvfy_finds_no_error(series, mask, tmp_path, filled):
-    assert _verified(series[0]) == set()
+    assert complaints(series[0]) == set()
     results = write_results(
         series, mask * filled, tmp_path, algorithm=ALGORITHM, unintended=[REASON], probability=mask * 0.5, captures=True
     )
     for path in results.files[:4]:
-        assert _verified(path) == set(), path.name
+        assert complaints(path) == set(), path.name
