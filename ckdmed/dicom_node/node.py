@@ -22,7 +22,7 @@ from ckdmed.dicom_node.sender import SendError, send_files
 from ckdmed.dicom_node.settings import NodeSettings
 from ckdmed.dicom_node.spool import FINAL, SeriesState, Spool
 from ckdmed.dicom_node.worker import OUTCOME, Task, task_line
-from ckdmed.atomic_files import write_json
+from ckdmed.atomic_files import DISK_FULL, DiskFullError, write_json
 from ckdmed.json_files import read_json
 
 __all__ = ["Node", "serve"]
@@ -35,6 +35,8 @@ _ATTEMPTS = 3
 # pauses between tries to send: twice as long each time
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 300.0
 _END_S = 10.0
+# after the disk was found full
+_DISK_PAUSE_S = 5.0
 WORKER = (sys.executable, "-m", "ckdmed.dicom_node.worker")
 
 
@@ -65,6 +67,7 @@ class Node:
         # of each series that could not be sent: when to try again, and the pause after that
         self._pauses: dict[str, tuple[float, float]] = {}
         self._next_health = time.monotonic()
+        self._wait_until = 0.0
 
     def start(self) -> int:
         """Listen and begin to work on what the spool holds; returns the port."""
@@ -88,13 +91,25 @@ class Node:
             self._worker = None
         if self._sender.is_alive():
             self._sender.join(self.settings.timeout_s)
-        self._say_health()
+        with suppress(DiskFullError):
+            self._say_health()
         self.spool.close()
 
     def step(self) -> None:
-        """Look after the worker, old files and the health line."""
+        """Look after the worker, old files and the health line; where the disk is full, later."""
+        if time.monotonic() < self._wait_until:
+            return
+        try:
+            self._step()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            logger.error(f"{error} Trying again in {_DISK_PAUSE_S:.0f} s")
+            self._wait_until = time.monotonic() + _DISK_PAUSE_S
+
+    def _step(self) -> None:
         self._look_after_worker()
-        if self._worker is None:
+        if self._worker is None and self._has_room():
             self._begin_next()
         if time.monotonic() >= self._next_health:
             self.spool.remove_unfinished(older_than_s=2 * self.settings.timeout_s)
@@ -128,6 +143,9 @@ class Node:
             f"received {health['images_received']}, refused {health['images_refused']}; series {counts}; objects sent "
             f"{health['objects_sent']}; {health['free_mib']} MiB free"
         )
+
+    def _has_room(self) -> bool:
+        return self.spool.free_bytes() >= self.settings.min_free_bytes
 
     def _begin_next(self) -> None:
         for name in self.spool.names():
@@ -180,10 +198,11 @@ class Node:
         if outcome.is_file():
             self._take(series, state, json.loads(outcome.read_text(encoding="utf-8")))
             return
-        attempts = state.attempts + 1
+        # a full disk is not the series' fault
+        attempts = state.attempts + self._has_room()
         cause = f"the worker ended with status {status}: {_last_line(self.spool.place(series, 'worker.log'))}"
         stage = "failed" if attempts >= _ATTEMPTS else "waiting"
-        logger.error(f"series {series}: {cause} (try {attempts} of {_ATTEMPTS})")
+        logger.error(f"series {series}: {cause} (failure {attempts} of {_ATTEMPTS})")
         self.spool.note(series, replace(state, stage=stage, cause=cause, attempts=attempts))
 
     def _take(self, series: str, state: SeriesState, outcome: dict[str, Any]) -> None:
