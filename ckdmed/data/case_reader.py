@@ -11,7 +11,7 @@ import torch
 from monai.config import PathLike
 from monai.data import MetaTensor
 from monai.transforms import SpatialResample
-from monai.utils import ensure_tuple
+from monai.utils import MetaKeys, ensure_tuple
 
 from ckdmed.data.nifti_files import VolumeFileError
 from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
@@ -61,12 +61,15 @@ class CaseReader(VolumeReader):
         self.tolerance_mm = float(tolerance_mm)
 
     def get_data(self, img: Sequence[PathLike] | PathLike) -> tuple[np.ndarray, dict[str, Any]]:
-        """The channels on the reference's grid, and its metadata."""
+        """The channels on the reference's grid, channel first also where there is one, and its metadata."""
         volumes, reference = self._volumes(ensure_tuple(img))
         path, array, affine = reference
         on_grid = [volume[1] if self._same(reference, volume) else _resampled(reference, volume) for volume in volumes]
         image, meta = stacked_volumes([(path, values, affine) for values in on_grid])
-        return image, {**meta, REFERENCE_KEY: str(path)}
+        # NaN is MONAI's word for no channel
+        channel = meta[MetaKeys.ORIGINAL_CHANNEL_DIM]
+        image = image[None] if np.isnan(channel) else np.moveaxis(image, channel, 0)
+        return image, {**meta, MetaKeys.ORIGINAL_CHANNEL_DIM: 0, REFERENCE_KEY: str(path)}
 
     def check(self, paths: Sequence[PathLike]) -> None:
         """Read the images and look whether they can be brought to one grid, without doing it.

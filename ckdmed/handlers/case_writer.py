@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.utils import CommonKeys, convert_to_numpy
+from monai.utils import convert_to_numpy
 from skimage.io import imsave
 
 from ckdmed.data.brats.headers import read_volume_header
@@ -37,8 +37,8 @@ class CaseWriter(ItemWriter):
     - ``<name>_probability_TC.nii.gz`` and so on: float32, 0 to 1.
 
     Attach to an evaluator with decollated batches whose items hold ``native_key``, the images (C, X, Y, Z) as
-    :class:`~ckdmed.data.case_reader.CaseReader` read them, and, from the postprocessing, ``pred`` (probabilities) and
-    ``mask`` (0 and 1) of a channel per region on the same grid.
+    :class:`~ckdmed.data.case_reader.CaseReader` read them, and, from the postprocessing, ``probability``
+    and ``mask`` (0 and 1) of a channel per region on the same grid.
 
     Args:
         output_dir: nothing is written outside of it.
@@ -104,7 +104,7 @@ class CaseWriter(ItemWriter):
         shape = native.shape[1:] if original is None else _shape(original, tuple(native.shape[1:]))
         arrays = {f"{name}_seg.nii.gz": self.labels_of(item).from_regions(mask, self.regions)}
         if self.probabilities:
-            values = np.clip(np.asarray(convert_to_numpy(output[CommonKeys.PRED]), dtype=np.float32), 0, 1)
+            values = np.clip(np.asarray(convert_to_numpy(output["probability"]), dtype=np.float32), 0, 1)
             arrays |= {f"{name}_probability_{r}.nii.gz": values[i] for i, r in enumerate(self.regions)}
         for relative, array in arrays.items():
             self._put(relative, nifti_bytes(np.ascontiguousarray(array).reshape(shape), affine, original))

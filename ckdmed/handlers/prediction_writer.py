@@ -43,8 +43,8 @@ class PredictionWriter(ItemWriter):
     each has files of its own, ``NAME_REGION_mask`` and ``NAME_REGION_probability``, and the overlay shows all of them.
 
     Attach to an evaluator with decollated batches whose items hold ``slices_key``, slices (S, H, W) as
-    :class:`~ckdmed.data.slice_reader.SliceReader` read them, and, from the postprocessing, ``pred`` and ``mask`` of the
-    same shape (with several regions: (R, S, H, W)).
+    :class:`~ckdmed.data.slice_reader.SliceReader` read them, and, from the postprocessing, ``pred`` (0 and 1) and
+    ``probability`` of the same shape (with several regions: (R, S, H, W)).
 
     Args:
         output_dir: nothing is written outside of it.
@@ -77,8 +77,8 @@ class PredictionWriter(ItemWriter):
         geometry = SliceGeometry.from_text(slices.meta[GEOMETRY_KEY])
         source = Path(str(slices.meta["filename_or_obj"]))
         name = str(item.get("name") or input_stem(source.name))
-        masks = self._by_region(name, _array(output["mask"]) > 0)
-        probabilities = self._by_region(name, _array(output[CommonKeys.PRED]))
+        masks = self._by_region(name, _array(output[CommonKeys.PRED]) > 0)
+        probabilities = self._by_region(name, _array(output["probability"]))
         volume = geometry.kind in ("nifti", "dicom")
         suffix = ".nii.gz" if volume else ".png"
         original = source if geometry.kind == "nifti" else None

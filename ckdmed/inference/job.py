@@ -249,6 +249,9 @@ class InferenceJob:
         """
         loader: Any = evaluator.data_loader
         todo = list(self.data)
+        if len(todo) == 1:
+            # the bar over the inputs would stand still until the end
+            _show_progress(evaluator.inferer)
         together = True
         failed: list[Exception] = []
         # what this handler takes ends the round, and not the process
@@ -435,6 +438,14 @@ class InferenceJob:
             and isinstance(checksums, dict)
             and all(_checksum(self.output_dir / str(name)) == checksums.get(name) for name in record["outputs"])
         )
+
+
+def _show_progress(inferer: Any) -> None:
+    """Let the innermost inferer show a bar over its slices or windows, where it is one of MONAI's that can."""
+    while (inner := getattr(inferer, "inferer", None)) is not None:
+        inferer = inner
+    if hasattr(inferer, "progress"):
+        inferer.progress = True
 
 
 def _checksum(path: Path) -> list[int] | None:

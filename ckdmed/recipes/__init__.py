@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
 from ckdmed.recipes.regions import (
+    case_loading,
     case_masks,
     case_predictions,
     case_preprocessing,
@@ -14,9 +15,11 @@ from ckdmed.recipes.regions import (
 )
 from ckdmed.recipes.schedule import one_cycle
 from ckdmed.recipes.slices import (
+    class_loading,
     class_preprocessing,
     class_probabilities,
     class_slices,
+    slice_loading,
     slice_masks,
     slice_predictions,
     slice_preprocessing,
@@ -24,10 +27,12 @@ from ckdmed.recipes.slices import (
 from ckdmed.recipes.training import distillation_handlers, training_handlers
 
 __all__ = [
+    "case_loading",
     "case_masks",
     "case_predictions",
     "case_preprocessing",
     "class_evaluator",
+    "class_loading",
     "class_preprocessing",
     "class_probabilities",
     "class_slices",
@@ -40,6 +45,7 @@ __all__ = [
     "region_evaluator",
     "region_preprocessing",
     "region_shape",
+    "slice_loading",
     "slice_masks",
     "slice_predictions",
     "slice_preprocessing",

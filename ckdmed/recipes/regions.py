@@ -13,6 +13,7 @@ from monai.transforms import (
     Compose,
     CopyItemsd,
     CropForegroundd,
+    EnsureChannelFirstd,
     EnsureTyped,
     Invertd,
     LoadImaged,
@@ -24,6 +25,7 @@ from monai.transforms import (
 from monai.utils import CommonKeys
 
 from ckdmed.data.volume_reader import VolumeReader
+from ckdmed.labels import REGIONS
 from ckdmed.transforms import (
     BrainZScored,
     BratsLabelsToRegionsd,
@@ -31,11 +33,13 @@ from ckdmed.transforms import (
     SelectModalitiesd,
     segmentation_augmentation,
 )
+from ckdmed.transforms.brats_regions import RegionsToBratsLabelsd
 from ckdmed.transforms.case_zscore import CaseZScored
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
 
 __all__ = [
+    "case_loading",
     "case_masks",
     "case_predictions",
     "case_preprocessing",
@@ -47,6 +51,7 @@ __all__ = [
 
 IMAGE, LABEL, PRED = CommonKeys.IMAGE, CommonKeys.LABEL, CommonKeys.PRED
 _BOTH = (IMAGE, LABEL)
+_LABELS = 2023
 
 
 def region_preprocessing(
@@ -119,11 +124,25 @@ def region_shape(channels: int, spatial_dims: int, image_size: int, roi_size: Se
     return [2, channels, *([image_size, image_size] if spatial_dims == 2 else roi_size)]
 
 
+def case_loading(reader: ImageReader, modalities: Sequence[str]) -> Compose:
+    """How an inference reads a case, apart from its preprocessing: an application may bring the image itself.
+
+    Args:
+        reader: see :class:`~ckdmed.data.case_reader.CaseReader`.
+        modalities: channels that are kept, in this order.
+
+    Shape: image (C, *spatial of the case); ``native`` is the same, as it came.
+    """
+    # MONAI takes a reader itself, whatever the type in its signature
+    load = LoadImaged(IMAGE, reader, ensure_channel_first=True)  # type: ignore[arg-type]
+    return Compose([load, SelectModalitiesd(IMAGE, modalities=modalities), CopyItemsd(IMAGE, names="native")])
+
+
 def case_preprocessing(
     spatial_dims: int,
     image_size: int,
     modalities: Sequence[str],
-    reader: ImageReader | None = None,
+    loaded: bool = False,
     brain: str = "auto",
     field_of_view: float | None = None,
     spacing: Sequence[float] | None = None,
@@ -134,25 +153,23 @@ def case_preprocessing(
 
     Args:
         spatial_dims, image_size, modalities: as in :func:`region_preprocessing`.
-        reader: of an inference, which has no label and may get scans of any grid; None for an evaluation of BraTS
-            cases with their labels.
+        loaded: of an inference, whose scan was read before (:func:`case_loading`), has no label and may be of any grid;
+            False for an evaluation of BraTS cases with their labels.
         brain: how the brain of an inference's scan is found, see :class:`~ckdmed.transforms.case_zscore.CaseZScored`.
         field_of_view: mm, of a slice of an inference's scan, see :class:`~ckdmed.transforms.scan_grid.ScanGridd`.
         spacing: mm, of a voxel of one.
 
-    Shape: image (C, *spatial of the case); ``native`` of an inference is the scan as it came.
+    Shape: image (C, *spatial of the case).
     """
     steps: list[Any]
-    if reader is None:
+    if loaded:
+        steps = [EnsureChannelFirstd(IMAGE), CaseZScored(IMAGE, method=brain)]
+    else:
         load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)  # type: ignore[arg-type]
         steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL), CaseZScored(IMAGE)]
-    else:
-        load = LoadImaged(IMAGE, reader, ensure_channel_first=True)  # type: ignore[arg-type]
-        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CopyItemsd(IMAGE, names="native")]
-        steps.append(CaseZScored(IMAGE, method=brain))
     # slices are those that `build_slice_cache` cuts
     steps.append(Orientationd(IMAGE, axcodes="PLS" if spatial_dims == 2 else "RAS", labels=None))
-    if reader is not None:
+    if loaded:
         steps.append(ScanGridd(IMAGE, field_of_view=field_of_view, spacing=spacing))
     if spatial_dims == 3:
         steps.append(CropForegroundd(IMAGE, source_key=IMAGE, select_fn=_not_zero, allow_smaller=True))
@@ -175,10 +192,16 @@ def case_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
 
 
 def case_predictions(preprocessing: Compose, threshold: float = 0.5) -> Compose:
-    """The same of an inference: ``pred`` keeps the probabilities, ``mask`` are the masks."""
+    """The same of an inference: ``mask`` are the masks of the regions, ``probability`` what they are of.
+
+    ``pred`` becomes one mask of labels (those of BraTS 2023: core 1, oedema 2, enhancing tumour 3), as an application
+    takes it; (1, *spatial of the case).
+    """
     undone = Invertd(PRED, preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    kept = [CopyItemsd(PRED, names="mask"), AsDiscreted("mask", threshold=threshold)]
-    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *kept])
+    probability, mask = CopyItemsd(PRED, names="probability"), CopyItemsd(PRED, names="mask")
+    masks = [probability, AsDiscreted(PRED, threshold=threshold), mask]
+    labels = RegionsToBratsLabelsd(PRED, _LABELS, regions=REGIONS)
+    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks, labels])
 
 
 def _not_zero(values: torch.Tensor) -> torch.Tensor:

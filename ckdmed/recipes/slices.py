@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
+from monai.data import MetaTensor
 from monai.data.image_reader import ImageReader
 from monai.transforms import (
     Activationsd,
@@ -22,6 +23,7 @@ from monai.transforms import (
 from monai.utils import CommonKeys
 
 from ckdmed.data.brats import CaseSlicesd, LoadCachedSliced
+from ckdmed.data.cut_volume import NOTED_KEY, CutVolumed, JoinSlicesd
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.transforms import SliceIntensityd, classification_scaling, imagenet_slices
 from ckdmed.transforms.restore_slices import RestoreSlicesd
@@ -29,17 +31,34 @@ from ckdmed.transforms.select_modalities import SelectModalitiesd
 from ckdmed.transforms.slices_to_volume import SlicesToVolumed
 
 __all__ = [
+    "class_loading",
     "class_preprocessing",
     "class_probabilities",
     "class_slices",
+    "slice_loading",
     "slice_masks",
     "slice_predictions",
     "slice_preprocessing",
 ]
 
-IMAGE, LABEL = CommonKeys.IMAGE, CommonKeys.LABEL
+IMAGE, LABEL, PRED = CommonKeys.IMAGE, CommonKeys.LABEL, CommonKeys.PRED
+PROBABILITY = "probability"
 _BOTH = (IMAGE, LABEL)
 _USES = ("train", "evaluate", "inference")
+
+
+def slice_loading(reader: ImageReader) -> Compose:
+    """How an inference reads an input, apart from its preprocessing: an application may bring the image itself.
+
+    Args:
+        reader: see :class:`~ckdmed.data.slice_reader.SliceReader`.
+
+    Shape: image (C * S, rows, columns); ``slices`` is that of the first image, which is shown, as it was read.
+    """
+    # MONAI takes a reader itself, whatever the type in its signature
+    read = [LoadImaged(IMAGE, reader), EnsureChannelFirstd(IMAGE), CopyItemsd(IMAGE, names="slices")]  # type: ignore
+    images = getattr(reader, "channels", 1)
+    return Compose([*read, Lambdad("slices", partial(_first, images=images))] if images > 1 else read)
 
 
 def slice_preprocessing(
@@ -47,7 +66,7 @@ def slice_preprocessing(
     use: str = "train",
     regions: Mapping[str, Sequence[int] | None] | None = None,
     slice_axis: int | str = -1,
-    reader: ImageReader | None = None,
+    images: int = 1,
     scaling: str = "percentiles",
     clahe: bool | str = False,
 ) -> Compose:
@@ -60,7 +79,8 @@ def slice_preprocessing(
     ========== ============================================================================================
     train      the label is resized as well (nearest), so that the loss and the validation see the small grid
     evaluate   the label keeps its grid, to which the prediction is brought back (:func:`slice_masks`)
-    inference  all slices of an input at once, and no label; ``slices`` keeps the input's own grid
+    inference  all slices of an input that is loaded already at once, and no label: of a volume, which is cut, or
+               of what :func:`slice_loading` read
     ========== ============================================================================================
 
     Args:
@@ -68,27 +88,23 @@ def slice_preprocessing(
         use: see above.
         regions: of the label, see :class:`~ckdmed.data.load_slices.LoadSliced`; by default one, the tumour.
         slice_axis: of volumes.
-        reader: of an inference, see :class:`~ckdmed.data.slice_reader.SliceReader`.
+        images: channels of an inference's input.
         scaling, clahe: see :class:`~ckdmed.transforms.SliceIntensity`.
 
     Shape: image (C, image_size, image_size), float32; of an inference (C, image_size, image_size, S).
 
     Raises:
-        ValueError: another use; an inference without a reader; as ``SliceIntensity``.
+        ValueError: another use; as ``SliceIntensity``.
     """
-    _check(use, reader)
+    if use not in _USES:
+        raise ValueError(f"use must be one of {', '.join(_USES)}, got {use!r}.")
     scale = SliceIntensityd(IMAGE, scaling, clahe)
     size = (image_size, image_size)
     if use == "inference":
-        images = getattr(reader, "channels", 1)
-        # MONAI takes a reader itself, whatever the type in its signature
-        read = LoadImaged(IMAGE, reader)  # type: ignore[arg-type]
-        load = [read, EnsureChannelFirstd(IMAGE), CopyItemsd(IMAGE, names="slices")]
-        # of several images the first is shown, and has the grid to which masks are brought back
-        load += [Lambdad("slices", partial(_first, images=images))] if images > 1 else []
-        typed = EnsureTyped(IMAGE, dtype=torch.float32, track_meta=False)
+        cut = [EnsureChannelFirstd(IMAGE), CutVolumed(IMAGE, slice_axis)]
+        typed = EnsureTyped(IMAGE, dtype=torch.float32)
         # slices are the channels that each get their own scale; the network takes them as a volume's depth
-        return Compose([*load, scale, Resized(IMAGE, size, mode="area"), typed, SlicesToVolumed(IMAGE, images)])
+        return Compose([*cut, scale, Resized(IMAGE, size, mode="area"), typed, SlicesToVolumed(IMAGE, images)])
     load_slice = LoadSliced(_BOTH, regions, slice_axis)
     if use == "evaluate":
         return Compose([load_slice, scale, Resized(IMAGE, size, mode="area")])
@@ -103,17 +119,19 @@ def slice_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
         preprocessing: of the evaluation, which is undone.
         threshold: in [0, 1].
     """
-    pred = CommonKeys.PRED
-    undone = Invertd((pred, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    return Compose([Activationsd(pred, sigmoid=True), undone, AsDiscreted(pred, threshold=threshold)])
+    undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
+    return Compose([Activationsd(PRED, sigmoid=True), undone, AsDiscreted(PRED, threshold=threshold)])
 
 
 def slice_predictions(threshold: float = 0.5) -> Compose:
-    """The same of an inference: ``pred`` are the probabilities and ``mask`` the masks of all slices of an input."""
-    pred = CommonKeys.PRED
-    restored = RestoreSlicesd(pred, slices_key="slices")
-    kept = [CopyItemsd(pred, names="mask"), AsDiscreted("mask", threshold=threshold)]
-    return Compose([Activationsd(pred, sigmoid=True), restored, *kept])
+    """The same of an inference, of all slices of an input: ``pred`` becomes the masks, ``probability`` stays beside.
+
+    Shape: (S, rows, columns), with several regions (R, S, rows, columns); (R, X, Y, Z) of what came as a volume.
+    """
+    both = (PRED, PROBABILITY)
+    restored = RestoreSlicesd(PRED, IMAGE, NOTED_KEY)
+    masks = [CopyItemsd(PRED, names=PROBABILITY), AsDiscreted(PRED, threshold=threshold)]
+    return Compose([Activationsd(PRED, sigmoid=True), restored, *masks, JoinSlicesd(both, IMAGE)])
 
 
 def class_preprocessing(
@@ -137,50 +155,52 @@ def class_preprocessing(
     return Compose([load, classification_scaling(scaling, image_size, clahe=clahe)])
 
 
+def class_loading(reader: ImageReader, modalities: Sequence[str] = ("t1c",), task: str = "figshare") -> Compose:
+    """How an inference of a classifier reads an input, a slice or a case, apart from its preprocessing.
+
+    Args:
+        reader: of the input.
+        modalities, task: as in :func:`class_preprocessing`.
+    """
+    read = [LoadImaged(IMAGE, reader), EnsureChannelFirstd(IMAGE)]  # type: ignore[arg-type]
+    return Compose(read if task == "figshare" else [*read, SelectModalitiesd(IMAGE, modalities=modalities)])
+
+
 def class_slices(
-    reader: ImageReader,
     image_size: int,
     scaling: str = "percentiles",
     modalities: Sequence[str] = ("t1c",),
     task: str = "figshare",
     clahe: bool | str = False,
+    slice_axis: int | str = -1,
 ) -> Compose:
     """The same for all slices of an inference's input at once, ready for a network that ImageNet trained.
 
     Args:
-        reader: of the input, a slice or a case.
         image_size, scaling, modalities, task, clahe: as in :func:`class_preprocessing`.
+        slice_axis: of volumes that no reader has cut, where the task is that of slices.
 
     Shape: image (S, channels, image_size, image_size).
     """
-    case = [] if task == "figshare" else [SelectModalitiesd(IMAGE, modalities=modalities), CaseSlicesd(IMAGE)]
-    network_input = partial(imagenet_slices, modalities=len(modalities), scaling=scaling)
-    return Compose(
-        [
-            LoadImaged(IMAGE, reader),  # type: ignore[arg-type]
-            EnsureChannelFirstd(IMAGE),
-            *case,
-            classification_scaling(scaling, image_size, clahe=clahe),
-            Lambdad(IMAGE, network_input),
-        ]
-    )
+    cut = CutVolumed(IMAGE, slice_axis) if task == "figshare" else CaseSlicesd(IMAGE)
+    network_input = partial(_network_input, modalities=len(modalities), scaling=scaling)
+    scale = classification_scaling(scaling, image_size, clahe=clahe)
+    return Compose([EnsureChannelFirstd(IMAGE), cut, scale, Lambdad(IMAGE, network_input)])
 
 
 def class_probabilities() -> Compose:
     """Probabilities of the classes from raw logits."""
-    return Compose([Lambdad(CommonKeys.PRED, _softmax)])
+    return Compose([Lambdad(PRED, _softmax)])
 
 
 def _first(slices: torch.Tensor, images: int) -> torch.Tensor:
     return slices[: len(slices) // images]
 
 
+def _network_input(slices: torch.Tensor, modalities: int, scaling: str) -> torch.Tensor:
+    # an application of MONAI Deploy asks every image for its metadata
+    return MetaTensor(imagenet_slices(slices, modalities, scaling))
+
+
 def _softmax(logits: torch.Tensor) -> torch.Tensor:
     return torch.softmax(logits.float(), dim=-1)
-
-
-def _check(use: str, reader: ImageReader | None) -> None:
-    if use not in _USES:
-        raise ValueError(f"use must be one of {', '.join(_USES)}, got {use!r}.")
-    if (use == "inference") != (reader is not None):
-        raise ValueError("an inference needs a reader, and nothing else does.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -20,26 +22,23 @@ class RestoreSlices(Transform):
     was blank (one value throughout, as above and below the head of a skull-stripped volume) the map is set to 0: there
     is nothing that a network could have recognised in it.
 
-    Shape: map (R, h, w, S) and slices (S, H, W) to (R, S, H, W), float32; without the first axis where R is 1.
+    Shape: map (R, h, w, S) to (R, S, H, W), float32; without the first axis where R is 1.
 
     Raises:
-        ValueError: the map is of another shape than (R, h, w, S), or of another number of slices.
+        ValueError: the map is of another shape than (R, h, w, S).
     """
 
-    def __call__(self, img: torch.Tensor, slices: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        """Restore `img`; `slices` is the image as it was read."""
+    def __call__(  # type: ignore[override]
+        self, img: torch.Tensor, size: Sequence[int], blank: Sequence[int] = ()
+    ) -> torch.Tensor:
+        """Restore `img` to slices of `size` (H, W), of which those with the numbers `blank` were blank."""
         maps = convert_to_tensor(img, dtype=torch.float32, track_meta=False)
-        own = convert_to_tensor(slices, track_meta=False)
-        if maps.ndim != 4 or own.ndim != 3 or maps.shape[-1] != own.shape[0]:
-            raise ValueError(
-                f"RestoreSlices takes a map (R, h, w, S) and slices (S, H, W), got {tuple(maps.shape)} and "
-                f"{tuple(own.shape)}."
-            )
+        if maps.ndim != 4:
+            raise ValueError(f"RestoreSlices takes a map (R, h, w, S), got {tuple(maps.shape)}.")
         restored = functional.interpolate(
-            maps.movedim(-1, 1), size=own.shape[1:], mode="bilinear", align_corners=False, antialias=True
+            maps.movedim(-1, 1), size=tuple(size), mode="bilinear", align_corners=False, antialias=True
         )
-        blank = own.amax(dim=(1, 2)) == own.amin(dim=(1, 2))
-        restored[:, blank.to(restored.device)] = 0
+        restored[:, list(blank)] = 0
         return restored[0] if len(restored) == 1 else restored
 
 
@@ -48,17 +47,30 @@ class RestoreSlicesd(MapTransform):
 
     Args:
         keys: maps.
-        slices_key: the slices (S, H, W) as they were read.
+        image_key: the image that they were computed from.
+        noted_key: where its metadata hold, as JSON, the `size` of its slices as they were read, and which are `blank`.
         allow_missing_keys: see `MapTransform`.
+
+    Raises:
+        ValueError: they do not.
     """
 
-    def __init__(self, keys: KeysCollection, slices_key: str, allow_missing_keys: bool = False) -> None:
+    def __init__(self, keys: KeysCollection, image_key: str, noted_key: str, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.slices_key = slices_key
+        self.image_key, self.noted_key = image_key, noted_key
         self.restore = RestoreSlices()
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
+        meta = getattr(result[self.image_key], "meta", {})
+        if self.noted_key not in meta:
+            raise ValueError(
+                f"the metadata of '{self.image_key}' have no '{self.noted_key}': they do not tell its slices."
+            )
+        noted = json.loads(meta[self.noted_key])
         for key in self.key_iterator(result):
-            result[key] = self.restore(result[key], result[self.slices_key])
+            slices = result[key].shape[-1]
+            # the slices of further images stand behind those of the first, which is the one that is shown
+            blank = [number for number in noted["blank"] if number < slices]
+            result[key] = self.restore(result[key], noted["size"], blank)
         return result

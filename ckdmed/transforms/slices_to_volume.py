@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_tensor
 
@@ -20,7 +21,7 @@ class SlicesToVolume(Transform):
         channels: C, how many images' slices stand one after another, see
             :class:`~ckdmed.data.slice_reader.SliceReader`.
 
-    Shape: (C * S, H, W) to (C, H, W, S).
+    Shape: (C * S, H, W) to (C, H, W, S); a ``MetaTensor`` keeps its metadata.
 
     Raises:
         ValueError: when called, another number of axes, or slices that cannot be dealt to the channels.
@@ -30,7 +31,7 @@ class SlicesToVolume(Transform):
         self.channels = channels
 
     def __call__(self, img: Any) -> torch.Tensor:
-        slices = convert_to_tensor(img, track_meta=False)
+        slices = convert_to_tensor(img, track_meta=isinstance(img, MetaTensor))
         if slices.ndim != 3 or len(slices) % self.channels:
             raise ValueError(f"SlicesToVolume takes slices ({self.channels} * S, H, W), got {tuple(slices.shape)}.")
         return slices.unflatten(0, (self.channels, -1)).permute(0, 2, 3, 1)

@@ -84,7 +84,9 @@ def test_levels():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="scaling must be one of percentiles, unit, zscore, report, volume, got 'mine'"):
+    with pytest.raises(
+        ValueError, match="scaling must be one of percentiles, unit, zscore, report, volume, got 'mine'"
+    ):
         classification_scaling("mine")
     with pytest.raises(ValueError, match="at least 8 pixels, got 4"):
         classification_scaling("percentiles", 4)

@@ -108,5 +108,6 @@ class CaseSlicesd(MapTransform):
                 raise ValueError(f"'{key}' is 0 everywhere; there is no brain in it.")
             parts = [geometry.to_slices(normalised(channel, self.normalise))[numbers] for channel in channels]
             d[key] = torch.from_numpy(np.stack(parts, axis=1).astype(np.float32)).flatten(0, 1)
-            d[self.slices_key] = torch.from_numpy(numbers)
+            # an array: MONAI Deploy hands every further tensor of an item to the network
+            d[self.slices_key] = numbers
         return d
