@@ -24,7 +24,7 @@ def predicted(files: Path | list[Path], **item) -> tuple[dict, dict]:
     """An item as the evaluator leaves it; the probability is the image itself, scaled, so that a place can be told."""
     slices = EnsureChannelFirst()(LoadImage(reader=SliceReader(), image_only=True)(files))
     pred = slices.as_tensor() / slices.max()
-    return {"slices": slices, **item}, {"pred": pred, "mask": (pred >= 0.5).float()}
+    return {"slices": slices, **item}, {"probability": pred, "pred": (pred >= 0.5).float()}
 
 
 def tilted_affine() -> np.ndarray:
@@ -153,7 +153,7 @@ def test_a_link_in_the_place_of_a_file_is_replaced(tmp_path):
 def test_probabilities_stay_in_their_range(tmp_path):
     imsave(tmp_path / "p.png", np.eye(4, dtype=np.uint8) * 200, check_contrast=False)
     item, output = predicted(tmp_path / "p.png")
-    output["pred"] = torch.where(output["pred"] > 0, 1 + 1e-4, -1e-4)
+    output["probability"] = torch.where(output["probability"] > 0, 1 + 1e-4, -1e-4)
     PredictionWriter(str(tmp_path / "out")).write(item, output)
     assert set(imread(tmp_path / "out" / "p_probability.png").ravel()) == {0, 65535}
 
@@ -171,7 +171,7 @@ def test_each_region_has_files_of_its_own(tmp_path):
         "p_overlay.png",
     ]
     core, rest = (imread(tmp_path / "out" / f"p_{name}_mask.png") for name in ("core", "rest"))
-    assert np.array_equal(core > 0, output["mask"][0].numpy() > 0) and np.array_equal(rest > 0, core == 0)
+    assert np.array_equal(core > 0, output["pred"][0].numpy() > 0) and np.array_equal(rest > 0, core == 0)
     overlay = imread(tmp_path / "out" / "p_overlay.png")
     # two regions that fill the picture: two colours, and nothing left grey
     assert overlay.shape[0] > 5 and (overlay[:5, :6, 0] != overlay[:5, :6, 2]).all()

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SliceInferer
+from monai.transforms import Compose
 from torch import nn
 
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_reader import SliceReader
 from ckdmed.inferers.flips import FlipAverageInferer
 from ckdmed.inferers.slices import SliceClassifierInferer
-from ckdmed.recipes import class_slices, slice_predictions, slice_preprocessing
+from ckdmed.recipes import class_loading, class_slices, slice_loading, slice_predictions, slice_preprocessing
 from ckdmed.runtime import DeployedFileError, Description, Predictor, open_form
 from tests.runtime.tiny_forms import CLASSES, SEGMENTATION, changed, weights_of, write_tiny
 
@@ -47,7 +48,7 @@ def test_masks_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, tta
     description = changed(SEGMENTATION, scaling=scaling)
     predictor = Predictor(open_form(write_tiny(tmp_path / "model.onnx", description)), tta=tta)
     network = torch_twin(description)
-    preprocessing = slice_preprocessing(48, "inference", reader=SliceReader(), scaling=scaling)
+    preprocessing = Compose([slice_loading(SliceReader()), slice_preprocessing(48, "inference", scaling=scaling)])
     inferer = FlipAverageInferer(SliceInferer(2, roi_size=(48, 48), sw_batch_size=16, overlap=0), enabled=tta)
     for path in inputs:
         item = preprocessing({"image": str(path)})
@@ -57,15 +58,15 @@ def test_masks_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, tta
         prediction = predictor(path)
         assert prediction.names == ("tumour",)
         assert prediction.masks.any() and not prediction.masks.all()
-        np.testing.assert_array_equal(prediction.masks[0], expected["mask"].numpy() > 0)
-        np.testing.assert_allclose(prediction.probabilities[0], expected["pred"].numpy(), atol=1e-5)
+        np.testing.assert_array_equal(prediction.masks[0], expected["pred"].numpy() > 0)
+        np.testing.assert_allclose(prediction.probabilities[0], expected["probability"].numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("scaling", ["percentiles", "unit", "zscore", "report"])
 def test_classes_are_those_of_the_bundles_inference(inputs, tmp_path, scaling):
     description = changed(CLASSES, scaling=scaling)
     predictor = Predictor(open_form(write_tiny(tmp_path / "model.onnx", description)), tta=True)
-    preprocessing = class_slices(SliceReader(), 48, scaling)
+    preprocessing = Compose([class_loading(SliceReader()), class_slices(48, scaling)])
     inferer = SliceClassifierInferer(flip=True)
     for path in inputs:
         with torch.no_grad():
