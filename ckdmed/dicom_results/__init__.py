@@ -1,4 +1,4 @@
-"""Results as DICOM objects of the patient's study: Segmentation, structured report, secondary captures.
+"""Results as DICOM objects of the patient's study: Segmentation, structured reports, secondary captures.
 
 Needs ``pip install 'ckdmed[dicom]'``.
 """
@@ -6,6 +6,7 @@ Needs ``pip install 'ckdmed[dicom]'``.
 from __future__ import annotations
 
 from ckdmed.dicom_results.algorithm import Algorithm
+from ckdmed.dicom_results.classification_report import write_classification
 from ckdmed.dicom_results.measurement_report import write_report
 from ckdmed.dicom_results.notices import full_notice, short_notice, unintended_reasons
 from ckdmed.dicom_results.results import DicomResults, write_results
@@ -17,6 +18,7 @@ __all__ = [
     "full_notice",
     "short_notice",
     "unintended_reasons",
+    "write_classification",
     "write_report",
     "write_results",
     "write_segmentation",

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 
-from ckdmed.dicom_results.source_series import SourceSeries
 from ckdmed.atomic_files import write_atomic
+from ckdmed.dicom_results.source_series import SourceSeries
 
 __all__ = [
     "CAPTURE_SERIES",
+    "CLASSIFICATION_SERIES",
     "REPORT_SERIES",
     "SEGMENTATION_SERIES",
     "content_hash",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 # The last two digits of the numbers of results' series; the digits before are the source's.
-SEGMENTATION_SERIES, REPORT_SERIES, CAPTURE_SERIES = 91, 93, 95
+SEGMENTATION_SERIES, REPORT_SERIES, CAPTURE_SERIES, CLASSIFICATION_SERIES = 91, 93, 95, 97
 _LARGEST_NUMBER = 2**31 - 1
 
 

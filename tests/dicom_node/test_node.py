@@ -74,6 +74,7 @@ def test_a_series_comes_in_and_its_results_go_out(series, archive, tmp_path):
     assert not list(tmp_path.rglob("x")), "no UID leads out of the spool"
 
 
+@pytest.mark.slow
 def test_results_of_unintended_inputs_stay_unless_told(series, archive, tmp_path, monkeypatch):
     monkeypatch.setenv("QUICK_WORKER_STATUS", "outside")
     files = series()

@@ -10,7 +10,7 @@ import pytest
 from pydicom import dcmread
 
 from ckdmed.data.dicom_series import DicomFileError
-from ckdmed.dicom_results import Algorithm, write_report, write_results, write_segmentation
+from ckdmed.dicom_results import Algorithm, write_classification, write_report, write_results, write_segmentation
 from tests.dicom_results.mr_series import write_mr_series
 from tests.dicom_results.readers import complaints, needs_dciodvfy, placed_masks
 
@@ -72,6 +72,7 @@ def test_regions_are_segments_and_probabilities_fractions(series, mask, tmp_path
     ]
 
 
+@pytest.mark.slow
 def test_an_empty_mask_is_a_result_too(series, tmp_path):
     results = write_results(series, np.zeros(SHAPE), tmp_path, algorithm=ALGORITHM)
     assert not placed_masks(results.segmentation, series).any()
@@ -115,7 +116,9 @@ def test_the_report_measures_and_points_to_the_segment(series, mask, tmp_path):
     assert highdicom.sr.srread(results.report)
 
 
-@pytest.mark.parametrize("unintended", [None, [], [REASON]])
+@pytest.mark.parametrize(
+    "unintended", [pytest.param(None, marks=pytest.mark.slow), pytest.param([], marks=pytest.mark.slow), [REASON]]
+)
 def test_every_output_says_that_it_is_for_research_and_what_is_against_it(series, mask, tmp_path, unintended):
     results = write_results(
         series, mask, tmp_path, algorithm=ALGORITHM, unintended=unintended, probability=mask * 1.0, captures=True
@@ -136,6 +139,7 @@ def test_every_output_says_that_it_is_for_research_and_what_is_against_it(series
         assert (REASON.rstrip(".") in whole) == ("UNINTENDED" in dataset.SeriesDescription) == bool(unintended)
 
 
+@pytest.mark.slow
 def test_the_same_result_has_the_same_uids_and_another_mask_has_others(series, mask, tmp_path):
     def uids(name, values, **settings):
         files = write_results(series, values, tmp_path / name, algorithm=ALGORITHM, **settings).files
@@ -215,7 +219,7 @@ def test_a_mask_that_does_not_fit_is_refused(series, mask, tmp_path, change, set
 
 
 @needs_dciodvfy
-@pytest.mark.parametrize("filled", [True, False])
+@pytest.mark.parametrize("filled", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_dciodvfy_finds_no_error(series, mask, tmp_path, filled):
     assert complaints(series[0]) == set()
     results = write_results(
@@ -223,3 +227,29 @@ def test_dciodvfy_finds_no_error(series, mask, tmp_path, filled):
     )
     for path in results.files[:4]:
         assert complaints(path) == set(), path.name
+
+
+def test_a_classification_is_a_report_of_probabilities(series, tmp_path):
+    probabilities = {"meningioma": 0.125, "glioma": 0.8, "pituitary tumour": 0.05, "my own class": 0.025}
+    path = write_classification(series, probabilities, tmp_path / "sr.dcm", algorithm=ALGORITHM, unintended=[REASON])
+    dataset = dcmread(path)
+    found = {
+        next(_items(group.ContentSequence, "TEXT")).TextValue: [
+            float(item.MeasuredValueSequence[0].NumericValue) for item in _items(group.ContentSequence, "NUM")
+        ]
+        for group in _items(dataset.ContentSequence, "CONTAINER")
+        if group.ConceptNameCodeSequence[0].CodeMeaning == "Measurement Group"
+    }
+    assert found == {"glioma": [80.0], "meningioma": [12.5], "pituitary tumour": [5.0], "my own class": [2.5]}
+    assert next(iter(found)) == "glioma"
+    text = next(item.TextValue for item in _items(dataset.ContentSequence, "TEXT") if "Research" in item.TextValue)
+    assert text.startswith("Most probable: glioma (80 %). The mean over 6 slices.") and REASON.rstrip(".") in text
+    assert highdicom.sr.srread(path)
+    with pytest.raises(ValueError, match="class to probability, 0 to 1"):
+        write_classification(series, {"glioma": 1.5}, tmp_path / "sr.dcm", algorithm=ALGORITHM)
+
+
+@needs_dciodvfy
+def test_dciodvfy_finds_no_error_in_a_classification(series, tmp_path):
+    path = write_classification(series, {"glioma": 0.8, "other": 0.2}, tmp_path / "sr.dcm", algorithm=ALGORITHM)
+    assert complaints(path) == set()
