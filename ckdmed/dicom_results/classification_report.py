@@ -21,7 +21,7 @@ from pydicom.sr.codedict import codes
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
 from ckdmed.dicom_results.codes import class_terms
 from ckdmed.dicom_results.notices import full_notice, short_notice
-from ckdmed.dicom_results.report_parts import add_notice, observation_context
+from ckdmed.dicom_results.report_parts import add_notice, library_images, observation_context
 from ckdmed.dicom_results.results_series import (
     CLASSIFICATION_SERIES,
     series_number,
@@ -77,7 +77,7 @@ def build_classification(
         procedure_reported=codes.LN.BrainMRI,
         imaging_measurements=[_group(source, name, percent[name], algorithm) for name in ranked],
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[source.first],
+        referenced_images=library_images(source, [0]),
     )
     slices = f"The mean over {source.shape[2]} slices. " if source.shape[2] > 1 else ""
     add_notice(content[0], f"Most probable: {ranked[0]} ({percent[ranked[0]]:g} %). {slices}{notice}")

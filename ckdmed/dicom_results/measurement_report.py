@@ -29,7 +29,7 @@ from pydicom.sr.codedict import codes
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
 from ckdmed.dicom_results.codes import BRAIN, region_terms
 from ckdmed.dicom_results.notices import full_notice, short_notice
-from ckdmed.dicom_results.report_parts import add_notice, observation_context
+from ckdmed.dicom_results.report_parts import add_notice, library_images, observation_context
 from ckdmed.dicom_results.results_series import (
     REPORT_SERIES,
     content_hash,
@@ -89,7 +89,7 @@ def build_report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
         # those that lines are drawn on; the evidence below lists all, and a library of a thousand takes minutes
-        referenced_images=list({id(image): image for image, _ in map(source.place, sorted(shown))}.values()) or None,
+        referenced_images=library_images(source, sorted(shown)),
     )
     add_notice(content[0], notice)
     report = EnhancedSR(

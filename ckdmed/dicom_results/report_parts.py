@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from highdicom.sr import (
     DeviceObserverIdentifyingAttributes,
     ObservationContext,
@@ -15,7 +17,7 @@ from pydicom.sr.codedict import codes
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
 from ckdmed.dicom_results.source_series import SourceSeries
 
-__all__ = ["add_notice", "observation_context"]
+__all__ = ["add_notice", "library_images", "observation_context"]
 
 
 def observation_context(source: SourceSeries, algorithm: Algorithm) -> ObservationContext:
@@ -31,6 +33,15 @@ def observation_context(source: SourceSeries, algorithm: Algorithm) -> Observati
             ),
         )
     )
+
+
+def library_images(source: SourceSeries, slices: Sequence[int]) -> list[Dataset] | None:
+    """The images of some slices for a report's image library.
+
+    None for an enhanced file: highdicom describes the images of a library by attributes that such a file has for each
+    frame alone. The evidence refers to it all the same.
+    """
+    return None if source.enhanced else [source.images[index] for index in slices] or None
 
 
 def add_notice(root: Dataset, notice: str) -> None:

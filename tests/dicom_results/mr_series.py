@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-__all__ = ["write_mr_series"]
+__all__ = ["write_enhanced_mr", "write_mr_series"]
 
 
 def write_mr_series(
@@ -80,3 +80,46 @@ def _patient_and_study(image: Dataset, study: str, patient: str, name: str) -> N
     image.StudyInstanceUID, image.StudyID = study, "1"
     image.StudyDate, image.StudyTime = "20260102", "101112"
     image.AccessionNumber, image.ReferringPhysicianName = "", ""
+
+
+def write_enhanced_mr(
+    path: Path,
+    volume: np.ndarray,
+    spacing: Sequence[float] = (0.8, 0.9, 3.0),
+    origin: Sequence[float] = (-10.0, 20.0, 30.0),
+    order: Sequence[int] | None = None,
+) -> Path:
+    """Write int16 (columns, rows, slices) as one multi-frame file, the frames in an order of their own."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = EnhancedMRImageStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[path.name])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    _patient_and_study(image, generate_uid(entropy_srcs=[path.name, "study"]), "P1", "Doe^Jane")
+    image.SOPClassUID, image.SOPInstanceUID = EnhancedMRImageStorage, meta.MediaStorageSOPInstanceUID
+    image.Modality, image.SeriesNumber, image.InstanceNumber = "MR", 5, 1
+    image.SeriesInstanceUID = generate_uid(entropy_srcs=[path.name, "series"])
+    image.FrameOfReferenceUID = generate_uid(entropy_srcs=[path.name, "frame"])
+    image.PositionReferenceIndicator = ""
+    image.Manufacturer, image.ImageType = "Maker", ["ORIGINAL", "PRIMARY", "T1", "NONE"]
+    order = list(order or range(volume.shape[2]))
+    measures, orientation, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing = [f"{spacing[1]:.6f}", f"{spacing[0]:.6f}"]
+    measures.SliceThickness = measures.SpacingBetweenSlices = f"{spacing[2]:.6f}"
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    image.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for index in order:
+        position, frame = Dataset(), Dataset()
+        position.ImagePositionPatient = [*origin[:2], origin[2] + spacing[2] * index]
+        frame.PlanePositionSequence = [position]
+        frames.append(frame)
+    image.PerFrameFunctionalGroupsSequence = frames
+    image.NumberOfFrames, image.Rows, image.Columns = len(order), volume.shape[1], volume.shape[0]
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 1
+    pixels = [volume[:, :, index].T for index in order]
+    image.PixelData = np.ascontiguousarray(pixels, dtype="<i2").tobytes()
+    image.save_as(path, enforce_file_format=True)
+    return path

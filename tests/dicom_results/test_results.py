@@ -11,7 +11,7 @@ from pydicom import dcmread
 
 from ckdmed.data.dicom_series import DicomFileError
 from ckdmed.dicom_results import Algorithm, write_classification, write_report, write_results, write_segmentation
-from tests.dicom_results.mr_series import write_mr_series
+from tests.dicom_results.mr_series import write_enhanced_mr, write_mr_series
 from tests.dicom_results.readers import complaints, needs_dciodvfy, placed_masks
 
 ALGORITHM = Algorithm("seg_kd", "ab" * 32, {"threshold": 0.3, "tta": True})
@@ -77,6 +77,17 @@ def test_an_empty_mask_is_a_result_too(series, tmp_path):
     results = write_results(series, np.zeros(SHAPE), tmp_path, algorithm=ALGORITHM)
     assert not placed_masks(results.segmentation, series).any()
     assert _numbers(results.report) == {"Volume": 0.0}
+
+
+def test_frames_of_one_file_in_any_order_get_their_own_masks(mask, tmp_path):
+    volume = np.random.default_rng(1).integers(0, 800, SHAPE)
+    file = write_enhanced_mr(tmp_path / "enhanced.dcm", volume, order=[3, 0, 5, 1, 4, 2])
+    results = write_results([file], mask, tmp_path / "out", algorithm=ALGORITHM)
+    assert np.array_equal(placed_masks(results.segmentation, [file]), mask)
+    line = next(_items(dcmread(results.report).ContentSequence, "SCOORD"))
+    reference = line.ContentSequence[0].ReferencedSOPSequence[0]
+    # slice 2 is the sixth frame
+    assert reference.ReferencedFrameNumber == 6
 
 
 def _items(content, kind):
