@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 NAME = "serve-dicom"
-HELP = "receive MR series by DICOM, segment them, and send the results to an archive; for research use only"
+HELP = "receive MR series by DICOM, segment (or classify) them, send the results to an archive; for research use only"
 EXAMPLES = (
     "ckdmed serve-dicom --spool spool --send-to ARCHIVE@127.0.0.1:4242",
     "ckdmed serve-dicom --spool spool --send-to ARCHIVE@10.0.0.5:104 --bind 10.0.0.9 --allow ARCHIVE SCANNER1",

@@ -17,13 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ckdmed.atomic_files import DISK_FULL, DiskFullError, write_json
+from ckdmed.dicom_node.no_names import keep_names_out
 from ckdmed.dicom_node.receiver import Receiver
 from ckdmed.dicom_node.sender import SendError, send_files
 from ckdmed.dicom_node.settings import NodeSettings
 from ckdmed.dicom_node.spool import FINAL, SeriesState, Spool
-from ckdmed.dicom_node.worker import OUTCOME, Task, task_line
-from ckdmed.atomic_files import DISK_FULL, DiskFullError, write_json
-from ckdmed.json_files import read_json
+from ckdmed.dicom_node.worker import OUTCOME, Task, bundle_task, task_line
 
 __all__ = ["Node", "serve"]
 
@@ -48,12 +48,12 @@ class Node:
         worker: the command that makes the results of a series, see `ckdmed.dicom_node.worker`.
 
     Raises:
-        ValueError: the bundle does not segment slices, or has no weights.
+        ValueError: the bundle does nothing with slices, or has no weights.
         SpoolBusyError: another node uses the spool.
     """
 
     def __init__(self, settings: NodeSettings, worker: Sequence[str] = WORKER) -> None:
-        _check_bundle(settings.bundle)
+        bundle_task(settings.bundle)
         self.settings = settings
         self._worker_command = list(worker)
         self.spool = Spool(settings.spool)
@@ -214,9 +214,11 @@ class Node:
             logger.error(f"series {series}: no usable series: {state.cause}")
         elif outcome["status"] != "intended" and not self.settings.send_unintended:
             state = replace(state, stage="withheld", cause="; ".join(reasons))
+            # a reason may quote the series' description, and people put names into those
+            why = f": {state.cause}" if self.settings.log_patients else f" (state.json of {series} says why)"
             logger.warning(
                 f"series {series}: the results stay here, as the network was not made for such an input, or that is "
-                f"not known ({state.cause}); --send-unintended sends such results"
+                f"not known{why}; --send-unintended sends such results"
             )
         else:
             state = replace(state, stage="to send")
@@ -270,6 +272,8 @@ def serve(settings: NodeSettings, worker: Sequence[str] = WORKER) -> int:
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
+    if not settings.log_patients:
+        keep_names_out()
     node = Node(settings, worker)
     port = node.start()
     logger.info(
@@ -283,14 +287,6 @@ def serve(settings: NodeSettings, worker: Sequence[str] = WORKER) -> int:
         logger.info("ending")
         node.stop()
     return 0
-
-
-def _check_bundle(bundle: Path) -> None:
-    config = bundle / "inference.json"
-    if not config.is_file() or not {"region_names", "slice_axis"} <= set(read_json(config)):
-        raise ValueError(f"{bundle}: no bundle that segments slices, such as seg_kd.")
-    if not (bundle / "models" / "model.pt").is_file():
-        raise ValueError(f"{bundle}: has no weights (models/model.pt); train it, or take seg_kd.")
 
 
 def _end(worker: subprocess.Popen[str]) -> None:

@@ -25,10 +25,10 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification
 
+from ckdmed.atomic_files import DISK_FULL
 from ckdmed.dicom_node.instance_check import NO_RESOURCES, InstanceRefused, read_instance
 from ckdmed.dicom_node.settings import NodeSettings
 from ckdmed.dicom_node.spool import Spool
-from ckdmed.atomic_files import DISK_FULL
 
 __all__ = ["Receiver"]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import os
 import shutil
 import sys
@@ -18,13 +17,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckdmed.dicom_node.no_names import keep_names_out
+from ckdmed.json_files import read_json
+
 if TYPE_CHECKING:
     from ckdmed.intended_inputs import InputCheck
 
-__all__ = ["OUTCOME", "Task", "make_results"]
+__all__ = ["OUTCOME", "Task", "bundle_task", "make_results", "task_line"]
 
 #: The name of what a worker says at the end, in the folder of the results.
 OUTCOME = "outcome.json"
+WEIGHTS = "models/model.pt"
 # the check of an input looks at so many slices of a volume
 _LOOKED_AT = 64
 
@@ -87,33 +90,51 @@ def make_results(task: Task) -> dict[str, object]:
 
 
 def _results(task: Task, files: list[Path], folder: Path) -> dict[str, object]:
-    from ckdmed.dicom_node.block_inference import predict_in_blocks
-    from ckdmed.dicom_results import Algorithm, unintended_reasons, write_results
+    from ckdmed.dicom_node.block_inference import classify_in_blocks, predict_in_blocks
+    from ckdmed.dicom_results import Algorithm, unintended_reasons, write_classification, write_results
 
-    bundle = Path(task.bundle)
-    checkpoint = bundle / "models" / "model.pt"
+    bundle, work = Path(task.bundle), Path(task.work)
+    checkpoint = bundle / WEIGHTS
     try:
         check = _check(files, checkpoint)
-        predicted = predict_in_blocks(files, bundle, Path(task.work), task.fractional)
+        reasons = unintended_reasons(check)
+        if bundle_task(bundle) == "classification":
+            classes, settings = classify_in_blocks(files, bundle, work)
+            algorithm = Algorithm.of_checkpoint(bundle.name, checkpoint, settings)
+            sr = write_classification(files, classes, folder / "sr.dcm", algorithm=algorithm, unintended=reasons)
+            names = [sr.name]
+        else:
+            predicted = predict_in_blocks(files, bundle, work, task.fractional)
+            # the network and what it needed
+            gc.collect()
+            written = write_results(
+                files,
+                predicted.masks,
+                folder,
+                algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, predicted.settings),
+                unintended=reasons,
+                probability=predicted.probabilities or None,
+                captures=task.captures,
+            )
+            names = [file.name for file in written.files]
     except ValueError as error:
         return {"refused": str(error), "status": "", "reasons": [], "results": []}
-    # the network and what it needed
-    gc.collect()
-    written = write_results(
-        files,
-        predicted.masks,
-        folder,
-        algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, predicted.settings),
-        unintended=unintended_reasons(check),
-        probability=predicted.probabilities or None,
-        captures=task.captures,
-    )
-    return {
-        "refused": "",
-        "status": check.status,
-        "reasons": list(check.reasons),
-        "results": [file.name for file in written.files],
-    }
+    return {"refused": "", "status": check.status, "reasons": list(check.reasons), "results": names}
+
+
+def bundle_task(bundle: Path) -> str:
+    """What a bundle does with slices: "segmentation" or "classification".
+
+    Raises:
+        ValueError: it does neither, or has no weights.
+    """
+    config = bundle / "inference.json"
+    settings = set(read_json(config)) if config.is_file() else set()
+    if "slice_axis" not in settings or not settings & {"region_names", "class_names"}:
+        raise ValueError(f"{bundle}: no bundle that segments or classifies slices, such as seg_kd.")
+    if not (bundle / WEIGHTS).is_file():
+        raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or take seg_kd.")
+    return "segmentation" if "region_names" in settings else "classification"
 
 
 def _check(files: list[Path], checkpoint: Path) -> InputCheck:
@@ -142,8 +163,7 @@ def main() -> int:
     """Do the one task; 0 when there is an outcome, whatever it says."""
     task = Task(**json.loads(sys.stdin.readline()))
     _end_with_the_node()
-    # its lines on what it copies of a patient say nothing that is of use here
-    logging.getLogger("highdicom").setLevel(logging.WARNING)
+    keep_names_out()
     make_results(task)
     return 0
 

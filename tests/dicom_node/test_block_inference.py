@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.dicom_node.block_inference import predict_in_blocks
+from ckdmed.dicom_node.worker import Task, bundle_task, make_results
 from tests.dicom_results.mr_series import write_mr_series
 
 
@@ -28,6 +32,38 @@ def test_blocks_give_what_the_whole_gives(shared_data, tmp_path):
     again = predict_in_blocks(files, bundle, tmp_path / "parts", block=3)
     assert np.array_equal(again.masks["tumour"], parts.masks["tumour"]) and not again.probabilities
     assert parts.settings["threshold"] == 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bundle, modalities", [("seg_kd", ["SEG", "SR"]), ("cls_kd", ["SR"])])
+def test_a_worker_makes_the_results_of_a_slice(shared_data, tmp_path, bundle, modalities):
+    image = np.asarray(read_figshare_slice(sorted((shared_data / "figshare_mat").glob("*.mat"))[0]).image)
+    files = write_mr_series(tmp_path / "mr", image.T[:, :, None], spacing=(0.49, 0.49, 6.0))
+    task = Task([str(file) for file in files], str(bundle_folder(bundle)), str(tmp_path / "w"), str(tmp_path / "r"))
+    outcome = make_results(task)
+    results = [dcmread(tmp_path / "r" / name) for name in outcome["results"]]
+    assert [item.Modality for item in results] == modalities
+    assert outcome["status"] == "intended" and outcome["refused"] == ""
+    assert all(item.DeviceSerialNumber != "none" for item in results)
+    assert json.loads((tmp_path / "r" / "outcome.json").read_text()) == outcome == make_results(task)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.slow
+def test_a_series_with_a_gap_is_refused_with_the_cause(tmp_path):
+    files = write_mr_series(tmp_path / "mr", np.ones((16, 16, 4), int), heights=[0, 3, 9, 12])
+    task = Task([str(f) for f in files], str(bundle_folder("seg_kd")), str(tmp_path / "w"), str(tmp_path / "r"))
+    outcome = make_results(task)
+    assert "not evenly spaced" in outcome["refused"] and outcome["results"] == []
+
+
+def test_a_bundle_has_to_see_slices(tmp_path):
+    assert bundle_task(bundle_folder("seg_kd")) == "segmentation"
+    assert bundle_task(bundle_folder("cls_kd")) == "classification"
+    with pytest.raises(ValueError, match="no bundle that segments or classifies slices"):
+        bundle_task(bundle_folder("brats_seg_kd"))
+    with pytest.raises(ValueError, match="has no weights"):
+        bundle_task(bundle_folder("seg_teacher"))
 
 
 @pytest.mark.slow
