@@ -166,11 +166,20 @@ SETTINGS: Mapping[str, Setting] = {
     "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's", taken_by=_LOSS),
     "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the method's", taken_by=_LOSS),
     "w_att": Setting(_WEIGHT, "weight of the attention term; null for the method's", taken_by=_LOSS),
+    "epsilon": Setting(
+        either(number(1), _NONE),
+        "of OFA, how much more the label's class counts; null for the method's",
+        taken_by=_LOSS,
+    ),
+    "w_adv": Setting(_WEIGHT, "weight of the discriminator; null for the method's", taken_by=_LOSS),
     "w_edge": Setting(_WEIGHT, "weight of the edge term; null for the method's", taken_by=_LOSS),
     "w_response": Setting(_WEIGHT, "weight of the teachers' response; null for the method's", taken_by=_LOSS),
     "w_deep": Setting(_WEIGHT, "weight of the intermediate head; null for the method's", taken_by=_LOSS),
     "deep_label": Setting(
         either(_SHARE, _NONE), "the label's part in the intermediate head; null for the method's", taken_by=_LOSS
+    ),
+    "correction": Setting(
+        either(_SHARE, _NONE), "weight of the label's correction of the teacher; null for the method's", taken_by=_LOSS
     ),
     "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
     "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's", taken_by=_LOSS),

@@ -159,7 +159,7 @@ def attach_head(
         seed: of the heads; the global random state stays as it was.
         loss: the terms, whose own parameters learn with the student; by default all taps get a head.
     """
-    taps = dict(taps) if loss is None else loss.select_taps(taps)
+    taps = dict(taps) if loss is None else loss.select_taps(taps, of_student=True)
     channels = input_shape[1] if input_channels is None else len(input_channels)
     _, shapes = tap_shapes(student, taps, (input_shape[0], channels, *input_shape[2:]))
     grids = _grids(teacher, input_shape) if taps and teacher is not None else {}

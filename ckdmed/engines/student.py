@@ -99,6 +99,8 @@ def attach_student(
         seed: the projections start from this seed and leave the global random state as it was, so that switching
             feature terms on or off changes neither the student's start nor the order of the data.
 
+    Losses with networks of their own, such as a discriminator, make them here (:meth:`DistillationLoss.build`).
+
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
     losses would compare places that are not the same.
 
@@ -106,8 +108,9 @@ def attach_student(
         ValueError: a layer of the loss without a tap, a tap that the teacher lacks, features to be projected that have
             no channel axis, or logits of different channels.
     """
-    taps = dict(taps or {}) if loss is None else loss.select_taps(taps or {})
-    missing = sorted(set(taps) - set(teacher.taps.paths))
+    taps = dict(taps or {}) if loss is None else loss.select_taps(taps or {}, of_student=True)
+    shared = list(taps) if loss is None else loss.layers
+    missing = sorted(set(shared) - set(teacher.taps.paths))
     if missing:
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
@@ -119,8 +122,8 @@ def attach_student(
             f"{teacher_output.logits.shape[1]}, shape {tuple(teacher_output.logits.shape)}: "
             "soft targets need the same classes."
         )
-    targets = {name: tuple(teacher_output.features[name].shape) for name in shapes}
-    for name, shape in shapes.items():
+    targets = {name: tuple(teacher_output.features[name].shape) for name in shared}
+    for name, shape in ((name, shapes[name]) for name in shared):
         _check_grids(name, shape, targets[name], input_shape)
     projections: dict[str, nn.Module] = {}
     with torch.random.fork_rng(devices=[]):
@@ -140,7 +143,21 @@ def attach_student(
             else:
                 made = (own or conv_projector)(source, target)
                 projections[name] = made.to(next(student.parameters()).device)
+        if loss is not None:
+            projected = {name: _output_shape(made, shapes[name]) for name, made in projections.items()}
+            said = {**targets, "logits": tuple(teacher_output.logits.shape)}
+            loss.build({**shapes, "logits": logits}, projected, said)
+            loss.to(next(student.parameters()).device)
     return DistilledStudent(student, taps=taps, projections=projections, loss=loss)
+
+
+@torch.no_grad()
+def _output_shape(projection: nn.Module, shape: Sequence[int]) -> tuple[int, ...]:
+    mode = projection.training
+    device = next((value.device for value in projection.parameters()), torch.device("cpu"))
+    found = tuple(projection.eval()(torch.zeros(tuple(shape), device=device)).shape)
+    projection.train(mode)
+    return found
 
 
 def _check_grids(name: str, student: Sequence[int], teacher: Sequence[int], image: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.losses.adversarial import AdversarialLoss
 from ckdmed.losses.attention_transfer import AttentionTransferLoss, attention_map
 from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
@@ -9,6 +10,7 @@ from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
 from ckdmed.losses.cooperative import HEAD, CooperativeTeacherLoss, DeepSupervisionTerm, resize_labels
 from ckdmed.losses.coordinate import CoordinateLoss
+from ckdmed.losses.cross_attention import PartialCrossAttentionLoss
 from ckdmed.losses.cwd import ChannelWiseLoss
 from ckdmed.losses.dist import DISTLoss
 from ckdmed.losses.dkd import DKDLoss, decoupled_divergences
@@ -17,15 +19,20 @@ from ckdmed.losses.feature_mse import FeatureMSELoss, normalize_features
 from ckdmed.losses.hard_pseudo import HardPseudoLabelLoss, pseudo_labels
 from ckdmed.losses.hcl import HCLoss
 from ckdmed.losses.logit_mse import LogitMSELoss, ProbMSELoss
+from ckdmed.losses.loss_correction import LossCorrection
 from ckdmed.losses.msgff import MSGFFLoss
+from ckdmed.losses.ofa import ExitsLoss, OFALoss
 from ckdmed.losses.performance_weights import (
     PCRLoss,
     PerformanceWeightedLoss,
     TeacherShares,
     performance_weights,
 )
+from ckdmed.losses.region_contrast import PrototypeLoss, RegionContrastLoss
 from ckdmed.losses.region_losses import REGION_LOSSES, RegionCombinationLoss, region_loss
+from ckdmed.losses.relational import RelationalLoss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
+from ckdmed.losses.review import ReviewLoss
 from ckdmed.losses.schedules import (
     Constant,
     CosineRamp,
@@ -48,6 +55,7 @@ from ckdmed.losses.tokens import TokenMSELoss
 from ckdmed.losses.total import DistillationLoss, LossTerm, LossValues
 
 __all__ = [
+    "AdversarialLoss",
     "AttentionTransferLoss",
     "BCEDiceLoss",
     "ChannelWiseLoss",
@@ -63,6 +71,7 @@ __all__ = [
     "DelayedRamp",
     "DistillationLoss",
     "EdgeLoss",
+    "ExitsLoss",
     "FeatureMSELoss",
     "HCLoss",
     "HEAD",
@@ -70,16 +79,23 @@ __all__ = [
     "KDLoss",
     "LinearRamp",
     "LogitMSELoss",
+    "LossCorrection",
     "LossTerm",
     "LossValues",
     "MSGFFLoss",
+    "OFALoss",
     "PCRLoss",
     "PairLoss",
+    "PartialCrossAttentionLoss",
     "PerformanceWeightedLoss",
     "ProbMSELoss",
+    "PrototypeLoss",
     "REGION_LOSSES",
     "RampAndOff",
     "RegionCombinationLoss",
+    "RegionContrastLoss",
+    "RelationalLoss",
+    "ReviewLoss",
     "SigmoidRamp",
     "SimilarityLoss",
     "SobelMagnitude",

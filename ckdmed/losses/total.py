@@ -13,7 +13,7 @@ from ckdmed.losses.conventions import PairLoss
 
 __all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput", "Projector"]
 
-SOURCES = ("target", "logits", "features")
+SOURCES = ("target", "logits", "features", "exits")
 SAMPLES = ("all", "labelled", "unlabelled")
 
 #: makes the module that maps a student's feature to the teacher's space, from the shapes of both
@@ -51,21 +51,22 @@ class LossTerm(nn.Module):
     Args:
         loss: called as ``loss(student, other)``; gives a scalar.
         source: what ``other`` is: "target" the label, "logits" the teacher's logits, "features" its tapped features,
-            layer by layer.
+            layer by layer, "exits" the teacher's logits for the student's features, given as name -> feature.
         weight: not negative. With 0 the term is not computed.
-        layers: tap names, for ``source="features"``.
+        layers: tap names, for ``source="features"`` (of both networks) and "exits" (of the student).
         layer_weights: one per layer; 1/len(layers) each by default, so that the term does not grow with the layers.
         projected: compare projected features (those that have a projection) instead of the tapped ones.
         samples: "labelled" is the default for "target" and for ``with_label``, "all" for the others.
         schedule: progress in (0, 1] -> factor on the weight; constant by default.
         projector: makes the projection of the student's features from the shapes of both; a 1x1 convolution to the
             teacher's channels by default.
-        with_label: the loss compares logits and reads the label as well: ``loss(student, teacher, target=label)``.
+        with_label: the loss reads the label as well: ``loss(student, teacher, target=label)``.
+        joint: features of all layers are compared at once, ``loss(student, teacher)`` with name -> feature each.
         min_samples: with fewer samples in a batch the term is left out, as the relations of one sample to others are.
 
     Raises:
         ValueError: unknown source or samples, a negative weight, layers missing or given in vain, weights of another
-            number than layers, a projector without projected features, a label for another source than logits.
+            number than layers, a projector without projected features, a label for a source that is the label.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class LossTerm(nn.Module):
         schedule: Callable[[float], float] | None = None,
         projector: Projector | None = None,
         with_label: bool = False,
+        joint: bool = False,
         min_samples: int = 1,
     ) -> None:
         super().__init__()
@@ -90,15 +92,17 @@ class LossTerm(nn.Module):
             raise ValueError(f"samples must be one of {SAMPLES}, got {samples!r}.")
         if source == "target" and samples != "labelled":
             raise ValueError(f"only labelled samples have a target; got samples={samples!r} for source='target'.")
-        if with_label and (source != "logits" or samples != "labelled"):
+        if with_label and (source == "target" or samples != "labelled"):
             raise ValueError(
-                "with_label is for source='logits' and labelled samples; "
+                "with_label is for what a teacher says of labelled samples; "
                 f"got source={source!r}, samples={samples!r}."
             )
         if weight < 0:
             raise ValueError(f"a term's weight cannot be negative, got {weight}.")
-        if (source == "features") != bool(layers):
-            raise ValueError(f"layers belong to source='features' and to it alone; got source={source!r}, {layers}.")
+        if (source in ("features", "exits")) != bool(layers):
+            raise ValueError(
+                f"layers belong to source='features' or 'exits' and to them alone; got source={source!r}, {layers}."
+            )
         if layer_weights is not None and len(layer_weights) != len(layers):
             raise ValueError(f"{len(layer_weights)} layer weights for {len(layers)} layers.")
         if projector is not None and not (layers and projected):
@@ -113,6 +117,7 @@ class LossTerm(nn.Module):
         self.schedule = schedule
         self.projector = projector
         self.with_label = with_label
+        self.joint = joint
         self.min_samples = min_samples
 
     def weight_at(self, progress: float) -> float:
@@ -134,25 +139,34 @@ class LossTerm(nn.Module):
             return self.loss(logits.float(), _select(target, chosen))
         if teacher is None:
             raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
+        if self.with_label and target is None:
+            raise ValueError("a term that reads the label was given no target.")
+        label = {"target": _select(target, chosen)} if self.with_label and target is not None else {}
         if self.source == "logits":
             teacher_logits = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
-            if not self.with_label:
-                return self.loss(logits.float(), teacher_logits)
-            if target is None:
-                raise ValueError("a term that reads the label was given no target.")
-            return self.loss(logits.float(), teacher_logits, target=_select(target, chosen))
+            return self.loss(logits.float(), teacher_logits, **label)
+        if self.source == "exits":
+            maps = {name: _select(student.features[name], chosen).float() for name in self.layers}
+            return self.loss(maps, _select(teacher.logits, chosen).float(), **label)
+        if self.joint:
+            sides = [
+                {name: _select(self._read(side, name), chosen).float() for name in self.layers}
+                for side in (student, teacher)
+            ]
+            return self.loss(*sides, **label)
         total = logits.new_zeros((), dtype=torch.float32)
         for name, weight in zip(self.layers, self.layer_weights):
-            student_features, teacher_features = student.features[name], teacher.features[name]
-            if self.projected:
-                student_features, teacher_features = student.projected.get(
-                    name, student_features
-                ), teacher.projected.get(name, teacher_features)
+            student_features, teacher_features = self._read(student, name), self._read(teacher, name)
             if not isinstance(self.loss, PairLoss):
                 # a PairLoss sees to its precision itself, and may do with less than a copy of the whole map
                 student_features, teacher_features = student_features.float(), teacher_features.float()
-            total = total + weight * self.loss(_select(student_features, chosen), _select(teacher_features, chosen))
+            chosen_features = _select(student_features, chosen), _select(teacher_features, chosen)
+            total = total + weight * self.loss(*chosen_features, **label)
         return total
+
+    def _read(self, side: NetworkOutput, name: str) -> torch.Tensor:
+        found = side.features[name]
+        return side.projected.get(name, found) if self.projected else found
 
 
 class DistillationLoss(nn.Module):
@@ -197,29 +211,58 @@ class DistillationLoss(nn.Module):
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Tap names that terms of positive weight read."""
+        """Tap names that terms of positive weight read of both networks."""
+        return tuple(dict.fromkeys(n for term in self._active() if term.source == "features" for n in term.layers))
+
+    @property
+    def student_layers(self) -> tuple[str, ...]:
+        """Tap names that terms of positive weight read of the student, those of both networks among them."""
         return tuple(dict.fromkeys(name for term in self._active() for name in term.layers))
 
     @property
     def projected_layers(self) -> tuple[str, ...]:
         """Tap names that terms of positive weight read projected."""
-        return tuple(dict.fromkeys(name for term in self._active() if term.projected for name in term.layers))
+        terms = [term for term in self._active() if term.projected and term.source == "features"]
+        return tuple(dict.fromkeys(name for term in terms for name in term.layers))
 
     @property
     def needs_teacher(self) -> bool:
         """Whether a term of positive weight uses the teacher's outputs."""
         return any(term.source != "target" for term in self._active())
 
-    def select_taps(self, taps: Mapping[str, str]) -> dict[str, str]:
-        """Those of ``taps`` that the terms read.
+    def select_taps(self, taps: Mapping[str, str], of_student: bool = False) -> dict[str, str]:
+        """Those of ``taps`` that the terms read of a teacher, or of the student.
 
         Raises:
             ValueError: a layer that the terms read has no tap.
         """
-        missing = [name for name in self.layers if name not in taps]
+        wanted = self.student_layers if of_student else self.layers
+        missing = [name for name in wanted if name not in taps]
         if missing:
             raise ValueError(f"the loss reads layers {missing}, for which no tap is given; taps: {sorted(taps)}.")
-        return {name: taps[name] for name in self.layers}
+        return {name: taps[name] for name in wanted}
+
+    def build(
+        self,
+        student: Mapping[str, Sequence[int]],
+        projected: Mapping[str, Sequence[int]],
+        teacher: Mapping[str, Sequence[int]],
+    ) -> None:
+        """Let losses with networks of their own make them from shapes: each that has a method ``build``.
+
+        Each is given the shapes of the layers that its term reads, and of the "logits".
+
+        Args:
+            student: shapes of the student's features by layer, and of its "logits".
+            projected: of those that are projected, shapes behind the projection.
+            teacher: shapes of the teacher's features and "logits".
+        """
+        for term in self._active():
+            if build := getattr(term.loss, "build", None):
+                behind = projected if term.projected and term.source == "features" else {}
+                read = (*term.layers, "logits")
+                sides = ({**student, **behind}, teacher)
+                build(*({name: side[name] for name in read if name in side} for side in sides))
 
     def forward(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.methods.build import distillation_loss, with_options_of
-from ckdmed.methods.registry import Method, method, method_named, methods, registered
+from ckdmed.methods.registry import Method, method, method_named, methods, registered, usual_setting
 from ckdmed.methods.task import TASKS, Task
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "method_named",
     "methods",
     "registered",
+    "usual_setting",
     "with_options_of",
 ]

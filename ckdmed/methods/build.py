@@ -26,6 +26,8 @@ def distillation_loss(
     link: str | None = None,
     layers: Sequence[str] | None = None,
     tokens: Sequence[str] = (),
+    exits: Sequence[str] | None = None,
+    heads: int = 1,
     supervised: nn.Module | None = None,
     shares: TeacherShares | None = None,
     cooperative: bool = False,
@@ -41,7 +43,8 @@ def distillation_loss(
         link: "sigmoid" or "softmax"; by default "softmax" for classification, "sigmoid" for the others.
         layers: names of the taps that both networks have, deepest first; by default the decoder's stages d4 to d1 for
             masks and regions, and "msgff" for classification.
-        tokens, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
+        exits: see :class:`~ckdmed.methods.Task`; by default the layers.
+        tokens, heads, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
         further_terms: terms beside the method's, by names of their own.
         options: of the method; None stands for its own default. Terms of weight 0 are left out.
 
@@ -71,6 +74,8 @@ def distillation_loss(
             link=link,
             layers=_LAYERS[task] if layers is None else tuple(layers),
             tokens=tuple(tokens),
+            exits=tuple((_LAYERS[task] if layers is None else layers) if exits is None else exits),
+            heads=heads,
             supervised=supervised or supervised_loss_of(task, link),
             shares=shares,
             cooperative=cooperative,

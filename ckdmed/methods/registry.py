@@ -7,14 +7,14 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
 
 from ckdmed.losses.total import DistillationLoss, LossTerm
 from ckdmed.methods.task import TASKS
 
-__all__ = ["Method", "method", "method_named", "methods", "options_of", "registered"]
+__all__ = ["Method", "method", "method_named", "methods", "options_of", "registered", "usual_setting"]
 
 Terms = Mapping[str, LossTerm] | DistillationLoss
 MethodFunction = Callable[..., Terms]
@@ -32,6 +32,7 @@ class Method:
         function: called as ``function(task, **options)``; gives the named terms, or a whole
             :class:`~ckdmed.losses.DistillationLoss`. Its options are the bundle's settings of the same names, and their
             defaults those of the method.
+        training: settings of a bundle that belong to the method, where none are given: ``mixup``, ``student_view``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Method:
     summary: str
     source: str
     function: MethodFunction
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,10 +51,15 @@ class Method:
 _METHODS: dict[tuple[str, str], Method] = {}
 
 
-def method(name: str, *tasks: str, summary: str, source: str = "") -> Callable[[MethodFunction], MethodFunction]:
+def method(
+    name: str, *tasks: str, summary: str, source: str = "", training: Mapping[str, Any] | None = None
+) -> Callable[[MethodFunction], MethodFunction]:
     """Register the decorated function under a name for the tasks that it fits.
 
     One name may stand for a function of each task. The function itself stays as it is.
+
+    Args:
+        name, tasks, summary, source, training: see :class:`Method`.
 
     Raises:
         ValueError: no task or an unknown one; the name is taken for a task by another function; a function without the
@@ -71,7 +78,7 @@ def method(name: str, *tasks: str, summary: str, source: str = "") -> Callable[[
         raise ValueError(f"the tasks of the method '{name}' must be among {', '.join(TASKS)}; got {list(tasks)}.")
 
     def register(function: MethodFunction) -> MethodFunction:
-        made = Method(name, tasks, summary, source, function)
+        made = Method(name, tasks, summary, source, function, dict(training or {}))
         if missing := [key for key, default in made.options.items() if default is inspect.Parameter.empty]:
             raise ValueError(f"the options {missing} of the method '{name}' need defaults.")
         for task in tasks:
@@ -143,6 +150,19 @@ def method_named(name: str, task: str) -> Method:
         + "; ".join(f"{one.name} ({one.summary})" for one in known.values())
         + "."
     )
+
+
+def usual_setting(method: Any, task: str, setting: str, default: Any) -> Any:
+    """What a bundle's setting is where none is given: that of the method, or ``default``.
+
+    Args:
+        method: a name of the registry; a function of one's own has no settings.
+        task: one of ``TASKS``.
+        setting: its name.
+        default: of all other methods, unknown ones among them: whoever builds the loss refuses those.
+    """
+    found = methods(task).get(method) if isinstance(method, str) else None
+    return default if found is None else found.training.get(setting, default)
 
 
 def _name_of(function: Any) -> str:

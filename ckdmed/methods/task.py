@@ -29,7 +29,10 @@ class Task:
         name: one of ``TASKS``.
         link: "sigmoid" for one mask or overlapping regions, "softmax" for exclusive classes.
         layers: names of the taps that both networks have and whose features are maps, deepest first.
-        tokens: names of the taps where the teacher's feature is a transformer's tokens, class token first.
+        tokens: names of the taps where the teacher's feature is a transformer's, class token first: its normalised
+            "tokens", and "qkv", the queries, keys and values of its last block.
+        exits: names of the student's taps that may be early exits, deepest first, whatever the teacher has.
+        heads: attention heads of the teacher's transformer.
         supervised: the supervised loss of the task, called as ``loss(logits, label)``.
         shares: the weights of several teachers; None for one teacher.
         cooperative: whether several teachers give cooperative logits.
@@ -40,6 +43,8 @@ class Task:
     link: str = "sigmoid"
     layers: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    exits: tuple[str, ...] = ()
+    heads: int = 1
     supervised: nn.Module = field(default_factory=supervised_segmentation_loss)
     shares: TeacherShares | None = None
     cooperative: bool = False

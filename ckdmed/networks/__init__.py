@@ -8,6 +8,7 @@ from ckdmed.networks.classification_student import (
     CLASSIFICATION_STUDENTS,
     classification_student,
     classification_student_map,
+    classification_student_taps,
 )
 from ckdmed.networks.classifier_teacher import (
     TEACHER_KINDS,
@@ -27,7 +28,12 @@ from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
 from ckdmed.networks.plain_cnn import PlainCNN
 from ckdmed.networks.residual_unit import PreActivationUnit
-from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS, segmentation_student, segmentation_student_taps
+from ckdmed.networks.segmentation_student import (
+    SEGMENTATION_STUDENTS,
+    segmentation_student,
+    segmentation_student_taps,
+    with_transformer_taps,
+)
 from ckdmed.networks.segmentation_teacher import (
     SEGMENTATION_TEACHERS,
     segmentation_teacher,
@@ -37,7 +43,7 @@ from ckdmed.networks.segmentation_teacher import (
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
-from ckdmed.networks.vit import build_vit, set_layer_norm_eps
+from ckdmed.networks.vit import TRANSFORMER_TAPS, build_vit, set_layer_norm_eps, transformer_taps
 from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
@@ -59,10 +65,11 @@ __all__ = [
     "HybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
-    "SpatialGate",
     "SEGMENTATION_STUDENTS",
     "SEGMENTATION_TEACHERS",
+    "SpatialGate",
     "TEACHER_KINDS",
+    "TRANSFORMER_TAPS",
     "TokenFusion",
     "UNet",
     "UNetViT",
@@ -76,6 +83,7 @@ __all__ = [
     "build_vit",
     "classification_student",
     "classification_student_map",
+    "classification_student_taps",
     "classification_teacher",
     "classification_teacher_taps",
     "fill_network",
@@ -91,9 +99,11 @@ __all__ = [
     "segmentation_student_taps",
     "segmentation_teacher",
     "segmentation_teacher_taps",
-    "usual_base",
     "set_layer_norm_eps",
+    "transformer_taps",
+    "usual_base",
     "vgg19",
     "vgg19_bn",
     "vgg_tiny",
+    "with_transformer_taps",
 ]

@@ -12,8 +12,16 @@ from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.plain_cnn import PlainCNN
+from ckdmed.networks.vit import TRANSFORMER_TAPS
 
-__all__ = ["CLASSIFICATION_STUDENTS", "classification_student", "classification_student_map"]
+__all__ = [
+    "CLASSIFICATION_STUDENTS",
+    "classification_student",
+    "classification_student_map",
+    "classification_student_taps",
+]
+
+_EXITS = 4
 
 CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite", "plain_cnn")
 
@@ -76,3 +84,15 @@ def classification_student_map(kind: str, image_size: int) -> str:
         return "_blocks.3"
     # at 64 pixels the last stage has four positions
     return "_blocks.6" if image_size >= 128 else "_blocks.4"
+
+
+def classification_student_taps(student: nn.Module, block: int = 3) -> dict[str, str]:
+    """Paths of what of a student is compared: one stage with a teacher's map or tokens, four as early exits.
+
+    "msgff", "tokens" and "qkv" are the stage ``block``; "exit4" (the deepest) to "exit1" are spread over all stages.
+    """
+    stages = len(getattr(student, "_blocks", ()))
+    chosen = sorted({round(number * (stages - 1) / (_EXITS - 1)) for number in range(_EXITS)}) if stages else []
+    exits = {f"exit{number + 1}": f"_blocks.{stage}" for number, stage in enumerate(chosen)}
+    taps = dict.fromkeys(("msgff", *TRANSFORMER_TAPS), f"_blocks.{block}")
+    return {**taps, **dict(reversed(exits.items()))}

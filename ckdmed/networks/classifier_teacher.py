@@ -12,6 +12,7 @@ from ckdmed.networks.freezing import freeze as freeze_modules
 from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
+from ckdmed.networks.vit import transformer_taps
 from ckdmed.networks.vit_classifier import ViTClassifier
 
 __all__ = ["TEACHER_KINDS", "classification_teacher", "classification_teacher_taps", "last_block", "last_convolution"]
@@ -141,15 +142,12 @@ def last_convolution(teacher: nn.Module) -> str | None:
 def classification_teacher_taps(teacher: nn.Module) -> dict[str, str]:
     """Paths of what a student can be compared with in a teacher; empty for networks of another kind.
 
-    "msgff" is the map of :func:`last_convolution`; "tokens" the normalised tokens of its first
-    Vision Transformer, class token first.
+    "msgff" is the map of :func:`last_convolution`; "tokens" and "qkv" are those of its first Vision Transformer, see
+    :func:`~ckdmed.networks.vit.transformer_taps`.
     """
     if isinstance(teacher, EfficientNetLiteClassifier):
         return {"msgff": _LITE_STAGE}
     if not isinstance(teacher, HybridClassifier):
         return {}
     taps = {"msgff": path} if (path := last_convolution(teacher)) else {}
-    for index, branch in enumerate(teacher.branches):
-        if isinstance(branch, ViTClassifier):
-            return {**taps, "tokens": f"branches.{index}.vit.norm"}
-    return taps
+    return {**taps, **transformer_taps(teacher)}

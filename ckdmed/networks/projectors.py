@@ -18,8 +18,10 @@ __all__ = [
     "FrozenOrthogonalProjector",
     "TokenProjector",
     "conv_projector",
+    "grid_of_tokens",
     "regressor",
     "resizing_projector",
+    "to_grid",
     "token_projector",
 ]
 
@@ -85,7 +87,7 @@ class ConvProjector(nn.Module):
         _check_map(student, self.in_channels, self.spatial_dims)
         projected: torch.Tensor = self.act(self.norm(self.conv(student)))
         grid = self.size if size is None else tuple(size)
-        return projected if grid is None else _to_grid(projected, grid)
+        return projected if grid is None else to_grid(projected, grid)
 
 
 class TokenProjector(nn.Module):
@@ -117,7 +119,7 @@ class TokenProjector(nn.Module):
 
     def forward(self, student: torch.Tensor) -> torch.Tensor:
         _check_map(student, self.in_channels, len(self.grid))
-        tokens: torch.Tensor = self.norm(self.linear(_to_grid(student, self.grid).flatten(2).transpose(1, 2)))
+        tokens: torch.Tensor = self.norm(self.linear(to_grid(student, self.grid).flatten(2).transpose(1, 2)))
         return tokens
 
 
@@ -192,11 +194,19 @@ def token_projector(student: Sequence[int], teacher: Sequence[int], prefix: int 
     axes = len(student) - 2
     if axes not in (2, 3) or len(teacher) != 3:
         raise ValueError(f"tokens need a student's map and a teacher's [B, N, width]; got {student} and {teacher}.")
-    count = teacher[1] - prefix
+    return TokenProjector(student[1], teacher[2], grid_of_tokens(teacher[1] - prefix, axes), layer_norm=True)
+
+
+def grid_of_tokens(count: int, axes: int) -> tuple[int, ...]:
+    """The grid of equal edges that patch tokens fill.
+
+    Raises:
+        ValueError: there is none.
+    """
     edge = round(max(count, 0) ** (1 / axes))
     if count < 1 or edge**axes != count:
-        raise ValueError(f"{count} tokens behind {prefix} of the class fill no grid of equal edges.")
-    return TokenProjector(student[1], teacher[2], (edge,) * axes, layer_norm=True)
+        raise ValueError(f"{count} tokens behind those of the class fill no grid of equal edges.")
+    return (edge,) * axes
 
 
 def _check_dims(spatial_dims: int, **sizes: int) -> None:
@@ -214,7 +224,8 @@ def _check_map(x: torch.Tensor, channels: int, spatial_dims: int) -> None:
         )
 
 
-def _to_grid(x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+def to_grid(x: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """A map [B, C, *S] on another grid: axes that shrink are pooled, axes that grow interpolated."""
     if len(grid) != x.ndim - 2:
         raise ValueError(f"the grid {grid} has {len(grid)} axes; the map of shape {tuple(x.shape)} has {x.ndim - 2}.")
     smaller = tuple(min(have, want) for have, want in zip(x.shape[2:], grid))

@@ -10,8 +10,9 @@ from torch import nn
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.unet import UNet
+from ckdmed.networks.vit import TRANSFORMER_TAPS
 
-__all__ = ["SEGMENTATION_STUDENTS", "segmentation_student", "segmentation_student_taps"]
+__all__ = ["SEGMENTATION_STUDENTS", "segmentation_student", "segmentation_student_taps", "with_transformer_taps"]
 
 _LEVELS = 5
 # decoder stages: d4 an eighth of the image's grid, d1 the whole
@@ -87,3 +88,8 @@ def segmentation_student_taps(kind: str = "unet") -> dict[str, str]:
     """
     check_kind(kind, _TAPS, "student")
     return dict(_TAPS[kind])
+
+
+def with_transformer_taps(taps: Mapping[str, str], layer: str = "d4") -> dict[str, str]:
+    """The taps, and one of the stages under the names of a transformer's, whose tokens it can be compared with."""
+    return {**taps, **(dict.fromkeys(TRANSFORMER_TAPS, taps[layer]) if layer in taps else {})}

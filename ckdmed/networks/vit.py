@@ -9,7 +9,10 @@ from monai.networks.nets import ViT
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
-__all__ = ["build_vit", "set_layer_norm_eps", "token_grid"]
+__all__ = ["TRANSFORMER_TAPS", "build_vit", "set_layer_norm_eps", "token_grid", "transformer_taps"]
+
+#: names of the taps that are tokens and no maps
+TRANSFORMER_TAPS = ("tokens", "qkv")
 
 #: Published ViTs (the original code, torchvision, timm) use this; PyTorch's and MONAI's default is 1e-5.
 LAYER_NORM_EPS = 1e-6
@@ -99,3 +102,15 @@ def build_vit(
     nn.init.trunc_normal_(vit.cls_token, std=0.02)
     set_layer_norm_eps(vit, layer_norm_eps)
     return vit
+
+
+def transformer_taps(network: nn.Module) -> dict[str, str]:
+    """Paths in the first Vision Transformer inside a network; empty where there is none.
+
+    "tokens" are its normalised tokens, "qkv" the queries, keys and values of its last block, both class token first.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, ViT):
+            inside = f"{name}." if name else ""
+            return {"tokens": f"{inside}norm", "qkv": f"{inside}blocks.{len(module.blocks) - 1}.attn.qkv"}
+    return {}

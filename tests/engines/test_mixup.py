@@ -52,3 +52,12 @@ def test_a_mixture_is_labelled_when_both_parts_are():
 def test_refusals(settings: dict):
     with pytest.raises(ValueError, match="alpha >= 0 and two classes or more"):
         MixupPrepareBatch(**settings)
+
+
+def test_masks_are_mixed_like_their_images():
+    torch.manual_seed(0)
+    masks = (torch.rand(4, 2, 6, 6) > 0.5).to(torch.uint8)
+    image, label = MixupPrepareBatch(None, 1.0)({"image": masks[:, :1].float(), "label": masks})
+    # the image is the first mask, so it stays so
+    torch.testing.assert_close(image, label[:, :1])
+    assert label.dtype == torch.float32 and 0 < float(((label > 0) & (label < 1)).float().mean())

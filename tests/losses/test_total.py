@@ -269,7 +269,7 @@ def test_impossible_totals_are_refused():
 
 
 def test_terms_that_read_the_label_or_several_samples():
-    with pytest.raises(ValueError, match="with_label is for source='logits' and labelled samples"):
+    with pytest.raises(ValueError, match="with_label is for what a teacher says of labelled samples"):
         LossTerm(Square(), "logits", with_label=True, samples="all")
     with pytest.raises(ValueError, match="with_label is for"):
         LossTerm(Square(), "target", with_label=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ckdmed.losses import LogitMSELoss, LossTerm, TeacherShares
-from ckdmed.methods import TASKS, Task, distillation_loss, method, methods, registered, with_options_of
+from ckdmed.methods import TASKS, Task, distillation_loss, method, methods, registered, usual_setting, with_options_of
 from ckdmed.methods.registry import options_of
 from tests.methods.test_segmentation import toy
 
@@ -107,3 +107,11 @@ def test_shared_settings_without_the_options_of_other_methods():
     assert with_options_of("kd", "segmentation", shared) == {"epochs": 3, "w_logit": 2.0, "temperature": 4.0}
     assert with_options_of("supervised", "segmentation", shared) == {"epochs": 3, "w_edge": 0.1}
     assert with_options_of("supervised", "classification", {"alpha": 0.5, "seed": 1}) == {"seed": 1}
+
+
+def test_settings_that_belong_to_a_method():
+    assert usual_setting("function_matching", "segmentation", "mixup", 0.0) == 1.0
+    assert usual_setting("cross_architecture", "classification", "student_view", None) == "masked"
+    # of others, of one's own and of none it is the bundle's
+    for name in ("kd", my_method, "unknown"):
+        assert usual_setting(name, "segmentation", "mixup", 0.25) == 0.25

@@ -116,7 +116,7 @@ def test_volumes_move_by_no_more_than_the_level_says():
 
 
 def test_what_is_wrong_is_named():
-    with pytest.raises(ValueError, match="report, strong, affine, got 'none'"):
+    with pytest.raises(ValueError, match="report, strong, affine, masked, got 'none'"):
         BatchView("none")
     with pytest.raises(ValueError, match=r"two or three axes, got shape \(2, 3\)"):
         BatchView("report")(torch.rand(2, 3))
@@ -133,3 +133,16 @@ def test_an_offset_shifts_all_intensities_of_an_image_and_no_other_level_draws_o
     # in every image, not in some, and neither noise nor gamma
     assert not torch.equal(drawn["affine"].theta, torch.eye(2, 3).repeat(4, 1, 1)) and (drawn["affine"].gain != 1).all()
     assert not drawn["affine"].noise.any() and (drawn["affine"].exponent == 1).all()
+
+
+def test_a_masked_view_hides_patches_and_moves_nothing():
+    torch.manual_seed(0)
+    images = 0.5 + 0.5 * torch.rand(40, 1, 32, 32)
+    drawn = BatchView("masked")(images)
+    shown = drawn.image(images)
+    torch.testing.assert_close(drawn.warp(images), images, atol=1e-5, rtol=0)
+    hidden = shown == images.flatten(1).amin(1).view(-1, 1, 1, 1)
+    # half of the images, a quarter of their patches; a patch is hidden as a whole
+    assert 0.05 < float(hidden.float().mean()) < 0.2
+    patches = hidden.unfold(2, 4, 4).unfold(3, 4, 4).float().mean(dim=(4, 5))
+    assert float((patches > 0.5).float().mean()) == pytest.approx(float(hidden.float().mean()), abs=0.02)

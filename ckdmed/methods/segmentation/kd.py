@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.losses.loss_correction import LossCorrection
 from ckdmed.losses.soft_targets import KDLoss
 from ckdmed.losses.total import LossTerm
 from ckdmed.methods.registry import method
@@ -15,16 +16,21 @@ from ckdmed.methods.task import Task
     summary="soft targets",
     source="Hinton et al. 2015 (arXiv 1503.02531); T 2 for masks, see docs/losses.md",
 )
-def kd(task: Task, w_sup: float = 1.0, w_logit: float = 1.0, temperature: float = 2.0) -> dict[str, LossTerm]:
-    """w_sup (BCE + Dice) + w_logit T^2 KL(teacher || student).
+def kd(
+    task: Task, w_sup: float = 1.0, w_logit: float = 1.0, temperature: float = 2.0, correction: float = 0.0
+) -> dict[str, LossTerm]:
+    """w_sup (BCE + Dice) + w_logit (T^2 KL(teacher || student) + correction C).
 
     Args:
         task: the task.
         w_sup: weight of the supervised term.
         w_logit: weight of the soft targets.
         temperature: T. A higher one hands the loss of a mask to easy background.
+        correction: weight of what the label says of the teacher's errors, see
+            :class:`~ckdmed.losses.LossCorrection`; made for teachers that have not seen the label.
     """
     return {
         "supervised": LossTerm(task.supervised, "target", w_sup),
         "soft_targets": LossTerm(KDLoss(task.link, temperature=temperature), "logits", w_logit),
+        "correction": LossTerm(LossCorrection(task.link, temperature), "logits", w_logit * correction, with_label=True),
     }

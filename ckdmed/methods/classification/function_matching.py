@@ -1,0 +1,33 @@
+"""Function matching: the teacher's output alone, on the student's own view of many mixed images."""
+
+from __future__ import annotations
+
+from ckdmed.losses.soft_targets import KDLoss
+from ckdmed.losses.total import LossTerm
+from ckdmed.methods.classification.parts import soft_target_weight
+from ckdmed.methods.registry import method
+from ckdmed.methods.task import Task
+
+
+@method(
+    "function_matching",
+    "classification",
+    summary="the teacher's output alone, on mixed and strongly augmented images that both see",
+    source="Beyer et al. 2022 (arXiv 2106.05237); T 1, mixup with a uniform share",
+    training={"mixup": 1.0, "augmentation": "strong"},
+)
+def function_matching(task: Task, alpha: float = 0.0, temperature: float = 1.0) -> dict[str, LossTerm]:
+    """alpha CE + (1 - alpha) T^2 KL(teacher || student), with alpha 0 the teacher's output alone.
+
+    Teacher and student see the same view of the same mixed images, so the teacher runs in every step. The student is to
+    match a function, wherever it is evaluated, so a training may be many times as long as one on labels.
+
+    Args:
+        task: the task.
+        alpha: weight of the cross entropy; 0 of the paper.
+        temperature: T.
+    """
+    return {
+        "supervised": LossTerm(task.supervised, "target", alpha),
+        "soft_targets": LossTerm(KDLoss("softmax", temperature=temperature), "logits", soft_target_weight(alpha)),
+    }
