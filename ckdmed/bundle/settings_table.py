@@ -27,6 +27,7 @@ from ckdmed.bundle.setting_kinds import (
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.cached import STORAGES
 from ckdmed.data.slice_geometry import SLICE_AXES
+from ckdmed.networks.backbone_unet import BACKBONES
 from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
 from ckdmed.networks.classifier_teacher import TEACHER_KINDS, VGGS
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
@@ -210,7 +211,7 @@ SETTINGS: Mapping[str, Setting] = {
     # networks
     "student_kind": Setting(choice(*SEGMENTATION_STUDENTS), "the student's network"),
     "student_base": Setting(_COUNT, "channels of the student's first level", "channels"),
-    "student_backbone": Setting(choice(*EFFICIENTNET_LITE), "encoder of an EfficientNet-Lite student"),
+    "student_backbone": Setting(choice(*BACKBONES), "encoder of a student over a backbone"),
     "student_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
     "student_encoder_pretrained": Setting(either(_NONE, _FILE), "ImageNet weights of the student's encoder"),
     "student_pretrained": Setting(either(_NONE, _FILE), "weights that the student starts from"),
@@ -281,6 +282,7 @@ SETTINGS: Mapping[str, Setting] = {
 _CLASSIFICATION: Mapping[str, Setting] = {
     "scaling": Setting(choice(*SCALINGS), "how the intensities of a slice are scaled"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
+    "student_backbone": Setting(choice(*EFFICIENTNET_LITE), "encoder of an EfficientNet-Lite student"),
     "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's network, or its two branches"),
 }
 

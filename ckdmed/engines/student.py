@@ -10,8 +10,10 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines.teachers.frozen import FrozenTeacher
+from ckdmed.losses.multi_head import checked_head_weights
 from ckdmed.losses.total import DistillationLoss
 from ckdmed.networks.projectors import FrozenOrthogonalProjector, conv_projector
+from ckdmed.networks.segmentation_kinds import head_weights
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 
 __all__ = ["DistilledStudent", "attach_student"]
@@ -27,7 +29,8 @@ class DistilledStudent(nn.Module):
     network: validate, save and export ``.student``.
 
     Args:
-        student: any network that maps (B, C, *spatial) to raw logits.
+        student: any network that maps (B, C, *spatial) to raw logits; in training, with deep supervision, to those of
+            several heads, (B, heads, N, *spatial), the main one first, with an attribute ``head_weights``.
         taps: tap name -> module path in the student.
         projections: tap name -> module that maps the student's feature to the teacher's channels and grid.
         input_channels: which channels of the batch the student sees, all by default. The student inside takes these
@@ -71,7 +74,12 @@ class DistilledStudent(nn.Module):
             logits = self.student(image)
         features = self.taps.collect()
         projected = {name: projection(features[name]) for name, projection in self.projections.items()}
-        return TappedOutput(logits=logits, features=features, projected=projected)
+        if logits.ndim != image.ndim + 1:
+            return TappedOutput(logits=logits, features=features, projected=projected)
+        # (B, heads, C, *spatial): deep supervision, the main head first
+        main, *heads = logits.unbind(1)
+        weights = checked_head_weights(head_weights(self.student), 1 + len(heads))
+        return TappedOutput(main, features, projected, tuple(heads), tuple(weights))
 
 
 def attach_student(

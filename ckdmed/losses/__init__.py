@@ -21,6 +21,7 @@ from ckdmed.losses.hcl import HCLoss
 from ckdmed.losses.logit_mse import LogitMSELoss, ProbMSELoss
 from ckdmed.losses.loss_correction import LossCorrection
 from ckdmed.losses.msgff import MSGFFLoss
+from ckdmed.losses.multi_head import MultiHeadLoss
 from ckdmed.losses.ofa import ExitsLoss, OFALoss
 from ckdmed.losses.performance_weights import (
     PCRLoss,
@@ -83,6 +84,7 @@ __all__ = [
     "LossTerm",
     "LossValues",
     "MSGFFLoss",
+    "MultiHeadLoss",
     "OFALoss",
     "PCRLoss",
     "PairLoss",

@@ -21,7 +21,7 @@ Projector = Callable[[Sequence[int], Sequence[int]], nn.Module]
 
 
 class NetworkOutput(Protocol):
-    """What a term reads of a network: see :class:`ckdmed.networks.TappedOutput`."""
+    """What a term reads of a network: see :class:`ckdmed.networks.TappedOutput`, whose further heads are optional."""
 
     @property
     def logits(self) -> torch.Tensor: ...
@@ -50,8 +50,9 @@ class LossTerm(nn.Module):
 
     Args:
         loss: called as ``loss(student, other)``; gives a scalar.
-        source: what ``other`` is: "target" the label, "logits" the teacher's logits, "features" its tapped features,
-            layer by layer, "exits" the teacher's logits for the student's features, given as name -> feature.
+        source: what ``other`` is: "target" the label (of every head of a student with deep supervision), "logits" the
+            teacher's logits, "features" its tapped features, layer by layer, "exits" the teacher's logits for the
+            student's features, given as name -> feature.
         weight: not negative. With 0 the term is not computed.
         layers: tap names, for ``source="features"`` (of both networks) and "exits" (of the student).
         layer_weights: one per layer; 1/len(layers) each by default, so that the term does not grow with the layers.
@@ -136,7 +137,15 @@ class LossTerm(nn.Module):
         if self.source == "target":
             if target is None:
                 raise ValueError("a supervised term was given no target.")
-            return self.loss(logits.float(), _select(target, chosen))
+            truth = _select(target, chosen)
+            heads: Sequence[torch.Tensor] = getattr(student, "heads", ())
+            if not heads:
+                return self.loss(logits.float(), truth)
+            weights: Sequence[float] = getattr(student, "head_weights", ())
+            total = weights[0] * self.loss(logits.float(), truth)
+            for weight, head in zip(weights[1:], heads):
+                total = total + weight * self.loss(_select(head, chosen).float(), truth)
+            return total
         if teacher is None:
             raise ValueError(f"a term on the teacher's {self.source} was given no teacher.")
         if self.with_label and target is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
+from ckdmed.networks.backbone_unet import BACKBONES, BackboneUNet, load_backbone_weights
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classification_student import (
     CLASSIFICATION_STUDENTS,
@@ -25,9 +26,16 @@ from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassif
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
-from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.padded import (
+    AnySizeAttentionUNet,
+    AnySizeDynUNet,
+    AnySizeResidualUNet,
+    AnySizeSegResNet,
+    AnySizeSwinUNETR,
+)
 from ckdmed.networks.plain_cnn import PlainCNN
 from ckdmed.networks.residual_unit import PreActivationUnit
+from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, head_weights
 from ckdmed.networks.segmentation_student import (
     SEGMENTATION_STUDENTS,
     segmentation_student,
@@ -41,6 +49,7 @@ from ckdmed.networks.segmentation_teacher import (
     usual_base,
 )
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
+from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
 from ckdmed.networks.vit import TRANSFORMER_TAPS, build_vit, set_layer_norm_eps, transformer_taps
@@ -48,9 +57,13 @@ from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
 __all__ = [
+    "AnySizeAttentionUNet",
     "AnySizeDynUNet",
+    "AnySizeResidualUNet",
     "AnySizeSegResNet",
     "AnySizeSwinUNETR",
+    "BACKBONES",
+    "BackboneUNet",
     "CLASSIFICATION_STUDENTS",
     "ChannelGate",
     "ClassTokenFusion",
@@ -65,6 +78,7 @@ __all__ = [
     "HybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
+    "SEGMENTATION_KINDS",
     "SEGMENTATION_STUDENTS",
     "SEGMENTATION_TEACHERS",
     "SpatialGate",
@@ -72,6 +86,7 @@ __all__ = [
     "TRANSFORMER_TAPS",
     "TokenFusion",
     "UNet",
+    "UNetPlusPlus",
     "UNetViT",
     "UpBlock",
     "VGG",
@@ -89,8 +104,10 @@ __all__ = [
     "fill_network",
     "freeze",
     "frozen_paths",
+    "head_weights",
     "last_block",
     "last_convolution",
+    "load_backbone_weights",
     "load_efficientnet_weights",
     "load_vgg_weights",
     "load_vit_weights",

@@ -7,20 +7,14 @@ from typing import Any
 
 from torch import nn
 
-from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
+from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.kinds import check_kind
-from ckdmed.networks.unet import UNet
+from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, make_segmentation_network
 from ckdmed.networks.vit import TRANSFORMER_TAPS
 
 __all__ = ["SEGMENTATION_STUDENTS", "segmentation_student", "segmentation_student_taps", "with_transformer_taps"]
 
-_LEVELS = 5
-# decoder stages: d4 an eighth of the image's grid, d1 the whole
-_TAPS = {
-    "unet": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
-    "efficientnet_lite": DECODER_TAPS,
-}
-SEGMENTATION_STUDENTS = tuple(_TAPS)
+SEGMENTATION_STUDENTS = tuple(SEGMENTATION_KINDS)
 
 
 def segmentation_student(
@@ -39,18 +33,29 @@ def segmentation_student(
     kind              network
     ================= =======================================================================================
     unet              :class:`UNet` of five levels; sizes must be multiples of 16
-    efficientnet_lite :class:`EfficientNetLiteUNet`, whose encoder can start from ImageNet weights; images of any size
+    attention_unet    MONAI's AttentionUnet, five levels
+    unet_plus_plus    :class:`UNetPlusPlus`, five levels, with deep supervision; prunable to a smaller depth
+    residual_unet     MONAI's UNet with two residual units a level, the first level on half the grid
+    flexible_unet     :class:`BackboneUNet` over any backbone of MONAI's FlexibleUNet
+    efficientnet_lite :class:`EfficientNetLiteUNet`, whose encoder can start from ImageNet weights
+    segresnet         MONAI's SegResNet, four levels of 1, 2, 2, 4 residual blocks, group normalisation
+    dynunet           MONAI's DynUNet (nnU-Net's network), five levels, instance normalisation
+    swin_unetr        MONAI's SwinUNETR, window 7
+    cohra             :class:`CohraUNet`, five levels
     ================= =======================================================================================
+
+    All but unet take images of any size.
 
     Args:
         kind: see above.
         in_channels, out_channels: of the image and of the logits.
-        base: of unet: channels of the first level, doubled from level to level. The other has its own widths.
-        weights: of efficientnet_lite: file of its encoder, see `load_efficientnet_weights`.
-        backbone: of efficientnet_lite: its encoder, see `EfficientNetLiteUNet`.
-        spatial_dims: 2, or 3 for unet.
+        base: channels of the first level, doubled from level to level; of swin_unetr a multiple of 12. Networks over
+            a backbone have their own widths.
+        weights: of flexible_unet and efficientnet_lite: file of the encoder, see `load_backbone_weights`.
+        backbone: of the same: the encoder, see `BackboneUNet` and `EfficientNetLiteUNet`.
+        spatial_dims: 2 or 3; 2 for EfficientNet-Lite.
         options: further arguments of the kind's own network, which go before those above: ``{"norm": "batch"}`` for
-            unet.
+            unet, ``{"deep_supervision": True}`` for dynunet.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
@@ -59,35 +64,26 @@ def segmentation_student(
             itself.
         TypeError: the network has no argument of an option's name.
     """
-    check_kind(kind, _TAPS, "student")
+    check_kind(kind, SEGMENTATION_KINDS, "student")
     own = dict(options or {})
-    if kind == "efficientnet_lite":
-        if spatial_dims != 2:
-            raise ValueError(f"a student of kind '{kind}' is a network of images, spatial_dims must be 2, got 3.")
-        return EfficientNetLiteUNet(
-            **{
-                "in_channels": in_channels,
-                "out_channels": out_channels,
-                "weights": weights,
-                "backbone": backbone,
-                **own,
-            }
-        )
-    if weights:
+    if SEGMENTATION_KINDS[kind].encoder:
+        own = {"weights": weights, "backbone": backbone, **own}
+    elif weights:
         raise ValueError(f"{weights}: a student of kind '{kind}' has no encoder with published weights to load.")
-    features = [base * 2**level for level in range(_LEVELS)]
-    common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
-    return UNet(**{**common, "features": features, **own})
+    return make_segmentation_network(kind, spatial_dims, in_channels, out_channels, base, own, "student")
 
 
-def segmentation_student_taps(kind: str = "unet") -> dict[str, str]:
+def segmentation_student_taps(kind: str = "unet", options: Mapping[str, Any] | None = None) -> dict[str, str]:
     """Paths of a student's decoder stages d4 (an eighth of the image's grid) to d1 (the image's).
+
+    Args:
+        kind, options: those of the student; a pruned UNet++ has fewer stages.
 
     Raises:
         ValueError: an unknown kind.
     """
-    check_kind(kind, _TAPS, "student")
-    return dict(_TAPS[kind])
+    check_kind(kind, SEGMENTATION_KINDS, "student")
+    return SEGMENTATION_KINDS[kind].taps(options or {})
 
 
 def with_transformer_taps(taps: Mapping[str, str], layer: str = "d4") -> dict[str, str]:

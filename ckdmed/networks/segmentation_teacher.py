@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from ckdmed.networks.cohra_unet import CohraUNet
-from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EfficientNetLiteUNet
 from ckdmed.networks.kinds import check_kind
-from ckdmed.networks.padded import AnySizeDynUNet, AnySizeSegResNet, AnySizeSwinUNETR
+from ckdmed.networks.segmentation_kinds import LEVELS, SEGMENTATION_KINDS, make_segmentation_network
 from ckdmed.networks.unet_vit import UNetViT
+from ckdmed.networks.vit import transformer_taps
 
 __all__ = ["SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
 
-_LEVELS = 5
 # Decoder stages by the student's names for those of the same grid: d4 an eighth of the image, d1 the whole.
-_TAPS = {
-    "unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)},
-    "segresnet": {"d4": "down_layers.3", "d3": "up_layers.0", "d2": "up_layers.1", "d1": "up_layers.2"},
-    "dynunet": {f"d{4 - i}": f"upsamples.{i}" for i in range(4)},
-    "swin_unetr": {f"d{i}": f"decoder{i}" for i in (4, 3, 2, 1)},
-    "cohra": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
-    "efficientnet_lite": DECODER_TAPS,
-}
-SEGMENTATION_TEACHERS = tuple(_TAPS)
+_VIT_TAPS = {"unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)}}
+SEGMENTATION_TEACHERS = (*_VIT_TAPS, *SEGMENTATION_KINDS)
 
 
 def segmentation_teacher(
@@ -45,36 +35,26 @@ def segmentation_teacher(
 ) -> nn.Module:
     """A network of raw logits whose decoder features a student can be compared with.
 
-    ================= =======================================================================================
-    kind              network
-    ================= =======================================================================================
-    unet_vit          :class:`UNetViT`, five levels; sizes must be multiples of 16
-    segresnet         MONAI's SegResNet, four levels of 1, 2, 2, 4 residual blocks, group normalisation
-    dynunet           MONAI's DynUNet, five levels, instance normalisation, no deep supervision
-    swin_unetr        MONAI's SwinUNETR, window 7
-    cohra             :class:`CohraUNet`, five levels
-    efficientnet_lite :class:`EfficientNetLiteUNet`, for images; with ``{"weights": FILE}`` as options its encoder
-                      starts from ImageNet weights
-    ================= =======================================================================================
-
-    All but unet_vit take images of any size. Those of MONAI have MONAI's names of weights.
+    "unet_vit" is :class:`UNetViT` of five levels, whose images' sizes must be multiples of 16; the other kinds are
+    those of :func:`segmentation_student`. Those of MONAI have MONAI's names of weights.
 
     Args:
         kind: see above.
         spatial_dims: 2 or 3.
         in_channels, out_channels: of the image and of the logits.
         base: channels of the first level, doubled from level to level; for swin_unetr a multiple of 12;
-            efficientnet_lite has its own widths.
+            networks over a backbone have their own widths.
         vit_img_size, vit_patch_size, vit_hidden, vit_layers, vit_heads, vit_weights: of unet_vit, see `UNetViT`; the
             ViT's MLP is four times as wide as its tokens. The others do not read them.
         options: further arguments of the kind's own network, which go before those above: ``{"window_size": 4}`` for
-            swin_unetr, ``{"norm": "instance"}`` for cohra.
+            swin_unetr, ``{"backbone": "resnet50", "weights": FILE}`` for flexible_unet, ``{"deep_supervision": True,
+            "deep_supr_num": 3}`` for dynunet.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
     Raises:
-        ValueError: an unknown kind, other spatial_dims, a base below 1 or one that swin_unetr cannot have; options with
-            deep supervision, whose several outputs no trainer here takes; as the network itself.
+        ValueError: an unknown kind, other spatial_dims, a base below 1 or one that the kind cannot have; as the network
+            itself.
         TypeError: the network has no argument of an option's name.
 
     Example::
@@ -82,48 +62,14 @@ def segmentation_teacher(
         teacher = segmentation_teacher("segresnet", spatial_dims=3, base=16)
         taps = segmentation_teacher_taps("segresnet")
     """
-    check_kind(kind, _TAPS, "teacher")
+    check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
-    if base < 1 or (kind == "swin_unetr" and base % 12):
-        needed = "a multiple of 12" if kind == "swin_unetr" else "at least 1"
-        raise ValueError(f"the base of a {kind} teacher must be {needed}, got {base}.")
     own = dict(options or {})
-    if own.get("deep_supervision"):
-        raise ValueError(f"deep_supervision is {own['deep_supervision']!r}; a teacher must have one output.")
-    common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
-    widths = [base * 2**level for level in range(_LEVELS)]
-    if kind == "segresnet":
-        return AnySizeSegResNet(
-            **{
-                **common,
-                "init_filters": base,
-                "norm": ("GROUP", {"num_groups": math.gcd(8, base)}),
-                # a tapped tensor has to stay what it was
-                "act": ("RELU", {"inplace": False}),
-                **own,
-            }
-        )
-    if kind == "dynunet":
-        return AnySizeDynUNet(
-            **{
-                **common,
-                "kernel_size": [3] * _LEVELS,
-                "strides": [1, *[2] * (_LEVELS - 1)],
-                "upsample_kernel_size": [2] * (_LEVELS - 1),
-                "filters": widths,
-                "act_name": ("leakyrelu", {"inplace": False, "negative_slope": 0.01}),
-                **own,
-            }
-        )
-    if kind == "swin_unetr":
-        return AnySizeSwinUNETR(**{**common, "feature_size": base, **own})
-    if kind == "efficientnet_lite":
-        if spatial_dims != 2:
-            raise ValueError(f"a teacher of kind '{kind}' is a network of images, spatial_dims must be 2, got 3.")
-        return EfficientNetLiteUNet(**{"in_channels": in_channels, "out_channels": out_channels, **own})
-    if kind == "cohra":
-        return CohraUNet(**{**common, "features": widths, **own})
+    if kind in SEGMENTATION_KINDS:
+        return make_segmentation_network(kind, spatial_dims, in_channels, out_channels, base, own, "teacher")
+    if base < 1:
+        raise ValueError(f"the base of a {kind} teacher must be at least 1, got {base}.")
     vit = {
         "vit_img_size": vit_img_size,
         "vit_patch_size": vit_patch_size,
@@ -133,7 +79,8 @@ def segmentation_teacher(
         "vit_heads": vit_heads,
         "vit_weights": vit_weights,
     }
-    return UNetViT(**{**common, "features": widths, **vit, **own})
+    common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
+    return UNetViT(**{**common, "features": [base * 2**level for level in range(LEVELS)], **vit, **own})
 
 
 def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
@@ -148,13 +95,20 @@ def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
     return 64 if kind == "unet_vit" and spatial_dims == 2 else 32
 
 
-def segmentation_teacher_taps(kind: str = "unet_vit") -> dict[str, str]:
+def segmentation_teacher_taps(
+    kind: str = "unet_vit", options: Mapping[str, Any] | None = None, network: nn.Module | None = None
+) -> dict[str, str]:
     """Paths of a teacher's decoder stages d4 (an eighth of the image's grid) to d1 (the image's).
 
     SegResNet has three stages of a decoder; its d4 is the bottom of the network.
 
+    Args:
+        kind, options: those of the teacher; a pruned UNet++ has fewer stages.
+        network: the teacher, for the taps of its Vision Transformer as well (see `transformer_taps`).
+
     Raises:
         ValueError: an unknown kind.
     """
-    check_kind(kind, _TAPS, "teacher")
-    return dict(_TAPS[kind])
+    check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
+    taps = dict(_VIT_TAPS[kind]) if kind in _VIT_TAPS else SEGMENTATION_KINDS[kind].taps(options or {})
+    return taps if network is None else taps | transformer_taps(network)

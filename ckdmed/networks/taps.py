@@ -22,11 +22,15 @@ class TappedOutput(NamedTuple):
         logits: (B, C, *spatial) or (B, C), raw.
         features: tensors by tap name, as the tapped modules returned them.
         projected: the same tensors after the projections into the teacher's space; empty for a teacher.
+        heads: logits of the further heads of a network with deep supervision, in training alone.
+        head_weights: weights of the supervised term on ``logits`` and on each of ``heads``; empty without heads.
     """
 
     logits: torch.Tensor
     features: dict[str, torch.Tensor]
     projected: dict[str, torch.Tensor]
+    heads: tuple[torch.Tensor, ...] = ()
+    head_weights: tuple[float, ...] = ()
 
 
 def find_module(module: nn.Module, path: str) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.recipes.deep_supervision import loss_for
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
 from ckdmed.recipes.regions import (
     case_loading,
@@ -37,6 +38,7 @@ __all__ = [
     "class_probabilities",
     "class_slices",
     "distillation_handlers",
+    "loss_for",
     "mask_evaluator",
     "masks_from_logits",
     "one_cycle",

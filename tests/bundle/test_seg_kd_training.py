@@ -45,7 +45,17 @@ def test_checkpoint_loads_strictly_into_the_plain_network(finished: tuple[Path, 
     assert torch.isfinite(network.eval()(torch.rand(1, 1, 32, 32))).all()
 
 
-@pytest.mark.parametrize(("student", "teacher"), [("efficientnet_lite", "unet_vit"), ("unet", "efficientnet_lite")])
+@pytest.mark.parametrize(
+    ("student", "teacher"),
+    [
+        ("efficientnet_lite", "unet_vit"),
+        ("unet", "efficientnet_lite"),
+        # Qi et al. 2022
+        ("unet_plus_plus", "attention_unet"),
+        ("residual_unet", "unet"),
+        ("flexible_unet", "unet_plus_plus"),
+    ],
+)
 @pytest.mark.slow
 def test_other_kinds_of_student_and_teacher(student: str, teacher: str, tmp_path: Path):
     sizes = {"image_size": 64, "vit_img_size": 64, "batch_size": 12}

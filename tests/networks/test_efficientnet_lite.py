@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.networks import (
-    SEGMENTATION_STUDENTS,
     EfficientNetB0,
     EfficientNetLiteEncoder,
     EfficientNetLiteUNet,
@@ -21,7 +20,6 @@ from ckdmed.networks import (
     segmentation_student,
     segmentation_student_taps,
 )
-from ckdmed.networks.taps import tap_shapes
 from tests.networks.efficientnet_stages import STAGES
 from tests.networks.random_states import State, random_state
 
@@ -250,17 +248,9 @@ def test_a_file_of_another_of_the_three_is_refused(file: Path) -> None:
         EfficientNetLiteUNet(backbone="resnet10")
 
 
-@pytest.mark.parametrize("kind", SEGMENTATION_STUDENTS)
-def test_students_taps_are_decoder_stages_from_an_eighth_to_the_whole_grid(kind: str) -> None:
-    network = segmentation_student(kind, in_channels=2, out_channels=3, base=2)
-    logits, shapes = tap_shapes(network, segmentation_student_taps(kind), (1, 2, 64, 64))
-    assert logits == (1, 3, 64, 64)
-    assert [shapes[name][2:] for name in ("d4", "d3", "d2", "d1")] == [(8, 8), (16, 16), (32, 32), (64, 64)]
-
-
 def test_students_of_unknown_kinds_and_weights_without_a_place_are_refused() -> None:
     for call in (segmentation_student, segmentation_student_taps):
-        with pytest.raises(ValueError, match="must be one of unet, efficientnet_lite, got 'resnet'"):
+        with pytest.raises(ValueError, match="must be one of unet, .*, got 'resnet'"):
             call("resnet")
     with pytest.raises(ValueError, match=r"lite0\.pth: a student of kind 'unet' has no encoder"):
         segmentation_student("unet", weights="lite0.pth")

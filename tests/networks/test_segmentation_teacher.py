@@ -1,15 +1,25 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from monai.networks.nets import DynUNet, SegResNet, SwinUNETR
+from monai.networks.nets import AttentionUnet, DynUNet, SegResNet, SwinUNETR
+from monai.networks.nets import UNet as MonaiUNet
 
 from ckdmed.networks import (
+    SEGMENTATION_KINDS,
+    SEGMENTATION_STUDENTS,
     SEGMENTATION_TEACHERS,
     AnySizeSegResNet,
+    BackboneUNet,
     CohraUNet,
     EfficientNetLiteUNet,
+    UNet,
+    UNetPlusPlus,
     UNetViT,
+    segmentation_student,
+    segmentation_student_taps,
     segmentation_teacher,
     segmentation_teacher_taps,
 )
@@ -17,18 +27,24 @@ from ckdmed.networks.taps import tap_shapes
 
 CLASSES = {
     "unet_vit": UNetViT,
+    "unet": UNet,
+    "attention_unet": AttentionUnet,
+    "unet_plus_plus": UNetPlusPlus,
+    "residual_unet": MonaiUNet,
+    "flexible_unet": BackboneUNet,
     "segresnet": SegResNet,
     "dynunet": DynUNet,
     "swin_unetr": SwinUNETR,
     "cohra": CohraUNet,
     "efficientnet_lite": EfficientNetLiteUNet,
 }
+SLOW = {("swin_unetr", 3), ("flexible_unet", 3)}
 VIT = {"vit_img_size": 16, "vit_patch_size": 8, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
 
 
 def teacher(kind: str, spatial_dims: int = 2, **kwargs) -> torch.nn.Module:
     # window 7 in three dimensions is a hundred times as slow as all the others
-    options = {"window_size": 2} if kind == "swin_unetr" else None
+    options = {"swin_unetr": {"window_size": 2}, "flexible_unet": {"backbone": "resnet10"}}.get(kind)
     base = 12 if kind == "swin_unetr" else 2
     return segmentation_teacher(
         kind, **{"spatial_dims": spatial_dims, "base": base, "options": options, **VIT, **kwargs}
@@ -43,7 +59,8 @@ def test_every_kind_is_covered() -> None:
     ("kind", "spatial_dims"),
     [
         # at its least size, 64 voxels an axis, SwinUNETR takes as long as all the others together
-        pytest.param(kind, dims, marks=pytest.mark.slow if (kind, dims) == ("swin_unetr", 3) else ())
+        # so does, in three dimensions, an encoder whose widths are fixed
+        pytest.param(kind, dims, marks=pytest.mark.slow if (kind, dims) in SLOW else ())
         for kind in SEGMENTATION_TEACHERS
         for dims in ((2,) if kind == "efficientnet_lite" else (2, 3))
     ],
@@ -51,10 +68,11 @@ def test_every_kind_is_covered() -> None:
 def test_logits_and_gradients_of_every_kind(kind: str, spatial_dims: int) -> None:
     network = teacher(kind, spatial_dims).train()
     assert isinstance(network, CLASSES[kind])
-    # the ViT's grid is fixed by its own size, and a U-Net's levels must be halved; the others take any size
-    size = (32,) * spatial_dims if kind == "unet_vit" else (17, 22, 9)[:spatial_dims]
+    # a U-Net's levels must be halved; the others take any size
+    size = (32,) * spatial_dims if kind in ("unet_vit", "unet") else (17, 22, 9)[:spatial_dims]
     logits = network(torch.rand(2, 4, *size))
-    assert logits.shape == (2, 3, *size) and torch.isfinite(logits).all()
+    heads = (4,) if kind == "unet_plus_plus" else ()
+    assert logits.shape == (2, *heads, 3, *size) and torch.isfinite(logits).all()
     logits.square().mean().backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert not without, without
@@ -66,6 +84,38 @@ def test_taps_are_decoder_stages_from_an_eighth_to_the_whole_grid(kind: str) -> 
     logits, shapes = tap_shapes(network, segmentation_teacher_taps(kind), (1, 4, 64, 64))
     assert logits == (1, 3, 64, 64)
     assert [shapes[name][2:] for name in ("d4", "d3", "d2", "d1")] == [(8, 8), (16, 16), (32, 32), (64, 64)]
+
+
+def test_a_kind_is_the_same_network_as_student_and_as_teacher() -> None:
+    assert SEGMENTATION_STUDENTS == tuple(SEGMENTATION_KINDS) == SEGMENTATION_TEACHERS[1:]
+    for kind in ("unet", "unet_plus_plus"):
+        names = list(segmentation_student(kind, in_channels=4, out_channels=3, base=2).state_dict())
+        assert names == list(teacher(kind).state_dict())
+        assert segmentation_student_taps(kind) == segmentation_teacher_taps(kind)
+
+
+# swin_unetr is for MONAI's reasons not scriptable
+@pytest.mark.parametrize("kind", sorted(set(SEGMENTATION_KINDS) - {"swin_unetr"}))
+@pytest.mark.slow
+def test_torchscript_of_every_kind(kind: str) -> None:
+    network = teacher(kind).eval()
+    image = torch.rand(1, 4, 32, 48)
+    with torch.no_grad():
+        assert torch.allclose(torch.jit.script(network)(image), network(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SEGMENTATION_TEACHERS)
+@pytest.mark.slow
+def test_onnx_of_every_kind(kind: str, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    network = teacher(kind).eval()
+    image = torch.rand(1, 4, 32, 64)
+    file = tmp_path / "network.onnx"
+    torch.onnx.export(network, (image,), file, dynamo=True, input_names=["image"], output_names=["logits"])
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        assert torch.allclose(torch.from_numpy(logits), network(image), atol=1e-4)
 
 
 def test_padding_leaves_a_fitting_size_alone_and_crops_another() -> None:
@@ -101,20 +151,26 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "unet"}, "must be one of unet_vit, segresnet, .*, efficientnet_lite, got 'unet'"),
+        ({"kind": "u_net"}, "must be one of unet_vit, unet, .*, cohra, got 'u_net'"),
+        ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
+        (
+            {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},
+            "network of images, spatial_dims must be 2, got 3",
+        ),
+        ({"kind": "flexible_unet", "options": {"backbone": "vgg"}}, "backbone must be one of .*, got 'vgg'"),
+        ({"kind": "unet_plus_plus", "options": {"depth": 5}}, "depth of a UNet\\+\\+ must be one of 1, 2, 3, 4, got 5"),
         ({"kind": "swin_unetr", "base": 16}, "base of a swin_unetr teacher must be a multiple of 12, got 16"),
         ({"kind": "dynunet", "base": 0}, "base of a dynunet teacher must be at least 1, got 0"),
         ({"kind": "efficientnet_lite", "spatial_dims": 3}, "network of images, spatial_dims must be 2, got 3"),
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
-        ({"kind": "cohra", "options": {"deep_supervision": 2}}, "must have one output"),
     ],
 )
 def test_refusals(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         segmentation_teacher(**settings)
-    if settings.get("kind") == "unet":
+    if settings.get("kind") == "u_net":
         with pytest.raises(ValueError, match=message):
-            segmentation_teacher_taps("unet")
+            segmentation_teacher_taps("u_net")
 
 
 def test_a_unet_vit_names_sizes_that_it_cannot_halve() -> None:

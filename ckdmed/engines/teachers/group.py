@@ -13,6 +13,7 @@ from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.losses.cooperative import HEAD
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
+from ckdmed.networks.segmentation_kinds import head_weights
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 from ckdmed.paths import checked_name
@@ -195,13 +196,19 @@ def teacher_ensemble(
         settings: everything else that the function takes, the same for all.
 
     Raises:
-        ValueError: another number of kinds than views; see the function.
+        ValueError: another number of kinds than views; deep supervision; see the function.
     """
     kinds = _kinds(kind, len(views))
     networks = {
         name: segmentation_teacher(kind=own, in_channels=len(view), **settings)
         for own, (name, view) in zip(kinds, views.items())
     }
+    for own, network in zip(kinds, networks.values()):
+        if head_weights(network):
+            raise ValueError(
+                f"a {own} teacher with deep supervision has several outputs in training, which teachers of several "
+                "views cannot have: give it deep_supervision false in its options."
+            )
     return TeacherEnsemble(networks, views)
 
 
