@@ -146,7 +146,7 @@ def _joined(
         for kind, region in ((kind, region) for kind in kinds for region in regions):
             stem = run.name(number)
             name = f"{stem}_{kind}.nii.gz" if len(regions) == 1 else f"{stem}_{region}_{kind}.nii.gz"
-            image = nib.load(run.output / name)
+            image = nib.nifti1.Nifti1Image.from_filename(run.output / name)
             values = np.asarray(image.dataobj)
             if values.shape != grid.shape or not np.allclose(image.affine, grid.affine, atol=1e-3):
                 raise ValueError(f"the {kind} of block {number} is not on the grid of its slices.")

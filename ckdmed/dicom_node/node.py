@@ -291,7 +291,9 @@ def serve(settings: NodeSettings, worker: Sequence[str] = WORKER) -> int:
 
 def _end(worker: subprocess.Popen[str]) -> None:
     """Its work so far stays, and is taken up by the next."""
-    worker.terminate()
+    if worker.stdin is not None:
+        # by which it ends, at any moment
+        worker.stdin.close()
     try:
         worker.wait(_END_S)
     except subprocess.TimeoutExpired:

@@ -23,7 +23,6 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import Verification
 
 from ckdmed.atomic_files import DISK_FULL
 from ckdmed.dicom_node.instance_check import NO_RESOURCES, InstanceRefused, read_instance
@@ -35,6 +34,8 @@ __all__ = ["Receiver"]
 logger = logging.getLogger("ckdmed.dicom_node")
 
 _SUCCESS = 0x0000
+# the SOP class of C-ECHO
+_VERIFICATION = "1.2.840.10008.1.1"
 _MR = (MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage)
 # Those that the readers decode; deflated files could inflate without end, and are not among them.
 _SYNTAXES = [
@@ -85,7 +86,7 @@ class Receiver:
         entity.require_calling_aet = self.settings.callers
         entity.maximum_associations = self.settings.max_connections
         entity.network_timeout = entity.acse_timeout = entity.dimse_timeout = self.settings.timeout_s
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(_VERIFICATION)
         for sop_class in _MR:
             entity.add_supported_context(sop_class, _SYNTAXES)
         handlers: list[Any] = [
@@ -115,7 +116,7 @@ class Receiver:
         caller = event.assoc.requestor.ae_title.strip()
         try:
             self._check_room()
-            request = event.request
+            request: Any = event.request
             path = Path(event.dataset_path)
             # the header says what it is; the request is what it was called
             found = read_instance(path, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))

@@ -74,7 +74,7 @@ def tumour_size(mask: np.ndarray, spacing_mm: Sequence[float]) -> TumourSize:
     inside = mask != 0
     volume_ml = float(np.count_nonzero(inside) * spacing.prod() / 1000)
     best: tuple[float, int, np.ndarray, tuple[int, int]] | None = None
-    for index in np.flatnonzero(inside.any(axis=(0, 1))):
+    for index in map(int, np.flatnonzero(inside.any(axis=(0, 1)))):
         parts, count = label(inside[:, :, index], structure=_EIGHT_NEIGHBOURS)
         for number in range(1, count + 1):
             hull = _hull(parts == number, spacing[:2])
@@ -83,12 +83,12 @@ def tumour_size(mask: np.ndarray, spacing_mm: Sequence[float]) -> TumourSize:
             length = float(distances[first, second])
             # by more than rounding, so that the first of equal ones stays on any machine
             if best is None or length > best[0] + 1e-6:
-                best = (length, int(index), hull, (int(first), int(second)))
+                best = (length, index, hull, (int(first), int(second)))
     if best is None:
         return TumourSize(volume_ml)
-    length, index, hull, (first, second) = best
-    longest = Diameter(length, _ends(hull[first], hull[second], spacing))
-    return TumourSize(volume_ml, index, longest, _perpendicular(hull, hull[second] - hull[first], spacing))
+    length, index, hull, (start, end) = best
+    longest = Diameter(length, _ends(hull[start], hull[end], spacing))
+    return TumourSize(volume_ml, index, longest, _perpendicular(hull, hull[end] - hull[start], spacing))
 
 
 def _hull(part: np.ndarray, spacing: np.ndarray) -> np.ndarray:
