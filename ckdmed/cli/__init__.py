@@ -41,6 +41,7 @@ COMMANDS: tuple[str, ...] = (
     "serve_dicom",
     "intended_inputs",
     "report",
+    "pseudo_label",
 )
 
 #: commands of their own once -> what they are now, in words

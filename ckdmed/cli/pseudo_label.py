@@ -1,0 +1,69 @@
+"""`ckdmed pseudo-label`: masks for images that have none, by several networks together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ckdmed.cli.exit_status import FOUND
+
+NAME = "pseudo-label"
+HELP = "label the unlabelled training images of a datalist by several networks, with an audit, to train a student on"
+EXAMPLES = (
+    "ckdmed pseudo-label datalist.json --models a/model.pt b/model.pt c/model.pt --output_dir labelled",
+    "ckdmed pseudo-label datalist.json --models a.pt b.pt --min_confidence 0.8 --min_agreement 0.7 --output_dir out",
+    "ckdmed pseudo-label labelled --check",
+)
+STATUSES = {FOUND: "with --check: a file is another one than when the labels were made; each is named"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("datalist", type=Path, help="datalist of your own images; with --check a folder of labels")
+    parser.add_argument("--models", type=Path, nargs="+", default=[], help="checkpoints of the networks")
+    parser.add_argument("--output_dir", "--out", type=Path, help="a new folder for images, masks and their datalist")
+    parser.add_argument(
+        "--average", choices=("prob", "logit"), default="prob", help="what of the networks is averaged (default: prob)"
+    )
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--hard", action="store_true", help="write masks alone (default)")
+    kind.add_argument("--soft", action="store_true", help="write the averaged probabilities beside the masks")
+    parser.add_argument(
+        "--min_confidence",
+        "--min-confidence",
+        type=float,
+        default=0.5,
+        help="least probability of a mask's voxel, 0.5 to 1",
+    )
+    parser.add_argument(
+        "--min_agreement",
+        "--min-agreement",
+        type=float,
+        default=0.0,
+        help="images on which the networks agree less (mean Dice of two and two) stay unlabelled",
+    )
+    parser.add_argument("--check", action="store_true", help="compare a folder of labels with its manifest")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Label, or check.
+
+    Returns:
+        0, or 1 where a check found something.
+    """
+    from ckdmed.pseudo_labels import PseudoLabelSettings, check_pseudo_labels, write_pseudo_labels
+
+    if args.check:
+        problems = check_pseudo_labels(args.datalist)
+        for problem in problems:
+            print(problem)
+        print(f"{args.datalist}: {len(problems)} problem(s)")
+        return FOUND if problems else 0
+    if args.output_dir is None:
+        raise ValueError("give --output_dir, a new folder for what is written.")
+    settings = PseudoLabelSettings(args.average, args.min_confidence, args.min_agreement, args.soft)
+    manifest = write_pseudo_labels(args.datalist, args.models, args.output_dir, settings)
+    labelled = sum("label" in entry for entry in manifest["images"])
+    print(f"{labelled} of {len(manifest['images'])} images are labelled: {args.output_dir / 'audit.csv'}")
+    print(f"train on them with: ckdmed run seg_kd train --dataset_dir {args.output_dir / 'datalist.json'}")
+    return 0

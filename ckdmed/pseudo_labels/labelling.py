@@ -1,0 +1,269 @@
+"""Labelling the images of a datalist that have no mask, into a folder that a student trains on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+from ckdmed.bundle.trained import recorded_settings
+from ckdmed.bundle_files import bundle_configs
+from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
+from ckdmed.files import write_json
+from ckdmed.folders import replaced_folder
+from ckdmed.json_files import read_json
+from ckdmed.pseudo_labels.ensemble import Agreed, combined
+from ckdmed.reports.files import write_csv
+from ckdmed.sections.record import find_record
+
+__all__ = ["MANIFEST", "PseudoLabelSettings", "check_pseudo_labels", "write_pseudo_labels"]
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+_SECTIONS = ("training", "validation", "test")
+_MASKS = "pseudo_labels"
+
+
+@dataclass(frozen=True)
+class PseudoLabelSettings:
+    """How labels are made.
+
+    Attributes:
+        average, min_confidence: see :func:`~ckdmed.pseudo_labels.combined`.
+        min_agreement: in [0, 1]; images on which the networks agree less stay unlabelled.
+        soft: write the averaged probabilities beside the masks.
+    """
+
+    average: str = "prob"
+    min_confidence: float = 0.5
+    min_agreement: float = 0.0
+    soft: bool = False
+
+
+def write_pseudo_labels(
+    datalist: Path, models: Sequence[Path], output_dir: Path, settings: PseudoLabelSettings = PseudoLabelSettings()
+) -> dict[str, Any]:
+    """Label the training images without a mask by several networks, and write a set to train a student on.
+
+    ``output_dir`` gets copies of all images and masks of the datalist at their places, the new masks below
+    ``pseudo_labels``, ``datalist.json`` with all of them, ``audit.csv`` with a line for each labelled image, and
+    ``manifest.json`` with the SHA-256 of networks, images and masks. Images of the validation and test sections are
+    never labelled.
+
+    Args:
+        datalist: of a user's own images, see :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
+        models: checkpoints of segmentation networks with one region, with the records of their trainings beside them.
+        output_dir: a new folder, or one that this function wrote.
+        settings: how.
+
+    Returns:
+        the manifest.
+
+    Raises:
+        ValueError: no models, a datalist of another form or without unlabelled images; a network without a record, of
+            several regions, or that was trained or chosen on patients of the test section; an image that one of them
+            could not read; settings out of their ranges; a folder with other files.
+    """
+    if not models:
+        raise ValueError("give one checkpoint or more of networks that label.")
+    if not 0 <= settings.min_agreement <= 1:
+        raise ValueError(f"min_agreement is {settings.min_agreement}; it must lie in [0, 1].")
+    combined([np.zeros(1)], settings.average, settings.min_confidence)
+    content = read_json(datalist)
+    if not is_slice_datalist(content):
+        raise ValueError(f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item.")
+    # checks every item and its files
+    items = read_slice_datalist(datalist, progress=False)
+    unlabelled = [entry for entry in content["training"] if not entry.get("label")]
+    if not unlabelled:
+        raise ValueError(f"{datalist}: every image of the section 'training' has a label; there is none to make.")
+    if several := [entry["image"] for entry in unlabelled if not isinstance(entry["image"], str)]:
+        raise ValueError(f"{datalist}: images of several channels cannot be labelled yet: {several[0]}.")
+    for model in models:
+        _check_model(model, items)
+    with replaced_folder(output_dir.absolute().parent, output_dir.name, _foreign) as folder:
+        for name in _SECTIONS:
+            for entry in content.get(name, []):
+                for path in _files(entry):
+                    _copy(datalist.parent / path, folder / path)
+        answers = [
+            _probabilities(model, [folder / entry["image"] for entry in unlabelled], folder / ".work" / str(number))
+            for number, model in enumerate(models)
+        ]
+        rows = [
+            _label(folder, entry, [of[folder / entry["image"]] for of in answers], settings) for entry in unlabelled
+        ]
+        shutil.rmtree(folder / ".work")
+        write_json(folder / "datalist.json", content)
+        write_csv(folder / "audit.csv", rows)
+        manifest = {
+            "datalist": str(datalist),
+            "settings": asdict(settings),
+            "models": [{"checkpoint": str(model), "sha256": _sha256(model)} for model in models],
+            "images": [
+                {"image": row["image"], "sha256": _sha256(folder / row["image"])} | _of_label(folder, row["label"])
+                for row in rows
+            ],
+        }
+        write_json(folder / MANIFEST, manifest)
+    labelled = [row for row in rows if row["label"]]
+    mean = float(np.mean([row["agreement"] for row in rows]))
+    logger.info(f"{len(labelled)} of {len(rows)} images are labelled; mean agreement {mean:.3f}: {output_dir}")
+    return manifest
+
+
+def check_pseudo_labels(folder: Path) -> list[str]:
+    """What differs from the manifest that the labels were written with; empty where nothing does."""
+    problems = []
+    for entry in read_json(folder / MANIFEST)["images"]:
+        for key, known in (("image", entry["sha256"]), ("label", entry.get("label_sha256"))):
+            path = folder / str(entry.get(key))
+            if known is None:
+                continue
+            if not path.is_file():
+                problems.append(f"{path}: no such file.")
+            elif _sha256(path) != known:
+                problems.append(f"{path} is another file than when the labels were made.")
+    return problems
+
+
+def _check_model(model: Path, items: Mapping[str, Any]) -> None:
+    if not model.is_file():
+        raise ValueError(f"there is no checkpoint '{model}'.")
+    if recorded_settings(model) is None:
+        raise ValueError(f"'{model}' has no record of its training (model.json beside it), which tells its network.")
+    record = find_record(model)
+    if record is None:
+        logger.warning(f"{model} has no record of its patients; whether it knows test patients is not known")
+        return
+    known = {
+        item["patient_group"]
+        for item in items["test"]
+        if {"train", "validation"} & set(record.sections_of([item["patient_group"], item["patient"]]))
+    }
+    if known:
+        raise ValueError(
+            f"'{model}' was trained or chosen on {len(known)} patients of the test section ({sorted(known)[0]}): what "
+            "it labels would carry them into the training. Give a network that was trained on the same split."
+        )
+
+
+def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path, Path]:
+    """Image -> the file of a network's probabilities, by the inference of the bundle that trained it."""
+    from monai.bundle import ConfigWorkflow
+
+    settings = recorded_settings(model) or {}
+    bundle = "seg_kd" if "student_kind" in settings else "seg_teacher"
+    inputs = work / "inputs"
+    for number, image in enumerate(images):
+        _copy(image, inputs / f"{number:06d}" / image.name)
+    workflow = ConfigWorkflow(
+        [str(bundle_configs(bundle) / "inference.json")],
+        meta_file=None,
+        logging_file=False,
+        workflow_type="inference",
+        checkpoint=str(model),
+        dataset_dir=str(inputs),
+        output_dir=str(work / "results"),
+    )
+    workflow.initialize()
+    workflow.run()
+    try:
+        workflow.finalize()
+    except SystemExit as error:
+        raise ValueError(f"'{model}' could not label every image: {error}") from error
+    found = {}
+    for result in read_json(work / "results" / "report.json")["results"]:
+        answers = [name for name in result["outputs"] if "_probability." in name]
+        if len(answers) != 1:
+            raise ValueError(f"'{model}' has {len(answers)} regions; networks that label have one.")
+        number = int(Path(result["input"][0]).relative_to(inputs.resolve()).parts[0])
+        found[images[number]] = work / "results" / answers[0]
+    if missing := [image for image in images if image not in found]:
+        raise ValueError(f"'{model}' has no answer for {missing[0].name} and {len(missing) - 1} more.")
+    return found
+
+
+def _label(
+    folder: Path, entry: dict[str, Any], answers: Sequence[Path], settings: PseudoLabelSettings
+) -> dict[str, Any]:
+    """Write one image's mask, put it into its entry of the datalist, and give its line of the audit."""
+    agreed = combined([_read(path) for path in answers], settings.average, settings.min_confidence)
+    suffix = ".nii.gz" if answers[0].name.endswith(".nii.gz") else ".png"
+    stem = f"{_MASKS}/{Path(entry['image']).with_suffix('').as_posix().removesuffix('.nii')}"
+    used = agreed.agreement >= settings.min_agreement
+    if used:
+        entry["label"] = f"{stem}_mask{suffix}"
+        _write(folder / entry["label"], agreed.mask, answers[0])
+    if settings.soft:
+        _write(folder / f"{stem}_probability{suffix}", agreed.probability, answers[0])
+    return {
+        "image": entry["image"],
+        "patient": entry["patient"],
+        "label": entry["label"] if used else "",
+        "voxels": int(agreed.mask.sum()),
+        "kept": round(agreed.kept, 4),
+        "agreement": round(agreed.agreement, 4),
+        "mean_confidence": round(_confidence(agreed), 4),
+    }
+
+
+def _confidence(agreed: Agreed) -> float:
+    return float(np.maximum(agreed.probability, 1 - agreed.probability).mean())
+
+
+def _read(path: Path) -> np.ndarray:
+    if path.name.endswith(".nii.gz"):
+        return np.asarray(nib.load(path).dataobj, dtype=np.float64)  # type: ignore[attr-defined]
+    with Image.open(path) as picture:
+        return np.asarray(picture, dtype=np.float64) / 65535
+
+
+def _write(path: Path, values: np.ndarray, like: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".nii.gz"):
+        dtype = np.uint8 if values.dtype == bool else np.float32
+        affine = nib.load(like).affine  # type: ignore[attr-defined]
+        nib.save(nib.Nifti1Image(values.astype(dtype), affine), path)
+    elif values.dtype == bool:
+        Image.fromarray(values.astype(np.uint8) * 255).save(path)
+    else:
+        Image.fromarray(np.round(values * 65535).astype(np.uint16)).save(path)
+
+
+def _files(entry: Mapping[str, Any]) -> list[str]:
+    images = entry["image"] if isinstance(entry["image"], list) else [entry["image"]]
+    return [*images, *([entry["label"]] if entry.get("label") else [])]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _of_label(folder: Path, label: str) -> dict[str, str]:
+    return {"label": label, "label_sha256": _sha256(folder / label)} if label else {}
+
+
+def _sha256(path: Path) -> str:
+    if path.is_dir():
+        parts = "".join(f"{file.name}{_sha256(file)}" for file in sorted(path.iterdir()))
+        return hashlib.sha256(parts.encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _foreign(folder: Path) -> str | None:
+    return None if not any(folder.iterdir()) or (folder / MANIFEST).is_file() else "it holds other files"

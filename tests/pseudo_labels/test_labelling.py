@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+
+from ckdmed.cli import main
+from ckdmed.files import save_weights
+from ckdmed.sections.record import SectionRecord
+from tests.bundle import seg_kd_runs
+from tests.bundle.bundle_runs import record
+from tests.toy import unet
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+
+def datalist(folder: Path, volume: bool = False) -> Path:
+    """Ten pictures of ten patients, four of them without a mask, and one unlabelled volume if asked."""
+    rng = np.random.default_rng(0)
+    content: dict[str, list[dict[str, Any]]] = {"training": [], "validation": [], "test": []}
+    (folder / "pictures").mkdir(parents=True)
+    for number in range(10):
+        image = rng.integers(0, 90, (48, 40), dtype=np.uint8)
+        mask = np.zeros((48, 40), np.uint8)
+        mask[10:24, 8:20] = 255
+        Image.fromarray(np.where(mask > 0, image + 120, image).astype(np.uint8)).save(folder / f"pictures/{number}.png")
+        entry: dict[str, Any] = {"image": f"pictures/{number}.png", "patient": f"p{number}"}
+        if number >= 4:
+            Image.fromarray(mask).save(folder / f"pictures/{number}_label.png")
+            entry["label"] = f"pictures/{number}_label.png"
+        content["training" if number < 7 else "validation" if number == 7 else "test"].append(entry)
+    if volume:
+        scan = nib.Nifti1Image(rng.random((24, 20, 3)).astype(np.float32), np.diag([2.0, 1.0, 3.0, 1.0]))
+        nib.save(scan, folder / "scan.nii.gz")
+        content["training"].append({"image": "scan.nii.gz", "patient": "v"})
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def model(folder: Path, seed: int) -> str:
+    path = save_weights(folder / f"model{seed}.pt", unet(seed=seed).state_dict())
+    record(path, "seg_kd", student_kind="unet", student_base=2, image_size=32, student_backbone=None,
+           student_options=None, input_images=1, regions=None, scaling="percentiles", clahe=False)  # fmt: skip
+    return str(path)
+
+
+def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in", volume=True)
+    before = source.read_bytes()
+    models = [model(tmp_path, seed) for seed in (1, 2)]
+    out = tmp_path / "out"
+    words = ["pseudo-label", str(source), "--models", *models, "--output_dir", str(out), "--soft"]
+    assert main(words) == 0 and "5 of 5 images are labelled" in capsys.readouterr().out
+    assert source.read_bytes() == before
+    content, original = json.loads((out / "datalist.json").read_text()), json.loads(before)
+    for name in ("validation", "test"):
+        assert content[name] == original[name]
+    new = [e for e, was in zip(content["training"], original["training"]) if "label" not in was]
+    assert len(new) == 5 and all(e["label"].startswith("pseudo_labels/") for e in new)
+    for entry in new:
+        image, mask = out / entry["image"], out / entry["label"]
+        if mask.suffix == ".png":
+            assert Image.open(image).size == Image.open(mask).size and set(np.unique(Image.open(mask))) <= {0, 255}
+        else:
+            assert nib.load(image).shape == nib.load(mask).shape
+            np.testing.assert_allclose(nib.load(image).affine, nib.load(mask).affine)
+        assert list(mask.parent.glob(f"{image.name.split('.')[0]}_probability.*"))
+    rows = list(csv.DictReader((out / "audit.csv").open()))
+    assert len(rows) == 5 and all(0 <= float(row["agreement"]) <= 1 and 0 <= float(row["kept"]) <= 1 for row in rows)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert len(manifest["models"]) == 2 and all(len(entry["sha256"]) == 64 for entry in manifest["models"])
+    assert not (out / ".work").exists()
+    # whoever changes a mask is told of it
+    assert main(["pseudo-label", str(out), "--check"]) == 0
+    path = out / new[0]["label"]
+    path.write_bytes(path.read_bytes() + b" ")
+    assert main(["pseudo-label", str(out), "--check"]) == 1
+    assert "is another file than when the labels were made" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_a_student_trains_on_both(tmp_path: Path):
+    source = datalist(tmp_path / "in")
+    out = tmp_path / "out"
+    assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]) == 0
+    made = seg_kd_runs.run(
+        tmp_path / "run", dataset_dir=str(out / "datalist.json"), method="supervised", profile="demo"
+    )
+    items = made.parser.get_parsed_content("sections")["train"]
+    assert len(items) == 7 and all(item["labelled"] for item in items)
+
+
+def test_images_that_the_networks_disagree_on_stay_unlabelled(tmp_path: Path):
+    source = datalist(tmp_path / "in")
+    models = [model(tmp_path, seed) for seed in (1, 2)]
+    words = ["pseudo-label", str(source), "--models", *models, "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--min_agreement", "1"]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "audit.csv").open()))
+    content = json.loads((tmp_path / "out" / "datalist.json").read_text())
+    labels = {entry["image"]: entry.get("label", "") for entry in content["training"]}
+    for row in rows:
+        assert bool(labels[row["image"]]) == bool(row["label"]) == (float(row["agreement"]) == 1)
+
+
+def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in")
+    bare = str(save_weights(tmp_path / "bare" / "deep" / "er" / "still" / "model.pt", unet().state_dict()))
+    good = model(tmp_path, 1)
+    complete = [str(source), "--models", good, "--output_dir", str(tmp_path / "x")]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    for words, message in (
+        ([str(source), "--output_dir", str(tmp_path / "x")], "give one checkpoint or more"),
+        ([str(source), "--models", bare, "--output_dir", str(tmp_path / "x")], "has no record of its training"),
+        ([str(source), "--models", good], "give --output_dir"),
+        ([str(source), "--models", good, "--output_dir", str(tmp_path / "full")], "it holds other files"),
+        ([*complete, "--min_confidence", "2"], "min_confidence is 2"),
+    ):
+        assert main(["pseudo-label", *words]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists() and (tmp_path / "full" / "mine.txt").read_text() == "mine"
+
+
+def test_a_network_that_knows_the_test_patients_may_not_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in")
+    good = Path(model(tmp_path, 1))
+    content = json.loads(source.read_text())
+    swapped = {"train": content["test"], "validation": content["validation"], "test": content["training"]}
+    sections = {
+        name: [{"patient": e["patient"], "patient_group": e["patient"], "id": e["image"]} for e in part]
+        for name, part in swapped.items()
+    }
+    SectionRecord.of(sections, good.parent / "sections.json").write(good.parent / "sections.json")
+    assert main(["pseudo-label", str(source), "--models", str(good), "--output_dir", str(tmp_path / "x")]) == 2
+    assert "was trained or chosen on 2 patients of the test section (p8)" in capsys.readouterr().err
