@@ -17,6 +17,7 @@ from ckdmed.export.configs import read_object
 from ckdmed.export.file_rules import REQUIRED_FILES, formatting_problems, machine_paths
 from ckdmed.export.large_files import LIMIT, files_over_limit
 from ckdmed.export.schema import METADATA_SCHEMA
+from ckdmed.export.torchscript import scripting_problem
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.files import load_weights
 
@@ -150,6 +151,12 @@ def _load(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], where: 
 
 def _torchscript(folder: Path) -> str:
     path = folder / "models/model.ts"
+    if not path.is_file():
+        # the zoo takes a bundle without it; one that could have it has to
+        reason = scripting_problem(_component(folder, "inference.json", "network_def"))
+        if reason is None:
+            raise ValueError("models/model.ts is missing, though the network can be scripted.")
+        return f"left out: the network cannot be scripted ({reason})"
     scripted = torch.jit.load(str(path), map_location="cpu").eval()
     network = _component(folder, "inference.json", "network_def").cpu().eval()
     network.load_state_dict(load_weights(folder / "models/model.pt"))

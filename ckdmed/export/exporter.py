@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
+from torch import nn
 
 from ckdmed.bundle.trained import reads_record
 from ckdmed.export.checks import Check, check_bundle, check_sizes
@@ -25,9 +26,9 @@ from ckdmed.export.configs import (
 )
 from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
 from ckdmed.export.large_files import LIMIT, move_large_files
-from ckdmed.export.torchscript import export_torchscript
+from ckdmed.export.torchscript import export_torchscript, scripting_problem
 from ckdmed.export.undisturbed import undisturbed
-from ckdmed.files import save_weights
+from ckdmed.files import load_weights, save_weights
 from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
 from ckdmed.intended_inputs import INPUTS_SUFFIX, IntendedInputs
 from ckdmed.networks.checkpoint import read_checkpoint, read_state_dict
@@ -190,14 +191,24 @@ def _write_files(
         shutil.copyfile(inputs.path, folder / "models" / f"model{INPUTS_SUFFIX}")
     if teacher is not None:
         _copy_weights(teacher, folder / "models" / "teacher.pt")
-    try:
-        with undisturbed():
+    with undisturbed():
+        parser = ConfigParser()
+        parser.read_config(str(folder / "configs" / "inference.json"))
+        network = parser.get_parsed_content("network_def")
+        _check_fit(network, folder / "models" / "model.pt", checkpoint, source)
+        # some networks cannot be scripted, which the zoo allows; the check of the bundle says so
+        if scripting_problem(network) is None:
             export_torchscript(folder)
+
+
+def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str) -> None:
+    try:
+        network.load_state_dict(load_weights(weights))
     except RuntimeError as error:
         # the first line says that there are errors, the second is the first of them
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ValueError(
-            f"'{checkpoint}' cannot become TorchScript of {source}: {lines[min(1, len(lines) - 1)]} If it is of "
+            f"'{checkpoint}' is of another network than {source}: {lines[min(1, len(lines) - 1)]} If it is of "
             "another size, give its settings by --override (its run's settings.json holds them)."
         ) from error
 

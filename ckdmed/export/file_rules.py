@@ -25,7 +25,6 @@ REQUIRED_FILES = (
     "docs/README.md",
     "docs/data_license.txt",
     "models/model.pt",
-    "models/model.ts",
 )
 
 # homes, mounts and temporary folders; "/workspace/data/<name>" is what the zoo suggests and passes, and what an

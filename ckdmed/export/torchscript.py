@@ -5,11 +5,24 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+import torch
 from monai.bundle import ckpt_export
+from torch import nn
 
 from ckdmed.files import write_atomic
 
-__all__ = ["export_torchscript", "strip_source_paths"]
+__all__ = ["export_torchscript", "scripting_problem", "strip_source_paths"]
+
+
+def scripting_problem(network: nn.Module) -> str | None:
+    """The first line of why ``torch.jit.script`` cannot take a network; None where it can."""
+    try:
+        torch.jit.script(network)
+    # its errors have no common base
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    return None
 
 
 def export_torchscript(folder: Path) -> Path:

@@ -16,6 +16,7 @@ from monai.bundle import ConfigParser
 from ckdmed.cli import main
 from ckdmed.export import check_bundle, export_bundle
 from ckdmed.export.file_rules import REQUIRED_FILES
+from ckdmed.networks import segmentation_teacher
 from tests.export.tiny import BUNDLES, ROOT, SIZES, environment, sizes_of, write_checkpoint
 
 SEG_KD = ROOT / "bundles" / "seg_kd"
@@ -291,7 +292,7 @@ def test_refuses(checkpoint, tmp_path):
         export_bundle(SEG_KD, checkpoint, tmp_path / "SegKD")
     with pytest.raises(ValueError, match="has the setting.*student_bsae"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={"student_bsae": 4})
-    with pytest.raises(ValueError, match="cannot become TorchScript.*--override"):
+    with pytest.raises(ValueError, match="is of another network than.*--override"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={"student_base": 2})
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         export_bundle(SEG_KD, tmp_path / "none.pt", tmp_path / "brain_seg")
@@ -323,3 +324,23 @@ def test_force_replaces_no_run_and_no_source(checkpoint, tmp_path, kind):
     with pytest.raises(FileExistsError, match=message):
         export_bundle(SEG_KD, given, output, force=True)
     assert sorted(str(path) for path in output.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "settings", "detail"),
+    [
+        ("segresnet", {"teacher_base": 8}, "differs from the network by"),
+        ("swin_unetr", {"teacher_base": 12, "image_size": 64}, "left out: the network cannot be scripted"),
+    ],
+)
+def test_teachers_of_other_kinds_with_torchscript_or_without(tmp_path, kind, settings, detail):
+    sizes = {**sizes_of("brats_seg_teacher"), "teacher_kind": kind, **settings}
+    network = segmentation_teacher(kind, 2, base=sizes["teacher_base"])
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    bundle = ROOT / "bundles" / "brats_seg_teacher"
+    result = export_bundle(bundle, tmp_path / "model.pt", tmp_path / "brain_teacher", overrides=sizes)
+    assert result.passed, [check for check in result.checks if not check.passed]
+    (script,) = (check for check in result.checks if "TorchScript" in check.name)
+    assert detail in script.detail
+    assert (result.folder / "models/model.ts").is_file() == (kind == "segresnet")
