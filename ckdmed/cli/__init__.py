@@ -31,6 +31,7 @@ COMMANDS: tuple[str, ...] = (
     "check_datalist",
     "phantoms",
     "export",
+    "deploy",
     "prepare",
     "brats_datalist",
     "check_brats",

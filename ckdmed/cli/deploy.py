@@ -1,0 +1,73 @@
+"""`ckdmed deploy`: write a trained network as files for ONNX Runtime, OpenVINO and TorchScript."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ckdmed.cli.overwriting import add_output_dir
+
+NAME = "deploy"
+HELP = "write a trained network as ONNX, OpenVINO or TorchScript, also in int8, with a table of speed and changes"
+EXAMPLES = (
+    "ckdmed deploy seg_kd --formats onnx torchscript --output_dir deployed",
+    "ckdmed deploy seg_kd --dataset_dir path/to/figshare --formats onnx onnx-int8 openvino openvino-int8 "
+    "--output_dir deployed",
+)
+STATUSES = {1: "a form cannot be made or changes too much, and is not written; the others are"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("source", metavar="RUN_OR_BUNDLE", help="a run's output folder, a bundle's folder or its name")
+    add_output_dir(parser, "folder to write; must be new or empty")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        default=["onnx"],
+        metavar="FORMAT",
+        help="some of onnx, onnx-int8, openvino, openvino-int8, torchscript (default: onnx)",
+    )
+    parser.add_argument("--checkpoint", help="other weights than models/model.pt of the run or bundle")
+    parser.add_argument(
+        "--dataset_dir", "--dataset-dir", help="data of the bundle; int8 needs them (default: phantoms)"
+    )
+    parser.add_argument("--section", default="test", help="of the data, to judge the forms on (default: test)")
+    parser.add_argument("--calibration", type=int, default=100, help="training slices for int8 (default: 100)")
+    parser.add_argument("--held_out", type=int, help="items to judge on at most (default: the whole section)")
+    parser.add_argument("--mean_drop", type=float, default=0.005, help="allowed fall of the mean (default: 0.005)")
+    parser.add_argument("--worst_drop", type=float, default=0.05, help="allowed loss of one slice (default: 0.05)")
+    parser.add_argument("--changed", type=float, default=0.05, help="allowed share of changed slices (default: 0.05)")
+    parser.add_argument("--force", action="store_true", help="write forms that change too much as well")
+    parser.add_argument(
+        "--finetune", type=int, default=0, metavar="EPOCHS", help="where int8 fails, train through quantisers (NNCF)"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="of the timing (default: 15)")
+    parser.add_argument("--no_timing", action="store_true", help="write and judge the forms alone")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Deploy.
+
+    Returns:
+        0 when every form was written; 1 when some were not.
+    """
+    from ckdmed.deploy import DeployOptions, Limits, deploy
+
+    options = DeployOptions(
+        formats=args.formats,
+        dataset_dir=args.dataset_dir,
+        section=args.section,
+        calibration=args.calibration,
+        held_out=args.held_out,
+        limits=Limits(args.mean_drop, args.worst_drop, args.changed),
+        force=args.force,
+        finetune=args.finetune,
+        rounds=args.rounds,
+        measure=not args.no_timing,
+    )
+    result = deploy(args.source, args.output_dir, options, args.checkpoint)
+    print((Path(args.output_dir) / "deploy.md").read_text(encoding="utf-8"))
+    written = [form.name for form in result.forms if form.written]
+    print(f"{', '.join(written) or 'no form'} of {result.bundle} in {Path(args.output_dir).absolute()}")
+    return 0 if result.complete else 1

@@ -1,0 +1,200 @@
+"""From a run or bundle to a folder of deployed files, each judged and measured."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ckdmed.deploy.deployment import Deployment, FormResult, form_files
+from ckdmed.deploy.finetune import finetuned
+from ckdmed.deploy.float_forms import FormError, as_function, write_onnx, write_openvino, write_torchscript
+from ckdmed.deploy.held_out import BundleData, Run, bundle_data
+from ckdmed.deploy.int8_forms import write_int8_onnx, write_int8_openvino
+from ckdmed.deploy.measure import measured
+from ckdmed.deploy.source import DeploySource, find_source
+from ckdmed.deploy.table import write_documents
+from ckdmed.deploy.verdict import Limits, changes_of, problems
+from ckdmed.folders import put_in_place, remove_leftover_folders, work_folder
+from ckdmed.runtime import open_form
+from ckdmed.sections.record import find_record
+
+__all__ = ["FORMATS", "DeployOptions", "deploy"]
+
+#: name -> file
+FORMATS = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model-int8.onnx",
+    "openvino": "model.xml",
+    "openvino-int8": "model-int8.xml",
+    "torchscript": "model.ts",
+}
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """How to deploy.
+
+    Args:
+        formats: some of `FORMATS`.
+        dataset_dir: of the bundle; int8 needs one, the others are judged on phantoms without.
+        section: that forms are judged on.
+        calibration: slices of the training section for int8.
+        held_out: items to judge on at most; all by default.
+        limits: of the gate.
+        force: write forms that fail.
+        finetune: epochs of training through the quantisers where int8 fails; 0 for none.
+        rounds: of the timing.
+        measure: whether to time the forms at all.
+    """
+
+    formats: Sequence[str] = ("onnx",)
+    dataset_dir: str | None = None
+    section: str = "test"
+    calibration: int = 100
+    held_out: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    force: bool = False
+    finetune: int = 0
+    rounds: int = 15
+    measure: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown or not self.formats:
+            raise ValueError(f"formats are some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
+        if self.dataset_dir is None and any(name.endswith("int8") for name in self.formats):
+            raise ValueError("int8 is calibrated on real slices of the training section: give --dataset_dir.")
+        for name, least in (("calibration", 1), ("rounds", 1), ("finetune", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+
+
+def deploy(
+    given: str,
+    output_dir: str | os.PathLike[str],
+    options: DeployOptions,
+    checkpoint: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Deployment:
+    """Write a network's deployed files into a new folder, with a table and a picture of what each costs and changes.
+
+    Args:
+        given, checkpoint: see `find_source`.
+        output_dir: must not exist yet, or be empty.
+        options: see there.
+        say: told of each step.
+
+    Raises:
+        ValueError: see `find_source` and `DeployOptions`; FileExistsError: the folder is not empty.
+    """
+    output = Path(output_dir).absolute()
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"'{output}' exists and is not empty; name another --output_dir.")
+    source = find_source(given, checkpoint)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftover_folders(output.parent, [output.name])
+    with work_folder(output) as temporary:
+        folder = temporary / output.name
+        folder.mkdir()
+        with bundle_data(source, options.dataset_dir, options.section) as data:
+            forms = _forms(source, data, options, folder, say)
+            inputs = data.inputs(data.held_out, as_function(source.network), 8)
+        written = {form.name: folder / form.file for form in forms if form.written}
+        costs = measured(source, written, inputs, options.rounds, say) if options.measure else None
+        deployment = Deployment(source.bundle, options, source.description, forms, costs)
+        write_documents(folder, deployment)
+        _copy_companions(source, folder, [form.file for form in forms if form.written])
+        put_in_place(folder, output)
+    return deployment
+
+
+def _forms(
+    source: DeploySource, data: BundleData, options: DeployOptions, folder: Path, say: Callable[[str], None]
+) -> list[FormResult]:
+    reference = as_function(source.network)
+    makers = _Makers(source, data, options, folder.parent / "float.onnx")
+    runs: dict[str, Run] = {}
+    results: dict[str, FormResult] = {}
+    for name in dict.fromkeys(options.formats):
+        say(f"writing {name}")
+        try:
+            makers.write(name, folder / FORMATS[name])
+            runs[name] = _run(folder / FORMATS[name])
+        except FormError as error:
+            say(f"{name}: {error}; the others go on")
+            results[name] = FormResult(name, FORMATS[name], written=False, reasons=[str(error)])
+    say(f"judging {len(runs)} forms on the section {data.section}")
+    judged = changes_of(runs, reference, data, options.held_out)
+    for name, changes in judged.items():
+        results[name] = FormResult(name, FORMATS[name], True, problems(changes, options.limits), changes)
+    failed = [name for name, result in results.items() if result.changes and result.reasons and "int8" in name]
+    if failed and options.finetune:
+        say(f"training {', '.join(failed)} through quantisers, {options.finetune} epoch(s)")
+        tuned = finetuned(source, data, failed, folder, options.finetune, options.calibration)
+        again = changes_of({n: _run(folder / FORMATS[n]) for n in tuned}, reference, data, options.held_out)
+        for name, changes in again.items():
+            reasons = problems(changes, options.limits)
+            results[name] = FormResult(name, FORMATS[name], True, reasons, changes, finetuned=options.finetune)
+    for name, result in results.items():
+        if result.changes is not None and result.reasons and not options.force:
+            say(f"{name} is not written: {'; '.join(result.reasons)}")
+            result.written = False
+            for file in form_files(folder / FORMATS[name]):
+                file.unlink(missing_ok=True)
+    return [results[name] for name in dict.fromkeys(options.formats)]
+
+
+class _Makers:
+    """Writes forms; what several of them need is made once, when the first asks for it."""
+
+    def __init__(self, source: DeploySource, data: BundleData, options: DeployOptions, float_file: Path) -> None:
+        self.source, self.data, self.options, self.float_file = source, data, options, float_file
+        self._images: np.ndarray | None = None
+
+    def write(self, name: str, path: Path) -> None:
+        description = self.source.description
+        if name == "torchscript":
+            write_torchscript(self.source.network, description, path)
+            return
+        if not self.float_file.exists():
+            write_onnx(self.source.network, description, self.float_file)
+        if name == "onnx":
+            shutil.copyfile(self.float_file, path)
+        elif name == "openvino":
+            write_openvino(self.float_file, description, path)
+        elif name == "onnx-int8":
+            write_int8_onnx(self.float_file, self.images, description, path)
+        else:
+            write_int8_openvino(self.float_file, self.images, description, path)
+
+    @property
+    def images(self) -> np.ndarray:
+        if self._images is None:
+            self._images = self.data.calibration(as_function(self.source.network), self.options.calibration)
+        return self._images
+
+
+def _run(path: Path) -> Run:
+    if path.suffix == ".ts":
+        return as_function(torch.jit.load(str(path), map_location="cpu").eval())
+    return open_form(path, torch.get_num_threads())
+
+
+def _copy_companions(source: DeploySource, folder: Path, files: Sequence[str]) -> None:
+    """The licences, and what tells of the patients and inputs of the training, which inference looks for."""
+    shutil.copyfile(source.root / "LICENSE", folder / "LICENSE")
+    data = source.root / "docs" / "data_license.txt"
+    if data.is_file():
+        shutil.copyfile(data, folder / data.name)
+    if (record := find_record(source.checkpoint)) is not None:
+        shutil.copyfile(record.path, folder / "sections.json")
+    inputs = source.checkpoint.with_suffix(".inputs.json")
+    if inputs.is_file():
+        for file in files:
+            shutil.copyfile(inputs, (folder / file).with_suffix(".inputs.json"))

@@ -1,0 +1,151 @@
+"""What is deployed: the network of a run or of a bundle, and all that a deployed file says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from torch import nn
+
+import ckdmed
+from ckdmed.bundle.load_weights import load_checkpoint
+from ckdmed.bundle.trained import recorded_settings
+from ckdmed.bundle_files import named_bundle
+from ckdmed.data.datalist import sha256_of
+from ckdmed.json_files import read_json
+from ckdmed.labels import REGIONS
+from ckdmed.runtime import Description
+
+__all__ = ["DeploySource", "find_source"]
+
+_TASKS = {"slice_preprocessing": "segmentation", "class_slices": "classification", "case_preprocessing": "cases"}
+
+
+@dataclass(frozen=True)
+class DeploySource:
+    """A trained network with its bundle.
+
+    Args:
+        bundle: name.
+        configs: the folder that holds ``inference.json`` and the others.
+        root: of the bundle.
+        checkpoint: the weights.
+        network: with its weights, in evaluation mode.
+        description: of the float32 forms.
+        teacher_settings: those of the record that tell the size of the teacher that the network had; None where no
+            record tells, or it had none.
+    """
+
+    bundle: str
+    configs: Path
+    root: Path
+    checkpoint: Path
+    network: nn.Module
+    description: Description
+    teacher_settings: Mapping[str, Any] | None
+
+
+def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySource:
+    """Find the network of a run or a bundle and load it.
+
+    Args:
+        given: a run's output folder, a bundle's folder (exported ones too) or a bundle's name.
+        checkpoint: other weights than the run's or bundle's ``models/model.pt``.
+
+    Raises:
+        ValueError: there is no such run or bundle, it has no weights, or they are of another network.
+    """
+    root = _bundle_root(given)
+    configs = root / "configs" if (root / "configs" / "inference.json").is_file() else root
+    folder = Path(given) if (Path(given) / "models").is_dir() else root
+    weights = Path(checkpoint) if checkpoint is not None else folder / "models" / "model.pt"
+    if not weights.is_file():
+        raise ValueError(
+            f"{given}: there are no weights {weights}; name some with --checkpoint, or train the bundle first."
+        )
+    parser = ConfigParser()
+    parser.read_config(str(configs / "inference.json"))
+    parser["bundle_root"], parser["checkpoint"] = str(root), str(weights)
+    network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
+    record = recorded_settings(weights) or {}
+    name = root.name
+    return DeploySource(
+        name,
+        configs,
+        root,
+        weights,
+        network,
+        _description(name, parser, root, configs, weights, record),
+        record or None,
+    )
+
+
+def _bundle_root(given: str) -> Path:
+    folder = Path(given)
+    if (folder / "configs" / "inference.json").is_file():
+        return folder
+    record = folder / "settings.json"
+    if record.is_file():
+        content = read_json(record)
+        settings = content.get("settings") if isinstance(content, Mapping) else None
+        stated = settings.get("bundle_root") if isinstance(settings, Mapping) else None
+        if not isinstance(stated, str):
+            raise ValueError(f"{record}: does not say of which bundle the run is; give the bundle and --checkpoint.")
+        # a run that was moved still knows its bundle's name
+        return Path(stated) if (Path(stated) / "inference.json").is_file() else named_bundle(Path(stated).name)
+    return named_bundle(given)
+
+
+def _description(
+    name: str, parser: ConfigParser, root: Path, configs: Path, weights: Path, record: Mapping[str, Any]
+) -> Description:
+    config = parser.get()
+    target = str(config["preprocessing"]["_target_"]).rpartition(".")[2]
+    if target not in _TASKS:
+        raise ValueError(f"{configs / 'inference.json'}: its preprocessing {target} is none that can be deployed.")
+    task = _TASKS[target]
+    if task == "classification" and parser.get_parsed_content("task") != "figshare":
+        # its slices are cut out of cases
+        task = "cases"
+
+    def setting(key: str, default: Any = None) -> Any:
+        return parser.get_parsed_content(key) if key in config else default
+
+    channels = int(setting("in_channels", setting("input_images", 1)))
+    volume = setting("spatial_dims", 2) == 3
+    spatial: Sequence[int] = setting("roi_size") if volume else [int(setting("image_size"))] * 2
+    metadata = read_json(configs / "metadata.json")
+    before = {
+        key: setting(key) for key in ("image_size", "slice_axis", "scaling", "clahe", "modalities") if key in config
+    }
+    before["images"] = int(setting("input_images", 1))
+    after = {key: setting(key) for key in ("threshold", "tta") if key in config}
+    licence = next(
+        (line.strip() for line in (root / "LICENSE").read_text(encoding="utf-8").splitlines() if line.strip()), ""
+    )
+    return Description(
+        bundle=name,
+        task=task,
+        precision="float32",
+        input_shape=(channels, *(int(size) for size in spatial)),
+        outputs=tuple(setting("class_names", setting("region_names", REGIONS))),
+        preprocessing=before,
+        postprocessing=after,
+        settings={key: value for key, value in record.items() if not _is_place(key)},
+        source={
+            "checkpoint_sha256": sha256_of(weights),
+            "ckdmed": ckdmed.__version__,
+            "name": str(metadata.get("name", name)),
+            "version": str(metadata.get("version", "")),
+        },
+        licence=f"{licence} (LICENSE of the bundle); data: docs/data_license.txt of the bundle",
+        intended_use=str(metadata.get("intended_use", "")),
+    )
+
+
+def _is_place(name: str) -> bool:
+    """Settings that name files of the machine of the training; nobody else has them."""
+    return name.endswith(("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint"))

@@ -1,0 +1,75 @@
+"""Networks by their definitions: the deployed one, its own teacher, and the full-size teacher of its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monai.bundle import ConfigParser
+from torch import nn
+
+from ckdmed.deploy.source import DeploySource
+
+__all__ = ["Definition", "built", "definition_of", "teachers_of"]
+
+#: ``_target_`` and arguments, without references.
+Definition = dict[str, Any]
+
+_SIZES: tuple[str, ...] = (
+    *("teacher_kind", "teacher_base", "teacher_options", "vit_img_size", "vit_hidden", "vit_layers", "vit_heads"),
+    *("vgg", "vgg_width", "vit_patch", "fuse"),
+)
+# what student and teacher see is the same
+_SHARED = ("image_size", "modalities", "spatial_dims", "roi_size", "class_names", "input_images", "neighbours")
+_WEIGHTS = ("vit_pretrained", "vgg_pretrained")
+
+
+def definition_of(source: DeploySource) -> Definition:
+    """Of the deployed network."""
+    return _resolved(_parser(source, "inference.json"), "network_def")
+
+
+def teachers_of(source: DeploySource) -> dict[str, Definition]:
+    """Teachers by name, without weights: how long a network takes does not depend on them.
+
+    "teacher, full size" has the bundle's default sizes for real data, "own teacher" those that the record of the
+    student's training names, if it was trained with one. Without a teacher in its bundle there are none.
+    """
+    record = source.description.settings
+    kinds: dict[str, Mapping[str, Any]] = {"teacher, full size": {"profile": "full"}}
+    if record.get("method", "supervised") != "supervised":
+        kinds["own teacher"] = {key: record[key] for key in _SIZES if key in record}
+    found = {}
+    for name, settings in kinds.items():
+        parser = _parser(source, "train.json")
+        config = parser.get()
+        if "teacher_def" not in config:
+            return {}
+        shared = {key: record[key] for key in _SHARED if key in record}
+        wanted = {"profile": "full", **shared, **settings, **dict.fromkeys(_WEIGHTS)}
+        for key, value in wanted.items():
+            if key in config:
+                parser[key] = value
+        if not isinstance(config["teacher_def"], Mapping) or "_target_" not in config["teacher_def"]:
+            return {}
+        found[name] = _resolved(parser, "teacher_def")
+    return found
+
+
+def built(definition: Definition) -> nn.Module:
+    """The network, in evaluation mode."""
+    return ConfigParser({"network": definition}).get_parsed_content("network").cpu().eval()
+
+
+def _parser(source: DeploySource, name: str) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config(str(source.configs / name))
+    parser["bundle_root"], parser["checkpoint"] = str(source.root), str(source.checkpoint)
+    return parser
+
+
+def _resolved(parser: ConfigParser, name: str) -> Definition:
+    return {
+        key: value if key == "_target_" else parser.get_parsed_content(f"{name}::{key}")
+        for key, value in parser.get()[name].items()
+    }

@@ -1,0 +1,148 @@
+"""`ckdmed deploy` from a run to its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.deploy import DeployOptions, deploy
+from ckdmed.deploy.deployment import Costs, Deployment, ModelCost
+from ckdmed.deploy.source import find_source
+from ckdmed.deploy.table import forms_table, resource_table
+from ckdmed.deploy.timing import latencies, training_steps
+from ckdmed.deployed_network import read_description
+from ckdmed.runtime import Predictor, open_form
+from tests.export.tiny import write_checkpoint
+from tests.runtime.tiny_forms import write_tiny
+
+pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("weights") / "model.pt", "seg_kd")
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_figshare_phantoms(folder, n_patients=8, size=48, progress=False)
+    return folder
+
+
+def test_a_description_holds_what_an_inference_needs(checkpoint):
+    description = find_source("seg_kd", checkpoint).description
+    assert description.task == "segmentation" and description.input_shape == (1, 32, 32)
+    assert description.preprocessing["image_size"] == 32 and description.outputs == ("tumour",)
+    assert set(description.postprocessing) == {"threshold", "tta"}
+    assert len(description.source["checkpoint_sha256"]) == 64 and "Apache" in description.licence
+    assert not any("checkpoint" in name or name.endswith("_dir") for name in description.settings)
+
+
+def test_torchscript_alone_is_written_and_judged(checkpoint, phantoms, tmp_path, capsys):
+    out = tmp_path / "deployed"
+    words = ["--checkpoint", str(checkpoint), "--dataset_dir", str(phantoms), "--out", str(out), "--no_timing"]
+    assert main(["deploy", "seg_kd", "--formats", "torchscript", "--held_out", "2", *words]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("LICENSE", "data_license.txt", "deploy.json", "deploy.md", "model.ts"),
+    ]
+    (form,) = json.loads((out / "deploy.json").read_text())["forms"]
+    assert form["changes"]["changed"] == 0 and form["changes"]["probability_difference"] < 1e-5
+    assert read_description(out / "model.ts").bundle == "seg_kd"
+    assert "| torchscript |" in (out / "deploy.md").read_text()
+    assert main(["deploy", "seg_kd", "--formats", "torchscript", *words]) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_a_form_that_fails_is_written_by_force_alone(checkpoint, phantoms, tmp_path, monkeypatch):
+    # a form that gives something else than the network
+    monkeypatch.setattr("ckdmed.deploy.deploying.write_onnx", lambda network, text, path: write_tiny(path, text))
+    options = DeployOptions(("onnx", "torchscript"), str(phantoms), held_out=2, measure=False)
+    said: list[str] = []
+    result = deploy("seg_kd", tmp_path / "a", options, str(checkpoint), said.append)
+    assert not result.complete and [form.written for form in result.forms] == [False, True]
+    assert not (tmp_path / "a" / "model.onnx").exists() and (tmp_path / "a" / "model.ts").is_file()
+    assert any(line.startswith("onnx is not written: ") for line in said)
+    assert "not written: " in (tmp_path / "a" / "deploy.md").read_text()
+    forced = deploy("seg_kd", tmp_path / "b", replace(options, force=True), str(checkpoint), said.append)
+    assert forced.complete and (tmp_path / "b" / "model.onnx").is_file()
+    assert "fails, written by --force" in (tmp_path / "b" / "deploy.md").read_text()
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="formats are some of onnx, .*, got tflite"):
+        DeployOptions(("tflite",))
+    with pytest.raises(ValueError, match="int8 is calibrated on real slices.*--dataset_dir"):
+        DeployOptions(("onnx", "onnx-int8"))
+    with pytest.raises(ValueError, match="calibration must be at least 1, got 0"):
+        DeployOptions(calibration=0)
+    with pytest.raises(ValueError, match="there are no weights .*--checkpoint"):
+        find_source("brats_seg_kd")
+
+
+def test_latencies_of_files_and_networks_and_a_step_of_training(checkpoint, tmp_path):
+    network = find_source("seg_kd", checkpoint).network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = np.random.default_rng(0).random((2, 1, 48, 48), dtype=np.float32)
+    taken = latencies({"onnx": write_tiny(tmp_path / "model.onnx")}, {"PyTorch": network}, images, 1, 2)
+    assert set(taken) == {"onnx", "PyTorch"} and min(times.wall for times in taken.values()) > 0
+    assert training_steps({"PyTorch": network}, images)["PyTorch"] > 0
+    assert not network.training
+    assert all((value == before[name]).all() for name, value in network.state_dict().items())
+
+
+def test_tables_say_what_was_not_measured(checkpoint):
+    description = find_source("seg_kd", checkpoint).description
+    costs = Costs(
+        {"PyTorch": ModelCost(4.0, {1: 40.0, 2: 20.0}), "teacher, full size": ModelCost(400.0, {1: 4000.0, 2: 2000.0})},
+        {"processor": "p", "cores": 2, "load": 1.0, "versions": {}},
+    )
+    text = forms_table(Deployment("seg_kd", DeployOptions(), description, [], costs))
+    assert "not measured" in text and "100.0" in text
+    assert "not measured" in resource_table(costs)
+
+
+@pytest.mark.slow
+def test_every_format_of_a_small_student(checkpoint, phantoms, tmp_path):
+    pytest.importorskip("nncf")
+    formats = ("onnx", "onnx-int8", "openvino", "openvino-int8", "torchscript")
+    options = DeployOptions(formats, str(phantoms), calibration=6, held_out=2, force=True, rounds=2)
+    result = deploy("seg_kd", tmp_path / "deployed", options, str(checkpoint))
+    assert result.complete
+    changes = {form.name: form.changes for form in result.forms}
+    assert all(changes[name].probability_difference < 1e-4 for name in ("onnx", "openvino", "torchscript"))
+    assert all(read_description(tmp_path / "deployed" / form.file).task == "segmentation" for form in result.forms)
+    costs = result.costs.of
+    assert all(costs[name].cold_start > 0 and costs[name].peak_megabytes > 10 for name in ("onnx", "openvino"))
+    assert costs["PyTorch"].parameters and costs["PyTorch"].flops and costs["teacher, full size"].training_step
+    assert (tmp_path / "deployed" / "deploy.png").is_file()
+    image = sorted(phantoms.glob("*.mat"))[0]
+    first, second = (Predictor(open_form(tmp_path / "deployed" / f))(image).masks for f in ("model.onnx", "model.xml"))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_training_through_quantisers_where_int8_fails(checkpoint, phantoms, tmp_path):
+    pytest.importorskip("nncf")
+    from ckdmed.deploy import Limits
+
+    limits = Limits(0.0, 0.0, 0.0)
+    options = DeployOptions(
+        ("onnx-int8", "openvino-int8"),
+        str(phantoms),
+        calibration=4,
+        held_out=2,
+        limits=limits,
+        force=True,
+        finetune=1,
+        measure=False,
+    )
+    result = deploy("seg_kd", tmp_path / "deployed", options, str(checkpoint))
+    assert result.complete and any(form.finetuned == 1 for form in result.forms)
