@@ -176,16 +176,3 @@ def test_refusals(settings: dict, message: str) -> None:
 def test_a_unet_vit_names_sizes_that_it_cannot_halve() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         teacher("unet_vit")(torch.rand(1, 4, 40, 32))
-
-
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("kind", ["unet_vit", "segresnet", "dynunet", "cohra"])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_networks_that_monai_scripts_can_be_scripted(kind: str, spatial_dims: int) -> None:
-    network = teacher(kind, spatial_dims).eval()
-    scripted = torch.jit.script(network)
-    # a size that is padded, where the kind takes one
-    size = (32,) * spatial_dims if kind == "unet_vit" else (17, 22, 9)[:spatial_dims]
-    image = torch.rand(1, 4, *size)
-    with torch.no_grad():
-        torch.testing.assert_close(scripted(image), network(image))
