@@ -43,6 +43,7 @@ COMMANDS: tuple[str, ...] = (
     "intended_inputs",
     "report",
     "pseudo_label",
+    "demo",
 )
 
 #: commands of their own once -> what they are now, in words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckdmed.cli.help_text import add_examples
 from ckdmed.cli.overwriting import add_force, add_output_dir, refuse_existing
@@ -78,6 +78,21 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this checkout)")
     chosen.add_options(parser)
+    parser.add_argument(
+        "--executor",
+        choices=("slurm", "local"),
+        help="run each training in a job of its own: on a Slurm cluster, or in processes of this machine (extra "
+        "cluster); by default one after the other in this process",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="jobs at a time at most (default: no limit; local: 1)")
+    parser.add_argument(
+        "--executor_set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of submitit's executor, such as timeout_min=600 (default: a day) slurm_partition=gpu gpus_per_node=1",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which are done; nothing is written")
     parser.add_argument("--final", action="store_true", help="evaluate the finished runs on the test set: once, last")
     parser.add_argument(
@@ -99,6 +114,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 
 
 def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
+    from ckdmed.experiments.cluster import do_as_jobs
     from ckdmed.experiments.engine import listed_runs
     from ckdmed.experiments.records import collect_records, read_experiment
 
@@ -114,13 +130,34 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         if args.dry_run:
             print("\n".join(listed_runs(output_dir, runs)))
             return 0
+        executor = _executor(args, output_dir)
         data = chosen.phantoms(output_dir / "phantoms", args) if args.dataset_dir is None else args.dataset_dir
-        chosen.from_options(args, output_dir, data.resolve(), settings).do(runs, args.final)
+        made = chosen.from_options(args, output_dir, data.resolve(), settings)
+        if executor is None:
+            made.do(runs, args.final)
+        else:
+            do_as_jobs(made, runs, executor, args.final, args.jobs or (1 if args.executor == "local" else None))
     records = read_experiment(output_dir / "records")
     print(chosen.write(records, table))
     if collected is not None:
         print(f"records: {collect_records(records, collected)}")
     return 0
+
+
+def _executor(args: argparse.Namespace, output_dir: Path) -> Any:
+    """The executor of the options, None where runs are done here.
+
+    Raises:
+        ValueError: options of jobs without ``--executor``, or that it does not know.
+    """
+    from ckdmed.experiments.cluster import JOBS, submitit_executor
+    from ckdmed.experiments.given_settings import parse_settings
+
+    if args.executor is None:
+        if args.jobs is not None or args.executor_set:
+            raise ValueError("--jobs and --executor_set are for --executor slurm or local.")
+        return None
+    return submitit_executor(args.executor, output_dir / JOBS, parse_settings(args.executor_set, "executor's settings"))
 
 
 def _place(given: Path | None, own: Path, force: bool) -> Path:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NAME = "report"
 HELP = (
-    "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown. They hold pictures of the "
-    "patients' images, and paths as the runs recorded them"
+    "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown. They hold pictures of "
+    "the patients' images, and paths as the runs recorded them"
 )
 EXAMPLES = (
     "ckdmed report output",

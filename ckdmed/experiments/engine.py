@@ -175,6 +175,13 @@ class Experiment(Report):
     def prepare(self, run: Run, settings: Mapping[str, Any]) -> None:
         """Make what a run needs before its bundle is opened."""
 
+    def shared_work(self, run: Run) -> str | None:
+        """What of a run the first of several does for all, such as training their teachers; None for nothing.
+
+        Of runs with the same the first one must be done before the others begin, where they would run at a time.
+        """
+        return None
+
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         """What a record keeps of an evaluation's ``summary.json``: numbers by name."""
         raise NotImplementedError

@@ -197,6 +197,9 @@ class UnimodalComparison(Experiment):
             made["teachers_dir"] = str(self._teachers(made))
         return made
 
+    def shared_work(self, run: Run) -> str | None:
+        return self._plan(run).get("teachers_dir")
+
     def _teachers(self, settings: Mapping[str, Any]) -> Path:
         """Where the teachers of such settings lie, whichever student they teach."""
         fraction, seed = settings["label_fraction"], settings.get("teacher_seed", settings["seed"])

@@ -20,7 +20,7 @@ from .inference_run import InferenceRun, Result
 from .niivue import NiiVue, volume_viewer
 from .words import NONE, shown_value
 
-__all__ = ["CASES", "case_pages", "inference_sections"]
+__all__ = ["CASES", "amounts_of", "case_pages", "inference_sections"]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,12 @@ def inference_sections(run: InferenceRun, cases: Sequence[CasePage]) -> list[Sec
                 "warning",
             )
         )
+    if unlike := sum(map(_is_unlike, run.results)):
+        blocks.append(
+            Text(f"{unlike} of the inputs are not such as the network was made for; their pages say why.", "warning")
+        )
+    if isinstance(use := report.get("research_use"), str):
+        blocks.append(Text(use, "note"))
     parts = [Section("Inference", blocks)]
     listed: list[Any] = [Cards([case.card for case in cases])]
     if left := len(run.results) - len(cases):
@@ -119,10 +125,7 @@ def _settings(run: InferenceRun) -> list[Any]:
 def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, up: str) -> CasePage:
     classes = _probabilities(result)
     warnings = [Text(f"{name} is no longer there.", "warning") for name in result.missing]
-    if result.known_from:
-        warnings.append(
-            Text(f"This patient was in the network's own training ({', '.join(result.known_from)}).", "warning")
-        )
+    warnings += [Text(warning, "warning") for warning in result.warnings]
     blocks: list[Any] = list(warnings)
     amounts: dict[str, str] = {}
     picture = b""
@@ -134,7 +137,7 @@ def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, u
         blocks += [Text(f"The slices cannot be shown: {error}", "warning"), *_overlay(result, file)]
         sections = [Section("Slices", blocks)]
     else:
-        amounts, picture = _amounts(images), thumbnail(images)
+        amounts, picture = amounts_of(images), thumbnail(images)
         facts = [(name, words, "") for name, words in amounts.items()]
         captions = {number: f"predicted {row['predicted']}" for number, row in classes.items()}
         blocks += [*([Facts(facts)] if facts else []), slice_viewer(images, captions), _place(images)]
@@ -151,13 +154,15 @@ def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, u
     lines = [f"{name}: {words}" for name, words in amounts.items()]
     lines += [f"{likely} ({means[likely]:.2f})"] if likely is not None else []
     lines += ["of the network's own training"] if result.known_from else []
+    lines += [str(result.more["intended_inputs"]["warning"])] if _is_unlike(result) else []
     # below `cases` the page of all is one folder up
     page = Page(result.name, "", sections, ("../index.html", up))
     found = {**amounts, **({"class": lines[len(amounts)]} if likely is not None else {})}
     return CasePage(result.name, file, page, Card(result.name, lines or ["nothing found"], file, picture), found)
 
 
-def _amounts(images: CaseImages) -> dict[str, str]:
+def amounts_of(images: CaseImages) -> dict[str, str]:
+    """Region -> its volume in ml, its area in cm² or its pixels, by what the file tells."""
     amounts = {}
     for name, mask in images.regions.items():
         voxels = int(mask.sum())
@@ -168,6 +173,12 @@ def _amounts(images: CaseImages) -> dict[str, str]:
         else:
             amounts[name] = f"{voxels} px"
     return amounts
+
+
+def _is_unlike(result: Result) -> bool:
+    """Whether the inference said that the network was not made for such an input."""
+    found = result.more.get("intended_inputs")
+    return isinstance(found, Mapping) and bool(found.get("warning"))
 
 
 def _place(images: CaseImages) -> Text:
@@ -186,7 +197,7 @@ def _overlay(result: Result, file: str) -> list[Picture]:
 
 def _files(result: Result) -> list[Any]:
     rows = [["input", str(file)] for file in result.inputs] + [["result", str(file)] for file in result.outputs]
-    rows += [[str(name), shown_value(value)] for name, value in result.more.items()]
+    rows += [[str(name), shown_value(value)] for name, value in result.facts.items()]
     return [Table(["", "file"], rows, prose=True)]
 
 

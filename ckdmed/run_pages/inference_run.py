@@ -35,6 +35,23 @@ class Result:
     known_from: Sequence[str]
     more: Mapping[str, Any]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person must know before believing the result, in sentences."""
+        found = []
+        if self.known_from:
+            found.append(f"This patient was in the network's own training ({', '.join(self.known_from)}).")
+        unlike = self.more.get("intended_inputs")
+        if isinstance(unlike, Mapping) and unlike.get("warning"):
+            reasons = "; ".join(str(reason) for reason in unlike.get("reasons") or ())
+            found.append(f"{unlike['warning']}{f': {reasons}' if reasons else ''}.")
+        return found
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What else the report says of it, without what is in the warnings."""
+        return {name: value for name, value in self.more.items() if name != "intended_inputs"}
+
 
 @dataclass(frozen=True)
 class InferenceRun:

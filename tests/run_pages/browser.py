@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,8 @@ class Browser:
                 result: dict[str, Any] = answer["result"]
                 return result
 
-    def open(self, page: Path, width: int = 1280, dark: bool = False) -> None:
-        """Open a file at a width, in the light or the dark scheme, and wait until it has loaded."""
+    def open(self, page: Path | str, width: int = 1280, dark: bool = False) -> None:
+        """Open a file or an address at a width, in the light or the dark scheme, and wait until it has loaded."""
         self.requests.clear()
         self.messages.clear()
         self._loaded = False
@@ -115,7 +116,7 @@ class Browser:
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=phone)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         end = time.monotonic() + 60
         while not self._loaded and time.monotonic() < end:
             self._next(60)
@@ -128,6 +129,19 @@ class Browser:
         if "exceptionDetails" in got:
             raise RuntimeError(str(got["exceptionDetails"]))
         return got["result"].get("value")
+
+    def drop(self, selector: str, files: Sequence[Path]) -> None:
+        """Give files to an input element."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", files=[str(file) for file in files], nodeId=node)
+
+    def wait_for(self, script: str, seconds: float = 60) -> None:
+        """Wait until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(script):
+            assert time.monotonic() < end, f"it did not become true: {script}"
+            time.sleep(0.2)
 
     def picture(self, path: Path, most: int = 6000) -> Path:
         """A PNG of the whole page, at most so many px high."""

@@ -1,0 +1,45 @@
+"""`ckdmed demo`: a page on this machine where a person drops a slice or a series and sees the mask."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NAME = "demo"
+HELP = (
+    "open a page on this machine alone (127.0.0.1) where one drops a slice or a series and sees the mask (extra demo). "
+    "Nothing is loaded from elsewhere or sent anywhere; what was dropped is deleted when the demo ends"
+)
+EXAMPLES = (
+    "ckdmed demo",
+    "ckdmed demo --bundle seg_kd --checkpoint output/models/model.pt --port 7870 --no-browser",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("--bundle", default="seg_kd", help="its name or folder (default: seg_kd, which has weights)")
+    parser.add_argument("--checkpoint", type=Path, help="other weights than those in the bundle")
+    parser.add_argument("--port", type=int, help="default: the first that is free from 7860")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C.
+
+    Returns:
+        0.
+    """
+    from ckdmed.bundle_files import bundle_folder
+    from ckdmed.demo.page import serve
+
+    named = Path(args.bundle).expanduser()
+    bundle = named if (named / "inference.json").is_file() else bundle_folder(args.bundle)
+    weights = args.checkpoint.expanduser() if args.checkpoint else bundle / "models" / "model.pt"
+    if not weights.is_file():
+        raise FileNotFoundError(
+            f"{weights}: there are no such weights; give those of a training with --checkpoint, or a bundle that has "
+            "some (seg_kd)."
+        )
+    serve(bundle, None if args.checkpoint is None else weights.absolute(), args.port, not args.no_browser)
+    return 0

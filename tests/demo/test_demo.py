@@ -1,0 +1,141 @@
+"""The demo: a slice or a series goes in, its mask is seen; the page asks nothing of other machines."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckdmed import cli
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.slice_geometry import plain_geometry, spatial_geometry
+from ckdmed.demo.page import _words
+from ckdmed.demo.segmentation import Found, UnusableInput, segment
+from ckdmed.run_pages.case_images import CaseImages
+from tests.run_pages.browser import Browser, chromium
+from tests.run_pages.runs import MARKUP
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles/seg_kd"
+
+
+def found(names=("tumour",), spacing=(1.0, 1.0, 4.0)) -> Found:
+    image = np.random.default_rng(0).random((12, 20, 5))
+    geometry = spatial_geometry("nifti", image.shape, np.diag([*spacing, 1.0]))
+    mask = np.zeros(image.shape, bool)
+    mask[4:8, 4:8, 3] = True
+    own = {name: geometry.to_slices(mask) for name in names}
+    return Found(CaseImages(geometry.to_slices(image), own, geometry), [], {name: MARKUP for name in names}, [MARKUP])
+
+
+def test_a_picture_has_square_pixels_and_the_prediction_can_be_left_out():
+    made = found(spacing=(1.0, 2.0, 4.0))
+    assert made.first == 3
+    with_it, without = made.picture(3), made.picture(3, with_prediction=False)
+    # 12 columns of 1 mm, 20 rows of 2 mm
+    assert with_it.shape == without.shape == (640, 192, 3)
+    assert (with_it != without).any() and (without[..., 0] == without[..., 2]).all()
+    assert np.array_equal(made.picture(99), made.picture(4)) and np.array_equal(made.picture(-1), made.picture(0))
+
+
+def test_what_comes_from_files_is_no_markup():
+    for names in (("tumour",), (MARKUP, "b")):
+        text = _words(found(names))
+        assert "<script" not in text and "<img" not in text and "&lt;script&gt;" in text
+    assert "right is on the left" in _words(found())
+    image = np.ones((1, 4, 4))
+    flat = Found(CaseImages(image, {"tumour": image > 2}, plain_geometry("picture", (4, 4))), [], {"tumour": "0 px"})
+    assert "does not tell which side" in _words(flat)
+
+
+def test_nothing_dropped_is_said(tmp_path):
+    with pytest.raises(UnusableInput, match="Drop a slice or a series first"):
+        segment([], BUNDLE, tmp_path)
+
+
+def test_a_bundle_without_weights_is_refused(tmp_path, capsys):
+    assert cli.main(["demo", "--checkpoint", str(tmp_path / "model.pt")]) == 2
+    assert "there are no such weights" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+def test_a_slice_a_series_and_what_is_neither(tmp_path, shared_data):
+    write_figshare_phantoms(tmp_path / "phantoms", n_patients=1, size=64, progress=False)
+    first, second = sorted((tmp_path / "phantoms").glob("[0-9]*.mat"))[:2]
+    made = segment([first], BUNDLE, tmp_path)
+    assert list(made.amounts) == ["tumour"] and made.amounts["tumour"].endswith(" px")
+    assert {file.name.partition("_")[2] for file in made.files} == {"mask.png", "probability.png", "overlay.png"}
+    with pytest.raises(UnusableInput, match="These are 2 inputs"):
+        segment([first, second], BUNDLE, tmp_path)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UnusableInput, match="broken.png"):
+        segment([tmp_path / "broken.png"], BUNDLE, tmp_path)
+    series = sorted((shared_data / "dicom").glob("*"))
+    files = sorted(file for file in series[0].iterdir() if file.is_file())[:24:2] if series else []
+    if not files:
+        pytest.skip("real data absent: no DICOM series")
+    made = segment(files, BUNDLE, tmp_path)
+    assert made.amounts["tumour"].endswith(" ml") and len(made.images.slices) == len(files)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The address of a running demo, and the folder of its files."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("gradio is not installed (extra demo)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ckdmed", "demo", "--bundle", str(BUNDLE), "--port", str(port), "--no-browser"]
+    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        end = time.monotonic() + 240
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None and time.monotonic() < end, "the demo did not start"
+                time.sleep(0.5)
+        yield address, process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_mask_and_asks_nothing_of_other_machines(served, tmp_path):
+    if chromium() is None:
+        pytest.skip("no Chromium here")
+    address, process = served
+    write_figshare_phantoms(tmp_path / "phantoms", n_patients=1, size=64, progress=False)
+    slices = sorted((tmp_path / "phantoms").glob("[0-9]*.mat"))
+    with Browser(chromium()) as browser:
+        browser.open(address)
+        browser.wait_for("!!document.querySelector('#files input[type=file]')")
+        browser.drop("#files input[type=file]", slices[:1])
+        browser.wait_for(f"document.querySelector('#files').textContent.includes('{slices[0].stem}')")
+        browser.evaluate("document.querySelector('#segment').click()")
+        browser.wait_for("!!document.querySelector('#picture img')", 180)
+        assert " px" in browser.evaluate("document.querySelector('#words').textContent")
+        asked = {url for url in browser.requests if not url.startswith(("data:", "blob:"))}
+        assert asked and all(url.startswith(address) for url in asked)
+        # nor is there a button that would
+        assert browser.evaluate("document.body.innerHTML.toLowerCase().includes('share')") is False
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # what was dropped is gone with the demo
+    assert list(tmp_path.glob("ckdmed-demo-*"))
+    process.send_signal(signal.SIGINT)
+    process.wait(60)
+    assert not list(tmp_path.glob("ckdmed-demo-*"))
