@@ -57,8 +57,13 @@ def build_page(bundle: Path, work: Path, checkpoint: Path | None = None) -> Any:
                 masks = gradio.File(label="Masks", file_count="multiple", interactive=False, elem_id="masks")
             with gradio.Column():
                 # without the button that sends a picture to a server to share it
-                own = ["fullscreen", "download"]
-                picture = gradio.Image(label="Slice", interactive=False, format="png", elem_id="picture", buttons=own)
+                picture = gradio.Image(
+                    label="Slice",
+                    interactive=False,
+                    format="png",
+                    elem_id="picture",
+                    buttons=["fullscreen", "download"],
+                )
                 number = gradio.Slider(0, 1, value=0, step=1, label="Slice", visible=False)
                 overlay = gradio.Checkbox(value=True, label="Prediction")
         button.click(found_in, [files], [state, number, picture, words, masks], api_visibility="private")
