@@ -17,8 +17,11 @@ from ckdmed.losses.conventions import (
     reduce_values,
     resolve_link,
 )
+from ckdmed.losses.feature_lines import feature_line_weights
 
-__all__ = ["EdgeLoss", "SobelMagnitude"]
+__all__ = ["EDGE_WEIGHTS", "EdgeLoss", "SobelMagnitude"]
+
+EDGE_WEIGHTS = ("uniform", "feature_lines")
 
 
 class SobelMagnitude(nn.Module):
@@ -88,13 +91,15 @@ class EdgeLoss(PairLoss):
             and keep gradients finite.
         teacher_grad: let gradients reach the teacher.
         ignore_index: label in `target` whose positions do not count.
+        weights: "uniform", or "feature_lines": voxels at the mask's surface weigh up to twice as much, the more the
+            surface bends there, see `feature_line_weights`; only with target="mask".
 
     Shape:
         student: raw logits [B, C, *S] with 2 or 3 spatial axes; second input of the same shape; mask [B, 1, *S].
 
     Raises:
         ValueError: unequal shapes; a mask outside [0, 1]; class indices outside 0..C-1;
-            a link that does not fit; other than 2 or 3 spatial axes.
+            a link that does not fit; other than 2 or 3 spatial axes; unknown weights, or weights from a teacher.
     """
 
     def __init__(
@@ -106,8 +111,12 @@ class EdgeLoss(PairLoss):
         stab: float = 1e-6,
         teacher_grad: bool = False,
         ignore_index: int | None = None,
+        weights: str = "uniform",
     ) -> None:
         super().__init__(teacher_grad=teacher_grad, ignore_index=ignore_index)
+        self.weights = choose("weights", weights, EDGE_WEIGHTS)
+        if weights != "uniform" and target != "mask":
+            raise ValueError(f"weights={weights!r} follow the surface of a mask; use target='mask'.")
         self.target = choose("target", target, ("mask", "teacher"))
         self.link = choose("link", link, LINKS)
         self.sobel = nn.ModuleDict({str(n): SobelMagnitude(n, normalize, padding, stab) for n in (2, 3)})
@@ -132,6 +141,9 @@ class EdgeLoss(PairLoss):
                 f"the mask has values from {teacher.min().item():g} to {teacher.max().item():g}; it must be in [0, 1]. "
                 "For teacher logits use target='teacher'."
             )
+        if self.weights == "feature_lines":
+            bends = feature_line_weights(teacher)
+            mask = bends if mask is None else mask * bends
         edges = self.sobel[str(spatial_dims)]
         return reduce_values((edges(probabilities(student, link)) - edges(teacher)).abs(), mask, "mean")
 

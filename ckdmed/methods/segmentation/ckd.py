@@ -31,6 +31,7 @@ def ckd(
     feature_layers: list[str] | None = None,
     scales: list[int | None] | None = None,
     scale_weights: str | None = None,
+    edge_weights: str = "uniform",
 ) -> dict[str, LossTerm]:
     """w_sup (BCE + Dice) + w_logit (half KD, half squared soft Dice) + w_feat MSE(P F_s, F_t) between features
     normalised at each position + w_att attention transfer + w_edge Sobel edges of the label.
@@ -45,6 +46,7 @@ def ckd(
         feature_layers: compared stages of the decoder; the two deepest by default: the maps of the others are most of
             the terms' price (see benchmarks/step_speed.py) and hardly more than the logits are. None for an empty list.
         scales, scale_weights: see :func:`~ckdmed.methods.feature_terms.feature_distance`.
+        edge_weights: see :class:`~ckdmed.losses.EdgeLoss`.
     """
     terms = {
         "supervised": LossTerm(task.supervised, "target", w_sup),
@@ -59,5 +61,5 @@ def ckd(
         terms["attention"] = LossTerm(
             AttentionTransferLoss("l2sum"), "features", w_att, layers=layers, projected=False, schedule=rising
         )
-    terms["edges"] = LossTerm(EdgeLoss("mask", link=task.link), "target", w_edge)
+    terms["edges"] = LossTerm(EdgeLoss("mask", link=task.link, weights=edge_weights), "target", w_edge)
     return terms

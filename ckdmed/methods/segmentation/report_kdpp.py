@@ -29,6 +29,7 @@ def report_kdpp(
     feature_layers: list[str] | None = None,
     scales: list[int | None] | None = None,
     scale_weights: str | None = None,
+    edge_weights: str = "uniform",
 ) -> DistillationLoss:
     """w_sup (BCE + Dice) + w_logit KD + w_feat sum_k MSE(F_s, P F_t) + w_att attention transfer + w_edge Sobel edges.
 
@@ -41,6 +42,7 @@ def report_kdpp(
         temperature: of the soft targets.
         feature_layers: compared stages of the decoder, all by default; none for an empty list.
         scales, scale_weights: see :func:`~ckdmed.methods.feature_terms.feature_distance`.
+        edge_weights: see :class:`~ckdmed.losses.EdgeLoss`.
     """
     terms = {
         "supervised": LossTerm(task.supervised, "target", w_sup),
@@ -54,5 +56,5 @@ def report_kdpp(
         terms["attention"] = LossTerm(
             AttentionTransferLoss("l2sum"), "features", w_att, layers=layers, layer_weights=each, projected=False
         )
-    terms["edges"] = LossTerm(EdgeLoss("mask", link=task.link), "target", w_edge)
+    terms["edges"] = LossTerm(EdgeLoss("mask", link=task.link, weights=edge_weights), "target", w_edge)
     return DistillationLoss(terms, projection_side="teacher")
