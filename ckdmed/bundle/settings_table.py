@@ -29,11 +29,11 @@ from ckdmed.data.cached import STORAGES
 from ckdmed.data.slice_geometry import SLICE_AXES
 from ckdmed.networks.backbone_unet import BACKBONES
 from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
-from ckdmed.networks.classifier_teacher import TEACHER_KINDS, VGGS
+from ckdmed.networks.classifier_teacher import CLASSIFIER_FUSIONS, TEACHER_KINDS, VGGS
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
-from ckdmed.networks.hybrid import FUSIONS
+from ckdmed.networks.fusion.weighted_sum import WEIGHTINGS
 from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS
-from ckdmed.networks.segmentation_teacher import SEGMENTATION_TEACHERS
+from ckdmed.networks.segmentation_teacher import BRIDGE_FUSIONS, SEGMENTATION_TEACHERS
 from ckdmed.sections.classification import TASKS
 from ckdmed.transforms.augmentation import AUGMENTATIONS
 from ckdmed.transforms.batch_view import VIEWS
@@ -205,6 +205,11 @@ SETTINGS: Mapping[str, Setting] = {
         "weights of the scales; learned ones train with the student",
         taken_by=_LOSS,
     ),
+    "edge_weights": Setting(
+        either(choice("uniform", "feature_lines"), _NONE),
+        "weights of the edge term: feature_lines for more where the tumour's surface bends",
+        taken_by=_LOSS,
+    ),
     "student_view": Setting(either(choice(*VIEWS), _NONE), "what the student sees while the teacher sees the image"),
     "teacher_view": Setting(either(choice(*VIEWS), _NONE), "what a teacher is trained on"),
     "teacher_flips": Setting(boolean(), "average the teacher's logits over the mirror images"),
@@ -244,7 +249,15 @@ SETTINGS: Mapping[str, Setting] = {
     "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
     "vgg_width": Setting(number(0, above=True), "a factor on its widths"),
     "vgg_pretrained": Setting(either(_NONE, _FILE), "its ImageNet weights"),
-    "fuse": Setting(choice(*FUSIONS), "what of the two branches is joined"),
+    "fuse": Setting(choice(*BRIDGE_FUSIONS), "how the teacher's Vision Transformer is joined to its U-Net"),
+    "resolutions": Setting(
+        either(_NONE, list_of(whole(1), "edges", different=True)),
+        "edges at which a hybrid teacher sees each image; null for image_size alone",
+        "pixels",
+    ),
+    "map_weights": Setting(
+        choice(*WEIGHTINGS), "learned weights of a teacher's maps: one set for all images, or one for each"
+    ),
     "freeze": Setting(
         either(choice("early", "none"), list_of(text(), "paths")), "layers of the teacher that do not learn"
     ),
@@ -280,6 +293,7 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {
+    "fuse": Setting(choice(*CLASSIFIER_FUSIONS), "what of the two branches is joined, and how"),
     "scaling": Setting(choice(*SCALINGS), "how the intensities of a slice are scaled"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),
     "student_backbone": Setting(choice(*EFFICIENTNET_LITE), "encoder of an EfficientNet-Lite student"),

@@ -49,15 +49,17 @@ def _teacher(kind: str, label: str) -> Arm:
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        _teacher("vgg_vit", "teacher VGG19 + ViT (hybrid; also the MSGFF teacher)"),
+        _teacher("vgg_vit", "teacher VGG19 + ViT (hybrid)"),
         _teacher("vgg_vgg", "teacher VGG19 + VGG19"),
         _teacher("vit_vit", "teacher ViT + ViT"),
+        _teacher("msgff", "teacher MSGFF: VGG19 + ViT, scales fused in the teacher"),
         _teacher("efficientnet_lite", "teacher EfficientNet-Lite0"),
         _teacher("efficientnet_lite_vit", "teacher EfficientNet-Lite0 + ViT"),
         _student("student_vgg_vit", "student of VGG19 + ViT", "teacher_vgg_vit", beta=0.0),
         _student("student_vgg_vgg", "student of VGG19 + VGG19", "teacher_vgg_vgg", beta=0.0),
         _student("student_vit_vit", "student of ViT + ViT", "teacher_vit_vit", beta=0.0),
         _student("student_msgff", "student of VGG19 + ViT with MSGFF", "teacher_vgg_vit"),
+        _student("student_of_msgff_teacher", "student of the MSGFF teacher, with MSGFF", "teacher_msgff"),
         _student(_DISTILLED, "student of EfficientNet-Lite0", "teacher_efficientnet_lite", beta=0.0),
         _student(
             "student_efficientnet_lite_msgff", "student of EfficientNet-Lite0 with MSGFF", "teacher_efficientnet_lite"

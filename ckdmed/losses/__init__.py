@@ -23,6 +23,7 @@ from ckdmed.losses.loss_correction import LossCorrection
 from ckdmed.losses.msgff import MSGFFLoss
 from ckdmed.losses.multi_head import MultiHeadLoss
 from ckdmed.losses.ofa import ExitsLoss, OFALoss
+from ckdmed.losses.penalties import with_penalties
 from ckdmed.losses.performance_weights import (
     PCRLoss,
     PerformanceWeightedLoss,
@@ -121,4 +122,5 @@ __all__ = [
     "soft_target_divergence",
     "supervised_classification_loss",
     "supervised_segmentation_loss",
+    "with_penalties",
 ]

@@ -12,6 +12,7 @@ from ckdmed.networks.classification_student import (
     classification_student_taps,
 )
 from ckdmed.networks.classifier_teacher import (
+    CLASSIFIER_FUSIONS,
     TEACHER_KINDS,
     classification_teacher,
     classification_teacher_taps,
@@ -26,6 +27,7 @@ from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassif
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
+from ckdmed.networks.map_hybrid import MapHybridClassifier
 from ckdmed.networks.padded import (
     AnySizeAttentionUNet,
     AnySizeDynUNet,
@@ -65,6 +67,7 @@ __all__ = [
     "BACKBONES",
     "BackboneUNet",
     "CLASSIFICATION_STUDENTS",
+    "CLASSIFIER_FUSIONS",
     "ChannelGate",
     "ClassTokenFusion",
     "CohraUNet",
@@ -76,6 +79,7 @@ __all__ = [
     "EfficientNetLiteUNet",
     "GridTransformer",
     "HybridClassifier",
+    "MapHybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
     "SEGMENTATION_KINDS",

@@ -25,6 +25,29 @@ def _same_weights(first: nn.Module, second: nn.Module) -> bool:
     )
 
 
+def check_different(branches: Sequence[nn.Module]) -> None:
+    """Raise ValueError where two branches have equal weights: they would stay one function."""
+    for index, branch in enumerate(branches):
+        for other in range(index):
+            if branches[other] is branch or _same_weights(branches[other], branch):
+                raise ValueError(
+                    f"Branches {other} and {index} hold the same weights. Build them one after the other from one "
+                    "random state, or give them different checkpoint files or heads."
+                )
+
+
+def check_resolutions(resolutions: Sequence[int] | None) -> list[int]:
+    """The edges as a list; none for None.
+
+    Raises:
+        ValueError: an edge below 1, or one given twice.
+    """
+    sizes = [int(size) for size in resolutions or ()]
+    if any(size < 1 for size in sizes) or len(set(sizes)) != len(sizes):
+        raise ValueError(f"resolutions must be different positive edges, got {sizes}.")
+    return sizes
+
+
 class HybridClassifier(nn.Module):
     """Concatenates what its branches say about an image and puts a linear layer on it; returns raw logits.
 
@@ -41,6 +64,8 @@ class HybridClassifier(nn.Module):
             None for the image as it is.
         identity_init: start as the sum of the branches' logits, W = [I, I] and c = 0; only with fuse="logits".
         freeze: paths for `freeze`, such as "branches.0.features.0-18".
+        resolutions: edges to which the image is resized, one after the other; the logits are their mean. None for the
+            image as it is.
 
     Shape: (B, channels, *spatial) to (B, num_classes).
 
@@ -65,6 +90,7 @@ class HybridClassifier(nn.Module):
         branch_sizes: Sequence[int | Sequence[int] | None] = (224, 224),
         identity_init: bool = False,
         freeze: Sequence[str] = (),
+        resolutions: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if len(branches) < 2:
@@ -75,13 +101,7 @@ class HybridClassifier(nn.Module):
             raise ValueError(f"fuse must be one of {', '.join(FUSIONS)}, got {fuse!r}.")
         if fuse != "logits" and identity_init:
             raise ValueError('identity_init sums logits, so it goes with fuse="logits" only.')
-        for index, branch in enumerate(branches):
-            for other in range(index):
-                if branches[other] is branch or _same_weights(branches[other], branch):
-                    raise ValueError(
-                        f"Branches {other} and {index} hold the same weights. Build them one after the other from one "
-                        "random state, or give them different checkpoint files or heads."
-                    )
+        check_different(branches)
         self.branches = nn.ModuleList(branches)
         self.num_classes = num_classes
         self.fuses_features = fuse == "features"
@@ -90,6 +110,8 @@ class HybridClassifier(nn.Module):
             [0] if size is None else [size] if isinstance(size, int) else [int(axis) for axis in size]
             for size in branch_sizes
         ]
+        # 0 leaves the image as it is, here too
+        self.resolutions = check_resolutions(resolutions) or [0]
         widths = [num_classes] * len(branches)
         if fuse == "features":
             for index, branch in enumerate(branches):
@@ -131,4 +153,10 @@ class HybridClassifier(nn.Module):
         return outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.classifier(torch.cat(self.branch_outputs(x), dim=1))
+        if self.resolutions[0] == 0:
+            return self.classifier(torch.cat(self.branch_outputs(x), dim=1))
+        seen: list[torch.Tensor] = []
+        for size in self.resolutions:
+            image = resize_images(x, [size] * (x.dim() - 2))
+            seen.append(self.classifier(torch.cat(self.branch_outputs(image), dim=1)))
+        return torch.stack(seen).mean(dim=0)

@@ -22,6 +22,11 @@ def resize_images(x: torch.Tensor, size: list[int]) -> torch.Tensor:
     """
     if x.shape[2:] == torch.Size(size):
         return x
+    # PyTorch has no antialiased interpolation in half precision on the CPU
+    small = x.device.type == "cpu" and (x.dtype == torch.bfloat16 or x.dtype == torch.float16)
+    image = x.float() if small else x
     if x.dim() == 4:
-        return functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
-    return functional.interpolate(x, size=size, mode="trilinear", align_corners=False)
+        image = functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)
+    else:
+        image = functional.interpolate(image, size=size, mode="trilinear", align_corners=False)
+    return image.to(x.dtype) if small else image

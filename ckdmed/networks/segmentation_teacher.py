@@ -9,10 +9,10 @@ from torch import nn
 
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.segmentation_kinds import LEVELS, SEGMENTATION_KINDS, make_segmentation_network
-from ckdmed.networks.unet_vit import UNetViT
+from ckdmed.networks.unet_vit import BRIDGE_FUSIONS, UNetViT
 from ckdmed.networks.vit import transformer_taps
 
-__all__ = ["SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
+__all__ = ["BRIDGE_FUSIONS", "SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
 
 # Decoder stages by the student's names for those of the same grid: d4 an eighth of the image, d1 the whole.
 _VIT_TAPS = {"unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)}}
@@ -32,6 +32,7 @@ def segmentation_teacher(
     vit_heads: int = 12,
     vit_weights: str | None = None,
     options: Mapping[str, Any] | None = None,
+    fuse: str = "class_token",
 ) -> nn.Module:
     """A network of raw logits whose decoder features a student can be compared with.
 
@@ -49,12 +50,13 @@ def segmentation_teacher(
         options: further arguments of the kind's own network, which go before those above: ``{"window_size": 4}`` for
             swin_unetr, ``{"backbone": "resnet50", "weights": FILE}`` for flexible_unet, ``{"deep_supervision": True,
             "deep_supr_num": 3}`` for dynunet.
+        fuse: how unet_vit joins its two networks at the bridge, one of `BRIDGE_FUSIONS`.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
     Raises:
-        ValueError: an unknown kind, other spatial_dims, a base below 1 or one that the kind cannot have; as the network
-            itself.
+        ValueError: an unknown kind or `fuse`, a `fuse` for a kind that joins nothing, other spatial_dims, a base
+            below 1 or one that the kind cannot have; as the network itself.
         TypeError: the network has no argument of an option's name.
 
     Example::
@@ -63,6 +65,10 @@ def segmentation_teacher(
         taps = segmentation_teacher_taps("segresnet")
     """
     check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
+    if fuse not in BRIDGE_FUSIONS:
+        raise ValueError(f"fuse must be one of {', '.join(BRIDGE_FUSIONS)}, got {fuse!r}.")
+    if kind != "unet_vit" and fuse != BRIDGE_FUSIONS[0]:
+        raise ValueError(f"fuse={fuse!r} joins a U-Net and a ViT; a {kind} teacher is one network.")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     own = dict(options or {})
@@ -78,6 +84,7 @@ def segmentation_teacher(
         "vit_layers": vit_layers,
         "vit_heads": vit_heads,
         "vit_weights": vit_weights,
+        "fusion": fuse,
     }
     common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
     return UNetViT(**{**common, "features": [base * 2**level for level in range(LEVELS)], **vit, **own})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,14 +10,18 @@ from monai.networks.layers.factories import Conv
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from ckdmed.networks.fusion.build import MAP_FUSIONS, map_fusion
+from ckdmed.networks.fusion.weighted_sum import WeightedSum
 from ckdmed.networks.resize import resize_images
 from ckdmed.networks.unet import UNet
 from ckdmed.networks.vit import build_vit, token_grid
 from ckdmed.networks.vit_weights import load_vit_weights
 
-__all__ = ["ClassTokenFusion", "TokenFusion", "UNetViT"]
+__all__ = ["BRIDGE_FUSIONS", "ClassTokenFusion", "LevelFusion", "MapBridgeFusion", "TokenFusion", "UNetViT"]
 
-FUSIONS = ("class_token", "tokens")
+#: What joins the ViT to the bridge.
+BRIDGE_FUSIONS = ("class_token", "tokens", *MAP_FUSIONS, "msgff")
+LEVELS = 3
 
 
 class ClassTokenFusion(nn.Module):
@@ -60,13 +65,82 @@ class TokenFusion(nn.Module):
         return x + self.conv(resize_images(patches, list(x.shape[2:])))
 
 
+class MapBridgeFusion(nn.Module):
+    """Adds the patch tokens as a map of the bridge's width, by one of the fusions of two maps; see `map_fusion`.
+
+    Args:
+        name: of the fusion.
+        hidden_size: width of a token.
+        channels: channels of the map.
+        grid: patches per axis.
+
+    Shape: as in `ClassTokenFusion`.
+    """
+
+    def __init__(self, name: str, hidden_size: int, channels: int, grid: Sequence[int]) -> None:
+        super().__init__()
+        self.grid = [int(size) for size in grid]
+        self.conv = Conv[Conv.CONV, len(self.grid)](hidden_size, channels, kernel_size=1)
+        self.join = map_fusion(name, channels, len(self.grid))
+
+    def forward(self, x: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        batch, _, width = tokens.shape
+        patches = tokens[:, 1:].transpose(1, 2).reshape([batch, width] + self.grid)
+        return self.join(x, self.conv(patches))
+
+
+class LevelFusion(nn.Module):
+    """Adds the weighted sum of three levels of U-Net and ViT to the bridge: m + P sum_k softmax(a)_k N C_k F_k.
+
+    C_k are 1x1 convolutions to `channels`, N a group normalisation, P a 1x1 convolution to the bridge's width.
+
+    Args:
+        widths: of the U-Net's last three maps, the bridge's last.
+        hidden_size: width of a token.
+        grid: patches per axis.
+        layers: blocks of the ViT; those after a third, two thirds and all of them take part.
+        channels: width in which maps are summed.
+
+    Shape: the U-Net's three maps and the tokens after each block to the bridge's (B, widths[-1], *spatial).
+    """
+
+    def __init__(
+        self, widths: Sequence[int], hidden_size: int, grid: Sequence[int], layers: int, channels: int = 256
+    ) -> None:
+        super().__init__()
+        self.grid = [int(size) for size in grid]
+        self.blocks = [max(1, round(layers * level / LEVELS)) - 1 for level in range(1, LEVELS + 1)]
+        convolution = Conv[Conv.CONV, len(self.grid)]
+        self.of_unet = nn.ModuleList(_projected(convolution(int(width), channels, 1), channels) for width in widths)
+        self.of_vit = nn.ModuleList(_projected(convolution(hidden_size, channels, 1), channels) for _ in range(LEVELS))
+        self.weighted = WeightedSum(len(widths) + LEVELS, channels)
+        self.conv = convolution(channels, int(widths[-1]), 1)
+
+    def forward(self, maps: list[torch.Tensor], blocks: list[torch.Tensor]) -> torch.Tensor:
+        bridge = maps[-1]
+        parts: list[torch.Tensor] = []
+        for index, projection in enumerate(self.of_unet):
+            parts.append(projection(maps[index]))
+        for index, projection in enumerate(self.of_vit):
+            tokens = blocks[self.blocks[index]]
+            shape = [tokens.shape[0], tokens.shape[2]] + self.grid
+            parts.append(projection(tokens[:, 1:].transpose(1, 2).reshape(shape)))
+        return bridge + self.conv(self.weighted(parts, list(bridge.shape[2:])))
+
+
+def _projected(convolution: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.GroupNorm(math.gcd(8, channels), channels))
+
+
 class UNetViT(nn.Module):
     """U-Net and ViT over the same image; the ViT's view is added to the U-Net's bridge. Returns raw logits.
 
     The image goes through the U-Net's encoder as it is and, resized to `vit_img_size`, through the ViT. With
     `fusion="class_token"` the normalised class token, taken before any head, passes a linear layer and is added to the
     bridge at every position: it says what the image shows, not where. With `fusion="tokens"` the patch tokens are added
-    at their positions. With a zeroed fusion layer the network is exactly its U-Net.
+    at their positions; the fusions of two maps (`map_fusion`) take those tokens as a map and align it with the bridge.
+    "msgff" adds the weighted sum of three levels of both, see `LevelFusion`. With a zeroed fusion layer the network
+    is exactly its U-Net.
 
     Feature paths are those of the U-Net behind `unet.` (`unet.decoder.d4`, `unet.bridge` before the fusion), `fuse`
     (the bridge after it), `vit.blocks.<i>` and `vit.norm`. `unet` itself is not called as a module.
@@ -78,7 +152,7 @@ class UNetViT(nn.Module):
         features: widths of the U-Net, see `UNet`; the last one is the bridge.
         vit_img_size: size the ViT sees, a multiple of `vit_patch_size`.
         vit_patch_size, vit_hidden, vit_mlp, vit_layers, vit_heads: the ViT; the defaults are ViT-B/16.
-        fusion: "class_token" or "tokens".
+        fusion: one of `BRIDGE_FUSIONS`.
         norm, act, upsample, dropout: the U-Net's, see `UNet`.
         vit_dropout: the ViT's dropout rate in [0, 1].
         vit_weights: checkpoint file for the ViT, see `load_vit_weights`; what matched is logged.
@@ -93,6 +167,10 @@ class UNetViT(nn.Module):
         teacher = UNetViT(features=(16, 32, 64), vit_img_size=64, vit_hidden=48, vit_mlp=96, vit_layers=2, vit_heads=3)
         logits = teacher(torch.rand(2, 1, 128, 128))
     """
+
+    # Constants to TorchScript, which leaves out the other way.
+    __constants__ = ["fuses_levels", "levels"]
+    levels = LEVELS
 
     def __init__(
         self,
@@ -115,8 +193,8 @@ class UNetViT(nn.Module):
         vit_weights: str | None = None,
     ) -> None:
         super().__init__()
-        if fusion not in FUSIONS:
-            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, got {fusion!r}.")
+        if fusion not in BRIDGE_FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(BRIDGE_FUSIONS)}, got {fusion!r}.")
         self.unet = UNet(spatial_dims, in_channels, out_channels, features, norm, act, upsample, dropout)
         self.vit = build_vit(
             in_channels=in_channels,
@@ -130,17 +208,28 @@ class UNetViT(nn.Module):
             dropout_rate=vit_dropout,
         )
         self.vit_img_size = [int(size) for size in ensure_tuple_rep(vit_img_size, spatial_dims)]
+        grid = token_grid(vit_img_size, vit_patch_size, spatial_dims)
+        bridge = int(features[-1])
+        self.fuses_levels = fusion == "msgff"
         self.fuse: nn.Module
         if fusion == "class_token":
-            self.fuse = ClassTokenFusion(vit_hidden, int(features[-1]))
+            self.fuse = ClassTokenFusion(vit_hidden, bridge)
+        elif fusion == "tokens":
+            self.fuse = TokenFusion(vit_hidden, bridge, grid)
+        elif fusion == "msgff":
+            self.fuse = LevelFusion(features[-LEVELS:], vit_hidden, grid, vit_layers)
         else:
-            grid = token_grid(vit_img_size, vit_patch_size, spatial_dims)
-            self.fuse = TokenFusion(vit_hidden, int(features[-1]), grid)
+            self.fuse = MapBridgeFusion(fusion, vit_hidden, bridge, grid)
         if vit_weights:
-            load_vit_weights(self.vit, vit_weights, grid=token_grid(vit_img_size, vit_patch_size, spatial_dims))
+            load_vit_weights(self.vit, vit_weights, grid=grid)
+        if self.fuses_levels:
+            # the tokens of the blocks are taken as they are, and a norm of its own would never learn
+            self.vit.norm = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.unet.check_size(x)
         bridge, skips = self.unet.encode(x)
-        tokens = self.vit(resize_images(x, self.vit_img_size))[0]
+        tokens, blocks = self.vit(resize_images(x, self.vit_img_size))
+        if self.fuses_levels:
+            return self.unet.decode(self.fuse((skips + [bridge])[-self.levels :], blocks), skips)
         return self.unet.decode(self.fuse(bridge, tokens), skips)

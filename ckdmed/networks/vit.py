@@ -5,11 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
+from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
 from monai.networks.nets import ViT
 from monai.utils import ensure_tuple_rep
 from torch import nn
+from torch.nn import functional
 
-__all__ = ["TRANSFORMER_TAPS", "build_vit", "set_layer_norm_eps", "token_grid", "transformer_taps"]
+__all__ = [
+    "AnySizePatchEmbedding",
+    "TRANSFORMER_TAPS",
+    "build_vit",
+    "set_layer_norm_eps",
+    "token_grid",
+    "transformer_taps",
+]
 
 #: names of the taps that are tokens and no maps
 TRANSFORMER_TAPS = ("tokens", "qkv")
@@ -37,6 +47,62 @@ def set_layer_norm_eps(network: nn.Module, eps: float) -> None:
             module.eps = eps
 
 
+class AnySizePatchEmbedding(PatchEmbeddingBlock):
+    """MONAI's embedding of patches, whose positions are interpolated for images of another size.
+
+    Args:
+        in_channels, img_size, patch_size, hidden_size, num_heads, dropout_rate, spatial_dims: see `build_vit`.
+
+    Shape: (B, in_channels, *spatial), multiples of the patch, to (B, patches, hidden_size).
+
+    Raises:
+        ValueError: in forward, an image whose size is no multiple of the patch.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        img_size: int | Sequence[int],
+        patch_size: int | Sequence[int],
+        hidden_size: int,
+        num_heads: int,
+        dropout_rate: float,
+        spatial_dims: int,
+    ) -> None:
+        super().__init__(
+            in_channels=in_channels,
+            img_size=img_size,
+            patch_size=patch_size,
+            hidden_size=hidden_size,
+            num_heads=num_heads,
+            proj_type="conv",
+            pos_embed_type="learnable",
+            dropout_rate=dropout_rate,
+            spatial_dims=spatial_dims,
+        )
+        self.grid = list(token_grid(img_size, patch_size, spatial_dims))
+        self.patch = [int(size) for size in ensure_tuple_rep(patch_size, spatial_dims)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for size, patch in zip(x.shape[2:], self.patch):
+            if size % patch != 0:
+                raise ValueError(
+                    "The Vision Transformer got an image of spatial size {}; its patches are {}. Give sizes that are "
+                    "multiples of them.".format(list(x.shape[2:]), self.patch)
+                )
+        tokens = self.patch_embeddings(x)
+        grid = list(tokens.shape[2:])
+        positions = self.position_embeddings
+        if grid != self.grid:
+            laid_out = positions.transpose(1, 2).reshape([1, positions.shape[2]] + self.grid).float()
+            if len(grid) == 2:
+                laid_out = functional.interpolate(laid_out, size=grid, mode="bicubic", align_corners=False)
+            else:
+                laid_out = functional.interpolate(laid_out, size=grid, mode="trilinear", align_corners=False)
+            positions = laid_out.flatten(2).transpose(1, 2).to(positions.dtype)
+        return self.dropout(tokens.flatten(2).transpose(1, 2) + positions)
+
+
 def build_vit(
     in_channels: int = 3,
     img_size: int | Sequence[int] = 224,
@@ -49,6 +115,7 @@ def build_vit(
     dropout_rate: float = 0.0,
     num_classes: int | None = None,
     layer_norm_eps: float = LAYER_NORM_EPS,
+    any_size: bool = False,
 ) -> ViT:
     """MONAI's ViT with class token, biases on query, key and value, and no activation behind its head.
 
@@ -70,6 +137,7 @@ def build_vit(
             the class token first. Otherwise forward returns logits (B, num_classes). Either is the first item of a
             tuple, as MONAI has it, the second being the tokens after each block.
         layer_norm_eps: positive.
+        any_size: take images of other sizes too, multiples of the patch, with interpolated positions.
 
     Raises:
         ValueError: sizes that do not divide, as described above.
@@ -94,6 +162,10 @@ def build_vit(
         post_activation=None,
         qkv_bias=True,
     )
+    if any_size:
+        vit.patch_embedding = AnySizePatchEmbedding(
+            in_channels, img_size, patch_size, hidden_size, num_heads, dropout_rate, spatial_dims
+        )
     if num_classes is None:
         del vit.classification_head
     for block in vit.blocks:

@@ -27,6 +27,7 @@ class ViTClassifier(nn.Module):
         img_size: size of the image, a multiple of `patch_size`.
         patch_size, hidden_size, mlp_dim, num_layers, num_heads, spatial_dims, dropout_rate: see `build_vit`.
         weights: checkpoint file, see `load_vit_weights`; what matched is logged.
+        any_size: see `build_vit`.
 
     Shape: (B, in_channels, *img_size) to raw logits (B, num_classes).
 
@@ -47,6 +48,7 @@ class ViTClassifier(nn.Module):
         spatial_dims: int = 2,
         dropout_rate: float = 0.0,
         weights: str | None = None,
+        any_size: bool = False,
     ) -> None:
         super().__init__()
         if num_classes < 1:
@@ -62,7 +64,9 @@ class ViTClassifier(nn.Module):
             spatial_dims,
             dropout_rate,
             num_classes,
+            any_size=any_size,
         )
+        self.any_size = any_size
         self.feature_size = hidden_size
         self.last_layer = "vit.classification_head"
         self.img_size = [int(size) for size in ensure_tuple_rep(img_size, spatial_dims)]
@@ -71,7 +75,7 @@ class ViTClassifier(nn.Module):
 
     def check_size(self, x: torch.Tensor) -> None:
         """Raise ValueError unless `x` has the spatial size of the position embeddings."""
-        if list(x.shape[2:]) != self.img_size:
+        if not self.any_size and list(x.shape[2:]) != self.img_size:
             raise ValueError(
                 "ViTClassifier got an image of spatial size {}, it was built for {}. Resize the images, or build it "
                 "with their img_size.".format(list(x.shape[2:]), self.img_size)

@@ -28,7 +28,7 @@ def test_settings_of_the_command_may_be_nested_ones():
 def test_plan_has_teachers_before_students_and_each_once():
     runs = planned("table1", "--fold", "0", "3", "--seeds", "4", "5")
     names = [run.name for run in runs]
-    assert len(names) == len(set(names)) == 2 * (5 + 2 * 9)
+    assert len(names) == len(set(names)) == 2 * (6 + 2 * 10)
     for run in runs:
         if run.teacher is not None:
             assert run.teacher.endswith(f"-group{run.split['fold']}-seed4")

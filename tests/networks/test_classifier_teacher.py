@@ -58,7 +58,7 @@ def test_early_layers_of_every_vgg_are_frozen_for_good() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"kind": "vgg"}, "must be one of vgg_vit, .*efficientnet_lite_vit, got 'vgg'"),
+        ({"kind": "vgg"}, "must be one of vgg_vit, .*efficientnet_lite_vit, msgff, got 'vgg'"),
         ({"vgg": "vgg16"}, "vgg must be one of vgg19_bn, vgg19, got 'vgg16'"),
         ({"kind": "vit_vit", "freeze": "early"}, "a vit_vit teacher has none"),
         ({"freeze": "late"}, "'none', 'early' or a list of paths, got 'late'"),

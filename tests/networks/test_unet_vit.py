@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ckdmed.networks import UNetViT
+from ckdmed.networks.unet_vit import BRIDGE_FUSIONS
 
 SIZES: dict[str, int] = {"vit_hidden": 12, "vit_mlp": 16, "vit_layers": 2, "vit_heads": 3}
 
@@ -18,7 +19,7 @@ def image(spatial_dims: int, channels: int = 1) -> torch.Tensor:
     return torch.rand(2, channels, *(12, 20, 8)[:spatial_dims])
 
 
-both = pytest.mark.parametrize("fusion", ["class_token", "tokens"])
+both = pytest.mark.parametrize("fusion", BRIDGE_FUSIONS)
 dims = pytest.mark.parametrize("spatial_dims", [2, 3])
 
 
@@ -38,6 +39,12 @@ def test_zeroed_fusion_is_exactly_the_plain_unet(spatial_dims: int, fusion: str)
 def test_every_parameter_gets_a_gradient(spatial_dims: int, fusion: str) -> None:
     torch.manual_seed(0)
     network = small(spatial_dims, fusion, out_channels=2)
+    # a module that starts as the identity has zeros, behind which nothing learns in the first step
+    for parameter in network.fuse.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    if fusion == "stn":
+        nn.init.normal_(network.fuse.join.theta.weight, std=0.1)  # type: ignore[union-attr, arg-type]
     logits = network(torch.rand(2, 1, *(16, 16, 16)[:spatial_dims]))
     assert logits.shape[1] == 2
     logits.square().mean().backward()
@@ -116,7 +123,7 @@ def test_parameter_counts_of_the_full_size() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"fusion": "sum"}, "class_token, tokens, got 'sum'"),
+        ({"fusion": "sum"}, "class_token, tokens, attention, .*msgff, got 'sum'"),
         ({"vit_img_size": 20}, r"\(20, 20\) must be a positive multiple of its patch size \(8, 8\)"),
         ({"vit_hidden": 13}, "hidden_size 13 must be a multiple of num_heads 3"),
     ],

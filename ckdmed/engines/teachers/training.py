@@ -19,6 +19,7 @@ from ckdmed.engines.view_batch import view_prepare_batch
 from ckdmed.files import write_json
 from ckdmed.handlers import BestModel
 from ckdmed.handlers.divergence import not_finite
+from ckdmed.losses.penalties import with_penalties
 from ckdmed.networks.checkpoint import network_state, read_checkpoint
 from ckdmed.networks.freezing import frozen_paths
 from ckdmed.recipes.schedule import one_cycle
@@ -242,7 +243,7 @@ def _train(
         train_data_loader=train_data_loader,
         network=trained,
         optimizer=optimizer,
-        loss_function=loss_function,
+        loss_function=with_penalties(loss_function, network),
         inferer=inferer,
         prepare_batch=view_prepare_batch(view),
         train_handlers=[handlers],
