@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ckdmed.cli.overwriting import add_output_dir
+from ckdmed.cli.overwriting import add_output_dir, refuse_existing
 
 NAME = "export"
 HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
 EXAMPLES = (
-    "ckdmed export --bundle seg_kd --checkpoint output/models/model.pt --output_dir brain_tumour_seg_kd",
+    "ckdmed export --bundle seg_kd --checkpoint output/models/model.pt --output_dir brain_tumour_seg_kd --archive",
     "ckdmed export --bundle cls_kd --checkpoint model.pt --output_dir tumour_type --evaluation evaluation/summary.json",
 )
 STATUSES = {1: "a check failed; nothing is written"}
@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--evaluation", type=Path, help="summary.json of an evaluation of this checkpoint, for the docs"
     )
+    parser.add_argument(
+        "--archive",
+        action="store_true",
+        help="also write NAME_vVERSION.zip beside the folder, for `monai.bundle download --url`",
+    )
     parser.add_argument("--large-files-url", help="address under which files over 25 MB will be published")
     parser.add_argument("--schema", type=Path, help="a copy of the metadata schema (default: our statement of it)")
     parser.add_argument("--force", action="store_true", help="replace an exported bundle that is there")
@@ -48,9 +53,13 @@ def run(args: argparse.Namespace) -> int:
     """
     from ckdmed.bundle_files import named_bundle
     from ckdmed.export import export_bundle
+    from ckdmed.export.archive import archive_of, write_archive
 
+    bundle = named_bundle(args.bundle)
+    if args.archive:
+        refuse_existing(archive_of(args.output_dir.absolute(), bundle / "metadata.json"), args.force)
     result = export_bundle(
-        named_bundle(args.bundle),
+        bundle,
         args.checkpoint,
         args.output_dir,
         teacher_checkpoint=args.teacher_checkpoint,
@@ -71,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     if result.large_files and not args.large_files_url:
         print("notice: large_files.yml has no addresses yet; fill in 'url', or export with --large-files-url")
     print(f"the bundle is in {result.folder}")
+    if args.archive:
+        print(f"archive: {write_archive(result.folder, args.force)}")
     return 0
 
 

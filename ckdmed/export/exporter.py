@@ -188,7 +188,8 @@ def _write_files(
 
     _copy_weights(checkpoint, folder / "models" / "model.pt")
     if (inputs := IntendedInputs.beside(checkpoint)) is not None:
-        shutil.copyfile(inputs.path, folder / "models" / f"model{INPUTS_SUFFIX}")
+        record = json_text(read_object(inputs.path))
+        (folder / "models" / f"model{INPUTS_SUFFIX}").write_text(record, encoding="utf-8")
     if teacher is not None:
         _copy_weights(teacher, folder / "models" / "teacher.pt")
     with undisturbed():
