@@ -62,6 +62,7 @@ FOLLOWS = frozenset(
             "region_names",
             "in_channels",
             "input_shape",
+            "usual_shares",
         ),
         *("teacher_taps", "student_taps"),
     }
@@ -183,6 +184,7 @@ SETTINGS: Mapping[str, Setting] = {
         either(_SHARE, _NONE), "weight of the label's correction of the teacher; null for the method's", taken_by=_LOSS
     ),
     "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
+    "w_mutual": Setting(number(0), "weight of what learning teachers take from the student and from each other"),
     "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's", taken_by=_LOSS),
     "beta": Setting(_WEIGHT, "weight of the method's own term; null for the method's", taken_by=_LOSS),
     "loss": Setting(choice(*REGION_LOSSES), "the loss of the segmentation"),

@@ -67,6 +67,9 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_optimizer = teacher_optimizer
         self.teacher_loss = teacher_loss
         self.teacher_values: LossValues | None = None
+        self._peer: torch.Tensor | None = None
+        if teacher_loss is not None and teacher_loss.w_mutual > 0 and self.student_view is not None:
+            raise ValueError("peers learn from each other's answer to the same image: give no student_view.")
         if teacher_optimizer is None and self.teacher is not None:
             self.add_event_handler(Events.EPOCH_STARTED, self._hold_still)
 
@@ -79,6 +82,16 @@ class MultiTeacherTrainer(DistillationTrainer):
     def teacher_output(self) -> TappedOutput | None:
         """The teachers' outputs for the batch at hand."""
         return self._teacher_output
+
+    def _run_both(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.teacher is None or self.teacher_loss is None or self.teacher_loss.w_mutual == 0:
+            return super()._run_both(inputs, network, *args, **kwargs)
+        # the student first: both learn from what the other said before this step
+        output: TappedOutput = self.student_inferer(inputs, network, *args, **kwargs)
+        self._peer = output.logits.detach()
+        self._teacher_output = self._ask_teacher(inputs)
+        self._student_output = output
+        return output.logits
 
     def _ask_teacher(self, images: torch.Tensor) -> Any:
         if self.teacher_optimizer is None or self.teacher_loss is None:
@@ -101,7 +114,11 @@ class MultiTeacherTrainer(DistillationTrainer):
         # the student's forward pass may run under autocast, in which no backward pass belongs
         with torch.autocast(images.device.type, enabled=False):
             values = loss_function(
-                output.logits, output.features.get(HEAD), label, None if flags is None else torch.as_tensor(flags)
+                output.logits,
+                output.features.get(HEAD),
+                label,
+                None if flags is None else torch.as_tensor(flags),
+                self._peer,
             )
             total = values.total / self.accumulation_steps
             scaler = self.scaler if self.amp else None
@@ -130,7 +147,7 @@ class MultiTeacherTrainer(DistillationTrainer):
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict:  # type: ignore[override]
         output = super()._iteration(engine, batchdata)
-        self.teacher_values = None
+        self.teacher_values = self._peer = None
         return output
 
 

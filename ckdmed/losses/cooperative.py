@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.losses.conventions import full_precision
+from ckdmed.losses.soft_targets import KDLoss
 from ckdmed.losses.total import LossTerm, LossValues, NetworkOutput
 
 __all__ = ["HEAD", "CooperativeTeacherLoss", "DeepSupervisionTerm", "resize_labels"]
@@ -81,13 +82,18 @@ class CooperativeTeacherLoss(nn.Module):
         names: of the teachers; their terms are called ``teacher_<name>``.
         w_cooperative: weight of the cooperative term, not negative. Default 0.08, as published.
         learning: False for frozen teachers, whose own terms are left out: the fusion alone learns.
+        w_mutual: weight of what each teacher learns from its peers, the student and the other teachers: the mean of
+            T^2 KL(peer || teacher) over them, on labelled and unlabelled samples. Peers are cut off the graph. 0 for
+            none; 1 is deep mutual learning. The terms are called ``mutual_<name>``.
+        link, temperature: of that divergence.
 
     Shape:
         teachers: [B, K * C, *S], the K teachers' logits one after another along the channels; cooperative: [B, C, *s]
         or None; target: what ``supervised`` takes, [B, 1 or C, *S].
 
     Raises:
-        ValueError: no names, two equal ones, or a negative weight; logits whose channels K does not divide.
+        ValueError: no names, two equal ones, or a negative weight; logits whose channels K does not divide; peers
+            that learn from a student whose logits are not given.
 
     Source: Ahmad et al. 2024, MTCM-KD, and its code (cooperative deep supervision fusion learning).
     """
@@ -98,16 +104,23 @@ class CooperativeTeacherLoss(nn.Module):
         names: Sequence[str],
         w_cooperative: float = 0.08,
         learning: bool = True,
+        w_mutual: float = 0.0,
+        link: str = "sigmoid",
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
         if not names or len(set(names)) != len(names):
             raise ValueError(f"each teacher needs a name of its own, got {list(names)}.")
         if w_cooperative < 0:
             raise ValueError(f"w_cooperative cannot be negative, got {w_cooperative}.")
+        if w_mutual < 0 or (w_mutual > 0 and not learning):
+            raise ValueError(f"w_mutual is {w_mutual}: it cannot be negative, and frozen teachers learn from nobody.")
         self.supervised = supervised
         self.names = list(names)
         self.w_cooperative = float(w_cooperative)
         self.learning = learning
+        self.w_mutual = float(w_mutual)
+        self.divergence = KDLoss(link, temperature=temperature)
 
     def forward(
         self,
@@ -115,8 +128,12 @@ class CooperativeTeacherLoss(nn.Module):
         cooperative: torch.Tensor | None,
         target: torch.Tensor,
         labelled: torch.Tensor | None = None,
+        student: torch.Tensor | None = None,
     ) -> LossValues:
-        """The loss of one batch; rows that ``labelled`` (B,) does not mark are not read."""
+        """The loss of one batch; rows of ``target`` that ``labelled`` (B,) does not mark are not read.
+
+        ``student`` are the student's logits [B, C, *S], for peers that learn from it.
+        """
         if teachers.shape[1] % len(self.names):
             raise ValueError(f"{teachers.shape[1]} channels are not those of {len(self.names)} teachers.")
         chosen = slice(None) if labelled is None else labelled.to(device=teachers.device, dtype=torch.bool)
@@ -126,8 +143,11 @@ class CooperativeTeacherLoss(nn.Module):
             total = total + 0.0 * _full(cooperative).sum()
         terms: dict[str, torch.Tensor] = {}
         weights: dict[str, float] = {}
+        if self.w_mutual > 0:
+            total = total + self._mutual(teachers, student, terms, weights)
         if labelled is not None and not bool(labelled.any()):
             return LossValues(total, terms, weights)
+        learned = dict(terms)
         label = target[chosen]
         with full_precision(teachers):
             if self.learning:
@@ -139,8 +159,28 @@ class CooperativeTeacherLoss(nn.Module):
                 terms["cooperative"] = self.supervised(_full(cooperative[chosen]), small)
                 weights["cooperative"] = self.w_cooperative
             for name, value in terms.items():
-                total = total + weights[name] * value
+                if name not in learned:
+                    total = total + weights[name] * value
         return LossValues(total, terms, weights)
+
+    def _mutual(
+        self,
+        teachers: torch.Tensor,
+        student: torch.Tensor | None,
+        terms: dict[str, torch.Tensor],
+        weights: dict[str, float],
+    ) -> torch.Tensor:
+        if student is None:
+            raise ValueError("teachers that learn from the student need its logits.")
+        total = teachers.new_zeros((), dtype=torch.float64 if teachers.dtype == torch.float64 else torch.float32)
+        parts = teachers.chunk(len(self.names), dim=1)
+        for number, name in enumerate(self.names):
+            peers = [student, *(part for other, part in enumerate(parts) if other != number)]
+            # the peer is what a teacher is to the loss: cut off the graph
+            value = torch.stack([self.divergence(parts[number], peer) for peer in peers]).mean()
+            terms[f"mutual_{name}"], weights[f"mutual_{name}"] = value, self.w_mutual
+            total = total + self.w_mutual * value
+        return total
 
 
 def _full(logits: torch.Tensor) -> torch.Tensor:

@@ -221,7 +221,7 @@ class DistillationLoss(nn.Module):
     @property
     def layers(self) -> tuple[str, ...]:
         """Tap names that terms of positive weight read of both networks."""
-        return tuple(dict.fromkeys(n for term in self._active() if term.source == "features" for n in term.layers))
+        return tuple(dict.fromkeys(name for term in self._active() if term.source != "exits" for name in term.layers))
 
     @property
     def student_layers(self) -> tuple[str, ...]:
@@ -231,7 +231,7 @@ class DistillationLoss(nn.Module):
     @property
     def projected_layers(self) -> tuple[str, ...]:
         """Tap names that terms of positive weight read projected."""
-        terms = [term for term in self._active() if term.projected and term.source == "features"]
+        terms = [term for term in self._active() if term.projected and term.source != "exits"]
         return tuple(dict.fromkeys(name for term in terms for name in term.layers))
 
     @property

@@ -148,7 +148,8 @@ class CooperativeTeachers(nn.Module):
                 logits = self.teachers(image)
             features = self.taps.collect()
         else:
-            logits, features, _ = self.teachers(image)
+            output = self.teachers(image)
+            logits, features = output.logits, output.features
         if self.fusion is None:
             return TappedOutput(logits, {}, {})
         return TappedOutput(logits, {HEAD: self.fusion([features[name] for name in self.ensemble.names])}, {})
