@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="output folder of a training, an evaluation, an inference or an experiment, or a file of its records",
+        help="output folder of a training, an evaluation, an inference, a deployment or an experiment, or a file of "
+        "records",
     )
     add_output_dir(
         parser,
@@ -97,7 +98,7 @@ def _holds_records(path: Path) -> bool:
     if path.is_file() or (path / "records").is_dir() or any((path / section).is_dir() for section in SECTIONS):
         return True
     # evaluations and runs hold JSON of other kinds
-    own = {file.name for file in record_files(path)} - {"report.json", "summary.json"}
+    own = {file.name for file in record_files(path)} - {"report.json", "summary.json", "deploy.json"}
     return bool(own) and not is_run_folder(path) and not (path / "summary.json").is_file()
 
 

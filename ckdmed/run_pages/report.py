@@ -20,6 +20,7 @@ from .inference_part import case_pages, inference_sections
 from .inference_run import InferenceRun, read_inference_run
 from .markdown import PICTURES, markdown_of
 from .niivue import NiiVue
+from .resource_part import RECORD, resource_blocks
 from .several_runs import several_runs_section
 from .training_part import training_sections
 from .training_run import Evaluation, TrainingRun, read_evaluation, read_training_run
@@ -39,12 +40,14 @@ class Sources:
         trainings: output folders of trainings.
         evaluations: evaluations that were given by themselves.
         inferences: output folders of inferences.
+        deployments: folders of ckdmed deploy.
         comparisons: groups of arms, with their records.
     """
 
     trainings: dict[str, TrainingRun] = field(default_factory=dict)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     inferences: dict[str, InferenceRun] = field(default_factory=dict)
+    deployments: dict[str, Path] = field(default_factory=dict)
     comparisons: dict[str, list[ComparedArms]] = field(default_factory=dict)
 
 
@@ -52,7 +55,7 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
     """Read the runs in folders.
 
     Args:
-        folders: each the output folder of a training or an inference, or an evaluation's.
+        folders: each the output folder of a training, an evaluation, an inference or a deployment.
         comparisons: read already.
 
     Raises:
@@ -62,6 +65,8 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
     for name, folder in _named(folders).items():
         if (folder / "report.json").is_file() and (folder / "results.jsonl").is_file():
             sources.inferences[name] = read_inference_run(folder)
+        elif (folder / RECORD).is_file() and not (folder / "settings.json").is_file():
+            sources.deployments[name] = folder
         elif (folder / "summary.json").is_file():
             sources.evaluations[name] = read_evaluation(folder)
         elif (folder / "settings.json").is_file():
@@ -69,7 +74,7 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
         else:
             raise ValueError(
                 f"{folder}: holds no run: neither settings.json of a training, summary.json of an evaluation, "
-                "report.json of an inference, nor records of an experiment. Give the output folder of one."
+                "report.json of an inference, deploy.json, nor records of an experiment. Give the output folder of one."
             )
     return sources
 
@@ -92,7 +97,13 @@ def write_report(
     Raises:
         ValueError: there are no sources; the folder holds what no report wrote; a record or a checkpoint is damaged.
     """
-    names = [*sources.comparisons, *sources.trainings, *sources.evaluations, *sources.inferences]
+    names = [
+        *sources.comparisons,
+        *sources.trainings,
+        *sources.deployments,
+        *sources.evaluations,
+        *sources.inferences,
+    ]
     if not names:
         raise ValueError("a report needs at least one run.")
     heading = title or ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -104,6 +115,8 @@ def write_report(
             sections.append(several_runs_section(sources.trainings))
         for number, (name, run) in enumerate(sources.trainings.items(), 1):
             sections += _under(name, training_sections(run, f"run-{number}"), len(names) > 1)
+        for name, deployed in sources.deployments.items():
+            sections += _under(name, [Section("Deployed files", resource_blocks(deployed))], len(names) > 1)
         for number, (name, evaluation) in enumerate(sources.evaluations.items(), 1):
             sections += _under(name, evaluation_sections(evaluation, f"evaluation-{number}"), len(names) > 1)
         for number, (name, inference) in enumerate(sources.inferences.items(), 1):
@@ -154,6 +167,7 @@ def _subtitle(sources: Sources) -> str:
     counted = [
         (len(sources.comparisons), "comparison"),
         (len(sources.trainings), "training"),
+        (len(sources.deployments), "deployment"),
         (len(sources.evaluations), "evaluation"),
         (len(sources.inferences), "inference"),
     ]

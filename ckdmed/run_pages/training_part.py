@@ -12,7 +12,7 @@ from ckdmed.reports.files import plain
 
 from .blocks import Facts, Line, LineChart, Picture, Section, Table, Text
 from .evaluation_part import evaluation_sections
-from .resource_part import resource_blocks
+from .resource_part import resource_blocks, resources_beside
 from .training_run import TrainingRun, best_of, stored_values
 from .words import NONE, duration, file_size, large_number, number, shown_value
 
@@ -183,9 +183,12 @@ def _teacher_against_student(run: TrainingRun) -> list[Any]:
             rows.append([name, *_weights(file), score])
         head = ["", "numbers in the checkpoint", "file", f"best {metric_name(run.key_metric)}"]
         blocks.append(Table(head, rows, "Sizes and scores"))
-    blocks += resource_blocks(run.folder)
-    if teachers and not any(isinstance(block, Table) and block.caption != "Sizes and scores" for block in blocks):
-        blocks.append(Text("There is no resource figure beside this run; ckdmed deploy measures one.", "note"))
+    figures = resources_beside(run.folder)
+    for folder in figures:
+        blocks += resource_blocks(folder)
+    if teachers and not figures:
+        words = "There is no resource figure in this run's folder; ckdmed deploy measures one."
+        blocks.append(Text(words, "note"))
     return blocks
 
 

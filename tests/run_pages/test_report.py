@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import nibabel as nib
@@ -58,6 +59,39 @@ def test_a_training_with_its_evaluation_and_teacher(tmp_path, capsys):
         assert "0.9000" in text and "5000" in text and "34" in text
         assert "<script>window" not in text
     assert "p3" in html and "supervised" in html
+
+
+def deployment(folder: Path) -> Path:
+    """What ckdmed deploy leaves, by its own classes."""
+    from ckdmed.deploy.deployment import Costs, FormResult, ModelCost
+    from ckdmed.deploy.verdict import Changes
+
+    folder.mkdir()
+    names = [each.name for each in fields(Changes)]
+    values = {"metric": "Dice", "worst_slice": MARKUP, "slices": 9}
+    changes = Changes(**{name: values.get(name, 0.125) for name in names})
+    student = ModelCost(2.5, {1: 12.25, 2: 7.5}, 11.0, None, 0.26, 99.0, 486_000, 2_500_000_000, 0.05)
+    costs = Costs(
+        {"onnx": ModelCost(2.0, {1: 6.0, 2: 3.0}), "student": student},
+        {"processor": "a processor", "cores": 2, "load": 0.5, "versions": {"torch": "2"}},
+    )
+    forms = [FormResult("onnx", "a.onnx", True, [], changes), FormResult("onnx-int8", "b.onnx", False, ["too much"])]
+    record = {"bundle": "seg_kd", "forms": [asdict(form) for form in forms], "costs": asdict(costs)}
+    (folder / "deploy.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_the_resource_figure_stands_with_the_run_and_by_itself(tmp_path):
+    run = write_training(tmp_path / "run", evaluated=False)
+    deployment(run / "deployed")
+    assert cli.main(["report", str(run)]) == 0
+    assert cli.main(["report", str(run / "deployed"), "--out", str(tmp_path / "alone")]) == 0
+    for text in (*written(run / "report"), *written(tmp_path / "alone")):
+        assert "486 thousand" in text and "2.50" in text and "12.2" in text and "not measured" in text
+        assert "passes" in text and "not written: too much" in text and "a processor, 2 cores" in text
+        assert "<script>window" not in text
+    (run / "deployed/deploy.json").write_text('{"costs": null, "forms": [{}]}')
+    assert cli.main(["report", str(run), "--force"]) == 2
 
 
 def test_several_trainings_show_their_spread_over_seeds(tmp_path):
