@@ -132,7 +132,7 @@ def test_scripts_parse_and_can_be_run(script):
 def test_check_refuses_an_unknown_step():
     done = subprocess.run(["bash", "tools/check.sh", "linnt"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "no check named 'linnt'; there are: format lint types imports tests" in done.stderr
+    assert "no check named 'linnt'; there are: format lint types imports site tests" in done.stderr
 
 
 def test_links_between_the_documents_lead_somewhere():

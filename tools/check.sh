@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# All the checks of the project: format, lint, types, import directions, tests.
+# All the checks of the project: format, lint, types, import directions, the documentation as a site, tests.
 #
 #   tools/check.sh               all of them
-#   tools/check.sh lint types    some of them, by name: format lint types imports tests
+#   tools/check.sh --slow        all of them, with the tests that are marked slow
+#   tools/check.sh lint types    some of them, by name: format lint types imports site tests
 #
 # Every check runs even when one before it failed; the exit status is 0 only when all passed. The Python is $PYTHON, else
 # the checkout's .venv, else `python3`; it needs `pip install -c constraints.txt -e '.[dev]'`.
@@ -20,7 +21,7 @@ export PYTHONUTF8=1
 
 if ! "$PYTHON" -c 'import sys
 from importlib.util import find_spec
-sys.exit(not all(map(find_spec, sys.argv[1:])))' black flake8 hypothesis importlinter isort mypy packaging pytest xdist; then
+sys.exit(not all(map(find_spec, sys.argv[1:])))' black flake8 hypothesis importlinter isort mkdocs mkdocstrings mypy packaging pytest xdist; then
     echo "tools/check.sh: the development tools are not installed: $PYTHON -m pip install -c constraints.txt -e '.[dev]'" >&2
     exit 2
 fi
@@ -37,6 +38,10 @@ check_format() {
 check_lint() { "$PYTHON" -m flake8 "${sources[@]}"; }
 check_types() { "$PYTHON" -m mypy; }
 check_imports() { "$PYTHON" -c 'import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())'; }
+check_site() {
+    # The theme announces its successor at every build.
+    NO_MKDOCS_2_WARNING=1 "$PYTHON" -m mkdocs build --strict --quiet --site-dir build/site
+}
 check_tests() {
     # A file's tests stay in one process, so that what its fixtures make is made once.
     # shellcheck disable=SC2086  # the extra arguments are meant to be split
@@ -44,12 +49,15 @@ check_tests() {
         ${CKDMED_PYTEST_ARGS:-}
 }
 
-steps=("$@")
-if [ ${#steps[@]} -eq 0 ]; then steps=(format lint types imports tests); fi
+steps=()
+for word in "$@"; do
+    if [ "$word" = --slow ]; then CKDMED_PYTEST_ARGS="${CKDMED_PYTEST_ARGS:-} --runslow"; else steps+=("$word"); fi
+done
+if [ ${#steps[@]} -eq 0 ]; then steps=(format lint types imports site tests); fi
 failed=()
 for step in "${steps[@]}"; do
     if ! declare -F "check_$step" >/dev/null; then
-        echo "tools/check.sh: no check named '$step'; there are: format lint types imports tests" >&2
+        echo "tools/check.sh: no check named '$step'; there are: format lint types imports site tests" >&2
         exit 2
     fi
     printf '== %s\n' "$step"

@@ -1,9 +1,9 @@
 """An application of MONAI Deploy (App SDK 4): a DICOM study in, a DICOM Segmentation out.
 
-    python monai_deploy_app.py --input STUDY --output RESULTS --model brain_tumour_seg_kd
+    python monai_deploy_app.py --input STUDY --output RESULTS --model brain_tumour_seg_kd/models/model.ts
 
-STUDY is a folder with one MR series of post-contrast T1, the model a bundle that `ckdmed export` wrote. Five operators,
-all of them the SDK's own; the bundle brings preprocessing, inferer and postprocessing. For research use only.
+STUDY is a folder with one MR series of post-contrast T1, the model that of a bundle which `ckdmed export` wrote. Five
+operators, all of them the SDK's own; the bundle brings preprocessing, inferer and postprocessing. For research use only.
 """
 
 from __future__ import annotations
