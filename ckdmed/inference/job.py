@@ -29,6 +29,7 @@ from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.known_patients import known_sections
+from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.json_files import parse_json
 from ckdmed.paths import output_path
@@ -251,7 +252,7 @@ class InferenceJob:
         todo = list(self.data)
         if len(todo) == 1:
             # the bar over the inputs would stand still until the end
-            _show_progress(evaluator.inferer)
+            show_progress(evaluator.inferer)
         together = True
         failed: list[Exception] = []
         # what this handler takes ends the round, and not the process
@@ -438,14 +439,6 @@ class InferenceJob:
             and isinstance(checksums, dict)
             and all(_checksum(self.output_dir / str(name)) == checksums.get(name) for name in record["outputs"])
         )
-
-
-def _show_progress(inferer: Any) -> None:
-    """Let the innermost inferer show a bar over its slices or windows, where it is one of MONAI's that can."""
-    while (inner := getattr(inferer, "inferer", None)) is not None:
-        inferer = inner
-    if hasattr(inferer, "progress"):
-        inferer.progress = True
 
 
 def _checksum(path: Path) -> list[int] | None:

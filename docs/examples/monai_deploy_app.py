@@ -3,7 +3,7 @@
     python monai_deploy_app.py --input STUDY --output RESULTS --model brain_tumour_seg_kd/models/model.ts
 
 STUDY is a folder with one MR series of post-contrast T1, the model that of an exported bundle (`ckdmed export`). Five
-operators, all of them the SDK's own; the bundle brings preprocessing, inferer and postprocessing. For research use only.
+operators, all of them the SDK's own; the bundle brings preprocessing, inferer, postprocessing. For research use only.
 """
 
 from __future__ import annotations
