@@ -32,6 +32,7 @@ from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
 from ckdmed.networks.classifier_teacher import CLASSIFIER_FUSIONS, TEACHER_KINDS, VGGS
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.fusion.weighted_sum import WEIGHTINGS
+from ckdmed.networks.published_weights import IMAGENET
 from ckdmed.networks.segmentation_student import SEGMENTATION_STUDENTS
 from ckdmed.networks.segmentation_teacher import BRIDGE_FUSIONS, SEGMENTATION_TEACHERS
 from ckdmed.sections.classification import TASKS
@@ -90,6 +91,7 @@ _NONE = nothing()
 _LOSS = "distillation_loss"
 _FOLDER = path("a folder")
 _FILE = path("a file")
+_PRETRAINED = either(_NONE, choice(IMAGENET), _FILE)
 _SHARE = number(0, 1)
 _WEIGHT = either(number(0), _NONE)
 _MODALITIES = list_of(choice(*MODALITIES), "sequences", different=True)
@@ -220,7 +222,7 @@ SETTINGS: Mapping[str, Setting] = {
     "student_base": Setting(_COUNT, "channels of the student's first level", "channels"),
     "student_backbone": Setting(choice(*BACKBONES), "encoder of a student over a backbone"),
     "student_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
-    "student_encoder_pretrained": Setting(either(_NONE, _FILE), "ImageNet weights of the student's encoder"),
+    "student_encoder_pretrained": Setting(_PRETRAINED, "ImageNet weights of the student's encoder"),
     "student_pretrained": Setting(either(_NONE, _FILE), "weights that the student starts from"),
     "student_block": Setting(whole(0), "stage of the student that MSGFF reads"),
     "student_layer": Setting(text("the path of a layer"), "layer of the student that gradcam.png looks at"),
@@ -246,11 +248,11 @@ SETTINGS: Mapping[str, Setting] = {
     "vit_hidden": Setting(_COUNT, "its width", "channels"),
     "vit_layers": Setting(_COUNT, "its blocks"),
     "vit_heads": Setting(_COUNT, "its heads"),
-    "vit_pretrained": Setting(either(_NONE, _FILE), "its pretrained weights"),
-    "lite_pretrained": Setting(either(_NONE, _FILE), "ImageNet weights of its EfficientNet-Lite0"),
+    "vit_pretrained": Setting(_PRETRAINED, "its pretrained weights"),
+    "lite_pretrained": Setting(_PRETRAINED, "ImageNet weights of its EfficientNet-Lite0"),
     "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
     "vgg_width": Setting(number(0, above=True), "a factor on its widths"),
-    "vgg_pretrained": Setting(either(_NONE, _FILE), "its ImageNet weights"),
+    "vgg_pretrained": Setting(_PRETRAINED, "its ImageNet weights"),
     "fuse": Setting(choice(*BRIDGE_FUSIONS), "how the teacher's Vision Transformer is joined to its U-Net"),
     "resolutions": Setting(
         either(_NONE, list_of(whole(1), "edges", different=True)),

@@ -36,6 +36,7 @@ from ckdmed.networks.padded import (
     AnySizeSwinUNETR,
 )
 from ckdmed.networks.plain_cnn import PlainCNN
+from ckdmed.networks.published_weights import IMAGENET, weights_file
 from ckdmed.networks.residual_unit import PreActivationUnit
 from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, head_weights
 from ckdmed.networks.segmentation_student import (
@@ -54,6 +55,7 @@ from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
+from ckdmed.networks.vgg_vit_unet import VGGViTUNet
 from ckdmed.networks.vit import TRANSFORMER_TAPS, build_vit, set_layer_norm_eps, transformer_taps
 from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
@@ -79,6 +81,7 @@ __all__ = [
     "EfficientNetLiteUNet",
     "GridTransformer",
     "HybridClassifier",
+    "IMAGENET",
     "MapHybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
@@ -96,6 +99,7 @@ __all__ = [
     "VGG",
     "VGG19_BN_EARLY_LAYERS",
     "VGG19_EARLY_LAYERS",
+    "VGGViTUNet",
     "ViTClassifier",
     "WeightReport",
     "adapt_input_channels",
@@ -126,5 +130,6 @@ __all__ = [
     "vgg19",
     "vgg19_bn",
     "vgg_tiny",
+    "weights_file",
     "with_transformer_taps",
 ]

@@ -19,6 +19,7 @@ from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_di
 from ckdmed.networks.efficientnet import load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.padded import cropped, padded
+from ckdmed.networks.published_weights import weights_file
 
 __all__ = ["BACKBONES", "BackboneUNet", "load_backbone_weights"]
 
@@ -39,7 +40,7 @@ class BackboneUNet(FlexibleUNet):
         in_channels, out_channels: of the image and of the logits.
         backbone: one of `BACKBONES`.
         decoder_channels: widths of the decoder's five stages, from coarse to fine.
-        weights: checkpoint file for the encoder, see `load_backbone_weights`.
+        weights: checkpoint file for the encoder, see `load_backbone_weights`, or "imagenet", see `weights_file`.
         options: further arguments of ``FlexibleUNet``.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial). Any size: the far ends are padded with 0 to
@@ -82,7 +83,7 @@ class BackboneUNet(FlexibleUNet):
             self.encoder.set_swish(memory_efficient=False)
         _mend_shortcuts(self.encoder, spatial_dims)
         if weights:
-            load_backbone_weights(self.encoder, weights)
+            load_backbone_weights(self.encoder, weights_file(weights, backbone))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.encoder(padded(x, self.divisor))
@@ -141,6 +142,7 @@ def load_backbone_weights(encoder: nn.Module, path: str | os.PathLike[str], min_
     """
     if isinstance(encoder, EfficientNet):
         return load_efficientnet_weights(encoder, path, min_share)
-    return fill_network(
-        encoder, read_state_dict(path), path, "torchvision", input_weight="conv1.weight", min_share=min_share
-    )
+    file = read_state_dict(path)
+    # the classifier has no place in an encoder
+    tensors = {name: tensor for name, tensor in file.items() if not name.startswith("fc.")}
+    return fill_network(encoder, tensors, path, "torchvision", input_weight="conv1.weight", min_share=min_share)

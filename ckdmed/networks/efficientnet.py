@@ -11,6 +11,7 @@ from monai.networks.nets import EfficientNet, EfficientNetBN
 from torch import nn
 
 from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_dict
+from ckdmed.networks.published_weights import weights_file
 
 __all__ = ["EfficientNetB0", "load_efficientnet_weights"]
 
@@ -135,7 +136,7 @@ class EfficientNetB0(EfficientNetBN):
         # The memory-saving form is an autograd function, which cannot be scripted.
         self.set_swish(memory_efficient=False)
         if weights:
-            load_efficientnet_weights(self, weights)
+            load_efficientnet_weights(self, weights_file(weights, "efficientnet_b0"))
 
 
 def _symmetric(convolution: nn.Module) -> nn.Module:

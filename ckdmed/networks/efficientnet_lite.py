@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
+from ckdmed.networks.published_weights import weights_file
 
 __all__ = [
     "DECODER_TAPS",
@@ -211,7 +212,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
             act=("relu", {"inplace": False}),
         )
         if weights:
-            load_efficientnet_weights(self.encoder, weights)
+            load_efficientnet_weights(self.encoder, weights_file(weights, backbone))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2], x.shape[3]

@@ -10,12 +10,16 @@ from torch import nn
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.segmentation_kinds import LEVELS, SEGMENTATION_KINDS, make_segmentation_network
 from ckdmed.networks.unet_vit import BRIDGE_FUSIONS, UNetViT
+from ckdmed.networks.vgg_vit_unet import VGGViTUNet
 from ckdmed.networks.vit import transformer_taps
 
 __all__ = ["BRIDGE_FUSIONS", "SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
 
 # Decoder stages by the student's names for those of the same grid: d4 an eighth of the image, d1 the whole.
-_VIT_TAPS = {"unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)}}
+_VIT_TAPS = {
+    "unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)},
+    "vgg_vit": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
+}
 SEGMENTATION_TEACHERS = (*_VIT_TAPS, *SEGMENTATION_KINDS)
 
 
@@ -36,8 +40,9 @@ def segmentation_teacher(
 ) -> nn.Module:
     """A network of raw logits whose decoder features a student can be compared with.
 
-    "unet_vit" is :class:`UNetViT` of five levels, whose images' sizes must be multiples of 16; the other kinds are
-    those of :func:`segmentation_student`. Those of MONAI have MONAI's names of weights.
+    "unet_vit" is :class:`UNetViT` of five levels, whose images' sizes must be multiples of 16; "vgg_vit" is
+    :class:`VGGViTUNet`; the other kinds are those of :func:`segmentation_student`. Those of MONAI have MONAI's
+    names of weights.
 
     Args:
         kind: see above.
@@ -45,12 +50,12 @@ def segmentation_teacher(
         in_channels, out_channels: of the image and of the logits.
         base: channels of the first level, doubled from level to level; for swin_unetr a multiple of 12;
             networks over a backbone have their own widths.
-        vit_img_size, vit_patch_size, vit_hidden, vit_layers, vit_heads, vit_weights: of unet_vit, see `UNetViT`; the
+        vit_img_size, vit_patch_size, vit_hidden, vit_layers, vit_heads, vit_weights: of unet_vit and vgg_vit; the
             ViT's MLP is four times as wide as its tokens. The others do not read them.
         options: further arguments of the kind's own network, which go before those above: ``{"window_size": 4}`` for
             swin_unetr, ``{"backbone": "resnet50", "weights": FILE}`` for flexible_unet, ``{"deep_supervision": True,
             "deep_supr_num": 3}`` for dynunet.
-        fuse: how unet_vit joins its two networks at the bridge, one of `BRIDGE_FUSIONS`.
+        fuse: how unet_vit and vgg_vit join their two networks at the bridge, one of `BRIDGE_FUSIONS`.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
@@ -67,7 +72,7 @@ def segmentation_teacher(
     check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
     if fuse not in BRIDGE_FUSIONS:
         raise ValueError(f"fuse must be one of {', '.join(BRIDGE_FUSIONS)}, got {fuse!r}.")
-    if kind != "unet_vit" and fuse != BRIDGE_FUSIONS[0]:
+    if kind not in _VIT_TAPS and fuse != BRIDGE_FUSIONS[0]:
         raise ValueError(f"fuse={fuse!r} joins a U-Net and a ViT; a {kind} teacher is one network.")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
@@ -87,11 +92,15 @@ def segmentation_teacher(
         "fusion": fuse,
     }
     common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
+    if kind == "vgg_vit":
+        return VGGViTUNet(**{**common, "base": base, **vit, **own})
     return UNetViT(**{**common, "features": [base * 2**level for level in range(LEVELS)], **vit, **own})
 
 
 def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
-    """Channels of the first level that fit a GPU of 24 GiB: 64 for unet_vit on slices, 48 for swin_unetr, else 32.
+    """Channels of the first level that fit a GPU of 24 GiB.
+
+    64 for unet_vit and vgg_vit on slices, 48 for swin_unetr, else 32.
 
     Args:
         kind: of one teacher; of several teachers of different kinds, 32.
@@ -99,7 +108,7 @@ def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
     """
     if kind == "swin_unetr":
         return 48
-    return 64 if kind == "unet_vit" and spatial_dims == 2 else 32
+    return 64 if kind in _VIT_TAPS and spatial_dims == 2 else 32
 
 
 def segmentation_teacher_taps(

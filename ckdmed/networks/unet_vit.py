@@ -12,6 +12,7 @@ from torch import nn
 
 from ckdmed.networks.fusion.build import MAP_FUSIONS, map_fusion
 from ckdmed.networks.fusion.weighted_sum import WeightedSum
+from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.resize import resize_images
 from ckdmed.networks.unet import UNet
 from ckdmed.networks.vit import build_vit, token_grid
@@ -221,7 +222,7 @@ class UNetViT(nn.Module):
         else:
             self.fuse = MapBridgeFusion(fusion, vit_hidden, bridge, grid)
         if vit_weights:
-            load_vit_weights(self.vit, vit_weights, grid=grid)
+            load_vit_weights(self.vit, weights_file(vit_weights, "vit_b_16"), grid=grid)
         if self.fuses_levels:
             # the tokens of the blocks are taken as they are, and a norm of its own would never learn
             self.vit.norm = nn.Identity()

@@ -10,6 +10,7 @@ from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
 
 from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_dict
+from ckdmed.networks.published_weights import weights_file
 
 __all__ = ["VGG", "load_vgg_weights", "vgg19", "vgg19_bn", "vgg_tiny"]
 
@@ -126,7 +127,7 @@ def _vgg19(
     stages, hidden_size = _scaled(width)
     network = VGG(in_channels, num_classes, stages, batch_norm, hidden_size, dropout=dropout)
     if weights:
-        load_vgg_weights(network, weights)
+        load_vgg_weights(network, weights_file(weights, "vgg19_bn" if batch_norm else "vgg19"))
     return network
 
 

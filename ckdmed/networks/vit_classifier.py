@@ -8,6 +8,7 @@ import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
 
+from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.vit import build_vit, token_grid
 from ckdmed.networks.vit_weights import load_vit_weights
 
@@ -71,7 +72,9 @@ class ViTClassifier(nn.Module):
         self.last_layer = "vit.classification_head"
         self.img_size = [int(size) for size in ensure_tuple_rep(img_size, spatial_dims)]
         if weights:
-            load_vit_weights(self.vit, weights, grid=token_grid(img_size, patch_size, spatial_dims))
+            load_vit_weights(
+                self.vit, weights_file(weights, "vit_b_16"), grid=token_grid(img_size, patch_size, spatial_dims)
+            )
 
     def check_size(self, x: torch.Tensor) -> None:
         """Raise ValueError unless `x` has the spatial size of the position embeddings."""

@@ -52,7 +52,7 @@ def test_checkpoint_loads_strictly_into_the_plain_network(finished: tuple[Path, 
         ("unet", "efficientnet_lite"),
         # Qi et al. 2022
         ("unet_plus_plus", "attention_unet"),
-        ("residual_unet", "unet"),
+        ("residual_unet", "vgg_vit"),
         ("flexible_unet", "unet_plus_plus"),
     ],
 )

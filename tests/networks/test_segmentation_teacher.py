@@ -18,6 +18,7 @@ from ckdmed.networks import (
     UNet,
     UNetPlusPlus,
     UNetViT,
+    VGGViTUNet,
     segmentation_student,
     segmentation_student_taps,
     segmentation_teacher,
@@ -27,6 +28,7 @@ from ckdmed.networks.taps import tap_shapes
 
 CLASSES = {
     "unet_vit": UNetViT,
+    "vgg_vit": VGGViTUNet,
     "unet": UNet,
     "attention_unet": AttentionUnet,
     "unet_plus_plus": UNetPlusPlus,
@@ -87,7 +89,7 @@ def test_taps_are_decoder_stages_from_an_eighth_to_the_whole_grid(kind: str) -> 
 
 
 def test_a_kind_is_the_same_network_as_student_and_as_teacher() -> None:
-    assert SEGMENTATION_STUDENTS == tuple(SEGMENTATION_KINDS) == SEGMENTATION_TEACHERS[1:]
+    assert SEGMENTATION_STUDENTS == tuple(SEGMENTATION_KINDS) == SEGMENTATION_TEACHERS[2:]
     for kind in ("unet", "unet_plus_plus"):
         names = list(segmentation_student(kind, in_channels=4, out_channels=3, base=2).state_dict())
         assert names == list(teacher(kind).state_dict())
@@ -151,7 +153,7 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "u_net"}, "must be one of unet_vit, unet, .*, cohra, got 'u_net'"),
+        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, got 'u_net'"),
         ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
         (
             {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},
