@@ -41,6 +41,7 @@ COMMANDS: tuple[str, ...] = (
     "bundle",
     "serve_dicom",
     "intended_inputs",
+    "restore_mask",
     "report",
     "pseudo_label",
     "demo",

@@ -24,6 +24,17 @@ def _image(text: str) -> tuple[str, Path]:
     return modality, Path(path)
 
 
+def _modality(name: str) -> str:
+    """The modality that a name means, such as t1c for t1ce."""
+    from ckdmed.data.brats import MODALITIES
+    from ckdmed.data.brats.names import parse_free_name
+
+    parsed = parse_free_name(name)
+    if parsed is None or parsed[0] or parsed[1] not in MODALITIES:
+        raise ValueError(f"--coregister must be one of {', '.join(MODALITIES)}, got {name!r}.")
+    return parsed[1]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folders",
@@ -50,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modalities", nargs="+", metavar="NAME", help="of t1n t1c t2w t2f (default: all that there are)"
     )
     grid.add_argument("--reference", metavar="NAME", help="modality whose grid is used (default: the first)")
+    grid.add_argument(
+        "--coregister",
+        metavar="NAME",
+        help="bring the other images onto this modality (t1c, or t1ce): rigid, by mutual information; its grid is used",
+    )
     grid.add_argument("--orientation", default="LPS", help="ends of the axes (default: %(default)s, as BraTS)")
     grid.add_argument("--spacing", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar="MM", help="default: 1 1 1")
     grid.add_argument("--keep-spacing", action="store_true", help="keep the reference's own spacing")
@@ -67,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="zscore",
         help="over the brain: z-score, [0, 1], or not at all (default: %(default)s)",
     )
+    values.add_argument("--n4", action="store_true", help="take the coil's shading out of each image before (N4)")
     values.add_argument("--clahe", action="store_true", help="equalise the contrast of each slice before")
     values.add_argument("--clahe-limit", type=float, default=0.01, metavar="SHARE", help="default: %(default)s")
     add_release(values)
@@ -96,9 +113,14 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.paths import checked_name
     from ckdmed.preparation import PreparationSettings, find_inputs, folder_not_searched, prepare_cases, single_input
 
+    onto = None if args.coregister is None else _modality(args.coregister)
+    if onto is not None and args.reference not in (None, onto):
+        raise ValueError(f"--coregister {args.coregister} takes that image's grid; leave --reference out.")
     settings = PreparationSettings(
         modalities=tuple(args.modalities) if args.modalities else None,
-        reference=args.reference,
+        reference=onto or args.reference,
+        coregister=onto is not None,
+        n4=args.n4,
         orientation=args.orientation,
         spacing=None if args.keep_spacing else tuple(args.spacing),
         size=tuple(args.size) if args.size else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from ckdmed.data.case_reader import check_meeting
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.labels import BratsLabels
 from ckdmed.preparation.inputs import CaseInput
+from ckdmed.preparation.registration import Registration, register
 from ckdmed.preparation.settings import PreparationSettings
+from ckdmed.preparation.shading import without_shading
 from ckdmed.transforms.volume_preparation import volume_preparation
 
 __all__ = ["PreparedVolume", "prepare_volume"]
@@ -33,6 +35,7 @@ class PreparedVolume:
         modalities: names of the channels.
         table: the labels' meaning, or None where it is not known.
         covered: of each modality the share of the brain that lies in its field of view, above 0 and up to 1.
+        registrations: of each modality that was brought onto the reference, how; empty where none was.
     """
 
     image: np.ndarray
@@ -42,6 +45,7 @@ class PreparedVolume:
     modalities: tuple[str, ...]
     table: BratsLabels | None
     covered: Mapping[str, float]
+    registrations: Mapping[str, Registration] = field(default_factory=dict)
 
 
 def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVolume:
@@ -50,23 +54,29 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     Raises:
         VolumeFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
             named), values that are no labels, or labels that the release does not have; an empty brain mask; an image
-            that is constant, lies outside of the reference by its affine, or has one value in all of the brain.
+            that is constant, lies outside of the reference by its affine, or has one value in all of the brain; with
+            `coregister` one that does not fit the reference after registration.
         ValueError: see `volume_preparation`.
     """
     volumes = _read_images(item)
+    if settings.n4:
+        volumes = {modality: (without_shading(*volume), volume[1]) for modality, volume in volumes.items()}
+    reference = settings.reference or next(iter(volumes))
+    registrations = _registered(item, volumes, reference) if settings.coregister else {}
     headers = {m: VolumeHeader(item.images[m], v.shape, affine) for m, (v, affine) in volumes.items()}
+    volumes = {m: (v, _moved(registrations, m, affine)) for m, (v, affine) in volumes.items()}
     data = {m: _tensor(array, affine) for m, (array, affine) in volumes.items()}
     table = _table(item, settings)
     for key, path in (("label", item.label), ("brain", item.brain)):
         if path is not None:
-            array, affine = _read_mask(path, headers, settings.tolerance_mm)
+            array, affine, drawn_on = _read_mask(path, headers, settings.tolerance_mm, reference)
+            affine = _moved(registrations, drawn_on, affine)
             if key == "label":
                 _check_labels(path, array, table)
             elif not array.any():
                 raise VolumeFileError(f"{path}: the brain mask is empty.")
             data[key] = _tensor(array, affine)
     modalities = tuple(volumes)
-    reference = settings.reference or modalities[0]
     for modality, (array, affine) in volumes.items():
         check_meeting((item.images[reference], *volumes[reference]), (item.images[modality], array, affine))
     chain = volume_preparation(
@@ -100,8 +110,29 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
                 "meet, or the brain mask or the size leaves nothing of it."
             )
     return PreparedVolume(
-        image, None if label is None else np.asarray(label), brain, affine, modalities, table, covered
+        image, None if label is None else np.asarray(label), brain, affine, modalities, table, covered, registrations
     )
+
+
+def _registered(
+    item: CaseInput, volumes: Mapping[str, tuple[np.ndarray, np.ndarray]], reference: str
+) -> dict[str, Registration]:
+    found = {}
+    for modality, volume in volumes.items():
+        if modality == reference:
+            continue
+        found[modality] = register(volumes[reference], volume)
+        if misfit := found[modality].misfit:
+            raise VolumeFileError(
+                f"{item.images[modality]}: does not fit {item.images[reference].name} after registration: {misfit}; "
+                "are they of one patient, and do both show the whole head (or both the brain alone)?"
+            )
+    return found
+
+
+def _moved(registrations: Mapping[str, Registration], modality: str, affine: np.ndarray) -> np.ndarray:
+    """The affine that leads to the reference's millimetres."""
+    return registrations[modality].matrix @ affine if modality in registrations else affine
 
 
 def _covered(brain: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], own_affine: np.ndarray) -> float:
@@ -130,11 +161,14 @@ def _read_images(item: CaseInput) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return volumes
 
 
-def _read_mask(path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def _read_mask(
+    path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: float, reference: str
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The mask, its affine, and the image that it was drawn on: the reference if it fits that."""
     array, affine = read_volume(path)
     here = VolumeHeader(path, array.shape, affine)
-    found = [grid_disagreement(header, here, tolerance_mm) for header in headers.values()]
-    if all(found):
+    fitting = [m for m, header in headers.items() if grid_disagreement(header, here, tolerance_mm) is None]
+    if not fitting:
         image = next(iter(headers.values()))
         raise VolumeFileError(
             f"{path}: the mask fits none of the images. Its grid is {here.grid} and its affine {affine_text(affine)}; "
@@ -143,7 +177,7 @@ def _read_mask(path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: fl
         )
     if not np.array_equal(array, np.rint(array)) or array.min() < 0 or array.max() > 255:
         raise VolumeFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
-    return array, affine
+    return array, affine, reference if reference in fitting else fitting[0]
 
 
 def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None:

@@ -24,6 +24,7 @@ from ckdmed.preparation.case import prepare_volume
 from ckdmed.preparation.inputs import CaseInput
 from ckdmed.preparation.outputs import write_volume
 from ckdmed.preparation.picture import draw_summary
+from ckdmed.preparation.registration_files import CHECKERBOARD, draw_checkerboards, fit_text, write_registrations
 from ckdmed.preparation.settings import PreparationSettings
 
 __all__ = ["RECORD_NAME", "CaseResult", "prepare_cases"]
@@ -131,6 +132,10 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
     write_volume(volume, temporary, item.case, settings)
     if settings.picture:
         draw_summary(volume, temporary / "summary.png", item.case)
+    if volume.registrations:
+        reference = settings.reference or volume.modalities[0]
+        record["registration"] = write_registrations(volume.registrations, reference, temporary)
+        draw_checkerboards(volume, reference, temporary / CHECKERBOARD, item.case)
     spacing = [round(float(sum(v * v for v in column) ** 0.5), 4) for column in volume.affine[:3, :3].T]
     record |= {
         "case": item.case,
@@ -153,6 +158,7 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
     write_json(temporary / RECORD_NAME, record)
     parts = [f"{modality} covers {share:.0%} of the brain" for modality, share in volume.covered.items() if share < 0.9]
     grid = f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
+    parts += [f"{modality} {fit_text(fit)}" for modality, fit in volume.registrations.items()]
     return "; ".join([grid, *parts])
 
 

@@ -33,6 +33,8 @@ class PreparationSettings:
         release: whose labels masks have; None for what a BraTS name says. Labels are checked where this is known.
         tolerance_mm: see `ckdmed.data.brats.grid_disagreement`.
         picture: whether to draw `summary.png` for each case.
+        coregister: whether to bring the other images onto the reference by `ckdmed.preparation.registration`.
+        n4: whether to take the coil's shading out of each image before.
 
     Raises:
         ValueError: an unknown modality, reference, format, plane, brain method or normalisation; `png_size` below 2.
@@ -53,6 +55,8 @@ class PreparationSettings:
     release: str | None = None
     tolerance_mm: float = DEFAULT_TOLERANCE_MM
     picture: bool = True
+    coregister: bool = False
+    n4: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -74,4 +78,8 @@ class PreparationSettings:
     def as_json(self) -> dict[str, Any]:
         """What the result depends on, as plain values."""
         values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        # folders that were prepared before there were these stay what they are
+        for key in ("coregister", "n4"):
+            if not values[key]:
+                del values[key]
         return {"version": _VERSION, **values}

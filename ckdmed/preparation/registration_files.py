@@ -1,0 +1,127 @@
+"""What a registration leaves in a prepared case: its transforms, how well it fits, and the way back for masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ckdmed.data.input_walk import PREPARED_RECORD
+from ckdmed.data.nifti_files import VolumeFileError
+from ckdmed.data.slice_geometry import spatial_geometry
+from ckdmed.data.volume_reader import read_volume
+from ckdmed.json_files import read_json
+from ckdmed.preparation.case import PreparedVolume
+from ckdmed.preparation.registration import Registration, in_itk, resampled
+from ckdmed.preparation.settings import PLANES
+from ckdmed.reports.style import new_figure, show_slice
+
+__all__ = ["CHECKERBOARD", "draw_checkerboards", "fit_text", "mask_in_original", "write_registrations"]
+
+CHECKERBOARD = "checkerboard.png"
+_FIELD_MM = 20.0
+
+
+def fit_text(fit: Registration) -> str:
+    """How well a modality fits, for one line."""
+    return (
+        f"was turned by {fit.angle_deg:.1f} degrees and moved by {fit.shift_mm:.1f} mm (mutual information "
+        f"{fit.before:.2f} before, {fit.after:.2f} after, {fit.normalised:.0%} shared, heads overlap {fit.overlap:.2f})"
+    )
+
+
+def write_registrations(fits: Mapping[str, Registration], reference: str, folder: Path) -> dict[str, Any]:
+    """Write each transform and its inverse for ITK and 3D Slicer, as `t2f-to-t1c.tfm` and `t1c-to-t2f.tfm`.
+
+    Returns:
+        for `prepared.json`: the reference, and of each modality the matrices between RAS millimetres and the metrics.
+    """
+    found: dict[str, Any] = {"reference": reference, "images": {}}
+    for modality, fit in fits.items():
+        back = np.linalg.inv(fit.matrix)
+        # ITK resamples with the transform from the places of the grid to those of the image
+        sitk.WriteTransform(in_itk(back), str(folder / f"{modality}-to-{reference}.tfm"))
+        sitk.WriteTransform(in_itk(fit.matrix), str(folder / f"{reference}-to-{modality}.tfm"))
+        found["images"][modality] = {
+            "to_reference": fit.matrix.tolist(),
+            "from_reference": back.tolist(),
+            "mutual_information": {"before": round(fit.before, 4), "after": round(fit.after, 4)},
+            "shared": round(fit.normalised, 4),
+            "shared_within_head": round(fit.inner, 4),
+            "head_overlap": round(fit.overlap, 4),
+            "angle_deg": round(fit.angle_deg, 3),
+            "shift_mm": round(fit.shift_mm, 3),
+        }
+    return found
+
+
+def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray, np.ndarray, Path]:
+    """A mask that was drawn or predicted on a prepared case, on the grid of one of its original images.
+
+    Args:
+        case: folder of the prepared case.
+        mask: whole numbers on any grid in the millimetres of the prepared images.
+        modality: of the original.
+
+    Returns:
+        the mask as uint8, the original's affine, and the original.
+
+    Raises:
+        VolumeFileError: the folder was not prepared or has no such modality, the original cannot be read, or the mask
+            holds other numbers than 0 to 255 or lies nowhere in the original.
+    """
+    try:
+        record = read_json(case / PREPARED_RECORD)
+        original = Path(record["files"][modality])
+        fits = record.get("registration", {"images": {}})["images"]
+        matrix = np.array(fits[modality]["to_reference"]) if modality in fits else np.eye(4)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise VolumeFileError(
+            f"{case}: no prepared case with an image of {modality} ({type(error).__name__}: {error})."
+        ) from error
+    values, affine = read_volume(mask)
+    if values.ndim != 3 or not np.array_equal(values, np.rint(values)) or values.min() < 0 or values.max() > 255:
+        raise VolumeFileError(f"{mask}: no mask of whole numbers from 0 to 255 in three axes.")
+    array, own = read_volume(original)
+    grid = array if array.ndim == 3 else array[..., 0]
+    # from the mask's millimetres, which are the reference's, to those of the original
+    back = resampled((values, affine), (grid, own), np.linalg.inv(matrix), nearest=True)
+    if values.any() and not back.any():
+        raise VolumeFileError(f"{mask}: nothing of it lies in {original}; is it of this case?")
+    return np.asarray(np.rint(back), dtype=np.uint8), own, original
+
+
+def draw_checkerboards(volume: PreparedVolume, reference: str, path: Path, title: str) -> None:
+    """Fields of the reference and of each image that was brought onto it, in turn, in three planes.
+
+    Outlines that go on from field to field are where both agree.
+    """
+    names = list(volume.registrations)
+    spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    fixed = volume.image[volume.modalities.index(reference)]
+    figure = new_figure(3.0 * len(PLANES) + 0.4, 3.2 * len(names) + 0.7)
+    axes = figure.subplots(len(names), len(PLANES), squeeze=False)
+    for row, name in enumerate(names):
+        moved = volume.image[volume.modalities.index(name)]
+        for column, plane in enumerate(PLANES):
+            geometry = spatial_geometry("nifti", fixed.shape, volume.affine, plane)
+            brain = geometry.to_slices(volume.brain)
+            number = int(np.argmax(np.count_nonzero(brain, axis=(1, 2))))
+            sides = [spacing[geometry.axes[1]], spacing[geometry.axes[2]]]
+            first, second = (_grey(geometry.to_slices(one)[number], brain[number]) for one in (fixed, moved))
+            down, across = (np.arange(n) * side // _FIELD_MM for n, side in zip(first.shape, sides))
+            board = np.where((down[:, None] + across[None]) % 2 == 0, first, second)
+            show_slice(axes[row, column], board, aspect=float(sides[0] / sides[1]))
+            axes[row, column].set_title(f"{reference} and {name}, {plane} {number}", fontsize=8)
+    lines = [f"{name} {fit_text(fit)}" for name, fit in volume.registrations.items()]
+    figure.suptitle("\n".join([f"{title}: fields of {_FIELD_MM:g} mm", *lines]), fontsize=7)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _grey(values: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    inside = values[brain != 0] if brain.any() else values
+    low, high = np.percentile(inside, [1, 99])
+    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1))
