@@ -9,6 +9,8 @@ from ckdmed.engines import FrozenTeacher, attach_student
 from ckdmed.methods import distillation_loss
 from ckdmed.networks import classification_teacher, classification_teacher_taps
 from ckdmed.networks.projectors import ConvProjector, TokenProjector
+from ckdmed.networks.token_projectors import TokenMapProjector
+from ckdmed.networks.vit_classifier import ViTClassifier
 
 
 class Student(nn.Module):
@@ -65,3 +67,25 @@ def test_taps_of_a_teacher_are_what_it_has():
         "vit_vit": ["qkv", "tokens"],
     }
     assert classification_teacher_taps(Student()) == {}
+
+
+def test_a_transformer_learns_from_a_convolutional_map():
+    """The reverse pair: tokens are laid out as a map, and there is no attention to compare."""
+    torch.manual_seed(0)
+    student = ViTClassifier(3, 3, 32, 8, hidden_size=8, mlp_dim=16, num_layers=1, num_heads=2)
+    network = classification_teacher("vgg_vgg", vgg_width=0.03, vgg_img_size=32)
+    loss = distillation_loss("cross_architecture", "classification", layers=["msgff"])
+    assert list(loss.terms) == ["supervised", "projection", "adversarial"]
+    teacher = FrozenTeacher(network, taps=loss.select_taps(classification_teacher_taps(network)))
+    made = attach_student(student, teacher, {"msgff": "vit.norm"}, loss, (2, 3, 32, 32))
+    assert isinstance(made.projections["msgff"], TokenMapProjector)
+    x = torch.rand(2, 3, 32, 32)
+    answers, said = made(x), teacher(x)
+    assert answers.projected["msgff"].shape == said.features["msgff"].shape
+    values = loss(answers, said, torch.tensor([0, 2]), progress=0.5)
+    for name in ("projection", "adversarial"):
+        (gradient,) = torch.autograd.grad(
+            values.terms[name], [student.vit.blocks[0].attn.qkv.weight], retain_graph=True
+        )
+        assert gradient.abs().sum() > 0, name
+    assert all(w.grad is None for w in network.parameters())

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from monai.data import DataLoader, Dataset
+from ignite.engine import Engine
+from monai.data import DataLoader, Dataset, DistributedSampler
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from torch.utils.data import WeightedRandomSampler
@@ -30,6 +31,7 @@ from ckdmed.engines import (
     weights_hash,
 )
 from ckdmed.engines.teachers.fold_training import loader_of
+from ckdmed.handlers import TeacherCheck
 from ckdmed.losses import supervised_segmentation_loss
 from ckdmed.methods import distillation_loss
 from tests.engines.teachers.test_cache import chain
@@ -229,7 +231,7 @@ def test_a_record_that_contradicts_itself_or_the_weights_is_refused(tmp_path: Pa
         cross_fit(9, people())
 
 
-@pytest.mark.parametrize("kind", ["shuffled", "in order", "balanced"])
+@pytest.mark.parametrize("kind", ["shuffled", "in order", "balanced", "distributed"])
 def test_a_part_of_a_loader_goes_through_it_in_the_same_manner(kind: str):
     data = Dataset(people())
     categories = [1, 2, -1] * 6
@@ -237,12 +239,17 @@ def test_a_part_of_a_loader_goes_through_it_in_the_same_manner(kind: str):
     if kind == "balanced":
         sampler = BalancedSliceSampler(categories, 1.0, 10, by_category=True, unlabelled_share=0.2)
         options = {"sampler": sampler}
+    elif kind == "distributed":
+        options = {"sampler": DistributedSampler(data, num_replicas=2, rank=1, seed=3)}
     part = loader_of(DataLoader(data, batch_size=3, **options), range(6))
     groups = [group for batch in part for group in batch["patient_group"]]
-    assert set(groups) == {"p0", "p1"} and part.batch_size == 3
+    assert set(groups) <= {"p0", "p1"} and part.batch_size == 3
     if kind == "balanced":
         drawn = list(part.sampler)
         assert len(drawn) == 10 and np.bincount([categories[i] + 1 for i in drawn]).tolist() == [2, 0, 4, 4]
+    elif kind == "distributed":
+        other = DistributedSampler(part.dataset, num_replicas=2, rank=0, seed=3)
+        assert sorted([*part.sampler, *other]) == list(range(6))
     else:
         assert len(groups) == 6
 
@@ -251,3 +258,17 @@ def test_a_sampler_that_nobody_knows_is_refused():
     loader = DataLoader(Dataset(people()), sampler=WeightedRandomSampler([1.0] * 18, 18))
     with pytest.raises(ValueError, match="a WeightedRandomSampler cannot be kept to some patients"):
         loader_of(loader, [0])
+
+
+def test_the_scores_in_and_out_of_fold_stand_beside_that_of_the_validation(caplog: pytest.LogCaptureFixture):
+    networks: Any = fold_networks(unet(), 2)
+    networks.scores = {"metric": "dice", "in_fold": 0.93, "out_of_fold": 0.71}
+    evaluators = [Engine(lambda *_: None) for _ in range(2)]
+    for evaluator in evaluators:
+        evaluator.state.metrics = {"dice": 0.7}
+        evaluator.run = lambda: None  # type: ignore[method-assign, assignment, return-value]
+    evaluators[0].network = networks  # type: ignore[attr-defined]
+    check = TeacherCheck(*evaluators, "dice")
+    with caplog.at_level("INFO"):
+        check._start(evaluators[1])
+    assert "0.7000" in caplog.text and "0.9300 in fold (trained on them) and 0.7100 out of fold" in caplog.text
