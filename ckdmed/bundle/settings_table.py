@@ -230,6 +230,14 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
     "teacher_base": Setting(_COUNT, "channels of the teacher's first level", "channels"),
     "teacher_checkpoint": Setting(either(_NONE, _FILE), "weights of a teacher that exists; null trains one"),
+    "teacher_bundle": Setting(
+        either(_NONE, _FOLDER), "bundle of the Model Zoo, or of this package, whose network is the teacher"
+    ),
+    "trust_bundle": Setting(boolean(), "run that bundle's configuration, which is code of whoever wrote it"),
+    "teacher_bundle_taps": Setting(
+        either(_NONE, mapping("stages d4 to d1 with paths of modules")),
+        "stages of that network that the student is compared with; null finds them",
+    ),
     "teacher_folds": Setting(
         _COUNT, "teachers, each trained without the patients of one fold, for whom it answers; 1 for one teacher of all"
     ),

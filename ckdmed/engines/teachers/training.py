@@ -99,7 +99,8 @@ def prepare_teacher(
     distributed is initialised, all processes train it together.
 
     Args:
-        network: the teacher's network, on ``device``; it ends frozen, in evaluation mode.
+        network: the teacher's network, on ``device``; it ends frozen, in evaluation mode. One with an attribute
+            ``trained_elsewhere``, which says where, has its weights already.
         checkpoint: plain ``state_dict`` file, or None.
         train_data_loader: labelled samples only.
         evaluator: of ``network`` on the validation data, with ``key_metric``.
@@ -122,6 +123,9 @@ def prepare_teacher(
     """
     if not needed:
         logger.info("no term of the loss uses a teacher: none is loaded or trained")
+        return _frozen(network)
+    if source := getattr(network, "trained_elsewhere", None):
+        logger.info(f"teacher: {source}")
         return _frozen(network)
     if checkpoint:
         load_network(network, checkpoint, device)

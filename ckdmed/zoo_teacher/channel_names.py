@@ -1,0 +1,90 @@
+"""Which sequence or region a bundle's channel is, by what its metadata call it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["match_modalities", "match_regions"]
+
+
+def _modality(words: str) -> str | None:
+    text = words.lower()
+    if re.search(r"flair|t2[-_ ]?f\b", text):
+        return "t2f"
+    if re.search(r"\bt2", text):
+        return "t2w"
+    if re.search(r"without|\bnon\b|\bno\b|\bpre\b|native|t1[-_ ]?n\b", text):
+        return "t1n" if "t1" in text else None
+    if re.search(r"t1[-_ ]?(c|gd|ce|kmc|post)|contrast|gadolin|\bgd\b|post", text):
+        return "t1c" if "t1" in text else None
+    return "t1n" if re.search(r"\bt1", text) else None
+
+
+def _region(words: str) -> str | None:
+    text = words.lower()
+    if re.search(r"non[-_ ]?enhanc|oedema|edema|necro|background", text):
+        return None
+    if re.search(r"\bwhole|\bwt\b", text):
+        return "WT"
+    if re.search(r"\bcore|\btc\b", text):
+        return "TC"
+    return "ET" if re.search(r"\benhanc|\bet\b", text) else None
+
+
+def _match(channels: Mapping[int, str], wanted: Sequence[str], read: Callable[[str], str | None], what: str) -> dict:
+    found: dict[str, int] = {}
+    for number, words in sorted(channels.items()):
+        name = read(words)
+        if name is None:
+            continue
+        if name in found:
+            raise ValueError(
+                f"channels {found[name]} ('{channels[found[name]]}') and {number} ('{words}') of the bundle both read "
+                f"as the {what} {name}: name them apart in its metadata (channel_def)."
+            )
+        found[name] = number
+    if missing := [name for name in wanted if name not in found]:
+        listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(channels.items()))
+        raise ValueError(
+            f"the bundle has no {what} that reads as {', '.join(missing)}; its metadata name {listed}. Which is which "
+            "is never assumed: name them in its metadata (channel_def), or choose another bundle."
+        )
+    return found
+
+
+def match_modalities(channels: Mapping[int, str], modalities: Sequence[str]) -> list[int]:
+    """For each of the bundle's channels, which of the modalities it is: positions in ``modalities``.
+
+    Args:
+        channels: number -> name in the metadata, such as "T1c", "T1-weighted with contrast" or "FLAIR".
+        modalities: what the student's batch holds: t1n, t1c, t2w, t2f.
+
+    Raises:
+        ValueError: a channel that reads as none of them, or two that read as the same; the teacher needs each.
+    """
+    if sorted(channels) != list(range(len(channels))):
+        raise ValueError(f"the bundle's channels are numbered {sorted(channels)}; they must run from 0.")
+    unread = {number: words for number, words in channels.items() if _modality(words) not in modalities}
+    if unread:
+        listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(unread.items()))
+        raise ValueError(
+            f"the bundle's channels {listed} read as none of the modalities {', '.join(modalities)}: add theirs to "
+            "--modalities, or name them in its metadata (channel_def)."
+        )
+    names = _match(channels, [], _modality, "sequence")
+    return [list(modalities).index(name) for name, _ in sorted(names.items(), key=lambda pair: pair[1])]
+
+
+def match_regions(channels: Mapping[int, str], regions: Sequence[str]) -> list[int]:
+    """For each wanted region the bundle's channel: positions among its outputs.
+
+    Args:
+        channels: number -> name in the metadata, such as "Tumor core".
+        regions: TC, WT, ET.
+
+    Raises:
+        ValueError: a region that no channel, or several, read as.
+    """
+    found = _match(channels, regions, _region, "region")
+    return [found[name] for name in regions]

@@ -1,0 +1,153 @@
+"""The teacher that is made of a bundle."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ckdmed.engines.teachers.training import load_network
+from ckdmed.labels import REGIONS
+from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
+from ckdmed.zoo_teacher.bundle_layout import open_bundle
+from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
+from ckdmed.zoo_teacher.decoder_taps import decoder_taps
+from ckdmed.zoo_teacher.intensities import own_intensities
+
+__all__ = ["ZooTeacher", "segmentation_teacher_of", "taps_of", "zoo_teacher"]
+
+logger = logging.getLogger(__name__)
+
+
+class ZooTeacher(nn.Module):
+    """A bundle's network behind the student's channels and regions; it is trained and never changes.
+
+    Args:
+        network: from its own channels to its own outputs, raw logits.
+        modalities: which of the batch's channels each of its channels is.
+        regions: which of its outputs each region is.
+        intensities: from the student's scale to its own.
+        taps: of its decoder, paths in ``network``; kept as ``decoder_taps``, seen from here.
+        source: what the log calls it.
+
+    Shape: (B, C, *spatial) to (B, len(regions), *spatial).
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        modalities: Sequence[int],
+        regions: Sequence[int],
+        intensities: nn.Module,
+        taps: Mapping[str, str],
+        source: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.intensities = intensities
+        self.modalities = list(modalities)
+        self.regions = list(regions)
+        self.decoder_taps = {name: f"network.{path}" for name, path in taps.items()}
+        # whoever trains teachers leaves a network with this as it is
+        self.trained_elsewhere = source
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(self.intensities(x[:, self.modalities]))[:, self.regions]
+
+
+def zoo_teacher(
+    bundle: str | os.PathLike[str],
+    modalities: Sequence[str],
+    size: Sequence[int],
+    trusted: bool = False,
+    taps: Mapping[str, str] | None = None,
+    regions: Sequence[str] = REGIONS,
+) -> ZooTeacher:
+    """Build a bundle's network, load its weights, and match its channels and regions by name; both are logged.
+
+    Args:
+        bundle: folder with an inference configuration, metadata and weights, in the layout of the Model Zoo or of this
+            package.
+        modalities: of the student's batch, in its order.
+        size: spatial size of its images.
+        trusted: that the bundle's configuration, which is code, may run.
+        taps: d4 to d1 -> paths in its network; found by :func:`decoder_taps` without them.
+        regions: that the student learns, in its order.
+
+    Raises:
+        ValueError: as the parts of this package; a path of ``taps`` that the network does not have; other outputs than
+            the metadata say.
+    """
+    opened = open_bundle(bundle, trusted)
+    own_channels = opened.channel_names("inputs", "image")
+    own_regions = opened.channel_names("outputs", "pred")
+    from_batch = match_modalities(own_channels, modalities)
+    to_regions = match_regions(own_regions, regions)
+    intensities = own_intensities(opened)
+    network = opened.parser.get_parsed_content("network_def")
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
+    load_network(network, str(opened.weights))
+    known = {name for name, _ in network.named_modules()}
+    if wrong := [path for path in (taps or {}).values() if path not in known]:
+        raise ValueError(f"the network of '{opened.folder}' ({type(network).__name__}) has no modules {wrong}.")
+    found = decoder_taps(network, (1, len(from_batch), *size))
+    _check_outputs(network, (1, len(from_batch), *size), own_regions, str(opened.folder))
+    chosen = dict(taps) if taps else found
+    logger.info(f"teacher: {type(network).__name__} of the bundle {opened.folder}")
+    for number, position in enumerate(from_batch):
+        logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
+    for name, number in zip(regions, to_regions):
+        logger.info(f"its output {number} ('{own_regions[number]}') is the region {name}")
+    logger.info(f"its decoder is tapped at {chosen}; its intensities: {type(intensities).__name__}")
+    return ZooTeacher(network, from_batch, to_regions, intensities, chosen, f"the bundle {opened.folder}")
+
+
+@torch.no_grad()
+def _check_outputs(network: nn.Module, shape: tuple[int, ...], names: Mapping[int, str], folder: str) -> None:
+    was = network.training
+    count = network.eval()(torch.zeros(shape)).shape[1]
+    network.train(was)
+    if count != len(names):
+        raise ValueError(f"the network of '{folder}' has {count} outputs; its metadata name {len(names)}.")
+
+
+def segmentation_teacher_of(
+    bundle: str | None = None,
+    trusted: bool = False,
+    modalities: Sequence[str] = (),
+    size: Sequence[int] = (),
+    taps: Mapping[str, str] | None = None,
+    checkpoint: str | None = None,
+    folds: int = 1,
+    **settings: Any,
+) -> nn.Module:
+    """A teacher of a bundle, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
+
+    Args:
+        bundle, trusted, modalities, size, taps: see :func:`zoo_teacher`.
+        checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
+        settings: of ``segmentation_teacher``.
+
+    Raises:
+        ValueError: a bundle beside a checkpoint, folds, or several slices as channels; as both functions.
+    """
+    if not bundle:
+        return segmentation_teacher(**settings)
+    if checkpoint or folds != 1:
+        given = "--teacher_checkpoint" if checkpoint else f"--teacher_folds {folds}"
+        raise ValueError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
+    if settings.get("in_channels") != len(modalities):
+        raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
+    return zoo_teacher(bundle, modalities, size, trusted, taps)
+
+
+def taps_of(teacher: nn.Module, kind: str, options: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Paths of a teacher's decoder stages: those of its bundle, else ``segmentation_teacher_taps`` of its kind."""
+    if isinstance(teacher, ZooTeacher):
+        return dict(teacher.decoder_taps)
+    return segmentation_teacher_taps(kind, options, teacher)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.networks.nets import SegResNet
+from monai.transforms import NormalizeIntensity
+
+from ckdmed.networks.taps import Taps
+from ckdmed.zoo_teacher import (
+    ZooTeacher,
+    decoder_taps,
+    match_modalities,
+    match_regions,
+    segmentation_teacher_of,
+    zoo_teacher,
+)
+from ckdmed.zoo_teacher.intensities import NonzeroScaling
+
+MODALITIES = ["t1n", "t1c", "t2w", "t2f"]
+NETWORK = {
+    "_target_": "SegResNet",
+    "spatial_dims": 2,
+    "init_filters": 8,
+    "in_channels": 4,
+    "out_channels": 3,
+    "blocks_down": [1, 1, 1, 1],
+    "blocks_up": [1, 1, 1],
+}
+SCALING = {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True}
+
+
+def channels(*names: str) -> dict[str, Any]:
+    return {"num_channels": len(names), "channel_def": {str(i): name for i, name in enumerate(names)}}
+
+
+def zoo_bundle(
+    folder: Path,
+    inputs: tuple[str, ...] = ("T1c", "T1", "T2", "FLAIR"),
+    outputs: tuple[str, ...] = ("Tumor core", "Whole tumor", "Enhancing tumor"),
+    scaling: Any = SCALING,
+    spatial_dims: int = 2,
+) -> SegResNet:
+    """A bundle in the Model Zoo's layout; returns its network with its weights."""
+    torch.manual_seed(0)
+    sizes = {**NETWORK, "spatial_dims": spatial_dims}
+    network = SegResNet(**{key: value for key, value in sizes.items() if key != "_target_"}).eval()
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    steps = [{"_target_": "LoadImaged", "keys": "image"}, *([scaling] if scaling else [])]
+    config = {
+        "imports": ["$import glob"],
+        "bundle_root": "/workspace/brats",
+        "device": "$torch.device('cpu')",
+        "network_def": sizes,
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {"_target_": "Compose", "transforms": steps},
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
+    formats = {"inputs": {"image": channels(*inputs)}, "outputs": {"pred": channels(*outputs)}}
+    metadata = {"network_data_format": formats}
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
+    return network
+
+
+def student_images() -> torch.Tensor:
+    """Z-scores with a background of 0."""
+    image = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    image[:, :, :8] = 0
+    return image
+
+
+def test_a_bundle_of_the_zoo(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = zoo_bundle(tmp_path / "zoo")
+    with caplog.at_level(logging.INFO):
+        teacher = zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+    assert "its channel 0 ('T1c') is the student's t1c" in caplog.text
+    assert "its output 2 ('Enhancing tumor') is the region ET" in caplog.text
+    image = student_images()
+    scale = NormalizeIntensity(nonzero=True, channel_wise=True)
+    seen = torch.stack([torch.as_tensor(scale(sample[[1, 0, 2, 3]])) for sample in image])
+    torch.testing.assert_close(teacher(image), own(seen), atol=1e-4, rtol=1e-4)
+    # a linear change of the student's scale inside the brain changes nothing
+    other = torch.where(image != 0, 3 * image + 5, image)
+    torch.testing.assert_close(teacher(other), teacher(image), atol=1e-3, rtol=1e-3)
+
+
+def test_the_decoder_is_found_as_it_is_known_of_segresnet(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    teacher = zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+    assert teacher.decoder_taps == {
+        "d4": "network.down_layers.3",
+        "d3": "network.up_layers.0",
+        "d2": "network.up_layers.1",
+        "d1": "network.up_layers.2",
+    }
+    taps = Taps(teacher, teacher.decoder_taps)
+    with taps:
+        teacher(student_images())
+    sizes = {name: tuple(value.shape[2:]) for name, value in taps.collect().items()}
+    assert sizes == {"d4": (4, 4), "d3": (8, 8), "d2": (16, 16), "d1": (32, 32)}
+    given = zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), True, taps={"d1": "up_layers.2"})
+    assert given.decoder_taps == {"d1": "network.up_layers.2"}
+    with pytest.raises(ValueError, match=r"has no modules \['decoder.d1'\]"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), True, taps={"d1": "decoder.d1"})
+
+
+def test_outputs_in_another_order_are_brought_to_the_students(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "a")
+    zoo_bundle(tmp_path / "b", outputs=("Enhancing tumor", "Tumor core", "Whole tumor"))
+    first, second = (zoo_teacher(tmp_path / name, MODALITIES, (32, 32), True) for name in "ab")
+    image = student_images()
+    torch.testing.assert_close(first(image)[:, [1, 2, 0]], second(image))
+
+
+def test_volumes(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo", spatial_dims=3)
+    teacher = zoo_teacher(tmp_path / "zoo", MODALITIES, (16, 16, 16), True)
+    assert teacher(torch.randn(1, 4, 16, 16, 16)).shape == (1, 3, 16, 16, 16) and len(teacher.decoder_taps) == 4
+    with pytest.raises(ValueError, match=r"SegResNet cannot take images of shape \[1, 4, 16, 16\]"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (16, 16), True)
+
+
+def test_nothing_of_an_untrusted_bundle_runs(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    config = tmp_path / "zoo" / "configs" / "inference.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    mark = tmp_path / "mark"
+    content["network_def"] = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
+    config.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="is code: .*--trust_bundle true.*Nothing of it has run"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32))
+    assert not mark.exists()
+    with pytest.raises(ValueError, match="is a NoneType and no network"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inputs": ("T1c", "T1", "T2", "ADC")}, "channels 3: 'ADC' read as none of the modalities"),
+        ({"inputs": ("T1c", "T1c", "T2", "FLAIR")}, "channels 0 .* and 1 .* both read as the sequence t1c"),
+        ({"outputs": ("Tumor core", "Edema", "Enhancing tumor")}, "no region that reads as WT"),
+        ({"outputs": ("core", "whole", "enhancing", "other")}, "has 3 outputs; its metadata name 4"),
+        ({"scaling": None}, r"\(none\) cannot be had from the z-scores"),
+        ({"scaling": {"_target_": "ScaleIntensityd", "keys": "image"}}, r"\(ScaleIntensityd\) cannot be had"),
+        ({"scaling": {**SCALING, "nonzero": False}}, r"\(NormalizeIntensityd\) cannot be had"),
+    ],
+)
+def test_what_is_not_plain_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    zoo_bundle(tmp_path / "zoo", **changes)
+    with pytest.raises(ValueError, match=message):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+
+
+def test_folders_that_are_no_bundles(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no bundle with an inference configuration: none of configs/inference.json"):
+        zoo_teacher(tmp_path, MODALITIES, (32, 32), trusted=True)
+    zoo_bundle(tmp_path / "zoo")
+    (tmp_path / "zoo" / "models" / "model.pt").unlink()
+    with pytest.raises(ValueError, match="no bundle with weights: none of models/model.pt"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+
+
+def test_names() -> None:
+    ours = ("T1-weighted (t1n)", "T1-weighted with contrast (t1c)", "T2-weighted (t2w)", "T2-FLAIR (t2f)")
+    assert match_modalities(dict(enumerate(ours)), MODALITIES) == [0, 1, 2, 3]
+    others = ("FLAIR", "T2w", "T1Gd", "T1 without contrast")
+    assert match_modalities(dict(enumerate(others)), MODALITIES) == [3, 2, 1, 0]
+    own = ("tumour core (TC)", "whole tumour (WT)", "enhancing tumour (ET)")
+    assert match_regions(dict(enumerate(own)), ("TC", "WT", "ET")) == [0, 1, 2]
+    with pytest.raises(ValueError, match="no region that reads as TC"):
+        match_regions({0: "non-enhancing core", 1: "WT", 2: "ET"}, ("TC", "WT", "ET"))
+
+
+def test_scaling_of_an_empty_image_is_finite() -> None:
+    assert torch.equal(NonzeroScaling()(torch.zeros(1, 2, 4, 4)), torch.zeros(1, 2, 4, 4))
+
+
+def test_taps_leave_the_network_as_it_was() -> None:
+    network = SegResNet(spatial_dims=2, in_channels=1, out_channels=2, init_filters=8).train()
+    before = torch.random.get_rng_state()
+    assert set(decoder_taps(network, (1, 1, 16, 16))) == {"d4", "d3", "d2", "d1"}
+    assert network.training and torch.equal(before, torch.random.get_rng_state())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_settings_that_contradict_a_bundle(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    common = {"trusted": True, "modalities": MODALITIES, "size": (32, 32), "in_channels": 4}
+    teacher = segmentation_teacher_of(str(tmp_path / "zoo"), **common)
+    assert isinstance(teacher, ZooTeacher)
+    with pytest.raises(ValueError, match="--teacher_checkpoint others"):
+        segmentation_teacher_of(str(tmp_path / "zoo"), checkpoint="x.pt", **common)
+    with pytest.raises(ValueError, match="--teacher_folds 5 others"):
+        segmentation_teacher_of(str(tmp_path / "zoo"), folds=5, **common)
+    with pytest.raises(ValueError, match="--neighbours 0"):
+        segmentation_teacher_of(str(tmp_path / "zoo"), **{**common, "in_channels": 12})
