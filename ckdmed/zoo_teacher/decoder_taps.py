@@ -15,8 +15,8 @@ def decoder_taps(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, 
     """Paths of the last maps on an eighth, a quarter, a half and the whole of the image's grid: d4 to d1.
 
     One pass of an empty image is watched. Of the modules that run once and give one tensor on a grid, the last one that
-    holds two layers with weights or more is the stage (a whole block); without such a one the last of all. Maps with the output's number of
-    channels are its head's and do not count; stages that a network lacks are left out.
+    holds two layers with weights or more is the stage (a whole block); without such a one the last of all. Maps with
+    the output's number of channels are its head's and do not count; stages that a network lacks are left out.
 
     Args:
         network: from images to one tensor; in any mode, which it keeps.
