@@ -78,11 +78,12 @@ def build_segmentation(
     notice = full_notice(unintended)
     kind = "probability" if fractional else "mask"
     made_of = (*source.identity, content_hash(masks), notice)
+    frames = [source.frames(values) for values in masks.values()]
     # A segmentation without a frame is not allowed: where nothing is marked, its empty frames are what says so.
     nothing = not any(values.any() for values in masks.values())
     segmentation = Segmentation(
         source_images=list(source.images),
-        pixel_array=np.stack([source.frames(values) for values in masks.values()], axis=-1),
+        pixel_array=frames[0][..., None] if len(frames) == 1 else np.stack(frames, axis=-1),
         segmentation_type=SegmentationTypeValues.FRACTIONAL if fractional else SegmentationTypeValues.BINARY,
         fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
         max_fractional_value=_MOST,
@@ -127,8 +128,15 @@ def checked_masks(source: SourceSeries, mask: Masks, fractional: bool = False) -
             raise ValueError(f"the mask of {name} holds {np.count_nonzero(~np.isfinite(array))} values not finite.")
         if fractional and (array.min() < 0 or array.max() > 1):
             raise ValueError(f"probabilities of {name} run from {array.min():g} to {array.max():g}; 0 to 1 is meant.")
-        checked[name] = array.astype(np.float32) if fractional else (array != 0).astype(np.uint8)
+        checked[name] = array.astype(np.float32, copy=False) if fractional else _as_mask(array)
     return checked
+
+
+def _as_mask(array: np.ndarray) -> np.ndarray:
+    """uint8 of 0 and 1; the array itself where it is that already, for a large series has large masks."""
+    if array.dtype == np.uint8 and array.max(initial=0) <= 1:
+        return array
+    return (array if array.dtype == bool else array != 0).view(np.uint8)
 
 
 def tracking_uid(source: SourceSeries, algorithm: Algorithm, region: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist, squareform
 from skimage.measure import find_contours
@@ -75,9 +75,11 @@ def tumour_size(mask: np.ndarray, spacing_mm: Sequence[float]) -> TumourSize:
     volume_ml = float(np.count_nonzero(inside) * spacing.prod() / 1000)
     best: tuple[float, int, np.ndarray, tuple[int, int]] | None = None
     for index in map(int, np.flatnonzero(inside.any(axis=(0, 1)))):
-        parts, count = label(inside[:, :, index], structure=_EIGHT_NEIGHBOURS)
-        for number in range(1, count + 1):
-            hull = _hull(parts == number, spacing[:2])
+        for part, corner, most in _parts(inside[:, :, index], spacing[:2]):
+            # the largest boxes come first
+            if best is not None and most <= best[0]:
+                break
+            hull = _hull(part, spacing[:2]) + corner
             distances = squareform(pdist(hull))
             first, second = np.unravel_index(int(distances.argmax()), distances.shape)
             length = float(distances[first, second])
@@ -89,6 +91,17 @@ def tumour_size(mask: np.ndarray, spacing_mm: Sequence[float]) -> TumourSize:
     length, index, hull, (start, end) = best
     longest = Diameter(length, _ends(hull[start], hull[end], spacing))
     return TumourSize(volume_ml, index, longest, _perpendicular(hull, hull[end] - hull[start], spacing))
+
+
+def _parts(mask: np.ndarray, spacing: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Connected parts of a slice, each cut out, with its corner and the diagonal of its box in mm, largest first."""
+    labels, _ = label(mask, structure=_EIGHT_NEIGHBOURS)
+    found = []
+    for number, box in enumerate(find_objects(labels), start=1):
+        corner, sides = ([getattr(side, end) for side in box] for end in ("start", "stop"))
+        diagonal = float(np.linalg.norm((np.array(sides) - corner) * spacing))
+        found.append((labels[box] == number, np.array(corner) * spacing, diagonal))
+    return sorted(found, key=lambda entry: -entry[2])
 
 
 def _hull(part: np.ndarray, spacing: np.ndarray) -> np.ndarray:
