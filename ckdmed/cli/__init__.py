@@ -14,6 +14,7 @@ import argparse
 import importlib
 import os
 import select
+import shlex
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -143,7 +144,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    args = build_parser([_load(name) for name in _chosen(arguments)]).parse_args(arguments)
+    parser = build_parser([_load(name) for name in _chosen(arguments)])
+    if "_ARGCOMPLETE" in os.environ:
+        from ckdmed.cli.completion import complete
+
+        complete(parser, shlex.split(os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])])[1:])
+    args = parser.parse_args(arguments)
     try:
         return int(args.run(args))
     except _USER_ERRORS as error:
