@@ -132,7 +132,10 @@ def test_the_page_shows_the_mask_and_asks_nothing_of_other_machines(served, tmp_
         asked = {url for url in browser.requests if not url.startswith(("data:", "blob:"))}
         assert asked and all(url.startswith(address) for url in asked)
         # nor is there a button that would
-        assert browser.evaluate("document.body.innerHTML.toLowerCase().includes('share')") is False
+        words = "[b.textContent, b.title, b.ariaLabel, b.href].join(' ').toLowerCase()"
+        buttons = browser.evaluate(f"[...document.querySelectorAll('button, a')].map(b => {words})")
+        assert any("download" in text for text in buttons)
+        assert not [text for text in buttons if "share" in text or "http" in text.replace(address, "")]
         assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth")
     # what was dropped is gone with the demo
     assert list(tmp_path.glob("ckdmed-demo-*"))
