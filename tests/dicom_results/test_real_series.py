@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from ckdmed.cli import main
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.dicom_results import Algorithm, write_results
 from ckdmed.metrics.tumour_size import tumour_size
+from ckdmed.preparation.registration_files import mask_in_original
 from tests.dicom_results.mr_series import write_mr_series
 from tests.dicom_results.readers import by_dcmqi, complaints, needs_dciodvfy, placed_masks, report_by_dcmqi
 
@@ -31,8 +33,9 @@ def _figshare(shared_data, folder):
     return files, np.asarray(found.mask).T[:, :, None] > 0
 
 
-def _native(shared_data, folder):
-    image = nib.load(shared_data / "native" / "TCGA-FG-6692_t1c.nii.gz")
+def _as_dicom(nifti, folder):
+    """A NIfTI file as a series; returns its files and its voxels (columns, rows, slices)."""
+    image = nib.load(nifti)
     values = np.asarray(image.dataobj, dtype=float)
     lps = np.diag([-1, -1, 1, 1]) @ image.affine
     if np.linalg.det(lps[:3, :3]) < 0:
@@ -41,10 +44,45 @@ def _native(shared_data, folder):
         lps = lps @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, values.shape[2] - 1], [0, 0, 0, 1.0]])
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
     volume = np.round(values / values.max() * 4000).astype(np.int16)
-    files = write_mr_series(folder / "mr", volume, spacing, lps[:3, 3], lps[:3, :3] / spacing)
+    return write_mr_series(folder, volume, spacing, lps[:3, 3], lps[:3, :3] / spacing), volume
+
+
+def _native(shared_data, folder):
+    files, volume = _as_dicom(shared_data / "native" / "TCGA-FG-6692_t1c.nii.gz", folder / "mr")
     mask = np.zeros(volume.shape, bool)
     mask[tuple(slice(size // 3, size // 2) for size in volume.shape)] = True
     return files, mask & (volume > 200)
+
+
+@needs_dciodvfy
+@pytest.mark.slow
+def test_a_mask_of_registered_series_goes_back_to_the_original_one(shared_data, tmp_path):
+    originals = {
+        name: _as_dicom(shared_data / "native" / f"TCGA-FG-6692_{short}.nii.gz", tmp_path / "patient" / name)[0]
+        for name, short in (("t1c", "t1c"), ("t2f", "fla"))
+    }
+    command = ["prepare", *(f"--image={name}={tmp_path / 'patient' / name}" for name in originals)]
+    command += ["--coregister", "t1ce", "--output_dir", str(tmp_path / "prepared"), "--no-picture", "--quiet"]
+    assert main([*command, "--case", "case"]) == 0
+    prepared = sorted((tmp_path / "prepared" / "case").glob("*t1c*.nii.gz"))[0]
+    image = nib.load(prepared)
+    drawn = np.zeros(image.shape, np.uint8)
+    drawn[tuple(slice(size * 2 // 5, size * 3 // 5) for size in image.shape)] = 1
+    nib.save(nib.Nifti1Image(drawn, image.affine), tmp_path / "drawn.nii.gz")
+    for name, files in originals.items():
+        mask, _, _ = mask_in_original(tmp_path / "prepared" / "case", tmp_path / "drawn.nii.gz", name)
+        results = write_results(files, mask, tmp_path / name, algorithm=ALGORITHM)
+        assert mask.any() and np.array_equal(placed_masks(results.segmentation, files), mask)
+        spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
+        assert tumour_size(mask, _spacing(files)).volume_ml == pytest.approx(
+            drawn.sum() * spacing.prod() / 1e3, rel=0.05
+        )
+        assert not any(complaints(path) - complaints(files[0]) for path in results.files)
+
+
+def _spacing(files):
+    first = dcmread(files[0])
+    return [*reversed([float(value) for value in first.PixelSpacing]), float(first.SliceThickness)]
 
 
 @needs_dciodvfy
@@ -76,8 +114,7 @@ def test_dcmqi_reads_the_same(shared_data, tmp_path, make):
         for group in report["Measurements"]
         for item in group["measurementItems"]
     }
-    spacing = [*reversed([float(v) for v in dcmread(files[0]).PixelSpacing]), float(dcmread(files[0]).SliceThickness)]
-    size = tumour_size(mask, spacing)
+    size = tumour_size(mask, _spacing(files))
     assert values["Volume"] == pytest.approx(size.volume_ml, rel=1e-3, abs=1e-3)
     assert values["Long axis"] == pytest.approx(size.longest.length_mm, abs=2e-3)
     assert values["Short axis"] == pytest.approx(size.perpendicular.length_mm, abs=2e-3)
