@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--large-files-url", help="address under which files over 25 MB will be published")
     parser.add_argument("--schema", type=Path, help="a copy of the metadata schema (default: our statement of it)")
     parser.add_argument("--force", action="store_true", help="replace an exported bundle that is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         large_files_url=args.large_files_url,
         schema=args.schema,
         force=args.force,
+        progress=not args.quiet,
     )
     width = max(len(check.name) for check in result.checks)
     for check in result.checks:

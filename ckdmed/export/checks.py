@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
+from tqdm import tqdm
 
 from ckdmed.export.configs import read_object
 from ckdmed.export.file_rules import REQUIRED_FILES, formatting_problems, machine_paths
@@ -41,7 +42,9 @@ class Check:
     detail: str
 
 
-def check_bundle(folder: Path, schema: Path | None = None, names: Collection[str] | None = None) -> list[Check]:
+def check_bundle(
+    folder: Path, schema: Path | None = None, names: Collection[str] | None = None, progress: bool = False
+) -> list[Check]:
     """Check an exported bundle by every rule but the size of its files (see `check_sizes`).
 
     Args:
@@ -49,6 +52,7 @@ def check_bundle(folder: Path, schema: Path | None = None, names: Collection[str
         schema: a copy of the schema that the metadata names; by default the package's, which states the same
             requirements.
         names: of the checks to make; all by default.
+        progress: show a bar.
     """
     checks: list[tuple[str, Callable[[], str]]] = [
         ("files of the zoo's layout", lambda: _layout(folder)),
@@ -63,7 +67,8 @@ def check_bundle(folder: Path, schema: Path | None = None, names: Collection[str
         ("no paths of a machine", lambda: _nothing(machine_paths(folder), "none found")),
         ("formatting", lambda: _nothing(formatting_problems(folder), "JSON, and Python if any, as the zoo has it")),
     ]
-    return [_run(name, check) for name, check in checks if names is None or name in names]
+    chosen = [(name, check) for name, check in checks if names is None or name in names]
+    return [_run(name, check) for name, check in tqdm(chosen, desc="checking", unit="check", disable=not progress)]
 
 
 def check_sizes(folder: Path, limit: int = LIMIT) -> Check:

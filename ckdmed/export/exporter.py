@@ -72,6 +72,7 @@ def export_bundle(
     schema: str | os.PathLike[str] | None = None,
     force: bool = False,
     size_limit: int = LIMIT,
+    progress: bool = False,
 ) -> Export:
     """Write a trained bundle in the Model Zoo's layout, check it by the zoo's rules, and put it in place if it passed.
 
@@ -90,6 +91,7 @@ def export_bundle(
         schema: a copy of the metadata's schema to use instead of the package's.
         force: replace an exported bundle that is there.
         size_limit: of one file, in bytes.
+        progress: show a bar over the checks.
 
     Raises:
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
@@ -113,7 +115,7 @@ def export_bundle(
     with work_folder(output) as temporary:
         folder, large = temporary / output.name, temporary / large_folder.name
         _write_files(folder, bundle, checkpoint, teacher_checkpoint, overrides or {}, summary)
-        checks = check_bundle(folder, None if schema is None else Path(schema))
+        checks = check_bundle(folder, None if schema is None else Path(schema), progress=progress)
         moved = move_large_files(folder, large, large_files_url, size_limit)
         checks.append(check_sizes(folder, size_limit))
         result = Export(output, tuple(checks), tuple(moved), large_folder)

@@ -96,3 +96,28 @@ def test_the_help_of_all_lists_every_exit_status(capsys):
     printed = " ".join(capsys.readouterr().out.split())
     for status, meaning in STATUSES.items():
         assert f"{status} {meaning}" in printed
+
+
+#: Commands without `--quiet`, which hides a bar -> why there is none to hide.
+WITHOUT_A_BAR = {
+    "bundle": "copies a few files",
+    "settings": "reads a few files",
+    "restore_mask": "resamples one mask",
+    "serve_dicom": "logs what it is sent",
+    "demo": "serves a page, which shows how far it is",
+    "run": "the bundle shows its own",
+    "segment": "the bundle shows its own",
+    "pseudo_label": "the bundles' inferences show their own",
+    "experiment": "the runs show their own, below one of all runs",
+    "deploy": "tells each form and measurement as it is done",
+    "report": "writes a page in seconds",
+}
+
+
+def test_a_long_command_shows_how_far_it_is(command):
+    """By a bar, which `--quiet` hides."""
+    options = {option for each in parsers_of(subparser(command)) for option in each._option_string_actions}
+    name = command.__name__.rpartition(".")[2]
+    assert (
+        "--quiet" in options or name in WITHOUT_A_BAR
+    ), "show a bar, and let --quiet hide it; or say why there is none"
