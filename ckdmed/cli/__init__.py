@@ -42,6 +42,7 @@ COMMANDS: tuple[str, ...] = (
     "bundle",
     "serve_dicom",
     "intended_inputs",
+    "segment",
     "restore_mask",
     "report",
     "pseudo_label",

@@ -1,0 +1,68 @@
+"""Segment the tumours of any mix of patients."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ckdmed.cli.exit_status import SKIPPED
+from ckdmed.cli.exit_status import STATUSES as SHARED
+
+NAME = "segment"
+HELP = "segment tumours in patients' scans (DICOM, NIfTI, slices): masks, volumes, overlays, DICOM results, one table"
+EXAMPLES = ("ckdmed segment path/to/scans -o results",)
+STATUSES = {SKIPPED: SHARED[SKIPPED]}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("source", type=Path, help="a folder of any mix of patients, one series, or one file")
+    parser.add_argument(
+        *("-o", "--output_dir", "--out", "--output-dir"),
+        dest="output_dir",
+        type=Path,
+        metavar="FOLDER",
+        required=True,
+        help="for the results; what is finished there is kept",
+    )
+    parser.add_argument("--bundle", default="seg_kd", help="a segmentation bundle with weights (default: %(default)s)")
+    parser.add_argument("--no-tta", action="store_true", help="do not average over mirror images: faster, less exact")
+    parser.add_argument("--no-dicom", action="store_true", help="no DICOM Segmentation and report for DICOM series")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Segment all patients.
+
+    Returns:
+        0, or 3 where something was skipped.
+    """
+    from ckdmed.bundle_files import bundle_folder, named_bundle
+    from ckdmed.clinic import find_patients, segment_patients
+    from ckdmed.clinic.run import TABLE
+    from ckdmed.intended_inputs import IntendedInputs
+    from ckdmed.research_use import RESEARCH_USE_ONLY
+
+    bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else named_bundle(args.bundle)
+    intended = IntendedInputs.beside(bundle / "models/model.pt")
+    sequences = [] if intended is None else [sequence for sequence in intended.sequences if sequence]
+    patients, skipped, unused = find_patients(args.source, sequences, exclude=args.output_dir)
+    for patient in patients:
+        for line in patient.passed_over:
+            print(f"not taken: {patient.identifier}: {line}")
+    results = []
+    if patients:
+        settings = {"tta": False} if args.no_tta else {}
+        results, more = segment_patients(
+            patients, args.output_dir, bundle, settings, not args.no_dicom, lambda result: print(result.line)
+        )
+        skipped += more
+    for entry in skipped:
+        print(f"skipped: {entry.reason}")
+    for line in unused.lines():
+        print(line)
+    outside = sum(result.intended == "outside" for result in results)
+    print(
+        f"{len(results)} patients segmented, {outside} of them outside of what the network was made for, "
+        f"{len(skipped)} inputs skipped; {args.output_dir / TABLE}. {RESEARCH_USE_ONLY}"
+    )
+    return SKIPPED if skipped else 0

@@ -1,0 +1,168 @@
+"""Whose series lie in a folder, and which of them a network was made for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from monai.config import PathLike
+
+from ckdmed.data.brats.names import free_case_name, parse_free_name
+from ckdmed.data.datalist import SkippedFile
+from ckdmed.data.dicom_file import open_dicom
+from ckdmed.data.figshare import read_figshare_slice
+from ckdmed.data.image_files import InputItem, find_inputs
+from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.data.mat73 import FigshareFileError
+from ckdmed.data.output_names import input_stem, output_names
+from ckdmed.data.slice_files import file_kind
+from ckdmed.intended_inputs import SEQUENCE_NAMES, SeriesFacts, series_facts
+
+__all__ = ["ChosenSeries", "Patient", "find_patients"]
+
+_MASKS = {"seg", "brain", "mask"}
+
+
+@dataclass(frozen=True)
+class ChosenSeries:
+    """A series that is segmented.
+
+    Args:
+        files: of it.
+        kind: "dicom", "nifti", "mat" or "picture".
+        facts: what it says of itself.
+        because: why it was taken.
+    """
+
+    files: tuple[Path, ...]
+    kind: str
+    facts: SeriesFacts
+    because: str
+
+
+@dataclass
+class Patient:
+    """A patient at one time.
+
+    Args:
+        name: of the folder of the results; different for each.
+        identifier: as the files have it.
+        chosen: what is segmented, of a volume one series.
+        passed_over: a line for each series that was not taken.
+    """
+
+    name: str
+    identifier: str
+    chosen: list[ChosenSeries] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
+def find_patients(
+    source: PathLike, sequences: Sequence[str], exclude: PathLike | None = None
+) -> tuple[list[Patient], list[SkippedFile], UnusedFiles]:
+    """Find patients and choose the series that a network was made for.
+
+    Files belong together by the Patient ID and study of DICOM headers, by the subject of a NIfTI name or its folder, by
+    the patient in a Figshare file; a picture stands for itself. Of a patient's volumes one is taken: that whose header
+    or name says the sequence, with the most slices if there are several; else the only one that there is, or one that
+    says nothing, for then the check of intended inputs has the last word. Single slices are all taken.
+
+    Args:
+        source: a file, a folder, a DICOM series, or a datalist.
+        sequences: that the network was made for; empty where that is not known.
+        exclude: a folder that is not searched.
+
+    Returns:
+        patients; what cannot be read or has no fitting series, with the cause; and files that are no inputs.
+    """
+    found = find_inputs(source, exclude=exclude)
+    skipped = list(found.skipped)
+    groups: dict[tuple[str, ...], list[ChosenSeries]] = {}
+    for item in found.items:
+        try:
+            key, series = _of_item(item)
+        except ValueError as error:
+            skipped.append(SkippedFile(item.files[0], str(error)))
+            continue
+        if series is not None:
+            groups.setdefault(key, []).append(series)
+    names = output_names([str(PurePosixPath("-".join(part for part in key if part))) for key in _plain(groups)])
+    patients = []
+    for name, (key, series) in zip(names, groups.items(), strict=True):
+        patient = Patient(name, key[0])
+        _choose(patient, series, set(sequences))
+        if patient.chosen:
+            patients.append(patient)
+        else:
+            wanted = " or ".join(SEQUENCE_NAMES.get(sequence, sequence) for sequence in sequences)
+            reason = f"{key[0]}: no series is {wanted}; {'; '.join(patient.passed_over)}."
+            skipped.append(SkippedFile(series[0].files[0], reason))
+    return patients, skipped, found.unused
+
+
+def _plain(groups: Mapping[tuple[str, ...], object]) -> list[tuple[str, ...]]:
+    """Keys whose parts are no paths; those that would be equal then are told apart by a number."""
+    plain: list[tuple[str, ...]] = []
+    several = {key[0] for key in groups if sum(other[0] == key[0] for other in groups) > 1}
+    numbers: dict[str, int] = {}
+    for key in groups:
+        name = key[0].replace("/", "_").replace("\\", "_").strip(". ") or "patient"
+        if key[0] in several or name in numbers:
+            numbers[name] = numbers.get(name, 0) + 1
+            name = f"{name}-{numbers[name]}"
+        else:
+            numbers[name] = 0
+        plain.append((name,))
+    return plain
+
+
+def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
+    path = item.files[0]
+    kind = "dicom" if len(item.files) > 1 or path.is_dir() else str(file_kind(path))
+    if kind == "dicom":
+        dataset = open_dicom(path, pixels=False)
+        facts = series_facts(item.files)
+        patient = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or path.parent.name)
+        study = str(dataset.get("StudyInstanceUID") or "")
+        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "")
+    facts = series_facts(path)
+    if kind == "nifti":
+        parsed = parse_free_name(input_stem(path.name))
+        if parsed is not None and parsed[1] in _MASKS:
+            return (), None
+        named = parsed[0] if parsed is not None else ""
+        case = named or (path.parent.name if parsed is not None else input_stem(path.name))
+        return (free_case_name(case).case, str(path.parent), "volume"), ChosenSeries(item.files, kind, facts, "")
+    if kind == "mat":
+        try:
+            patient = read_figshare_slice(path).patient
+        except FigshareFileError:
+            # an image alone can be segmented as well
+            patient = input_stem(path.name)
+        return (patient, str(path.parent), "slices"), ChosenSeries(item.files, kind, facts, "a slice")
+    return (item.name, "", "slices"), ChosenSeries(item.files, kind, facts, "a slice")
+
+
+def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str]) -> None:
+    if series[0].kind in ("mat", "picture"):
+        patient.chosen = list(series)
+        return
+    fitting = [one for one in series if one.facts.sequence in sequences]
+    open_ones = [one for one in series if not one.facts.sequence]
+    if fitting:
+        best = max(fitting, key=lambda one: len(one.files))
+        more = f", of {len(fitting)} such series the one with most files" if len(fitting) > 1 else ""
+        because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
+    elif len(series) == 1:
+        best, because = series[0], "it is the only series"
+    elif open_ones:
+        best, because = max(open_ones, key=lambda one: len(one.files)), "nothing tells its sequence; the others fit not"
+    else:
+        best, because = None, ""
+    for one in series:
+        if one is not best:
+            what = one.facts.sequence_text if one.facts.sequence else "an unknown sequence"
+            patient.passed_over.append(f"{one.files[0].name} is {what} ({one.facts.because or 'nothing tells'})")
+    if best is not None:
+        patient.chosen = [ChosenSeries(best.files, best.kind, best.facts, because)]

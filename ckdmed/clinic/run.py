@@ -1,0 +1,249 @@
+"""Segmenting patients: one inference over all chosen series, then what a clinic reads of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from skimage.io import imread
+
+from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.clinic.patients import ChosenSeries, Patient
+from ckdmed.data.datalist import SkippedFile
+from ckdmed.files import write_atomic
+from ckdmed.inference import InputsSkipped
+from ckdmed.json_files import read_json
+from ckdmed.paths import output_path
+from ckdmed.research_use import RESEARCH_USE_ONLY
+
+__all__ = ["TABLE", "PatientResult", "segment_patients"]
+
+TABLE = "patients.csv"
+#: Links to the series that were chosen, under names that outputs get.
+INPUTS = "inputs"
+_CHECKPOINT = "models/model.pt"
+
+
+@dataclass(frozen=True)
+class PatientResult:
+    """A row of the table.
+
+    Args:
+        patient: its identifier.
+        folder: of its results.
+        series: file or folder that was segmented; of slices how many.
+        because: why this series was taken.
+        passed_over: the others.
+        volume_ml: of what is marked, "" where voxels have no size.
+        marked_voxels: how many are marked.
+        intended: "intended", "outside" or "unknown".
+        reasons: why it is not an input that the network was made for.
+        outputs: files, relative to the output folder.
+        note: what has to be known of every result.
+    """
+
+    patient: str
+    folder: str
+    series: str
+    because: str
+    passed_over: str
+    volume_ml: str
+    marked_voxels: int
+    intended: str
+    reasons: str
+    outputs: str
+    note: str = RESEARCH_USE_ONLY
+
+    @property
+    def line(self) -> str:
+        """The same for a terminal."""
+        size = f"{self.volume_ml} ml" if self.volume_ml else f"{self.marked_voxels} pixels"
+        warning = f"; NOT AN INPUT THAT THE NETWORK WAS MADE FOR: {self.reasons}" if self.intended == "outside" else ""
+        return f"{self.patient}: {size} marked in {self.series} ({self.because}){warning}"
+
+
+def segment_patients(
+    patients: Sequence[Patient],
+    output_dir: Path,
+    bundle: Path,
+    settings: Mapping[str, Any] | None = None,
+    dicom: bool = True,
+    each: Callable[[PatientResult], object] | None = None,
+) -> tuple[list[PatientResult], list[SkippedFile]]:
+    """Segment the chosen series of patients.
+
+    What an earlier call has finished there is kept, so a run that was interrupted goes on.
+
+    Args:
+        patients: see `find_patients`.
+        output_dir: gets a folder for each patient, `report.json` and `patients.csv`.
+        bundle: folder of a segmentation bundle with weights.
+        settings: of its `inference.json`.
+        dicom: whether to write DICOM Segmentation and structured report for DICOM series.
+        each: called with each result.
+
+    Returns:
+        a result for each patient that was segmented, and what was skipped.
+
+    Raises:
+        ValueError: the folder `inputs` of the output folder holds files that this function did not make.
+    """
+    inputs = output_dir / INPUTS
+    _clear(inputs)
+    placed = {
+        _link(inputs, patient, number, series): (patient, series)
+        for patient in patients
+        for number, series in enumerate(patient.chosen)
+    }
+    given = {"dataset_dir": str(inputs), "output_dir": str(output_dir), "resume": True, **(settings or {})}
+    workflow = bundle_workflow(bundle, given, ("inference.json",))
+    workflow.initialize()
+    workflow.run()
+    used = dict(workflow.parser.get_parsed_content("job").settings)
+    skipped: list[SkippedFile] = []
+    try:
+        workflow.finalize()
+    except InputsSkipped as found:
+        skipped = _by_their_own_names(found.skipped, placed)
+    of_patient: dict[str, list[tuple[ChosenSeries, dict[str, Any]]]] = {}
+    for result in read_json(output_dir / "report.json")["results"]:
+        first = Path(result["input"][0])
+        place = first if first in placed else first.parent
+        if place in placed:
+            patient, series = placed[place]
+            of_patient.setdefault(patient.name, []).append((series, result))
+    results = []
+    for patient in patients:
+        if patient.name in of_patient:
+            results.append(_result(patient, of_patient[patient.name], output_dir, bundle, used, dicom))
+            if each is not None:
+                each(results[-1])
+    _write_table(results, output_dir)
+    return results, skipped
+
+
+def _clear(inputs: Path) -> None:
+    """Remove the links of an earlier call; what is no link was put there by somebody else."""
+    there = [path for path in sorted(inputs.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    if others := [path for path in there if not path.is_symlink()]:
+        raise ValueError(f"{others[0]}: no link that this command made; give another folder for the results.")
+    for link in there:
+        link.unlink()
+
+
+def _link(inputs: Path, patient: Patient, number: int, series: ChosenSeries) -> Path:
+    """Links to the files of a series; returns the link, or the folder of the links of a DICOM series."""
+    if series.kind == "dicom":
+        place = (
+            inputs / patient.name / f"series{number}" if len(patient.chosen) > 1 else inputs / patient.name / "series"
+        )
+        links = {place / f"{index:05d}.dcm": file for index, file in enumerate(series.files)}
+    else:
+        place = inputs / patient.name / series.files[0].name
+        links = {place: series.files[0]}
+    for link, file in links.items():
+        output_path(inputs, link.relative_to(inputs)).symlink_to(file.resolve())
+    return place
+
+
+def _by_their_own_names(
+    skipped: Sequence[SkippedFile], placed: Mapping[Path, tuple[Patient, ChosenSeries]]
+) -> list[SkippedFile]:
+    renamed = []
+    for entry in skipped:
+        place = entry.path if entry.path in placed else entry.path.parent
+        own = placed[place][1].files[0] if place in placed else entry.path
+        renamed.append(SkippedFile(own, entry.reason.replace(str(entry.path), str(own))))
+    return renamed
+
+
+def _result(
+    patient: Patient,
+    parts: Sequence[tuple[ChosenSeries, dict[str, Any]]],
+    output_dir: Path,
+    bundle: Path,
+    settings: Mapping[str, Any],
+    dicom: bool,
+) -> PatientResult:
+    voxels, millilitres, outputs = 0, 0.0, []
+    sized = True
+    for series, result in parts:
+        outputs += result["outputs"]
+        masks = {name: output_dir / name for name in result["outputs"] if "_mask." in name}
+        arrays = {}
+        for name, file in masks.items():
+            if series.kind in ("nifti", "dicom"):
+                image = nib.nifti1.Nifti1Image.from_filename(file)
+                array = np.asarray(image.dataobj) > 0
+                millilitres += float(array.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000)
+            else:
+                array, sized = imread(file) > 0, False
+            voxels += int(array.sum())
+            arrays[name] = array
+        if series.kind == "dicom" and dicom:
+            outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
+    checks = [result.get("intended_inputs") or {"status": "unknown", "reasons": []} for _, result in parts]
+    states = [str(check["status"]) for check in checks]
+    # one slice that is not intended is told of
+    state = next((one for one in ("outside", "unknown") if one in states), "intended")
+    reasons = dict.fromkeys(reason for check in checks for reason in check["reasons"])
+    first = parts[0][0]
+    what = str(first.files[0].parent if first.kind == "dicom" else first.files[0])
+    return PatientResult(
+        patient.identifier,
+        patient.name,
+        what if len(parts) == 1 else f"{len(parts)} slices",
+        first.because,
+        "; ".join(patient.passed_over),
+        f"{millilitres:.2f}" if sized else "",
+        voxels,
+        state,
+        "; ".join(reasons),
+        " ".join(outputs),
+    )
+
+
+def _write_dicom(
+    series: ChosenSeries,
+    result: Mapping[str, Any],
+    masks: Mapping[str, np.ndarray],
+    output_dir: Path,
+    bundle: Path,
+    settings: Mapping[str, Any],
+) -> list[str]:
+    # an extra of the package
+    from ckdmed.dicom_results import Algorithm, write_results
+
+    check = result.get("intended_inputs") or {"status": "unknown"}
+    unintended = None if check["status"] == "unknown" else list(check["reasons"])
+    name = str(result["name"])
+    regions = {_region(file, name): mask for file, mask in masks.items()}
+    written = write_results(
+        series.files,
+        regions,
+        output_dir,
+        algorithm=Algorithm.of_checkpoint(bundle.name, bundle / _CHECKPOINT, settings),
+        unintended=unintended,
+        prefix=f"{name}_",
+    )
+    return [path.relative_to(output_dir.resolve()).as_posix() for path in map(Path.resolve, written.files)]
+
+
+def _region(file: str, name: str) -> str:
+    middle = file.removeprefix(name).split("_mask.")[0].strip("_")
+    return middle or "tumour"
+
+
+def _write_table(results: Sequence[PatientResult], output_dir: Path) -> None:
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [one.name for one in fields(PatientResult)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in results)
+    text = table.getvalue().encode("utf-8", "backslashreplace")
+    write_atomic(output_path(output_dir, TABLE), lambda path: path.write_bytes(text))

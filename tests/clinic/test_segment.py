@@ -1,0 +1,112 @@
+"""Which series of which patient is taken, and what comes of a folder of several."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from skimage.io import imsave
+
+from ckdmed.cli import main
+from ckdmed.clinic import find_patients
+from ckdmed.clinic.run import segment_patients
+
+SEQUENCES = ["t1c"]
+
+
+def volume(path: Path, slices: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(0).integers(1, 200, (40, 36, slices)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([2.0, 2.0, 5.0, 1.0])), path)
+    return path
+
+
+def test_the_series_that_the_network_was_made_for_is_taken(tmp_path: Path) -> None:
+    for name in ("a/a_t1ce", "a/a_flair", "a/a_seg", "b/b_t1", "c/c_t2", "c/c_flair"):
+        volume(tmp_path / f"{name}.nii.gz")
+    imsave(tmp_path / "slice.png", np.eye(9, dtype=np.uint8) * 200, check_contrast=False)
+    patients, skipped, _ = find_patients(tmp_path, SEQUENCES)
+    taken = {patient.identifier: patient.chosen[0] for patient in patients}
+    assert set(taken) == {"a", "b", "slice"}
+    assert taken["a"].files[0].name == "a_t1ce.nii.gz" and "contrast-enhanced T1" in taken["a"].because
+    assert [line.split(" (")[0] for patient in patients for line in patient.passed_over] == ["a_flair.nii.gz is FLAIR"]
+    # a single series is taken whatever it is: the check of intended inputs tells what it is not
+    assert taken["b"].because == "it is the only series"
+    (left,) = skipped
+    assert "c: no series is contrast-enhanced T1" in left.reason and "c_t2.nii.gz is T2" in left.reason
+
+
+def test_series_of_dicom_headers(tmp_path: Path, shared_data: Path) -> None:
+    for file in sorted((shared_data / "dicom/t1w").iterdir())[:3]:
+        (tmp_path / file.name).symlink_to(file)
+    (patient,), skipped, _ = find_patients(tmp_path, SEQUENCES)
+    assert (patient.identifier, patient.chosen[0].kind, skipped) == ("02", "dicom", [])
+    assert len(patient.chosen[0].files) == 3 and patient.chosen[0].facts.sequence == "t1n"
+
+
+def test_two_cases_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        volume(tmp_path / folder / "p_t1ce.nii.gz")
+    patients, _, _ = find_patients(tmp_path, SEQUENCES)
+    assert len({patient.name for patient in patients}) == 2 and {patient.identifier for patient in patients} == {"p"}
+
+
+def test_files_of_others_in_the_place_of_links_stay(tmp_path: Path) -> None:
+    mine = tmp_path / "out/inputs/mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    with pytest.raises(ValueError, match="mine.txt: no link that this command made"):
+        segment_patients([], tmp_path / "out", tmp_path)
+    assert mine.read_text() == "x"
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_a_folder_of_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume(tmp_path / "in/a/a_t1ce.nii.gz")
+    volume(tmp_path / "in/a/a_flair.nii.gz")
+    volume(tmp_path / "in/b/b_t1.nii.gz")
+    (tmp_path / "in/broken.png").write_bytes(b"x")
+    out = tmp_path / "out"
+    arguments = ["segment", str(tmp_path / "in"), "-o", str(out), "--no-tta"]
+    assert main(arguments) == 3
+    said = capsys.readouterr().out
+    assert "broken.png" in said and "2 patients segmented, 2 of them outside" in said
+    rows = list(csv.DictReader((out / "patients.csv").open(encoding="utf-8")))
+    assert [row["patient"] for row in rows] == ["a", "b"]
+    for row in rows:
+        mask = nib.load(out / next(name for name in row["outputs"].split() if "_mask" in name))
+        assert float(row["volume_ml"]) == pytest.approx(mask.get_fdata().sum() * 0.02, abs=0.01)
+        assert row["intended"] == "outside" and row["note"].startswith("Research use only")
+    # going on: nothing is done twice
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.nii.gz")}
+    assert main(arguments) == 3
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.nii.gz")}
+    assert not [path for path in (tmp_path / "in").rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_a_dicom_series_gets_dicom_results(tmp_path: Path, shared_data: Path) -> None:
+    highdicom = pytest.importorskip("highdicom", reason="needs the extra dicom")
+    (tmp_path / "in").mkdir()
+    files = sorted((shared_data / "dicom/t1w").iterdir())[:4]
+    for file in files:
+        (tmp_path / "in" / file.name).symlink_to(file)
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / "in"), "-o", str(out), "--no-tta"]) == 0
+    (row,) = csv.DictReader((out / "patients.csv").open(encoding="utf-8"))
+    assert row["intended"] == "outside"
+    segmentation = highdicom.seg.segread(out / "02/series_seg.dcm")
+    mask = nib.load(out / "02/series_mask.nii.gz").get_fdata()
+    found = segmentation.get_pixels_by_source_instance([*map(_uid, files)], assert_missing_frames_are_empty=True)
+    assert found.sum() == mask.sum() and (out / "02/series_sr.dcm").is_file()
+
+
+def _uid(file: Path) -> str:
+    import pydicom
+
+    return str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
