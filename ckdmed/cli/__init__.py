@@ -33,6 +33,7 @@ COMMANDS: tuple[str, ...] = (
     "phantoms",
     "export",
     "deploy",
+    "prune",
     "prepare",
     "brats_datalist",
     "check_brats",

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.backbone_unet import BackboneUNet
+from ckdmed.networks.channel_counts import with_channel_counts
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
 from ckdmed.networks.padded import (
@@ -25,6 +26,8 @@ from ckdmed.networks.unet_plus_plus import UNetPlusPlus, depth_taps
 __all__ = ["SEGMENTATION_KINDS", "SegmentationKind", "head_weights", "make_segmentation_network"]
 
 LEVELS = 5
+#: the option of a pruned network that tells the channels of its layers
+PRUNED = "pruned_channels"
 _UNET_TAPS = {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)}
 
 
@@ -121,6 +124,7 @@ def make_segmentation_network(
     """A network of a kind in `SEGMENTATION_KINDS`.
 
     Args:
+        options: further arguments of the network, and `PRUNED`, see `with_channel_counts`.
         role: "student" or "teacher", for the messages.
 
     Raises:
@@ -139,7 +143,9 @@ def make_segmentation_network(
         raise ValueError(f"the base of a {kind} {role} must be {needed}, got {base}.")
     channels = {"in_channels": in_channels, "out_channels": out_channels}
     dims = {} if found.spatial_dims == (2,) else {"spatial_dims": spatial_dims}
-    return found.network(**{**dims, **channels, **found.arguments(base), **options})
+    own = {name: value for name, value in options.items() if name != PRUNED}
+    network = found.network(**{**dims, **channels, **found.arguments(base), **own})
+    return with_channel_counts(network, options.get(PRUNED) or {})
 
 
 def head_weights(network: nn.Module) -> list[float]:

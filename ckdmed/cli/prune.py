@@ -1,0 +1,58 @@
+"""`ckdmed prune`: remove channels of a trained network, or nodes of a UNet++, for real."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ckdmed.cli.overwriting import add_output_dir
+
+NAME = "prune"
+HELP = "make a trained segmentation network smaller: fewer channels, or a UNet++ of less depth"
+EXAMPLES = (
+    "ckdmed prune path/to/run --ratio 0.5 --dataset_dir figshare --output_dir pruned",
+    "ckdmed prune path/to/unet_plus_plus_run --dataset_dir figshare --output_dir pruned",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("source", metavar="RUN", help="a run's output folder, a bundle's folder, or a bundle's name")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
+    add_output_dir(parser, "where to: gets model.pt and model.json")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--ratio", type=float, help="share of the channels of each layer to remove, such as 0.5")
+    what.add_argument(
+        "--depth", type=int, help="of a UNet++: 1 to 4 (default without --ratio: chosen on the validation set)"
+    )
+    parser.add_argument(
+        "--tolerance", type=float, default=0.01, help="Dice that the chosen depth may lose (default: %(default)s)"
+    )
+    parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
+    parser.add_argument("--images", type=int, help="of the validation set at most (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prune, write, and print the figures before and after."""
+    from ckdmed.pruning import prune
+
+    sizes = prune(
+        args.source,
+        args.output_dir,
+        checkpoint=args.checkpoint,
+        ratio=args.ratio,
+        depth=args.depth,
+        tolerance=args.tolerance,
+        dataset_dir=args.dataset_dir,
+        images=args.images,
+    )
+    width = max(len(size.name) for size in sizes)
+    print(f"{'network':<{width}}  {'parameters':>12}  {'GFLOPs':>8}  {'ms':>8}  Dice (validation)")
+    for size in sizes:
+        cost = f"{size.parameters:>12,}  {size.gflops:>8.3f}  {size.milliseconds:>8.2f}"
+        print(f"{size.name:<{width}}  {cost}  {size.dice:.4f}")
+    print(
+        f"{sizes[-1].name} is in {args.output_dir}; train it further with a teacher by --student_pretrained "
+        f"{args.output_dir / 'model.pt'} and the student_kind and student_options of {args.output_dir / 'model.json'}"
+    )
+    return 0

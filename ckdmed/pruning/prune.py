@@ -1,0 +1,186 @@
+"""Pruning of a trained network with its figures before and after."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.utils import CommonKeys
+from torch import nn
+
+from ckdmed.bundle.trained import recorded_settings
+from ckdmed.data.datalist import sha256_of
+from ckdmed.deploy.costs import flops_of, parameters_of
+from ckdmed.deploy.float_forms import as_function
+from ckdmed.deploy.held_out import BundleData, bundle_data
+from ckdmed.deploy.source import DeploySource, find_source
+from ckdmed.deploy.timing import latencies
+from ckdmed.files import save_weights, write_json
+from ckdmed.networks.segmentation_kinds import PRUNED
+from ckdmed.networks.unet_plus_plus import UNetPlusPlus
+from ckdmed.pruning.channels import removed_channels, without_channels
+
+__all__ = ["PrunedSize", "prune"]
+
+WHOLE = "as trained"
+
+
+@dataclass(frozen=True)
+class PrunedSize:
+    """The figures of a network.
+
+    Args:
+        name: "as trained", or what was done to it.
+        parameters: that can learn.
+        gflops: of one input, 10^9.
+        milliseconds: of one input on one thread, median.
+        dice: mean over the images of the section, on their own grid; an image that is empty in both is left out.
+    """
+
+    name: str
+    parameters: int
+    gflops: float
+    milliseconds: float
+    dice: float
+
+
+def prune(
+    given: str,
+    output_dir: Path,
+    checkpoint: str | Path | None = None,
+    ratio: float | None = None,
+    depth: int | None = None,
+    tolerance: float = 0.01,
+    dataset_dir: str | None = None,
+    images: int | None = None,
+    rounds: int = 15,
+) -> list[PrunedSize]:
+    """Prune the network of a run or a bundle and write it with the record of its settings.
+
+    Without `ratio` and `depth` the network must be a UNet++, and the depth is chosen on the validation set: the least
+    one whose Dice is within `tolerance` of the best. The validation set is read, never the test set.
+
+    Args:
+        given, checkpoint: see `find_source`.
+        output_dir: gets ``model.pt`` and ``model.json``.
+        ratio: share of the channels of each layer to remove.
+        depth: of a UNet++.
+        tolerance: loss of Dice that a smaller depth may have.
+        dataset_dir: as the bundle takes it; phantoms for None.
+        images: of the validation set at most; all for None.
+        rounds: of the timing.
+
+    Returns:
+        the figures of the whole network and of each that was looked at, the written one last.
+
+    Raises:
+        ValueError: no network of segmentation, none with a record of its settings, both `ratio` and `depth`, or
+            neither for another network than a UNet++; as `without_channels` and `UNetPlusPlus.pruned`.
+        FileExistsError: the folder holds a network.
+    """
+    if ratio is not None and depth is not None:
+        raise ValueError(
+            "give a share of the channels or a depth, one after the other: each result can be pruned again."
+        )
+    if (output_dir / "model.pt").exists():
+        raise FileExistsError(f"{output_dir} holds a network already; name another folder.")
+    source = find_source(given, checkpoint)
+    settings = recorded_settings(source.checkpoint)
+    side = next((word for word in ("student", "teacher") if f"{word}_options" in (settings or {})), None)
+    if source.description.task == "classification" or settings is None or side is None:
+        raise ValueError(
+            f"{source.checkpoint}: only networks of the segmentation bundles can be pruned, with the record of their "
+            "training beside them (model.json)."
+        )
+    whole = source.network
+    own = dict(settings.get(f"{side}_options") or {})
+    candidates: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
+    if isinstance(whole, UNetPlusPlus):
+        depths = range(1, whole.depth + 1) if ratio is None and depth is None else [depth or whole.depth]
+        for number in depths:
+            small = whole.pruned(number)
+            candidates[f"depth {number}"] = (
+                small,
+                {**own, "depth": number, "deep_supervision": False, "ensemble": False},
+            )
+    elif ratio is None:
+        raise ValueError(
+            f"a {type(whole).__name__} has no depths to choose from: give the share of channels to remove."
+        )
+    if ratio is not None:
+        start, options = next(iter(candidates.values()), (whole, own))
+        small = without_channels(start, source.description.input_shape, ratio)
+        channels = {**own.get(PRUNED, {}), **removed_channels(start, small)}
+        candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}
+    networks = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
+    with bundle_data(source, dataset_dir, "validation") as data:
+        found = _figures(source, data, networks, images, rounds)
+    chosen = _chosen(found[1:], tolerance)
+    network, options = candidates[chosen.name]
+    _write(source, settings, f"{side}_options", network, options, output_dir, found)
+    return [*(size for size in found if size is not chosen), chosen]
+
+
+def _figures(
+    source: DeploySource, data: BundleData, networks: Mapping[str, nn.Module], images: int | None, rounds: int
+) -> list[PrunedSize]:
+    items = list(data.held_out)[:images]
+    shape = source.description.input_shape
+    rng = np.random.default_rng(0)
+    inputs = rng.random((1, *shape), dtype=np.float32)
+    times = latencies({}, networks, inputs, threads=1, rounds=rounds)
+    return [
+        PrunedSize(
+            name,
+            parameters_of(network),
+            flops_of(network, shape) / 1e9,
+            1e3 * times[name].wall,
+            _dice(data, network, items),
+        )
+        for name, network in networks.items()
+    ]
+
+
+def _dice(data: BundleData, network: nn.Module, items: list[Any]) -> float:
+    run = as_function(network.eval())
+    scores = []
+    for given in items:
+        item = data.prepare(given)
+        mask = data.masks(item, data.logits(item, run))
+        truth = np.asarray(item[CommonKeys.LABEL]) > 0
+        if mask.shape != truth.shape:
+            raise ValueError(f"masks of shape {mask.shape} cannot be compared with labels of shape {truth.shape}.")
+        total = int(mask.sum() + truth.sum())
+        if total:
+            scores.append(2 * int((mask & truth).sum()) / total)
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def _chosen(sizes: list[PrunedSize], tolerance: float) -> PrunedSize:
+    best = max((size.dice for size in sizes if size.dice == size.dice), default=float("nan"))
+    return next((size for size in sizes if size.dice >= best - tolerance), sizes[-1])
+
+
+def _write(
+    source: DeploySource,
+    settings: Mapping[str, Any],
+    key: str,
+    network: nn.Module,
+    options: Mapping[str, Any],
+    folder: Path,
+    sizes: list[PrunedSize],
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {
+        "settings": {**settings, key: dict(options)},
+        "pruned": {"from_sha256": sha256_of(source.checkpoint), "sizes": [asdict(size) for size in sizes]},
+    }
+    inputs = source.checkpoint.with_suffix(".inputs.json")
+    if inputs.is_file():
+        shutil.copyfile(inputs, folder / "model.inputs.json")
+    write_json(folder / "model.json", record)
+    save_weights(folder / "model.pt", network.state_dict())

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ckdmed.networks import segmentation_student
+from ckdmed.networks.segmentation_kinds import PRUNED
+from ckdmed.pruning import removed_channels, without_channels
+
+pytest.importorskip("torch_pruning")
+
+
+def trained(kind: str, **settings) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = segmentation_student(kind, base=4, **settings)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.weight)
+    return network.eval()
+
+
+# a gate multiplies maps of the same channels, so that fewer of them are free
+@pytest.mark.parametrize(("kind", "share"), [("unet", 0.35), ("attention_unet", 0.6)])
+def test_half_of_the_channels_go_and_the_network_reloads_from_its_settings(kind: str, share: float) -> None:
+    network = trained(kind)
+    small = without_channels(network, (1, 32, 32), 0.5)
+    whole, left = (sum(p.numel() for p in net.parameters()) for net in (network, small))
+    # both channels and inputs of a convolution are halved
+    assert left < share * whole
+    counts = removed_channels(network, small)
+    again = segmentation_student(kind, base=4, options={PRUNED: counts})
+    again.load_state_dict(small.state_dict(), strict=True)
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(image), small(image)) and small(image).shape == image.shape
+    again.train()(image).square().mean().backward()
+    assert all(p.grad is not None for p in again.parameters())
+    # the whole network is as it was
+    assert sum(p.numel() for p in network.parameters()) == whole
+
+
+def test_the_channels_of_least_gamma_go_and_the_inputs_behind_skips_with_them() -> None:
+    network = trained("unet")
+    norm = network.encoder["e1"].conv2.adn.N
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([1.0, 0.0, 0.9, 0.0]))
+    small = without_channels(network, (1, 32, 32), 0.5)
+    assert torch.allclose(small.encoder["e1"].conv2.adn.N.weight, torch.tensor([1.0, 0.9]))
+    # d1 reads the two channels that e1 kept before what comes from below
+    first = small.decoder["d1"].convs.conv1.conv
+    kept = network.decoder["d1"].convs.conv1.conv.weight[:, [0, 2]]
+    assert first.in_channels == 2 + small.decoder["d1"].up.deconv.out_channels
+    assert all(any(torch.equal(row[:2], other) for other in kept) for row in first.weight)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="must lie between 0 and 1, got 1.5"):
+        without_channels(trained("unet"), (1, 32, 32), 1.5)
+    with pytest.raises(ValueError, match="Torch-Pruning cannot follow the graph of this AnySizeResidualUNet"):
+        without_channels(trained("residual_unet"), (1, 32, 32), 0.5)
+    with pytest.raises(ValueError, match="channels of 'encoder.e9': UNet has no such layer"):
+        segmentation_student("unet", base=4, options={PRUNED: {"encoder.e9": {"out_channels": 1}}})

@@ -1,0 +1,47 @@
+"""`ckdmed prune` on runs of the distillation bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ckdmed.cli import main
+from ckdmed.deploy.source import find_source
+from tests.bundle.seg_kd_runs import run
+
+pytestmark = [pytest.mark.bundle, pytest.mark.slow, pytest.mark.usefixtures("process_as_it_was")]
+TINY = {"method": "supervised", "student_base": 4}
+
+
+def test_a_unet_loses_channels_and_is_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("torch_pruning")
+    run(tmp_path / "whole", **TINY)
+    options = ["--ratio", "0.5", "--output_dir", str(tmp_path / "small"), "--images", "3"]
+    assert main(["prune", str(tmp_path / "whole"), *options]) == 0
+    record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
+    before, after = record["pruned"]["sizes"]
+    assert after["parameters"] < 0.35 * before["parameters"] and after["gflops"] < before["gflops"]
+    assert {"milliseconds", "dice"} <= set(after) and "50% of the channels removed" in capsys.readouterr().out
+    # everything that reads the record takes the small network
+    small = find_source("seg_kd", tmp_path / "small/model.pt").network
+    state = torch.load(tmp_path / "small/model.pt", weights_only=True)
+    assert small.state_dict().keys() == state.keys()
+    settings = {"student_options": record["settings"]["student_options"]}
+    run(tmp_path / "tuned", **TINY, **settings, student_pretrained=str(tmp_path / "small/model.pt"))
+    tuned = torch.load(tmp_path / "tuned/models/model.pt", weights_only=True)
+    assert {name: value.shape for name, value in tuned.items()} == {name: v.shape for name, v in state.items()}
+    # nothing is overwritten
+    assert main(["prune", str(tmp_path / "whole"), *options]) != 0
+
+
+def test_the_depth_of_a_unet_plus_plus_is_chosen_on_validation(tmp_path: Path) -> None:
+    run(tmp_path / "whole", **TINY, student_kind="unet_plus_plus")
+    options = ["--output_dir", str(tmp_path / "small"), "--images", "3", "--tolerance", "1"]
+    assert main(["prune", str(tmp_path / "whole"), *options]) == 0
+    record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
+    assert [size["name"] for size in record["pruned"]["sizes"]] == ["as trained", *(f"depth {j}" for j in (1, 2, 3, 4))]
+    assert record["settings"]["student_options"] == {"depth": 1, "deep_supervision": False, "ensemble": False}
+    assert find_source("seg_kd", tmp_path / "small/model.pt").network.depth == 1
