@@ -89,7 +89,7 @@ class MapHybridClassifier(nn.Module):
         )
         seen = len(self.resolutions)
         self.fusions = nn.ModuleList(
-            map_fusion(fuse, channels, spatial_dims, maps=2 * seen) for _ in range(levels if fuse is not None else 0)
+            map_fusion(fuse, channels, spatial_dims, maps=2 * seen) for _ in range(levels if fuse else 0) if fuse
         )
         count = levels * (1 if self.all_at_once else seen) * (1 if self.pairs else 2)
         self.one_map = count == 1
@@ -107,7 +107,7 @@ class MapHybridClassifier(nn.Module):
             for branch, projections in zip(self.branches, self.projections):
                 maps = branch(image)
                 before = len(maps) - self.levels
-                for level, projection in enumerate(projections):
+                for level, projection in enumerate(projections):  # type: ignore[var-annotated, arg-type]
                     found[level].append(projection(maps[before + level]))
         return found
 

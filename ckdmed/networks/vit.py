@@ -92,7 +92,7 @@ class AnySizePatchEmbedding(PatchEmbeddingBlock):
                 )
         tokens = self.patch_embeddings(x)
         grid = list(tokens.shape[2:])
-        positions = self.position_embeddings
+        positions: torch.Tensor = self.position_embeddings
         if grid != self.grid:
             laid_out = positions.transpose(1, 2).reshape([1, positions.shape[2]] + self.grid).float()
             if len(grid) == 2:

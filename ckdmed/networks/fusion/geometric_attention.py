@@ -74,7 +74,7 @@ class GeometryAwareAttention(nn.Module):
                 # as with the keys, one number for all pairs would change nothing
                 nn.Linear(UNITS, heads, bias=False),
             )
-            nn.init.zeros_(self.bias[2].weight)
+            nn.init.zeros_(self.bias[2].weight)  # type: ignore[arg-type]
 
     def geometry(self, queries: list[int], keys: list[int], like: torch.Tensor) -> torch.Tensor:
         """Where keys lie beside queries, and the log ratio of cells: (queries, keys, spatial_dims + 1)."""

@@ -120,6 +120,8 @@ class GraphFusion(nn.Module):
         self.cells = [cells or (7 if spatial_dims == 2 else 4)] * spatial_dims
         self.maps = maps
         grids = [self.cells] * maps
+        self.positions: torch.Tensor
+        self.edges: torch.Tensor
         # follow from the settings, so they are no part of a state dict
         self.register_buffer("positions", cell_positions(grids), persistent=False)
         self.register_buffer("edges", cell_edges(grids), persistent=False)
@@ -149,5 +151,5 @@ class GraphFusion(nn.Module):
 
     def _cells(self, x: torch.Tensor) -> torch.Tensor:
         if len(self.cells) == 2:
-            return functional.adaptive_avg_pool2d(x, self.cells)
-        return functional.adaptive_avg_pool3d(x, self.cells)
+            return functional.adaptive_avg_pool2d(x, self.cells)  # type: ignore[arg-type]
+        return functional.adaptive_avg_pool3d(x, self.cells)  # type: ignore[arg-type]

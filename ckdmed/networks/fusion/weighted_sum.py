@@ -39,7 +39,7 @@ class WeightedSum(nn.Module):
         self.logits = nn.Parameter(torch.zeros(maps))
         self.gate = nn.Linear(maps * channels if self.gated else 1, maps, bias=False) if self.gated else nn.Identity()
         if self.gated:
-            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.weight)  # type: ignore[arg-type]
 
     def scale_weights(self, maps: list[torch.Tensor]) -> torch.Tensor:
         """The weights of each sample's maps, which sum to 1: (B, maps)."""
