@@ -52,7 +52,8 @@ def _blocks(record: Mapping[str, Any]) -> list[Any]:
             ("Cold start [s]", "cold_start", "s"),
             ("Peak memory of a new process [MB]", "peak_megabytes", "MB"),
         ):
-            rows = [(name, float(cost[key]), f"{cost[key]:.3g} {unit}") for name, cost in of.items() if cost[key]]
+            values = {name: float(cost[key]) for name, cost in of.items() if cost.get(key)}
+            rows = [(name, value, f"{value:.3g} {unit}") for name, value in values.items()]
             if rows:
                 blocks.append(Bars(title, rows))
         if threads:
@@ -79,15 +80,15 @@ def _costs(of: Mapping[str, Mapping[str, Any]], threads: Sequence[str]) -> Table
     rows = [
         [
             name,
-            NONE if cost["parameters"] is None else large_number(int(cost["parameters"])),
-            NONE if cost["flops"] is None else f"{cost['flops'] / 1e9:.2f}",
+            NONE if cost.get("parameters") is None else large_number(int(cost["parameters"])),
+            NONE if cost.get("flops") is None else f"{cost['flops'] / 1e9:.2f}",
             _decimals(cost["megabytes"], 1),
             *(_decimals(cost["milliseconds"].get(n), 1) for n in threads),
-            _decimals(cost["cpu_milliseconds"], 1),
-            _decimals(cost["cold_start"], 2),
-            _decimals(cost["peak_megabytes"], 0),
-            NONE if cost["training_step"] is None else _decimals(1000 * cost["training_step"], 0),
-            _decimals(cost["joules"], 2),
+            _decimals(cost.get("cpu_milliseconds"), 1),
+            _decimals(cost.get("cold_start"), 2),
+            _decimals(cost.get("peak_megabytes"), 0),
+            NONE if cost.get("training_step") is None else _decimals(1000 * cost["training_step"], 0),
+            _decimals(cost.get("joules"), 2),
         ]
         for name, cost in of.items()
     ]
