@@ -89,7 +89,7 @@ def _api(name: str) -> str:
     """A page of what a package exports: mkdocstrings writes what the docstrings say of each name."""
     text = (ROOT / "ckdmed" / name / "__init__.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
-    homes = {}
+    homes: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             module = f"ckdmed.{name}.{node.module}" if node.level else node.module
@@ -102,7 +102,7 @@ def _api(name: str) -> str:
 def _exported(tree: Any) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
-            return [entry.value for entry in ast.walk(node.value) if isinstance(entry, ast.Constant)]
+            return [str(entry.value) for entry in ast.walk(node.value) if isinstance(entry, ast.Constant)]
     return []
 
 
