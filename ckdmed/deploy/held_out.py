@@ -17,6 +17,7 @@ from monai.utils import CommonKeys
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.deploy.source import DeploySource
 from ckdmed.export.undisturbed import undisturbed
+from ckdmed.json_files import read_json
 
 __all__ = ["BundleData", "Run", "bundle_data"]
 
@@ -24,6 +25,7 @@ __all__ = ["BundleData", "Run", "bundle_data"]
 Run = Callable[[np.ndarray], np.ndarray]
 
 _SEED = 0
+_PHANTOMS = 8
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,10 @@ def bundle_data(source: DeploySource, dataset_dir: str | None, section: str) -> 
             "device": "$torch.device('cpu')",
             "cache": "none",
         }
+        if dataset_dir is None:
+            # phantoms show whether a form gives what the network gives; a few of them do
+            own = read_json(source.configs / "train.json")
+            overrides |= {name: _PHANTOMS for name in ("phantom_patients", "phantom_cases") if name in own}
         with undisturbed():
             workflow = bundle_workflow(source.configs, overrides, ("train.json", "evaluate.json"))
             parser = workflow.parser
