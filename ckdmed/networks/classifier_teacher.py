@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -120,7 +121,7 @@ def classification_teacher(
     as_maps = kind == "msgff" or fuse in MAP_FUSIONS
     # a VGG takes any size; resolutions resize for all branches alike
     any_size = bool(resolutions)
-    vit_sizes = {
+    vit_sizes: dict[str, Any] = {
         "in_channels": in_channels,
         "img_size": vit_img_size,
         "patch_size": vit_patch,
@@ -142,7 +143,7 @@ def classification_teacher(
         elif as_maps:
             branches.append(ViTMaps(**vit_sizes, weights=vit_weights))
         else:
-            own = {"num_classes": num_classes, "mlp_dim": 4 * vit_hidden, "any_size": any_size}
+            own: dict[str, Any] = {"num_classes": num_classes, "mlp_dim": 4 * vit_hidden, "any_size": any_size}
             branches.append(ViTClassifier(**vit_sizes, **own, weights=vit_weights))
             sizes.append(None if any_size else vit_img_size)
     if len(branches) == 1:

@@ -18,6 +18,25 @@ from ckdmed.networks.resize import resize_images
 __all__ = ["MapHybridClassifier"]
 
 
+class _Projections(nn.Module):
+    """The last maps of a branch, each through a 1x1 convolution and a group normalisation."""
+
+    def __init__(self, widths: Sequence[int], channels: int, spatial_dims: int) -> None:
+        super().__init__()
+        convolution = Conv[Conv.CONV, spatial_dims]
+        self.levels = nn.ModuleList(
+            nn.Sequential(convolution(int(width), channels, 1), nn.GroupNorm(math.gcd(8, channels), channels))
+            for width in widths
+        )
+
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        before = len(maps) - len(self.levels)
+        found: list[torch.Tensor] = []
+        for level, projection in enumerate(self.levels):
+            found.append(projection(maps[before + level]))
+        return found
+
+
 class MapHybridClassifier(nn.Module):
     """Two branches' maps, each brought to one width, joined, averaged over the image, and a linear layer on it.
 
@@ -79,14 +98,7 @@ class MapHybridClassifier(nn.Module):
         self.grid = [grid] * spatial_dims
         self.pairs = fuse is not None
         self.all_at_once = fuse == "graph"
-        convolution = Conv[Conv.CONV, spatial_dims]
-        self.projections = nn.ModuleList(
-            nn.ModuleList(
-                nn.Sequential(convolution(int(width), channels, 1), nn.GroupNorm(math.gcd(8, channels), channels))
-                for width in own[-levels:]
-            )
-            for own in widths
-        )
+        self.projections = nn.ModuleList(_Projections(own[-levels:], channels, spatial_dims) for own in widths)
         seen = len(self.resolutions)
         self.fusions = nn.ModuleList(
             map_fusion(fuse, channels, spatial_dims, maps=2 * seen) for _ in range(levels if fuse else 0) if fuse
@@ -105,10 +117,8 @@ class MapHybridClassifier(nn.Module):
         for size in self.resolutions:
             image = resize_images(x, [size] * (x.dim() - 2)) if size > 0 else x
             for branch, projections in zip(self.branches, self.projections):
-                maps = branch(image)
-                before = len(maps) - self.levels
-                for level, projection in enumerate(projections):  # type: ignore[var-annotated, arg-type]
-                    found[level].append(projection(maps[before + level]))
+                for level, projected in enumerate(projections(branch(image))):
+                    found[level].append(projected)
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

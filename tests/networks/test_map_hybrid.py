@@ -77,7 +77,9 @@ def test_levels_of_the_msgff_teacher_are_weighed_by_hand() -> None:
     parts = []
     for level in range(3):
         for branch, projections in zip(network.branches, network.projections):
-            parts.append(F.interpolate(projections[level](branch(x)[level]), (2, 2), mode="bilinear", antialias=True))
+            parts.append(
+                F.interpolate(projections.levels[level](branch(x)[level]), (2, 2), mode="bilinear", antialias=True)
+            )
     with torch.no_grad():
         network.weighted.logits.copy_(torch.arange(6.0))
     weights = torch.softmax(torch.arange(6.0), dim=0)
