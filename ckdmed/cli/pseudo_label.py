@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--average", choices=("prob", "logit"), default="prob", help="what of the networks is averaged (default: prob)"
     )
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--hard", action="store_true", help="write masks alone (default)")
-    kind.add_argument("--soft", action="store_true", help="write the averaged probabilities beside the masks")
+    kind.add_argument("--hard", action="store_true", help="labels are masks (default)")
+    kind.add_argument("--soft", action="store_true", help="labels are the averaged probabilities; masks beside them")
     parser.add_argument(
         "--min_confidence",
         "--min-confidence",

@@ -20,20 +20,23 @@ _MAX_LABEL = 65535
 _MODES = ("1", "L", "P", "I", "I;16", "I;16B")
 
 
-def read_label_slices(path: PathLike, slice_axis: int | str = -1) -> tuple[np.ndarray, SliceGeometry]:
+def read_label_slices(
+    path: PathLike, slice_axis: int | str = -1, soft: bool = False
+) -> tuple[np.ndarray, SliceGeometry]:
     """Read the label of an image.
 
     Args:
         path: a PNG with one channel (of a palette the indices count, not the colours), a NIfTI file of whole numbers,
             or a MATLAB v7.3 file with ``tumorMask`` (in ``cjdata`` or at the top level).
         slice_axis: as for the image, see :func:`~ckdmed.data.slice_geometry.spatial_geometry`.
+        soft: the label holds probabilities, 0 to 1 in a NIfTI file and 0 to 65535 in a PNG.
 
     Returns:
-        int32 slices (S, rows, columns), upright, and the way back to the file's own array.
+        int32 (of probabilities float32) slices (S, rows, columns), upright, and the way back to the file's own array.
 
     Raises:
         InputFileError: no such file, another kind (a JPEG changes the numbers), colours, or values that are no whole
-            numbers from 0 to 65535; damage of any sort.
+            numbers from 0 to 65535, or no probabilities; damage of any sort.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,6 +44,11 @@ def read_label_slices(path: PathLike, slice_axis: int | str = -1) -> tuple[np.nd
     try:
         array, geometry = _read(path, slice_axis)
         values = geometry.to_slices(array)
+        if soft:
+            shares = values.astype(np.float32) / (_MAX_LABEL if file_kind(path) == "picture" else 1)
+            if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() <= 1):
+                raise ValueError("a label of probabilities holds numbers from 0 to 1; found others.")
+            return np.ascontiguousarray(shares), geometry
         rounded = np.rint(values)
         if (
             not np.isfinite(values).all()

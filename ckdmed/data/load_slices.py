@@ -39,7 +39,8 @@ class LoadSliced(MapTransform):
     A Figshare ``.mat`` that is its own label is read by
     :class:`~ckdmed.data.figshare.FigshareMatReader`; other images by
     :func:`~ckdmed.data.slice_files.read_slices`, labels by :func:`~ckdmed.data.label_files.read_label_slices`. An item
-    without a label (``""``) gets an empty one, and counts as unlabelled by its key ``labelled``.
+    without a label (``""``) gets an empty one, and counts as unlabelled by its key ``labelled``. The label of an item
+    with the key ``soft`` holds the probabilities of its one region, which stay as they are.
 
     Args:
         keys: "image", or "image" and "label".
@@ -88,7 +89,8 @@ class LoadSliced(MapTransform):
         image, geometry, shape = self._image(files, number)
         item["image"] = image
         if label_file is not None:
-            item["label"] = self._label(label_file, image, (files[0], geometry, shape), number)
+            load = self._soft_label if item.get("soft") else self._label
+            item["label"] = load(label_file, image, (files[0], geometry, shape), number)
         return item
 
     def _image(self, files: Sequence[str], number: int) -> tuple[MetaTensor, SliceGeometry, tuple[int, ...]]:
@@ -109,6 +111,16 @@ class LoadSliced(MapTransform):
         slices, place = _label_slices(file, self.slice_axis)
         check_same_grid(*first, file, place, slices.shape)
         return self._channels(image, slices[number], file)
+
+    def _soft_label(
+        self, file: str, image: MetaTensor, first: tuple[str, SliceGeometry, tuple[int, ...]], number: int
+    ) -> MetaTensor:
+        slices, place = _label_slices(file, self.slice_axis, soft=True)
+        check_same_grid(*first, file, place, slices.shape)
+        if len(self.regions) != 1:
+            raise InputFileError(f"{file}: a label of probabilities has one region; there are {len(self.regions)}.")
+        values = slices[number]
+        return MetaTensor(torch.from_numpy(values[None].copy()), meta=dict(image.meta))
 
     def _channels(self, like: MetaTensor, values: np.ndarray, file: str) -> MetaTensor:
         there = {int(value) for value in np.unique(values)} - {0}
@@ -152,8 +164,8 @@ def _slices(file: str, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry
     return _kept_slices(file, str(file_stamps([Path(file)])), slice_axis)
 
 
-def _label_slices(file: str, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
-    return _kept_label_slices(file, str(file_stamps([Path(file)])), slice_axis)
+def _label_slices(file: str, slice_axis: int | str, soft: bool = False) -> tuple[np.ndarray, SliceGeometry]:
+    return _kept_label_slices(file, str(file_stamps([Path(file)])), slice_axis, soft)
 
 
 @lru_cache(maxsize=8)
@@ -162,5 +174,5 @@ def _kept_slices(file: str, stamp: str, slice_axis: int | str) -> tuple[np.ndarr
 
 
 @lru_cache(maxsize=4)
-def _kept_label_slices(file: str, stamp: str, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
-    return read_label_slices(file, slice_axis)
+def _kept_label_slices(file: str, stamp: str, slice_axis: int | str, soft: bool) -> tuple[np.ndarray, SliceGeometry]:
+    return read_label_slices(file, slice_axis, soft)

@@ -180,7 +180,7 @@ def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool, target: st
         "image": [full(name) for name in image] if isinstance(image, list) else full(image),
         "label": full(item["label"]),
     }
-    own = {key: item[key] for key in ("slice", target) if key in item and key not in paths}
+    own = {key: item[key] for key in ("slice", "soft", target) if key in item and key not in paths}
     common = {key: item[key] for key in _ITEM_KEYS}
     if "slice" in item:
         # in a user's own datalist a number for balancing the split; scores are broken down by the class itself

@@ -47,6 +47,7 @@ def read_slice_datalist(
     image    a file (``.mat``, NIfTI, PNG, JPEG, DICOM) or a folder with one DICOM series; a list of
              them for several channels. Paths are relative to the datalist's folder
     label    the file of its mask (PNG, NIfTI, ``.mat``); without one the image is unlabelled
+    soft     true where the mask holds probabilities, 0 to 1 in NIfTI and 0 to 65535 in a 16-bit PNG
     class    name or number of its class, for classification
     patient  whose image it is
     id       its name; by default the image's path
@@ -95,6 +96,11 @@ def read_slice_datalist(
             if item["id"] in seen:
                 raise ValueError(f"{path}: the id '{item['id']}' stands twice; give each image an 'id' of its own.")
             seen.add(item["id"])
+    if any("soft" in item for part in sections.values() for item in part):
+        # the items of a batch have the same keys
+        for part in sections.values():
+            for item in part:
+                item.setdefault("soft", False)
     classes = sorted({item["class"] for part in sections.values() for item in part} - {None}, key=str)
     for part in sections.values():
         for item in part:
@@ -118,6 +124,9 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
     kind = entry.get("class")
     if isinstance(kind, bool) or not isinstance(kind, str | int | None):
         raise ValueError(f"{where}: 'class' must be the name or number of a class, got {kind!r}.")
+    soft = entry.get("soft", False)
+    if not isinstance(soft, bool) or (soft and not label):
+        raise ValueError(f"{where}: 'soft' says whether a mask holds probabilities, true or false; got {soft!r}.")
     for name in [*names, *([label] if label else [])]:
         check_relative(source, name)
         if not (source.parent / name).exists():
@@ -129,6 +138,7 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
         "class": kind,
         "patient": str(patient),
         "patient_group": patient_group(str(patient)),
+        **({"soft": True} if soft else {}),
     }
     count = _slice_count(source.parent / names[0], slice_axis)
     if count == 1:

@@ -40,7 +40,7 @@ class PseudoLabelSettings:
     Attributes:
         average, min_confidence: see :func:`~ckdmed.pseudo_labels.combined`.
         min_agreement: in [0, 1]; images on which the networks agree less stay unlabelled.
-        soft: write the averaged probabilities beside the masks.
+        soft: the labels are the averaged probabilities instead of masks, and the mask stands beside them.
     """
 
     average: str = "prob"
@@ -201,11 +201,13 @@ def _label(
     suffix = ".nii.gz" if answers[0].name.endswith(".nii.gz") else ".png"
     stem = f"{_MASKS}/{Path(entry['image']).with_suffix('').as_posix().removesuffix('.nii')}"
     used = agreed.agreement >= settings.min_agreement
+    mask, probability = (f"{stem}_{part}{suffix}" for part in ("mask", "probability"))
     if used:
-        entry["label"] = f"{stem}_mask{suffix}"
-        _write(folder / entry["label"], agreed.mask, answers[0])
-    if settings.soft:
-        _write(folder / f"{stem}_probability{suffix}", agreed.probability, answers[0])
+        _write(folder / mask, agreed.mask, answers[0])
+        entry["label"] = mask
+        if settings.soft:
+            _write(folder / probability, agreed.probability, answers[0])
+            entry |= {"label": probability, "soft": True}
     return {
         "image": entry["image"],
         "patient": entry["patient"],

@@ -54,6 +54,7 @@ def segmentation_augmentation(
     img_size: int = 128,
     track_meta: bool = True,
     allow_missing_keys: bool = False,
+    soft_masks: bool = False,
 ) -> Compose:
     """Random transforms that act alike on an image and its masks.
 
@@ -85,6 +86,7 @@ def segmentation_augmentation(
         track_meta: False ends the chain with plain tensors, sparing later steps the bookkeeping of
             MetaTensors. Default True.
         allow_missing_keys: do not raise where a key is missing, as for unlabelled images.
+        soft_masks: masks hold probabilities and leave as float32.
 
     Returns:
         A ``Compose``, to stand in a chain after loading and resizing.
@@ -107,7 +109,8 @@ def segmentation_augmentation(
         raise ValueError(f"img_size must be at least 8 pixels, got {img_size}.")
     missing: dict[str, Any] = {"allow_missing_keys": allow_missing_keys}
     image, masks = keys[:1], keys[1:]
-    types = EnsureTyped(keys, dtype=(torch.float32, *[torch.uint8] * len(masks)), track_meta=track_meta, **missing)
+    mask_type = torch.float32 if soft_masks else torch.uint8
+    types = EnsureTyped(keys, dtype=(torch.float32, *[mask_type] * len(masks)), track_meta=track_meta, **missing)
     if level == "none":
         return Compose([types])
     flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]

@@ -160,3 +160,13 @@ def test_an_inference_reads_several_images_of_an_input(tmp_path: Path) -> None:
         SliceReader(channels=2).get_data((a, b))
     with pytest.raises(ValueError, match="channels must be at least 1"):
         SliceReader(channels=0)
+
+
+def test_a_label_of_probabilities_has_one_region_and_stays_between_0_and_1(tmp_path: Path):
+    Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6)).save(tmp_path / "image.png")
+    Image.fromarray(np.full((4, 6), 16384, np.uint16)).save(tmp_path / "soft.png")
+    item = {"image": str(tmp_path / "image.png"), "label": str(tmp_path / "soft.png"), "soft": True, "slice": 0}
+    label = LoadSliced()(item)["label"]
+    assert label.shape == (1, 4, 6) and float(label.min()) == float(label.max()) == pytest.approx(16384 / 65535)
+    with pytest.raises(InputFileError, match="a label of probabilities has one region"):
+        LoadSliced(regions={"a": [1], "b": [2]})(item)

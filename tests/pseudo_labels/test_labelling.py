@@ -8,9 +8,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ckdmed.cli import main
+from ckdmed.data.load_slices import LoadSliced
 from ckdmed.files import save_weights
 from ckdmed.sections.record import SectionRecord
 from tests.bundle import seg_kd_runs
@@ -65,13 +67,19 @@ def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path
     new = [e for e, was in zip(content["training"], original["training"]) if "label" not in was]
     assert len(new) == 5 and all(e["label"].startswith("pseudo_labels/") for e in new)
     for entry in new:
-        image, mask = out / entry["image"], out / entry["label"]
+        assert entry["soft"]
+        image, mask = out / entry["image"], out / entry["label"].replace("_probability", "_mask")
+        soft = LoadSliced()({"image": str(image), "label": str(out / entry["label"]), "soft": True, "slice": 0})[
+            "label"
+        ]
         if mask.suffix == ".png":
             assert Image.open(image).size == Image.open(mask).size and set(np.unique(Image.open(mask))) <= {0, 255}
         else:
             assert nib.load(image).shape == nib.load(mask).shape
             np.testing.assert_allclose(nib.load(image).affine, nib.load(mask).affine)
-        assert list(mask.parent.glob(f"{image.name.split('.')[0]}_probability.*"))
+        hard = LoadSliced()({"image": str(image), "label": str(mask), "slice": 0})["label"]
+        assert 0 <= float(soft.min()) and float(soft.max()) <= 1 and len(np.unique(soft)) > 2
+        assert ((soft >= 0.5) == (hard > 0)).all()
     rows = list(csv.DictReader((out / "audit.csv").open()))
     assert len(rows) == 5 and all(0 <= float(row["agreement"]) <= 1 and 0 <= float(row["kept"]) <= 1 for row in rows)
     manifest = json.loads((out / "manifest.json").read_text())
@@ -87,15 +95,18 @@ def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path
 
 @pytest.mark.slow
 @pytest.mark.bundle
-def test_a_student_trains_on_both(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["--hard", "--soft"])
+def test_a_student_trains_on_both(tmp_path: Path, kind: str):
     source = datalist(tmp_path / "in")
     out = tmp_path / "out"
-    assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]) == 0
+    assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out), kind]) == 0
     made = seg_kd_runs.run(
         tmp_path / "run", dataset_dir=str(out / "datalist.json"), method="supervised", profile="demo"
     )
     items = made.parser.get_parsed_content("sections")["train"]
     assert len(items) == 7 and all(item["labelled"] for item in items)
+    labels = torch.cat([item["label"].flatten() for item in made.parser.get_parsed_content("train")["dataset"]])
+    assert bool(((labels > 0) & (labels < 1)).any()) == (kind == "--soft")
 
 
 def test_images_that_the_networks_disagree_on_stay_unlabelled(tmp_path: Path):
