@@ -36,7 +36,7 @@ class VGGMaps(nn.Module):
         counts = [
             sum(hasattr(layer, "out_channels") for layer in list(vgg.features)[: end + 1]) for end in self.stage_ends
         ]
-        self.channels = [int(widths[count - 1]) for count in counts]
+        self.channels = [int(widths[count - 1]) for count in counts]  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         found: list[torch.Tensor] = []

@@ -225,7 +225,7 @@ class UNetViT(nn.Module):
             load_vit_weights(self.vit, weights_file(vit_weights, "vit_b_16"), grid=grid)
         if self.fuses_levels:
             # the tokens of the blocks are taken as they are, and a norm of its own would never learn
-            self.vit.norm = nn.Identity()
+            self.vit.norm = nn.Identity()  # type: ignore[assignment]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.unet.check_size(x)
