@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         0, or 3 where something was skipped.
     """
     from ckdmed.bundle_files import bundle_folder, named_bundle
-    from ckdmed.clinic import find_patients, segment_patients
+    from ckdmed.clinic import PatientResult, find_patients, segment_patients
     from ckdmed.clinic.run import TABLE
     from ckdmed.intended_inputs import IntendedInputs
     from ckdmed.research_use import RESEARCH_USE_ONLY
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     for patient in patients:
         for line in patient.passed_over:
             print(f"not taken: {patient.identifier}: {line}")
-    results = []
+    results: list[PatientResult] = []
     if patients:
         settings = {"tta": False} if args.no_tta else {}
         results, more = segment_patients(

@@ -89,15 +89,15 @@ def find_patients(
             groups.setdefault(key, []).append(series)
     names = output_names([str(PurePosixPath("-".join(part for part in key if part))) for key in _plain(groups)])
     patients = []
-    for name, (key, series) in zip(names, groups.items(), strict=True):
+    for name, (key, members) in zip(names, groups.items(), strict=True):
         patient = Patient(name, key[0])
-        _choose(patient, series, set(sequences))
+        _choose(patient, members, set(sequences))
         if patient.chosen:
             patients.append(patient)
         else:
             wanted = " or ".join(SEQUENCE_NAMES.get(sequence, sequence) for sequence in sequences)
             reason = f"{key[0]}: no series is {wanted}; {'; '.join(patient.passed_over)}."
-            skipped.append(SkippedFile(series[0].files[0], reason))
+            skipped.append(SkippedFile(members[0].files[0], reason))
     return patients, skipped, found.unused
 
 
