@@ -29,8 +29,8 @@ def main() -> int:
     results = Path(task["results"])
     if results.exists():
         return 0
-    time.sleep(float(os.environ.get("QUICK_WORKER_SECONDS", "0")))
     with replaced_folder(results.parent, results.name, lambda _: "results") as folder:
+        time.sleep(float(os.environ.get("QUICK_WORKER_SECONDS", "0")))
         names = []
         for kind in ("seg", "sr"):
             made = dcmread(task["images"][0])
