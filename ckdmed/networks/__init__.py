@@ -21,6 +21,7 @@ from ckdmed.networks.classifier_teacher import (
 )
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
+from ckdmed.networks.deep_medic import DeepMedic
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EfficientNetLiteEncoder, EfficientNetLiteUNet
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
@@ -37,6 +38,8 @@ from ckdmed.networks.padded import (
 )
 from ckdmed.networks.plain_cnn import PlainCNN
 from ckdmed.networks.published_weights import IMAGENET, weights_file
+from ckdmed.networks.pyramid_pooling import PyramidPooling
+from ckdmed.networks.res2net_block import Res2NetBlock
 from ckdmed.networks.residual_unit import PreActivationUnit
 from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, head_weights
 from ckdmed.networks.segmentation_student import (
@@ -74,6 +77,7 @@ __all__ = [
     "ClassTokenFusion",
     "CohraUNet",
     "CooperativeFusion",
+    "DeepMedic",
     "DoubleConv",
     "EfficientNetB0",
     "EfficientNetLiteClassifier",
@@ -85,6 +89,8 @@ __all__ = [
     "MapHybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
+    "PyramidPooling",
+    "Res2NetBlock",
     "SEGMENTATION_KINDS",
     "SEGMENTATION_STUDENTS",
     "SEGMENTATION_TEACHERS",
