@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
@@ -89,7 +90,7 @@ class DeepMedic(nn.Module):
         self.spatial_dims = spatial_dims
         self.fine = _Pathway(spatial_dims, in_channels, widths, residual)
         self.coarse = _Pathway(spatial_dims, in_channels, widths, residual)
-        kernel_1 = {"kernel_size": 1, "act": "prelu", "norm": "batch"}
+        kernel_1: dict[str, Any] = {"kernel_size": 1, "act": "prelu", "norm": "batch"}
         self.hidden = nn.Sequential(
             Convolution(spatial_dims, 2 * widths[-1], hidden, **kernel_1),
             Dropout[Dropout.DROPOUT, spatial_dims](dropout),

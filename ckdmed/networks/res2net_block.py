@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.blocks import Convolution
 from torch import nn
@@ -30,7 +32,7 @@ class Res2NetBlock(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, base_width: int = 26) -> None:
         super().__init__()
         width = max(1, channels * base_width // 64)
-        normal = {"act": "relu", "norm": "batch", "adn_ordering": "NA"}
+        normal: dict[str, Any] = {"act": "relu", "norm": "batch", "adn_ordering": "NA"}
         self.before = Convolution(spatial_dims, channels, _PARTS * width, kernel_size=1, **normal)
         self.chain = nn.ModuleList(
             Convolution(spatial_dims, width, width, kernel_size=3, **normal) for _ in range(_PARTS - 1)

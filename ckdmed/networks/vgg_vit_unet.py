@@ -97,7 +97,7 @@ class VGGViTUNet(nn.Module):
             vgg.classifier = nn.Sequential()
             load_vgg_weights(vgg, file)
         # without the last pooling
-        self.features = vgg.features[:-1]
+        self.features = nn.Sequential(*list(vgg.features)[:-1])
         poolings = ("MaxPool2d", "MaxPool3d")
         self.poolings = [i for i, layer in enumerate(self.features) if type(layer).__name__ in poolings]
         self.divisor = 2 ** len(self.poolings)

@@ -102,9 +102,8 @@ def prune(
     if isinstance(whole, UNetPlusPlus):
         depths = range(1, whole.depth + 1) if ratio is None and depth is None else [depth or whole.depth]
         for number in depths:
-            small = whole.pruned(number)
             candidates[f"depth {number}"] = (
-                small,
+                whole.pruned(number),
                 {**own, "depth": number, "deep_supervision": False, "ensemble": False},
             )
     elif ratio is None:
