@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
     parser.add_argument("--images", type=int, help="of the validation set at most (default: all)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
         dataset_dir=args.dataset_dir,
         images=args.images,
+        progress=not args.quiet,
     )
     width = max(len(size.name) for size in sizes)
     print(f"{'network':<{width}}  {'parameters':>12}  {'GFLOPs':>8}  {'ms':>8}  Dice (validation)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from monai.utils import CommonKeys
 from torch import nn
+from tqdm import tqdm
 
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.data.datalist import sha256_of
@@ -58,6 +59,7 @@ def prune(
     dataset_dir: str | None = None,
     images: int | None = None,
     rounds: int = 15,
+    progress: bool = False,
 ) -> list[PrunedSize]:
     """Prune the network of a run or a bundle and write it with the record of its settings.
 
@@ -73,6 +75,7 @@ def prune(
         dataset_dir: as the bundle takes it; phantoms for None.
         images: of the validation set at most; all for None.
         rounds: of the timing.
+        progress: show a bar over the images that are scored.
 
     Returns:
         the figures of the whole network and of each that was looked at, the written one last.
@@ -117,7 +120,7 @@ def prune(
         candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}
     networks = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
     with bundle_data(source, dataset_dir, "validation") as data:
-        found = _figures(source, data, networks, images, rounds)
+        found = _figures(source, data, networks, images, rounds, progress)
     chosen = _chosen(found[1:], tolerance)
     network, options = candidates[chosen.name]
     _write(source, settings, f"{side}_options", network, options, output_dir, found)
@@ -125,7 +128,12 @@ def prune(
 
 
 def _figures(
-    source: DeploySource, data: BundleData, networks: Mapping[str, nn.Module], images: int | None, rounds: int
+    source: DeploySource,
+    data: BundleData,
+    networks: Mapping[str, nn.Module],
+    images: int | None,
+    rounds: int,
+    progress: bool,
 ) -> list[PrunedSize]:
     items = list(data.held_out)[:images]
     shape = source.description.input_shape
@@ -138,13 +146,13 @@ def _figures(
             parameters_of(network),
             flops_of(network, shape) / 1e9,
             1e3 * times[name].wall,
-            _dice(data, network, items),
+            _dice(data, network, tqdm(items, desc=name, unit="image", leave=False, disable=not progress)),
         )
         for name, network in networks.items()
     ]
 
 
-def _dice(data: BundleData, network: nn.Module, items: list[Any]) -> float:
+def _dice(data: BundleData, network: nn.Module, items: Iterable[Any]) -> float:
     run = as_function(network.eval())
     scores = []
     for given in items:

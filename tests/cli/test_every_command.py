@@ -110,7 +110,6 @@ WITHOUT_A_BAR = {
     "pseudo_label": "the bundles' inferences show their own",
     "experiment": "the runs show their own, below one of all runs",
     "deploy": "tells each form and measurement as it is done",
-    "prune": "scores a few images",
     "report": "writes a page in seconds",
 }
 
