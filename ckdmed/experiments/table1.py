@@ -176,8 +176,8 @@ class Table1(Experiment):
             made = with_options_of(run.arm.settings.get("method", "ckd"), "classification", made)
         made |= {**run.arm.settings, **of_fold}
         if run.arm.name == _LONGER:
-            folders = (self.folder(run.name.replace(_LONGER, name, 1)) for name in (_ALONE, _DISTILLED))
-            made["epochs"] = epochs_of_equal_time(self.folder(run), *folders, made["epochs"])
+            alone, distilled = (self.folder(run.name.replace(_LONGER, name, 1)) for name in (_ALONE, _DISTILLED))
+            made["epochs"] = epochs_of_equal_time(self.folder(run), alone, distilled, made["epochs"])
         return made
 
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:

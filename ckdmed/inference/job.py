@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,10 +27,10 @@ from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
-from ckdmed.inference.known_patients import known_sections
+from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
+from ckdmed.inference.ledger import checksum, outputs_are_whole, read_ledger
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
-from ckdmed.json_files import parse_json
 from ckdmed.paths import output_path
 from ckdmed.research_use import RESEARCH_USE_ONLY
 from ckdmed.sections.record import SectionRecord, find_record
@@ -215,10 +214,10 @@ class InferenceJob:
                 continue
             self._pending[item.name] = item
             if self._checks[item.name].outside:
-                logger.warning(_shown(f"{item.files[0]}: {self._checks[item.name].sentence}"))
+                logger.warning(on_one_line(f"{item.files[0]}: {self._checks[item.name].sentence}"))
             items.append(self._entry(item))
         for entry in self.skipped:
-            logger.warning(f"skipped {_shown(entry.reason)}")
+            logger.warning(f"skipped {on_one_line(entry.reason)}")
         counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
         logger.info(counts)
         for line in self.found.unused.lines():
@@ -276,7 +275,7 @@ class InferenceJob:
     def _give_up(self, name: str, error: Exception) -> None:
         entry = _skipped(self._pending.pop(name), error)
         self.skipped.append(entry)
-        logger.warning(f"skipped {_shown(entry.reason)}")
+        logger.warning(f"skipped {on_one_line(entry.reason)}")
 
     def record(self, name: str, files: Sequence[str]) -> None:
         """Note that an input is finished: all of its files, relative to the output folder, are in place.
@@ -290,7 +289,7 @@ class InferenceJob:
             "name": name,
             "input": [str(file) for file in item.files],
             "outputs": list(files),
-            "checksums": {file: _checksum(self.output_dir / file) for file in files},
+            "checksums": {file: checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
         }
         if self.intended is not None:
@@ -311,8 +310,8 @@ class InferenceJob:
         self._write_ledger()
         records = [self._records[item.name] for item in self.found.items if item.name in self._records]
         results = [{k: v for k, v in record.items() if k not in internal} for record in records]
-        known = self._mark_known(results)
-        intended = self._count_intended(results)
+        known = mark_known(self._section_record, results)
+        intended = count_intended(self.intended, self.checkpoint, {r["name"]: self._told(r["name"]) for r in results})
         skipped = [{"file": str(entry.path), "cause": entry.reason} for entry in self.skipped]
         report = {
             "dataset_dir": self.dataset_dir,
@@ -343,48 +342,9 @@ class InferenceJob:
         logger.info(f"{len(results)} results ({len(self.kept)} kept) are in {self.output_dir.resolve()}")
         if self.skipped:
             for entry in self.skipped:
-                logger.error(f"skipped {_shown(entry.reason)}")
+                logger.error(f"skipped {on_one_line(entry.reason)}")
             logger.error(f"{len(skipped)} inputs were skipped (listed in {SKIPPED}); exit status {SKIPPED_STATUS}")
             raise InputsSkipped(self.skipped)
-
-    def _mark_known(self, results: Sequence[dict[str, Any]]) -> int | None:
-        """Give results of patients that the network knows the sections they were in; how many there are, if known."""
-        if self._section_record is None:
-            return None
-        known = []
-        for result in results:
-            if sections := known_sections(self._section_record, result["name"], result["input"]):
-                result["known_from"] = sections
-                known.append(result["name"])
-        if known:
-            shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
-            logger.warning(
-                f"{len(known)} inputs are of patients of the network's own training (known_from in {REPORT}): {shown}"
-            )
-        return len(known)
-
-    def _count_intended(self, results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """How many results are of inputs that the network was made for, and of others; None where it is not known."""
-        logger.info(RESEARCH_USE_ONLY)
-        if self.intended is None:
-            logger.info(f"nothing is recorded beside {self.checkpoint} of what inputs the network was made for")
-            return None
-        found = {result["name"]: self._told(result["name"]) for result in results}
-        states = [str(told.get("status", "unknown")) for told in found.values()]
-        outside = [name for name, told in found.items() if told.get("status") == "outside"]
-        if outside:
-            shown = "; ".join(f"{name}: {', '.join(found[name]['reasons'])}" for name in outside[:3])
-            more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
-            logger.warning(
-                f"{len(outside)} of {len(results)} inputs are not such as the network was made for "
-                f"({self.intended.description}); do not rely on their results (intended_inputs in {REPORT}): "
-                f"{_shown(shown)}{more}"
-            )
-        return {
-            "made_for": self.intended.description,
-            "record": str(self.intended.path),
-            **{status: states.count(status) for status in ("intended", "outside", "unknown")},
-        }
 
     @cached_property
     def _section_record(self) -> SectionRecord | None:
@@ -394,29 +354,9 @@ class InferenceJob:
     def _checkpoint_hash(self) -> str | None:
         return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
 
-    def _fingerprint(self, item: InputItem) -> str:
-        files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
-        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-        state = [stats, self._checkpoint_hash, self.settings]
-        if self.intended is not None:
-            # a result says whether its input is like the training's
-            state.append(sha256_of(self.intended.path))
-        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
-
     def _finished(self) -> dict[str, dict[str, Any]]:
         """Records of an earlier run that still hold, by name."""
-        try:
-            lines = (self.output_dir / LEDGER).read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return {}
-        records = {}
-        for line in lines:
-            try:
-                record = parse_json(line, LEDGER)
-                records[str(record["name"])] = record
-            # the last line of a run that was killed may be half a line
-            except (ValueError, KeyError, TypeError):
-                continue
+        records = read_ledger(self.output_dir / LEDGER)
         there = {item.name for item in self.found.items} | {str(entry.path) for entry in self.found.skipped}
         for name, record in records.items():
             files = [str(file) for file in record.get("input") or [name]]
@@ -427,27 +367,21 @@ class InferenceJob:
         return {item.name: records[item.name] for item in self.found.items if self._holds(records.get(item.name), item)}
 
     def _holds(self, record: dict[str, Any] | None, item: InputItem) -> bool:
-        if record is None or not record.get("outputs") or not isinstance(record["outputs"], list):
+        if record is None or not outputs_are_whole(record, self.output_dir):
             return False
         try:
-            same = record.get("fingerprint") == self._fingerprint(item)
+            return record.get("fingerprint") == self._fingerprint(item)
         except OSError:
             return False
-        checksums = record.get("checksums")
-        return (
-            same
-            and isinstance(checksums, dict)
-            and all(_checksum(self.output_dir / str(name)) == checksums.get(name) for name in record["outputs"])
-        )
 
-
-def _checksum(path: Path) -> list[int] | None:
-    """Size and CRC-32 of a file, which may have been damaged since it was written; None where there is none."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    return [len(content), zlib.crc32(content)]
+    def _fingerprint(self, item: InputItem) -> str:
+        files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
+        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+        state = [stats, self._checkpoint_hash, self.settings]
+        if self.intended is not None:
+            # a result says whether its input is like the training's
+            state.append(sha256_of(self.intended.path))
+        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _skipped(item: InputItem, error: Exception) -> SkippedFile:
@@ -456,8 +390,3 @@ def _skipped(item: InputItem, error: Exception) -> SkippedFile:
     named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
     expected = isinstance(cause, (ValueError, OSError))
     return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
-
-
-def _shown(text: str) -> str:
-    """On one line: a file's name may hold line breaks and terminal codes."""
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -1,0 +1,69 @@
+"""What an inference says at its end: of patients that the network knows, and of inputs that it was not made for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ckdmed.inference.known_patients import known_sections
+from ckdmed.intended_inputs import IntendedInputs
+from ckdmed.research_use import RESEARCH_USE_ONLY
+from ckdmed.sections.record import SectionRecord
+
+__all__ = ["count_intended", "mark_known", "on_one_line"]
+
+logger = logging.getLogger("ckdmed.inference.job")
+
+
+def mark_known(record: SectionRecord | None, results: Sequence[dict[str, Any]]) -> int | None:
+    """Give results of patients that the network knows the sections they were in; how many there are, if known."""
+    if record is None:
+        return None
+    known = []
+    for result in results:
+        if sections := known_sections(record, result["name"], result["input"]):
+            result["known_from"] = sections
+            known.append(result["name"])
+    if known:
+        shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+        logger.warning(
+            f"{len(known)} inputs are of patients of the network's own training (known_from in report.json): {shown}"
+        )
+    return len(known)
+
+
+def count_intended(
+    intended: IntendedInputs | None, checkpoint: str, told: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """How many results are of inputs that the network was made for, and of others; None where it is not known.
+
+    Args:
+        intended: what the network was made for.
+        checkpoint: its weights, for the message.
+        told: what the check said of each result's input, by name.
+    """
+    logger.info(RESEARCH_USE_ONLY)
+    if intended is None:
+        logger.info(f"nothing is recorded beside {checkpoint} of what inputs the network was made for")
+        return None
+    states = [str(one.get("status", "unknown")) for one in told.values()]
+    outside = [name for name, one in told.items() if one.get("status") == "outside"]
+    if outside:
+        shown = "; ".join(f"{name}: {', '.join(told[name]['reasons'])}" for name in outside[:3])
+        more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+        logger.warning(
+            f"{len(outside)} of {len(told)} inputs are not such as the network was made for "
+            f"({intended.description}); do not rely on their results (intended_inputs in report.json): "
+            f"{on_one_line(shown)}{more}"
+        )
+    return {
+        "made_for": intended.description,
+        "record": str(intended.path),
+        **{status: states.count(status) for status in ("intended", "outside", "unknown")},
+    }
+
+
+def on_one_line(text: str) -> str:
+    """On one line: a file's name may hold line breaks and terminal codes."""
+    return text if text.isprintable() else ascii(text)[1:-1]
