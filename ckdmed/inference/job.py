@@ -251,7 +251,7 @@ class InferenceJob:
         todo = list(self.data)
         if len(todo) == 1:
             # the bar over the inputs would stand still until the end
-            show_progress(evaluator.inferer)
+            show_progress(evaluator.inferer)  # type: ignore[attr-defined]
         together = True
         failed: list[Exception] = []
         # what this handler takes ends the round, and not the process
