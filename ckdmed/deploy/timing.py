@@ -42,7 +42,7 @@ def latencies(
     """What one input takes each form and network: medians.
 
     In every round each of them takes one input, so that what else the machine does is dealt among all. What takes more
-    than a second, as a full-size teacher may, runs in the first and in every fifth round.
+    than a second, as a full-size teacher may, runs in the second and in every fifth round.
 
     Args:
         files: name -> deployed file.
@@ -57,17 +57,18 @@ def latencies(
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         cpu: dict[str, list[float]] = {name: [] for name in runs}
         joules: dict[str, list[float]] = {name: [] for name in runs}
-        first: dict[str, float] = {}
+        fastest: dict[str, float] = {}
         for number in tqdm(range(rounds + _WARM), desc=f"timing, {threads} thread(s)", leave=False):
             image = images[number % len(images)][None]
             for name, run in runs.items():
-                if number % _SELDOM and first.get(name, 0.0) > _SLOW_SECONDS:
+                # TorchScript compiles itself in the first run
+                if number >= _WARM and number % _SELDOM and fastest[name] > _SLOW_SECONDS:
                     continue
                 energy, busy, start = energy_counter(), time.process_time(), time.perf_counter()
                 run(image)
                 taken, worked, after = time.perf_counter() - start, time.process_time() - busy, energy_counter()
-                first.setdefault(name, taken)
-                if number >= _WARM or first[name] > _SLOW_SECONDS:
+                fastest[name] = min(fastest.get(name, taken), taken)
+                if number >= _WARM or (number and fastest[name] > _SLOW_SECONDS):
                     seconds[name].append(taken)
                     cpu[name].append(worked)
                     if energy is not None and after is not None and after >= energy:

@@ -39,7 +39,8 @@ def test_nothing_of_pytorch_is_there(python: Path):
     program = "import ckdmed_runtime; print(ckdmed_runtime.__version__, ckdmed_runtime.Predictor.__module__)"
     assert "ckdmed_runtime.runtime.predict" in run([str(python), "-c", program], python.parent)
     for name in ("torch", "monai", "ckdmed"):
-        failed = subprocess.run([str(python), "-c", f"import {name}"], capture_output=True, text=True)
+        command = [str(python), "-c", f"import {name}"]
+        failed = subprocess.run(command, cwd=python.parent, capture_output=True, text=True)
         assert f"No module named '{name}'" in failed.stderr
 
 
