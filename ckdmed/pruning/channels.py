@@ -56,8 +56,8 @@ def without_channels(network: nn.Module, input_shape: Sequence[int], ratio: floa
             small(image)
     except (TypeError, RuntimeError, AttributeError, IndexError, KeyError) as error:
         raise ValueError(
-            f"Torch-Pruning cannot follow the graph of this {type(network).__name__} ({error}). The kinds unet, attention_unet, "
-            "unet_plus_plus, flexible_unet, efficientnet_lite, segresnet and dynunet can be pruned."
+            f"Torch-Pruning cannot follow the graph of this {type(network).__name__} ({error}). The kinds unet, "
+            "attention_unet, unet_plus_plus, flexible_unet, efficientnet_lite, segresnet and dynunet can be pruned."
         ) from error
     if sum(parameter.numel() for parameter in small.parameters()) == before:
         raise ValueError(f"no channels of this {type(network).__name__} can be removed: take a larger share.")
