@@ -246,6 +246,13 @@ def reliability() -> str:
     return markdown_table(["kind of file", "damaged files", *names], rows)
 
 
+def _option(name: str, value: object) -> str:
+    """An option of a method with its default, if it has one."""
+    if value is None:
+        return f"`{name}`"
+    return f"`{name}` {value:g}" if isinstance(value, (int, float)) else f"`{name}` {value}"
+
+
 def method_tables() -> str:
     """The registry of methods, a table for the methods of each group of tasks."""
     parts = []
@@ -256,7 +263,7 @@ def method_tables() -> str:
     ):
         rows = []
         for one in sorted({m.name: m for task in tasks for m in methods(task).values()}.values(), key=lambda m: m.name):
-            options = ", ".join(f"`{k}`" if v is None else f"`{k}` {v:g}" for k, v in one.options.items())
+            options = ", ".join(_option(name, value) for name, value in one.options.items())
             alone = "" if set(tasks) == set(one.tasks) else f" ({', '.join(one.tasks)} only)"
             rows.append([f"`{one.name}`", one.summary + alone, options or "none", one.source or "control"])
         parts.append(f"{title}:\n\n" + markdown_table(["method", "what it is", "options", "source"], rows))
