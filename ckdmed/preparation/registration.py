@@ -52,12 +52,12 @@ class Registration:
     @property
     def misfit(self) -> str:
         """Why the two cannot be series of one head, or have not been brought together; "" where they fit."""
+        if self.overlap < LEAST_OVERLAP:
+            return f"their heads overlap by {self.overlap:.2f} (Dice), less than {LEAST_OVERLAP:g}"
         if self.normalised < LEAST_SHARED:
             return f"they share {self.normalised:.0%} of their information, less than {LEAST_SHARED:.0%}"
         if self.inner < LEAST_INNER:
             return f"within the head they share {self.inner:.1%} of their information, less than {LEAST_INNER:.0%}"
-        if self.overlap < LEAST_OVERLAP:
-            return f"their heads overlap by {self.overlap:.2f} (Dice), less than {LEAST_OVERLAP:g}"
         return ""
 
 
