@@ -8,8 +8,37 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _SUBPACKAGES = frozenset(
-    ("bundle", "cli", "data", "engines", "experiments", "export", "handlers", "inference", "inferers", "losses")
-    + ("methods", "metrics", "networks", "preparation", "recipes", "reports", "sections", "transforms")
+    (
+        "bundle",
+        "cli",
+        "clinic",
+        "data",
+        "demo",
+        "deploy",
+        "dicom_node",
+        "dicom_results",
+        "engines",
+        "experiments",
+        "export",
+        "handlers",
+        "inference",
+        "inferers",
+        "intended_inputs",
+        "losses",
+        "methods",
+        "metrics",
+        "networks",
+        "preparation",
+        "pruning",
+        "pseudo_labels",
+        "recipes",
+        "reports",
+        "run_pages",
+        "runtime",
+        "sections",
+        "transforms",
+        "zoo_teacher",
+    )
 )
 
 
