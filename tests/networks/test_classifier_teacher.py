@@ -76,7 +76,11 @@ def test_efficientnet_lite_alone_and_as_a_branch(tmp_path: Path) -> None:
     path = tmp_path / "lite.pt"
     torch.save(alone.state_dict(), path)
     hybrid = classification_teacher("efficientnet_lite_vit", num_classes=4, lite_weights=str(path), **TINY)
-    assert classification_teacher_taps(hybrid) == {"msgff": "branches.0._blocks.4", "tokens": "branches.1.vit.norm"}
+    assert classification_teacher_taps(hybrid) == {
+        "msgff": "branches.0._blocks.4",
+        "tokens": "branches.1.vit.norm",
+        "qkv": "branches.1.vit.blocks.0.attn.qkv",
+    }
     assert torch.equal(hybrid.branches[0]._conv_stem.weight, alone._conv_stem.weight)
     size = TINY["vit_img_size"]
     assert hybrid(torch.rand(2, 3, size, size)).shape == (2, 4)
