@@ -209,7 +209,7 @@ def _drawn(engine: Any) -> list[str]:
         ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
-        ({"teacher_kind": "unet"}, "teacher_kind must be one of unet_vit, segresnet"),
+        ({"teacher_kind": "u_net"}, "teacher_kind must be one of unet_vit, "),
         ({"teacher_kind": "swin_unetr"}, "base of a swin_unetr teacher must be a multiple of 12, got 2"),
         ({"modalities": ["t1c", "t1ce"]}, "each one of t1n, t1c, t2w, t2f"),
         ({"neighbours": 1, **VOLUMES}, "neighbours is 1, but volumes"),

@@ -223,7 +223,7 @@ def _teacher_cache(folder: Path) -> Opened:
     def read() -> str:
         cache = TeacherCache(items, Compose([]), "disk", folder / "cache")
         cache.open(teacher)
-        said = cache(image, {"image": image, "id": ["1"]}, teacher, teacher)
+        said = cache(image, {"image": image, "id": ["1"]}, teacher)
         return digest(said.logits, said.features)
 
     read()
