@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from torch import nn
 
-from ckdmed.losses.multi_head import MultiHeadLoss
 from ckdmed.networks.segmentation_kinds import head_weights
 
 __all__ = ["loss_for"]
@@ -17,5 +16,8 @@ def loss_for(network: nn.Module, loss: nn.Module) -> nn.Module:
         network: the plain network that learns.
         loss: on logits and target.
     """
+    # an exported inference needs the recipes, and no losses
+    from ckdmed.losses.multi_head import MultiHeadLoss
+
     weights = head_weights(network)
     return MultiHeadLoss(loss, weights) if weights else loss
