@@ -18,14 +18,13 @@ from highdicom.sr import (
 )
 from pydicom.sr.codedict import codes
 
-from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
+from ckdmed.dicom_results.algorithm import Algorithm
 from ckdmed.dicom_results.codes import class_terms
 from ckdmed.dicom_results.notices import full_notice, short_notice
-from ckdmed.dicom_results.report_parts import add_notice, library_images, observation_context
+from ckdmed.dicom_results.report_parts import add_notice, finished_report, library_images, observation_context
 from ckdmed.dicom_results.results_series import (
     CLASSIFICATION_SERIES,
     series_number,
-    stamp,
     without_names_in_warnings,
     write_dataset,
 )
@@ -81,24 +80,14 @@ def build_classification(
     )
     slices = f"The mean over {source.shape[2]} slices. " if source.shape[2] > 1 else ""
     add_notice(content[0], f"Most probable: {ranked[0]} ({percent[ranked[0]]:g} %). {slices}{notice}")
-    report = EnhancedSR(
-        evidence=list(source.images),
-        content=content[0],
-        series_instance_uid=algorithm.uid("classification series", *made_of),
-        series_number=series_number(source, CLASSIFICATION_SERIES),
-        sop_instance_uid=algorithm.uid("classification", *made_of),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        series_description=f"ckdmed classes - {short_notice(unintended)}",
-        manufacturer_model_name=algorithm.name,
-        software_versions=algorithm.version,
-        device_serial_number=algorithm.weights or "none",
+    return finished_report(
+        content[0],
+        evidence=source.images,
+        algorithm=algorithm,
+        uids=(algorithm.uid("classification series", *made_of), algorithm.uid("classification", *made_of)),
+        number=series_number(source, CLASSIFICATION_SERIES),
+        description=f"ckdmed classes - {short_notice(unintended)}",
     )
-    stamp(report)
-    return report
 
 
 def _group(

@@ -26,15 +26,14 @@ from highdicom.sr import (
 )
 from pydicom.sr.codedict import codes
 
-from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
+from ckdmed.dicom_results.algorithm import Algorithm
 from ckdmed.dicom_results.codes import BRAIN, region_terms
 from ckdmed.dicom_results.notices import full_notice, short_notice
-from ckdmed.dicom_results.report_parts import add_notice, library_images, observation_context
+from ckdmed.dicom_results.report_parts import add_notice, finished_report, library_images, observation_context
 from ckdmed.dicom_results.results_series import (
     REPORT_SERIES,
     content_hash,
     series_number,
-    stamp,
     without_names_in_warnings,
     write_dataset,
 )
@@ -92,24 +91,14 @@ def build_report(
         referenced_images=library_images(source, sorted(shown)),
     )
     add_notice(content[0], notice)
-    report = EnhancedSR(
+    return finished_report(
+        content[0],
         evidence=[segmentation, *source.images],
-        content=content[0],
-        series_instance_uid=algorithm.uid("report series", *made_of),
-        series_number=series_number(source, REPORT_SERIES),
-        sop_instance_uid=algorithm.uid("report", *made_of),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        series_description=f"ckdmed measurements - {short_notice(unintended)}",
-        manufacturer_model_name=algorithm.name,
-        software_versions=algorithm.version,
-        device_serial_number=algorithm.weights or "none",
+        algorithm=algorithm,
+        uids=(algorithm.uid("report series", *made_of), algorithm.uid("report", *made_of)),
+        number=series_number(source, REPORT_SERIES),
+        description=f"ckdmed measurements - {short_notice(unintended)}",
     )
-    stamp(report)
-    return report
 
 
 def _groups(

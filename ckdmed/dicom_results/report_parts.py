@@ -1,4 +1,4 @@
-"""What structured reports share: who observed, and the mark of their limits."""
+"""What structured reports share: who observed, the mark of their limits, and what a report says of itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from highdicom.sr import (
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     ObservationContext,
     ObserverContext,
     RelationshipTypeValues,
@@ -15,9 +16,10 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
+from ckdmed.dicom_results.results_series import stamp
 from ckdmed.dicom_results.source_series import SourceSeries
 
-__all__ = ["add_notice", "library_images", "observation_context"]
+__all__ = ["add_notice", "finished_report", "library_images", "observation_context"]
 
 
 def observation_context(source: SourceSeries, algorithm: Algorithm) -> ObservationContext:
@@ -49,3 +51,40 @@ def add_notice(root: Dataset, notice: str) -> None:
     root.ContentSequence.append(
         TextContentItem(codes.DCM.Comment, notice, relationship_type=RelationshipTypeValues.CONTAINS)
     )
+
+
+def finished_report(
+    root: Dataset,
+    evidence: Sequence[Dataset],
+    algorithm: Algorithm,
+    uids: tuple[str, str],
+    number: int,
+    description: str,
+) -> EnhancedSR:
+    """A report of a finished content: complete, preliminary and unverified, for nobody has looked at it.
+
+    Args:
+        root: of the content tree.
+        evidence: all that it refers to.
+        algorithm: whose it is.
+        uids: of its series and of itself.
+        number, description: of its series.
+    """
+    report = EnhancedSR(
+        evidence=list(evidence),
+        content=root,
+        series_instance_uid=uids[0],
+        series_number=number,
+        sop_instance_uid=uids[1],
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        series_description=description,
+        manufacturer_model_name=algorithm.name,
+        software_versions=algorithm.version,
+        device_serial_number=algorithm.weights or "none",
+    )
+    stamp(report)
+    return report
