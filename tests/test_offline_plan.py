@@ -118,6 +118,9 @@ def test_results_fit_and_what_does_not_is_named(
     archives = sorted(out.iterdir())
     assert len(archives) <= 2 and all(path.stat().st_size <= 60_000 for path in archives)
     names = {name for path in archives for name in tarfile.open(path).getnames()}
+    before = [path.read_bytes() for path in archives]
+    assert tool.main(["results", str(work), "--output_dir", str(out)]) == 1
+    assert "is not empty" in capsys.readouterr().err and [path.read_bytes() for path in archives] == before
     assert names == {"state.json", "cls/records/validation/a.json", "cls/runs/a/metrics.jsonl"}
 
 

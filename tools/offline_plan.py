@@ -237,7 +237,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def results(args: argparse.Namespace) -> int:
-    """Write the archives; 1 where something found no room."""
+    """Write the archives; 1 where something found no room, or the folder is not empty."""
+    if args.output_dir.exists() and any(args.output_dir.iterdir()):
+        print(f"{args.output_dir} is not empty; name another folder.", file=sys.stderr)
+        return 1
     args.output_dir.mkdir(parents=True, exist_ok=True)
     found = dict.fromkeys(path for kind in _KEPT for path in sorted(args.work_dir.glob(f"*/{kind}")) if path.is_file())
     files = [path for path in (args.work_dir / _STATE, *found) if path.is_file()]

@@ -213,14 +213,10 @@ class UNetViT(nn.Module):
         bridge = int(features[-1])
         self.fuses_levels = fusion == "msgff"
         self.fuse: nn.Module
-        if fusion == "class_token":
-            self.fuse = ClassTokenFusion(vit_hidden, bridge)
-        elif fusion == "tokens":
-            self.fuse = TokenFusion(vit_hidden, bridge, grid)
-        elif fusion == "msgff":
+        if self.fuses_levels:
             self.fuse = LevelFusion(features[-LEVELS:], vit_hidden, grid, vit_layers)
         else:
-            self.fuse = MapBridgeFusion(fusion, vit_hidden, bridge, grid)
+            self.fuse = bridge_fusion(fusion, vit_hidden, bridge, grid)
         if vit_weights:
             load_vit_weights(self.vit, weights_file(vit_weights, "vit_b_16"), grid=grid)
         if self.fuses_levels:
@@ -234,3 +230,19 @@ class UNetViT(nn.Module):
         if self.fuses_levels:
             return self.unet.decode(self.fuse((skips + [bridge])[-self.levels :], blocks), skips)
         return self.unet.decode(self.fuse(bridge, tokens), skips)
+
+
+def bridge_fusion(fusion: str, hidden: int, channels: int, grid: Sequence[int]) -> nn.Module:
+    """The module that adds a Vision Transformer's view to the map at a network's bridge.
+
+    Args:
+        fusion: "class_token", "tokens", or a fusion of maps.
+        hidden: width of the tokens.
+        channels: of the bridge's map.
+        grid: of the patch tokens.
+    """
+    if fusion == "class_token":
+        return ClassTokenFusion(hidden, channels)
+    return (
+        TokenFusion(hidden, channels, grid) if fusion == "tokens" else MapBridgeFusion(fusion, hidden, channels, grid)
+    )

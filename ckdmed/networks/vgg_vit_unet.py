@@ -15,7 +15,7 @@ from ckdmed.networks.padded import cropped, padded
 from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.resize import resize_images
 from ckdmed.networks.unet import UpBlock
-from ckdmed.networks.unet_vit import ClassTokenFusion, MapBridgeFusion, TokenFusion
+from ckdmed.networks.unet_vit import bridge_fusion
 from ckdmed.networks.vgg import VGG, VGG19_STAGES, load_vgg_weights
 from ckdmed.networks.vit import build_vit, token_grid
 from ckdmed.networks.vit_weights import load_vit_weights
@@ -116,13 +116,7 @@ class VGGViTUNet(nn.Module):
         )
         self.vit_img_size = [int(size) for size in ensure_tuple_rep(vit_img_size, spatial_dims)]
         grid = token_grid(vit_img_size, vit_patch_size, spatial_dims)
-        self.fuse: nn.Module
-        if fusion == "class_token":
-            self.fuse = ClassTokenFusion(vit_hidden, deepest)
-        elif fusion == "tokens":
-            self.fuse = TokenFusion(vit_hidden, deepest, grid)
-        else:
-            self.fuse = MapBridgeFusion(fusion, vit_hidden, deepest, grid)
+        self.fuse = bridge_fusion(fusion, vit_hidden, deepest, grid)
         if vit_weights:
             load_vit_weights(self.vit, weights_file(vit_weights, "vit_b_16"), grid=grid)
         self.decoder = nn.ModuleDict()
