@@ -41,7 +41,7 @@ from ckdmed.networks.published_weights import IMAGENET, weights_file
 from ckdmed.networks.pyramid_pooling import PyramidPooling
 from ckdmed.networks.res2net_block import Res2NetBlock
 from ckdmed.networks.residual_unit import PreActivationUnit
-from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, head_weights
+from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, head_weights, middle_stage
 from ckdmed.networks.segmentation_student import (
     SEGMENTATION_STUDENTS,
     segmentation_student,
@@ -125,6 +125,7 @@ __all__ = [
     "load_efficientnet_weights",
     "load_vgg_weights",
     "load_vit_weights",
+    "middle_stage",
     "read_state_dict",
     "segmentation_student",
     "segmentation_student_taps",

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 __all__ = ["DeepMedic"]
 
 # layers to whose output the input of the layer before is added
-_RESIDUAL = (4, 6, 8)
+_RESIDUAL = [4, 6, 8]
 
 
 class _Pathway(nn.Module):
@@ -22,7 +22,7 @@ class _Pathway(nn.Module):
 
     def __init__(self, spatial_dims: int, in_channels: int, widths: Sequence[int], residual: bool) -> None:
         super().__init__()
-        self.residual = residual
+        self.added = list(_RESIDUAL) if residual else [0]
         self.layers = nn.ModuleList(
             Convolution(spatial_dims, before, width, kernel_size=3, padding=0, act="prelu", norm="batch")
             for before, width in zip([in_channels, *widths], widths)
@@ -33,7 +33,7 @@ class _Pathway(nn.Module):
         before, last = x, x
         for number, layer in enumerate(self.layers, start=1):
             before, last, x = last, x, layer(x)
-            if self.residual and number in _RESIDUAL:
+            if number in self.added:
                 x = x + self._fitted(before, x)
         return x
 

@@ -12,6 +12,7 @@ from torch import nn
 from ckdmed.networks.backbone_unet import BackboneUNet
 from ckdmed.networks.channel_counts import with_channel_counts
 from ckdmed.networks.cohra_unet import CohraUNet
+from ckdmed.networks.deep_medic import DeepMedic
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
 from ckdmed.networks.padded import (
     AnySizeAttentionUNet,
@@ -23,7 +24,7 @@ from ckdmed.networks.padded import (
 from ckdmed.networks.unet import UNet
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus, depth_taps
 
-__all__ = ["SEGMENTATION_KINDS", "SegmentationKind", "head_weights", "make_segmentation_network"]
+__all__ = ["SEGMENTATION_KINDS", "SegmentationKind", "head_weights", "make_segmentation_network", "middle_stage"]
 
 LEVELS = 5
 #: the option of a pruned network that tells the channels of its layers
@@ -38,7 +39,8 @@ class SegmentationKind:
     Args:
         network: its class.
         arguments: what of the class's arguments follows from the channels of the first level.
-        taps: paths of its decoder stages, d4 (an eighth of the image's grid) to d1 (the image's), from its options.
+        taps: paths of its decoder stages, d4 (an eighth of the image's grid) to d1 (the image's), from its options; of
+            a network without decoder d1 alone.
         spatial_dims: what it is a network of: 2 images, 3 volumes.
         multiple: of which the base must be a multiple.
         encoder: whether there are published weights for its encoder.
@@ -109,6 +111,13 @@ SEGMENTATION_KINDS: dict[str, SegmentationKind] = {
         multiple=12,
     ),
     "cohra": SegmentationKind(CohraUNet, lambda base: {"features": _widths(base)}, lambda own: dict(_UNET_TAPS)),
+    "deep_medic": SegmentationKind(
+        DeepMedic,
+        # 30, 30, 40, 40, 40, 40, 50, 50 and 150, as published, at a base of 30
+        lambda base: {"widths": [round(base * width / 3) for width in (3, 3, 4, 4, 4, 4, 5, 5)], "hidden": 5 * base},
+        # it has no decoder: its coarse pathway lies on a third of the grid, where no other network has a stage
+        lambda own: {"d1": "hidden"},
+    ),
 }
 
 
@@ -146,6 +155,11 @@ def make_segmentation_network(
     own = {name: value for name, value in options.items() if name != PRUNED}
     network = found.network(**{**dims, **channels, **found.arguments(base), **own})
     return with_channel_counts(network, options.get(PRUNED) or {})
+
+
+def middle_stage(taps: Mapping[str, str]) -> str:
+    """Of the taps of decoder stages the path of d2, on half the image's grid; of a network without it that of d1."""
+    return taps.get("d2") or taps["d1"]
 
 
 def head_weights(network: nn.Module) -> list[float]:

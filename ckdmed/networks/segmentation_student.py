@@ -42,6 +42,7 @@ def segmentation_student(
     dynunet           MONAI's DynUNet (nnU-Net's network), five levels, instance normalisation
     swin_unetr        MONAI's SwinUNETR, window 7
     cohra             :class:`CohraUNet`, five levels
+    deep_medic        :class:`DeepMedic`, two scales without a decoder; ``base`` 30 has the published widths
     ================= =======================================================================================
 
     All but unet take images of any size.
@@ -49,8 +50,8 @@ def segmentation_student(
     Args:
         kind: see above.
         in_channels, out_channels: of the image and of the logits.
-        base: channels of the first level, doubled from level to level; of swin_unetr a multiple of 12. Networks over
-            a backbone have their own widths.
+        base: channels of the first level, doubled from level to level but in deep_medic; of swin_unetr a multiple of
+            12. Networks over a backbone have their own widths.
         weights: of flexible_unet and efficientnet_lite: file of the encoder, see `load_backbone_weights`.
         backbone: of the same: the encoder, see `BackboneUNet` and `EfficientNetLiteUNet`.
         spatial_dims: 2 or 3; 2 for EfficientNet-Lite.
@@ -77,7 +78,7 @@ def segmentation_student_taps(kind: str = "unet", options: Mapping[str, Any] | N
     """Paths of a student's decoder stages d4 (an eighth of the image's grid) to d1 (the image's).
 
     Args:
-        kind, options: those of the student; a pruned UNet++ has fewer stages.
+        kind, options: those of the student; a pruned UNet++ has fewer stages, deep_medic d1 alone.
 
     Raises:
         ValueError: an unknown kind.

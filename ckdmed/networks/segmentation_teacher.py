@@ -100,14 +100,14 @@ def segmentation_teacher(
 def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
     """Channels of the first level that fit a GPU of 24 GiB.
 
-    64 for unet_vit and vgg_vit on slices, 48 for swin_unetr, else 32.
+    64 for unet_vit and vgg_vit on slices, 48 for swin_unetr, 30 for deep_medic, else 32.
 
     Args:
         kind: of one teacher; of several teachers of different kinds, 32.
         spatial_dims: 2 or 3.
     """
-    if kind == "swin_unetr":
-        return 48
+    if kind in ("swin_unetr", "deep_medic"):
+        return 48 if kind == "swin_unetr" else 30
     return 64 if kind in _VIT_TAPS and spatial_dims == 2 else 32
 
 
@@ -119,7 +119,7 @@ def segmentation_teacher_taps(
     SegResNet has three stages of a decoder; its d4 is the bottom of the network.
 
     Args:
-        kind, options: those of the teacher; a pruned UNet++ has fewer stages.
+        kind, options: those of the teacher; a pruned UNet++ has fewer stages, deep_medic d1 alone.
         network: the teacher, for the taps of its Vision Transformer as well (see `transformer_taps`).
 
     Raises:

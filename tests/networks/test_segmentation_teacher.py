@@ -14,15 +14,18 @@ from ckdmed.networks import (
     AnySizeSegResNet,
     BackboneUNet,
     CohraUNet,
+    DeepMedic,
     EfficientNetLiteUNet,
     UNet,
     UNetPlusPlus,
     UNetViT,
     VGGViTUNet,
+    middle_stage,
     segmentation_student,
     segmentation_student_taps,
     segmentation_teacher,
     segmentation_teacher_taps,
+    usual_base,
 )
 from ckdmed.networks.taps import tap_shapes
 
@@ -38,6 +41,7 @@ CLASSES = {
     "dynunet": DynUNet,
     "swin_unetr": SwinUNETR,
     "cohra": CohraUNet,
+    "deep_medic": DeepMedic,
     "efficientnet_lite": EfficientNetLiteUNet,
 }
 SLOW = {("swin_unetr", 3), ("flexible_unet", 3)}
@@ -85,7 +89,11 @@ def test_taps_are_decoder_stages_from_an_eighth_to_the_whole_grid(kind: str) -> 
     network = teacher(kind)
     logits, shapes = tap_shapes(network, segmentation_teacher_taps(kind), (1, 4, 64, 64))
     assert logits == (1, 3, 64, 64)
-    assert [shapes[name][2:] for name in ("d4", "d3", "d2", "d1")] == [(8, 8), (16, 16), (32, 32), (64, 64)]
+    stages = {"d4": (8, 8), "d3": (16, 16), "d2": (32, 32), "d1": (64, 64)}
+    if kind == "deep_medic":
+        stages = {"d1": (64, 64)}
+    assert {name: shape[2:] for name, shape in shapes.items()} == stages
+    assert middle_stage(segmentation_teacher_taps(kind)) == segmentation_teacher_taps(kind)[list(stages)[-2:][0]]
 
 
 def test_a_kind_is_the_same_network_as_student_and_as_teacher() -> None:
@@ -144,6 +152,16 @@ def test_a_tapped_tensor_stays_what_it_was() -> None:
     assert not inplace
 
 
+def test_deep_medic_of_base_30_has_the_published_widths_and_loads_its_own_weights() -> None:
+    network = teacher("deep_medic", base=30)
+    widths = [layer.conv.out_channels for layer in network.fine.layers]
+    assert widths == [30, 30, 40, 40, 40, 40, 50, 50] and network.classifier.in_channels == 150
+    small, again = teacher("deep_medic").eval(), teacher("deep_medic").eval()
+    again.load_state_dict(small.state_dict(), strict=True)
+    image = torch.rand(1, 4, 13, 20)
+    assert torch.equal(small(image), again(image)) and usual_base("deep_medic", 3) == 30
+
+
 def test_options_go_before_the_settings() -> None:
     assert teacher("cohra", options={"features": [2, 4, 8], "heads": 2}).divisor == 4
     with pytest.raises(TypeError, match="no_such_option"):
@@ -153,7 +171,7 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, got 'u_net'"),
+        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, deep_medic, got 'u_net'"),
         ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
         (
             {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},

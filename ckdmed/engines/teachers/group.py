@@ -13,7 +13,7 @@ from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.losses.cooperative import HEAD
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
-from ckdmed.networks.segmentation_kinds import head_weights
+from ckdmed.networks.segmentation_kinds import head_weights, middle_stage
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 from ckdmed.paths import checked_name
@@ -223,7 +223,7 @@ def group_teachers(
 ) -> FrozenTeacher | CooperativeTeachers:
     """The teachers as the trainer takes them: "frozen", "fusion" (of frozen teachers' features) or "online".
 
-    The fusion reads the decoder stages of half the image's resolution.
+    The fusion reads the decoder stages of half the image's resolution, of DeepMedic its features on the whole grid.
 
     Args:
         ensemble, kind: see :func:`teacher_ensemble`.
@@ -237,7 +237,7 @@ def group_teachers(
     if mode == "frozen":
         return FrozenTeacher(ensemble)
     kinds = _kinds(kind, len(ensemble.names))
-    taps = {name: segmentation_teacher_taps(own)["d2"] for name, own in zip(ensemble.names, kinds)}
+    taps = {name: middle_stage(segmentation_teacher_taps(own)) for name, own in zip(ensemble.names, kinds)}
     fusion = attach_fusion(ensemble, taps, classes, input_shape, seed)
     return CooperativeTeachers(ensemble, taps, fusion, learning=mode == "online")
 
