@@ -13,11 +13,13 @@ from monai.bundle import ConfigParser
 from ckdmed.bundle.setting_check import taken_settings
 from ckdmed.bundle.settings_table import Setting, settings_for
 from ckdmed.bundle_files import bundle_configs
+from ckdmed.recipes.schedule import of_recipes
 
 __all__ = ["bundle_defaults", "settings_text"]
 
 _FROM_PROFILE = re.compile(r"\$(?:@taught\.get\('\w+', )?@profiles\['(\w+)'\]\[@profile\]\)?")
 _FROM_RECORD = re.compile(r"\$@trained\.get\('\w+', (.*)\)")
+_FROM_RECIPE = re.compile(r"\$ckdmed\.recipes\.(?:of_recipe\(@\w+, '(\w+)'|rate_of\(@\w+), (.*)\)")
 _FILES = ("train.json", "evaluate.json", "inference.json")
 
 
@@ -65,6 +67,10 @@ def settings_text(bundle: str) -> str:
 
 
 def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any]) -> list[str]:
+    of_recipe = _FROM_RECIPE.fullmatch(str(default))
+    if of_recipe:
+        # what the usual recipe leaves to the rest of the configuration
+        default = f"${of_recipe[2]}" if "@" in of_recipe[2] else of_recipe[2]
     of_profile = _FROM_PROFILE.fullmatch(str(default))
     of_training = _FROM_RECORD.fullmatch(str(default))
     if of_training:
@@ -73,6 +79,10 @@ def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any
         shown = ", ".join(f"{profile} {_shown(value)}" for profile, value in profiles[of_profile[1]].items())
     else:
         shown = _shown(default)
+    if of_recipe:
+        shown += "".join(
+            f", {name} {_shown(value)}" for name, value in of_recipes(of_recipe[1] or "learning_rate").items()
+        )
     unit = f", in {setting.unit}" if setting.unit else ""
     return [f"  --{name}  (default: {shown})", f"      {setting.meaning}: {setting.kind.legal}{unit}"]
 

@@ -48,6 +48,7 @@ __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
 TEACHER_MODES = ("frozen", "fusion", "online")
 SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
+RECIPES = ("adamw", "nnunet")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
@@ -139,7 +140,10 @@ SETTINGS: Mapping[str, Setting] = {
     "sw_overlap": Setting(number(0, 1, below=True), "overlap of the sliding window's patches"),
     "slices_per_epoch": Setting(_COUNT, "slices that an epoch draws"),
     "epoch_slices": Setting(either(_COUNT, _NONE), "slices that an epoch draws; null for the whole section"),
-    "tumour_share": Setting(_SHARE, "share of the drawn slices that shows tumour"),
+    "tumour_share": Setting(
+        _SHARE, "share of the drawn slices that shows tumour; with the recipe nnunet of every batch, or of the patches"
+    ),
+    "teacher_tumour_share": Setting(_SHARE, "that of the teacher's training"),
     "balanced": Setting(boolean(), "draw all classes equally often"),
     "scaling": Setting(choice(*SLICE_SCALINGS), "how the intensities of a slice are scaled"),
     "clahe": Setting(
@@ -157,9 +161,16 @@ SETTINGS: Mapping[str, Setting] = {
     "val_interval": Setting(_COUNT, "from one validation to the next", "epochs"),
     "batch_size": Setting(_COUNT, "samples that the network is given at once"),
     "accumulation_steps": Setting(_COUNT, "steps whose gradients are summed up"),
-    "learning_rate": Setting(_RATE, "highest rate of the one-cycle schedule"),
+    "recipe": Setting(
+        choice(*RECIPES),
+        "how the network, or the student, is trained: AdamW with a one-cycle rate, or as nnU-Net by Nesterov momentum "
+        "and a polynomial rate, tumour in every batch and, of a dynunet, deep supervision",
+    ),
+    "teacher_recipe": Setting(choice(*RECIPES), "the same of a teacher"),
+    "learning_rate": Setting(_RATE, "highest rate of the schedule"),
     "teacher_learning_rate": Setting(_RATE, "that of a teacher"),
-    "weight_decay": Setting(number(0), "decay of AdamW"),
+    "weight_decay": Setting(number(0), "decay of the weights"),
+    "teacher_weight_decay": Setting(number(0), "that of a teacher"),
     "resume": Setting(boolean(), "go on with the run that the output folder holds"),
     # losses
     "method": Setting(method_kind(), "method of the distillation"),

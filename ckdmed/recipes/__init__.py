@@ -14,7 +14,16 @@ from ckdmed.recipes.regions import (
     region_shape,
     whole_regions,
 )
-from ckdmed.recipes.schedule import one_cycle
+from ckdmed.recipes.schedule import (
+    RECIPES,
+    of_recipe,
+    of_recipes,
+    one_cycle,
+    rate_of,
+    recipe_optimizer,
+    recipe_options,
+    recipe_schedule,
+)
 from ckdmed.recipes.slices import (
     class_loading,
     class_preprocessing,
@@ -28,6 +37,7 @@ from ckdmed.recipes.slices import (
 from ckdmed.recipes.training import distillation_handlers, training_handlers
 
 __all__ = [
+    "RECIPES",
     "case_loading",
     "case_masks",
     "case_predictions",
@@ -41,8 +51,13 @@ __all__ = [
     "loss_for",
     "mask_evaluator",
     "masks_from_logits",
+    "of_recipe",
+    "of_recipes",
     "one_cycle",
-    "region_augmentation",
+    "rate_of",
+    "recipe_optimizer",
+    "recipe_options",
+    "recipe_schedule",
     "region_augmentation",
     "region_evaluator",
     "region_preprocessing",

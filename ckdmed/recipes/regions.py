@@ -17,6 +17,7 @@ from monai.transforms import (
     EnsureTyped,
     Invertd,
     LoadImaged,
+    MapTransform,
     Orientationd,
     RandCropByPosNegLabeld,
     Resized,
@@ -30,6 +31,7 @@ from ckdmed.transforms import (
     BrainZScored,
     BratsLabelsToRegionsd,
     CaseLabelsToRegionsd,
+    ForegroundPatchesd,
     SelectModalitiesd,
     segmentation_augmentation,
 )
@@ -97,20 +99,34 @@ def region_preprocessing(
 
 
 def region_augmentation(
-    level: str, spatial_dims: int, image_size: int, roi_size: Sequence[int], patches_per_volume: int
+    level: str,
+    spatial_dims: int,
+    image_size: int,
+    roi_size: Sequence[int],
+    patches_per_volume: int,
+    recipe: str = "adamw",
+    tumour_share: float = 0.33,
 ) -> Compose:
     """Random changes of a slice, or of patches of a volume that are taken around tumour as often as elsewhere.
+
+    With the recipe nnunet a share of a volume's patches is centred on tumour and the rest is taken anywhere.
 
     Args:
         level: see :func:`~ckdmed.transforms.segmentation_augmentation`.
         spatial_dims, image_size, roi_size: as in :func:`region_preprocessing`.
         patches_per_volume: in each step.
+        recipe: of the training, see :func:`~ckdmed.recipes.recipe_optimizer`.
+        tumour_share: of nnunet, see :class:`~ckdmed.transforms.ForegroundPatchesd`.
     """
     img_size = image_size if spatial_dims == 2 else max(roi_size)
     augmentation = segmentation_augmentation(level, spatial_dims=spatial_dims, img_size=img_size, track_meta=False)
     if spatial_dims == 2:
         return augmentation
-    patches = RandCropByPosNegLabeld(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
+    patches: MapTransform
+    if recipe == "nnunet":
+        patches = ForegroundPatchesd(_BOTH, LABEL, roi_size, patches_per_volume, tumour_share)
+    else:
+        patches = RandCropByPosNegLabeld(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
     return Compose([patches, augmentation]).flatten()
 
 

@@ -1,11 +1,102 @@
-"""The learning rate of every training."""
+"""How a network is trained, by name: optimiser, learning rate and what belongs to them."""
 
 from __future__ import annotations
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
+from collections.abc import Iterable
+from typing import Any
 
-__all__ = ["one_cycle"]
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
+
+__all__ = [
+    "RECIPES",
+    "of_recipe",
+    "of_recipes",
+    "one_cycle",
+    "rate_of",
+    "recipe_options",
+    "recipe_optimizer",
+    "recipe_schedule",
+]
+
+RECIPES = ("adamw", "nnunet")
+
+# what a recipe has instead of the bundles' defaults
+_DEFAULTS: dict[str, dict[str, Any]] = {"nnunet": {"learning_rate": 0.01, "weight_decay": 3e-5, "tumour_share": 0.33}}
+_MOMENTUM, _POWER, _LARGEST_GRADIENT = 0.99, 0.9, 12.0
+# of five levels the heads on the whole, a half and a quarter of the grid count; the coarsest has no weight
+_DEEP_SUPERVISION = {"dynunet": {"deep_supervision": True, "deep_supr_num": 2}}
+
+
+def recipe_optimizer(recipe: str, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> Optimizer:
+    """The optimiser of a recipe.
+
+    ====== ===============================================================================================
+    recipe optimiser
+    ====== ===============================================================================================
+    adamw  AdamW
+    nnunet SGD with Nesterov momentum 0.99, whose gradients are scaled down to a norm of 12 where it is more
+    ====== ===============================================================================================
+
+    Args:
+        recipe: see above.
+        params: what learns.
+        lr: highest learning rate.
+        weight_decay: of the weights.
+
+    Raises:
+        ValueError: an unknown recipe.
+
+    Source: nnU-Net's trainer, Isensee et al. 2021 (Nature Methods 18) and its code.
+    """
+    _check(recipe)
+    if recipe == "adamw":
+        return AdamW(params, lr=lr, weight_decay=weight_decay)
+    optimizer = SGD(params, lr=lr, momentum=_MOMENTUM, nesterov=True, weight_decay=weight_decay)
+    # by then gradients that were scaled for float16 have their own size again
+    optimizer.register_step_pre_hook(_clip)
+    return optimizer
+
+
+def recipe_schedule(recipe: str, optimizer: Optimizer, max_lr: float, epochs: int, steps_per_epoch: int) -> LRScheduler:
+    """The learning rate of a recipe, stepped after each iteration.
+
+    adamw: :func:`one_cycle`. nnunet: ``max_lr (1 - step / steps)^0.9``, which nnU-Net changes once an epoch.
+
+    Args:
+        recipe, optimizer, max_lr, epochs, steps_per_epoch: see :func:`recipe_optimizer` and :func:`one_cycle`.
+
+    Raises:
+        ValueError: an unknown recipe.
+    """
+    _check(recipe)
+    if recipe == "adamw":
+        return one_cycle(optimizer, max_lr, epochs, steps_per_epoch)
+    return PolynomialLR(optimizer, total_iters=max(epochs * steps_per_epoch, 1), power=_POWER)
+
+
+def of_recipe(recipe: str, setting: str, default: Any) -> Any:
+    """What a setting is where none is given: that of the recipe, or ``default``.
+
+    nnunet: learning_rate 0.01, weight_decay 3e-5, tumour_share 0.33.
+    """
+    return _DEFAULTS.get(recipe, {}).get(setting, default)
+
+
+def rate_of(recipe: str, default: float) -> float:
+    """The highest learning rate where none is given, as `of_recipe`."""
+    return of_recipe(recipe, "learning_rate", default)
+
+
+def of_recipes(setting: str) -> dict[str, Any]:
+    """Recipe -> its value of a setting, of those that have one."""
+    return {recipe: values[setting] for recipe, values in _DEFAULTS.items() if setting in values}
+
+
+def recipe_options(recipe: str, kind: str) -> dict[str, Any] | None:
+    """Further arguments of a network where none are given: deep supervision of nnU-Net's own under its recipe."""
+    return dict(_DEEP_SUPERVISION[kind]) if recipe == "nnunet" and kind in _DEEP_SUPERVISION else None
 
 
 def one_cycle(optimizer: Optimizer, max_lr: float, epochs: int, steps_per_epoch: int) -> OneCycleLR:
@@ -17,3 +108,13 @@ def one_cycle(optimizer: Optimizer, max_lr: float, epochs: int, steps_per_epoch:
         epochs, steps_per_epoch: length of the training. The cycle has two steps at least, which PyTorch needs.
     """
     return OneCycleLR(optimizer, max_lr=max_lr, total_steps=max(epochs * steps_per_epoch, 2))
+
+
+def _clip(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
+
+
+def _check(recipe: str) -> None:
+    if recipe not in RECIPES:
+        raise ValueError(f"the recipe of a training must be one of {', '.join(RECIPES)}, got {recipe!r}.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 
 from ckdmed.data import cached_dataset
-from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, build_slice_cache
+from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, ForegroundSliceSampler, build_slice_cache
 from ckdmed.sections.labelled_per_batch import chosen_unlabelled_share
 
 __all__ = ["brats_dataset", "brats_sampler", "labelled_part"]
@@ -83,11 +84,20 @@ def _one_process_first(items: Sequence[Mapping[str, Any]], folder: Path, workers
         distributed.barrier()
 
 
-def labelled_part(dataset: Dataset) -> Dataset:
-    """What of a dataset of `brats_dataset` has labels that may be used: the same transform, the same cache."""
+def labelled_part(dataset: Any, transform: Sequence[Callable] | None = None) -> Dataset:
+    """What of a dataset of `brats_dataset` has labels that may be used: the same cache.
+
+    Args:
+        dataset: slices or volumes.
+        transform: steps of another one than the dataset's, which differs from it in random changes alone; None for
+            the same.
+    """
+    if transform is not None:
+        dataset = copy(dataset)
+        dataset.transform = Compose(transform).flatten()
     if isinstance(dataset, BratsSliceDataset):
         return dataset.subset(dataset.categories >= 0)
-    items: Sequence[Mapping[str, Any]] = dataset.data  # type: ignore[attr-defined]
+    items: Sequence[Mapping[str, Any]] = dataset.data
     return Subset(dataset, [number for number, item in enumerate(items) if item["labelled"]])
 
 
@@ -99,24 +109,29 @@ def brats_sampler(
     num_replicas: int = 1,
     rank: int = 0,
     labelled_per_batch: float | None = None,
+    recipe: str = "adamw",
+    batch_size: int = 1,
 ) -> Sampler | None:
     """How a training goes through a dataset of `brats_dataset`, in another order each epoch (``set_epoch``).
 
-    Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset or in another.
+    Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset or in another;
+    with the recipe nnunet by :class:`ForegroundSliceSampler`, which draws what is not tumour by force from all slices.
     Volumes are gone through each once: by a ``DistributedSampler`` in a run of several processes, else the order is the
     loader's (None).
 
     Args:
         dataset: slices or volumes.
-        tumour_share: share of slices with tumour among those with labels.
+        tumour_share: share of slices with tumour among those with labels; with nnunet of each batch.
         slices_per_epoch: over all processes; None for twice the number of the rarer kind (with or without tumour).
         seed: of the order.
         num_replicas, rank: of distributed training.
         labelled_per_batch: in (0, 1), share of the drawn slices that have labels, where some have and some have none;
             None for their share of the dataset. Volumes are not drawn by it.
+        recipe: of the training, see :func:`~ckdmed.recipes.recipe_optimizer`.
+        batch_size: of the loader; nnunet reads it.
 
     Raises:
-        ValueError: see :class:`BalancedSliceSampler`; a labelled_per_batch outside (0, 1).
+        ValueError: see the samplers; a labelled_per_batch outside (0, 1), or one with the recipe nnunet.
     """
     labelled = dataset.categories >= 0 if isinstance(dataset, BratsSliceDataset) else ()
     unlabelled_share = chosen_unlabelled_share(labelled, labelled_per_batch)
@@ -124,6 +139,21 @@ def brats_sampler(
         if num_replicas == 1:
             return None
         return DistributedSampler(dataset, num_replicas, rank, shuffle=True, seed=seed, drop_last=True)
+    if recipe == "nnunet":
+        if labelled_per_batch is not None:
+            raise ValueError(
+                f"labelled_per_batch is {labelled_per_batch}, but the recipe nnunet draws what is not tumour from all "
+                "slices alike: leave it null, or take the recipe adamw."
+            )
+        return ForegroundSliceSampler(
+            dataset.categories,
+            batch_size,
+            share=tumour_share,
+            num_samples=slices_per_epoch,
+            seed=seed,
+            num_replicas=num_replicas,
+            rank=rank,
+        )
     if unlabelled_share is None:
         unlabelled_share = float(np.mean(dataset.categories < 0))
     return BalancedSliceSampler(

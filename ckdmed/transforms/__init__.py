@@ -21,6 +21,7 @@ from .clahe import CLAHE, CLAHEd
 from .classification import classification_augmentation, classification_scaling, imagenet_input, imagenet_slices
 from .eight_bit import EightBit, EightBitd
 from .flip_state import FLIPS, FlipStated
+from .foreground_patches import ForegroundPatchesd
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
 from .multi_resolution import MultiResolutiond
 from .select_modalities import SelectModalitiesd
@@ -48,6 +49,7 @@ __all__ = [
     "EightBitd",
     "FLIPS",
     "FlipStated",
+    "ForegroundPatchesd",
     "GreyToRGB",
     "GreyToRGBd",
     "IMAGENET_MEAN",

@@ -14,6 +14,7 @@ from ckdmed.data.brats.datalist import (
     select_brats_items,
     write_brats_datalist,
 )
+from ckdmed.data.brats.foreground_sampler import ForegroundSliceSampler
 from ckdmed.data.brats.headers import (
     IncompleteCaseError,
     VolumeFileError,
@@ -38,6 +39,7 @@ __all__ = [
     "BratsSliceDataset",
     "CaseName",
     "CaseSlicesd",
+    "ForegroundSliceSampler",
     "IncompleteCaseError",
     "LoadCachedSliced",
     "MODALITIES",

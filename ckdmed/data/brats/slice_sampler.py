@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-__all__ = ["BalancedSliceSampler"]
+__all__ = ["BalancedSliceSampler", "drawn_in_rounds"]
 
 
 class BalancedSliceSampler(Sampler[int]):
@@ -107,19 +107,20 @@ class BalancedSliceSampler(Sampler[int]):
         rng = np.random.default_rng([self.seed, self.epoch])
         n_unlabelled = round(self.total * self.unlabelled_share)
         n_tumour = round((self.total - n_unlabelled) * self.tumour_share)
-        drawn = [self._draw(self.empty, self.total - n_unlabelled - n_tumour, rng)]
+        drawn = [drawn_in_rounds(self.empty, self.total - n_unlabelled - n_tumour, rng)]
         for number, kind in enumerate(self.tumour):
             share = n_tumour // len(self.tumour) + (number < n_tumour % len(self.tumour))
-            drawn.append(self._draw(kind, share, rng))
-        drawn.append(self._draw(self.unlabelled, n_unlabelled, rng))
+            drawn.append(drawn_in_rounds(kind, share, rng))
+        drawn.append(drawn_in_rounds(self.unlabelled, n_unlabelled, rng))
         order = rng.permutation(np.concatenate(drawn))
         # Replicas must make the same number of steps.
         padded = np.resize(order, len(self) * self.num_replicas)
         return iter(padded[self.rank :: self.num_replicas].tolist())
 
-    @staticmethod
-    def _draw(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-        if not count:
-            return np.zeros(0, np.int64)
-        rounds = [rng.permutation(pool) for _ in range(-(-count // len(pool)))]
-        return np.concatenate(rounds)[:count]
+
+def drawn_in_rounds(pool: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """``count`` of ``pool`` in random order, none twice before every other one came once."""
+    if not count:
+        return np.zeros(0, np.int64)
+    rounds = [rng.permutation(pool) for _ in range(-(-count // len(pool)))]
+    return np.concatenate(rounds)[:count]

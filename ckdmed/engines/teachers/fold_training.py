@@ -16,7 +16,7 @@ from monai.utils import CommonKeys
 from torch import distributed, nn
 from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
 
-from ckdmed.data.brats import BalancedSliceSampler
+from ckdmed.data.brats import BalancedSliceSampler, ForegroundSliceSampler
 from ckdmed.engines.teachers.cross_fitted import FoldNetworks
 from ckdmed.engines.teachers.folds import FOLDS_NAME, TeacherFolds, check_folds, part_of, positions_of
 from ckdmed.engines.teachers.frozen import weights_hash
@@ -244,7 +244,7 @@ def loader_of(loader: DataLoader, positions: Iterable[int]) -> DataLoader:
     part = part_of(loader.dataset, chosen)
     sampler: Any = loader.sampler
     options: dict[str, Any] = {"batch_size": loader.batch_size, "num_workers": loader.num_workers}
-    if isinstance(sampler, BalancedSliceSampler):
+    if isinstance(sampler, (BalancedSliceSampler, ForegroundSliceSampler)):
         options["sampler"] = sampler.within(chosen)
     elif isinstance(sampler, DistributedSampler):
         kept = {name: getattr(sampler, name) for name in ("num_replicas", "rank", "shuffle", "seed", "drop_last")}

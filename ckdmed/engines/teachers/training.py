@@ -22,7 +22,7 @@ from ckdmed.handlers.divergence import not_finite
 from ckdmed.losses.penalties import with_penalties
 from ckdmed.networks.checkpoint import network_state, read_checkpoint
 from ckdmed.networks.freezing import frozen_paths
-from ckdmed.recipes.schedule import one_cycle
+from ckdmed.recipes.schedule import recipe_optimizer, recipe_schedule
 from ckdmed.recipes.training import training_handlers
 from ckdmed.runtime import is_deployed
 
@@ -81,6 +81,7 @@ def prepare_teacher(
     epochs: int,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-4,
+    recipe: str = "adamw",
     device: str | torch.device = "cpu",
     inferer: Inferer | None = None,
     seed: int = 0,
@@ -93,8 +94,8 @@ def prepare_teacher(
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
-    The training is a stock ``SupervisedTrainer`` with AdamW and a one-cycle learning rate; the weights that validate
-    best are saved as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
+    The training is a stock ``SupervisedTrainer`` with the optimiser and learning rate of a recipe; the weights that
+    validate best are saved as ``<output_dir>/teacher.pt`` and loaded at the end; the last epoch is validated whatever
     ``val_interval``. With ``resume`` a finished teacher is loaded and a broken-off one is trained on. Where torch
     distributed is initialised, all processes train it together.
 
@@ -106,7 +107,8 @@ def prepare_teacher(
         evaluator: of ``network`` on the validation data, with ``key_metric``.
         loss_function: on logits and target.
         output_dir: where checkpoints and the history go.
-        epochs, learning_rate, weight_decay: of the training; the learning rate is the peak of the cycle.
+        epochs, learning_rate, weight_decay: of the training; the learning rate is the highest.
+        recipe: "adamw" or "nnunet", see :func:`~ckdmed.recipes.recipe_optimizer`.
         view: level of the random view it is trained on (see :class:`~ckdmed.transforms.BatchView`), beside what the
             dataset does; None for none.
         summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
@@ -156,6 +158,7 @@ def prepare_teacher(
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        recipe=recipe,
         device=device,
         inferer=inferer,
         seed=seed,
@@ -205,6 +208,7 @@ def _train(
     epochs: int,
     learning_rate: float,
     weight_decay: float,
+    recipe: str,
     device: str | torch.device,
     inferer: Inferer | None,
     seed: int,
@@ -219,7 +223,7 @@ def _train(
     if distributed.is_initialized():
         on_gpu = torch.device(device).type == "cuda"
         trained = nn.parallel.DistributedDataParallel(network, device_ids=[device] if on_gpu else None)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = recipe_optimizer(recipe, network.parameters(), learning_rate, weight_decay)
     best_model = BestModel(str(best), network, key_metric, save=leader)
     best_model.attach(evaluator)
     handlers = training_handlers(
@@ -227,7 +231,7 @@ def _train(
         data_loader=train_data_loader,
         evaluator=evaluator,
         optimizer=optimizer,
-        lr_scheduler=one_cycle(optimizer, learning_rate, epochs, len(train_data_loader)),
+        lr_scheduler=recipe_schedule(recipe, optimizer, learning_rate, epochs, len(train_data_loader)),
         best_model=best_model,
         inferer=inferer,
         history=str(folder / "teacher_history.jsonl"),

@@ -1,0 +1,73 @@
+"""nnU-Net's recipe against values worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ckdmed.bundle import settings_table
+from ckdmed.recipes import RECIPES, of_recipe, rate_of, recipe_optimizer, recipe_options, recipe_schedule
+
+
+def weight(value: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor([value], dtype=torch.float64))
+
+
+def test_the_polynomial_rate_of_a_thousand_steps() -> None:
+    optimizer = recipe_optimizer("nnunet", [weight(1.0)], 1e-2, 0.0)
+    schedule = recipe_schedule("nnunet", optimizer, 1e-2, 10, 100)
+    rates = []
+    for _ in range(1000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    # docs of the losses, 12.7: 0.01 (1 - step / 1000)^0.9
+    assert rates[0] == 1e-2
+    assert rates[500] == pytest.approx(0.00535887, abs=1e-8) and rates[999] == pytest.approx(1.995e-5, abs=1e-8)
+    assert optimizer.param_groups[0]["lr"] == 0
+
+
+def test_two_steps_of_nesterov_momentum() -> None:
+    value = weight(1.0)
+    optimizer = recipe_optimizer("nnunet", [value], 0.1, 0.02)
+    value.grad = torch.tensor([0.48], dtype=torch.float64)
+    optimizer.step()
+    # g = 0.48 + 0.02; b = g; w = 1 - 0.1 (g + 0.99 b)
+    assert value.item() == pytest.approx(1 - 0.1 * (0.5 + 0.99 * 0.5))
+    value.grad = torch.tensor([0.5 - 0.02 * float(value)], dtype=torch.float64)
+    before = float(value)
+    optimizer.step()
+    # b = 0.99 * 0.5 + 0.5
+    assert float(value) == pytest.approx(before - 0.1 * (0.5 + 0.99 * 0.995))
+
+
+def test_gradients_above_a_norm_of_12_are_scaled_down_to_it() -> None:
+    first, second = weight(0.0), weight(0.0)
+    optimizer = recipe_optimizer("nnunet", [first, second], 1.0, 0.0)
+    first.grad, second.grad = (torch.tensor([value], dtype=torch.float64) for value in (30.0, 40.0))
+    optimizer.step()
+    # norm 50: 30 * 12 / 50 = 7.2 and 9.6, each times 1.99
+    assert float(first) == pytest.approx(-7.2 * 1.99, rel=1e-6) and float(second) == pytest.approx(
+        -9.6 * 1.99, rel=1e-6
+    )
+
+
+def test_the_usual_recipe_is_adamw_with_one_cycle() -> None:
+    optimizer = recipe_optimizer("adamw", [weight(1.0)], 0.01, 0.1)
+    assert type(optimizer) is torch.optim.AdamW and optimizer.defaults["weight_decay"] == 0.1
+    assert isinstance(recipe_schedule("adamw", optimizer, 0.01, 1, 5), torch.optim.lr_scheduler.OneCycleLR)
+
+
+def test_what_a_recipe_brings_along() -> None:
+    assert rate_of("nnunet", 0.5) == 0.01 and rate_of("adamw", 0.5) == 0.5
+    assert of_recipe("nnunet", "weight_decay", 1.0) == 3e-5 and of_recipe("adamw", "weight_decay", 1.0) == 1.0
+    assert recipe_options("nnunet", "dynunet") == {"deep_supervision": True, "deep_supr_num": 2}
+    assert recipe_options("nnunet", "unet") is None and recipe_options("adamw", "dynunet") is None
+    assert settings_table.RECIPES == RECIPES
+    for make in (
+        lambda: recipe_optimizer("sgd", [weight(1.0)], 0.1, 0.0),
+        lambda: recipe_schedule("sgd", None, 1, 1, 1),
+    ):
+        with pytest.raises(ValueError, match="one of adamw, nnunet, got 'sgd'"):
+            make()  # type: ignore[arg-type]
