@@ -135,6 +135,12 @@ SETTINGS: Mapping[str, Setting] = {
     "slice_axis": Setting(choice(*SLICE_AXES), "axis of a volume along which it is cut"),
     # preprocessing
     "image_size": Setting(whole(8), "edge of a slice", "pixels"),
+    "teacher_image_size": Setting(
+        whole(8),
+        "edge at which a trained teacher sees a slice, that of its training by default; its answers are brought to "
+        "the student's grid",
+        "pixels",
+    ),
     "roi_size": Setting(list_of(whole(1), "edges", length=3), "edges of a patch of a volume", "voxels"),
     "patches_per_volume": Setting(_COUNT, "patches of each volume in a step"),
     "sw_overlap": Setting(number(0, 1, below=True), "overlap of the sliding window's patches"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
+from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
 from ckdmed.engines.teachers.frozen import FrozenTeacher
@@ -89,6 +91,8 @@ def attach_student(
     loss: DistillationLoss | None = None,
     input_shape: Sequence[int] = (2, 1, 64, 64),
     seed: int = 0,
+    teacher_shape: Sequence[int] | None = None,
+    teacher_inferer: Inferer | None = None,
 ) -> DistilledStudent:
     """Tap the student where the loss reads it, and build the projections that its terms ask for.
 
@@ -107,6 +111,9 @@ def attach_student(
         seed: the projections start from this seed and leave the global random state as it was, so that switching
             feature terms on or off changes neither the student's start nor the order of the data.
 
+        teacher_shape: of a batch of the teacher's own images; by default ``input_shape``.
+        teacher_inferer: runs the teacher in the training, where it brings its maps to the student's grid.
+
     Losses with networks of their own, such as a discriminator, make them here (:meth:`DistillationLoss.build`).
 
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
@@ -123,7 +130,8 @@ def attach_student(
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
-    teacher_output = teacher(torch.zeros(tuple(input_shape), device=device))
+    shown = torch.zeros(tuple(teacher_shape or input_shape), device=device)
+    teacher_output: Any = (teacher_inferer or SimpleInferer())(shown, teacher)
     if logits[1] != teacher_output.logits.shape[1]:
         raise ValueError(
             f"the student gives {logits[1]} output channels, shape {logits}, and the teacher "

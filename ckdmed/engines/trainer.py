@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from monai.engines import SupervisedTrainer, default_prepare_batch
+from monai.inferers import Inferer
 from monai.utils import ensure_tuple
 
 from ckdmed.engines.mixup import MixupPrepareBatch
@@ -18,7 +19,7 @@ from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
-from ckdmed.transforms import BatchView, DrawnView
+from ckdmed.transforms import TEACHER_IMAGE, BatchView, DrawnView
 
 __all__ = ["LABELLED", "DistillationTrainer"]
 
@@ -40,10 +41,14 @@ class DistillationTrainer(SupervisedTrainer):
         distillation_loss: the terms.
         teacher_cache: cache of the teacher's outputs, so that each view of a sample passes through it once; by default
             the teacher runs in every step.
+        teacher_inferer: runs the teacher; by default what runs the student.
         student_view: draws another view of each batch for the student; the teacher gets the batch as it is, and its
             logits and features, like the labels, are warped along with the student's images. By default both get the
             same images.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
+
+    Where a batch carries ``teacher_image``, the teacher sees that in place of ``image``; ``teacher_inferer`` has to
+    bring its maps to the student's grid (:class:`~ckdmed.engines.ScaledMapsInferer`).
 
     A batch may carry ``labelled``, (B,) booleans: where False, the sample has no label and only the teacher's terms
     count. ``engine.state.terms`` holds the raw value of each term of the last step (detached scalars by name) and
@@ -65,6 +70,7 @@ class DistillationTrainer(SupervisedTrainer):
         distillation_loss: DistillationLoss,
         teacher: FrozenTeacher | None = None,
         teacher_cache: TeacherCache | None = None,
+        teacher_inferer: Inferer | None = None,
         student_view: BatchView | None = None,
         **kwargs: Any,
     ) -> None:
@@ -102,6 +108,7 @@ class DistillationTrainer(SupervisedTrainer):
         self.student_view = student_view
         self.distillation_loss = distillation_loss
         self.student_inferer = self.inferer
+        self.teacher_inferer = self.inferer if teacher_inferer is None else teacher_inferer
         self.inferer = self._run_both  # type: ignore[assignment]
         self.loss_values: LossValues | None = None
         self._student_output: TappedOutput | None = None
@@ -112,20 +119,26 @@ class DistillationTrainer(SupervisedTrainer):
 
     def _open_cache(self) -> None:
         if self.teacher_cache is not None and self.teacher is not None:
-            self.teacher_cache.open(self.teacher, self.student_inferer)
+            self.teacher_cache.open(self.teacher, self.teacher_inferer)
 
     def _ask_teacher(self, images: torch.Tensor) -> Any:
         teacher: Any = self.teacher
         if isinstance(teacher, FrozenTeacher):
             teacher = teacher.for_samples(self.state.batch)  # type: ignore[arg-type]
-        return self.student_inferer(images, teacher)
+        return self.teacher_inferer(images, teacher)
+
+    def _shown_to_teacher(self, images: torch.Tensor) -> torch.Tensor:
+        batch: Any = self.state.batch
+        own = batch.get(TEACHER_IMAGE) if isinstance(batch, dict) else None
+        return images if own is None else own.to(images.device, non_blocking=True)
 
     def _run_both(self, inputs: torch.Tensor, network: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.teacher is not None and self.teacher_cache is not None:
             batch: Any = self.state.batch
-            self._teacher_output = self.teacher_cache(inputs, batch, self.teacher, self.student_inferer)
+            shown = self._shown_to_teacher(inputs)
+            self._teacher_output = self.teacher_cache(shown, batch, self.teacher, self.teacher_inferer)
         elif self.teacher is not None:
-            self._teacher_output = self._ask_teacher(inputs)
+            self._teacher_output = self._ask_teacher(self._shown_to_teacher(inputs))
         if self.student_view is not None:
             inputs = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
             self._view = self.student_view(inputs)

@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from ckdmed.files import load_weights
 from ckdmed.json_files import parse_json
 from ckdmed.reports.curves import plot_curves
+from ckdmed.transforms.teacher_image import TEACHER_IMAGE
 
 __all__ = ["SamplePrediction", "EndPictures"]
 
@@ -165,8 +166,9 @@ class EndPictures(ABC):
                 student = self._logits(self.network, self.inferer, images)
             teacher: Sequence[torch.Tensor | None] = [None] * len(images)
             if self.teacher is not None:
+                shown = [torch.as_tensor(item.get(TEACHER_IMAGE, item[CommonKeys.IMAGE])).float() for item in items]
                 with _evaluating(self.teacher):
-                    teacher = self._logits(self.teacher, self.teacher_inferer, images)
+                    teacher = self._logits(self.teacher, self.teacher_inferer, shown)
         return [SamplePrediction(*parts) for parts in zip(images, student, teacher, strict=True)]
 
     def _logits(self, network: torch.nn.Module, inferer: Inferer, images: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -26,6 +26,7 @@ from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
 from .multi_resolution import MultiResolutiond
 from .select_modalities import SelectModalitiesd
 from .slice_intensity import SliceIntensity, SliceIntensityd
+from .teacher_image import TEACHER_IMAGE, TeacherImaged
 from .volume_preparation import volume_preparation
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "SelectModalitiesd",
     "SliceIntensity",
     "SliceIntensityd",
+    "TEACHER_IMAGE",
+    "TeacherImaged",
     "batch_view",
     "brain_mask",
     "classification_augmentation",

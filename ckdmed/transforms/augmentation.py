@@ -55,6 +55,7 @@ def segmentation_augmentation(
     track_meta: bool = True,
     allow_missing_keys: bool = False,
     soft_masks: bool = False,
+    also_flipped: Sequence[str] = (),
 ) -> Compose:
     """Random transforms that act alike on an image and its masks.
 
@@ -87,13 +88,14 @@ def segmentation_augmentation(
             MetaTensors. Default True.
         allow_missing_keys: do not raise where a key is missing, as for unlabelled images.
         soft_masks: masks hold probabilities and leave as float32.
+        also_flipped: keys of further images, of any size, which are flipped along; with "none" and "flips" alone.
 
     Returns:
         A ``Compose``, to stand in a chain after loading and resizing.
 
     Raises:
         ValueError: if ``level`` is unknown, ``keys`` is empty or one string, ``spatial_dims`` is neither 2 nor 3, or
-            ``img_size`` is below 8.
+            ``img_size`` is below 8; if there is ``also_flipped`` at another level.
 
     Example, in a bundle's config::
 
@@ -107,13 +109,15 @@ def segmentation_augmentation(
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     if img_size < 8:
         raise ValueError(f"img_size must be at least 8 pixels, got {img_size}.")
+    if also_flipped and level in _STRENGTHS:
+        raise ValueError(f"level '{level}' changes images of one size; {', '.join(also_flipped)} can be flipped alone.")
     missing: dict[str, Any] = {"allow_missing_keys": allow_missing_keys}
     image, masks = keys[:1], keys[1:]
     mask_type = torch.float32 if soft_masks else torch.uint8
     types = EnsureTyped(keys, dtype=(torch.float32, *[mask_type] * len(masks)), track_meta=track_meta, **missing)
     if level == "none":
         return Compose([types])
-    flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
+    flips = [RandFlipd((*keys, *also_flipped), prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
     if level == "flips":
         # the batch records how a sample was flipped, so that its cached teacher outputs can be found
         return Compose([*flips, FlipStated(flips), types])

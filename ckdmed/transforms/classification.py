@@ -64,7 +64,12 @@ def classification_scaling(
     return Compose([*equalise, resize, SliceIntensityd(keys, scaling), typed])
 
 
-def classification_augmentation(level: str = "flips", img_size: int = 224, keys: Sequence[str] = ("image",)) -> Compose:
+def classification_augmentation(
+    level: str = "flips",
+    img_size: int = 224,
+    keys: Sequence[str] = ("image",),
+    also_flipped: Sequence[str] = (),
+) -> Compose:
     """Random transforms of a grey image in [0, 1].
 
     ========  ======================================================================================
@@ -82,6 +87,7 @@ def classification_augmentation(level: str = "flips", img_size: int = 224, keys:
         level: "none", "flips", "report" or "strong".
         img_size: edge of the images in pixels.
         keys: of the images.
+        also_flipped: as in `segmentation_augmentation`.
 
     Raises:
         ValueError: unknown level; as `segmentation_augmentation`.
@@ -90,10 +96,12 @@ def classification_augmentation(level: str = "flips", img_size: int = 224, keys:
         raise ValueError(f"augmentation must be one of {', '.join(LEVELS)}, got {level!r}.")
     if level == "flips":
         # upright images: rows first, so the second axis is left to right
-        flip = RandFlipd(keys, prob=0.5, spatial_axis=1)
+        flip = RandFlipd((*keys, *also_flipped), prob=0.5, spatial_axis=1)
         # the batch records which samples were flipped, so that their cached teacher outputs can be found
         return Compose([flip, FlipStated([flip]), EnsureTyped(keys, dtype=torch.float32, track_meta=False)])
-    return Compose([segmentation_augmentation(level, keys=keys, img_size=img_size, track_meta=False)])
+    return Compose(
+        [segmentation_augmentation(level, keys, img_size=img_size, track_meta=False, also_flipped=also_flipped)]
+    )
 
 
 def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1, scaling: str = "percentiles") -> Compose:

@@ -17,7 +17,9 @@ from ckdmed.engines.teachers.group import (
     teacher_ensemble,
 )
 from ckdmed.engines.teachers.group_training import TeachersState, load_teachers, prepare_teachers, save_teachers
+from ckdmed.engines.teachers.images import TeacherImages
 from ckdmed.engines.teachers.performance import TeacherPerformance
+from ckdmed.engines.teachers.scaled_maps import ScaledMapsInferer
 from ckdmed.engines.teachers.training import load_known, load_network, prepare_teacher
 
 __all__ = [
@@ -25,11 +27,13 @@ __all__ = [
     "CrossFittedTeacher",
     "FoldNetworks",
     "FrozenTeacher",
+    "ScaledMapsInferer",
     "TeacherAverage",
     "TeacherCache",
     "TeacherEnsemble",
     "TeacherFolds",
     "TeacherIdentity",
+    "TeacherImages",
     "TeacherPerformance",
     "TeachersState",
     "attach_fusion",

@@ -1,0 +1,85 @@
+"""A teacher that was trained on larger images than its student sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from torch.nn import functional as F
+
+from tests.bundle import cls_runs, seg_kd_runs
+
+pytestmark = pytest.mark.bundle
+
+SIZE: dict[str, Any] = {"sections#phantom_size": 64}
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    seg_kd_runs.run(folder, image_size=64, **SIZE)
+    return folder / "teacher" / "teacher.pt"
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "models" / "model.pt", weights_only=True)
+
+
+def test_it_sees_its_own_size_and_its_answers_come_on_the_students_grid(tmp_path: Path, teacher: Path):
+    made = seg_kd_runs.workflow(tmp_path, teacher_checkpoint=str(teacher), **SIZE)
+    assert made.parser.get_parsed_content("teacher_image_size") == 64
+    network = made.parser.get_parsed_content("teacher_network")
+    seen: list[tuple[int, ...]] = []
+    network.register_forward_hook(lambda module, args, output: seen.append(tuple(args[0].shape[2:])))
+    trainer = made.parser.get_parsed_content("train#trainer")
+    pairs: list[torch.Tensor] = []
+
+    def look(engine: Any) -> None:
+        batch = engine.state.batch
+        assert engine._teacher_output is None
+        pairs.append(F.avg_pool2d(batch["teacher_image"], 2) - batch["image"])
+
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, look)
+    seg_kd_runs.completed(made)
+    assert set(seen) == {(64, 64)}
+    # the same slice, flipped alike, however it was drawn
+    assert torch.cat(pairs).abs().max() < 1e-5
+    assert (tmp_path / "predictions.png").is_file()
+
+
+def test_cached_answers_are_those_of_every_step(tmp_path: Path, teacher: Path):
+    given = {"teacher_checkpoint": str(teacher), "epochs": 2, "student_view": "affine", **SIZE}
+    for name, more in {"live": {}, "cached": {"cache_teacher": "memory"}}.items():
+        seg_kd_runs.run(tmp_path / name, **given, **more)
+    live, cached = weights(tmp_path / "live"), weights(tmp_path / "cached")
+    for name, value in live.items():
+        torch.testing.assert_close(cached[name], value, rtol=1e-3, atol=1e-5)
+    seg_kd_runs.run(tmp_path / "alone", **{**given, "method": "supervised"})
+    assert any(not torch.equal(value, live[name]) for name, value in weights(tmp_path / "alone").items())
+
+
+def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_path: Path, teacher: Path):
+    for more, message in (
+        ({"teacher_checkpoint": str(teacher), "augmentation": "report"}, "set augmentation to"),
+        ({"teacher_image_size": 64}, "train the teacher first"),
+    ):
+        with pytest.raises(Exception) as caught:
+            seg_kd_runs.workflow(tmp_path / "out", **more, **SIZE)
+        said = "".join(str(error) for error in (caught.value, caught.value.__cause__))
+        assert message in said
+        assert not (tmp_path / "out" / "models").exists()
+
+
+def test_of_a_classification(tmp_path: Path):
+    cls_runs.run("cls_teacher", tmp_path / "teacher", image_size=64, **SIZE)
+    made = cls_runs.workflow(
+        "cls_kd", tmp_path / "student", teacher_checkpoint=str(tmp_path / "teacher" / "models" / "model.pt"), **SIZE
+    )
+    network = made.parser.get_parsed_content("teacher_network")
+    seen: list[tuple[int, ...]] = []
+    network.register_forward_hook(lambda module, args, output: seen.append(tuple(args[0].shape[1:])))
+    cls_runs.completed(made)
+    assert set(seen) == {(3, 64, 64)}
