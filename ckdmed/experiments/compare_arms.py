@@ -83,6 +83,8 @@ def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
     if run.arm.bundle == "seg_teacher":
         made["epochs"] = made.pop("teacher_epochs")
         made["learning_rate"] = made.pop("teacher_learning_rate")
+        if "teacher_image_size" in made:
+            made["image_size"] = made.pop("teacher_image_size")
         for key in _STUDENTS_OWN:
             made.pop(key, None)
     elif more > 1:

@@ -32,7 +32,7 @@ _SPLITS = {
 }
 _ALONE, _LONGER, _DISTILLED = "student_alone", "student_alone_longer", "student_efficientnet_lite"
 # what the bundle of teachers calls by a name that the student's bundle has for its own
-_SETTINGS_OF_TEACHER = ("epochs", "learning_rate")
+_SETTINGS_OF_TEACHER = ("epochs", "image_size", "learning_rate")
 # a process trains many times on the same slices: they are read and prepared once
 _DATASETS = ("train#dataset#_target_", "validate#dataset#_target_")
 

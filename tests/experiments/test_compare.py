@@ -63,7 +63,11 @@ def test_settings_of_the_arms():
     students = {"student_kind": "efficientnet_lite", "student_encoder_pretrained": "lite0.pth"}
     teacher = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **students, "teacher_kind": "segresnet"})
     assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "method", *students} & set(teacher)
-    assert teacher["teacher_kind"] == "segresnet"
+    assert teacher["teacher_kind"] == "segresnet" and teacher["image_size"] == base["image_size"]
+    larger = {**base, "image_size": 96, "teacher_image_size": 160}
+    assert compare_settings(run_of(ARMS["ours"], 1.0, 7), larger)["image_size"] == 96
+    taught_by = compare_settings(run_of(ARMS["teacher"], 1.0, 7), larger)
+    assert taught_by["image_size"] == 160 and "teacher_image_size" not in taught_by
     warm = compare_settings(run_of(variant("warm", {"temperature": 4}), 1.0, 0), base)
     assert (warm["method"], warm["temperature"]) == ("ckd", 4)
 

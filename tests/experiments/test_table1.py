@@ -51,6 +51,15 @@ def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
     assert {by_arm[arm]["epochs"] for arm in by_arm if arm.startswith("student")} == {5}
 
 
+def test_a_teacher_of_larger_images_is_trained_on_them(data: Path, tmp_path: Path):
+    sizes = ("image_size=32", "teacher_image_size=64")
+    table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "tiny", "--set", *sizes)
+    by_arm = {run.arm.name: table._plan(run) for run in runs if run.arm.name != "student_alone_longer"}
+    assert by_arm["teacher_efficientnet_lite"]["image_size"] == 64
+    student = by_arm["student_efficientnet_lite"]
+    assert (student["image_size"], student["teacher_image_size"]) == (32, 64)
+
+
 def test_the_student_alone_gets_the_time_of_the_distilled_one(data: Path, tmp_path: Path):
     table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "compact", "--set", "epochs=5")
     by_arm = {run.arm.name: run for run in runs}
