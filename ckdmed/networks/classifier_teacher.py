@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
+from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS
 from ckdmed.networks.freezing import freeze as freeze_modules
@@ -16,6 +17,7 @@ from ckdmed.networks.hybrid import FUSIONS, HybridClassifier
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.map_branches import LiteMaps, VGGMaps, ViTMaps
 from ckdmed.networks.map_hybrid import MapHybridClassifier
+from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.vgg import VGG, vgg19, vgg19_bn
 from ckdmed.networks.vit import transformer_taps
 from ckdmed.networks.vit_classifier import ViTClassifier
@@ -79,8 +81,8 @@ def classification_teacher(
         vgg: "vgg19_bn", or "vgg19" without normalisation, which is much harder to train from random weights.
         vgg_width: factor on VGG19's widths.
         vgg_img_size: what the image is resized to for a VGG branch; None leaves it as it is.
-        vgg_weights, vit_weights: checkpoint files, see `load_vgg_weights` and `load_vit_weights`.
-        lite_weights: checkpoint file of an EfficientNet-Lite0, see `load_efficientnet_weights`.
+        vgg_weights, vit_weights: checkpoint files, see `load_vgg_weights` and `load_vit_weights`, or "imagenet".
+        lite_weights: checkpoint file of an EfficientNet-Lite0, see `load_efficientnet_weights`, or "imagenet".
         vgg_dropout, vit_dropout: rates of dropout.
         vit_img_size, vit_patch, vit_hidden, vit_layers, vit_heads: of a ViT branch; its MLP is four times as wide as
             its tokens.
@@ -170,7 +172,7 @@ def _lite(as_maps: bool, in_channels: int, num_classes: int, weights: str | None
         return EfficientNetLiteClassifier(in_channels, num_classes, weights)
     branch = LiteMaps(in_channels)
     if weights:
-        load_efficientnet_weights(branch, weights)
+        load_efficientnet_weights(branch, weights_file(weights, EFFICIENTNET_LITE[0]))
     return branch
 
 

