@@ -151,7 +151,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "teacher_tumour_share": Setting(_SHARE, "that of the teacher's training"),
     "balanced": Setting(boolean(), "draw all classes equally often"),
-    "scaling": Setting(choice(*SLICE_SCALINGS), "how the intensities of a slice are scaled"),
+    "scaling": Setting(choice(*SLICE_SCALINGS), "how the intensities of a slice, or of a case's brain, are scaled"),
     "clahe": Setting(
         either(boolean(), choice("global")), "equalise the histogram before it: CLAHE, or of the whole image"
     ),

@@ -21,8 +21,9 @@ __all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "tra
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
-# settings of slices that came later, and what they were until then
-_UNTIL_THEN = {"scaling": "percentiles", "clahe": False}
+# settings of intensities that came later, and what they were until then: of slices, and over the brain of cases
+_SLICES_UNTIL_THEN = {"scaling": "percentiles", "clahe": False}
+_CASES_UNTIL_THEN = {"scaling": "zscore", "clahe": False}
 # how a configuration reads a setting of a record
 _READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
 # and one that is null, as in most trainings, where no record has it
@@ -118,7 +119,9 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             # an inference or an evaluation leaves its settings as well
             if isinstance(settings, Mapping) and "epochs" in settings:
                 named = with_new_names(settings)
-                return {**_UNTIL_THEN, **named} if "image_size" in named else dict(named)
+                if "image_size" not in named:
+                    return dict(named)
+                return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}
     return None
 
 

@@ -28,7 +28,7 @@ from monai.utils import CommonKeys
 from ckdmed.data.volume_reader import VolumeReader
 from ckdmed.labels import REGIONS
 from ckdmed.transforms import (
-    BrainZScored,
+    BrainIntensityd,
     BratsLabelsToRegionsd,
     CaseLabelsToRegionsd,
     ForegroundPatchesd,
@@ -36,7 +36,7 @@ from ckdmed.transforms import (
     segmentation_augmentation,
 )
 from ckdmed.transforms.brats_regions import RegionsToBratsLabelsd
-from ckdmed.transforms.case_zscore import CaseZScored
+from ckdmed.transforms.case_intensity import CaseIntensityd
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
 
@@ -57,19 +57,24 @@ _LABELS = 2023
 
 
 def region_preprocessing(
-    spatial_dims: int, image_size: int, roi_size: Sequence[int], modalities: Sequence[str]
+    spatial_dims: int,
+    image_size: int,
+    roi_size: Sequence[int],
+    modalities: Sequence[str],
+    scaling: str = "zscore",
+    clahe: bool | str = False,
 ) -> Compose:
     """What becomes of an item of :func:`~ckdmed.bundle.brats_dataset` in training and validation.
 
     Slices are cut and scaled already: they are resized, and their labels become the three regions. Of a volume the
-    chosen modalities are cropped to the brain and scaled by its mean and deviation; it keeps half precision until a
-    patch is taken.
+    chosen modalities are cropped to the brain and scaled by its values; it keeps half precision until a patch is taken.
 
     Args:
         spatial_dims: 2 for slices, 3 for volumes.
         image_size: edge of a slice in pixels.
         roi_size: edges of a patch in voxels; smaller volumes are padded.
         modalities: channels, in this order.
+        scaling, clahe: of volumes, see :class:`~ckdmed.transforms.BrainIntensity`; slices are cut with theirs.
 
     Shape: image (C, *spatial), label (3, *spatial): tumour core, whole tumour, enhancing tumour.
     """
@@ -81,6 +86,12 @@ def region_preprocessing(
                 EnsureTyped(_BOTH, dtype=torch.float32, track_meta=False),
             ]
         )
+    scale = BrainIntensityd(IMAGE, scaling, clahe)
+    if clahe:
+        # whole slices are equalised, as in an evaluation
+        scaled = [scale, CropForegroundd(_BOTH, source_key=IMAGE, select_fn=_not_zero, allow_smaller=True)]
+    else:
+        scaled = [CropForegroundd(_BOTH, source_key=IMAGE, allow_smaller=True), scale]
     return Compose(
         [
             # MONAI takes a reader itself, whatever the type in its signature
@@ -90,8 +101,7 @@ def region_preprocessing(
             SelectModalitiesd(IMAGE, modalities=modalities),
             CaseLabelsToRegionsd(LABEL),
             Orientationd(_BOTH, axcodes="RAS", labels=None),
-            CropForegroundd(_BOTH, source_key=IMAGE, allow_smaller=True),
-            BrainZScored(IMAGE),
+            *scaled,
             SpatialPadd(_BOTH, roi_size),
             EnsureTyped(_BOTH, dtype=(torch.float16, torch.uint8), track_meta=False),
         ]
@@ -162,6 +172,8 @@ def case_preprocessing(
     brain: str = "auto",
     field_of_view: float | None = None,
     spacing: Sequence[float] | None = None,
+    scaling: str = "zscore",
+    clahe: bool | str = False,
 ) -> Compose:
     """What becomes of a whole case before a network sees it, in evaluation and inference; it can be undone.
 
@@ -171,20 +183,25 @@ def case_preprocessing(
         spatial_dims, image_size, modalities: as in :func:`region_preprocessing`.
         loaded: of an inference, whose scan was read before (:func:`case_loading`), has no label and may be of any grid;
             False for an evaluation of BraTS cases with their labels.
-        brain: how the brain of an inference's scan is found, see :class:`~ckdmed.transforms.case_zscore.CaseZScored`.
+        brain: how the brain of an inference's scan is found, see
+            :class:`~ckdmed.transforms.case_intensity.CaseIntensityd`.
         field_of_view: mm, of a slice of an inference's scan, see :class:`~ckdmed.transforms.scan_grid.ScanGridd`.
         spacing: mm, of a voxel of one.
+        scaling, clahe: see :class:`~ckdmed.transforms.BrainIntensity`.
 
     Shape: image (C, *spatial of the case).
     """
     steps: list[Any]
     if loaded:
-        steps = [EnsureChannelFirstd(IMAGE), CaseZScored(IMAGE, method=brain)]
+        steps = [EnsureChannelFirstd(IMAGE)]
     else:
         load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)  # type: ignore[arg-type]
-        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL), CaseZScored(IMAGE)]
+        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL)]
+    scale = CaseIntensityd(IMAGE, scaling, clahe, method=brain)
     # slices are those that `build_slice_cache` cuts
-    steps.append(Orientationd(IMAGE, axcodes="PLS" if spatial_dims == 2 else "RAS", labels=None))
+    orient = Orientationd(IMAGE, axcodes="PLS" if spatial_dims == 2 else "RAS", labels=None)
+    # what a slice's histogram is equalised by depends on how it lies, a scale does not
+    steps += [orient, scale] if clahe else [scale, orient]
     if loaded:
         steps.append(ScanGridd(IMAGE, field_of_view=field_of_view, spacing=spacing))
     if spatial_dims == 3:

@@ -182,7 +182,9 @@ def class_slices(
 
     Shape: image (S, channels, image_size, image_size).
     """
-    cut = CutVolumed(IMAGE, slice_axis) if task == "figshare" else CaseSlicesd(IMAGE)
+    # a training's slices have half precision, which moves pixels to other bins of a histogram and other steps of 8 bits
+    precision = "float16" if clahe or scaling == "report" else "float32"
+    cut = CutVolumed(IMAGE, slice_axis) if task == "figshare" else CaseSlicesd(IMAGE, dtype=precision)
     network_input = partial(_network_input, modalities=len(modalities), scaling=scaling)
     scale = classification_scaling(scaling, image_size, clahe=clahe)
     return Compose([EnsureChannelFirstd(IMAGE), cut, scale, Lambdad(IMAGE, network_input)])

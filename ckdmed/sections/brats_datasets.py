@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.transforms import Compose
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
@@ -16,6 +17,7 @@ from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, ForegroundSliceSampler, build_slice_cache
 from ckdmed.sections.labelled_per_batch import chosen_unlabelled_share
+from ckdmed.transforms import BrainIntensity
 
 __all__ = ["brats_dataset", "brats_sampler", "labelled_part"]
 
@@ -32,6 +34,8 @@ def brats_dataset(
     cache: str = "memory",
     cache_rate: float = 1.0,
     workers: int = 1,
+    scaling: str = "zscore",
+    clahe: bool | str = False,
 ) -> Dataset:
     """Slices of the cases, cut once and read one by one from the disk, or the volumes themselves.
 
@@ -40,10 +44,13 @@ def brats_dataset(
         transform: of an item: a slice (see `BratsSliceDataset`; its mask has the labels of 2023) or a case with paths.
         spatial_dims: 2 for slices, 3 for volumes.
         modalities: channels of a slice, in this order.
-        cache_dir: where slices go (a folder for each choice of modalities), and volumes with ``cache="disk"``.
+        cache_dir: where slices go (a folder for each choice of modalities and intensities), and volumes with
+            ``cache="disk"``.
         neighbours: slices on both sides as further channels; with volumes 0.
         cache, cache_rate: of volumes, see `cached_dataset`.
         workers: processes that cut cases, or threads that fill the memory.
+        scaling, clahe: intensities of slices, see :class:`~ckdmed.transforms.BrainIntensity`; those of volumes are part
+            of their transform.
 
     Returns:
         the dataset. The masks of cases that are not ``labelled`` are hidden: neither their items nor, of slices, their
@@ -58,10 +65,15 @@ def brats_dataset(
         if neighbours:
             raise ValueError(f"neighbours is {neighbours}, but volumes (spatial_dims 3) have no slices beside them.")
         return cached_dataset(items, transform, cache, str(Path(cache_dir) / "volumes"), cache_rate, max(workers, 2))
-    folder = Path(cache_dir) / f"slices-{'-'.join(modalities)}"
-    _one_process_first(items, folder, workers)
+    intensities: str | _SliceIntensities = "zscore"
+    name = ["slices", *modalities]
+    if scaling != "zscore" or clahe is not False:
+        intensities = _SliceIntensities(scaling, clahe)
+        name.append(intensities.folder)
+    folder = Path(cache_dir) / "-".join(name)
+    _one_process_first(items, folder, workers, intensities)
     # what is there already is left alone, so that every process learns of the same cases
-    made, skipped = build_slice_cache(items, folder, progress=False)
+    made, skipped = build_slice_cache(items, folder, normalise=intensities, progress=False)
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         logger.warning(f"{len(skipped)} of {len(items)} case(s) could not be cut and are left out:\n{reasons}")
@@ -77,9 +89,32 @@ def brats_dataset(
     )
 
 
-def _one_process_first(items: Sequence[Mapping[str, Any]], folder: Path, workers: int) -> None:
+class _SliceIntensities:
+    """The intensities of a modality's slices by the part that scales whole cases; (S, rows, columns) to the same."""
+
+    def __init__(self, scaling: str, clahe: bool | str) -> None:
+        self.intensity = BrainIntensity(scaling, clahe)
+
+    def __str__(self) -> str:
+        equalised = {False: "", True: ", CLAHE"}.get(self.intensity.clahe, ", histogram equalised")
+        return f"{self.intensity.scaling} of the brain{equalised}"
+
+    @property
+    def folder(self) -> str:
+        """What the cache's name says of it."""
+        equalised = {False: "", True: "-clahe"}.get(self.intensity.clahe, "-equalised")
+        return f"{self.intensity.scaling}{equalised}"
+
+    def __call__(self, slices: np.ndarray) -> np.ndarray:
+        volume = torch.from_numpy(np.ascontiguousarray(slices, np.float32)).movedim(0, -1)
+        return np.asarray(torch.as_tensor(self.intensity(volume[None]))[0].movedim(-1, 0))
+
+
+def _one_process_first(
+    items: Sequence[Mapping[str, Any]], folder: Path, workers: int, intensities: str | _SliceIntensities
+) -> None:
     if not distributed.is_initialized() or distributed.get_rank() == 0:
-        build_slice_cache(items, folder, workers=max(workers, 1))
+        build_slice_cache(items, folder, normalise=intensities, workers=max(workers, 1))
     if distributed.is_initialized():
         distributed.barrier()
 

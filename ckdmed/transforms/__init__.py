@@ -5,6 +5,7 @@ from __future__ import annotations
 from .augmentation import segmentation_augmentation
 from .batch_view import BatchView, DrawnView, batch_view
 from .border_mask import BorderToMask, BorderToMaskd
+from .brain_intensity import BrainIntensity, BrainIntensityd
 from .brain_mask import BrainMaskd, brain_mask
 from .brain_unit_range import BrainUnitRange, BrainUnitRanged
 from .brain_zscore import BrainZScore, BrainZScored
@@ -33,6 +34,8 @@ __all__ = [
     "BatchView",
     "BorderToMask",
     "BorderToMaskd",
+    "BrainIntensity",
+    "BrainIntensityd",
     "BrainMaskd",
     "BrainUnitRange",
     "BrainUnitRanged",

@@ -66,6 +66,8 @@ def zoo_teacher(
     trusted: bool = False,
     taps: Mapping[str, str] | None = None,
     regions: Sequence[str] = REGIONS,
+    scaling: str = "zscore",
+    clahe: bool | str = False,
 ) -> ZooTeacher:
     """Build a bundle's network, load its weights, and match its channels and regions by name; both are logged.
 
@@ -77,6 +79,7 @@ def zoo_teacher(
         trusted: that the bundle's configuration, which is code, may run.
         taps: d4 to d1 -> paths in its network; found by :func:`decoder_taps` without them.
         regions: that the student learns, in its order.
+        scaling, clahe: intensities of its images, see :class:`~ckdmed.transforms.BrainIntensity`.
 
     Raises:
         ValueError: as the parts of this package; a path of ``taps`` that the network does not have; other outputs than
@@ -87,7 +90,7 @@ def zoo_teacher(
     own_regions = opened.channel_names("outputs", "pred")
     from_batch = match_modalities(own_channels, modalities)
     to_regions = match_regions(own_regions, regions)
-    intensities = own_intensities(opened)
+    intensities = own_intensities(opened, scaling, clahe)
     network = opened.parser.get_parsed_content("network_def")
     if not isinstance(network, nn.Module):
         raise ValueError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
@@ -124,12 +127,14 @@ def segmentation_teacher_of(
     taps: Mapping[str, str] | None = None,
     checkpoint: str | None = None,
     folds: int = 1,
+    scaling: str = "zscore",
+    clahe: bool | str = False,
     **settings: Any,
 ) -> nn.Module:
     """A teacher of a bundle, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
 
     Args:
-        bundle, trusted, modalities, size, taps: see :func:`zoo_teacher`.
+        bundle, trusted, modalities, size, taps, scaling, clahe: see :func:`zoo_teacher`.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
         settings: of ``segmentation_teacher``.
 
@@ -143,7 +148,7 @@ def segmentation_teacher_of(
         raise ValueError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
     if settings.get("in_channels") != len(modalities):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
-    return zoo_teacher(bundle, modalities, size, trusted, taps)
+    return zoo_teacher(bundle, modalities, size, trusted, taps, scaling=scaling, clahe=clahe)
 
 
 def taps_of(teacher: nn.Module, kind: str, options: Mapping[str, Any] | None = None) -> dict[str, str]:

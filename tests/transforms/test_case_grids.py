@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Resized
 
-from ckdmed.transforms.case_zscore import CaseZScored
+from ckdmed.transforms.case_intensity import CaseIntensityd
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
 
@@ -18,7 +18,7 @@ def test_zscores_of_a_known_release_are_over_what_is_not_0():
     image[0, 1:4, 1:4, 1:3] = torch.randn(3, 3, 2) + 7
     image[1, 2:5] = torch.randn(3, 5, 4) - 1
     tensor = MetaTensor(image.clone(), affine=torch.diag(torch.tensor([1.0, 2, 3, 1])))
-    out = CaseZScored("image")({"image": tensor, "release": "2023"})["image"]
+    out = CaseIntensityd("image")({"image": tensor, "release": "2023"})["image"]
     for channel, values in zip(out, image):
         inside = values != 0
         expected = (values[inside] - values[inside].mean()) / values[inside].std(unbiased=False)
@@ -34,7 +34,7 @@ def test_zscores_of_a_scan_with_air_are_over_the_head():
     head[5:19, 6:18, 2:10] = True
     image[:, head] += rng.uniform(40, 200, (2, int(head.sum())))
     image[1, 5:8] = 0  # the second series does not reach there
-    out = CaseZScored("image")({"image": MetaTensor(torch.from_numpy(image)), "release": ""})["image"].numpy()
+    out = CaseIntensityd("image")({"image": MetaTensor(torch.from_numpy(image)), "release": ""})["image"].numpy()
     assert (out[:, 0] == 0).all() and abs(out[0][head].mean()) < 0.05
     assert (out[1, 5:8] == 0).all() and abs(out[1][8:][head[8:]].std() - 1) < 0.05
 

@@ -148,7 +148,7 @@ def test_nothing_of_an_untrusted_bundle_runs(tmp_path: Path) -> None:
         ({"inputs": ("T1c", "T1c", "T2", "FLAIR")}, "channels 0 .* and 1 .* both read as the sequence t1c"),
         ({"outputs": ("Tumor core", "Edema", "Enhancing tumor")}, "no region that reads as WT"),
         ({"outputs": ("core", "whole", "enhancing", "other")}, "has 3 outputs; its metadata name 4"),
-        ({"scaling": None}, r"\(none\) cannot be had from the z-scores"),
+        ({"scaling": None}, r"\(none\) cannot be had from the values of the brain"),
         ({"scaling": {"_target_": "ScaleIntensityd", "keys": "image"}}, r"\(ScaleIntensityd\) cannot be had"),
         ({"scaling": {**SCALING, "nonzero": False}}, r"\(NormalizeIntensityd\) cannot be had"),
     ],
@@ -202,3 +202,29 @@ def test_settings_that_contradict_a_bundle(tmp_path: Path) -> None:
         segmentation_teacher_of(str(tmp_path / "zoo"), folds=5, **common)
     with pytest.raises(ValueError, match="--neighbours 0"):
         segmentation_teacher_of(str(tmp_path / "zoo"), **{**common, "in_channels": 12})
+
+
+def test_students_intensities_that_do_not_lead_to_the_bundles(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    given = (tmp_path / "zoo", MODALITIES, (32, 32), True)
+    assert isinstance(zoo_teacher(*given, scaling="unit").intensities, NonzeroScaling)
+    for scaling, clahe in (("percentiles", False), ("report", False), ("zscore", True)):
+        with pytest.raises(
+            ValueError, match=f"had from --scaling {scaling} --clahe .*give the student --scaling zscore"
+        ):
+            zoo_teacher(*given, scaling=scaling, clahe=clahe)
+
+
+def test_a_bundle_of_this_package_has_the_students_intensities_or_none(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    path = tmp_path / "zoo" / "configs" / "inference.json"
+    own = {"_target_": "ckdmed.recipes.case_preprocessing", "scaling": "@scaling", "clahe": "@clahe"}
+    content = {**json.loads(path.read_text(encoding="utf-8")), "preprocessing": own}
+    for now, fits in (({}, "zscore"), ({"scaling": "unit", "clahe": "$not True"}, "unit")):
+        path.write_text(json.dumps({**content, **now}), encoding="utf-8")
+        teacher = zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), True, scaling=fits)
+        assert isinstance(teacher.intensities, torch.nn.Identity)
+        with pytest.raises(
+            ValueError, match=f"was trained with --scaling {fits}.*--scaling report --clahe false: give"
+        ):
+            zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), True, scaling="report")

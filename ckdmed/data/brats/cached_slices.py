@@ -80,6 +80,7 @@ class CaseSlicesd(MapTransform):
         keys: keys of the volumes, MetaTensors with their affine.
         slices_key: key under which the numbers of the slices are put. Default "slices".
         plane, normalise: see `build_slice_cache`; the normalisation defaults to "unit".
+        dtype: "float16" for the values that a cache keeps, or "float32" (default) without that rounding.
 
     Shape:
         ``[C, X, Y, Z]`` to ``[S * C, H, W]``, float32 tensor; the numbers ``[S]``.
@@ -89,10 +90,15 @@ class CaseSlicesd(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection, slices_key: str = "slices", plane: str = "axial", normalise: str = "unit"
+        self,
+        keys: KeysCollection,
+        slices_key: str = "slices",
+        plane: str = "axial",
+        normalise: str = "unit",
+        dtype: str = "float32",
     ) -> None:
         super().__init__(keys)
-        self.slices_key, self.plane, self.normalise = slices_key, plane, normalise
+        self.slices_key, self.plane, self.normalise, self.dtype = slices_key, plane, normalise, dtype
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -107,7 +113,7 @@ class CaseSlicesd(MapTransform):
             if not numbers.size:
                 raise ValueError(f"'{key}' is 0 everywhere; there is no brain in it.")
             parts = [geometry.to_slices(normalised(channel, self.normalise))[numbers] for channel in channels]
-            d[key] = torch.from_numpy(np.stack(parts, axis=1).astype(np.float32)).flatten(0, 1)
+            d[key] = torch.from_numpy(np.stack(parts, axis=1).astype(self.dtype).astype(np.float32)).flatten(0, 1)
             # an array: MONAI Deploy hands every further tensor of an item to the network
             d[self.slices_key] = numbers
         return d

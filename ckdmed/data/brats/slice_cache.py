@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def build_slice_cache(
     items: Sequence[Mapping[str, Any]],
     cache_dir: PathLike,
     plane: str = "axial",
-    normalise: str = "zscore",
+    normalise: str | Callable[[np.ndarray], np.ndarray] = "zscore",
     dtype: str = "float16",
     workers: int = 1,
     progress: bool = True,
@@ -76,7 +77,9 @@ def build_slice_cache(
         cache_dir: made if absent. One case of 240 x 240 x 155 with four modalities takes 80 MB as float16.
         plane: "axial" (default), "coronal" or "sagittal".
         normalise: over the brain (values other than 0) of each modality's volume, 0 outside: "zscore" (default), or
-            "unit" for [0, 1] between its 0.5th and 99.5th percentile, cut off beyond; or "none".
+            "unit" for [0, 1] between its 0.5th and 99.5th percentile, cut off beyond; or "none". Or what makes other
+            values of one modality's slices (S, rows, columns): its ``str`` names them in the cache, and processes
+            unpickle it.
         dtype: "float16" (default; z-scores lose the fourth digit) or "float32".
         workers: processes. Each needs 0.5 GB for cases of the usual size. Default 1: this process.
         progress: whether to show a bar.
@@ -95,8 +98,8 @@ def build_slice_cache(
     """
     if plane not in PLANES:
         raise ValueError(f"plane must be one of {', '.join(PLANES)}, got {plane!r}.")
-    if normalise not in NORMALISATIONS:
-        raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {normalise!r}.")
+    if isinstance(normalise, str):
+        _check_normalisation(normalise)
     if dtype not in ("float16", "float32"):
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}.")
     names = [checked_name(item["case"], "the case") for item in items]
@@ -108,8 +111,9 @@ def build_slice_cache(
     refuse_source_folder(folder, images, [] if source_dir is None else [Path(source_dir)], masks)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftover_folders(folder, names)
-    settings = {"version": _VERSION, "plane": plane, "normalise": normalise, "dtype": dtype}
-    tasks = [(dict(item), folder, settings, thorough) for item in items]
+    settings = {"version": _VERSION, "plane": plane, "normalise": str(normalise), "dtype": dtype}
+    scale = partial(normalised, how=normalise) if isinstance(normalise, str) else normalise
+    tasks = [(dict(item), folder, settings, scale, thorough) for item in items]
     results = in_pool(cache_case, tasks, workers, "cutting cases", progress)
     made: list[Path] = []
     skipped: list[SkippedCase] = []
@@ -122,7 +126,11 @@ def build_slice_cache(
 
 
 def cache_case(
-    item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], thorough: bool = False
+    item: Mapping[str, Any],
+    folder: Path,
+    settings: Mapping[str, Any],
+    scale: Callable[[np.ndarray], np.ndarray],
+    thorough: bool = False,
 ) -> str | None:
     """Cut one case, unless its folder is up to date; the cause where that fails, else None."""
     name = checked_name(item["case"], "the case")
@@ -134,7 +142,7 @@ def cache_case(
         if problem:
             logger.warning(f"{folder / name}: {problem}; the case is cut again.")
         with replaced_folder(folder, name, _foreign) as temporary:
-            _write_case(item, temporary, settings, sources)
+            _write_case(item, temporary, settings, scale, sources)
     except DiskFullError:
         # the next cases would meet it as well
         raise
@@ -194,8 +202,14 @@ def _changed(target: Path, settings: Mapping[str, Any], sources: str, thorough: 
     return ""
 
 
-def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], sources: str) -> None:
-    geometry, brain = _write_images(item, folder, settings)
+def _write_case(
+    item: Mapping[str, Any],
+    folder: Path,
+    settings: Mapping[str, Any],
+    scale: Callable[[np.ndarray], np.ndarray],
+    sources: str,
+) -> None:
+    geometry, brain = _write_images(item, folder, settings, scale)
     counts = np.zeros((len(brain), 3), np.int64)
     arrays = ["image.npy", "label.npy"][: 1 + ("label" in item)]
     if "label" in item:
@@ -220,7 +234,7 @@ def _write_case(item: Mapping[str, Any], folder: Path, settings: Mapping[str, An
 
 
 def _write_images(
-    item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any]
+    item: Mapping[str, Any], folder: Path, settings: Mapping[str, Any], scale: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[SliceGeometry, np.ndarray]:
     """Write `image.npy`, one modality at a time in memory; return the geometry and the brain (S, rows, columns)."""
     names = list(item["modalities"])
@@ -240,7 +254,7 @@ def _write_images(
         slices = geometry.to_slices(channel)
         brain |= slices != 0
         with np.errstate(over="ignore"):
-            image[:, written] = normalised(slices, settings["normalise"])
+            image[:, written] = scale(slices)
         if not np.isfinite(image[:, written]).all():
             raise VolumeFileError(f"{path}: has values too large for float16; use float32 or z-scores.")
         written += 1
@@ -277,8 +291,7 @@ def normalised(volume: np.ndarray, how: str = "zscore") -> np.ndarray:
     Raises:
         ValueError: another word.
     """
-    if how not in NORMALISATIONS:
-        raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
+    _check_normalisation(how)
     inside = volume != 0
     values = volume[inside].astype(np.float64)
     out = np.zeros(volume.shape, np.float32)
@@ -292,6 +305,11 @@ def normalised(volume: np.ndarray, how: str = "zscore") -> np.ndarray:
         low, high = np.percentile(values, UNIT_PERCENTILES)
         out[inside] = np.clip((values - low) / max(high - low, np.finfo(np.float32).tiny), 0, 1)
     return out
+
+
+def _check_normalisation(how: str) -> None:
+    if how not in NORMALISATIONS:
+        raise ValueError(f"normalise must be one of {', '.join(NORMALISATIONS)}, got {how!r}.")
 
 
 def in_pool(
