@@ -17,7 +17,7 @@ from ckdmed.cli import main
 from ckdmed.export import check_bundle, export_bundle
 from ckdmed.export.file_rules import REQUIRED_FILES
 from ckdmed.networks import segmentation_teacher
-from tests.export.tiny import BUNDLES, ROOT, SIZES, environment, sizes_of, write_checkpoint
+from tests.export.tiny import BUNDLES, ROOT, SAMPLED, SIZES, environment, sizes_of, write_checkpoint
 
 SEG_KD = ROOT / "bundles" / "seg_kd"
 
@@ -47,7 +47,7 @@ def copy(exported, tmp_path):
     return Path(shutil.copytree(exported, tmp_path / exported.name))
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", SAMPLED)
 def test_passes_every_check(bundle, exports):
     result = exports(bundle)
     assert [check for check in result.checks if not check.passed] == []
@@ -57,7 +57,7 @@ def test_passes_every_check(bundle, exports):
     assert not list(result.folder.parent.glob(".*")), "the temporary folder is left"
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", SAMPLED)
 def test_defaults_are_those_of_the_checkpoint(bundle, exports):
     folder = exports(bundle).folder
     sizes = sizes_of(bundle)
@@ -71,14 +71,14 @@ def test_defaults_are_those_of_the_checkpoint(bundle, exports):
         assert data["inputs"]["image"]["spatial_shape"] == [32, 32]
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", SAMPLED)
 def test_names_nothing_of_the_source_tree(bundle, exports):
     folder = exports(bundle).folder
     for path in [*folder.glob("configs/*"), *folder.glob("docs/*")]:
         assert "bundles/" not in path.read_text(encoding="utf-8"), path.name
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", SAMPLED)
 def test_torchscript_computes_the_same_and_holds_no_source_paths(bundle, exports):
     folder = exports(bundle).folder
     scripted = torch.jit.load(str(folder / "models/model.ts"), _extra_files=(extra := {"inference.json": ""}))
@@ -95,12 +95,8 @@ def test_torchscript_computes_the_same_and_holds_no_source_paths(bundle, exports
         assert not [name for name in archive.namelist() if name.endswith(".debug_pkl")]
 
 
-# one in the default run, the others with the slow ones
-ALONE = [name if name == "seg_kd" else pytest.param(name, marks=pytest.mark.slow) for name in BUNDLES]
-
-
 @pytest.mark.bundle
-@pytest.mark.parametrize("bundle", ALONE)
+@pytest.mark.parametrize("bundle", BUNDLES)
 @pytest.mark.slow
 def test_inference_needs_no_teacher_and_no_training_code(bundle, exports, tmp_path):
     folder = Path(shutil.copytree(exports(bundle).folder, tmp_path / "zoo"))

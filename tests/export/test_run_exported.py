@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.export.commands import check_command, commands_of, run_commands, user_files
-from tests.export.tiny import BUNDLES, ROOT
+from tests.export.tiny import BUNDLES, ROOT, SAMPLED
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
+@pytest.mark.parametrize("bundle", SAMPLED)
 def test_commands_of_the_exported_readme_name_what_exists(bundle, exports):
     folder = exports(bundle).folder
     commands = commands_of(folder / "docs" / "README.md")

@@ -222,6 +222,7 @@ def test_bfloat16_keeps_the_depthwise_convolutions_in_float32() -> None:
     assert not torch.equal(found, stock)
 
 
+@pytest.mark.slow
 def test_scripts() -> None:
     network = EfficientNetLiteUNet(decoder_channels=(16, 8, 8, 4, 4)).eval()
     x = torch.rand(1, 1, 50, 64)
