@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
 from ckdmed.deploy.source import DeploySource
 
-__all__ = ["Definition", "built", "definition_of", "teachers_of"]
+__all__ = ["Definition", "WithChannels", "built", "definition_of", "teachers_of"]
 
 #: ``_target_`` and arguments, without references.
 Definition = dict[str, Any]
@@ -20,7 +21,10 @@ _SIZES: tuple[str, ...] = (
     *("vgg", "vgg_width", "vit_patch", "fuse"),
 )
 # what student and teacher see is the same
-_SHARED = ("image_size", "modalities", "spatial_dims", "roi_size", "class_names", "input_images", "neighbours")
+_SHARED: tuple[str, ...] = (
+    *("image_size", "modalities", "spatial_dims", "roi_size", "class_names", "input_images", "neighbours"),
+    *("student_modalities", "teachers"),
+)
 _WEIGHTS = ("vit_pretrained", "vgg_pretrained")
 
 
@@ -33,27 +37,57 @@ def teachers_of(source: DeploySource) -> dict[str, Definition]:
     """Teachers by name, without weights: how long a network takes does not depend on them.
 
     "teacher, full size" has the bundle's default sizes for real data, "own teacher" those that the record of the
-    student's training names, if it was trained with one. Without a teacher in its bundle there are none.
+    student's training names, if it was trained with one. Of several teachers it is all of them, one after another. In a
+    bundle that trains a teacher it is that network at its full size.
     """
     record = source.description.settings
     kinds: dict[str, Mapping[str, Any]] = {"teacher, full size": {"profile": "full"}}
     if record.get("method", "supervised") != "supervised":
         kinds["own teacher"] = {key: record[key] for key in _SIZES if key in record}
-    found = {}
+    found: dict[str, Definition] = {}
     for name, settings in kinds.items():
         parser = _parser(source, "train.json")
         config = parser.get()
-        if "teacher_def" not in config:
+        teacher = _teacher_in(config)
+        if teacher is None:
             return {}
         shared = {key: record[key] for key in _SHARED if key in record}
         wanted = {"profile": "full", **shared, **settings, **dict.fromkeys(_WEIGHTS)}
         for key, value in wanted.items():
             if key in config:
                 parser[key] = value
-        if not isinstance(config["teacher_def"], Mapping) or "_target_" not in config["teacher_def"]:
-            return {}
-        found[name] = _resolved(parser, "teacher_def")
+        found[name] = _resolved(parser, teacher)
+        if teacher == _SEVERAL:
+            channels = int(parser.get_parsed_content("in_channels"))
+            found[name] = {"_target_": f"{__name__}.WithChannels", "network": found[name], "channels": channels}
     return found
+
+
+_SEVERAL = "teacher_ensemble"
+
+
+def _teacher_in(config: Mapping[str, Any]) -> str | None:
+    """Where a bundle's configuration defines its teacher; None where it has one by another word, as an overlay may."""
+    known = ("teacher_def", _SEVERAL) if "method" in config else ("network_def",)
+    return next((key for key in known if isinstance(config.get(key), Mapping) and "_target_" in config[key]), None)
+
+
+class WithChannels(nn.Module):
+    """A network that sees more channels than the one it is compared with, on the channels of that one, repeated.
+
+    Args:
+        network: takes (B, channels, *spatial).
+        channels: how many.
+
+    Shape: (B, any number of channels, *spatial) to what the network gives.
+    """
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.network, self.channels = network, channels
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(image[:, [k % image.shape[1] for k in range(self.channels)]])
 
 
 def built(definition: Definition) -> nn.Module:
