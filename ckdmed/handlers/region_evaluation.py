@@ -51,7 +51,7 @@ class RegionEvaluation(SegmentationEvaluation):
     Attach to the evaluator.
     """
 
-    _tables = ("rows", "lesions")
+    _tables = ("rows", "reliability", "lesions")
 
     def __init__(
         self,
@@ -81,11 +81,7 @@ class RegionEvaluation(SegmentationEvaluation):
                 f"{who['id']}: a prediction of {len(self.regions)} regions ({', '.join(self.regions)}) has a channel "
                 f"for each and three axes, got shape {predicted.shape}."
             )
-        label = output[CommonKeys.LABEL]
-        affine = np.eye(4)
-        if isinstance(label, MetaTensor):
-            affine = np.asarray(convert_to_numpy(label.affine), dtype=np.float64)
-        spacing = [float(v) for v in affine_to_spacing(affine)]
+        affine, spacing = _affine(output), self._spacing(sample, output)
         dice = []
         for region, own, true in zip(self.regions, predicted, truth, strict=True):
             scores = segmentation_scores(own, true, spacing)
@@ -98,6 +94,9 @@ class RegionEvaluation(SegmentationEvaluation):
             dice.append(scores["dice"])
         picture = self._picture(output[CommonKeys.IMAGE], predicted, truth, affine)
         self._keep(str(who["id"]), float(np.mean(dice)), picture)
+
+    def _spacing(self, sample: Any, output: Any) -> list[float]:
+        return [float(v) for v in affine_to_spacing(_affine(output))]
 
     def _picture(self, image: Any, predicted: np.ndarray, truth: np.ndarray, affine: np.ndarray) -> RegionPicture:
         """The axial slice with most tumour: of the truth, else of the prediction, else the middle one."""
@@ -135,4 +134,10 @@ class RegionEvaluation(SegmentationEvaluation):
             lesions=self.lesions,
             regions=self.regions,
             n_cases=self.n_cases,
+            reliability=self.reliability,
         )
+
+
+def _affine(output: Any) -> np.ndarray:
+    label = output[CommonKeys.LABEL]
+    return np.asarray(convert_to_numpy(label.affine), dtype=np.float64) if isinstance(label, MetaTensor) else np.eye(4)

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import distributed
 
-from ckdmed.metrics import segmentation_scores
+from ckdmed.metrics import reliability_counts, segmentation_scores
 from ckdmed.reports import write_segmentation_report
 
 __all__ = ["SegmentationEvaluation"]
@@ -22,7 +22,9 @@ class SegmentationEvaluation:
     """Score every sample of an evaluator's run and write the report when it ends.
 
     The evaluator's postprocessing must have made ``pred`` a binary mask on the grid of ``label`` (for masks on their
-    own grid: ``Invertd``). Where a run is spread over processes, each scores its own samples and rank 0 writes for all.
+    own grid: ``Invertd``); where it left the ``probability`` beside it, the report tells whether these are true
+    (``reliability_counts``). Where a run is spread over processes, each scores its own samples and rank 0 writes for
+    all.
 
     Args:
         output_dir: where ``scores.csv``, ``patients.csv``, ``summary.json`` and ``best_and_worst.png`` go.
@@ -38,7 +40,7 @@ class SegmentationEvaluation:
     """
 
     # lists of rows that processes join
-    _tables: tuple[str, ...] = ("rows",)
+    _tables: tuple[str, ...] = ("rows", "reliability")
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class SegmentationEvaluation:
 
     def _start(self, _: Engine | None = None) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.reliability: list[dict[str, Any]] = []
         self._pictures: dict[str, tuple[float, Any]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -83,10 +86,19 @@ class SegmentationEvaluation:
                 )
             who = {key: _plain(sample.get(key)) for key in ("id", "patient", "patient_group")}
             self._score({**who, "class": _plain(sample.get(self.class_key))}, sample, output, predicted, truth)
+            if "probability" in output:
+                spacing, near = self._spacing(sample, output), torch.as_tensor(output["probability"]).cpu().numpy()
+                for region, *of_region in zip(self.regions, near, predicted, truth, strict=True):
+                    counts = reliability_counts(*of_region, spacing)
+                    self.reliability.append({**who, "region": region, "counts": counts})
+
+    def _spacing(self, sample: Any, output: Any) -> list[float] | None:
+        """Voxel size in mm along each axis; None where it is not known."""
+        return None if self.spacing_key is None else [float(v) for v in sample[self.spacing_key]]
 
     def _score(self, who: dict[str, Any], sample: Any, output: Any, predicted: np.ndarray, truth: np.ndarray) -> None:
         """Add the rows of a sample, and keep what is needed to draw it."""
-        spacing = None if self.spacing_key is None else [float(v) for v in sample[self.spacing_key]]
+        spacing = self._spacing(sample, output)
         dice = []
         for channel, region in enumerate(self.regions):
             row = {**who, "region": region} if len(self.regions) > 1 else who
@@ -111,6 +123,7 @@ class SegmentationEvaluation:
         if not self.rows:
             raise ValueError("there was nothing to evaluate: the section of the datalist is empty.")
         self.rows = sorted(self.rows, key=lambda row: str(row["id"]))
+        self.reliability = sorted(self.reliability, key=lambda row: str(row["id"]))
         self.summary, table = self._write({name: entry[1] for name, entry in self._pictures.items()})
         self.logger.info(f"evaluation of {len(self.rows)} rows, in {self.output_dir}:\n{table}")
 
@@ -123,6 +136,7 @@ class SegmentationEvaluation:
             pictures=pictures,
             class_names=self.class_names,
             n_cases=self.n_cases,
+            reliability=self.reliability,
         )
 
     def _gather(self) -> bool:

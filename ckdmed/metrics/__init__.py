@@ -15,6 +15,7 @@ from .classification import (
 )
 from .classification_intervals import classification_intervals
 from .lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
+from .mask_calibration import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
 from .segmentation import (
     DISTANCE_SCORES,
     EMPTY_RULES,
@@ -32,8 +33,10 @@ __all__ = [
     "Interval",
     "LESION_PENALTY_MM",
     "LesionRules",
+    "NEAR",
     "OVERLAP_SCORES",
     "PairedDifference",
+    "RELIABILITY_BINS",
     "SEGMENTATION_SCORES",
     "SegmentationScoresMetric",
     "aggregate_scores",
@@ -46,9 +49,11 @@ __all__ = [
     "fit_temperature",
     "group_values",
     "lesionwise_scores",
+    "mask_calibration",
     "paired_difference",
     "patient_key_of",
     "patient_probabilities",
+    "reliability_counts",
     "scores_from_confusion",
     "segmentation_scores",
     "t_interval",

@@ -214,14 +214,15 @@ def case_preprocessing(
 def case_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
     """From logits to masks on the case's own grid: the probabilities are brought back, then thresholded.
 
+    They stay beside the masks, as ``probability``.
+
     Args:
         preprocessing: of the evaluation (:func:`case_preprocessing`), which is undone.
         threshold: in [0, 1].
     """
     undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    return Compose(
-        [Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, AsDiscreted(PRED, threshold=threshold)]
-    )
+    masks = [CopyItemsd(PRED, names="probability"), AsDiscreted(PRED, threshold=threshold)]
+    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks])
 
 
 def case_predictions(preprocessing: Compose, threshold: float = 0.5) -> Compose:

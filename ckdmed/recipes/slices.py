@@ -115,12 +115,15 @@ def slice_preprocessing(
 def slice_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
     """From logits to masks on the slice's own grid: the probabilities are brought back, then thresholded.
 
+    They stay beside the masks, as ``probability``.
+
     Args:
         preprocessing: of the evaluation, which is undone.
         threshold: in [0, 1].
     """
     undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    return Compose([Activationsd(PRED, sigmoid=True), undone, AsDiscreted(PRED, threshold=threshold)])
+    kept = CopyItemsd(PRED, names=PROBABILITY)
+    return Compose([Activationsd(PRED, sigmoid=True), undone, kept, AsDiscreted(PRED, threshold=threshold)])
 
 
 def slice_predictions(threshold: float = 0.5) -> Compose:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ckdmed.metrics import DISTANCE_SCORES, EMPTY_RULES, aggregate_scores
 
+from .calibration import calibration_part
 from .files import plain, write_csv, write_json
 from .predictions import best_and_worst, plot_best_and_worst
 
@@ -31,6 +32,7 @@ def write_segmentation_report(
     n_bootstrap: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    reliability: Sequence[Row] = (),
 ) -> tuple[dict[str, Any], str]:
     """Write what an evaluation found: a CSV per slice, a JSON summary, and the best and worst cases as a picture.
 
@@ -48,6 +50,7 @@ def write_segmentation_report(
         class_names: what to call the classes in the table, by class.
         n_cases: how many best and how many worst.
         n_bootstrap, level, seed: of the intervals.
+        reliability: what `calibration_part` takes, where probabilities are known.
 
     Returns:
         The summary as written, and a short table for the console.
@@ -72,6 +75,7 @@ def write_segmentation_report(
             "patient": f"mean over a patient's slices, patients identified by {key}",
         },
         **result,
+        **calibration_part(reliability, key, str(result["unit"]), n_bootstrap, level, seed),
         "class_names": names,
         "per_patient": per_patient,
         "best": [_named(rows[i], rank_by, key) for i in best],

@@ -12,6 +12,7 @@ import numpy as np
 
 from ckdmed.metrics import BRATS_2023_LESION_RULES, EMPTY_RULES, LESION_PENALTY_MM, aggregate_scores, patient_key_of
 
+from .calibration import calibration_part
 from .files import plain, write_csv, write_json
 from .predictions import best_and_worst
 from .region_pictures import RegionPicture, plot_region_cases
@@ -46,6 +47,7 @@ def write_region_report(
     n_bootstrap: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    reliability: Sequence[Row] = (),
 ) -> tuple[dict[str, Any], str]:
     """Write the scores of cases and regions: tables, a JSON summary, and the best and worst cases as a picture.
 
@@ -64,6 +66,7 @@ def write_region_report(
         regions: their order.
         n_cases: how many best and how many worst cases, by mean Dice over the regions.
         n_bootstrap, level, seed: of the intervals.
+        reliability: what `calibration_part` takes, where probabilities are known.
 
     Returns:
         The summary as written, and a Markdown table.
@@ -95,6 +98,7 @@ def write_region_report(
         "counted": "cases",
         "regions": list(regions),
         **result,
+        **calibration_part(reliability, key, str(result["unit"]), n_bootstrap, level, seed),
         "per_region": per_region,
         "per_patient": per_patient,
         "best": [_named(cases[i], key) for i in best],

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import Facts, Line, LineChart, Picture, Section, Table, Text
+from .mask_calibration_part import mask_calibration_blocks
 from .training_run import Evaluation
 from .words import NONE, interval, number, score_name
 
@@ -92,13 +93,8 @@ def _masks(evaluation: Evaluation) -> list[Any]:
         blocks.append(_parts("Per class", named, list(overall), unit, counted, lambda part: part["scores"]))
     blocks += _patients(summary, unit)
     blocks += _extremes(summary)
-    blocks.append(
-        Text(
-            f"Intervals: {(summary.get('rules') or {}).get('intervals', 'not stated')}. The evaluation of masks keeps "
-            "no probabilities, so their calibration is not known.",
-            "note",
-        )
-    )
+    blocks += mask_calibration_blocks(summary)
+    blocks.append(Text(f"Intervals: {(summary.get('rules') or {}).get('intervals', 'not stated')}.", "note"))
     return blocks
 
 

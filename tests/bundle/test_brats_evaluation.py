@@ -190,6 +190,8 @@ def test_the_evaluation_confirms_the_validation_of_the_training(tmp_path, spatia
             assert dice == pytest.approx(told[f"val_dice_{region}"], abs=1e-4)
             compared += dice > 0
     assert compared
+    assert list(summary["calibration"]["of"]) == ["TC", "WT", "ET"]
+    assert "10 mm" in summary["calibration"]["counted"] and summary["calibration"]["of"]["WT"]["pixels"] > 0
 
 
 @pytest.mark.slow

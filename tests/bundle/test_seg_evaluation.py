@@ -36,6 +36,8 @@ def test_answers_are_averaged_over_mirror_images_on_demand(tmp_path: Path, tta: 
     completed(run)
     summary = json.loads((tmp_path / "out/evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["n_slices"] > 0
+    calibration = summary["calibration"]["of"]["tumour"]
+    assert calibration["pixels"] > 0 and 0 <= calibration["ece"] <= 1
 
 
 @pytest.mark.parametrize(("threshold", "sensitivity", "specificity"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0)])

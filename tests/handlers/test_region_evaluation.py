@@ -35,7 +35,7 @@ def box(x: int, y: int, z: int, size: int = 4) -> tuple[slice, slice, slice]:
 def case(name: str, truth: list[np.ndarray], pred: list[np.ndarray], kind: str = "GLI", affine=LPS) -> tuple:
     image = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype(np.float32)
     item = {"id": name, "case": name, "patient": name, "patient_group": name[:2], "tumour_type": kind}
-    parts = {"image": image, "label": np.stack(truth), "pred": np.stack(pred)}
+    parts = {"image": image, "label": np.stack(truth), "pred": np.stack(pred), "probability": 0.9 * np.stack(pred)}
     return item, {key: MetaTensor(torch.from_numpy(value), affine=affine) for key, value in parts.items()}
 
 
@@ -194,6 +194,7 @@ def test_two_processes_write_one_report(tmp_path):
     assert [process.exitcode for process in ranks] == [0, 0]
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["n_slices"] == 3
+    assert summary["calibration"]["of"]["WT"]["pixels"] > 0
     assert summary["overall"]["dice"]["slice_mean"] == pytest.approx((1 + 1 + 0.5) / 3)
     with open(tmp_path / "scores.csv", newline="") as stream:
         assert [row["id"] for row in csv.DictReader(stream)] == [f"p{n}-0" for n in (0, 0, 0, 1, 1, 1, 2, 2, 2)]

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 
 from ckdmed.files import save_weights
-from ckdmed.metrics import segmentation_scores
+from ckdmed.metrics import reliability_counts, segmentation_scores
 from ckdmed.reports import write_segmentation_report
 
 __all__ = ["MARKUP", "write_inference", "write_training"]
@@ -46,7 +46,14 @@ def write_training(folder: Path, seed: int = 0, best: float = 0.8, evaluated: bo
             | segmentation_scores(np.roll(truth, i % 3 + seed, axis=0), truth, 0.5)
             for i in range(8)
         ]
-        write_segmentation_report(scores, folder / "evaluation", {"section": "test"}, n_bootstrap=20)
+        reliability = [
+            {"id": f"s{i}", "patient": f"p{i // 2}", "region": "tumour"}
+            | {"counts": reliability_counts(0.2 + 0.7 * truth, truth, np.roll(truth, i % 3, axis=0))}
+            for i in range(8)
+        ]
+        write_segmentation_report(
+            scores, folder / "evaluation", {"section": "test"}, n_bootstrap=20, reliability=reliability
+        )
     return folder
 
 

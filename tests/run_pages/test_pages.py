@@ -32,6 +32,7 @@ from ckdmed.run_pages.charts import intervals_shapes, line_shapes
 from ckdmed.run_pages.evaluation_part import reliability
 from ckdmed.run_pages.html import html_of
 from ckdmed.run_pages.markdown import escaped, markdown_of
+from ckdmed.run_pages.mask_calibration_part import mask_calibration_blocks
 from tests.run_pages.runs import MARKUP
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -164,3 +165,18 @@ def test_a_reliability_diagram_has_the_bins_of_the_calibration_error():
     counts = [int((edges == k).sum()) for k in range(15) if (edges == k).any()]
     error = sum(count / 200 * abs(share - at) for count, (at, share) in zip(counts, points, strict=True))
     assert error == pytest.approx(expected_calibration_error(probabilities, labels, 15))
+
+
+def test_the_calibration_of_masks_names_the_pixels_that_it_is_of():
+    bins = [{"pixels": 3, "probability": 0.1, "tumour": 0.0}, {"pixels": 1, "probability": 0.9, "tumour": 1.0}]
+    known = {"ece": 0.1, "interval": [0.05, 0.2], "pixels": 4, "bins": bins}
+    unknown = {"ece": None, "interval": None, "pixels": 0, "bins": []}
+    part = {"counted": "within 10 px of the tumour", "of": {"TC": known, "ET": unknown}}
+    table, chart, note = mask_calibration_blocks({"calibration": part})
+    assert table.rows == [["TC", "0.1000", "0.0500 to 0.2000", "4"], ["ET", "-", "-", "0"]]
+    assert "within 10 px of the tumour" in note.text
+    assert list(chart.lines[0].points) == [(0.1, 0.0), (0.9, 1.0)] and chart.diagonal
+    part["of"] = {"ET": unknown}
+    assert not any(isinstance(block, LineChart) for block in mask_calibration_blocks({"calibration": part}))
+    (note,) = mask_calibration_blocks({})
+    assert "not known" in note.text
