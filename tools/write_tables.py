@@ -41,7 +41,7 @@ RECORDS = ROOT / "docs" / "records"
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 PAGES = ("README.md", "docs/*.md")
 COMPARE = experiment("compare")
-PATIENTS = COMPARE.patient_metric("test")
+PATIENTS = COMPARE.patient_score
 
 
 def records_of(name: str) -> list[RunRecord]:

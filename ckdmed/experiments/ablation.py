@@ -47,6 +47,7 @@ class Ablation(Experiment):
     datalist_command: ClassVar[str] = "brats-datalist"
     bundle: ClassVar[str] = ABLATION_BUNDLE
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "teacher_kind", "loss")
+    patient_score: ClassVar[str] = DICE
     headline: ClassVar[str] = DICE
     compact: ClassVar[Mapping[str, Any]] = {}
     tiny: ClassVar[Mapping[str, Any]] = {
@@ -126,10 +127,6 @@ class Ablation(Experiment):
         }
 
     @classmethod
-    def patient_metric(cls, section: str) -> str:
-        return DICE
-
-    @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         # the base first, then one change after the other in the order of the factors
         order = [BASELINE, *(f"{name}={value}" for name, factor in FACTORS.items() for value in factor.values)]
@@ -139,7 +136,9 @@ class Ablation(Experiment):
             present = named_arms(own, {arm: arm for arm in order})
             names = {arm: (labels or {}).get(arm) or _label(arm, settings[arm]) for arm in present}
             baseline = BASELINE if BASELINE in names else None
-            groups.append(Group(section_title(own[0]), own[0].split["section"], own, names, baseline))
+            groups.append(
+                Group(section_title(own[0]), own[0].split["section"], own, names, baseline, cls.patient_score)
+            )
         return groups
 
     @classmethod

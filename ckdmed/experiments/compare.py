@@ -49,6 +49,7 @@ class Comparison(Experiment):
     bundle: ClassVar[str] = "seg_kd"
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "label_fraction", "teacher_checkpoint")
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
+    patient_score: ClassVar[str] = _PATIENTS
     headline: ClassVar[str] = _SLICES
     compact: ClassVar[Mapping[str, Any]] = {"amp": True}
     tiny: ClassVar[Mapping[str, Any]] = {
@@ -150,17 +151,14 @@ class Comparison(Experiment):
             save_weights(path, workflow.parser.get_parsed_content("teacher_def").state_dict())
 
     @classmethod
-    def patient_metric(cls, section: str) -> str:
-        return _PATIENTS
-
-    @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
         groups = []
         for own in by_key(records, lambda r: (r.split["section"] != "test", -label_fraction_of(r))).values():
             title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
             names = named_arms(own, known)
-            groups.append(Group(title, own[0].split["section"], own, names, BASELINE if BASELINE in names else None))
+            baseline = BASELINE if BASELINE in names else None
+            groups.append(Group(title, own[0].split["section"], own, names, baseline, cls.patient_score))
         return groups
 
     @classmethod

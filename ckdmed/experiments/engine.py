@@ -24,6 +24,7 @@ from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.report import Report
+from ckdmed.experiments.step_cost import step_costs
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path
@@ -88,6 +89,8 @@ class Experiment(Report):
     made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
     #: settings that a record does not hold
     unrecorded: ClassVar[tuple[str, ...]] = PLACES
+    #: what records call the Dice of a patient, where :meth:`measure` is the one below
+    patient_score: ClassVar[str]
     #: what the seconds of a record are
     seconds_note: ClassVar[str] = "seconds are those of training and validation"
 
@@ -196,7 +199,7 @@ class Experiment(Report):
         summary = read_json(evaluation / "summary.json")
         key = summary["patient_key"]
         patients = {str(row[key]): row["dice"] for row in summary["per_patient"]}
-        return self.scores(run, summary), {self.patient_metric(section): patients}
+        return self.scores(run, summary), {self.patient_score: patients}
 
     # the engine
 
@@ -308,6 +311,7 @@ class Experiment(Report):
             split={**self.split, **run.split, "section": section},
             metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
             patients=patients,
+            costs=step_costs(history),
             data_sha256=self.data_sha256,
             settings={**self._recorded_settings(run), "profile": self.profile},
             seconds=round(sum(row["seconds"] for row in history), 1),

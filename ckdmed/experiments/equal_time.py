@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from ckdmed.experiments.step_cost import clock
 from ckdmed.files import write_json
 from ckdmed.json_files import read_json, read_json_lines
 
@@ -28,9 +27,9 @@ def epochs_of_equal_time(folder: Path, alone: Path, distilled: Path, epochs: int
     kept = folder / _KEPT
     if kept.is_file():
         return int(read_json(kept)["epochs"])
-    clock = "seconds" if torch.cuda.is_available() else "cpu_seconds"
+    own_clock = clock()
     seconds = {
-        name: sum(row[clock] for row in read_json_lines(place / "metrics.jsonl"))
+        name: sum(row[own_clock] for row in read_json_lines(place / "metrics.jsonl"))
         for name, place in (("alone", alone), ("distilled", distilled))
     }
     ratio = max(seconds["distilled"] / max(seconds["alone"], 1e-9), 1.0)

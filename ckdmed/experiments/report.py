@@ -37,11 +37,6 @@ class Report(ABC):
         """The tables of a group."""
 
     @classmethod
-    @abstractmethod
-    def patient_metric(cls, section: str) -> str:
-        """The mean over patients that the picture compares, of which the larger is better."""
-
-    @classmethod
     def opening(cls, records: Sequence[RunRecord]) -> list[str]:
         """What stands above all tables."""
         return []
@@ -105,7 +100,7 @@ class Report(ABC):
         groups = cls._first_section(records, labels)
         if not groups:
             return None
-        metric = cls.patient_metric(groups[0].section)
+        metric = groups[0].patient_metric
         drawn = [group for group in groups if is_comparable(group, metric)]
         if not drawn:
             return None

@@ -192,10 +192,6 @@ class Table1(Experiment):
         return metrics, patients
 
     @classmethod
-    def patient_metric(cls, section: str) -> str:
-        return f"{SHORT[section]}_patient_accuracy"
-
-    @classmethod
     def check_records(cls, records: Sequence[RunRecord]) -> None:
         sizes = sorted({_sizes(record) for record in records})
         if len(sizes) > 1:
@@ -224,7 +220,8 @@ class Table1(Experiment):
             present = {record.arm for record in own}
             names = {arm: label for arm, label in known.items() if arm in present}
             baseline = _ALONE if _ALONE in present else None
-            groups.append(Group(f"{_SPLITS[split]}: fold {folds}", section, own, names, baseline))
+            metric = f"{SHORT[section]}_patient_accuracy"
+            groups.append(Group(f"{_SPLITS[split]}: fold {folds}", section, own, names, baseline, metric))
         return groups
 
     @classmethod
@@ -240,7 +237,7 @@ class Table1(Experiment):
             parts.append("Against the student alone, paired by seed and fold:\n")
             shown = [metric for metric in ("val_accuracy", "test_accuracy") if metric in there]
             parts.append(arm_table(group.records, shown, baseline=group.baseline, arms=students))
-            parts += over_patients(group, cls.patient_metric(group.section), names=students)
+            parts += over_patients(group, group.patient_metric, names=students)
         return parts
 
     @classmethod

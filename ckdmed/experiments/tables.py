@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ckdmed.reports import RunRecord, patient_table
@@ -32,6 +32,7 @@ class Group:
         records: of the runs.
         names: arm -> name to print, in the order to print.
         baseline: the arm to compare with, None where it has not run.
+        patient_metric: the mean over patients that is compared over patients, of which the larger is better.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Group:
     records: Sequence[RunRecord]
     names: Mapping[str, str]
     baseline: str | None
+    patient_metric: str
 
 
 def by_key(records: Iterable[RunRecord], key: Callable[[RunRecord], Key]) -> dict[Key, list[RunRecord]]:
@@ -84,7 +86,7 @@ def over_patients(
     """
     first, shown = baseline or group.baseline, names or group.names
     own = [record for record in group.records if record.arm in {first, *shown}]
-    compared = Group(group.title, group.section, own, shown, first)
+    compared = replace(group, records=own, names=shown, baseline=first)
     if first is None or not is_comparable(compared, metric):
         return []
     return [patient_table(own, metric, first, shown)]

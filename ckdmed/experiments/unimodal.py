@@ -91,6 +91,7 @@ class UnimodalComparison(Experiment):
     datalist_command: ClassVar[str] = "brats-datalist"
     bundle: ClassVar[str] = UNIMODAL_BUNDLE
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without those of frozen teachers"
+    patient_score: ClassVar[str] = DICE
     headline: ClassVar[str] = DICE
     # students have many steps for a network of this size on purpose: after a quarter of them they just begin to predict
     # anything, and a comparison tells which of them began first
@@ -210,10 +211,6 @@ class UnimodalComparison(Experiment):
         return case_scores(summary)
 
     @classmethod
-    def patient_metric(cls, section: str) -> str:
-        return DICE
-
-    @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         known = {**{name: entry.label for name, entry in STRATEGIES.items()}, **(labels or {})}
         groups = []
@@ -227,7 +224,7 @@ class UnimodalComparison(Experiment):
             own = [replace(record, arm=record.arm.removeprefix(f"{student}-")) for record in own]
             names = named_arms(own, known)
             baseline = ALONE if ALONE in names else None
-            groups.append(Group(title, own[0].split["section"], own, names, baseline))
+            groups.append(Group(title, own[0].split["section"], own, names, baseline, cls.patient_score))
         return groups
 
     @classmethod

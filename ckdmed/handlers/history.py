@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from ignite.engine import Engine, Events
@@ -18,11 +18,21 @@ from ckdmed.files import write_atomic
 __all__ = ["TrainingHistory"]
 
 
+class _Moment(NamedTuple):
+    wall: float
+    cpu: float
+
+
+def _now() -> _Moment:
+    return _Moment(time.perf_counter(), time.process_time())
+
+
 class TrainingHistory:
     """Average the loss and its named terms over each epoch and record them with the validation metrics.
 
     One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
-    epoch, learning rate, seconds, cpu_seconds (processor time of this process), metrics. The console gets one line an
+    epoch, learning rate, seconds, cpu_seconds (processor time of this process), both of the whole epoch, the same of its
+    training steps alone (step_seconds, step_cpu_seconds: without validation), metrics. The console gets one line an
     epoch, TensorBoard the same scalars and, per iteration, the terms.
 
     Args:
@@ -59,7 +69,7 @@ class TrainingHistory:
     def _begin(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._started, self._cpu_started = time.perf_counter(), time.process_time()
+        self._started = self._steps_ended = _now()
 
     def attach(self, engine: Engine) -> None:
         """Register on the trainer's epochs and iterations."""
@@ -85,18 +95,22 @@ class TrainingHistory:
         if self.summary_writer is not None and self.save and engine.state.iteration % 10 == 1:
             for name, value in values.items():
                 self._scalar(f"step/{name}", float(value.detach().mean()), engine.state.iteration)
+        self._steps_ended = _now()
 
     def _epoch(self, engine: Engine) -> None:
         means = {name: float(self._sums[name]) / self._counts[name] for name in self._sums}
+        began, stepped, ended = self._started, self._steps_ended, _now()
         row: dict[str, Any] = {
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "loss": means.pop(CommonKeys.LOSS),
             "terms": means,
             "weights": dict(getattr(engine.state, "weights", {})),
-            "seconds": round(time.perf_counter() - self._started, 3),
+            "seconds": round(ended.wall - began.wall, 3),
             # what it cost the processors, whatever else they had to do meanwhile
-            "cpu_seconds": round(time.process_time() - self._cpu_started, 3),
+            "cpu_seconds": round(ended.cpu - began.cpu, 3),
+            "step_seconds": round(stepped.wall - began.wall, 3),
+            "step_cpu_seconds": round(stepped.cpu - began.cpu, 3),
         }
         if self.optimizer is not None:
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .aggregate import aggregate_scores, group_values, patient_key_of
-from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference, t_interval
+from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference, paired_p_value, t_interval
 from .calibration import apply_temperature, fit_temperature
 from .case_dice import CaseDiceMetric
 from .classification import (
@@ -14,6 +14,7 @@ from .classification import (
     scores_from_confusion,
 )
 from .classification_intervals import classification_intervals
+from .holm import holm_levels, holm_p_values
 from .lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
 from .mask_calibration import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
 from .segmentation import (
@@ -48,9 +49,12 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "group_values",
+    "holm_levels",
+    "holm_p_values",
     "lesionwise_scores",
     "mask_calibration",
     "paired_difference",
+    "paired_p_value",
     "patient_key_of",
     "patient_probabilities",
     "reliability_counts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .classification import write_classification_report
 from .classified import plot_classified
 from .confusion import plot_confusion
+from .corrected import CorrectedDifference, corrected_differences, corrected_table
 from .curves import plot_curves, read_history
 from .evaluation import write_segmentation_report
 from .files import save_figure, write_bytes, write_csv, write_json
@@ -17,10 +18,13 @@ from .run_record import RunRecord, machine_in_words, package_versions, read_reco
 from .tables import arm_table, markdown_table, mean_sd, patient_table
 
 __all__ = [
+    "CorrectedDifference",
     "RegionPicture",
     "RunRecord",
     "arm_table",
     "best_and_worst",
+    "corrected_differences",
+    "corrected_table",
     "gradcam_maps",
     "machine_in_words",
     "markdown_table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,13 @@ from ckdmed.metrics import PairedDifference, paired_difference
 
 from .run_record import RunRecord
 
-__all__ = ["difference_over_patients", "difference_over_runs", "values_by_pair"]
+__all__ = [
+    "PatientScores",
+    "difference_over_patients",
+    "difference_over_runs",
+    "scores_of_patients",
+    "values_by_pair",
+]
 
 
 def values_by_pair(records: Sequence[RunRecord], metric: str, arm: str) -> dict[str, float]:
@@ -76,6 +83,31 @@ def difference_over_patients(
         The difference, None where no patient has a score in both, and the number of runs.
 
     Raises:
+        ValueError: see :func:`scores_of_patients`.
+    """
+    found = scores_of_patients(records, metric, arm, baseline)
+    if not found.of_arm:
+        return None, found.runs
+    return paired_difference(found.of_arm, found.of_baseline, level=level), found.runs
+
+
+class PatientScores(NamedTuple):
+    """The scores of patients in the runs that two arms share.
+
+    Attributes:
+        of_arm, of_baseline: patient -> one score a run, of those patients that have a defined one in both arms.
+        runs: how many are shared.
+    """
+
+    of_arm: dict[str, list[float]]
+    of_baseline: dict[str, list[float]]
+    runs: int
+
+
+def scores_of_patients(records: Sequence[RunRecord], metric: str, arm: str, baseline: str) -> PatientScores:
+    """What :func:`difference_over_patients` compares.
+
+    Raises:
         ValueError: when an arm is missing or shares no run with the baseline, a run has no such scores, or the runs are
             not of the same patients.
     """
@@ -85,13 +117,11 @@ def difference_over_patients(
         raise ValueError(f"arm {arm!r} has no seed and split in common with {baseline!r}")
     of_arm, of_base = (_by_patient([all_runs[pair] for pair in shared], metric) for all_runs in (runs, base))
     undefined = {patient for scores in (of_arm, of_base) for patient in scores if np.isnan(scores[patient]).all()}
-    if undefined >= set(of_arm):
-        return None, len(shared)
     own, base_own = (
         {patient: values for patient, values in scores.items() if patient not in undefined}
         for scores in (of_arm, of_base)
     )
-    return paired_difference(own, base_own, level=level), len(shared)
+    return PatientScores(own, base_own, len(shared))
 
 
 def _by_pair(records: Sequence[RunRecord], arm: str) -> dict[str, RunRecord]:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ckdmed.metrics import PairedDifference
 
+from .corrected import corrected_differences
 from .differences import difference_over_patients, difference_over_runs
 from .files import save_figure
 from .run_record import RunRecord
@@ -37,6 +38,7 @@ def plot_forest(
     arms: Mapping[str, str] | None = None,
     level: float = 0.95,
     title: str = "",
+    holm: bool = False,
 ) -> Path:
     """Draw the paired differences of arms to a baseline, one panel for each group of runs, on one scale.
 
@@ -55,6 +57,8 @@ def plot_forest(
             default all in order of appearance, under their own names.
         level: of the intervals.
         title: above the panels.
+        holm: whether the intervals over patients are corrected for the number of arms in a panel, see
+            :func:`~ckdmed.reports.corrected_differences`.
 
     Raises:
         ValueError: when there is nothing to draw, or a panel's runs cannot be compared; see
@@ -62,7 +66,7 @@ def plot_forest(
 
     Source: Lewis and Clarke, Forest plots: trying to see the wood and the trees, BMJ 2001, for the form.
     """
-    drawn = {name: _rows(records, metric, baseline, arms, level) for name, records in panels.items()}
+    drawn = {name: _rows(records, metric, baseline, arms, level, holm) for name, records in panels.items()}
     drawn = {name: rows for name, rows in drawn.items() if rows}
     if not drawn:
         raise ValueError(
@@ -89,7 +93,7 @@ def plot_forest(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(low, high)
     grid[-1].set_xlabel(f"{metric}: difference to {(arms or {}).get(baseline, baseline)}", fontsize=9)
-    figure.legend(handles=_legend(level), loc="outside lower right", ncols=5, fontsize=8, frameon=False)
+    figure.legend(handles=_legend(level, holm), loc="outside lower right", ncols=5, fontsize=8, frameon=False)
     values = {
         name: {label: [_numbers(patients), _numbers(seeds)] for label, patients, seeds in rows}
         for name, rows in drawn.items()
@@ -120,18 +124,22 @@ Row = tuple[str, PairedDifference, PairedDifference | None]
 
 
 def _rows(
-    records: Sequence[RunRecord], metric: str, baseline: str, arms: Mapping[str, str] | None, level: float
+    records: Sequence[RunRecord], metric: str, baseline: str, arms: Mapping[str, str] | None, level: float, holm: bool
 ) -> list[Row]:
     """Label, difference over patients and over seeds of each arm that can be drawn."""
     present = {record.arm for record in records}
-    rows = []
-    for arm, label in (arms or {record.arm: record.arm for record in records}).items():
-        if arm == baseline or arm not in present:
-            continue
-        patients, _ = difference_over_patients(records, metric, arm, baseline, level)
-        if patients is not None:
-            rows.append((label, patients, difference_over_runs(records, metric, arm, baseline, level)))
-    return rows
+    labels = arms or {record.arm: record.arm for record in records}
+    shown = [arm for arm in labels if arm != baseline and arm in present]
+    if holm:
+        corrected = corrected_differences(records, metric, baseline, shown, level)
+        over_patients = {arm: found.difference for arm, found in corrected.items()}
+    else:
+        each = {arm: difference_over_patients(records, metric, arm, baseline, level)[0] for arm in shown}
+        over_patients = {arm: found for arm, found in each.items() if found is not None}
+    return [
+        (labels[arm], found, difference_over_runs(records, metric, arm, baseline, level))
+        for arm, found in over_patients.items()
+    ]
 
 
 def _span(of: PairedDifference) -> list[float]:
@@ -154,9 +162,9 @@ def _draw(
     axes.plot([patients.estimate], [y], "o", color=color, markersize=6, markeredgecolor="white")
 
 
-def _legend(level: float) -> list[Line2D]:
+def _legend(level: float, holm: bool) -> list[Line2D]:
     return [
-        Line2D([], [], color=_UNDECIDED, linewidth=3.6, label=f"{level:.0%} over patients"),
+        Line2D([], [], color=_UNDECIDED, linewidth=3.6, label=f"{level:.0%} over patients{' (Holm)' if holm else ''}"),
         Line2D([], [], color=_UNDECIDED, linewidth=1.0, label=f"{level:.0%} over seeds"),
         *(
             Line2D([], [], color=color, marker="o", linestyle="", markeredgecolor="white", label=label)

@@ -32,6 +32,7 @@ class RunRecord:
         data_sha256: hash of the datalist or manifest that the run read; empty for phantoms.
         metrics: numbers by name, None where undefined; compared in tables.
         patients: of some metrics, the number of each patient group by its name; empty where a run keeps none.
+        costs: what the run took, by name, such as "ms per step"; another number on every machine and in every run.
         settings: everything that was configured.
         packages: versions by package.
         machine: in words, without names of hosts or users.
@@ -47,6 +48,7 @@ class RunRecord:
     split: dict[str, Any]
     metrics: dict[str, float | None]
     patients: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    costs: dict[str, float | None] = field(default_factory=dict)
     data_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=lambda: package_versions())
@@ -166,7 +168,7 @@ def _processor() -> str:
 
 
 # fields that the first records of this schema do not have
-_LATER = ("patients",)
+_LATER = ("patients", "costs")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -176,6 +178,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "split": (dict,),
     "metrics": (dict,),
     "patients": (dict,),
+    "costs": (dict,),
     "data_sha256": (str,),
     "settings": (dict,),
     "packages": (dict,),
@@ -202,6 +205,7 @@ def _check(content: Mapping[str, Any], where: str) -> None:
     if any(not isinstance(word, str) for word in content["command"]):
         raise ValueError(f"{where}: command must be a list of words, got {content['command']!r}")
     numbers = {f"metric {name!r}": value for name, value in content["metrics"].items()}
+    numbers |= {f"cost {name!r}": value for name, value in content["costs"].items()}
     for name, scores in content["patients"].items():
         if not isinstance(scores, Mapping):
             raise ValueError(f"{where}: patients: {name!r} must map patients to numbers, got {scores!r}")

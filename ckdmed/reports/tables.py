@@ -11,7 +11,7 @@ from ckdmed.metrics import PairedDifference
 from .differences import difference_over_patients, difference_over_runs, values_by_pair
 from .run_record import RunRecord
 
-__all__ = ["arm_table", "markdown_table", "mean_sd", "patient_table"]
+__all__ = ["arm_table", "difference_cell", "markdown_table", "mean_sd", "patient_table"]
 
 
 def arm_table(
@@ -98,7 +98,7 @@ def patient_table(
         if got is None:
             lines.append([label, str(runs), "0", "-", "-"])
         else:
-            lines.append([label, str(runs), str(got.n), _difference(got, decimals), f"{got.wins} of {got.n}"])
+            lines.append([label, str(runs), str(got.n), difference_cell(got, decimals), f"{got.wins} of {got.n}"])
     head = ["arm", "runs", "patients", f"{metric}: difference [{level:.0%} interval over patients]", "patients won"]
     return markdown_table(head, lines)
 
@@ -152,9 +152,10 @@ def _compared(got: PairedDifference | None, runs: int, decimals: int, smaller_is
         return ["no shared runs", ""]
     partly = f" ({got.n} pairs)" if got.n < runs else ""
     wins = got.losses if smaller_is_better else got.wins
-    return [f"{_difference(got, decimals)}{partly}", f"{wins} of {got.n}"]
+    return [f"{difference_cell(got, decimals)}{partly}", f"{wins} of {got.n}"]
 
 
-def _difference(got: PairedDifference, decimals: int) -> str:
+def difference_cell(got: PairedDifference, decimals: int = 4) -> str:
+    """A difference with its interval, for a table's cell: "+0.0100 [-0.0050, +0.0250]"."""
     interval = f" [{got.low:+.{decimals}f}, {got.high:+.{decimals}f}]" if not math.isnan(got.low) else ""
     return f"{got.estimate:+.{decimals}f}{interval}"

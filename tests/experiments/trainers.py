@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -66,7 +67,8 @@ class FakeTrainer:
         if run.name == self.fails_at:
             raise self.error
         save_weights(folder / "models" / "model.pt", {"weight": torch.zeros(3)})
-        line = '{"epoch": 1, "seconds": 1.5, "cpu_seconds": 1.5}\n'
+        seconds = dict.fromkeys(("seconds", "cpu_seconds", "step_seconds", "step_cpu_seconds"), 1.5)
+        line = json.dumps({"epoch": 1, "iteration": 3, **seconds}) + "\n"
         write_atomic(folder / "metrics.jsonl", lambda path: path.write_text(line, encoding="utf-8"))
 
 

@@ -71,6 +71,8 @@ def test_rows_are_the_means_over_their_epoch(tmp_path: Path, decollate: bool):
             values = [terms[name] for _, terms in two if name in terms]
             assert value == pytest.approx(sum(values) / len(values), rel=1e-6)
         assert row["learning_rate"] == 0.01 and row["seconds"] >= 0 and row["cpu_seconds"] >= 0
+        # of the steps alone
+        assert 0 < row["step_seconds"] <= row["seconds"] and 0 < row["step_cpu_seconds"] <= row["cpu_seconds"]
         assert ("metrics" in row) == (row["epoch"] % 2 == 0)
     # the last epoch ends within the last tenth, in which the features weigh nothing
     assert rows[0]["weights"]["features"] == 0.1 and "features" not in rows[-1]["weights"]

@@ -17,6 +17,7 @@ from ckdmed.checked_entries import HEADER_BYTES
 
 __all__ = ["MAY_DIFFER", "differences", "outcome"]
 
+_CLOCK_KEYS = frozenset({"seconds", "cpu_seconds", "step_seconds", "step_cpu_seconds", "costs"})
 # What may differ between a run that was taken up and one that was not, by the names of files: the only exceptions from
 # equality bit for bit. Keys are those of JSON objects at any depth; "a.b" is key b of an object a.
 MAY_DIFFER: Sequence[tuple[str, frozenset[str], str]] = (
@@ -31,8 +32,8 @@ MAY_DIFFER: Sequence[tuple[str, frozenset[str], str]] = (
     ),
     ("*summary.json", frozenset({"command", "settings.resume"}), "as that of the run that it is the evaluation of"),
     ("*report.json", frozenset({"counts.done", "counts.kept"}), "tells what this call did; the sum is compared"),
-    ("*.json*", frozenset({"seconds", "cpu_seconds"}), "a clock"),
-    ("*resume_epoch=*.pt", frozenset({"seconds", "cpu_seconds"}), "a clock, in the history that it holds"),
+    ("*.json*", _CLOCK_KEYS, "a clock"),
+    ("*resume_epoch=*.pt", _CLOCK_KEYS, "a clock, in the history that it holds"),
 )
 # the same in the tables of experiments
 _CLOCKS = re.compile(rb"(?<=Seconds of training per run \(mean\): )[^.]*|\d+(?= minutes in all)")

@@ -57,6 +57,7 @@ def test_machine_and_packages_name_no_host():
         ({"command": [1]}, "command must be a list of words"),
         ({"patients": {"dice": 0.5}}, "'dice' must map patients to numbers, got 0.5"),
         ({"patients": {"dice": {"p1": "0.5"}}}, "patients: 'dice' of 'p1' must be a number or null, got '0.5'"),
+        ({"costs": {"ms per step": "5"}}, "cost 'ms per step' must be a number or null, got '5'"),
         ({"schema": 2}, "schema 2 is not known"),
         ({"arm": ""}, "name and arm must not be empty"),
         ({"hostname": "x"}, r"unknown \['hostname'\]"),
@@ -78,9 +79,9 @@ def test_not_a_record(tmp_path, text, message):
         RunRecord.read(path)
 
 
-def test_a_record_of_before_patients_were_kept(tmp_path):
+def test_a_record_of_before_patients_and_costs_were_kept(tmp_path):
     content = json.loads(record().write(tmp_path / "r.json").read_text())
-    del content["patients"]
+    del content["patients"], content["costs"]
     (tmp_path / "r.json").write_text(json.dumps(content))
     assert RunRecord.read(tmp_path / "r.json").patients == {}
 
