@@ -22,7 +22,7 @@ from packaging.version import Version
 
 import ckdmed
 from ckdmed import cli
-from ckdmed.reports import read_forest
+from ckdmed.reports import read_values
 
 ROOT = Path(__file__).resolve().parent.parent
 # Import names that differ from the distribution's.
@@ -273,8 +273,8 @@ def test_tables_of_results_are_those_of_their_records(tables):
 
 def test_pictures_of_results_are_those_of_their_records(tables, tmp_path):
     for name in tables.PICTURES:
-        now = read_forest(tables.drawn(name, tmp_path / name))
-        assert read_forest(ROOT / "docs" / "images" / name) == now, f"{name}: run python tools/write_tables.py"
+        now = read_values(tables.drawn(name, tmp_path / name))
+        assert read_values(ROOT / "docs" / "images" / name) == now, f"{name}: run python tools/write_tables.py"
         assert any(f"images/{name}" in path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
 
 

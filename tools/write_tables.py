@@ -31,7 +31,7 @@ from ckdmed.reports import (
     markdown_table,
     mean_sd,
     patient_table,
-    read_forest,
+    read_values,
     write_bytes,
 )
 from ckdmed.reports.differences import difference_over_runs
@@ -354,7 +354,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for name in PICTURES:
             path, now = ROOT / "docs" / "images" / name, drawn(name, Path(folder) / name)
-            if path.is_file() and read_forest(path) == read_forest(now):
+            if path.is_file() and read_values(path) == read_values(now):
                 continue
             changed.append(path.relative_to(ROOT).as_posix())
             if not args.check:

@@ -17,7 +17,7 @@ from ckdmed.deployed_network import read_description
 from ckdmed.json_files import read_json
 from ckdmed.runtime import is_deployed
 
-__all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "trained_with"]
+__all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "told_by_teacher", "trained_with"]
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
@@ -128,6 +128,16 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
 def reads_record(value: Any) -> bool:
     """Whether a configuration takes a setting from the record of the checkpoint that is used."""
     return isinstance(value, str) and (found := _READS.search(value)) is not None and found[1] == "trained"
+
+
+def told_by_teacher(config: Mapping[str, Any]) -> set[str]:
+    """Settings that a configuration takes from the record of the teacher's checkpoint, where they are not given.
+
+    Args:
+        config: content of the bundle's ``train.json``.
+    """
+    reading = {name: _READS.search(value) for name, value in config.items() if isinstance(value, str)}
+    return {name for name, found in reading.items() if found and found[1] == "taught"}
 
 
 def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:

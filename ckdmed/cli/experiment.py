@@ -20,6 +20,9 @@ EXAMPLES = (
     "ckdmed experiment ablation --profile tiny --seeds 0 --set epochs=2",
     "ckdmed experiment unimodal --dry-run",
     "ckdmed experiment table1 --table-only",
+    "ckdmed experiment methods --task classification --dataset_dir path/to/figshare --set scaling=zscore",
+    "ckdmed experiment methods --arms kd cwd fuse_stn --teacher_checkpoint teacher/models/model.pt",
+    "ckdmed experiment sweep --bundle seg_kd --method kd --over temperature=1,2,4,8 --over w_logit=0.3,1,3",
 )
 
 
@@ -94,7 +97,10 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
         help="of submitit's executor, such as timeout_min=600 (default: a day) slurm_partition=gpu gpus_per_node=1",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and which are done; nothing is written")
-    parser.add_argument("--final", action="store_true", help="evaluate the finished runs on the test set: once, last")
+    if chosen.looks_at_test:
+        parser.add_argument(
+            "--final", action="store_true", help="evaluate the finished runs on the test set: once, last"
+        )
     parser.add_argument(
         "--table-only", action="store_true", help="write tables and picture from the records that are there"
     )
@@ -133,10 +139,11 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         executor = _executor(args, output_dir)
         data = chosen.phantoms(output_dir / "phantoms", args) if args.dataset_dir is None else args.dataset_dir
         made = chosen.from_options(args, output_dir, data.resolve(), settings)
+        runs, final = made.possible(runs), getattr(args, "final", False)
         if executor is None:
-            made.do(runs, args.final)
+            made.do(runs, final)
         else:
-            do_as_jobs(made, runs, executor, args.final, args.jobs or (1 if args.executor == "local" else None))
+            do_as_jobs(made, runs, executor, final, args.jobs or (1 if args.executor == "local" else None))
     records = read_experiment(output_dir / "records")
     print(chosen.write(records, table))
     if collected is not None:

@@ -20,6 +20,8 @@ EXPERIMENTS = {
     "ablation": "train COHRA-UNet with one design choice changed at a time, over seeds",
     "unimodal": "train students of one MR sequence alone and with teachers of several, over seeds",
     "table1": "train the reports' four classification teachers, four students and the student alone",
+    "methods": "train a student by every method of distillation and of every fusion's teacher, and alone, over seeds",
+    "sweep": "train a student by one method over values of its temperature, weights or other settings, over seeds",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,40 @@ from monai.bundle import ConfigWorkflow
 from monai.data import DataLoader
 from torch import nn
 
+from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
 from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
 
-__all__ = ["SHORT", "classifier_scores"]
+__all__ = ["SHORT", "classifier_scores", "scores_of_sections"]
 
 #: section -> how the names of its scores begin
 SHORT = {"train": "train", "validation": "val", "test": "test"}
+
+
+def scores_of_sections(
+    bundle: Path, settings: Mapping[str, Any], section: str, checkpoint: Path
+) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+    """Scores of a finished training on a section, and with the validation section those on the training section too.
+
+    Args:
+        bundle: folder of a classification bundle.
+        settings: of the training.
+        section: "validation" or "test".
+        checkpoint: what it left.
+
+    Returns:
+        As :func:`classifier_scores`.
+    """
+    workflow = bundle_workflow(bundle, settings)
+    workflow.parser.parse(reset=True)
+    metrics: dict[str, float | None] = {}
+    patients: dict[str, dict[str, float | None]] = {}
+    for part in ("train", "validation") if section == "validation" else (section,):
+        scores, by_patient = classifier_scores(workflow, part, str(checkpoint))
+        metrics |= scores
+        patients |= by_patient
+    return metrics, patients
 
 
 def classifier_scores(

@@ -18,7 +18,7 @@ from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
+from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_phantoms, slice_scores
 from ckdmed.experiments.tables import (
     Group,
     by_key,
@@ -33,8 +33,6 @@ from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["EXPERIMENT", "Comparison"]
 
-_SLICES, _PATIENTS = "Dice per slice", "Dice per patient"
-_DISTANCES = ("HD95 per slice",)
 # compared with the student trained alone for the same time: the distilled one, and the arm that takes no more time
 _DISTILLED, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
 
@@ -49,8 +47,8 @@ class Comparison(Experiment):
     bundle: ClassVar[str] = "seg_kd"
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "label_fraction", "teacher_checkpoint")
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
-    patient_score: ClassVar[str] = _PATIENTS
-    headline: ClassVar[str] = _SLICES
+    patient_score: ClassVar[str] = PATIENTS
+    headline: ClassVar[str] = SLICES
     compact: ClassVar[Mapping[str, Any]] = {"amp": True}
     tiny: ClassVar[Mapping[str, Any]] = {
         "image_size": 32,
@@ -115,13 +113,7 @@ class Comparison(Experiment):
         return read_datalist(path)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        overall = summary["overall"]
-        return {
-            _SLICES: overall["dice"]["slice_mean"],
-            _PATIENTS: overall["dice"]["patient_mean"],
-            "HD95 per slice": overall["hd95"]["slice_mean"],
-            "HD95 per patient": overall["hd95"]["patient_mean"],
-        }
+        return slice_scores(summary)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         made = compare_settings(run, {**base, "cache": "disk"})
@@ -165,15 +157,15 @@ class Comparison(Experiment):
     def group_tables(cls, group: Group) -> list[str]:
         own, names = group.records, group.names
         parts = [
-            arm_table(own, (_SLICES, _PATIENTS), group.baseline, names),
-            arm_table(own, _DISTANCES, group.baseline, names, decimals=2, smaller_is_better=_DISTANCES),
-            *over_patients(group, _PATIENTS),
+            arm_table(own, (SLICES, PATIENTS), group.baseline, names),
+            arm_table(own, (HD95,), group.baseline, names, decimals=2, smaller_is_better=(HD95,)),
+            *over_patients(group, PATIENTS),
         ]
         if {_DISTILLED, _LONGER} <= set(names):
             shown = {name: label for name, label in names.items() if name in (_DISTILLED, _PSEUDO, _LONGER)}
             parts.append("Against the student trained alone for the same time:\n")
-            parts.append(arm_table(own, (_SLICES, _PATIENTS), _LONGER, shown))
-            parts += over_patients(group, _PATIENTS, _LONGER, shown)
+            parts.append(arm_table(own, (SLICES, PATIENTS), _LONGER, shown))
+            parts += over_patients(group, PATIENTS, _LONGER, shown)
         return [*parts, seconds_line(own, names)]
 
 

@@ -89,6 +89,8 @@ class Experiment(Report):
     made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
     #: settings that a record does not hold
     unrecorded: ClassVar[tuple[str, ...]] = PLACES
+    #: whether the test set may be looked at when all is done
+    looks_at_test: ClassVar[bool] = True
     #: what records call the Dice of a patient, where :meth:`measure` is the one below
     patient_score: ClassVar[str]
     #: what the seconds of a record are
@@ -177,6 +179,14 @@ class Experiment(Report):
 
     def prepare(self, run: Run, settings: Mapping[str, Any]) -> None:
         """Make what a run needs before its bundle is opened."""
+
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        """The runs without those that the networks or the data of these settings do not allow, which are named.
+
+        Raises:
+            ValueError: a run that was asked for by name is one of them.
+        """
+        return list(runs)
 
     def shared_work(self, run: Run) -> str | None:
         """What of a run the first of several does for all, such as training their teachers; None for nothing.

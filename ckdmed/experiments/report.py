@@ -20,6 +20,8 @@ class Report(ABC):
 
     #: the score of the short table
     headline: ClassVar[str]
+    #: whether the picture's intervals over patients are corrected for the number of arms, after Holm
+    holm: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -105,7 +107,8 @@ class Report(ABC):
         if not drawn:
             return None
         names = {arm: label for group in drawn for arm, label in group.names.items()}
-        return plot_forest({group.title: group.records for group in drawn}, metric, str(drawn[0].baseline), path, names)
+        panels = {group.title: group.records for group in drawn}
+        return plot_forest(panels, metric, str(drawn[0].baseline), path, names, holm=cls.holm)
 
     @classmethod
     def write(cls, records: Sequence[RunRecord], path: Path) -> str:

@@ -1,15 +1,30 @@
-"""What experiments over Figshare slices share: phantoms to run on, and the options of them."""
+"""What experiments over Figshare slices share: phantoms to run on with their options, and scores of segmentations."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ckdmed.data import build_figshare_datalist, write_datalist
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.phantoms import write_figshare_phantoms
 
-__all__ = ["add_slice_phantom_options", "slice_phantoms"]
+__all__ = ["HD95", "PATIENTS", "SLICES", "add_slice_phantom_options", "slice_phantoms", "slice_scores"]
+
+SLICES, PATIENTS, HD95 = "Dice per slice", "Dice per patient", "HD95 per slice"
+
+
+def slice_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record keeps of a segmentation's ``summary.json``: Dice and distance, over slices and over patients."""
+    overall = summary["overall"]
+    return {
+        SLICES: overall["dice"]["slice_mean"],
+        PATIENTS: overall["dice"]["patient_mean"],
+        HD95: overall["hd95"]["slice_mean"],
+        "HD95 per patient": overall["hd95"]["patient_mean"],
+    }
 
 
 def add_slice_phantom_options(parser: argparse.ArgumentParser) -> None:

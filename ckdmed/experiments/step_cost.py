@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
-__all__ = ["STEP_COST", "clock", "step_costs"]
+from ckdmed.experiments.tables import Group
+from ckdmed.reports import RunRecord, markdown_table, mean_sd
 
-#: name of the cost in records
-STEP_COST = "ms per step"
+__all__ = ["clock", "cost_table", "step_costs"]
+
+#: clock of a history -> what records call the cost of a step by it
+_COSTS = {"seconds": "ms per step", "cpu_seconds": "processor ms per step"}
 
 
 def clock() -> str:
@@ -21,7 +24,7 @@ def clock() -> str:
 
 
 def step_costs(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Milliseconds of a training step, without validation: the median over the epochs.
+    """Milliseconds of a training step, without validation, by both clocks: medians over the epochs.
 
     The first epoch, which warms up and may fill a cache of teacher outputs, counts only where it is the only one.
 
@@ -29,9 +32,37 @@ def step_costs(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         history: rows of :class:`~ckdmed.handlers.TrainingHistory`, in their order.
 
     Returns:
-        The cost by its name; nothing for histories of earlier versions, which do not hold it.
+        The costs by name; none of histories of earlier versions, which do not hold them.
     """
-    key = f"step_{clock()}"
     before = [0, *(row["iteration"] for row in history)]
-    costs = [1000 * row[key] / (row["iteration"] - steps) for row, steps in zip(history, before) if key in row]
-    return {STEP_COST: round(median(costs[1:] or costs), 3)} if costs else {}
+    found: dict[str, float | None] = {}
+    for own, name in _COSTS.items():
+        key = f"step_{own}"
+        costs = [1000 * row[key] / (row["iteration"] - steps) for row, steps in zip(history, before) if key in row]
+        if costs:
+            found[name] = round(median(costs[1:] or costs), 3)
+    return found
+
+
+def cost_table(group: Group) -> str:
+    """Markdown: what a training step of each arm costs, in milliseconds and as a multiple of the baseline's.
+
+    Of machines without a GPU it is processor time. An arm whose records hold no costs, as those of earlier versions,
+    has "-".
+    """
+    name = _COSTS["cpu_seconds" if all("no GPU" in record.machine for record in group.records) else "seconds"]
+    costs = {arm: _costs(group.records, arm, name) for arm in group.names}
+    base = costs.get(group.baseline or "") or []
+    rows = [
+        [label, mean_sd(costs[arm], 1), f"{_mean(costs[arm]) / _mean(base):.2f}" if base and costs[arm] else "-"]
+        for arm, label in group.names.items()
+    ]
+    return markdown_table(["arm", name, f"times {group.names.get(group.baseline or '', 'the baseline')}"], rows)
+
+
+def _costs(records: Sequence[RunRecord], arm: str, name: str) -> list[float]:
+    return [value for record in records if record.arm == arm and (value := record.costs.get(name)) is not None]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

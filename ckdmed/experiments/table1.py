@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data import read_datalist
-from ckdmed.experiments.classifier_scores import SHORT, classifier_scores
+from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
 from ckdmed.experiments.engine import PLACES, Experiment
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.plan import Arm, Run, check_different, in_order
 from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
 from ckdmed.experiments.tables import Group, over_patients
-from ckdmed.json_files import read_json
+from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
 from ckdmed.reports import RunRecord, arm_table
 
@@ -31,8 +30,6 @@ _SPLITS = {
     "slices": "Folds by single slices, which put slices of one person on both sides",
 }
 _ALONE, _LONGER, _DISTILLED = "student_alone", "student_alone_longer", "student_efficientnet_lite"
-# what the bundle of teachers calls by a name that the student's bundle has for its own
-_SETTINGS_OF_TEACHER = ("epochs", "image_size", "learning_rate")
 # a process trains many times on the same slices: they are read and prepared once
 _DATASETS = ("train#dataset#_target_", "validate#dataset#_target_")
 
@@ -165,11 +162,7 @@ class Table1(Experiment):
         of_fold = {"fold": run.split["fold"], "fold_source": run.split["name"], "seed": run.seed}
         made = {**base, **dict.fromkeys(_DATASETS, "ckdmed.data.shared_cache.SharedCacheDataset")}
         if run.arm.bundle == "cls_teacher":
-            # what is set of the student (its network among it) is nothing to the teacher's bundle
-            config = read_json(bundle_folder("cls_teacher", self.bundles) / "train.json")
-            known = set(config) - {"network_def", *_SETTINGS_OF_TEACHER}
-            of_teacher = {n: made[f"teacher_{n}"] for n in _SETTINGS_OF_TEACHER if f"teacher_{n}" in made}
-            made = {key: value for key, value in made.items() if key.split("#")[0] in known} | of_teacher
+            made = settings_of_teacher(run.arm.bundle, made, self.bundles)
         else:
             # the folds' teachers are trained apart, so that all students of a kind have the same one
             made = {key: value for key, value in made.items() if key not in ("teacher_epochs", "teacher_learning_rate")}
@@ -181,15 +174,8 @@ class Table1(Experiment):
         return made
 
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
-        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), self._plan(run))
-        workflow.parser.parse(reset=True)
-        metrics: dict[str, Any] = {}
-        patients: dict[str, dict[str, float | None]] = {}
-        for part in ("train", "validation") if section == "validation" else (section,):
-            scores, by_patient = classifier_scores(workflow, part, str(self.folder(run) / "models" / "model.pt"))
-            metrics |= scores
-            patients |= by_patient
-        return metrics, patients
+        bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
+        return scores_of_sections(bundle, self._plan(run), section, weights)
 
     @classmethod
     def check_records(cls, records: Sequence[RunRecord]) -> None:

@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
-from PIL import Image
 
 from ckdmed.metrics import PairedDifference
 
 from .corrected import corrected_differences
 from .differences import difference_over_patients, difference_over_runs
+from .drawn_values import VALUES
 from .files import save_figure
 from .run_record import RunRecord
 from .style import BAD, CYCLE, new_figure, tidy_axes
 
-__all__ = ["plot_forest", "read_forest"]
-
-# the PNG's text chunk with the numbers that it draws, as JSON
-_VALUES = "Values"
+__all__ = ["plot_forest"]
 
 _GAIN, _LOSS, _UNDECIDED = CYCLE[0], BAD, CYCLE[6]
 # of the panel's width, beyond the outermost estimate or interval over patients
@@ -46,7 +43,9 @@ def plot_forest(
     one that over seeds (Student's t). Blue and red are those of which no interval holds zero. The scale holds all
     intervals over patients; one over few seeds can be far wider and then ends in an arrow at the border.
 
-    The file keeps the numbers that it shows, see :func:`read_forest`.
+    The file keeps the numbers that it shows, see :func:`~ckdmed.reports.read_values`: panel -> arm -> difference over
+    patients and over seeds, each [estimate, low, high] rounded to six decimals; an end that is not defined is None, and
+    an empty list stands for no difference over seeds.
 
     Args:
         panels: title of the panel -> its runs, with ``metrics[metric]`` and ``patients[metric]``.
@@ -98,26 +97,7 @@ def plot_forest(
         name: {label: [_numbers(patients), _numbers(seeds)] for label, patients, seeds in rows}
         for name, rows in drawn.items()
     }
-    return save_figure(figure, path, metadata={_VALUES: json.dumps(values)})
-
-
-def read_forest(path: str | os.PathLike[str]) -> dict[str, dict[str, list[list[float | None]]]]:
-    """The numbers that a picture of :func:`plot_forest` shows, to hold it against records: its pixels change with the
-    version of matplotlib and its fonts.
-
-    Returns:
-        Panel -> arm -> difference over patients and over seeds, each [estimate, low, high] rounded to six decimals; an
-        end that is not defined is None, and an empty list stands for no difference over seeds.
-
-    Raises:
-        ValueError: when the file is not such a picture.
-    """
-    with Image.open(path) as picture:
-        text = picture.info.get(_VALUES)
-    if text is None:
-        raise ValueError(f"{path} keeps no numbers: it was not drawn by plot_forest")
-    values: dict[str, dict[str, list[list[float | None]]]] = json.loads(text)
-    return values
+    return save_figure(figure, path, metadata={VALUES: json.dumps(values)})
 
 
 Row = tuple[str, PairedDifference, PairedDifference | None]

@@ -13,6 +13,8 @@ pytest.register_assert_rewrite("tests.experiments.trainers")
 PHANTOMS = {
     "compare": ["--phantom_patients", "12", "--phantom_size", "48"],
     "table1": ["--phantom_patients", "12", "--phantom_size", "48"],
+    "methods": ["--phantom_patients", "12", "--phantom_size", "48"],
+    "sweep": ["--phantom_patients", "12", "--phantom_size", "48", "--method", "kd", "--over", "temperature=1"],
     "ablation": ["--phantom_cases", "6", "--phantom_shape", "24", "24", "16"],
     "unimodal": ["--phantom_cases", "8", "--phantom_shape", "32", "32", "16"],
 }
@@ -24,7 +26,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from tests.experiments.trainers import options
 
     folder = tmp_path_factory.mktemp("phantoms")
-    kinds = {"compare": "slices", "table1": "slices", "ablation": "ablation", "unimodal": "unimodal"}
+    kinds = {**dict.fromkeys(("compare", "table1", "methods", "sweep"), "slices"), "ablation": "a", "unimodal": "u"}
     return {
         name: experiment(name).phantoms(folder / kind, options(name, *PHANTOMS[name])) for name, kind in kinds.items()
     }

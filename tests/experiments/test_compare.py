@@ -13,7 +13,7 @@ from ckdmed.experiments.compare import EXPERIMENT, Comparison
 from ckdmed.experiments.compare_arms import ARMS, compare_runs, compare_settings, variant
 from ckdmed.experiments.plan import Run
 from ckdmed.networks import UNet
-from ckdmed.reports import RunRecord, read_forest
+from ckdmed.reports import RunRecord, read_values
 from tests.experiments.trainers import made, planned
 
 pytestmark = pytest.mark.bundle
@@ -150,7 +150,7 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
     ):
         path = Comparison.picture(own, tmp_path / "x.png", {"ours": "mine"})
         assert path is not None
-        drawn = read_forest(path)
+        drawn = read_values(path)
         assert list(drawn) == [f"{title} of the training patients labelled"]
         assert drawn[f"{title} of the training patients labelled"]["mine"][0][0] == pytest.approx(gain)
     # runs of before the scores of patients were kept, and of one arm

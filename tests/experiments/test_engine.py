@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ckdmed.cli import main
+from ckdmed.cli import ALIASES, main
 from ckdmed.experiments import EXPERIMENTS, engine, experiment, report
 from ckdmed.experiments.engine import listed_runs
 from ckdmed.experiments.records import read_experiment
-from ckdmed.reports import read_forest
+from ckdmed.reports import read_values
 from tests.experiments.trainers import FakeTrainer, install, made, planned
 
 # few runs, of the baseline and of an arm beside it
@@ -20,7 +20,11 @@ FEW = {
     "ablation": ["--vary", "norm", "batch"],
     "unimodal": ["--students", "t1n", "--label_fractions", "0.5"],
     "table1": ["--arms", "student_msgff", "student_alone"],
+    "methods": ["--arms", "kd"],
+    "sweep": ["--method", "kd", "--over", "temperature=1"],
 }
+# those that look at the test set when all is done
+FINAL = [name for name in EXPERIMENTS if experiment(name).looks_at_test]
 ALL = pytest.mark.parametrize("name", EXPERIMENTS)
 
 
@@ -34,7 +38,7 @@ def test_what_is_done_is_not_repeated_and_the_test_section_is_looked_at_once(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     # drawn in the next test
-    monkeypatch.setattr(report, "plot_forest", lambda *given: None)
+    monkeypatch.setattr(report, "plot_forest", lambda *given, **more: None)
     given = command(name, tmp_path, data)
     runs = [run.name for run in planned(name, "--seeds", "0", "1", *FEW[name])]
     trainer = install(monkeypatch, FakeTrainer(fails_at=runs[-1]))
@@ -57,8 +61,16 @@ def test_what_is_done_is_not_repeated_and_the_test_section_is_looked_at_once(
     needless = tmp_path / "runs" / runs[0] / "models" / "resume_epoch=0002.pt"
     needless.write_bytes(b"")
     trainer = install(monkeypatch, FakeTrainer())
-    assert main([*given, "--final"]) == main([*given, "--final"]) == 0
-    assert trainer.asked == [(run, "test") for run in runs] and not needless.exists()
+    final = ["--final"] if name in FINAL else []
+    assert main([*given, *final]) == main([*given, *final]) == 0
+    assert trainer.asked == [(run, "test") for run in runs if final] and not needless.exists()
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in FINAL])
+def test_some_never_look_at_the_test_set(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(command(name, tmp_path, data, "--final"))
+    assert "unrecognized arguments: --final" in capsys.readouterr().err
 
 
 @ALL
@@ -66,24 +78,27 @@ def test_tables_with_both_intervals_a_picture_and_one_file_of_records(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     install(monkeypatch, FakeTrainer())
-    assert main(command(name, tmp_path / "o", data, "--final", "--collect")) == 0
+    final = ["--final"] if name in FINAL else []
+    assert main(command(name, tmp_path / "o", data, *final, "--collect")) == 0
     text = (tmp_path / "o" / f"{name}.md").read_text(encoding="utf-8")
-    assert "difference [95% interval]" in text and "[95% interval over patients]" in text
-    shown = read_forest(tmp_path / "o" / f"{name}.png")
-    (panel,) = shown.values()
-    assert all(len(over_patients) == len(over_seeds) == 3 for over_patients, over_seeds in panel.values())
+    assert "difference [95% interval]" in text
+    assert ("[95% interval, Holm]" if experiment(name).holm else "[95% interval over patients]") in text
+    shown = read_values(tmp_path / "o" / f"{name}.png")
+    if name != "sweep":
+        (panel,) = shown.values()
+        assert all(len(over_patients) == len(over_seeds) == 3 for over_patients, over_seeds in panel.values())
     # from the records alone, wherever the table goes; by a line each in one file
     again = ["--table-only", "--table", str(tmp_path / "again.md"), "--collect", str(tmp_path / "again.jsonl")]
     assert main(["experiment", name, "--output_dir", str(tmp_path / "o"), *again]) == 0
     assert (tmp_path / "again.md").read_text(encoding="utf-8") == text
-    assert read_forest(tmp_path / "again.png") == shown
+    assert read_values(tmp_path / "again.png") == shown
     own = tmp_path / "o" / f"{name}.jsonl"
     assert own.read_bytes() == (tmp_path / "again.jsonl").read_bytes()
     lines = own.read_text(encoding="utf-8").splitlines()
     files = list((tmp_path / "o" / "records").rglob("*.json"))
     assert len(lines) == len(files) and {json.loads(line)["split"]["section"] for line in lines} == {
         "validation",
-        "test",
+        *(["test"] if final else []),
     }
     assert experiment(name).tables(read_experiment(own)) == text
     # no place of this machine is in a record's settings
@@ -98,7 +113,7 @@ def test_tables_with_both_intervals_a_picture_and_one_file_of_records(
 def test_wrong_settings_are_refused_before_phantoms_are_drawn(
     name: str, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--output_dir", str(tmp_path / "out"), "--profile", "tiny", "--set", "image_size=32", setting]
+    words = ["--output_dir", str(tmp_path / "out"), "--profile", "tiny", *FEW[name], "--set", "image_size=32", setting]
     assert main(["experiment", name, *words]) == 2
     assert setting.split("=")[0] in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -108,13 +123,15 @@ def test_wrong_settings_are_refused_before_phantoms_are_drawn(
 def test_a_dry_run_writes_nothing_and_the_old_command_is_an_alias(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--output_dir", str(tmp_path / "out"), "--preset", "tiny", "--dry-run"]
+    words = ["--output_dir", str(tmp_path / "out"), "--preset", "tiny", "--dry-run", *FEW[name]]
     assert main(["experiment", name, *words]) == 0
     listed = capsys.readouterr().out
     assert len(listed.splitlines()) > 1
     words[0] = "--out"
-    assert main([name, *words]) == 0
-    assert capsys.readouterr().out == listed and list(tmp_path.iterdir()) == []
+    if name in ALIASES:
+        assert main([name, *words]) == 0
+        assert capsys.readouterr().out == listed
+    assert list(tmp_path.iterdir()) == []
 
 
 @ALL
@@ -140,7 +157,7 @@ def test_other_settings_or_data_need_another_folder(
     assert [line[:4] for line in listed_runs(tmp_path, runs)] == ["    "] * len(runs)
     before.do(runs)
     assert [line[:4] for line in listed_runs(tmp_path, runs)] == ["done"] * len(runs)
-    changed, _ = made(name, tmp_path, data, "--set", "batch_size=3")
+    changed, _ = made(name, tmp_path, data, *FEW[name], "--set", "batch_size=3")
     with pytest.raises(ValueError, match="made with other settings .*batch_size .* then and 3 now"):
         changed.done(runs[0])
     before.data_sha256 = "0" * 64
@@ -167,6 +184,8 @@ def test_a_failed_training_is_named(
 
 
 def test_names_of_experiments() -> None:
-    with pytest.raises(ValueError, match="no experiment 'compares'; there are compare, ablation, unimodal, table1"):
+    with pytest.raises(
+        ValueError, match="no experiment 'compares'; there are compare, ablation, unimodal, table1, methods"
+    ):
         experiment("compares")
     assert all(experiment(name).name == name for name in EXPERIMENTS)

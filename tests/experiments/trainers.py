@@ -14,6 +14,7 @@ import torch
 
 from ckdmed.cli.experiment import experiment_parser
 from ckdmed.experiments import experiment
+from ckdmed.experiments.distilling import Distilling
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.plan import Run
 from ckdmed.files import save_weights, write_atomic, write_json
@@ -86,6 +87,8 @@ def install(monkeypatch: pytest.MonkeyPatch, trainer: FakeTrainer) -> FakeTraine
         return {**seen, **own}, {f"{short}_patient_accuracy": dict.fromkeys(PATIENTS, score)}
 
     monkeypatch.setattr(experiment("table1"), "measure", measure)
+    # networks are not built
+    monkeypatch.setattr(Distilling, "_refusal", lambda self, run: None)
     return trainer
 
 

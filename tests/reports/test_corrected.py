@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ckdmed.reports import RunRecord, corrected_differences, corrected_table, plot_forest, read_forest
+from ckdmed.reports import RunRecord, corrected_differences, corrected_table, plot_forest, read_values
 
 
 def run(arm: str, seed: int, *scores: float | None) -> RunRecord:
@@ -49,8 +49,8 @@ def test_table_and_picture_show_them(tmp_path):
     assert "[95% interval, Holm]" in lines[0] and "p (Holm)" in lines[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     assert [row[0] for row in cells] == ["kd", "cwd", "at"] and cells[0][4] == "0.0002" and cells[2][3:] == ["-"] * 3
-    drawn = read_forest(plot_forest({"all": RUNS}, "Dice", "alone", tmp_path / "x.png", names, holm=True))["all"]
+    drawn = read_values(plot_forest({"all": RUNS}, "Dice", "alone", tmp_path / "x.png", names, holm=True))["all"]
     found = corrected_differences(RUNS, "Dice", "alone", list(names)[1:])
     assert drawn["cwd"][0][1:] == [round(found["mixed"].difference.low, 6), round(found["mixed"].difference.high, 6)]
-    plain = read_forest(plot_forest({"all": RUNS}, "Dice", "alone", tmp_path / "y.png", names))["all"]
+    plain = read_values(plot_forest({"all": RUNS}, "Dice", "alone", tmp_path / "y.png", names))["all"]
     assert plain["cwd"][0][0] == drawn["cwd"][0][0] and plain["cwd"][0] != drawn["cwd"][0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ckdmed.metrics import paired_difference
-from ckdmed.reports import RunRecord, plot_forest, read_forest, save_figure, style
+from ckdmed.reports import RunRecord, plot_forest, read_values, save_figure, style
 from ckdmed.reports.forest import _draw
 from tests.reports.pixels import pixels_of
 
@@ -35,11 +35,11 @@ BASE = records("alone", (0.5, 0.6), (0.5, 0.6))
 def test_the_numbers_that_are_drawn_by_hand(tmp_path):
     ours = records("ours", (0.7, 0.7), (0.6, 0.8))
     path = plot_forest({"all": BASE + ours}, METRIC, "alone", tmp_path / "x.png", {"ours": "mine"})
-    patients, seeds = read_forest(path)["all"]["mine"]
+    patients, seeds = read_values(path)["all"]["mine"]
     # patient a: +0.15, patient b: +0.15; both runs: +0.15
     assert patients == [0.15, 0.15, 0.15] and seeds == [0.15, 0.15, 0.15]
     unequal = records("ours", (0.7, 0.6), (0.6, 0.6))
-    patients, seeds = read_forest(plot_forest({"all": BASE + unequal}, METRIC, "alone", tmp_path / "y.png"))["all"][
+    patients, seeds = read_values(plot_forest({"all": BASE + unequal}, METRIC, "alone", tmp_path / "y.png"))["all"][
         "ours"
     ]
     # a: +0.15, b: 0; runs: +0.1 and +0.05, whose t interval with one degree of freedom is 12.706 standard errors wide
@@ -65,7 +65,7 @@ def test_color_says_what_both_intervals_say(tmp_path):
 def test_one_run_has_no_interval_over_seeds_and_panels_may_lack_arms(tmp_path):
     one = BASE[:1] + records("ours", (0.7, 0.6))
     two = BASE + records("other", (0.5, 0.6), (0.5, 0.6))
-    got = read_forest(plot_forest({"one": one, "two": two}, METRIC, "alone", tmp_path / "x.png"))
+    got = read_values(plot_forest({"one": one, "two": two}, METRIC, "alone", tmp_path / "x.png"))
     assert got["one"]["ours"][1] == [0.1, None, None] and list(got["two"]) == ["other"]
     assert got["two"]["other"] == [[0, 0, 0], [0, 0, 0]]
 
@@ -87,7 +87,7 @@ def test_an_interval_over_seeds_that_leaves_the_panel_ends_in_an_arrow(limits, a
 def test_another_picture_keeps_no_numbers(tmp_path):
     figure = style.new_figure(1, 1)
     with pytest.raises(ValueError, match="x.png keeps no numbers"):
-        read_forest(save_figure(figure, tmp_path / "x.png"))
+        read_values(save_figure(figure, tmp_path / "x.png"))
 
 
 def test_nothing_to_draw(tmp_path):

@@ -1,0 +1,302 @@
+"""What experiments share that distil one student of Figshare slices in several ways, from one teacher for all seeds."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.trained import recorded_settings, told_by_teacher
+from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.data import read_datalist, sha256_of
+from ckdmed.experiments.classifier_scores import scores_of_sections
+from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.slice_tasks import TASKS, SliceTask
+from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms, slice_scores
+from ckdmed.experiments.step_cost import cost_table
+from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
+from ckdmed.experiments.teacher_settings import settings_of_teacher
+from ckdmed.json_files import read_json
+from ckdmed.methods import method_named, with_options_of
+from ckdmed.reports import RunRecord, arm_table, corrected_table
+
+__all__ = ["ALONE", "GIVEN", "TEACHER", "Distilling"]
+
+logger = logging.getLogger(__name__)
+
+#: the method of the student that is trained alone, and the arm of this name
+ALONE = "supervised"
+#: the arm of the teacher that all share
+TEACHER = "teacher"
+#: in its place, where a checkpoint is given
+GIVEN = "given"
+# how images look is the same for all, the student alone among them, whose settings no teacher's record tells
+_INPUTS = ("scaling", "clahe")
+
+
+@dataclass
+class Distilling(Experiment):
+    """Arms are students of one kind; each names its ``method``. The shared teacher is trained once, with the first seed
+    and by its own bundle, or given as a checkpoint, so that differences between seeds are the students' alone.
+
+    All arms have the same epochs, steps and seeds. What belongs to a method, such as the view of the student
+    (``Method.training``), goes before the shared settings. Only the validation section is looked at: this is where a
+    method and its settings are chosen, and the test set is for what was chosen.
+
+    Args:
+        task: of the runs.
+        teacher: checkpoint of the shared teacher, or the ``folds.json`` of cross-fitted ones; None to train one.
+        given: names of the settings that the user gave.
+        strict: raise an error where an arm does not fit the networks; by default it is left out, and named.
+    """
+
+    task: SliceTask = field(default_factory=lambda: TASKS["segmentation"])
+    teacher: Path | None = None
+    given: frozenset[str] = frozenset()
+    strict: bool = False
+
+    data: ClassVar[str] = "Figshare .mat files"
+    datalist_command: ClassVar[str] = "datalist"
+    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "method", "teacher_checkpoint")
+    looks_at_test: ClassVar[bool] = False
+    holm: ClassVar[bool] = True
+    seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
+    patient_score: ClassVar[str] = TASKS["segmentation"].patient_score
+    headline: ClassVar[str] = TASKS["segmentation"].patient_score
+    # the settings of a task stand in its entry of TASKS
+    bundle: ClassVar[str] = TASKS["segmentation"].bundle
+    compact: ClassVar[Mapping[str, Any]] = {}
+    tiny: ClassVar[Mapping[str, Any]] = {}
+
+    # what is run
+
+    @classmethod
+    @abstractmethod
+    def task_of(cls, args: argparse.Namespace) -> SliceTask:
+        """The task that the options ask for."""
+
+    @classmethod
+    def add_shared_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Declare the options of the teacher and of the phantoms."""
+        parser.add_argument(
+            "--teacher_checkpoint",
+            type=Path,
+            metavar="FILE",
+            help="of the teacher that all students share, or folds.json of cross-fitted ones; by default one is "
+            "trained, with the first seed",
+        )
+        add_slice_phantom_options(parser)
+
+    @classmethod
+    def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        task, given = cls.task_of(args), parse_settings(args.set)
+        settings = {**profile_settings(args.profile, task.bundle, task.tiny, {}), **given}
+        if args.teacher_checkpoint is not None:
+            if not args.teacher_checkpoint.is_file():
+                raise ValueError(f"--teacher_checkpoint: there is no file '{args.teacher_checkpoint}'.")
+            told = recorded_settings(args.teacher_checkpoint) or {}
+            settings |= {name: told[name] for name in _INPUTS if name in told and name not in given}
+        cls.check_settings(settings)
+        check_bundle_settings(task.bundle, settings, args.bundles)
+        return settings
+
+    @classmethod
+    def from_options(
+        cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
+    ) -> Distilling:
+        return cls(
+            output_dir,
+            dataset_dir,
+            settings,
+            args.profile,
+            args.bundles,
+            task=cls.task_of(args),
+            teacher=args.teacher_checkpoint and args.teacher_checkpoint.resolve(),
+            given=frozenset(parse_settings(args.set)),
+            strict=cls.is_strict(args),
+        )
+
+    @classmethod
+    def is_strict(cls, args: argparse.Namespace) -> bool:
+        """Whether the options name each arm, so that none may be left out."""
+        return True
+
+    @classmethod
+    def runs_of(cls, arms: Sequence[Arm], teachers: Mapping[str, Arm], seeds: Sequence[int], task: str) -> list[Run]:
+        """Runs seed by seed, so that a half done experiment is a whole smaller one; a teacher before its first student.
+
+        Args:
+            arms: the students.
+            teachers: by name, of those arms that are not given; trained with the first seed.
+            seeds: of the students.
+            task: its name.
+
+        Raises:
+            ValueError: something stands twice.
+        """
+        check_different(seeds=seeds, arms=[arm.name for arm in arms])
+        split = {"task": task}
+        runs: dict[str, Run] = {}
+        for seed in seeds:
+            for arm in arms:
+                name = None
+                if arm.teacher in teachers:
+                    name = f"{arm.teacher}-seed={seeds[0]}"
+                    runs.setdefault(name, Run(teachers[str(arm.teacher)], seeds[0], name, split))
+                runs[f"{arm.name}-seed={seed}"] = Run(arm, seed, f"{arm.name}-seed={seed}", split, name)
+        return list(runs.values())
+
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
+
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        return read_datalist(path)
+
+    def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+        # images are prepared once for all runs
+        made = {**base, "cache": "disk"}
+        if run.arm.bundle == self.task.teacher_bundle:
+            made = settings_of_teacher(run.arm.bundle, made, self.bundles)
+        else:
+            made = with_options_of(run.arm.settings["method"], self.task.name, made)
+            # teachers are trained by their own bundle
+            for name in ("teacher_epochs", "teacher_learning_rate"):
+                made.pop(name, None)
+            made |= method_named(run.arm.settings["method"], self.task.name).training
+            if made.get("mixup"):
+                # there is no output of a mixture in a cache
+                made["cache_teacher"] = False
+        if run.arm.teacher == GIVEN and self.teacher is not None:
+            made = {name: value for name, value in made.items() if name not in self._told()}
+            made["teacher_checkpoint"] = str(self.teacher)
+        return {**made, **run.arm.settings, "seed": run.seed}
+
+    def _told(self) -> set[str]:
+        """Settings that the record of the given teacher tells, where the user does not."""
+        told = set(recorded_settings(self.teacher) or {}) if self.teacher else set()
+        config = read_json(bundle_folder(self.task.bundle, self.bundles) / "train.json")
+        return (told & told_by_teacher(config)) - self.given - set(_INPUTS)
+
+    def _recorded_settings(self, run: Run) -> dict[str, Any]:
+        kept = super()._recorded_settings(run)
+        if run.arm.teacher == GIVEN and self.teacher is not None:
+            kept["teacher_sha256"] = self._teacher_sha256
+        return kept
+
+    @cached_property
+    def _teacher_sha256(self) -> str:
+        return sha256_of(self.teacher) if self.teacher is not None else ""
+
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        refused: dict[str, str] = {}
+        # an arm for all its runs; what is done has fitted
+        for run in {run.arm.name: run for run in runs if not self.done(run)}.values():
+            if run.arm.teacher not in refused and (reason := self._refusal(run)):
+                # without these there is no comparison, so the settings of all are wrong
+                if self.strict or run.arm.name in (ALONE, TEACHER):
+                    raise ValueError(f"{run.arm.name}: {reason}")
+                refused[run.arm.name] = reason
+        left = [run for run in runs if run.arm.name not in refused and run.arm.teacher not in refused]
+        for name, reason in refused.items():
+            logger.warning(f"left out, since it does not fit: {name}: {reason}")
+        return left
+
+    def _refusal(self, run: Run) -> str | None:
+        """Why a run cannot begin, by building its networks and its loss; None where it can."""
+        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), self._plan(run))
+        workflow.parser.parse(reset=True)
+        get = workflow.parser.get_parsed_content
+        try:
+            if run.arm.bundle == self.task.teacher_bundle:
+                get("network_def")
+                return None
+            loss = get("distillation_loss")
+        except Exception as error:
+            if not isinstance(root_cause(error), ValueError):
+                raise
+            return in_words(root_cause(error))
+        taught = [term for term in loss.terms.values() if term.source != "target"]
+        if taught and all(term.samples == "unlabelled" for term in taught):
+            if all(item["labelled"] for item in get("sections")["train"]):
+                return (
+                    "it teaches images without labels, and here all have one, so it would be the student alone once "
+                    "more (set label_fraction)."
+                )
+        return None
+
+    def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
+        if self.task.name == "segmentation":
+            return super().measure(run, section)
+        bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
+        return scores_of_sections(bundle, self._plan(run), section, weights)
+
+    def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
+        return slice_scores(summary)
+
+    # how it is reported
+
+    @classmethod
+    def arm_labels(cls, records: Sequence[RunRecord]) -> dict[str, str]:
+        """Arm -> name to print, of the students among the records, in the order to print."""
+        raise NotImplementedError
+
+    @classmethod
+    def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
+        groups = []
+        for own in by_key(records, lambda r: (r.split["section"] != "test", r.split["task"])).values():
+            task = TASKS[own[0].split["task"]]
+            names = {arm: (labels or {}).get(arm, label) for arm, label in cls.arm_labels(own).items()}
+            baseline = ALONE if ALONE in names else None
+            title = f"{task.name.capitalize()}, {section_title(own[0]).lower()}"
+            groups.append(Group(title, own[0].split["section"], own, names, baseline, task.patient_score))
+        return groups
+
+    @classmethod
+    def check_records(cls, records: Sequence[RunRecord]) -> None:
+        super().check_records(records)
+        tasks = sorted({str(record.split.get("task")) for record in records})
+        if len(tasks) > 1 or tasks[0] not in TASKS:
+            raise ValueError(f"the records are of the tasks {', '.join(tasks)}; make a table of one of {list(TASKS)}.")
+
+    @classmethod
+    def group_tables(cls, group: Group) -> list[str]:
+        task = TASKS[group.records[0].split["task"]]
+        parts = []
+        if is_comparable(group, task.patient_score):
+            parts.append(corrected_table(group.records, task.patient_score, str(group.baseline), group.names))
+        parts.append(arm_table(group.records, task.scores, group.baseline, group.names))
+        if task.distances:
+            parts.append(
+                arm_table(
+                    group.records,
+                    task.distances,
+                    group.baseline,
+                    group.names,
+                    decimals=2,
+                    smaller_is_better=task.distances,
+                )
+            )
+        parts.append(cost_table(group))
+        teachers = sorted({record.arm for record in group.records} - set(group.names))
+        if teachers:
+            parts += ["Teachers:\n", arm_table(group.records, task.scores, arms=teachers)]
+        return parts
+
+    @classmethod
+    def closing(cls, records: Sequence[RunRecord]) -> list[str]:
+        machines = "; ".join(sorted({record.machine for record in records}))
+        return [
+            "The first table is the primary one: each patient's score is the mean of its seeds, and intervals and "
+            "p-values are corrected for the number of arms. Costs are of training steps, without validation. "
+            f"Machine: {machines}.\n"
+        ]

@@ -1,0 +1,116 @@
+"""Every method and every fusion that fits a task, with the same steps and seeds, against the student alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
+from ckdmed.experiments.given_settings import parse_settings
+from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.slice_tasks import TASKS, SliceTask
+from ckdmed.methods import methods
+from ckdmed.reports import RunRecord
+
+__all__ = ["EXPERIMENT", "MethodComparison"]
+
+_FUSE = "fuse_"
+
+
+@dataclass
+class MethodComparison(Distilling):
+    """The arms are the registered methods of the task, with the defaults of each, and students of hybrid teachers that
+    differ in how their two networks are joined.
+
+    The primary result is the difference to the student alone over patients, each the mean of its seeds: bootstrap
+    intervals and p-values corrected for the number of arms by Holm's procedure.
+    """
+
+    name: ClassVar[str] = "methods"
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--task", choices=tuple(TASKS), default="segmentation", help="default: segmentation")
+        parser.add_argument(
+            "--arms",
+            nargs="+",
+            metavar="ARM",
+            help="only these methods, and fusions as fuse_NAME, beside the student alone (default: all that fit)",
+        )
+        parser.add_argument(
+            "--fusion_method", default="kd", metavar="METHOD", help="of the students of fused teachers (default: kd)"
+        )
+        parser.add_argument(
+            "--hybrid",
+            metavar="KIND",
+            help="kind of the teachers that differ in their fusion (default: "
+            + ", ".join(f"{task.hybrid} for {task.name}" for task in TASKS.values())
+            + ")",
+        )
+        cls.add_shared_options(parser)
+
+    @classmethod
+    def task_of(cls, args: argparse.Namespace) -> SliceTask:
+        return TASKS[args.task]
+
+    @classmethod
+    def is_strict(cls, args: argparse.Namespace) -> bool:
+        return args.arms is not None
+
+    @classmethod
+    def plan(cls, args: argparse.Namespace) -> list[Run]:
+        task, known = TASKS[args.task], methods(args.task)
+        if args.fusion_method not in known or args.fusion_method == ALONE:
+            raise ValueError(f"--fusion_method must teach; got {args.fusion_method!r}, there are {', '.join(known)}.")
+        shared = TEACHER if args.teacher_checkpoint is None else GIVEN
+        arms = {name: Arm(name, name, {"method": name}, task.bundle, shared) for name in known if name != ALONE}
+        teachers = {TEACHER: Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)} if shared == TEACHER else {}
+        for fuse, hybrid in _hybrids(task, args).items():
+            teacher = f"{TEACHER}_{_FUSE}{fuse}"
+            teachers[teacher] = Arm(teacher, teacher, hybrid, task.teacher_bundle)
+            settings = {**hybrid, "method": args.fusion_method}
+            arms[_FUSE + fuse] = Arm(_FUSE + fuse, _FUSE + fuse, settings, task.bundle, teacher)
+        chosen = [name for name in args.arms or arms if name != ALONE]
+        if unknown := [name for name in chosen if name not in arms]:
+            raise ValueError(f"there are no arms {unknown} of {task.name}; there are {', '.join([ALONE, *arms])}.")
+        check_different(arms=chosen)
+        alone = Arm(ALONE, "student alone", {"method": ALONE}, task.bundle)
+        return cls.runs_of([alone, *(arms[name] for name in chosen)], teachers, args.seeds, task.name)
+
+    @classmethod
+    def arm_labels(cls, records: Sequence[RunRecord]) -> dict[str, str]:
+        taught = {record.arm: record.settings["method"] for record in records if "method" in record.settings}
+        means = {arm: _mean(records, arm) for arm in taught}
+        # the best first, behind the one that all are compared with
+        ordered = sorted(taught, key=lambda arm: (arm != ALONE, -means[arm], arm))
+        return {arm: _label(arm, taught[arm]) for arm in ordered}
+
+
+def _hybrids(task: SliceTask, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Fusion -> the settings of its teacher, without that of the shared teacher where it is such a hybrid itself."""
+    given = parse_settings(args.set)
+    kind = args.hybrid or task.hybrid
+    fusions = list(task.fusions)
+    if args.teacher_checkpoint is None and given.get("teacher_kind", task.hybrid) == kind:
+        usual = given.get("fuse", fusions[0])
+        fusions = [fuse for fuse in fusions if fuse != usual]
+    # options are of one kind of network
+    others = {"teacher_options": None} if given.get("teacher_kind", kind) != kind and "teacher_options" in given else {}
+    return {fuse: {"teacher_kind": kind, "fuse": fuse, **others} for fuse in fusions}
+
+
+def _label(arm: str, method: str) -> str:
+    if arm == ALONE:
+        return "student alone"
+    return f"{method}, teacher fused by {arm.removeprefix(_FUSE)}" if arm.startswith(_FUSE) else arm
+
+
+def _mean(records: Sequence[RunRecord], arm: str) -> float:
+    metric = TASKS[records[0].split["task"]].patient_score
+    values = [value for r in records if r.arm == arm and (value := r.metrics.get(metric)) is not None]
+    return sum(values) / len(values) if values else float("-inf")
+
+
+EXPERIMENT = MethodComparison

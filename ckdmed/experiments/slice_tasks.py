@@ -1,0 +1,71 @@
+"""The two tasks on Figshare slices, as experiments that distil one student in several ways see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ckdmed.experiments.compare import Comparison
+from ckdmed.experiments.slices import HD95, PATIENTS, SLICES
+from ckdmed.experiments.table1 import Table1
+from ckdmed.networks import CLASSIFIER_FUSIONS
+from ckdmed.networks.segmentation_teacher import BRIDGE_FUSIONS
+
+__all__ = ["TASKS", "SliceTask"]
+
+
+@dataclass(frozen=True)
+class SliceTask:
+    """What sets one task apart from the other.
+
+    Attributes:
+        name: of the task in the registry of methods.
+        bundle, teacher_bundle: that distil the student, and that train a teacher alone.
+        scores: names of the scores in the table, of which the larger are better.
+        distances: of those of which the smaller are better.
+        patient_score: of these the mean over patients, which arms are compared by.
+        hybrid: the usual kind of teacher that joins two networks.
+        fusions: the ways in which it may join them, the usual one first.
+        tiny: sizes of the profile "tiny", whose names those of the others have as well.
+    """
+
+    name: str
+    bundle: str
+    teacher_bundle: str
+    scores: tuple[str, ...]
+    distances: tuple[str, ...]
+    patient_score: str
+    hybrid: str
+    fusions: tuple[str, ...]
+    tiny: Mapping[str, Any]
+
+
+#: by the names of the registry of methods
+TASKS: dict[str, SliceTask] = {
+    task.name: task
+    for task in (
+        SliceTask(
+            "segmentation",
+            "seg_kd",
+            "seg_teacher",
+            (SLICES, PATIENTS),
+            (HD95,),
+            PATIENTS,
+            "unet_vit",
+            BRIDGE_FUSIONS,
+            Comparison.tiny,
+        ),
+        SliceTask(
+            "classification",
+            "cls_kd",
+            "cls_teacher",
+            ("val_accuracy", "val_balanced_accuracy", "val_patient_accuracy"),
+            (),
+            "val_patient_accuracy",
+            "vgg_vit",
+            CLASSIFIER_FUSIONS,
+            Table1.tiny,
+        ),
+    )
+}
