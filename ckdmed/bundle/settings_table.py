@@ -281,7 +281,7 @@ SETTINGS: Mapping[str, Setting] = {
     "fuse": Setting(choice(*BRIDGE_FUSIONS), "how the teacher's Vision Transformer is joined to its U-Net"),
     "resolutions": Setting(
         either(_NONE, list_of(whole(1), "edges", different=True)),
-        "edges at which a hybrid teacher sees each image; null for image_size alone",
+        "edges at which a hybrid teacher sees each image; null for its usual one",
         "pixels",
     ),
     "map_weights": Setting(

@@ -18,7 +18,7 @@ Definition = dict[str, Any]
 
 _SIZES: tuple[str, ...] = (
     *("teacher_kind", "teacher_base", "teacher_options", "vit_img_size", "vit_hidden", "vit_layers", "vit_heads"),
-    *("vgg", "vgg_width", "vit_patch", "fuse"),
+    *("vgg", "vgg_width", "vit_patch", "fuse", "resolutions", "map_weights"),
 )
 # what student and teacher see is the same
 _SHARED: tuple[str, ...] = (

@@ -14,6 +14,7 @@ from torch import nn
 from ckdmed.engines.student import DistilledStudent
 from ckdmed.engines.trainer import LABELLED, DistillationTrainer
 from ckdmed.losses.cooperative import HEAD, CooperativeTeacherLoss
+from ckdmed.losses.penalties import OutputPenalties
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.projectors import ConvProjector
 from ckdmed.networks.taps import TappedOutput, tap_shapes
@@ -68,6 +69,9 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_loss = teacher_loss
         self.teacher_values: LossValues | None = None
         self._peer: torch.Tensor | None = None
+        # what teachers that learn are asked for beside their loss
+        learns = teacher_optimizer is not None and self.teacher is not None
+        self._penalties = OutputPenalties(self.teacher) if learns else None  # type: ignore[arg-type]
         if teacher_loss is not None and teacher_loss.w_mutual > 0 and self.student_view is not None:
             raise ValueError("peers learn from each other's answer to the same image: give no student_view.")
         if teacher_optimizer is None and self.teacher is not None:
@@ -120,7 +124,10 @@ class MultiTeacherTrainer(DistillationTrainer):
                 None if flags is None else torch.as_tensor(flags),
                 self._peer,
             )
-            total = values.total / self.accumulation_steps
+            total = values.total
+            for penalty in self._penalties.taken() if self._penalties is not None else []:
+                total = total + penalty.to(total.device)
+            total = total / self.accumulation_steps
             scaler = self.scaler if self.amp else None
             (total if scaler is None else scaler.scale(total)).backward()
             if ends and scaler is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.backbone_unet import BACKBONES, BackboneUNet, load_backbone_weights
+from ckdmed.networks.bridge_fusion import ClassTokenFusion, TokenFusion
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classification_student import (
     CLASSIFICATION_STUDENTS,
@@ -56,7 +57,7 @@ from ckdmed.networks.segmentation_teacher import (
 )
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
-from ckdmed.networks.unet_vit import ClassTokenFusion, TokenFusion, UNetViT
+from ckdmed.networks.unet_vit import UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
 from ckdmed.networks.vgg_vit_unet import VGGViTUNet
 from ckdmed.networks.vit import TRANSFORMER_TAPS, build_vit, set_layer_norm_eps, transformer_taps

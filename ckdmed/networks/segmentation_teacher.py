@@ -7,19 +7,29 @@ from typing import Any
 
 from torch import nn
 
+from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.segmentation_kinds import LEVELS, SEGMENTATION_KINDS, make_segmentation_network
-from ckdmed.networks.unet_vit import BRIDGE_FUSIONS, UNetViT
+from ckdmed.networks.unet_vit import UNetViT
 from ckdmed.networks.vgg_vit_unet import VGGViTUNet
 from ckdmed.networks.vit import transformer_taps
 
-__all__ = ["BRIDGE_FUSIONS", "SEGMENTATION_TEACHERS", "segmentation_teacher", "segmentation_teacher_taps", "usual_base"]
+__all__ = [
+    "BRIDGE_FUSIONS",
+    "HYBRID_TEACHERS",
+    "SEGMENTATION_TEACHERS",
+    "segmentation_teacher",
+    "segmentation_teacher_taps",
+    "usual_base",
+]
 
 # Decoder stages by the student's names for those of the same grid: d4 an eighth of the image, d1 the whole.
 _VIT_TAPS = {
     "unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)},
     "vgg_vit": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
 }
+#: the kinds of two networks
+HYBRID_TEACHERS = tuple(_VIT_TAPS)
 SEGMENTATION_TEACHERS = (*_VIT_TAPS, *SEGMENTATION_KINDS)
 
 
@@ -37,6 +47,8 @@ def segmentation_teacher(
     vit_weights: str | None = None,
     options: Mapping[str, Any] | None = None,
     fuse: str = "class_token",
+    resolutions: Sequence[int] | None = None,
+    map_weights: str = "global",
 ) -> nn.Module:
     """A network of raw logits whose decoder features a student can be compared with.
 
@@ -56,12 +68,14 @@ def segmentation_teacher(
             swin_unetr, ``{"backbone": "resnet50", "weights": FILE}`` for flexible_unet, ``{"deep_supervision": True,
             "deep_supr_num": 3}`` for dynunet.
         fuse: how unet_vit and vgg_vit join their two networks at the bridge, one of `BRIDGE_FUSIONS`.
+        resolutions: edges at which both of their networks see each image, see :class:`UNetViT`; None for its own.
+        map_weights: weights of these resolutions, "global" or "gated".
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
     Raises:
         ValueError: an unknown kind or `fuse`, a `fuse` for a kind that joins nothing, other spatial_dims, a base
-            below 1 or one that the kind cannot have; as the network itself.
+            below 1 or one that the kind cannot have; resolutions for another kind; as the network itself.
         TypeError: the network has no argument of an option's name.
 
     Example::
@@ -74,6 +88,8 @@ def segmentation_teacher(
         raise ValueError(f"fuse must be one of {', '.join(BRIDGE_FUSIONS)}, got {fuse!r}.")
     if kind not in _VIT_TAPS and fuse != BRIDGE_FUSIONS[0]:
         raise ValueError(f"fuse={fuse!r} joins a U-Net and a ViT; a {kind} teacher is one network.")
+    if kind not in _VIT_TAPS and resolutions:
+        raise ValueError(f"resolutions={list(resolutions)} are of a U-Net and a ViT; a {kind} teacher is one network.")
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     own = dict(options or {})
@@ -90,6 +106,8 @@ def segmentation_teacher(
         "vit_heads": vit_heads,
         "vit_weights": vit_weights,
         "fusion": fuse,
+        "resolutions": resolutions,
+        "map_weights": map_weights,
     }
     common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
     if kind == "vgg_vit":
@@ -120,11 +138,12 @@ def segmentation_teacher_taps(
 
     Args:
         kind, options: those of the teacher; a pruned UNet++ has fewer stages, deep_medic d1 alone.
-        network: the teacher, for the taps of its Vision Transformer as well (see `transformer_taps`).
+        network: the teacher, for the taps of its Vision Transformer as well (see `transformer_taps`), which has none
+            where it sees several resolutions.
 
     Raises:
         ValueError: an unknown kind.
     """
     check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
     taps = dict(_VIT_TAPS[kind]) if kind in _VIT_TAPS else SEGMENTATION_KINDS[kind].taps(options or {})
-    return taps if network is None else taps | transformer_taps(network)
+    return taps if network is None or getattr(network, "several", False) else taps | transformer_taps(network)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
 from ckdmed.networks.classifier_teacher import CLASSIFIER_FUSIONS
 from ckdmed.networks.fusion import MAP_FUSIONS
-from ckdmed.networks.unet_vit import BRIDGE_FUSIONS
 from tests.bundle import cls_runs, seg_kd_runs
 from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.test_brats_unimodal import TINY as UNIMODAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.bundle]
 
@@ -71,3 +72,28 @@ def test_another_kind_refuses_a_fusion(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as caught:
         seg_kd_runs.workflow(tmp_path, teacher_kind="segresnet", fuse="stn")
     assert "a segresnet teacher is one network" in str(root_cause(caught.value))
+
+
+def test_a_segmentation_teacher_of_two_resolutions_teaches(tmp_path: Path) -> None:
+    joined = {"fuse": "graph", "resolutions": [32, 48], "map_weights": "gated"}
+    settings = {**seg_kd_runs.TINY, "device": "$torch.device('cpu')", **joined}
+    for name in ("teacher_epochs", "student_base"):
+        del settings[name]
+    completed(opened("seg_teacher", **settings, output_dir=str(tmp_path / "teacher")))
+    folder = {"output_dir": str(tmp_path / "teacher"), "device": "$torch.device('cpu')"}
+    completed(opened("seg_teacher", "train.json", "evaluate.json", **folder))
+    checkpoint = str(tmp_path / "teacher" / "models" / "model.pt")
+    # the record of the weights tells what they are
+    made = seg_kd_runs.run(tmp_path / "student", teacher_checkpoint=checkpoint)
+    assert made.parser.get_parsed_content("teacher_def").resolutions == [32, 48]
+
+
+@pytest.mark.parametrize("teacher_mode", ["frozen", "online"])
+def test_fused_teachers_of_several_views(teacher_mode: str, tmp_path: Path) -> None:
+    joined = {"fuse": "stn", "resolutions": [16, 32], "teacher_mode": teacher_mode}
+    vit = {"teacher_kind": "unet_vit", "vit_img_size": 16, "vit_hidden": 16, "vit_layers": 1, "vit_heads": 2}
+    phantoms = {"phantom_cases": 6, "sections#phantom_shape": [24, 24, 16], "output_dir": str(tmp_path)}
+    made = completed(opened("brats_unimodal_kd", **{**UNIMODAL, **vit, **phantoms, **joined}))
+    networks = made.parser.get_parsed_content("teacher_ensemble").networks.values()
+    assert all(network.fuse.join.penalty == 0.001 and network.resolutions == [16, 32] for network in networks)
+    assert losses(tmp_path)[0] > 0

@@ -21,6 +21,7 @@ from ckdmed.engines import (
 )
 from ckdmed.handlers import DivergedError, GradientReport
 from ckdmed.losses import HEAD, LossValues, TeacherShares
+from tests.engines import multi_toy
 from tests.engines.multi_toy import MODALITIES, SIZE, Setup, cooperative, ensemble, net, samples
 from tests.toy import loader
 
@@ -301,3 +302,21 @@ def test_teachers_that_diverge_stop_the_training_at_that_step(mode: str, monkeyp
     with pytest.raises(DivergedError, match=rf"loss \d\S+, loss of the teachers nan, .*step 2, {rates}"):
         made.trainer.run()
     assert made.trainer.state.iteration == 2
+
+
+def test_teachers_that_learn_pay_what_their_modules_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = multi_toy.net
+
+    def heads_after_a_training(factor: float) -> torch.Tensor:
+        def asking(*args: Any, **kwargs: Any) -> torch.nn.Module:
+            network = plain(*args, **kwargs)
+            network.head.output_penalty = lambda output: factor * output.square().mean()  # type: ignore[assignment]
+            return network
+
+        monkeypatch.setattr(multi_toy, "net", asking)
+        setup = Setup("online", epochs=1)
+        setup.trainer.run()
+        return torch.cat([network.head.conv.weight.flatten() for network in setup.ensemble.networks.values()])
+
+    free, paying = heads_after_a_training(0.0), heads_after_a_training(100.0)
+    assert paying.abs().sum() < free.abs().sum()

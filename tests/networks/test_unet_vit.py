@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ckdmed.networks import UNetViT
-from ckdmed.networks.unet_vit import BRIDGE_FUSIONS
+from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
 
 SIZES: dict[str, int] = {"vit_hidden": 12, "vit_mlp": 16, "vit_layers": 2, "vit_heads": 3}
 

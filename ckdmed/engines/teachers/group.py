@@ -14,7 +14,7 @@ from ckdmed.losses.cooperative import HEAD
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
 from ckdmed.networks.segmentation_kinds import head_weights, middle_stage
-from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
+from ckdmed.networks.segmentation_teacher import HYBRID_TEACHERS, segmentation_teacher, segmentation_teacher_taps
 from ckdmed.networks.taps import TappedOutput, Taps, tap_shapes
 from ckdmed.paths import checked_name
 
@@ -194,14 +194,19 @@ def teacher_ensemble(
     Args:
         views: see :class:`TeacherEnsemble`; a network has as many inputs as its view has channels.
         kind: of all, or a list of one kind each.
-        settings: everything else that the function takes, the same for all.
+        settings: everything else that the function takes, the same for all; of several kinds, what joins two networks
+            is for those that have two.
 
     Raises:
         ValueError: another number of kinds than views; deep supervision; see the function.
     """
     kinds = _kinds(kind, len(views))
+    for_one = {key: value for key, value in settings.items() if key not in ("fuse", "resolutions", "map_weights")}
+    hybrids = set(kinds) & set(HYBRID_TEACHERS)
     networks = {
-        name: segmentation_teacher(kind=own, in_channels=len(view), **settings)
+        name: segmentation_teacher(
+            kind=own, in_channels=len(view), **(settings if own in hybrids or not hybrids else for_one)
+        )
         for own, (name, view) in zip(kinds, views.items())
     }
     for own, network in zip(kinds, networks.values()):
