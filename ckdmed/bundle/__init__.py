@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckdmed.bundle.evaluation_folder import evaluation_folder
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
+from ckdmed.bundle.peer import with_peer
 from ckdmed.bundle.processes import end_process, own_device, start_process
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
@@ -64,4 +65,5 @@ __all__ = [
     "start_process",
     "start_run",
     "trained_with",
+    "with_peer",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ckdmed.engines.aligned_trainer import AlignedTrainer, multi_teacher_trainer
 from ckdmed.engines.channel_map import ChannelMap, view_name
+from ckdmed.engines.image_alignment import ImageAlignment, image_alignment
 from ckdmed.engines.mixup import MixupPrepareBatch, mixup_prepare_batch
 from ckdmed.engines.multi_teacher import MultiTeacherTrainer, attach_head
 from ckdmed.engines.student import DistilledStudent, attach_student
@@ -43,6 +45,7 @@ from ckdmed.engines.trainer import DistillationTrainer
 from ckdmed.engines.view_batch import ViewPrepareBatch, view_prepare_batch
 
 __all__ = [
+    "AlignedTrainer",
     "ChannelMap",
     "CooperativeTeachers",
     "CrossFittedTeacher",
@@ -50,6 +53,7 @@ __all__ = [
     "DistilledStudent",
     "FoldNetworks",
     "FrozenTeacher",
+    "ImageAlignment",
     "MixupPrepareBatch",
     "MultiTeacherTrainer",
     "ScaledMapsInferer",
@@ -71,11 +75,13 @@ __all__ = [
     "folds_in",
     "frozen_teacher",
     "group_teachers",
+    "image_alignment",
     "load_known",
     "load_network",
     "load_teacher",
     "load_teachers",
     "mixup_prepare_batch",
+    "multi_teacher_trainer",
     "parallel_teachers",
     "prepare_fold_teachers",
     "prepare_teacher",

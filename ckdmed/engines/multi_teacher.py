@@ -107,37 +107,54 @@ class MultiTeacherTrainer(DistillationTrainer):
     ) -> TappedOutput:
         teacher: Any = self.teacher
         teacher.train()
+        optimizers = self._optimizers(optimizer)
         begins, ends = self._accumulates()
         if begins:
-            optimizer.zero_grad(set_to_none=True)
-        output: TappedOutput = super()._ask_teacher(images)
+            for one in optimizers:
+                one.zero_grad(set_to_none=True)
         batch: Any = self.state.batch
         label: Any = self.state.output[CommonKeys.LABEL]  # type: ignore[index, call-overload]
         label = label.as_tensor() if isinstance(label, MetaTensor) else label
         flags = batch.get(LABELLED) if isinstance(batch, dict) else None
+        labelled = None if flags is None else torch.as_tensor(flags)
+        output, values = self._taught(images, loss_function, label, labelled)
         # the student's forward pass may run under autocast, in which no backward pass belongs
         with torch.autocast(images.device.type, enabled=False):
-            values = loss_function(
-                output.logits,
-                output.features.get(HEAD),
-                label,
-                None if flags is None else torch.as_tensor(flags),
-                self._peer,
-            )
             total = values.total
             for penalty in self._penalties.taken() if self._penalties is not None else []:
                 total = total + penalty.to(total.device)
             total = total / self.accumulation_steps
             scaler = self.scaler if self.amp else None
             (total if scaler is None else scaler.scale(total)).backward()
-            if ends and scaler is None:
-                optimizer.step()
-            elif ends and scaler is not None:
-                scaler.step(optimizer)
+            for one in optimizers if ends else ():
+                if scaler is None:
+                    one.step()
+                else:
+                    scaler.step(one)
         self.teacher_values = LossValues(
             values.total.detach(), {name: term.detach() for name, term in values.terms.items()}, values.weights
         )
         return TappedOutput(output.logits.detach(), {k: v.detach() for k, v in output.features.items()}, {})
+
+    def _optimizers(self, of_teachers: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
+        """Those that make a step with the teachers' loss."""
+        return (of_teachers,)
+
+    def _answer(self, images: torch.Tensor) -> TappedOutput:
+        """The learning teachers' output with its graph."""
+        return super()._ask_teacher(images)
+
+    def _taught(
+        self,
+        images: torch.Tensor,
+        loss_function: CooperativeTeacherLoss,
+        label: torch.Tensor,
+        labelled: torch.Tensor | None,
+    ) -> tuple[TappedOutput, LossValues]:
+        """The learning teachers' output for the batch, and the loss that they minimise."""
+        output = self._answer(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return output, loss_function(output.logits, output.features.get(HEAD), label, labelled, self._peer)
 
     def _accumulates(self) -> tuple[bool, bool]:
         """Whether gradients begin anew with this iteration, and whether a step ends it; as in the base class."""

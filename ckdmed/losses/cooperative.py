@@ -129,10 +129,12 @@ class CooperativeTeacherLoss(nn.Module):
         target: torch.Tensor,
         labelled: torch.Tensor | None = None,
         student: torch.Tensor | None = None,
+        for_student_image: torch.Tensor | None = None,
     ) -> LossValues:
         """The loss of one batch; rows of ``target`` that ``labelled`` (B,) does not mark are not read.
 
-        ``student`` are the student's logits [B, C, *S], for peers that learn from it.
+        ``student`` are the student's logits [B, C, *S], for peers that learn from it; ``for_student_image`` the
+        teachers' logits for the image that the student saw, where ``teachers`` are of another one.
         """
         if teachers.shape[1] % len(self.names):
             raise ValueError(f"{teachers.shape[1]} channels are not those of {len(self.names)} teachers.")
@@ -144,7 +146,8 @@ class CooperativeTeacherLoss(nn.Module):
         terms: dict[str, torch.Tensor] = {}
         weights: dict[str, float] = {}
         if self.w_mutual > 0:
-            total = total + self._mutual(teachers, student, terms, weights)
+            seen = teachers if for_student_image is None else for_student_image
+            total = total + self._mutual(seen, student, terms, weights)
         if labelled is not None and not bool(labelled.any()):
             return LossValues(total, terms, weights)
         learned = dict(terms)

@@ -135,6 +135,7 @@ class TeachersState:
         teacher: a frozen teacher, or :class:`~ckdmed.engines.CooperativeTeachers`.
         optimizer, lr_scheduler: of what learns.
         performance: keeps the shares.
+        alignment: of peers, with the states of its own optimisers.
 
     Raises:
         ValueError: on loading, when frozen teachers have other weights, or a run of learning teachers is resumed with
@@ -147,10 +148,12 @@ class TeachersState:
         optimizer: torch.optim.Optimizer | None = None,
         lr_scheduler: Any = None,
         performance: TeacherPerformance | None = None,
+        alignment: nn.Module | None = None,
     ) -> None:
         self.teacher = teacher
         self.learns = isinstance(teacher, CooperativeTeachers) and teacher.learning
         parts = {"optimizer": optimizer, "lr_scheduler": lr_scheduler, "performance": performance}
+        parts["alignment"] = alignment  # type: ignore[assignment]
         if isinstance(teacher, CooperativeTeachers):
             parts["weights"] = teacher if teacher.learning else teacher.fusion  # type: ignore[assignment]
         self.parts: dict[str, Any] = {name: part for name, part in parts.items() if part is not None}
