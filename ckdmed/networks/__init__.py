@@ -20,9 +20,12 @@ from ckdmed.networks.classifier_teacher import (
     last_block,
     last_convolution,
 )
+from ckdmed.networks.cnn_vit_unet import CnnViTUNet
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.cooperative_fusion import CooperativeFusion
+from ckdmed.networks.coordinate_attention import CoordinateAttention
 from ckdmed.networks.deep_medic import DeepMedic
+from ckdmed.networks.edgevit_block import EdgeViTBlock
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EfficientNetLiteEncoder, EfficientNetLiteUNet
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
@@ -39,6 +42,7 @@ from ckdmed.networks.padded import (
 )
 from ckdmed.networks.plain_cnn import PlainCNN
 from ckdmed.networks.published_weights import IMAGENET, weights_file
+from ckdmed.networks.pyramid_attention_unet import PyramidAttentionUNet
 from ckdmed.networks.pyramid_pooling import PyramidPooling
 from ckdmed.networks.res2net_block import Res2NetBlock
 from ckdmed.networks.residual_unit import PreActivationUnit
@@ -78,7 +82,10 @@ __all__ = [
     "ClassTokenFusion",
     "CohraUNet",
     "CooperativeFusion",
+    "CnnViTUNet",
+    "CoordinateAttention",
     "DeepMedic",
+    "EdgeViTBlock",
     "DoubleConv",
     "EfficientNetB0",
     "EfficientNetLiteClassifier",
@@ -90,6 +97,7 @@ __all__ = [
     "MapHybridClassifier",
     "PlainCNN",
     "PreActivationUnit",
+    "PyramidAttentionUNet",
     "PyramidPooling",
     "Res2NetBlock",
     "SEGMENTATION_KINDS",

@@ -86,7 +86,7 @@ def classification_teacher(
         vgg_dropout, vit_dropout: rates of dropout.
         vit_img_size, vit_patch, vit_hidden, vit_layers, vit_heads: of a ViT branch; its MLP is four times as wide as
             its tokens.
-        fuse: "logits" or "features", see `HybridClassifier`; "attention", "stn", "deformable", "graph" or "geometric",
+        fuse: "logits" or "features", see `HybridClassifier`; one of `MAP_FUSIONS`, such as "attention",
             see `map_fusion`, for branches that are joined as maps. With kind "msgff", "logits" stands for the weighted
             sum alone, and the fusions of maps join the branches at each level before it.
         freeze: "none"; "early" for the first three of the five stages of every VGG branch, which pretrained weights

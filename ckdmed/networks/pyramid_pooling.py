@@ -20,13 +20,16 @@ class PyramidPooling(nn.Module):
         spatial_dims: 2 or 3.
         channels: C of the map.
         bins: cells an axis of each grid; each average passes a 1x1 convolution to C / len(bins) channels, 1 at least.
+        act: MONAI activation name behind it, or (name, options).
 
     Shape: (B, C, *spatial) to (B, `out_channels`, *spatial); 2 C channels where C is a multiple of the number of bins.
 
     Source: Zhao et al. 2017 (arXiv 1612.01105). No normalisation after the convolution: a single cell has no deviation.
     """
 
-    def __init__(self, spatial_dims: int, channels: int, bins: Sequence[int] = (1, 2, 3, 6)) -> None:
+    def __init__(
+        self, spatial_dims: int, channels: int, bins: Sequence[int] = (1, 2, 3, 6), act: str | tuple = "relu"
+    ) -> None:
         super().__init__()
         if not bins or min(bins) < 1:
             raise ValueError(f"bins must be numbers of cells, 1 at least each, got {tuple(bins)}.")
@@ -36,7 +39,7 @@ class PyramidPooling(nn.Module):
         self.levels = nn.ModuleList(
             nn.Sequential(
                 Pool[Pool.ADAPTIVEAVG, spatial_dims](cells),
-                Convolution(spatial_dims, channels, width, kernel_size=1, act="relu", norm=None),
+                Convolution(spatial_dims, channels, width, kernel_size=1, act=act, norm=None),
             )
             for cells in bins
         )

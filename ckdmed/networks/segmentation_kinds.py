@@ -11,6 +11,7 @@ from torch import nn
 
 from ckdmed.networks.backbone_unet import BackboneUNet
 from ckdmed.networks.channel_counts import with_channel_counts
+from ckdmed.networks.cnn_vit_unet import CnnViTUNet
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.deep_medic import DeepMedic
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
@@ -21,6 +22,7 @@ from ckdmed.networks.padded import (
     AnySizeSegResNet,
     AnySizeSwinUNETR,
 )
+from ckdmed.networks.pyramid_attention_unet import PyramidAttentionUNet
 from ckdmed.networks.unet import UNet
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus, depth_taps
 
@@ -111,6 +113,14 @@ SEGMENTATION_KINDS: dict[str, SegmentationKind] = {
         multiple=12,
     ),
     "cohra": SegmentationKind(CohraUNet, lambda base: {"features": _widths(base)}, lambda own: dict(_UNET_TAPS)),
+    "pyramid_attention": SegmentationKind(
+        PyramidAttentionUNet,
+        lambda base: {"features": _widths(base)},
+        lambda own: {name: f"unet.{path}" for name, path in _UNET_TAPS.items()},
+    ),
+    "cnn_vit": SegmentationKind(
+        CnnViTUNet, lambda base: {"features": _widths(base)}, lambda own: dict(_UNET_TAPS), multiple=2
+    ),
     "deep_medic": SegmentationKind(
         DeepMedic,
         # 30, 30, 40, 40, 40, 40, 50, 50 and 150, as published, at a base of 30

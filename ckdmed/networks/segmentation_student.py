@@ -42,6 +42,8 @@ def segmentation_student(
     dynunet           MONAI's DynUNet (nnU-Net's network), five levels, instance normalisation
     swin_unetr        MONAI's SwinUNETR, window 7
     cohra             :class:`CohraUNet`, five levels
+    pyramid_attention :class:`PyramidAttentionUNet`, five levels, in the style of KDMSANet
+    cnn_vit           :class:`CnnViTUNet`, five levels of Res2Net and EdgeViT blocks, in the style of MFFTNet
     deep_medic        :class:`DeepMedic`, two scales without a decoder; ``base`` 30 has the published widths
     ================= =======================================================================================
 

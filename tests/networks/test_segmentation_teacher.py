@@ -13,9 +13,11 @@ from ckdmed.networks import (
     SEGMENTATION_TEACHERS,
     AnySizeSegResNet,
     BackboneUNet,
+    CnnViTUNet,
     CohraUNet,
     DeepMedic,
     EfficientNetLiteUNet,
+    PyramidAttentionUNet,
     UNet,
     UNetPlusPlus,
     UNetViT,
@@ -41,6 +43,8 @@ CLASSES = {
     "dynunet": DynUNet,
     "swin_unetr": SwinUNETR,
     "cohra": CohraUNet,
+    "pyramid_attention": PyramidAttentionUNet,
+    "cnn_vit": CnnViTUNet,
     "deep_medic": DeepMedic,
     "efficientnet_lite": EfficientNetLiteUNet,
 }
@@ -171,7 +175,7 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, deep_medic, got 'u_net'"),
+        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, .*, deep_medic, got 'u_net'"),
         ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
         (
             {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},

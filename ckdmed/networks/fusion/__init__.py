@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.networks.fusion.attentive_pyramid import AttentivePyramidFusion
 from ckdmed.networks.fusion.build import MAP_FUSIONS, map_fusion
 from ckdmed.networks.fusion.deformable import DeformableConv, DeformableFusion, deformable_conv
 from ckdmed.networks.fusion.geometric_attention import GeometryAwareAttention
@@ -10,6 +11,7 @@ from ckdmed.networks.fusion.spatial_transformer import SpatialTransformerFusion
 from ckdmed.networks.fusion.weighted_sum import WeightedSum
 
 __all__ = [
+    "AttentivePyramidFusion",
     "DeformableConv",
     "DeformableFusion",
     "GeometryAwareAttention",

@@ -78,7 +78,7 @@ def test_gradients_in_float64(name: str) -> None:
 
 
 def test_an_unknown_fusion_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="attention, stn, deformable, graph, geometric, got 'sum'"):
+    with pytest.raises(ValueError, match="attention, stn, deformable, graph, geometric, pyramid, got 'sum'"):
         map_fusion("sum", 8)
 
 
