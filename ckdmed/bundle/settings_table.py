@@ -48,6 +48,7 @@ __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
 REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
 TEACHER_MODES = ("frozen", "fusion", "online")
 SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
+ALIGNMENTS = ("cyclegan",)
 RECIPES = ("adamw", "nnunet")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
@@ -110,7 +111,7 @@ SETTINGS: Mapping[str, Setting] = {
     "section": Setting(text("the name of a section"), "section that is scored or read: test, validation or another"),
     "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
     "n_folds": Setting(whole(3), "how many folds there are"),
-    "fold_source": Setting(choice("group", "official", "slices"), "how the folds are made"),
+    "fold_source": Setting(choice("group", "official"), "how the folds are made"),
     "label_fraction": Setting(number(0, 1, above=True), "fraction of the training patients whose labels are used"),
     "labelled_per_batch": Setting(
         either(_SHARE, _NONE), "share of labelled samples in a batch, on average; null for that of the data"
@@ -203,6 +204,12 @@ SETTINGS: Mapping[str, Setting] = {
         either(_SHARE, _NONE), "weight of the label's correction of the teacher; null for the method's", taken_by=_LOSS
     ),
     "w_cooperative": Setting(number(0), "weight of the cooperative logits in the teachers' own loss"),
+    "align": Setting(
+        either(choice(*ALIGNMENTS), _NONE),
+        "of mutual, how the one peer's sequences are made to look like the student's; null for not at all",
+        taken_by=_LOSS,
+    ),
+    "align_base": Setting(_COUNT, "channels of the first level of what translates them", "channels"),
     "w_mutual": Setting(number(0), "weight of what learning teachers take from the student and from each other"),
     "alpha": Setting(either(_SHARE, _NONE), "weight of the label; null for the method's", taken_by=_LOSS),
     "beta": Setting(_WEIGHT, "weight of the method's own term; null for the method's", taken_by=_LOSS),
@@ -292,6 +299,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     # inference and evaluation
     "checkpoint": Setting(_FILE, "weights that are used or scored"),
+    "peer_checkpoint": Setting(
+        either(_NONE, _FILE), "weights of a peer of mutual distillation, whose probabilities are averaged with these"
+    ),
     "tta": Setting(boolean(), "average over mirror images"),
     "threshold": Setting(_SHARE, "probability from which on a pixel is in the mask"),
     "probabilities": Setting(boolean(), "write probabilities as well"),
@@ -322,6 +332,7 @@ SETTINGS: Mapping[str, Setting] = {
 }
 
 _CLASSIFICATION: Mapping[str, Setting] = {
+    "fold_source": Setting(choice("group", "official", "slices"), "how the folds are made"),
     "fuse": Setting(choice(*CLASSIFIER_FUSIONS), "what of the two branches is joined, and how"),
     "scaling": Setting(choice(*SCALINGS), "how the intensities of a slice are scaled"),
     "student_kind": Setting(choice(*CLASSIFICATION_STUDENTS), "the student's network"),

@@ -79,7 +79,7 @@ class SobelMagnitude(nn.Module):
 
 
 class EdgeLoss(PairLoss):
-    """Mean absolute difference of the edges of the student's probabilities and of a target; zero when they agree.
+    """Absolute difference of the edges of the student's probabilities and of a target; zero when they agree.
 
     mean |E(p_s) - E(y)|, E the Sobel magnitude. Probabilities, not logits, have edges of a bounded height.
 
@@ -91,6 +91,9 @@ class EdgeLoss(PairLoss):
             and keep gradients finite.
         teacher_grad: let gradients reach the teacher.
         ignore_index: label in `target` whose positions do not count.
+        of: "probabilities", or "logits" for the student's raw values beside the mask, whose edges have no bound and do
+            not agree with the mask's anywhere but by chance; it is there to reproduce formulas that are written so.
+        reduction: "mean", or "sum" over everything including the batch, for the same reason.
         weights: "uniform", or "feature_lines": voxels at the mask's surface weigh up to twice as much, the more the
             surface bends there, see `feature_line_weights`; only with target="mask".
 
@@ -99,7 +102,8 @@ class EdgeLoss(PairLoss):
 
     Raises:
         ValueError: unequal shapes; a mask outside [0, 1]; class indices outside 0..C-1;
-            a link that does not fit; other than 2 or 3 spatial axes; unknown weights, or weights from a teacher.
+            a link that does not fit; other than 2 or 3 spatial axes; unknown weights, or weights from a teacher;
+            another word for `of` or `reduction`.
     """
 
     def __init__(
@@ -112,8 +116,12 @@ class EdgeLoss(PairLoss):
         teacher_grad: bool = False,
         ignore_index: int | None = None,
         weights: str = "uniform",
+        of: str = "probabilities",
+        reduction: str = "mean",
     ) -> None:
         super().__init__(teacher_grad=teacher_grad, ignore_index=ignore_index)
+        self.of = choose("of", of, ("probabilities", "logits"))
+        self.reduction = choose("reduction", reduction, ("mean", "sum"))
         self.weights = choose("weights", weights, EDGE_WEIGHTS)
         if weights != "uniform" and target != "mask":
             raise ValueError(f"weights={weights!r} follow the surface of a mask; use target='mask'.")
@@ -145,7 +153,8 @@ class EdgeLoss(PairLoss):
             bends = feature_line_weights(teacher)
             mask = bends if mask is None else mask * bends
         edges = self.sobel[str(spatial_dims)]
-        return reduce_values((edges(probabilities(student, link)) - edges(teacher)).abs(), mask, "mean")
+        seen = student if self.of == "logits" else probabilities(student, link)
+        return reduce_values((edges(seen) - edges(teacher)).abs(), mask, self.reduction)
 
     @staticmethod
     def _one_hot(indices: torch.Tensor, student: torch.Tensor) -> torch.Tensor:

@@ -44,7 +44,7 @@ _STRENGTHS = {
     "report": _Strength(0.5, 0.2, 0.26, 0.1, 0.06, 0.1, 0.02, 0.3, 0.05, 0.2, (0.7, 1.5)),
     "strong": _Strength(0.5, 0.4, 0.52, 0.2, 0.1, 0.25, 0.04, 0.5, 0.1, 0.4, (0.5, 2.0)),
 }
-AUGMENTATIONS = ("none", "flips", *_STRENGTHS)
+AUGMENTATIONS = ("none", "horizontal", "flips", *_STRENGTHS)
 
 
 def segmentation_augmentation(
@@ -59,18 +59,20 @@ def segmentation_augmentation(
 ) -> Compose:
     """Random transforms that act alike on an image and its masks.
 
-    ========  ======================================================================================
-    level     what happens to a sample
-    ========  ======================================================================================
-    none      nothing
-    flips     each spatial axis is flipped in half of the samples; the key ``flips`` tells which were
-              (see :class:`FlipStated`)
-    report    flips; in 50 % a rotation up to 15 degrees, shear 0.1, shift 6 %, zoom 10 %, in another
-              20 % these and an elastic warp; each in 30 %: Gaussian noise (standard deviation up to
-              0.05), brightness (times 0.8 to 1.2), contrast (gamma 0.7 to 1.5)
-    strong    as report with 50 % and 40 %, 30 degrees, shear 0.2, shift 10 %, zoom 25 %, twice the
-              warp; intensity in 50 %: noise up to 0.1, brightness 0.6 to 1.4, gamma 0.5 to 2
-    ========  ======================================================================================
+    ==========  ====================================================================================
+    level       what happens to a sample
+    ==========  ====================================================================================
+    none        nothing
+    horizontal  left and right are exchanged in half of the samples: the columns of an image, the first
+                axis of a volume; ``flips`` as below
+    flips       each spatial axis is flipped in half of the samples; the key ``flips`` tells which were
+                (see :class:`FlipStated`)
+    report      flips; in 50 % a rotation up to 15 degrees, shear 0.1, shift 6 %, zoom 10 %, in another
+                20 % these and an elastic warp; each in 30 %: Gaussian noise (standard deviation up to
+                0.05), brightness (times 0.8 to 1.2), contrast (gamma 0.7 to 1.5)
+    strong      as report with 50 % and 40 %, 30 degrees, shear 0.2, shift 10 %, zoom 25 %, twice the
+                warp; intensity in 50 %: noise up to 0.1, brightness 0.6 to 1.4, gamma 0.5 to 2
+    ==========  ====================================================================================
 
     Rotation, shear, shift, zoom and warp are one resampling, so nothing is blurred twice and each costs
     only once. Images are resampled linearly, masks by the nearest voxel; what comes in from outside repeats
@@ -80,7 +82,7 @@ def segmentation_augmentation(
     Seed it like any MONAI chain (``set_determinism`` or ``set_random_state``).
 
     Args:
-        level: ``"none"``, ``"flips"`` (default), ``"report"`` or ``"strong"``.
+        level: ``"none"``, ``"horizontal"``, ``"flips"`` (default), ``"report"`` or ``"strong"``.
         keys: the image first, then its masks (none, one or several), channel first.
         spatial_dims: 2 (default) or 3.
         img_size: edge of the images in pixels, to which shifts and the warp are relative. Default 128.
@@ -117,8 +119,10 @@ def segmentation_augmentation(
     types = EnsureTyped(keys, dtype=(torch.float32, *[mask_type] * len(masks)), track_meta=track_meta, **missing)
     if level == "none":
         return Compose([types])
-    flips = [RandFlipd((*keys, *also_flipped), prob=0.5, spatial_axis=axis, **missing) for axis in range(spatial_dims)]
-    if level == "flips":
+    # rows of an image come first; the volumes' first axis runs from left to right
+    axes = range(spatial_dims) if level != "horizontal" else [1 if spatial_dims == 2 else 0]
+    flips = [RandFlipd((*keys, *also_flipped), prob=0.5, spatial_axis=axis, **missing) for axis in axes]
+    if level in ("horizontal", "flips"):
         # the batch records how a sample was flipped, so that its cached teacher outputs can be found
         return Compose([*flips, FlipStated(flips), types])
     s = _STRENGTHS[level]

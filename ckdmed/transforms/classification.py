@@ -77,14 +77,14 @@ def classification_augmentation(
     ========  ======================================================================================
     none      nothing
     flips     left and right are exchanged in half of the samples (the reports' training); the key
-              ``flips`` tells in which, see `FlipStated`
+              ``flips`` tells in which, see `FlipStated`; "horizontal" is the same
     report    the richer set of the weekly report, see `segmentation_augmentation`: flips along both axes,
               rotation, shear, shift, zoom, elastic warp, noise, brightness, contrast
     strong    the same, stronger and more often
     ========  ======================================================================================
 
     Args:
-        level: "none", "flips", "report" or "strong".
+        level: "none", "horizontal", "flips", "report" or "strong".
         img_size: edge of the images in pixels.
         keys: of the images.
         also_flipped: as in `segmentation_augmentation`.
@@ -94,7 +94,7 @@ def classification_augmentation(
     """
     if level not in LEVELS:
         raise ValueError(f"augmentation must be one of {', '.join(LEVELS)}, got {level!r}.")
-    if level == "flips":
+    if level in ("horizontal", "flips"):
         # upright images: rows first, so the second axis is left to right
         flip = RandFlipd((*keys, *also_flipped), prob=0.5, spatial_axis=1)
         # the batch records which samples were flipped, so that their cached teacher outputs can be found

@@ -69,7 +69,10 @@ def test_the_command_prints_every_setting(bundle: str, capsys: pytest.CaptureFix
 
 def test_a_setting_with_default_meaning_range_and_unit():
     text = settings_text("seg_kd")
-    assert "  --weight_decay  (default: 0.0001, nnunet 3e-05)\n      decay of the weights: a number of at least 0\n" in text
+    assert (
+        "  --weight_decay  (default: 0.0001, nnunet 3e-05)\n      decay of the weights: a number of at least 0\n"
+        in text
+    )
     default = "that of the training, else 256"
     meaning = "edge of a slice: a whole number of at least 8, in pixels"
     assert f"  --image_size  (default: {default})\n      {meaning}\n" in text

@@ -141,6 +141,19 @@ def test_types_do_not_depend_on_the_level(level: str, track_meta: bool) -> None:
     assert (out["image"].dtype, out["label"].dtype) == (torch.float32, torch.uint8)
 
 
+@pytest.mark.parametrize(("spatial_dims", "axis"), [(2, 2), (3, 1)])
+def test_horizontal_flips_alone(spatial_dims: int, axis: int) -> None:
+    item = _checkerboard(spatial_dims, 16, 4)
+    item["image"] = item["image"] + torch.arange(16.0**spatial_dims).reshape(1, *(16,) * spatial_dims) / 1e4
+    chain = segmentation_augmentation("horizontal", spatial_dims=spatial_dims, img_size=16).set_random_state(0)
+    outs = [chain(dict(item)) for _ in range(40)]
+    flipped = [not np.allclose(out["image"], item["image"]) for out in outs]
+    assert 10 < sum(flipped) < 30
+    for out, was in zip(outs, flipped):
+        expected = item["image"].flip(axis) if was else item["image"]
+        assert np.allclose(out["image"], expected) and out["flips"] == (1 << (axis - 1)) * was
+
+
 def test_flips_happen_in_half_of_the_samples_per_axis() -> None:
     chain = segmentation_augmentation("flips").set_random_state(0)
     item = {"image": torch.arange(16.0).reshape(1, 4, 4), "label": torch.zeros(1, 4, 4, dtype=torch.uint8)}
@@ -185,7 +198,7 @@ def test_in_a_cached_chain_from_a_config() -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"level": "wild"}, "none, flips, report, strong, got 'wild'"),
+        ({"level": "wild"}, "none, horizontal, flips, report, strong, got 'wild'"),
         ({"keys": "image"}, "keys must be a sequence"),
         ({"keys": ()}, "keys must be a sequence"),
         ({"spatial_dims": 1}, "2 or 3, got 1"),

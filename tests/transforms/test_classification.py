@@ -90,7 +90,9 @@ def test_refusals():
         classification_scaling("mine")
     with pytest.raises(ValueError, match="at least 8 pixels, got 4"):
         classification_scaling("percentiles", 4)
-    with pytest.raises(ValueError, match="augmentation must be one of none, flips, report, strong, got 'flip'"):
+    with pytest.raises(
+        ValueError, match="augmentation must be one of none, horizontal, flips, report, strong, got 'flip'"
+    ):
         classification_augmentation("flip")
 
 
