@@ -90,7 +90,7 @@ def segmentation_augmentation(
             MetaTensors. Default True.
         allow_missing_keys: do not raise where a key is missing, as for unlabelled images.
         soft_masks: masks hold probabilities and leave as float32.
-        also_flipped: keys of further images, of any size, which are flipped along; with levels that only flip, and "none".
+        also_flipped: keys of further images, of any size, which are flipped along; with levels that flip at most.
 
     Returns:
         A ``Compose``, to stand in a chain after loading and resizing.

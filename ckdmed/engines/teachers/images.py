@@ -17,7 +17,7 @@ from ckdmed.transforms.teacher_image import TEACHER_IMAGE, TeacherImaged
 __all__ = ["TeacherImages"]
 
 # augmentations that change images of any size alike
-_OF_ANY_SIZE = ("none", "flips")
+_OF_ANY_SIZE = ("none", "horizontal", "flips")
 
 
 class TeacherImages:
