@@ -16,7 +16,7 @@ from ckdmed.networks.segmentation_teacher import segmentation_teacher
 
 __all__ = ["with_peer"]
 
-_VIT = ("vit_img_size", "vit_hidden", "vit_layers", "vit_heads")
+_VIT = ("vit_img_size", "vit_hidden", "vit_layers", "vit_heads", "fuse", "resolutions", "map_weights")
 
 
 def with_peer(
