@@ -13,7 +13,7 @@ from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.setting_check import as_written
 from ckdmed.bundle_files import bundle_folder
 
-__all__ = ["bundle_folder", "bundle_settings", "bundle_workflow"]
+__all__ = ["bundle_folder", "bundle_parser", "bundle_settings", "bundle_workflow"]
 
 
 def bundle_workflow(
@@ -34,6 +34,20 @@ def bundle_workflow(
         workflow_type="train",
         **{name: as_written(value) for name, value in overrides.items()},
     )
+
+
+def bundle_parser(folder: str | os.PathLike[str], overrides: Mapping[str, Any]) -> ConfigParser:
+    """The parsed configuration of a bundle's training, to ask for single parts of it; the log stays as it is.
+
+    Args:
+        folder, overrides: of :func:`bundle_workflow`.
+    """
+    parser = ConfigParser()
+    parser.read_config(str(Path(folder) / "train.json"))
+    for name, value in overrides.items():
+        parser[name] = as_written(value)
+    parser.parse(reset=True)
+    return parser
 
 
 def bundle_settings(name: str, **overrides: Any) -> dict[str, Any]:

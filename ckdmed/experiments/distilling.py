@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import recorded_settings, told_by_teacher
-from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data import read_datalist, sha256_of
 from ckdmed.experiments.classifier_scores import scores_of_sections
@@ -213,9 +213,7 @@ class Distilling(Experiment):
 
     def _refusal(self, run: Run) -> str | None:
         """Why a run cannot begin, by building its networks and its loss; None where it can."""
-        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), self._plan(run))
-        workflow.parser.parse(reset=True)
-        get = workflow.parser.get_parsed_content
+        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), self._plan(run)).get_parsed_content
         try:
             if run.arm.bundle == self.task.teacher_bundle:
                 get("network_def")

@@ -119,7 +119,7 @@ class Sweep(Distilling):
         if both:
             names = list(swept)
             cells: dict[tuple[str, str], list[float]] = {}
-            for record in sorted(taught, key=lambda r: _place(r.arm, r.settings, swept)):
+            for record in sorted(taught, key=lambda r: [_order(r.settings[name]) for name in names]):
                 cell = (_text(record.settings[names[0]]), _text(record.settings[names[1]]))
                 cells.setdefault(cell, []).append(_score(record, score))
             return plot_sweep_grid(cells, (names[0], names[1]), score, path)

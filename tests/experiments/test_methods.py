@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.experiments.distilling import ALONE
+from ckdmed.experiments.methods import MethodComparison
+from ckdmed.experiments.slice_tasks import TASKS
+from ckdmed.experiments.slices import slice_phantoms
+from ckdmed.experiments.step_cost import step_costs
+from ckdmed.experiments.teacher_settings import settings_of_teacher
+from ckdmed.files import save_weights
+from ckdmed.methods import methods
+from ckdmed.reports import RunRecord
+from tests.experiments.trainers import made, planned
+
+CPU, WALL = "processor ms per step", "ms per step"
+
+
+def names(*words: str) -> list[str]:
+    return [run.arm.name for run in planned("methods", "--seeds", "0", *words)]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_registered_method_and_every_fusion_is_an_arm(task: str):
+    arms = names("--task", task)
+    assert {name for name in arms if not name.startswith(("teacher", "fuse_"))} == set(methods(task))
+    # the shared teacher is the hybrid with the usual fusion, so that its student by kd is the arm of that name
+    assert {name.removeprefix("fuse_") for name in arms if name.startswith("fuse_")} == set(TASKS[task].fusions[1:])
+    assert arms[0] == ALONE
+    for fuse in TASKS[task].fusions[1:]:
+        assert arms.index(f"teacher_fuse_{fuse}") == arms.index(f"fuse_{fuse}") - 1
+
+
+def test_a_teacher_of_another_kind_leaves_all_fusions_to_the_hybrids():
+    assert f"fuse_{TASKS['segmentation'].fusions[0]}" in names("--set", "teacher_kind=unet")
+    assert "fuse_stn" not in names("--set", "fuse=stn") and "fuse_class_token" in names("--set", "fuse=stn")
+    assert "fuse_class_token" in names("--hybrid", "vgg_vit")
+
+
+def test_teachers_are_trained_once_by_the_first_seed(tmp_path: Path, data: Path):
+    runs = planned("methods", "--seeds", "4", "5", "--arms", "kd", "fuse_stn")
+    assert [run.name for run in runs] == [
+        "supervised-seed=4",
+        "teacher-seed=4",
+        "kd-seed=4",
+        "teacher_fuse_stn-seed=4",
+        "fuse_stn-seed=4",
+        "supervised-seed=5",
+        "kd-seed=5",
+        "fuse_stn-seed=5",
+    ]
+    assert {run.name: run.teacher for run in runs if run.teacher} == {
+        "kd-seed=4": "teacher-seed=4",
+        "kd-seed=5": "teacher-seed=4",
+        "fuse_stn-seed=4": "teacher_fuse_stn-seed=4",
+        "fuse_stn-seed=5": "teacher_fuse_stn-seed=4",
+    }
+
+
+def test_what_the_runs_are_given(tmp_path: Path, data: Path):
+    words = ["--seeds", "0", "--arms", "kd", "function_matching", "cross_architecture", "fuse_stn"]
+    words += ["--set", "student_view=affine", "cache_teacher=memory", "temperature=3", "teacher_kind=unet"]
+    words += ["teacher_options={}"]
+    comparison, runs = made("methods", tmp_path, data, *words)
+    given = {run.arm.name: comparison._plan(run) for run in runs}
+    assert given["kd"]["temperature"] == 3 and "temperature" not in given["supervised"]
+    assert {given[name]["epochs"] for name in ("supervised", "kd", "fuse_stn")} == {2}
+    # what belongs to a method goes before what all share
+    assert given["kd"]["student_view"] == "affine" and given["cross_architecture"]["student_view"] == "masked"
+    assert given["function_matching"]["augmentation"] == "strong" and given["kd"]["augmentation"] == "flips"
+    # a mixture of images has no cached output
+    assert given["kd"]["cache_teacher"] == "memory" and given["function_matching"]["cache_teacher"] is False
+    teacher, fused = given["teacher"], given["teacher_fuse_stn"]
+    assert teacher["teacher_kind"] == "unet" and "student_view" not in teacher and "method" not in teacher
+    assert (fused["teacher_kind"], fused["fuse"], fused["teacher_options"]) == ("unet_vit", "stn", None)
+    assert (given["fuse_stn"]["teacher_kind"], given["fuse_stn"]["method"]) == ("unet_vit", "kd")
+    assert given["fuse_stn"]["teacher_checkpoint"].endswith("runs/teacher_fuse_stn-seed=0/models/model.pt")
+
+
+def test_settings_of_a_teacher_are_those_of_its_own_bundle():
+    settings = {
+        "epochs": 9,
+        "teacher_epochs": 4,
+        "image_size": 32,
+        "student_base": 2,
+        "network_def#base": 3,
+        "amp": False,
+    }
+    assert settings_of_teacher("seg_teacher", settings) == {"epochs": 4, "image_size": 32, "amp": False}
+    own = settings_of_teacher("cls_teacher", {"image_size": 32, "teacher_image_size": 64, "teacher_learning_rate": 0.1})
+    assert own == {"image_size": 64, "learning_rate": 0.1}
+
+
+def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, data: Path):
+    checkpoint = tmp_path / "t" / "models" / "model.pt"
+    save_weights(checkpoint, {})
+    record = {"epochs": 1, "image_size": 32, "teacher_kind": "unet_vit", "vit_hidden": 48, "scaling": "zscore"}
+    checkpoint.with_suffix(".json").write_text(json.dumps({"settings": record}))
+    words = ["--arms", "kd", "--seeds", "0", "--teacher_checkpoint", str(checkpoint)]
+    comparison, runs = made("methods", tmp_path / "o", data, *words)
+    assert [run.name for run in runs] == ["supervised-seed=0", "kd-seed=0"]
+    alone, taught = (comparison._plan(run) for run in runs)
+    assert taught["teacher_checkpoint"] == str(checkpoint.resolve()) and "teacher_checkpoint" not in alone
+    # the student alone sees images as all others do
+    assert alone["scaling"] == taught["scaling"] == "zscore"
+    assert "vit_hidden" not in taught and alone["vit_hidden"] == 16
+    kept = comparison._recorded_settings(runs[1])
+    assert len(kept["teacher_sha256"]) == 64 and "teacher_checkpoint" not in kept
+    explicit, runs = made("methods", tmp_path / "o", data, *words, "--set", "vit_hidden=16", "scaling=percentiles")
+    assert explicit._plan(runs[1])["vit_hidden"] == 16 and explicit._plan(runs[0])["scaling"] == "percentiles"
+
+
+def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]):
+    given = [
+        "experiment",
+        "methods",
+        "--profile",
+        "tiny",
+        "--dataset_dir",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "o"),
+    ]
+    for words, message in (
+        (["--arms", "kdd"], "no arms ['kdd'] of segmentation; there are supervised, at, ckd"),
+        (["--arms", "tokens"], "no arms ['tokens'] of segmentation"),
+        (["--arms", "kd", "kd"], "arms must be different"),
+        (["--fusion_method", "supervised"], "--fusion_method must teach"),
+        (["--teacher_checkpoint", "none.pt"], "there is no file 'none.pt'"),
+        (["--set", "method=kd"], "the command makes method itself"),
+    ):
+        assert main([*given, *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def _tiny(tmp_path: Path, data: Path, *words: str) -> tuple[MethodComparison, list]:
+    return made("methods", tmp_path, data, "--seeds", "0", *words)
+
+
+@pytest.fixture(scope="module")
+def few_slices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few phantoms with their datalist."""
+    return slice_phantoms(tmp_path_factory.mktemp("slices"), 12, 32)
+
+
+def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path, few_slices: Path, caplog: pytest.LogCaptureFixture):
+    comparison, runs = _tiny(tmp_path, few_slices, "--hybrid", "vgg_vit")
+    few = ("supervised", "teacher", "kd", "hard_pseudo", "teacher_fuse_msgff", "fuse_msgff")
+    left = comparison.possible([run for run in runs if run.arm.name in few])
+    assert [run.arm.name for run in left] == ["supervised", "teacher", "kd"]
+    assert "teacher_fuse_msgff: fusion must be one of" in caplog.text
+    assert "hard_pseudo: it teaches images without labels, and here all have one" in caplog.text
+    # a student goes with its teacher, without a line of its own
+    assert caplog.text.count("left out, since it does not fit") == 2
+
+    # asked for by name it is an error
+    strict, runs = _tiny(tmp_path, few_slices, "--arms", "hard_pseudo")
+    with pytest.raises(ValueError, match="hard_pseudo: it teaches images without labels"):
+        strict.possible(runs)
+    fits, runs = _tiny(tmp_path, few_slices, "--arms", "hard_pseudo", "--set", "label_fraction=0.5")
+    assert fits.possible(runs) == runs
+
+
+def test_a_method_for_another_teacher_is_left_out(tmp_path: Path, few_slices: Path, caplog: pytest.LogCaptureFixture):
+    comparison, runs = _tiny(tmp_path, few_slices, "--task", "classification", "--set", "teacher_kind=vgg_vgg")
+    left = comparison.possible([run for run in runs if run.arm.name in ("supervised", "teacher", "kd", "tokens")])
+    assert [run.arm.name for run in left] == ["supervised", "teacher", "kd"]
+    assert "tokens: this method compares the tokens of a Vision Transformer, and this teacher has none" in caplog.text
+
+
+def test_networks_that_none_can_have_are_an_error(tmp_path: Path, data: Path):
+    comparison, runs = _tiny(tmp_path, data, "--set", "fuse=stn", "teacher_kind=unet")
+    with pytest.raises(ValueError, match="supervised: fuse='stn' joins a U-Net and a ViT"):
+        comparison.possible(runs)
+
+
+def test_cost_of_a_step_by_hand():
+    rows = [
+        {"iteration": 10, "step_seconds": 5.0, "step_cpu_seconds": 9.0},
+        {"iteration": 20, "step_seconds": 0.1, "step_cpu_seconds": 0.2},
+        {"iteration": 30, "step_seconds": 0.3, "step_cpu_seconds": 0.2},
+    ]
+    # the first epoch, which fills the caches, does not count; 10 and 30 ms have the median 20
+    assert step_costs(rows) == {WALL: 20.0, CPU: 20.0}
+    assert step_costs(rows[:1]) == {WALL: 500.0, CPU: 900.0}
+    # an epoch of a version that did not note it
+    assert step_costs([{"iteration": 10}, *rows[1:]]) == {WALL: 30.0, CPU: 20.0}
+    assert step_costs([{"iteration": 10}]) == {}
+
+
+def record(
+    arm: str, seed: int, shift: float, ms: float, task: str = "segmentation", method: str | None = ""
+) -> RunRecord:
+    patients = {f"p{number}": 0.5 + shift + 0.01 * number * seed for number in range(8)}
+    metric = TASKS[task].patient_score
+    metrics = dict.fromkeys((*TASKS[task].scores, *TASKS[task].distances), 0.5 + shift)
+    settings = {} if method is None else {"method": method or arm}
+    return RunRecord(
+        f"{arm}-{seed}", arm, ["x"], seed, {"task": task, "section": "validation"}, metrics, {metric: patients},
+        costs={CPU: ms, WALL: 2 * ms}, settings=settings, machine="a machine, no GPU",
+    )  # fmt: skip
+
+
+RECORDS = [
+    record(arm, seed, shift, ms, method=method)
+    for seed in (0, 1)
+    for arm, shift, ms, method in (
+        ("supervised", 0.0, 10.0, ""),
+        ("teacher", 0.2, 40.0, None),
+        ("kd", 0.05, 25.0, ""),
+        ("cwd", 0.1, 30.0, ""),
+        ("fuse_stn", -0.02, 35.0, "kd"),
+    )
+]
+
+
+def test_tables_by_hand():
+    text = MethodComparison.tables(RECORDS)
+    primary, scores, distances, costs, teachers = (part for part in text.split("\n\n") if part.startswith("| arm"))
+    assert "[95% interval, Holm]" in primary and "p (Holm)" in primary
+    # the best first; a teacher is no arm, and does not count among the comparisons
+    rows = [line.split("|")[1].strip() for line in primary.splitlines()[2:]]
+    assert rows == ["cwd", "kd", "kd, teacher fused by stn"]
+    assert "+0.1000 [+0.1000, +0.1000]" in primary.splitlines()[2] and "0.0003" in primary.splitlines()[2]
+    assert "student alone" in scores and "baseline" in scores and "HD95" in distances
+    cells = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:4]] for line in costs.splitlines()[2:]}
+    assert CPU in costs and "times student alone" in costs
+    assert cells["student alone"] == ["10.0 ± 0.0", "1.00"] and cells["cwd"] == ["30.0 ± 0.0", "3.00"]
+    assert "| teacher" in teachers and "Machine: a machine, no GPU." in text
+
+
+def test_records_of_two_tasks_are_no_comparison():
+    with pytest.raises(ValueError, match="of the tasks classification, segmentation; make a table of one"):
+        MethodComparison.tables([*RECORDS, record("supervised", 0, 0.0, 1.0, "classification")])
+    (group,) = MethodComparison.groups([record("supervised", 0, 0.0, 1.0, "classification")])
+    assert group.title == "Classification, validation set" and group.patient_metric == "val_patient_accuracy"

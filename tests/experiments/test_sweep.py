@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.experiments.slice_tasks import TASKS
+from ckdmed.experiments.sweep import Sweep, swept_values
+from ckdmed.reports import RunRecord, read_values
+from tests.experiments.trainers import made, planned
+
+
+def arms(*words: str) -> dict[str, dict]:
+    """Arm -> its settings, of the students that are taught."""
+    runs = planned("sweep", "--seeds", "0", *words)
+    assert runs[0].arm.name == "supervised" and runs[1].arm.name == "teacher"
+    return {run.arm.name: dict(run.arm.settings) for run in runs[2:]}
+
+
+def test_one_change_at_a_time():
+    found = arms("--method", "kd", "--over", "temperature=1,2,4", "w_logit=0.5")
+    assert found == {
+        "defaults": {"method": "kd", "temperature": 2.0, "w_logit": 1.0},
+        "temperature=1": {"method": "kd", "temperature": 1, "w_logit": 1.0},
+        "temperature=4": {"method": "kd", "temperature": 4, "w_logit": 1.0},
+        "w_logit=0.5": {"method": "kd", "temperature": 2.0, "w_logit": 0.5},
+    }
+
+
+def test_every_combination_of_two():
+    found = arms("--bundle", "cls_kd", "--method", "kd", "--over", "temperature=1,4", "--over", "alpha=0.1,1", "--grid")
+    assert list(found) == ["temperature=1", "temperature=1+alpha=1", "defaults", "alpha=1"]
+    assert [(own["temperature"], own["alpha"]) for own in found.values()] == [(1, 0.1), (1, 1), (4, 0.1), (4, 1)]
+
+
+def test_other_settings_of_the_bundle_and_values_that_are_lists():
+    found = arms("--method", "msgff", "--over", "scales=[null,1],[null,1,2]", "--over", "learning_rate=0.001")
+    assert list(found) == ["defaults", "scales=[null,1]", "scales=[null,1,2]", "learning_rate=0.001"]
+    # what the profile sets, and what the bundle says where nothing sets it
+    assert found["defaults"]["learning_rate"] == 0.004 and found["defaults"]["scales"] is None
+    assert arms("--method", "kd", "--over", "weight_decay=0.01")["defaults"]["weight_decay"] == 0.0001
+    given = arms("--method", "kd", "--over", "learning_rate=0.004,0.1", "--set", "epochs=3")
+    assert list(given) == ["defaults", "learning_rate=0.1"]
+
+
+def test_the_runs_are_given_the_values(tmp_path: Path, data: Path):
+    sweep, runs = made(
+        "sweep", tmp_path, data, "--seeds", "3", "--method", "kd", "--over", "temperature=8", "--set", "w_sup=2"
+    )
+    given = {run.arm.name: sweep._plan(run) for run in runs}
+    assert given["temperature=8"]["temperature"] == 8 and given["defaults"]["temperature"] == 2.0
+    assert given["temperature=8"]["w_sup"] == given["supervised"]["w_sup"] == 2 and given["defaults"]["seed"] == 3
+    assert given["defaults"]["teacher_checkpoint"].endswith("teacher-seed=3/models/model.pt")
+
+
+def test_values_of_words():
+    assert swept_values(["a=1,2.5", "b=uniform,feature_lines", "c=[1,2],null", "d=true"]) == {
+        "a": [1, 2.5],
+        "b": ["uniform", "feature_lines"],
+        "c": [[1, 2], None],
+        "d": [True],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--over", "temperature=1"], "a sweep needs --method NAME and --over"),
+        (["--method", "kd"], "a sweep needs --method NAME and --over"),
+        (["--method", "kd", "--over", "temperature"], "'temperature' is no SETTING=VALUE,VALUE"),
+        (["--method", "kd", "--over", "temperature=1,1"], "give all values of a setting at once, each one once"),
+        (["--method", "kd", "--over", "temperature=1", "temperature=2"], "give all values of a setting at once"),
+        (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, temperature"),
+        (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is no setting of this bundle; did you mean"),
+        (["--method", "kd", "--over", "temperature=-1"], "temperature"),
+        (["--method", "kd", "--over", "seed=1,2"], "the command makes seed itself"),
+        (
+            ["--method", "kd", "--over", "temperature=1", "--set", "temperature=3"],
+            "temperature is given by --set and by",
+        ),
+        (["--method", "kd", "--over", "temperature=1", "--grid"], "a grid is of 2 settings, got temperature"),
+        (["--method", "supervised", "--over", "w_sup=1"], "is the student alone, with which a sweep is compared"),
+        (["--method", "kdd", "--over", "w_sup=1"], "there is no method 'kdd' for segmentation; did you mean"),
+    ],
+)
+def test_refusals(words: list[str], message: str, tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]):
+    given = [
+        "experiment",
+        "sweep",
+        "--profile",
+        "tiny",
+        "--dataset_dir",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "o"),
+    ]
+    assert main([*given, *words]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def record(arm: str, seed: int, score: float, **settings: object) -> RunRecord:
+    task = TASKS["segmentation"]
+    metrics = {name: score + 0.01 * seed for name in (*task.scores, *task.distances)}
+    patients = {task.patient_score: {f"p{number}": score + 0.01 * number for number in range(5)}}
+    method = {"supervised": {"method": "supervised"}, "teacher": {}}.get(arm, {"method": "kd"})
+    own = {**method, **settings, "seed": seed, "epochs": 2}
+    return RunRecord(f"{arm}-{seed}", arm, ["x"], seed, {"task": "segmentation", "section": "validation"}, metrics,
+                     patients, settings=own)  # fmt: skip
+
+
+def runs_of(*given: tuple[str, float, dict]) -> list[RunRecord]:
+    both = (("supervised", 0.5, {}), ("teacher", 0.9, {}), *given)
+    return [record(arm, seed, score, **settings) for seed in (0, 1) for arm, score, settings in both]
+
+
+def test_lines_table_and_order(tmp_path: Path):
+    records = runs_of(
+        ("temperature=8", 0.58, {"temperature": 8, "w_logit": 1.0}),
+        ("w_logit=0.5", 0.55, {"temperature": 2.0, "w_logit": 0.5}),
+        ("defaults", 0.6, {"temperature": 2.0, "w_logit": 1.0}),
+        ("temperature=1", 0.7, {"temperature": 1, "w_logit": 1.0}),
+    )
+    assert Sweep.picture(records, tmp_path / "x.png") == tmp_path / "x.png"
+    shown = read_values(tmp_path / "x.png")
+    assert shown["score"] == "Dice per slice" and shown["reference"] == [0.5, 0.51]
+    assert {name: list(line) for name, line in shown["lines"].items()} == {
+        "temperature": ["1", "2.0", "8"],
+        "w_logit": ["0.5", "1.0"],
+    }
+    assert shown["lines"]["temperature"]["8"] == [0.58, 0.59] and shown["lines"]["w_logit"]["1.0"] == [0.6, 0.61]
+    text = Sweep.tables(records)
+    primary = next(part for part in text.split("\n\n") if part.startswith("| arm"))
+    rows = [line.split("|")[1].strip() for line in primary.splitlines()[2:]]
+    assert text.startswith("Method: kd.") and rows[0] == "defaults (temperature 2.0, w_logit 1.0)"
+    assert rows[1:] == ["temperature=1", "temperature=8", "w_logit=0.5"]
+    other = [
+        RunRecord(**{**vars(r), "settings": {**r.settings, "method": "cwd"}}) for r in records if r.arm == "defaults"
+    ]
+    with pytest.raises(ValueError, match="the records are of the methods cwd, kd; a sweep is of one"):
+        Sweep.tables([*records, *other])
+
+
+def test_heat_map_of_a_grid(tmp_path: Path):
+    values = [(t, w) for t in (1, 2.0, 10) for w in (0.5, 1.0)]
+    named = {(2.0, 1.0): "defaults", (1, 1.0): "temperature=1", (10, 1.0): "temperature=10", (2.0, 0.5): "w_logit=0.5"}
+    records = runs_of(
+        *(
+            (
+                named.get((t, w), f"temperature={t}+w_logit={w}"),
+                0.5 + t / 100 + w / 10,
+                {"temperature": t, "w_logit": w},
+            )
+            for t, w in reversed(values)
+        )
+    )
+    Sweep.picture(records, tmp_path / "x.png")
+    shown = read_values(tmp_path / "x.png")
+    assert shown["names"] == ["temperature", "w_logit"]
+    cells = {(x, y): runs for x, y, runs in shown["cells"]}
+    assert set(cells) == {(str(t), str(w)) for t, w in values}
+    assert cells["10", "0.5"] == pytest.approx([0.65, 0.66])
+    # numbers stand in their order, not in that of their texts
+    assert list(dict.fromkeys(x for x, _, _ in shown["cells"])) == ["1", "2.0", "10"]
+
+
+def test_nothing_to_draw_while_one_value_has_run(tmp_path: Path):
+    records = runs_of(("defaults", 0.6, {"temperature": 2.0}))
+    assert Sweep.picture(records, tmp_path / "x.png") is None and "defaults" in Sweep.tables(records)
+    assert Sweep.picture(runs_of(), tmp_path / "x.png") is None and "student alone" in Sweep.tables(runs_of())
+    assert not (tmp_path / "x.png").exists() and math.isfinite(records[0].metrics["Dice per slice"])
