@@ -23,6 +23,7 @@ from typing import Any
 from ckdmed.experiments import experiment
 from ckdmed.experiments.compare_arms import BASELINE
 from ckdmed.experiments.records import read_experiment
+from ckdmed.experiments.step_cost import cost_table
 from ckdmed.files import write_atomic
 from ckdmed.methods import methods
 from ckdmed.reports import (
@@ -288,6 +289,47 @@ def kills() -> str:
     return markdown_table(["command", "writes", *(f"killed {kind}" for kind in kinds.values()), "faults"], rows)
 
 
+# name of an experiment -> how the files of its records in docs/records begin
+_CHOOSING = {"methods": "methods-", "sweep": "sweep-"}
+# records of a short run, for costs alone, where the comparison has not run yet
+_COSTS = "methods-costs-"
+
+
+def chosen_from() -> dict[str, str]:
+    """Comparisons of methods and sweeps below docs/records: name -> experiment."""
+    names = {path.name.removesuffix(".jsonl") for path in RECORDS.iterdir() if path.is_dir() or path.suffix == ".jsonl"}
+    return {
+        name: kind
+        for kind, start in _CHOOSING.items()
+        for name in sorted(names)
+        if name.startswith(start) and not name.startswith(_COSTS)
+    }
+
+
+def choosing(kind: str) -> str:
+    """All comparisons of methods, or all sweeps, that are recorded: each with its picture."""
+    parts = []
+    for name, own in chosen_from().items():
+        if own == kind:
+            tables = experiment(kind).tables(records_of(name)).replace("### ", "#### ")
+            parts.append(f"![{name}](images/{name}.png)\n\n{tables}")
+    return "\n".join(parts) or "No run is recorded yet.\n"
+
+
+def method_costs() -> str:
+    """What a training step of each method costs, by the comparison of the task, or by a short run."""
+    parts = []
+    for task in ("segmentation", "classification"):
+        names = [name for name in chosen_from() if name.startswith(f"methods-{task}")] or [_COSTS + task]
+        if not (RECORDS / f"{names[0]}.jsonl").is_file() and not (RECORDS / names[0]).is_dir():
+            continue
+        (group,) = experiment("methods").groups(records_of(names[0]))
+        sizes = group.records[0].settings
+        what = f"{sizes['image_size']} pixels, batches of {sizes['batch_size']}, {group.records[0].machine}"
+        parts.append(f"{task.capitalize()} ({what}):\n\n{cost_table(group)}")
+    return "\n".join(parts) or "No run is recorded yet.\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "table1": table1,
     "table1-plain": table1_plain,
@@ -301,14 +343,19 @@ TABLES: dict[str, Callable[[], str]] = {
     "inference": inference,
     "inference-classes": inference_classes,
     "methods": method_tables,
+    "methods-compared": partial(choosing, "methods"),
+    "methods-costs": method_costs,
+    "sweeps": partial(choosing, "sweep"),
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
     "reliability": reliability,
     "kills": kills,
 }
 
-# picture below docs/images -> the comparison below docs/records that it shows
-PICTURES = {f"{name}.png": name for name in COMPARISONS}
+# picture below docs/images -> the records below docs/records that it shows, and their experiment
+PICTURES = {
+    f"{name}.png": (name, kind) for name, kind in {**dict.fromkeys(COMPARISONS, "compare"), **chosen_from()}.items()
+}
 
 
 def drawn(name: str, path: Path) -> Path:
@@ -317,8 +364,9 @@ def drawn(name: str, path: Path) -> Path:
     Raises:
         ValueError: its records have nothing to compare.
     """
-    if COMPARE.picture(records_of(PICTURES[name]), path) is None:
-        raise ValueError(f"docs/records/{PICTURES[name]} has nothing to draw in {name}.")
+    records, kind = PICTURES[name]
+    if experiment(kind).picture(records_of(records), path) is None:
+        raise ValueError(f"docs/records/{records} has nothing to draw in {name}.")
     return path
 
 

@@ -1,0 +1,33 @@
+"""The guide names every method, and its commands plan."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from ckdmed.cli.experiment import experiment_parser
+from ckdmed.experiments import experiment
+from ckdmed.methods import registered
+
+PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^ckdmed experiment .*$", PAGE, re.MULTILINE)
+
+
+def test_every_method_has_its_place():
+    guide = PAGE.split("## What a step costs")[0]
+    published = {method.name for method in registered()} - {"report_kd", "mtcm_repo"}
+    assert [name for name in sorted(published) if f"`{name}`" not in guide] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_plan(command: str):
+    name, *options = shlex.split(command)[2:]
+    chosen = experiment(name)
+    assert len(chosen.plan(experiment_parser(chosen).parse_args(options))) > 2
+
+
+def test_there_are_commands_of_both():
+    assert {shlex.split(command)[2] for command in COMMANDS} == {"methods", "sweep"}
