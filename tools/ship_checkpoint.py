@@ -29,9 +29,10 @@ import torch
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.renamed_settings import with_new_names
-from ckdmed.data.datalist import DATALIST_NAME, sha256_of
+from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import load_weights, write_atomic, write_json
 from ckdmed.reports import machine_in_words
 

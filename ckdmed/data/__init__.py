@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ckdmed.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from ckdmed.data.cached import DiskCacheDataset, cached_dataset
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         load_figshare_datalist,
         read_datalist,
         read_official_folds,
-        sha256_of,
         write_datalist,
     )
     from ckdmed.data.datalist_form import check_datalist
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 # The readers do without PyTorch (`ckdmed.runtime`), others here do not: each module is imported when a name of it is
 # asked for.
-_NAMES = {
+_HOMES = {
     "cached": (
         "DiskCacheDataset",
         "cached_dataset",
@@ -49,7 +48,6 @@ _NAMES = {
         "load_figshare_datalist",
         "read_datalist",
         "read_official_folds",
-        "sha256_of",
         "write_datalist",
     ),
     "datalist_form": ("check_datalist",),
@@ -87,7 +85,7 @@ _NAMES = {
     ),
     "training_loader": ("TrainingDataLoader",),
 }
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "DiskCacheDataset",
@@ -119,21 +117,7 @@ __all__ = [
     "read_official_folds",
     "resolve_datalist",
     "select_sections",
-    "sha256_of",
     "split_by_group",
     "transforms_fingerprint",
     "write_datalist",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    # configurations name functions by the path of their module, which none of them imports
-    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}") is not None:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -22,21 +22,13 @@ from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, SkippedFile
 from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat
 from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.splits import k_folds, split_by_group
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json
 
 DATALIST_NAME = "datalist.json"
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
 _COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
-
-
-def sha256_of(path: PathLike) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_official_folds(path: PathLike) -> dict[int, int]:

@@ -10,10 +10,10 @@ from typing import Any
 from monai.config import PathLike
 from tqdm import tqdm
 
-from ckdmed.data.datalist import sha256_of
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.patients import patient_group
 from ckdmed.data.splits import check_no_group_crosses
+from ckdmed.file_hash import sha256_of
 
 _MANIFEST_KEYS = ("tumor_label", "patient", "patient_group", "official_fold", "sha256")
 

@@ -11,9 +11,9 @@ from typing import Any
 from monai.config import PathLike
 from tqdm import tqdm
 
-from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.patients import patient_group
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json
 

@@ -14,7 +14,7 @@ import ckdmed
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle_files import named_bundle
-from ckdmed.data.datalist import sha256_of
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.labels import REGIONS
 from ckdmed.runtime import Description

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ckdmed
-from ckdmed.data.datalist import sha256_of
+from ckdmed.file_hash import sha256_of
 
 __all__ = ["MANUFACTURER", "Algorithm"]
 

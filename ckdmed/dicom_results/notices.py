@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ckdmed.intended_inputs import InputCheck
 from ckdmed.research_use import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from ckdmed.intended_inputs import InputCheck
 
 __all__ = ["NOT_CHECKED", "full_notice", "short_notice", "unintended_reasons"]
 

@@ -41,7 +41,9 @@ def content_hash(masks: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name, values in masks.items():
         digest.update(f"{name} {values.dtype} {values.shape} ".encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
+        # part by part, for a copy of a large series' probabilities takes a quarter of a GiB
+        for part in values:
+            digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 
 

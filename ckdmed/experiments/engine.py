@@ -19,12 +19,12 @@ from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.data import sha256_of
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path

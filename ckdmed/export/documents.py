@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data.datalist import sha256_of
 from ckdmed.export.configs import read_object, rebase_text
+from ckdmed.file_hash import sha256_of
 from ckdmed.reports import markdown_table
 
 __all__ = ["eval_metrics", "exported_metadata", "exported_readme", "figures_table", "read_evaluation"]

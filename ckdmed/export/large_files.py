@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from ckdmed.data.datalist import sha256_of
+from ckdmed.file_hash import sha256_of
 
 __all__ = ["LIMIT", "files_over_limit", "move_large_files"]
 

@@ -19,12 +19,12 @@ from monai.engines import Evaluator
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import root_cause
-from ckdmed.data.datalist import sha256_of
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, is_run_folder
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import files_below, refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line

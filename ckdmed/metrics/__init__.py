@@ -2,28 +2,77 @@
 
 from __future__ import annotations
 
-from .aggregate import aggregate_scores, group_values, patient_key_of
-from .bootstrap import Interval, PairedDifference, bootstrap_interval, paired_difference, paired_p_value, t_interval
-from .calibration import apply_temperature, fit_temperature
-from .case_dice import CaseDiceMetric
-from .classification import (
-    classification_scores,
-    confusion_matrix,
-    expected_calibration_error,
-    patient_probabilities,
-    scores_from_confusion,
-)
-from .classification_intervals import classification_intervals
-from .holm import holm_levels, holm_p_values
-from .lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
-from .mask_calibration import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
-from .segmentation import (
-    DISTANCE_SCORES,
-    EMPTY_RULES,
-    OVERLAP_SCORES,
-    SEGMENTATION_SCORES,
-    SegmentationScoresMetric,
-    segmentation_scores,
+from typing import TYPE_CHECKING
+
+from ckdmed.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from ckdmed.metrics.aggregate import aggregate_scores, group_values, patient_key_of
+    from ckdmed.metrics.bootstrap import (
+        Interval,
+        PairedDifference,
+        bootstrap_interval,
+        paired_difference,
+        paired_p_value,
+        t_interval,
+    )
+    from ckdmed.metrics.calibration import apply_temperature, fit_temperature
+    from ckdmed.metrics.case_dice import CaseDiceMetric
+    from ckdmed.metrics.classification import (
+        classification_scores,
+        confusion_matrix,
+        expected_calibration_error,
+        patient_probabilities,
+        scores_from_confusion,
+    )
+    from ckdmed.metrics.classification_intervals import classification_intervals
+    from ckdmed.metrics.holm import holm_levels, holm_p_values
+    from ckdmed.metrics.lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
+    from ckdmed.metrics.mask_calibration import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
+    from ckdmed.metrics.segmentation import (
+        DISTANCE_SCORES,
+        EMPTY_RULES,
+        OVERLAP_SCORES,
+        SEGMENTATION_SCORES,
+        SegmentationScoresMetric,
+        segmentation_scores,
+    )
+
+# A tumour's size is measured where PyTorch is not loaded, too (`ckdmed.dicom_results`).
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "aggregate": ("aggregate_scores", "group_values", "patient_key_of"),
+        "bootstrap": (
+            "Interval",
+            "PairedDifference",
+            "bootstrap_interval",
+            "paired_difference",
+            "paired_p_value",
+            "t_interval",
+        ),
+        "calibration": ("apply_temperature", "fit_temperature"),
+        "case_dice": ("CaseDiceMetric",),
+        "classification": (
+            "classification_scores",
+            "confusion_matrix",
+            "expected_calibration_error",
+            "patient_probabilities",
+            "scores_from_confusion",
+        ),
+        "classification_intervals": ("classification_intervals",),
+        "holm": ("holm_levels", "holm_p_values"),
+        "lesionwise": ("BRATS_2023_LESION_RULES", "LESION_PENALTY_MM", "LesionRules", "lesionwise_scores"),
+        "mask_calibration": ("NEAR", "RELIABILITY_BINS", "mask_calibration", "reliability_counts"),
+        "segmentation": (
+            "DISTANCE_SCORES",
+            "EMPTY_RULES",
+            "OVERLAP_SCORES",
+            "SEGMENTATION_SCORES",
+            "SegmentationScoresMetric",
+            "segmentation_scores",
+        ),
+    },
 )
 
 __all__ = [

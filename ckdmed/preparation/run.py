@@ -12,10 +12,10 @@ from typing import Any
 
 from monai.config import PathLike
 
-from ckdmed.data import sha256_of
 from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
 from ckdmed.json_files import read_json

@@ -14,12 +14,12 @@ from torch import nn
 from tqdm import tqdm
 
 from ckdmed.bundle.trained import recorded_settings
-from ckdmed.data.datalist import sha256_of
 from ckdmed.deploy.costs import flops_of, parameters_of
 from ckdmed.deploy.float_forms import as_function
 from ckdmed.deploy.held_out import BundleData, bundle_data
 from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.timing import latencies
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import save_weights, write_json
 from ckdmed.networks.segmentation_kinds import PRUNED
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus

@@ -19,9 +19,9 @@ from skimage.io import imread, imsave
 
 import ckdmed
 from ckdmed.bundle.run_lock import LOCK_NAME
-from ckdmed.data.datalist import sha256_of
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.file_hash import sha256_of
 from ckdmed.networks import UNet, UNetViT
 from tests.bundle.bundle_runs import record
 from tests.data.dicom_phantom import write_series
