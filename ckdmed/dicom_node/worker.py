@@ -2,11 +2,13 @@
 
 It reads its task as a line of JSON from standard input, which stays open as long as the node lives: when the node is
 killed, the pipe ends, and the worker with it, so that no two work on one series.
+
+The process runs two programs one after the other: one that infers, and one that writes the results and is without
+PyTorch and the network, whose memory would otherwise add up to that of the results.
 """
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import shutil
@@ -17,17 +19,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ckdmed.atomic_files import write_json
 from ckdmed.dicom_node.no_names import keep_names_out
 from ckdmed.json_files import read_json
+from ckdmed.paths import output_path
 
 if TYPE_CHECKING:
     from ckdmed.intended_inputs import InputCheck
 
-__all__ = ["OUTCOME", "Task", "bundle_task", "make_results", "task_line"]
+__all__ = ["OUTCOME", "Task", "bundle_task", "infer", "make_results", "task_line", "write_up"]
 
 #: The name of what a worker says at the end, in the folder of the results.
 OUTCOME = "outcome.json"
 WEIGHTS = "models/model.pt"
+# for the second program, in the folder of the work
+_TASK, _CHECKED = "task.json", "checked.json"
 # the check of an input looks at so many slices of a volume
 _LOOKED_AT = 64
 
@@ -62,64 +68,84 @@ def make_results(task: Task) -> dict[str, object]:
     Raises:
         OSError: the disk is full.
     """
-    from ckdmed.data.dicom_series import DicomFileError
+    infer(task)
+    return write_up(task)
+
+
+def infer(task: Task) -> None:
+    """The first half: check the series, and let the network see it; what is found lies in the folder of the work.
+
+    Nothing is done where the results were made before the node was killed.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    from ckdmed.dicom_node.block_inference import infer_in_blocks
     from ckdmed.dicom_results.source_series import read_source_series
+
+    if Path(task.results).exists():
+        return
+    work = Path(task.work)
+    work.mkdir(parents=True, exist_ok=True)
+    checked: dict[str, object] = {"refused": "", "status": "", "reasons": [], "files": []}
+    # unusable files among them
+    try:
+        grid = read_source_series(task.images).grid
+        files = list(dict.fromkeys(grid.headers[number].path for number, _ in grid.planes))
+        check = _check(files, Path(task.bundle) / WEIGHTS)
+        infer_in_blocks(files, Path(task.bundle), work)
+    except ValueError as error:
+        checked["refused"] = str(error)
+    else:
+        checked |= {"status": check.status, "reasons": list(check.reasons), "files": list(map(str, files))}
+    write_json(work / _CHECKED, checked)
+
+
+def write_up(task: Task) -> dict[str, object]:
+    """The second half: write the results of what was found, in one step; without PyTorch.
+
+    Returns, Raises: see `make_results`.
+    """
     from ckdmed.folders import replaced_folder
 
     work, results = Path(task.work), Path(task.results)
-    if results.exists():
-        # made before the node was killed
-        shutil.rmtree(work, ignore_errors=True)
-        return dict(json.loads((results / OUTCOME).read_text(encoding="utf-8")))
-    work.mkdir(parents=True, exist_ok=True)
-    refused = ""
-    try:
-        source = read_source_series(task.images)
-    except DicomFileError as error:
-        refused = str(error)
-    with replaced_folder(results.parent, results.name, lambda _: "results of a worker") as folder:
-        if refused:
-            outcome: dict[str, object] = {"refused": refused, "status": "", "reasons": [], "results": []}
-        else:
-            order = list(dict.fromkeys(str(source.grid.headers[number].path) for number, _ in source.grid.planes))
-            del source
-            outcome = _results(task, [Path(path) for path in order], folder)
-        (folder / OUTCOME).write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
+    if not results.exists():
+        checked = read_json(work / _CHECKED)
+        with replaced_folder(results.parent, results.name, lambda _: "results of a worker") as folder:
+            try:
+                names = [] if checked["refused"] else _results(task, checked, folder)
+            except ValueError as error:
+                checked, names = {"refused": str(error), "status": "", "reasons": []}, []
+            outcome = {key: checked[key] for key in ("refused", "status", "reasons")} | {"results": names}
+            (folder / OUTCOME).write_text(json.dumps(outcome, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
-    return outcome
+    return dict(read_json(results / OUTCOME))
 
 
-def _results(task: Task, files: list[Path], folder: Path) -> dict[str, object]:
-    from ckdmed.dicom_node.block_inference import classify_in_blocks, predict_in_blocks
-    from ckdmed.dicom_results import Algorithm, unintended_reasons, write_classification, write_results
+def _results(task: Task, checked: dict, folder: Path) -> list[str]:
+    """Write the results; returns their names."""
+    from ckdmed.dicom_node.block_results import FoundInBlocks
+    from ckdmed.dicom_results import Algorithm, write_classification, write_results
 
-    bundle, work = Path(task.bundle), Path(task.work)
-    checkpoint = bundle / WEIGHTS
-    try:
-        check = _check(files, checkpoint)
-        reasons = unintended_reasons(check)
-        if bundle_task(bundle) == "classification":
-            classes, settings = classify_in_blocks(files, bundle, work)
-            algorithm = Algorithm.of_checkpoint(bundle.name, checkpoint, settings)
-            sr = write_classification(files, classes, folder / "sr.dcm", algorithm=algorithm, unintended=reasons)
-            names = [sr.name]
-        else:
-            predicted = predict_in_blocks(files, bundle, work, task.fractional)
-            # the network and what it needed
-            gc.collect()
-            written = write_results(
-                files,
-                predicted.masks,
-                folder,
-                algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, predicted.settings),
-                unintended=reasons,
-                probability=predicted.probabilities or None,
-                captures=task.captures,
-            )
-            names = [file.name for file in written.files]
-    except ValueError as error:
-        return {"refused": str(error), "status": "", "reasons": [], "results": []}
-    return {"refused": "", "status": check.status, "reasons": list(check.reasons), "results": names}
+    work, bundle = Path(task.work), Path(task.bundle)
+    files = [Path(path) for path in checked["files"]]
+    reasons = None if checked["status"] == "unknown" else list(checked["reasons"])
+    found = FoundInBlocks.read(work)
+    algorithm = Algorithm.of_checkpoint(bundle.name, bundle / WEIGHTS, found.settings)
+    if found.classes:
+        classes = found.mean_probabilities(work)
+        sr = write_classification(files, classes, folder / "sr.dcm", algorithm=algorithm, unintended=reasons)
+        return [sr.name]
+    written = write_results(
+        files,
+        found.masks(work),
+        folder,
+        algorithm=algorithm,
+        unintended=reasons,
+        probability=found.probabilities(work) if task.fractional else None,
+        captures=task.captures,
+    )
+    return [file.name for file in written.files]
 
 
 def bundle_task(bundle: Path) -> str:
@@ -159,13 +185,27 @@ def _end_with_the_node() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def main() -> int:
-    """Do the one task; 0 when there is an outcome, whatever it says."""
-    task = Task(**json.loads(sys.stdin.readline()))
+def main(arguments: Sequence[str]) -> int:
+    """Do the one task; 0 when there is an outcome, whatever it says.
+
+    Args:
+        arguments: none for the first program; for the second the file of the task.
+    """
+    if arguments:
+        task = Task(**read_json(Path(arguments[0])))
+    else:
+        task = Task(**json.loads(sys.stdin.readline()))
     _end_with_the_node()
     keep_names_out()
-    make_results(task)
-    return 0
+    if arguments:
+        write_up(task)
+        return 0
+    infer(task)
+    file = output_path(task.work, _TASK)
+    write_json(file, asdict(task))
+    sys.stdout.flush()
+    # in place of this program, by the same process, whose input and log it keeps
+    os.execv(sys.executable, [sys.executable, "-m", "ckdmed.dicom_node.worker", str(file)])
 
 
 def task_line(task: Task) -> str:
@@ -174,4 +214,4 @@ def task_line(task: Task) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

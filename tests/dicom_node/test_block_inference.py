@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from pydicom import dcmread
 
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.figshare import read_figshare_slice
-from ckdmed.dicom_node.block_inference import predict_in_blocks
+from ckdmed.dicom_node.block_inference import block_slices, infer_in_blocks
+from ckdmed.dicom_node.block_results import FoundInBlocks
 from ckdmed.dicom_node.worker import Task, bundle_task, make_results
 from tests.dicom_results.mr_series import write_mr_series
 
@@ -22,16 +25,28 @@ def test_blocks_give_what_the_whole_gives(shared_data, tmp_path):
     volume = np.stack([part[::4, ::4].T for part in slices], axis=2)
     files = write_mr_series(tmp_path / "mr", volume)
     bundle = bundle_folder("seg_kd")
-    whole = predict_in_blocks(files, bundle, tmp_path / "whole", with_probabilities=True)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    once = infer_in_blocks(files, bundle, whole)
     # of 3 and 2 slices
-    parts = predict_in_blocks(files, bundle, tmp_path / "parts", with_probabilities=True, block=3)
-    assert whole.masks["tumour"].any() and whole.masks["tumour"].shape == volume.shape
-    assert np.array_equal(whole.masks["tumour"], parts.masks["tumour"])
-    assert np.allclose(whole.probabilities["tumour"], parts.probabilities["tumour"], atol=1e-5)
+    found = infer_in_blocks(files, bundle, parts, block=3)
+    assert (len(once.names), len(found.names), found.regions, found.classes) == (1, 2, ("tumour",), ())
+    mask = once.masks(whole)["tumour"]
+    assert mask.any() and mask.shape == volume.shape and mask.dtype == np.uint8
+    assert np.array_equal(mask, found.masks(parts)["tumour"])
+    assert np.allclose(once.probabilities(whole)["tumour"], found.probabilities(parts)["tumour"], atol=1e-5)
     # a killed worker's blocks are used by the next
-    again = predict_in_blocks(files, bundle, tmp_path / "parts", block=3)
-    assert np.array_equal(again.masks["tumour"], parts.masks["tumour"]) and not again.probabilities
-    assert parts.settings["threshold"] == 0.3
+    assert infer_in_blocks(files, bundle, parts, block=3) == found == FoundInBlocks.read(parts)
+    assert found.settings["threshold"] == 0.3
+
+
+def test_blocks_of_large_slices_are_of_fewer():
+    assert [block_slices(side, side) for side in (128, 256, 512, 4096)] == [96, 24, 6, 4]
+
+
+def test_results_are_written_without_pytorch():
+    program = "import sys, ckdmed.dicom_results, ckdmed.dicom_node.block_results; print('torch' in sys.modules)"
+    program += "; print('monai' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).split() == ["False", "False"]
 
 
 @pytest.mark.slow
@@ -70,4 +85,4 @@ def test_a_bundle_has_to_see_slices(tmp_path):
 def test_a_block_that_cannot_be_read_is_named(tmp_path):
     files = write_mr_series(tmp_path / "mr", np.zeros((16, 16, 4), int))
     with pytest.raises(ValueError, match="2 of 2 blocks of slices cannot be read: .*constant|same value"):
-        predict_in_blocks(files, bundle_folder("seg_kd"), tmp_path / "work", block=2)
+        infer_in_blocks(files, bundle_folder("seg_kd"), tmp_path / "work", block=2)
