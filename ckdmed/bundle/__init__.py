@@ -13,6 +13,7 @@ from ckdmed.bundle.run_folder import inference_folder, output_folder
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 from ckdmed.bundle.trained import trained_with
 from ckdmed.bundle.training_images import check_training_images
+from ckdmed.bundle.training_inputs import record_inputs
 from ckdmed.sections.brats import brats_sections
 from ckdmed.sections.brats_classes import brats_classes
 from ckdmed.sections.brats_datasets import brats_dataset, brats_sampler, labelled_part
@@ -58,6 +59,7 @@ __all__ = [
     "output_folder",
     "own_device",
     "own_folder",
+    "record_inputs",
     "record_sections",
     "scored_items",
     "slice_class_names",

@@ -39,6 +39,7 @@ SETTINGS = "settings.json"
 # what a training leaves, with what it is; in the order in which the last lines of a run name it
 ARTEFACTS = {
     "models/model.pt": "weights of the student that validated best",
+    "models/model.inputs.json": "how the training's inputs look, by which an inference tells others from them",
     "metrics.jsonl": "loss terms and metrics of every epoch",
     "curves.png": "the same as a picture",
     "predictions.png": "truth and prediction over validation slices",

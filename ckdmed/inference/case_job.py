@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.utils import MetaKeys
 
 from ckdmed.data.brats import MODALITIES, SkippedCase, VolumeFileError, load_brats_datalist, parse_file_name
 from ckdmed.data.case_reader import CaseReader
@@ -16,10 +15,10 @@ from ckdmed.data.image_files import FoundInputs, InputItem
 from ckdmed.data.input_walk import SkippedFile, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
-from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.inference.job import InferenceJob
 from ckdmed.intended_inputs import InputCheck, SeriesFacts, check_input
+from ckdmed.intended_inputs.case_slices import case_slices
 from ckdmed.preparation import CaseInput, find_inputs
 
 __all__ = ["CaseInferenceJob", "CaseItem"]
@@ -147,13 +146,10 @@ class CaseInferenceJob(InferenceJob):
         """Whether the network was made for such a case; its images are read once more, if that is recorded."""
         if self.intended is None:
             return check_input(None, np.empty((0, 0, 0)))
-        native, meta = self.case_reader.get_data(self.case_reader.read(item.files))
-        volumes = native[None] if native.ndim == 3 else np.moveaxis(native, int(meta[MetaKeys.ORIGINAL_CHANNEL_DIM]), 0)
         held = item.modalities if isinstance(item, CaseItem) else self.modalities
-        volumes = volumes[[held.index(modality) for modality in self.modalities]]
-        geometry = spatial_geometry("nifti", volumes.shape[1:], meta[MetaKeys.AFFINE], "axial")
+        slices = case_slices(self.case_reader, item.files, held, self.modalities)
         facts = [SeriesFacts("MR", modality, "its name or place says so") for modality in self.modalities]
-        return check_input(self.intended, np.concatenate([geometry.to_slices(volume) for volume in volumes]), facts)
+        return check_input(self.intended, np.concatenate(slices), facts)
 
     def _entry(self, item: InputItem) -> dict[str, Any]:
         entry: dict[str, Any] = {"image": [str(file) for file in item.files], "name": item.name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.intended_inputs.check import InputCheck, check_input
-from ckdmed.intended_inputs.fit import fit_intended_inputs
+from ckdmed.intended_inputs.fit import fit_intended_inputs, intended_inputs_of
 from ckdmed.intended_inputs.record import INPUTS_SUFFIX, IntendedInputs
 from ckdmed.intended_inputs.series_facts import SEQUENCE_NAMES, SeriesFacts, facts_of_slices, series_facts
 
@@ -16,5 +16,6 @@ __all__ = [
     "check_input",
     "facts_of_slices",
     "fit_intended_inputs",
+    "intended_inputs_of",
     "series_facts",
 ]

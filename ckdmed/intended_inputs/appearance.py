@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-__all__ = ["Appearance", "AppearanceError"]
+__all__ = ["FEWEST_PATIENTS", "FEWEST_SLICES", "Appearance", "AppearanceError"]
 
 _GRID = 61
 _LEVELS = np.linspace(0.0025, 0.9975, _GRID)
@@ -17,7 +17,8 @@ _LEVELS = np.linspace(0.0025, 0.9975, _GRID)
 _FARTHEST = 20.0
 _SHRINKAGE = 0.05
 _FOLDS = 5
-_FEWEST_SLICES = 40
+#: A distribution is fitted to no fewer.
+FEWEST_SLICES, FEWEST_PATIENTS = 40, 2 * _FOLDS
 # Of the training's own patients, each judged by a distribution without them.
 SLICE_QUANTILE = 0.985
 VOLUME_QUANTILE = 0.97
@@ -70,10 +71,10 @@ class Appearance:
             AppearanceError: fewer than 40 slices, or than 10 patients.
         """
         people = np.unique(np.asarray(groups, dtype=str))
-        if len(features) < _FEWEST_SLICES or len(people) < 2 * _FOLDS:
+        if len(features) < FEWEST_SLICES or len(people) < FEWEST_PATIENTS:
             raise AppearanceError(
                 f"{len(features)} slices of {len(people)} patients; how inputs look is told from at least "
-                f"{_FEWEST_SLICES} slices of {2 * _FOLDS} patients."
+                f"{FEWEST_SLICES} slices of {FEWEST_PATIENTS} patients."
             )
         shuffled = np.random.default_rng(0).permutation(people)
         fold_of = {person: number % _FOLDS for number, person in enumerate(shuffled)}
