@@ -15,7 +15,7 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.data import read_datalist, sha256_of
+from ckdmed.data import read_datalist
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
@@ -25,6 +25,7 @@ from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms,
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
 from ckdmed.experiments.teacher_settings import settings_of_teacher
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.methods import method_named, with_options_of
 from ckdmed.reports import RunRecord, arm_table, corrected_table
