@@ -47,9 +47,12 @@ def pins() -> dict[str, Version]:
     found = {}
     for line in lines:
         if line and not line.startswith("#"):
-            name, version = line.split("==")
-            assert canonicalize_name(name) not in found, f"{name} is pinned twice"
-            found[canonicalize_name(name)] = Version(version)
+            requirement = Requirement(line)
+            name = canonicalize_name(requirement.name)
+            assert name not in found, f"{name} is pinned twice"
+            # pip takes the newest that an extra of users leaves it, which the development install takes too
+            (newest,) = [each.version for each in requirement.specifier if each.operator in ("==", "<=")]
+            found[name] = Version(newest)
     return found
 
 

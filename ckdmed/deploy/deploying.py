@@ -136,11 +136,24 @@ def _forms(
     failed = [name for name, result in results.items() if result.changes and result.reasons and "int8" in name]
     if failed and options.finetune:
         say(f"training {', '.join(failed)} through quantisers, {options.finetune} epoch(s)")
-        tuned = finetuned(source, data, failed, folder, options.finetune, options.calibration)
-        again = changes_of({n: _run(folder / FORMATS[n]) for n in tuned}, reference, data, options.held_out)
-        for name, changes in again.items():
-            reasons = problems(changes, options.limits)
-            results[name] = FormResult(name, FORMATS[name], True, reasons, changes, finetuned=options.finetune)
+        try:
+            trained = finetuned(source, data, failed, folder, options.finetune, options.calibration)
+        except FormError as error:
+            say(f"{error}; the forms stay as they were")
+        else:
+            say(f"error of the int8 logits: {trained.before:.2g} before, {trained.after:.2g} after")
+            again = changes_of({n: _run(folder / FORMATS[n]) for n in failed}, reference, data, options.held_out)
+            for name, changes in again.items():
+                results[name] = FormResult(
+                    name,
+                    FORMATS[name],
+                    written=True,
+                    reasons=problems(changes, options.limits),
+                    changes=changes,
+                    finetuned=options.finetune,
+                    before_finetuning=results[name].changes,
+                    logit_errors=(trained.before, trained.after),
+                )
     for name, result in results.items():
         if result.changes is not None and result.reasons and not options.force:
             say(f"{name} is not written: {'; '.join(result.reasons)}")

@@ -24,6 +24,8 @@ class FormResult:
         reasons: why it fails, if it does.
         changes: on held-out slices; None where it could not be made at all.
         finetuned: epochs that it was trained through its quantisers.
+        before_finetuning: what it changed before that; None where it was not trained.
+        logit_errors: before and after that, see `ckdmed.deploy.finetune.ThroughQuantisers`.
     """
 
     name: str
@@ -32,6 +34,8 @@ class FormResult:
     reasons: list[str] = field(default_factory=list)
     changes: Changes | None = None
     finetuned: int = 0
+    before_finetuning: Changes | None = None
+    logit_errors: tuple[float, float] | None = None
 
 
 def form_files(path: Path) -> list[Path]:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +17,7 @@ from ckdmed.data.slice_geometry import plain_geometry, spatial_geometry
 from ckdmed.demo.page import _words
 from ckdmed.demo.segmentation import Found, UnusableInput, segment
 from ckdmed.run_pages.case_images import CaseImages
+from tests.demo.serving import served
 from tests.run_pages.browser import Browser, chromium
 from tests.run_pages.runs import MARKUP
 
@@ -89,36 +86,20 @@ def test_a_slice_a_series_and_what_is_neither(tmp_path, shared_data):
 
 
 @pytest.fixture
-def served(tmp_path):
-    """The address of a running demo, and the folder of its files."""
+def demo(tmp_path):
+    """The address of a running demo, and its process."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("gradio is not installed (extra demo)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ckdmed", "demo", "--bundle", str(BUNDLE), "--port", str(port), "--no-browser"]
-    process = subprocess.Popen(command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        end = time.monotonic() + 240
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                assert process.poll() is None and time.monotonic() < end, "the demo did not start"
-                time.sleep(0.5)
-        yield address, process
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, "-m", "ckdmed", "demo", "--bundle", str(BUNDLE)]
+    with served(command, {**os.environ, "TMPDIR": str(tmp_path)}) as running:
+        yield running
 
 
 @pytest.mark.slow
-def test_the_page_shows_the_mask_and_asks_nothing_of_other_machines(served, tmp_path):
+def test_the_page_shows_the_mask_and_asks_nothing_of_other_machines(demo, tmp_path):
     if chromium() is None:
         pytest.skip("no Chromium here")
-    address, process = served
+    address, process = demo
     write_figshare_phantoms(tmp_path / "phantoms", n_patients=1, size=64, progress=False)
     slices = sorted((tmp_path / "phantoms").glob("[0-9]*.mat"))
     with Browser(chromium()) as browser:

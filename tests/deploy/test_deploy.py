@@ -139,14 +139,3 @@ def test_every_format_of_a_small_student(checkpoint, phantoms, tmp_path):
     image = sorted(phantoms.glob("*.mat"))[0]
     first, second = (Predictor(open_form(out / name))(image).masks for name in ("model.onnx", "model.xml"))
     np.testing.assert_array_equal(first, second)
-
-
-@pytest.mark.slow
-def test_training_through_quantisers_where_int8_fails(checkpoint, phantoms, tmp_path):
-    pytest.importorskip("nncf")
-    words = ["--mean_drop", "0", "--worst_drop", "0", "--changed", "0", "--calibration", "4", "--finetune", "1"]
-    words += ["--no_timing", "--formats", "onnx-int8", "openvino-int8"]
-    record = deployed(checkpoint, phantoms, tmp_path / "deployed", *words)
-    # what fails by limits that nothing quantised keeps has been trained; a form that passes has not
-    for form in record["forms"]:
-        assert form["written"] and (form["finetuned"] == 1 or not form["reasons"])

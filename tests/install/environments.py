@@ -51,8 +51,13 @@ def needed_by(requirements: Iterable[Requirement]) -> set[str]:
     return needed
 
 
-def environment_of(folder: Path, distributions: Iterable[str]) -> Path:
+def environment_of(folder: Path, distributions: Iterable[str], own_files: bool = False) -> Path:
     """A virtual environment that sees these distributions of the running environment, and no others.
+
+    Args:
+        folder: of the environment.
+        distributions: their names.
+        own_files: whether pip may change them there; else they are links to the running environment's folders.
 
     Returns:
         Its Python.
@@ -65,9 +70,24 @@ def environment_of(folder: Path, distributions: Iterable[str]) -> Path:
         distribution = importlib.metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             place = site / top
-            if not os.path.lexists(place):
-                place.symlink_to(Path(str(distribution.locate_file(top))).resolve())
+            if os.path.lexists(place):
+                continue
+            source = Path(str(distribution.locate_file(top))).resolve()
+            if not own_files:
+                place.symlink_to(source)
+            elif source.is_dir():
+                shutil.copytree(source, place, copy_function=_same_file, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                _same_file(str(source), str(place))
     return python
+
+
+def _same_file(source: str, target: str) -> None:
+    """Under another name, which can be removed by itself; a copy where both are on different disks."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def install(python: Path, *what: str) -> None:
