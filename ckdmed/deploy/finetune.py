@@ -105,7 +105,8 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
         # what it meets in a network it does not know raises whatever it is
         except Exception as error:
             raise FormError(f"NNCF cannot quantise it for training ({' '.join(str(error).split())[:200]})") from error
-    parameters = [parameter.requires_grad_() for parameter in student.parameters()]
+    # quantisers hold whole numbers beside their ranges
+    parameters = [each.requires_grad_() for each in student.parameters() if each.is_floating_point()]
     optimizer = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=0.0)
     starts = range(0, len(inputs), _BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * len(starts)))

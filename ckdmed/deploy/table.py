@@ -55,7 +55,7 @@ def forms_table(deployment: Deployment) -> str:
     lines = [_form_line(form, deployment.costs) for form in deployment.forms]
     for name in (NETWORK, _OWN, _FULL):
         if deployment.costs is not None and name in deployment.costs.of:
-            label = "student in PyTorch" if name == NETWORK else name
+            label = "network in PyTorch" if name == NETWORK else name
             lines.append(
                 [label, *_cost_cells(name, deployment.costs), *[""] * 5, _joules(deployment.costs.of[name]), ""]
             )

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.dicom_phantom import write_series
 from tests.demo.serving import served
+from tests.dicom_results.mr_series import write_mr_series
 from tests.export.tiny import write_checkpoint
 from tests.install.environments import ROOT, environment_of, run
 from tests.install.test_wheel import TINY
@@ -33,7 +33,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def dicom(ckdmed: str, folder: Path) -> None:
     volume = np.random.default_rng(0).integers(100, 400, (64, 64, 3)).astype(np.int16)
-    write_series(folder / "scans" / "one", volume)
+    write_mr_series(folder / "scans" / "one", volume)
     run([ckdmed, "segment", "scans", "-o", "results", "--no-tta"], folder)
     assert len(list((folder / "results").rglob("*.dcm"))) >= 2
     assert "--port" in run([ckdmed, "serve-dicom", "--help"], folder)
