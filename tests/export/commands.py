@@ -81,6 +81,8 @@ def small_settings(merged: dict[str, Any], running: bool = True) -> dict[str, An
     options = fitting(chosen, merged)
     if not running:
         return options
+    # what a checkpoint was trained with is in its record
+    options = {key: value for key, value in options.items() if key in SIZES or "@trained" not in str(merged.get(key))}
     # an evaluation refuses the settings of a training
     for name in ineffective(merged, options, ENTRY_POINTS):
         del options[name.replace("::", "#")]
