@@ -115,7 +115,7 @@ def _comparison(path: Path) -> list[ComparedArms]:
     declared = experiment(name)
     declared.check_records(records)
     return [
-        ComparedArms(group.title, group.records, group.names, group.baseline, group.patient_metric)
+        ComparedArms(group.title, group.records, group.names, group.baseline, group.patient_metric, declared.holm)
         for group in declared.groups(records)
     ]
 

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ckdmed.metrics import PairedDifference
-from ckdmed.reports import RunRecord, mean_sd, plot_forest
+from ckdmed.reports import RunRecord, corrected_differences, mean_sd, plot_forest
 from ckdmed.reports.differences import difference_over_patients, difference_over_runs, values_by_pair
 
 from .blocks import Intervals, Picture, Section, Table, Text
@@ -30,6 +30,7 @@ class ComparedArms:
         names: arm -> name to print, in the order to print.
         baseline: the arm to compare with, or None.
         patient_metric: a mean over patients that is compared over patients, or None.
+        holm: whether the intervals over patients are corrected for the number of arms.
     """
 
     title: str
@@ -37,6 +38,7 @@ class ComparedArms:
     names: Mapping[str, str]
     baseline: str | None = None
     patient_metric: str | None = None
+    holm: bool = False
 
 
 def comparison_sections(groups: Sequence[ComparedArms], stem: str) -> list[Section]:
@@ -108,21 +110,28 @@ def _over_patients(group: ComparedArms, base: str, arms: Mapping[str, str], stem
     if metric is None or not all(record.patients.get(metric) for record in group.records):
         return [Text("The records hold no scores of single patients; there is no interval over patients.", "note")]
     drawn = []
-    for arm, label in arms.items():
-        if arm == base:
-            continue
-        patients, _ = difference_over_patients(group.records, metric, arm, base)
-        if patients is not None:
-            seeds = difference_over_runs(group.records, metric, arm, base)
-            drawn.append((label, patients.estimate, _ends(patients), None if seeds is None else _ends(seeds)))
+    for arm, patients in _of_patients(group, metric, base, [arm for arm in arms if arm != base]).items():
+        seeds = difference_over_runs(group.records, metric, arm, base)
+        drawn.append((arms[arm], patients.estimate, _ends(patients), None if seeds is None else _ends(seeds)))
     if not drawn:
         return []
     with TemporaryDirectory() as folder:
-        png = plot_forest({group.title: group.records}, metric, base, Path(folder) / "forest.png", dict(arms))
+        png = plot_forest(
+            {group.title: group.records}, metric, base, Path(folder) / "forest.png", dict(arms), holm=group.holm
+        )
         picture = Picture(png.read_bytes(), f"{stem}-forest.png", f"Forest plot: {metric}")
     title = f"{metric}: difference to {arms[base]}"
-    key = ("95% over patients", "95% over seeds")
+    key = (f"95% over patients{' (Holm)' if group.holm else ''}", "95% over seeds")
     return [Intervals(title, metric, drawn, key, zero=True, picture=picture)]
+
+
+def _of_patients(group: ComparedArms, metric: str, base: str, arms: Sequence[str]) -> dict[str, PairedDifference]:
+    """Arm -> its difference over patients; an arm without a patient that has a score in both is left out."""
+    if group.holm:
+        corrected = corrected_differences(group.records, metric, base, arms)
+        return {arm: found.difference for arm, found in corrected.items()}
+    each = {arm: difference_over_patients(group.records, metric, arm, base)[0] for arm in arms}
+    return {arm: found for arm, found in each.items() if found is not None}
 
 
 def _ends(of: PairedDifference) -> tuple[float, float] | None:

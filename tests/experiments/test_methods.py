@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,14 @@ import pytest
 from ckdmed.cli import main
 from ckdmed.experiments.distilling import ALONE
 from ckdmed.experiments.methods import MethodComparison
+from ckdmed.experiments.records import collect_records
 from ckdmed.experiments.slice_tasks import TASKS
 from ckdmed.experiments.slices import slice_phantoms
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.files import save_weights
 from ckdmed.methods import methods
-from ckdmed.reports import RunRecord
+from ckdmed.reports import RunRecord, corrected_differences, read_values
 from tests.experiments.trainers import made, planned
 
 CPU, WALL = "processor ms per step", "ms per step"
@@ -238,3 +240,21 @@ def test_records_of_two_tasks_are_no_comparison():
         MethodComparison.tables([*RECORDS, record("supervised", 0, 0.0, 1.0, "classification")])
     (group,) = MethodComparison.groups([record("supervised", 0, 0.0, 1.0, "classification")])
     assert group.title == "Classification, validation set" and group.patient_metric == "val_patient_accuracy"
+
+
+def test_the_page_of_a_comparison_has_the_corrected_intervals(tmp_path: Path):
+    mixed = {"p0": 0.55, "p1": 0.49, "p2": 0.6, "p3": 0.48, "p4": 0.54, "p5": 0.5, "p6": 0.53, "p7": 0.49}
+    metric = TASKS["segmentation"].patient_score
+    records = [replace(r, command=["ckdmed", "experiment", "methods"]) for r in RECORDS if r.seed == 0]
+    # the second smallest p-value of three
+    others = {"cwd": mixed, "fuse_stn": dict.fromkeys(mixed, 0.5)}
+    records = [replace(r, patients={metric: others[r.arm]}) if r.arm in others else r for r in records]
+    collect_records(records, tmp_path / "methods-segmentation.jsonl")
+    assert main(["report", str(tmp_path / "methods-segmentation.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    html = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    arms = ["kd", "cwd", "fuse_stn"]
+    found = corrected_differences(records, metric, "supervised", arms)["cwd"].difference
+    assert found.level > 0.95 and "95% over patients (Holm)" in html
+    (forest,) = (tmp_path / "out").rglob("*-forest.png")
+    (panel,) = read_values(forest).values()
+    assert panel["cwd"][0] == [round(value, 6) for value in (found.estimate, found.low, found.high)]
