@@ -262,6 +262,10 @@ SETTINGS: Mapping[str, Setting] = {
         either(_NONE, mapping("stages d4 to d1 with paths of modules")),
         "stages of that network that the student is compared with; null finds them",
     ),
+    "teacher_bundle_images": Setting(
+        either(_NONE, _MODALITIES),
+        "sequences of the student's images, in their order, which that bundle's are matched with",
+    ),
     "teacher_folds": Setting(
         _COUNT, "teachers, each trained without the patients of one fold, for whom it answers; 1 for one teacher of all"
     ),

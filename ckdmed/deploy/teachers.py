@@ -42,7 +42,8 @@ def teachers_of(source: DeploySource) -> dict[str, Definition]:
     """
     record = source.description.settings
     kinds: dict[str, Mapping[str, Any]] = {"teacher, full size": {"profile": "full"}}
-    if record.get("method", "supervised") != "supervised":
+    # a bundle that taught is not there any more
+    if record.get("method", "supervised") != "supervised" and not record.get("teacher_bundle"):
         kinds["own teacher"] = {key: record[key] for key in _SIZES if key in record}
     found: dict[str, Definition] = {}
     for name, settings in kinds.items():

@@ -14,7 +14,13 @@ from ckdmed.transforms.flip_state import FlipStated
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGBd
 from ckdmed.transforms.slice_intensity import SLICE_SCALINGS, SliceIntensityd, clahe_options
 
-__all__ = ["classification_augmentation", "classification_scaling", "imagenet_input", "imagenet_slices"]
+__all__ = [
+    "classification_augmentation",
+    "classification_scaling",
+    "imagenet_input",
+    "imagenet_slices",
+    "imagenet_statistics",
+]
 
 SCALINGS = (*SLICE_SCALINGS, "volume")
 LEVELS = AUGMENTATIONS
@@ -121,7 +127,7 @@ def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1, scalin
     Raises:
         ValueError: less than one modality; when called with 1, an image of several channels.
     """
-    mean, std = _imagenet_statistics(modalities, scaling)
+    mean, std = imagenet_statistics(modalities, scaling)
     return Compose(
         [
             *([GreyToRGBd(keys)] if modalities == 1 else []),
@@ -133,11 +139,16 @@ def imagenet_input(keys: Sequence[str] = ("image",), modalities: int = 1, scalin
 
 def imagenet_slices(slices: torch.Tensor, modalities: int = 1, scaling: str = "percentiles") -> torch.Tensor:
     """The same for the slices of one input at a time: (S, H, W) to (S, 3, H, W), (S * C, H, W) to (S, C, H, W)."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in _imagenet_statistics(modalities, scaling))
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in imagenet_statistics(modalities, scaling))
     return (torch.as_tensor(slices).float().unflatten(0, (-1, modalities)) - mean) / std
 
 
-def _imagenet_statistics(modalities: int, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def imagenet_statistics(modalities: int, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of `imagenet_input`, three of one modality.
+
+    Raises:
+        ValueError: less than one modality.
+    """
     if modalities < 1:
         raise ValueError(f"there must be one modality or more, got {modalities}.")
     if scaling == "zscore":

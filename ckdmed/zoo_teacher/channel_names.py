@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["match_modalities", "match_regions"]
+__all__ = ["match_modalities", "match_outputs", "match_regions", "sequences"]
 
 
 def _modality(words: str) -> str | None:
@@ -53,6 +53,11 @@ def _match(channels: Mapping[int, str], wanted: Sequence[str], read: Callable[[s
     return found
 
 
+def sequences(channels: Mapping[int, str]) -> list[str | None]:
+    """What each channel reads as: t1n, t1c, t2w, t2f, or None for none of them."""
+    return [_modality(words) for _, words in sorted(channels.items())]
+
+
 def match_modalities(channels: Mapping[int, str], modalities: Sequence[str]) -> list[int]:
     """For each of the bundle's channels, which of the modalities it is: positions in ``modalities``.
 
@@ -88,3 +93,31 @@ def match_regions(channels: Mapping[int, str], regions: Sequence[str]) -> list[i
     """
     found = _match(channels, regions, _region, "region")
     return [found[name] for name in regions]
+
+
+def match_outputs(channels: Mapping[int, str], names: Sequence[str], what: str) -> list[int]:
+    """For each name the bundle's channel of the same name: positions among its outputs.
+
+    Case, spaces and signs do not count, and "tumor" is "tumour". A name that stands for a BraTS region is also found as
+    by `match_regions`.
+
+    Args:
+        channels: number -> name in the metadata.
+        names: of the student's outputs.
+        what: they are, for messages: "class" or "region".
+
+    Raises:
+        ValueError: a name that no channel, or several, have.
+    """
+    plain = {_plain(name): name for name in names}
+    regions = {code: name for name in names if (code := _region(name)) is not None}
+
+    def read(words: str) -> str | None:
+        return plain.get(_plain(words)) or regions.get(str(_region(words)))
+
+    found = _match(channels, names, read, what)
+    return [found[name] for name in names]
+
+
+def _plain(words: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", words.lower()).replace("tumor", "tumour")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
-__all__ = ["decoder_taps"]
+__all__ = ["DECODER_STAGES", "decoder_taps"]
 
-_STAGES = {"d4": 8, "d3": 4, "d2": 2, "d1": 1}
+#: name of a stage -> how much coarser than the image's its grid is
+DECODER_STAGES = {"d4": 8, "d3": 4, "d2": 2, "d1": 1}
 
 
 @torch.no_grad()
-def decoder_taps(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, str]:
+def decoder_taps(
+    network: nn.Module, input_shape: tuple[int, ...], stages: Mapping[str, int] = DECODER_STAGES
+) -> dict[str, str]:
     """Paths of the last maps on an eighth, a quarter, a half and the whole of the image's grid: d4 to d1.
 
     One pass of an empty image is watched. Of the modules that run once and give one tensor on a grid, the last one that
@@ -21,6 +26,7 @@ def decoder_taps(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, 
     Args:
         network: from images to one tensor; in any mode, which it keeps.
         input_shape: (B, C, *spatial) of such an image.
+        stages: other names, with how much coarser than the image's their grid is.
 
     Raises:
         ValueError: the network cannot take it, or gives something else.
@@ -62,7 +68,7 @@ def decoder_taps(network: nn.Module, input_shape: tuple[int, ...]) -> dict[str, 
             f"the bundle's {type(network).__name__} gives a {type(logits).__name__}; a teacher gives its logits alone."
         )
     found = {}
-    for stage, factor in _STAGES.items():
+    for stage, factor in stages.items():
         grid = tuple(size // factor for size in input_shape[2:])
         there = [
             (name, whole)

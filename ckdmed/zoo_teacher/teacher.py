@@ -13,9 +13,9 @@ from torch import nn
 from ckdmed.engines.teachers.training import load_network
 from ckdmed.labels import REGIONS
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
-from ckdmed.zoo_teacher.bundle_layout import open_bundle
+from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
-from ckdmed.zoo_teacher.decoder_taps import decoder_taps
+from ckdmed.zoo_teacher.decoder_taps import DECODER_STAGES, decoder_taps
 from ckdmed.zoo_teacher.intensities import own_intensities
 
 __all__ = ["ZooTeacher", "segmentation_teacher_of", "taps_of", "zoo_teacher"]
@@ -31,10 +31,10 @@ class ZooTeacher(nn.Module):
         modalities: which of the batch's channels each of its channels is.
         regions: which of its outputs each region is.
         intensities: from the student's scale to its own.
-        taps: of its decoder, paths in ``network``; kept as ``decoder_taps``, seen from here.
+        taps: of its stages, paths in ``network``; kept as ``decoder_taps``, seen from here.
         source: what the log calls it.
 
-    Shape: (B, C, *spatial) to (B, len(regions), *spatial).
+    Shape: (B, C, *spatial) to (B, len(regions), *spatial), of a classifier (B, len(regions)).
     """
 
     def __init__(
@@ -91,6 +91,35 @@ def zoo_teacher(
     from_batch = match_modalities(own_channels, modalities)
     to_regions = match_regions(own_regions, regions)
     intensities = own_intensities(opened, scaling, clahe)
+    for number, position in enumerate(from_batch):
+        logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
+    outputs = dict(zip(regions, to_regions, strict=True))
+    return teacher_of_parts(opened, from_batch, outputs, intensities, size, taps)
+
+
+def teacher_of_parts(
+    opened: ZooBundle,
+    from_batch: Sequence[int],
+    outputs: Mapping[str, int],
+    intensities: nn.Module,
+    size: Sequence[int],
+    taps: Mapping[str, str] | None = None,
+    stages: Mapping[str, int] = DECODER_STAGES,
+) -> ZooTeacher:
+    """Build an opened bundle's network and load its weights; what is which was matched before.
+
+    Args:
+        opened: the bundle.
+        from_batch: which of the batch's channels each of its channels is.
+        outputs: what the student learns, in its order -> the bundle's output.
+        intensities: from the student's scale to its own, of its channels.
+        size: of the images.
+        taps: stages -> paths in its network; found by :func:`decoder_taps` without them.
+        stages: see there.
+
+    Raises:
+        ValueError: as :func:`zoo_teacher`.
+    """
     network = opened.parser.get_parsed_content("network_def")
     if not isinstance(network, nn.Module):
         raise ValueError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
@@ -98,16 +127,17 @@ def zoo_teacher(
     known = {name for name, _ in network.named_modules()}
     if wrong := [path for path in (taps or {}).values() if path not in known]:
         raise ValueError(f"the network of '{opened.folder}' ({type(network).__name__}) has no modules {wrong}.")
-    found = decoder_taps(network, (1, len(from_batch), *size))
-    _check_outputs(network, (1, len(from_batch), *size), own_regions, str(opened.folder))
+    shape = (1, len(from_batch), *size)
+    names = opened.channel_names("outputs", "pred")
+    found = decoder_taps(network, shape, stages)
+    _check_outputs(network, shape, names, str(opened.folder))
     chosen = dict(taps) if taps else found
     logger.info(f"teacher: {type(network).__name__} of the bundle {opened.folder}")
-    for number, position in enumerate(from_batch):
-        logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
-    for name, number in zip(regions, to_regions):
-        logger.info(f"its output {number} ('{own_regions[number]}') is the region {name}")
-    logger.info(f"its decoder is tapped at {chosen}; its intensities: {type(intensities).__name__}")
-    return ZooTeacher(network, from_batch, to_regions, intensities, chosen, f"the bundle {opened.folder}")
+    for name, number in outputs.items():
+        logger.info(f"its output {number} ('{names[number]}') is the student's {name}")
+    logger.info(f"it is tapped at {chosen}; its intensities: {type(intensities).__name__}")
+    source = f"the bundle {opened.folder}"
+    return ZooTeacher(network, from_batch, list(outputs.values()), intensities, chosen, source)
 
 
 @torch.no_grad()
@@ -117,6 +147,17 @@ def _check_outputs(network: nn.Module, shape: tuple[int, ...], names: Mapping[in
     network.train(was)
     if count != len(names):
         raise ValueError(f"the network of '{folder}' has {count} outputs; its metadata name {len(names)}.")
+
+
+def check_alone(checkpoint: str | None, folds: int) -> None:
+    """Refuse other teachers beside a bundle's.
+
+    Raises:
+        ValueError: names what was given.
+    """
+    if checkpoint or folds != 1:
+        given = "--teacher_checkpoint" if checkpoint else f"--teacher_folds {folds}"
+        raise ValueError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
 
 
 def segmentation_teacher_of(
@@ -143,9 +184,7 @@ def segmentation_teacher_of(
     """
     if not bundle:
         return segmentation_teacher(**settings)
-    if checkpoint or folds != 1:
-        given = "--teacher_checkpoint" if checkpoint else f"--teacher_folds {folds}"
-        raise ValueError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
+    check_alone(checkpoint, folds)
     if settings.get("in_channels") != len(modalities):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
     return zoo_teacher(bundle, modalities, size, trusted, taps, scaling=scaling, clahe=clahe)

@@ -80,7 +80,7 @@ def test_a_bundle_of_the_zoo(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO):
         teacher = zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
     assert "its channel 0 ('T1c') is the student's t1c" in caplog.text
-    assert "its output 2 ('Enhancing tumor') is the region ET" in caplog.text
+    assert "its output 2 ('Enhancing tumor') is the student's ET" in caplog.text
     image = student_images()
     scale = NormalizeIntensity(nonzero=True, channel_wise=True)
     seen = torch.stack([torch.as_tensor(scale(sample[[1, 0, 2, 3]])) for sample in image])

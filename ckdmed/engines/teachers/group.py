@@ -242,7 +242,10 @@ def group_teachers(
     if mode == "frozen":
         return FrozenTeacher(ensemble)
     kinds = _kinds(kind, len(ensemble.names))
-    taps = {name: middle_stage(segmentation_teacher_taps(own)) for name, own in zip(ensemble.names, kinds)}
+    own = {name: segmentation_teacher_taps(kind_of) for name, kind_of in zip(ensemble.names, kinds)}
+    # a network of another make brings its own
+    brought = {name: getattr(network, "decoder_taps", None) for name, network in ensemble.networks.items()}
+    taps = {name: middle_stage(brought[name] or own[name]) for name in ensemble.names}
     fusion = attach_fusion(ensemble, taps, classes, input_shape, seed)
     return CooperativeTeachers(ensemble, taps, fusion, learning=mode == "online")
 
