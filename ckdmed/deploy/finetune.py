@@ -82,7 +82,8 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
     """A copy of a network with NNCF's quantisers, whose weights and ranges have learned the network's own logits.
 
     The loss is the mean squared difference of logits, divided by their variance. The learning rate falls to zero by
-    a cosine. Normalisation keeps its statistics.
+    a cosine. Normalisation keeps its statistics. The weights of the best epoch on the images are kept, those before the
+    training where no epoch is better.
 
     Args:
         network: the teacher.
@@ -111,7 +112,7 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
     starts = range(0, len(inputs), _BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * len(starts)))
     order = np.random.default_rng(_SEED)
-    losses = []
+    losses, after, best = [], before, copy.deepcopy(student.state_dict())
     for epoch in range(epochs):
         shuffled = order.permutation(len(inputs))
         total = 0.0
@@ -125,8 +126,11 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
             schedule.step()
             total += float(loss.detach()) * len(chosen)
         losses.append(total / len(inputs))
-    student.eval()
-    return ThroughQuantisers(student, losses, before, _error(_answers(student, inputs), expected, scale))
+        error = _error(_answers(student, inputs), expected, scale)
+        if error < after:
+            after, best = error, copy.deepcopy(student.state_dict())
+    student.load_state_dict(best)
+    return ThroughQuantisers(student.eval(), losses, before, after)
 
 
 def _answers(network: nn.Module, inputs: np.ndarray) -> torch.Tensor:
