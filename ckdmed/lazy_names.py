@@ -20,7 +20,13 @@ def lazy_names(
     Args:
         package: its name.
         homes: module of it to the names that the package offers of that module.
+
+    Raises:
+        ValueError: a module is called as one of the names. Python sets a module's name in its package when it imports
+            it, and whoever asks for the name later would get the module.
     """
+    if twice := sorted({name for names in homes.values() for name in names} & set(homes)):
+        raise ValueError(f"{package} offers {', '.join(twice)} of a module of the same name; rename the module.")
     home = {name: module for module, names in homes.items() for name in names}
 
     def get(name: str) -> Any:

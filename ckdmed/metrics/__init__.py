@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from ckdmed.metrics.calibration import apply_temperature, fit_temperature
     from ckdmed.metrics.case_dice import CaseDiceMetric
+    from ckdmed.metrics.class_intervals import classification_intervals
     from ckdmed.metrics.classification import (
         classification_scores,
         confusion_matrix,
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
         patient_probabilities,
         scores_from_confusion,
     )
-    from ckdmed.metrics.classification_intervals import classification_intervals
     from ckdmed.metrics.holm import holm_levels, holm_p_values
     from ckdmed.metrics.lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
-    from ckdmed.metrics.mask_calibration import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
+    from ckdmed.metrics.mask_reliability import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
     from ckdmed.metrics.segmentation import (
         DISTANCE_SCORES,
         EMPTY_RULES,
@@ -60,10 +60,10 @@ __getattr__, __dir__ = lazy_names(
             "patient_probabilities",
             "scores_from_confusion",
         ),
-        "classification_intervals": ("classification_intervals",),
+        "class_intervals": ("classification_intervals",),
         "holm": ("holm_levels", "holm_p_values"),
         "lesionwise": ("BRATS_2023_LESION_RULES", "LESION_PENALTY_MM", "LesionRules", "lesionwise_scores"),
-        "mask_calibration": ("NEAR", "RELIABILITY_BINS", "mask_calibration", "reliability_counts"),
+        "mask_reliability": ("NEAR", "RELIABILITY_BINS", "mask_calibration", "reliability_counts"),
         "segmentation": (
             "DISTANCE_SCORES",
             "EMPTY_RULES",
