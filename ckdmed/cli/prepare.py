@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
@@ -148,7 +149,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         given = args.folders
         exclude = folder_not_searched(args.output_dir, given)
-        inputs, skipped = find_inputs(given, settings.modalities, settings.tolerance_mm, exclude, args.mask_is, unused)
+        # what is to be brought together need not lie together
+        tolerance_mm = math.inf if settings.coregister else settings.tolerance_mm
+        inputs, skipped = find_inputs(given, settings.modalities, tolerance_mm, exclude, args.mask_is, unused)
         if args.case:
             checked_name(args.case, "--case")
         if args.case or args.seg or args.brain_mask:

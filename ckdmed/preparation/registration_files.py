@@ -101,27 +101,39 @@ def draw_checkerboards(volume: PreparedVolume, reference: str, path: Path, title
     """
     names = list(volume.registrations)
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
+    extent = spacing * volume.brain.shape
     fixed = volume.image[volume.modalities.index(reference)]
-    figure = new_figure(3.0 * len(PLANES) + 0.4, 3.2 * len(names) + 0.7)
-    axes = figure.subplots(len(names), len(PLANES), squeeze=False)
+    geometries = [spatial_geometry("nifti", fixed.shape, volume.affine, plane) for plane in PLANES]
+    widths = [float(extent[geometry.axes[2]]) for geometry in geometries]
+    # of a row: the highest plane, where the planes have these widths together
+    height = 9.6 * max(float(extent[geometry.axes[1]]) for geometry in geometries) / sum(widths)
+    figure = new_figure(10.0, (height + 0.3) * len(names) + 0.25 * len(names) + 0.4)
+    axes = figure.subplots(len(names), len(PLANES), squeeze=False, gridspec_kw={"width_ratios": widths})
     for row, name in enumerate(names):
         moved = volume.image[volume.modalities.index(name)]
-        for column, plane in enumerate(PLANES):
-            geometry = spatial_geometry("nifti", fixed.shape, volume.affine, plane)
-            brain = geometry.to_slices(volume.brain)
+        for column, (plane, geometry) in enumerate(zip(PLANES, geometries, strict=True)):
+            brain = geometry.to_slices(volume.brain) != 0
             number = int(np.argmax(np.count_nonzero(brain, axis=(1, 2))))
             sides = [spacing[geometry.axes[1]], spacing[geometry.axes[2]]]
             first, second = (_grey(geometry.to_slices(one)[number], brain[number]) for one in (fixed, moved))
             down, across = (np.arange(n) * side // _FIELD_MM for n, side in zip(first.shape, sides))
             board = np.where((down[:, None] + across[None]) % 2 == 0, first, second)
             show_slice(axes[row, column], board, aspect=float(sides[0] / sides[1]))
-            axes[row, column].set_title(f"{reference} and {name}, {plane} {number}", fontsize=8)
+            axes[row, column].set_title(f"{reference} and {name}, {plane} {number}", fontsize=9)
     lines = [f"{name} {fit_text(fit)}" for name, fit in volume.registrations.items()]
-    figure.suptitle("\n".join([f"{title}: fields of {_FIELD_MM:g} mm", *lines]), fontsize=7)
+    heading = f"{title}: fields of {_FIELD_MM:g} mm, outlines go on where both agree"
+    figure.suptitle("\n".join([heading, *lines]), fontsize=8)
     figure.savefig(path, dpi=110, format="png")
 
 
 def _grey(values: np.ndarray, brain: np.ndarray) -> np.ndarray:
-    inside = values[brain != 0] if brain.any() else values
-    low, high = np.percentile(inside, [1, 99])
-    return np.asarray(np.clip((values - low) / max(high - low, 1e-9), 0, 1))
+    """Shades by rank within the head, so that its tissues differ beside bright fat; outside is black."""
+    inside = values[brain]
+    if not inside.size:
+        return np.zeros(values.shape)
+    levels = np.quantile(inside, np.linspace(0, 1, 65))
+    # half by rank: ranks alone make noise as loud as tissue
+    ranked = np.interp(values, levels, np.linspace(0, 1, 65))
+    low, high = np.quantile(inside, [0.01, 0.99])
+    plain = np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+    return np.where(brain, (ranked + plain) / 2, 0.0)

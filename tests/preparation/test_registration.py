@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from ckdmed.cli import main
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.preparation.registration import register, resampled
+from ckdmed.preparation.registration_files import _grey
 
 AFFINE = np.diag([-2.5, 2.5, 2.5, 1.0])
 AFFINE[:3, 3] = [80, -80, -70]
@@ -87,13 +88,42 @@ def test_prepare_registers_and_a_mask_goes_back(tmp_path: Path, capsys: pytest.C
 @pytest.mark.slow
 def test_prepare_refuses_series_of_two_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
-    for name, volume in (("t1ce", head(0)[0]), ("flair", head(1)[1])):
-        nib.save(nib.Nifti1Image(volume, AFFINE), tmp_path / f"in/p_{name}.nii.gz")
+    # BraTS's names say that images lie on one grid; these do not, and are to be brought there
+    for name, volume, affine in (
+        ("t1c", head(0)[0], AFFINE),
+        ("t2f", head(1)[1], known((4, 3, -6), (5, 4, -3)) @ AFFINE),
+    ):
+        nib.save(nib.Nifti1Image(volume, affine), tmp_path / f"in/BraTS-GLI-00001-000-{name}.nii.gz")
     given = [str(tmp_path / "in"), "--coregister", "t1ce", "--output_dir", str(tmp_path / "out"), "--quiet"]
-    assert main(["prepare", *given]) == 1
+    assert main(["prepare", *given, "--modalities", "t1c", "t2f"]) == 1
     said = capsys.readouterr().out
-    assert "p_flair.nii.gz: does not fit p_t1ce.nii.gz after registration" in said
-    assert not (tmp_path / "out/p").exists()
+    assert "BraTS-GLI-00001-000-t2f.nii.gz: does not fit BraTS-GLI-00001-000-t1c.nii.gz after registration" in said
+    assert not (tmp_path / "out/BraTS-GLI-00001-000").exists()
+
+
+@pytest.mark.slow
+def test_prepare_refuses_series_of_two_real_people(
+    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = {"t1c": shared_data / "native/TCGA-FG-6692_t1c.nii.gz", "t1n": shared_data / "dicom/t1w"}
+    given = [part for name, path in images.items() for part in ("--image", f"{name}={path}")]
+    arguments = ["prepare", *given, "--coregister", "t1c", "--case", "mixed", "--output_dir", str(tmp_path / "out")]
+    assert main([*arguments, "--quiet"]) == 1
+    said = capsys.readouterr().out
+    assert "t1w: does not fit" in said and "after registration" in said
+    assert not (tmp_path / "out/mixed").exists()
+
+
+def test_fields_show_tissues_beside_bright_fat_and_black_around() -> None:
+    head_mask = np.zeros((32, 32), bool)
+    head_mask[4:-4, 4:-4] = True
+    values = np.where(head_mask, 10.0 + np.arange(32) % 2, -3.0)
+    # fat, a hundred times as bright as what the brain's tissues differ by
+    values[4:8] = 1000.0
+    grey = _grey(values, head_mask)
+    assert not grey[~head_mask].any() and grey.max() <= 1
+    assert grey[16, 17] - grey[16, 16] > 0.1
+    assert not _grey(values, np.zeros((32, 32), bool)).any()
 
 
 @pytest.mark.slow
