@@ -127,9 +127,13 @@ SETTINGS: Mapping[str, Setting] = {
     "modalities": Setting(_MODALITIES, "sequences that the network, or the whole of student and teachers, sees"),
     "student_modalities": Setting(_MODALITIES, "those of them that the student sees"),
     "input_images": Setting(_COUNT, "images of an item of a datalist, each a channel of the network's input"),
+    "grey_as_rgb": Setting(boolean(), "give the network three copies of a grey image, as networks of ImageNet have it"),
     "regions": Setting(
         either(_NONE, mapping("names with values of the label, such as {'whole': [1, 2, 4]}")),
         "what the outputs of the network are; null for one region, the tumour, of all values but 0",
+    ),
+    "exclusive": Setting(
+        boolean(), "the regions exclude each other: a softmax over them and the background, not a sigmoid for each"
     ),
     "neighbours": Setting(whole(0), "slices on both sides that a network sees as well", "slices"),
     "spatial_dims": Setting(choice(2, 3), "2 for slices, 3 for volumes"),

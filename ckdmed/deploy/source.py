@@ -122,6 +122,8 @@ def _description(
         key: setting(key) for key in ("image_size", "slice_axis", "scaling", "clahe", "modalities") if key in config
     }
     before["images"] = int(setting("input_images", 1))
+    if setting("grey_as_rgb", False):
+        before["grey_as_rgb"] = True
     after = {key: setting(key) for key in ("threshold", "tta") if key in config}
     licence = next(
         (line.strip() for line in (root / "LICENSE").read_text(encoding="utf-8").splitlines() if line.strip()), ""

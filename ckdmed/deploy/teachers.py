@@ -23,6 +23,7 @@ _SIZES: tuple[str, ...] = (
 # what student and teacher see is the same
 _SHARED: tuple[str, ...] = (
     *("image_size", "modalities", "spatial_dims", "roi_size", "class_names", "input_images", "neighbours"),
+    "grey_as_rgb",
     *("student_modalities", "teachers"),
 )
 _WEIGHTS = ("vit_pretrained", "vgg_pretrained")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.losses.conventions import PairLoss
+from ckdmed.losses.exclusive_masks import class_indices
 
 __all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput", "Projector"]
 
@@ -186,6 +187,9 @@ class DistillationLoss(nn.Module):
         projection_side: which side's features the projections act on, "student" or (the reports' literal form)
             "teacher"; read by whoever builds the projections.
 
+    Attributes:
+        exclusive_masks: the target is masks of regions that exclude each other, and the terms read class indices.
+
     Raises:
         ValueError: no terms, an unknown side, a layer with two projectors, a projector on the teacher's side.
 
@@ -207,6 +211,7 @@ class DistillationLoss(nn.Module):
             raise ValueError(f"projection_side must be 'student' or 'teacher', got {projection_side!r}.")
         self.terms = nn.ModuleDict(dict(terms))
         self.projection_side = projection_side
+        self.exclusive_masks = False
         self.projectors: dict[str, Projector] = {}
         for term in self._active():
             for layer in term.layers if term.projector is not None else ():
@@ -290,6 +295,8 @@ class DistillationLoss(nn.Module):
             labelled: (B,) booleans; all samples are labelled by default.
             progress: share of the training done, for the schedules.
         """
+        if self.exclusive_masks and target is not None:
+            target = class_indices(target)
         total = student.logits.new_zeros((), dtype=torch.float32)
         values: dict[str, torch.Tensor] = {}
         weights: dict[str, float] = {}

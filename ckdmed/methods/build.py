@@ -33,6 +33,7 @@ def distillation_loss(
     cooperative: bool = False,
     warm_up: float = 0.0,
     further_terms: Mapping[str, LossTerm] | None = None,
+    exclusive: bool = False,
     **options: Any,
 ) -> DistillationLoss:
     """The terms of a method for a task, with any of its options replaced.
@@ -45,6 +46,8 @@ def distillation_loss(
             masks and regions, and "msgff" for classification.
         exits: see :class:`~ckdmed.methods.Task`; by default the layers.
         tokens, heads, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
+        exclusive: the labels are masks of regions that exclude each other: link "softmax" over them and the background,
+            which has the first channel of the logits.
         further_terms: terms beside the method's, by names of their own.
         options: of the method; None stands for its own default. Terms of weight 0 are left out.
 
@@ -67,7 +70,7 @@ def distillation_loss(
     _check_options(name, options_of(function), given)
     if twice := sorted(set(given) & set(getattr(function, "keywords", ()))):
         raise ValueError(f"{', '.join(twice)} of the method '{name}' is given twice, beside it and as a setting.")
-    link = link or ("softmax" if task == "classification" else "sigmoid")
+    link = link or ("softmax" if task == "classification" or exclusive else "sigmoid")
     made = function(
         Task(
             name=task,
@@ -90,7 +93,9 @@ def distillation_loss(
     terms = {**terms, **(further_terms or {})}
     if wrong := {key: type(term).__name__ for key, term in terms.items() if not isinstance(term, LossTerm)}:
         raise ValueError(f"the method '{name}' must give LossTerms by name; it gave {wrong}.")
-    return DistillationLoss({key: term for key, term in terms.items() if term.weight > 0}, projection_side=side)
+    loss = DistillationLoss({key: term for key, term in terms.items() if term.weight > 0}, projection_side=side)
+    loss.exclusive_masks = exclusive
+    return loss
 
 
 def with_options_of(method: Any, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ckdmed.networks.edgevit_block import EdgeViTBlock
 from ckdmed.networks.efficientnet import EfficientNetB0, load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EfficientNetLiteEncoder, EfficientNetLiteUNet
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
+from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_regions
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
 from ckdmed.networks.hybrid import HybridClassifier
@@ -86,6 +87,7 @@ __all__ = [
     "CoordinateAttention",
     "DeepMedic",
     "EdgeViTBlock",
+    "ExclusiveRegions",
     "DoubleConv",
     "EfficientNetB0",
     "EfficientNetLiteClassifier",
@@ -130,6 +132,7 @@ __all__ = [
     "head_weights",
     "last_block",
     "last_convolution",
+    "exclusive_regions",
     "load_backbone_weights",
     "load_efficientnet_weights",
     "load_vgg_weights",

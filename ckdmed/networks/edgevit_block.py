@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.blocks import Convolution, MLPBlock
 from monai.networks.blocks.selfattention import SABlock
@@ -40,8 +42,8 @@ class EdgeViTBlock(nn.Module):
         if rate < 1 or heads < 1 or channels % heads:
             raise ValueError(f"rate must be at least 1 and heads divide {channels}, got {rate} and {heads}.")
         self.rate = rate
-        deep = {"groups": channels, "conv_only": True}
-        point = {"kernel_size": 1, "conv_only": True}
+        deep: dict[str, Any] = {"groups": channels, "conv_only": True}
+        point: dict[str, Any] = {"kernel_size": 1, "conv_only": True}
         self.position = Convolution(spatial_dims, channels, channels, kernel_size=3, **deep)
         self.local = nn.Sequential(
             Norm[Norm.BATCH, spatial_dims](channels),

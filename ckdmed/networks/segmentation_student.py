@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
+from ckdmed.networks.exclusive_regions import exclusive_regions
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS, make_segmentation_network
 from ckdmed.networks.vit import TRANSFORMER_TAPS
@@ -26,6 +27,7 @@ def segmentation_student(
     backbone: str = EFFICIENTNET_LITE[0],
     spatial_dims: int = 2,
     options: Mapping[str, Any] | None = None,
+    exclusive: bool = False,
 ) -> nn.Module:
     """A small network of raw logits, whose decoder features can be compared with a teacher's.
 
@@ -60,6 +62,9 @@ def segmentation_student(
         options: further arguments of the kind's own network, which go before those above: ``{"norm": "batch"}`` for
             unet, ``{"deep_supervision": True}`` for dynunet.
 
+        exclusive: the network is one of a softmax over the background and the regions, and gives the regions'
+            log-odds, see :class:`ExclusiveRegions`.
+
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
     Raises:
@@ -73,7 +78,9 @@ def segmentation_student(
         own = {"weights": weights, "backbone": backbone, **own}
     elif weights:
         raise ValueError(f"{weights}: a student of kind '{kind}' has no encoder with published weights to load.")
-    return make_segmentation_network(kind, spatial_dims, in_channels, out_channels, base, own, "student")
+    channels = out_channels + int(exclusive)
+    network = make_segmentation_network(kind, spatial_dims, in_channels, channels, base, own, "student")
+    return exclusive_regions(network, exclusive)
 
 
 def segmentation_student_taps(kind: str = "unet", options: Mapping[str, Any] | None = None) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
+from ckdmed.networks.exclusive_regions import exclusive_regions
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.segmentation_kinds import LEVELS, SEGMENTATION_KINDS, make_segmentation_network
 from ckdmed.networks.unet_vit import UNetViT
@@ -49,6 +50,7 @@ def segmentation_teacher(
     fuse: str = "class_token",
     resolutions: Sequence[int] | None = None,
     map_weights: str = "global",
+    exclusive: bool = False,
 ) -> nn.Module:
     """A network of raw logits whose decoder features a student can be compared with.
 
@@ -70,6 +72,7 @@ def segmentation_teacher(
         fuse: how unet_vit and vgg_vit join their two networks at the bridge, one of `BRIDGE_FUSIONS`.
         resolutions: edges at which both of their networks see each image, see :class:`UNetViT`; None for its own.
         map_weights: weights of these resolutions, "global" or "gated".
+        exclusive: see :func:`segmentation_student`.
 
     Shape: (B, in_channels, *spatial) to (B, out_channels, *spatial).
 
@@ -84,6 +87,7 @@ def segmentation_teacher(
         taps = segmentation_teacher_taps("segresnet")
     """
     check_kind(kind, SEGMENTATION_TEACHERS, "teacher")
+    out_channels += int(exclusive)
     if fuse not in BRIDGE_FUSIONS:
         raise ValueError(f"fuse must be one of {', '.join(BRIDGE_FUSIONS)}, got {fuse!r}.")
     if kind not in _VIT_TAPS and fuse != BRIDGE_FUSIONS[0]:
@@ -94,7 +98,8 @@ def segmentation_teacher(
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     own = dict(options or {})
     if kind in SEGMENTATION_KINDS:
-        return make_segmentation_network(kind, spatial_dims, in_channels, out_channels, base, own, "teacher")
+        network = make_segmentation_network(kind, spatial_dims, in_channels, out_channels, base, own, "teacher")
+        return exclusive_regions(network, exclusive)
     if base < 1:
         raise ValueError(f"the base of a {kind} teacher must be at least 1, got {base}.")
     vit = {
@@ -111,8 +116,9 @@ def segmentation_teacher(
     }
     common = {"spatial_dims": spatial_dims, "in_channels": in_channels, "out_channels": out_channels}
     if kind == "vgg_vit":
-        return VGGViTUNet(**{**common, "base": base, **vit, **own})
-    return UNetViT(**{**common, "features": [base * 2**level for level in range(LEVELS)], **vit, **own})
+        return exclusive_regions(VGGViTUNet(**{**common, "base": base, **vit, **own}), exclusive)
+    features = [base * 2**level for level in range(LEVELS)]
+    return exclusive_regions(UNetViT(**{**common, "features": features, **vit, **own}), exclusive)
 
 
 def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckdmed.recipes.deep_supervision import loss_for
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
+from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive
 from ckdmed.recipes.regions import (
     case_loading,
     case_masks,
@@ -42,6 +43,8 @@ __all__ = [
     "case_masks",
     "case_predictions",
     "case_preprocessing",
+    "check_bundle_teacher",
+    "check_exclusive",
     "class_evaluator",
     "class_loading",
     "class_preprocessing",

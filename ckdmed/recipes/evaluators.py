@@ -13,6 +13,7 @@ from monai.utils import CommonKeys
 from torch import nn
 
 from ckdmed.handlers.region_dice import RegionDice
+from ckdmed.networks.exclusive_regions import exclusive_regions
 
 __all__ = ["class_evaluator", "mask_evaluator", "masks_from_logits", "region_evaluator"]
 
@@ -24,17 +25,22 @@ def masks_from_logits(threshold: float = 0.5) -> Compose:
     return Compose([Activationsd(CommonKeys.PRED, sigmoid=True), AsDiscreted(CommonKeys.PRED, threshold=threshold)])
 
 
-def mask_evaluator(network: nn.Module, val_data_loader: Any, device: Any, **settings: Any) -> SupervisedEvaluator:
+def mask_evaluator(
+    network: nn.Module, val_data_loader: Any, device: Any, exclusive: bool = False, **settings: Any
+) -> SupervisedEvaluator:
     """MONAI's evaluator with ``val_mean_dice``, the mean Dice over samples and channels.
 
     Args:
         network: gives raw logits.
         val_data_loader, device: as in ``SupervisedEvaluator``.
+        exclusive: the logits are those of a softmax over the background and the regions of the label, see
+            :class:`~ckdmed.networks.ExclusiveRegions`, which the evaluator runs then.
         settings: its further arguments, such as ``inferer`` and ``val_handlers``; ``postprocessing`` makes masks of the
             logits, by default :func:`masks_from_logits`.
     """
     dice = MeanDice(include_background=True, output_transform=_PREDICTION_AND_LABEL)
-    return _evaluator(network, val_data_loader, device, {"val_mean_dice": dice}, **settings)
+    shown = exclusive_regions(network, exclusive)
+    return _evaluator(shown, val_data_loader, device, {"val_mean_dice": dice}, **settings)
 
 
 def region_evaluator(network: nn.Module, val_data_loader: Any, device: Any, **settings: Any) -> SupervisedEvaluator:

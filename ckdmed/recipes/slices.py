@@ -25,7 +25,7 @@ from monai.utils import CommonKeys
 from ckdmed.data.brats import CaseSlicesd, LoadCachedSliced
 from ckdmed.data.cut_volume import NOTED_KEY, CutVolumed, JoinSlicesd
 from ckdmed.data.load_slices import LoadSliced
-from ckdmed.transforms import SliceIntensityd, classification_scaling, imagenet_slices
+from ckdmed.transforms import SliceIntensityd, classification_scaling, colour_copies, imagenet_slices
 from ckdmed.transforms.restore_slices import RestoreSlicesd
 from ckdmed.transforms.select_modalities import SelectModalitiesd
 from ckdmed.transforms.slices_to_volume import SlicesToVolumed
@@ -69,6 +69,7 @@ def slice_preprocessing(
     images: int = 1,
     scaling: str = "percentiles",
     clahe: bool | str = False,
+    grey_as_rgb: bool = False,
 ) -> Compose:
     """What becomes of a slice before a segmentation network sees it.
 
@@ -88,28 +89,32 @@ def slice_preprocessing(
         use: see above.
         regions: of the label, see :class:`~ckdmed.data.load_slices.LoadSliced`; by default one, the tumour.
         slice_axis: of volumes.
-        images: channels of an inference's input.
+        images: channels of the input.
         scaling, clahe: see :class:`~ckdmed.transforms.SliceIntensity`.
+        grey_as_rgb: copy the one channel to three, see :func:`~ckdmed.transforms.colour_copies`.
 
     Shape: image (C, image_size, image_size), float32; of an inference (C, image_size, image_size, S).
 
     Raises:
-        ValueError: another use; as ``SliceIntensity``.
+        ValueError: another use; copies of several images; as ``SliceIntensity``.
     """
     if use not in _USES:
         raise ValueError(f"use must be one of {', '.join(_USES)}, got {use!r}.")
+    if grey_as_rgb and images != 1:
+        raise ValueError(f"grey_as_rgb copies one image to three channels, and input_images is {images}: set it to 1.")
     scale = SliceIntensityd(IMAGE, scaling, clahe)
+    copies = colour_copies(IMAGE, scaling) if grey_as_rgb else []
     size = (image_size, image_size)
     if use == "inference":
         cut = [EnsureChannelFirstd(IMAGE), CutVolumed(IMAGE, slice_axis)]
         typed = EnsureTyped(IMAGE, dtype=torch.float32)
         # slices are the channels that each get their own scale; the network takes them as a volume's depth
-        return Compose([*cut, scale, Resized(IMAGE, size, mode="area"), typed, SlicesToVolumed(IMAGE, images)])
+        return Compose([*cut, scale, Resized(IMAGE, size, mode="area"), typed, SlicesToVolumed(IMAGE, images), *copies])
     load_slice = LoadSliced(_BOTH, regions, slice_axis)
     if use == "evaluate":
-        return Compose([load_slice, scale, Resized(IMAGE, size, mode="area")])
+        return Compose([load_slice, scale, *copies, Resized(IMAGE, size, mode="area")])
     resized = Resized(_BOTH, size, mode=("area", "nearest-exact"))
-    return Compose([load_slice, scale, resized, EnsureTyped(_BOTH, dtype=torch.float32, track_meta=False)])
+    return Compose([load_slice, scale, *copies, resized, EnsureTyped(_BOTH, dtype=torch.float32, track_meta=False)])
 
 
 def slice_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:

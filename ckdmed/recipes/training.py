@@ -123,7 +123,8 @@ def training_handlers(
             pictures(
                 history=history,
                 dataset=evaluator.data_loader.dataset,  # type: ignore[union-attr]
-                network=network,
+                # of exclusive regions it is their network, in which masks are those of a sigmoid
+                network=getattr(evaluator, "network", network),
                 checkpoint=str(best_model.path),
                 inferer=evaluator.inferer,  # type: ignore[attr-defined]
                 device=device,

@@ -40,7 +40,8 @@ class Description:
         input_shape: of one input of the network, (C, *spatial); the number of inputs at a time is free. Other sizes are
             brought to it by the preprocessing.
         outputs: names of the regions or classes, in the order of the output's channels, which are raw logits.
-        preprocessing: settings of what is done to an input: ``image_size``, ``images`` of an input, ``slice_axis``,
+        preprocessing: settings of what is done to an input: ``image_size``, ``images`` of an input, ``grey_as_rgb``,
+            ``slice_axis``,
             and for classifiers ``scaling``.
         postprocessing: ``threshold`` of the mask and ``tta``, the mean over mirror images.
         settings: that the network was trained with, as its run recorded them.

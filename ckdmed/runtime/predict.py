@@ -15,6 +15,7 @@ from ckdmed.runtime.description import DeployedFileError
 from ckdmed.runtime.forms import DeployedForm
 from ckdmed.runtime.scaling import (
     area_resized,
+    colour_copies,
     eight_bit,
     imagenet_images,
     scaled,
@@ -89,6 +90,7 @@ class Predictor:
                 "inference.json of its bundle with --checkpoint and this file."
             )
         self.images = int(before.get("images", 1))
+        self.grey_as_rgb = bool(before.get("grey_as_rgb", False))
         self.size = (int(before["image_size"]),) * 2
 
     def __call__(self, files: Sequence[PathLike] | PathLike) -> Prediction:
@@ -110,6 +112,8 @@ class Predictor:
     def _regions(self, slices: np.ndarray) -> np.ndarray:
         prepared = area_resized(scaled(slices, self.scaling), self.size)
         images = prepared.reshape(self.images, -1, *self.size).swapaxes(0, 1)
+        if self.grey_as_rgb:
+            images = colour_copies(images, self.scaling)
         # both axes, as the inference has it
         logits = self._mirrored(images, (2, 3)) if self.tta else self._batches(images)
         shown = slices[: len(slices) // self.images]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["area_resized", "eight_bit", "imagenet_images", "scaled", "smoothly_resized", "unit_range"]
+__all__ = ["area_resized", "colour_copies", "eight_bit", "imagenet_images", "scaled", "smoothly_resized", "unit_range"]
 
 # more values than this MONAI gives to NumPy's percentile instead of PyTorch's quantile
 _QUANTILE_LIMIT = 1_000_000
@@ -26,6 +26,17 @@ def scaled(images: np.ndarray, scaling: str = "percentiles") -> np.ndarray:
     if scaling not in _SCALINGS:
         raise ValueError(f"slices are scaled by one of {', '.join(_SCALINGS)}, got {scaling!r}.")
     return np.stack([_SCALINGS[scaling](image) for image in images])
+
+
+def colour_copies(images: np.ndarray, scaling: str) -> np.ndarray:
+    """Scaled grey images (N, 1, H, W) as (N, 3, H, W), as `ckdmed.transforms.colour_copies` has it."""
+    copies = np.repeat(images, 3, axis=1)
+    if scaling != "report":
+        return copies
+    mean, deviation = sum(_MEAN) / 3, sum(_STD) / 3
+    shift = np.array([(value - mean) / deviation for value in _MEAN], np.float32).reshape(1, 3, 1, 1)
+    factor = np.array([value / deviation for value in _STD], np.float32).reshape(1, 3, 1, 1)
+    return (copies - shift) / factor
 
 
 def _by_percentiles(image: np.ndarray, lower: float = 0.5, upper: float = 99.5) -> np.ndarray:

@@ -23,7 +23,7 @@ from .classification import classification_augmentation, classification_scaling,
 from .eight_bit import EightBit, EightBitd
 from .flip_state import FLIPS, FlipStated
 from .foreground_patches import ForegroundPatchesd
-from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd
+from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd, colour_copies
 from .multi_resolution import MultiResolutiond
 from .select_modalities import SelectModalitiesd
 from .slice_intensity import SliceIntensity, SliceIntensityd
@@ -70,6 +70,7 @@ __all__ = [
     "brain_mask",
     "classification_augmentation",
     "classification_scaling",
+    "colour_copies",
     "imagenet_input",
     "imagenet_slices",
     "segmentation_augmentation",

@@ -46,6 +46,7 @@ class ForegroundPatchesd(Randomizable, MapTransform, MultiSampleTrait):
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.label_key, self.num_samples, self.share = label_key, num_samples, share
+        self.forced = 0
         self.on_label = RandCropByPosNegLabeld(keys, label_key, roi_size, pos=1, neg=0, num_samples=1)
         self.anywhere = RandSpatialCropSamplesd(keys, roi_size, num_samples=1, random_size=False)
 
@@ -58,12 +59,13 @@ class ForegroundPatchesd(Randomizable, MapTransform, MultiSampleTrait):
         self.anywhere.set_random_state(state=self.R)
         return self
 
-    def randomize(self, data: Any = None) -> int:
-        """How many patches are centred on the label."""
+    def randomize(self, data: Any = None) -> None:
+        """Draw how many patches are centred on the label."""
         forced = self.num_samples - round(self.num_samples * (1 - self.share))
-        return forced or int(self.R.random_sample() < self.num_samples * self.share)
+        self.forced = forced or int(self.R.random_sample() < self.num_samples * self.share)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> list[dict[Hashable, Any]]:
-        forced = self.randomize() if bool(torch.as_tensor(data[self.label_key] > 0).any()) else 0
+        self.randomize()
+        forced = self.forced if bool(torch.as_tensor(data[self.label_key] > 0).any()) else 0
         ways = [self.anywhere] * (self.num_samples - forced) + [self.on_label] * forced
         return [patch for way in ways for patch in way(data)]

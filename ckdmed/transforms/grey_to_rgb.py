@@ -8,11 +8,11 @@ import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import InvertibleTransform, MapTransform, RepeatChannel
+from monai.transforms import InvertibleTransform, MapTransform, NormalizeIntensityd, RepeatChannel, RepeatChanneld
 from monai.utils import convert_data_type, convert_to_dst_type, convert_to_tensor
 from monai.utils.enums import TransformBackends
 
-__all__ = ["GreyToRGB", "GreyToRGBd", "IMAGENET_MEAN", "IMAGENET_STD"]
+__all__ = ["GreyToRGB", "GreyToRGBd", "IMAGENET_MEAN", "IMAGENET_STD", "colour_copies"]
 
 # Per-channel statistics of ImageNet's training images in [0, 1], as torchvision's weights expect them:
 # NormalizeIntensityd(keys, subtrahend=IMAGENET_MEAN, divisor=IMAGENET_STD, channel_wise=True).
@@ -64,6 +64,27 @@ class GreyToRGB(InvertibleTransform):
         # Equal channels come back exactly, whatever their type; a mean of equal floats need not.
         out = x[:1] if (x == x[:1]).all() else x.float().mean(0, keepdim=True)
         return convert_to_dst_type(out, dst=data, dtype=out.dtype)[0]
+
+
+def colour_copies(keys: KeysCollection, scaling: str) -> list[MapTransform]:
+    """Steps that copy a scaled grey image to three channels, for a segmentation; nothing is undone by an inverse.
+
+    With the scaling "report", whose mean and deviation are the averages over the three colours of ImageNet, each copy
+    gets those of its colour; with another one the copies are equal.
+
+    Args:
+        keys: of images of one channel.
+        scaling: see :class:`~ckdmed.transforms.SliceIntensity`.
+
+    Shape: (1, *spatial) to (3, *spatial).
+    """
+    repeat: list[MapTransform] = [RepeatChanneld(keys, repeats=3)]
+    if scaling != "report":
+        return repeat
+    mean, deviation = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
+    shift = [(value - mean) / deviation for value in IMAGENET_MEAN]
+    factor = [value / deviation for value in IMAGENET_STD]
+    return [*repeat, NormalizeIntensityd(keys, subtrahend=shift, divisor=factor, channel_wise=True)]
 
 
 class GreyToRGBd(MapTransform, InvertibleTransform):
