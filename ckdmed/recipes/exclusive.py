@@ -35,6 +35,6 @@ def check_bundle_teacher(teacher_bundle: str | None, exclusive: bool, grey_as_rg
     given = [name for name, value in (("exclusive", exclusive), ("grey_as_rgb", grey_as_rgb)) if value]
     if teacher_bundle and given:
         raise ValueError(
-            f"a teacher out of a bundle sees plain images and gives a sigmoid for each region: set {given[0]} to false, "
+            f"a teacher out of a bundle sees plain images and gives a sigmoid a region: set {given[0]} to false, "
             "or teacher_bundle to null."
         )
