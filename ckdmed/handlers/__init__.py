@@ -19,6 +19,8 @@ from ckdmed.handlers.region_training_pictures import RegionTrainingPictures
 from ckdmed.handlers.reproducible import ReproducibleEpochs
 from ckdmed.handlers.segmentation_evaluation import SegmentationEvaluation
 from ckdmed.handlers.teacher_check import TeacherCheck
+from ckdmed.handlers.training_accuracy import TrainingAccuracy
+from ckdmed.handlers.validation_loss import ValidationLoss
 
 __all__ = [
     "DivergedError",
@@ -39,7 +41,9 @@ __all__ = [
     "SegmentationEvaluation",
     "SyncBuffers",
     "TeacherCheck",
+    "TrainingAccuracy",
     "TrainingHistory",
     "TrainingPictures",
+    "ValidationLoss",
     "term_gradient_norms",
 ]

@@ -17,6 +17,7 @@ from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
+from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import region_sheet
@@ -68,7 +69,7 @@ class CaseWriter(ItemWriter):
         probabilities: bool = False,
         overlay_on: str | None = None,
         native_key: str = "native",
-        done: Callable[[str, Sequence[str]], None] | None = None,
+        done: Callable[..., None] | None = None,
         notice: Callable[[str], str] | None = None,
     ) -> None:
         super().__init__(output_dir, done)
@@ -113,6 +114,12 @@ class CaseWriter(ItemWriter):
         sheet = with_notice(self._sheet(picture, mask, affine), self.notice(name) if self.notice is not None else "")
         write_atomic(output_path(self.output_dir, overlay), lambda path: imsave(path, sheet, check_contrast=False))
         return name, [*arrays, overlay]
+
+    def measured(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+        """The volume of each region in millilitres."""
+        mask = np.asarray(convert_to_numpy(output["mask"])) > 0
+        affine = np.asarray(convert_to_numpy(item[self.native_key].affine), dtype=np.float64)
+        return {"volume_ml": volumes_ml(dict(zip(self.regions, mask, strict=True)), affine)}
 
     def _put(self, relative: str, data: bytes) -> None:
         write_atomic(output_path(self.output_dir, relative), lambda path: path.write_bytes(data))

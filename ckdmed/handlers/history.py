@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
 from ckdmed.files import write_atomic
+from ckdmed.handlers.training_accuracy import TrainingAccuracy
 
 __all__ = ["TrainingHistory"]
 
@@ -32,8 +33,9 @@ class TrainingHistory:
 
     One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
     epoch, learning rate, seconds, cpu_seconds (processor time of this process), both of the whole epoch, the same of its
-    training steps alone (step_seconds, step_cpu_seconds: without validation), metrics. The console gets one line an
-    epoch, TensorBoard the same scalars and, per iteration, the terms.
+    training steps alone (step_seconds, step_cpu_seconds: without validation), metrics, and of a classifier training,
+    with the accuracy of the steps (`TrainingAccuracy`). The console gets one line an epoch, TensorBoard the same scalars
+    and, per iteration, the terms.
 
     Args:
         path: the ``.jsonl`` file; rewritten whole each epoch, so that it is never half a line.
@@ -69,6 +71,7 @@ class TrainingHistory:
     def _begin(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._accuracy = TrainingAccuracy()
         self._started = self._steps_ended = _now()
 
     def attach(self, engine: Engine) -> None:
@@ -92,6 +95,7 @@ class TrainingHistory:
             value = value.detach().double().mean()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
+        self._accuracy.update(output, engine.state.batch)
         if self.summary_writer is not None and self.save and engine.state.iteration % 10 == 1:
             for name, value in values.items():
                 self._scalar(f"step/{name}", float(value.detach().mean()), engine.state.iteration)
@@ -116,6 +120,8 @@ class TrainingHistory:
             row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         if self.evaluator is not None and self._evaluated_at == engine.state.epoch:
             row["metrics"] = {k: float(v) for k, v in self.evaluator.state.metrics.items()}
+        if (accuracy := self._accuracy.taken()) is not None:
+            row["training"] = {"accuracy": accuracy}
         self.rows.append(row)
         if not self.save:
             return
@@ -132,6 +138,7 @@ class TrainingHistory:
             return
         groups = {"epoch": {"loss": row["loss"]}, "term": row["terms"], "weight": row["weights"]}
         groups["validation"] = row.get("metrics", {})
+        groups["training"] = row.get("training", {})
         for group, values in groups.items():
             for name, value in values.items():
                 self._scalar(f"{group}/{name}", value, row["epoch"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,21 @@ class ItemWriter(ABC):
 
     Args:
         output_dir: nothing is written outside of it.
-        done: called with an item's name and its files, relative to ``output_dir``, when all of them are in place.
+        done: called with an item's name and its files, relative to ``output_dir``, when all of them are in place, and
+            with what `measured` says of it where that is something.
     """
 
-    def __init__(self, output_dir: str, done: Callable[[str, Sequence[str]], None] | None = None) -> None:
+    def __init__(self, output_dir: str, done: Callable[..., None] | None = None) -> None:
         self.output_dir = Path(output_dir)
         self.done = done
 
     @abstractmethod
     def write_files(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> tuple[str, list[str]]:
         """Write one item's files, each whole or not at all; returns its name and the files' relative names."""
+
+    def measured(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+        """Numbers for the report of an inference, by name; none by default."""
+        return {}
 
     def attach(self, engine: Engine) -> None:
         """Register on ``ITERATION_COMPLETED``."""
@@ -43,5 +48,6 @@ class ItemWriter(ABC):
         """Write one item; returns the names of its files relative to the output folder."""
         name, files = self.write_files(item, output)
         if self.done is not None:
-            self.done(name, files)
+            measured = self.measured(item, output)
+            self.done(name, files, **({"measured": measured} if measured else {}))
         return files

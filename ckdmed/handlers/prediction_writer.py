@@ -17,6 +17,7 @@ from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
+from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import overlay_sheet, region_sheet
 from ckdmed.reports.sheet_captions import with_notice
@@ -62,7 +63,7 @@ class PredictionWriter(ItemWriter):
         self,
         output_dir: str,
         slices_key: str = "slices",
-        done: Callable[[str, Sequence[str]], None] | None = None,
+        done: Callable[..., None] | None = None,
         regions: Sequence[str] = ("tumour",),
         notice: Callable[[str], str] | None = None,
     ) -> None:
@@ -97,6 +98,14 @@ class PredictionWriter(ItemWriter):
         marked = with_notice(sheet, self.notice(name) if self.notice is not None else "")
         write_atomic(output_path(self.output_dir, overlay), _writer(marked, None))
         return name, [*results, overlay]
+
+    def measured(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
+        """The volume of each region in millilitres, of inputs whose voxels have a size."""
+        geometry = SliceGeometry.from_text(item[self.slices_key].meta[GEOMETRY_KEY])
+        if geometry.kind not in ("nifti", "dicom"):
+            return {}
+        masks = self._by_region(str(item.get("name")), _array(output[CommonKeys.PRED]) > 0)
+        return {"volume_ml": volumes_ml(masks, np.array(geometry.affine))}
 
     def _by_region(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
         channels = values[None] if values.ndim == 3 else values

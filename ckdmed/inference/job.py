@@ -277,8 +277,10 @@ class InferenceJob:
         self.skipped.append(entry)
         logger.warning(f"skipped {on_one_line(entry.reason)}")
 
-    def record(self, name: str, files: Sequence[str]) -> None:
+    def record(self, name: str, files: Sequence[str], measured: Mapping[str, Any] | None = None) -> None:
         """Note that an input is finished: all of its files, relative to the output folder, are in place.
+
+        ``measured`` is what the report says of its result beside them, such as volumes.
 
         Names that are not of this job's inputs (a program may give the evaluator items of its own) are passed over.
         """
@@ -291,6 +293,7 @@ class InferenceJob:
             "outputs": list(files),
             "checksums": {file: checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
+            **(measured or {}),
         }
         if self.intended is not None:
             check = self._checks[name]

@@ -23,6 +23,7 @@ from ckdmed.handlers import (
     SyncBuffers,
     TeacherCheck,
     TrainingHistory,
+    ValidationLoss,
 )
 
 __all__ = ["HandlerGroup", "distillation_handlers", "training_handlers"]
@@ -102,6 +103,7 @@ def training_handlers(
         "best_model": best_model,
         "history": record,
     }
+    ValidationLoss().attach(evaluator)
     handlers = HandlerGroup()
     if not guarded:
         handlers += [GradientScaling(inferer), StopWhenDiverged(network, optimizer)]

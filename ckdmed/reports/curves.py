@@ -92,7 +92,8 @@ def plot_curves(
         if name not in columns:
             raise ValueError(f"the history has no numbers under {name!r}; it has {', '.join(columns) or 'none'}")
     left = list(losses) if losses is not None else [name for name in columns if _is_loss(name)]
-    right = list(metrics) if metrics is not None else [n for n in columns if _is_validation(n) and n not in left]
+    scores = [*filter(_is_validation, columns), *filter(_is_training_score, columns)]
+    right = list(metrics) if metrics is not None else [name for name in scores if name not in left]
     if not left and not right:
         raise ValueError(f"nothing to draw: name the columns with losses= and metrics=; there are {', '.join(columns)}")
 
@@ -104,12 +105,14 @@ def plot_curves(
         tidy_axes(axes)
         for i, name in enumerate(own):
             at, values = zip(*columns[name])
-            style = "--" if own is left and _is_validation(name) else "-"
+            dashed = _is_validation(name) if own is left else _is_training_score(name)
+            style = "--" if dashed else "-"
             marker = "o" if len(at) < 40 else None
             color = CYCLE[i % len(CYCLE)]
             axes.plot(at, values, style, color=color, marker=marker, markersize=2.5, linewidth=1.4, label=name)
         axes.set_xlabel(x, fontsize=9)
-        axes.set_ylabel("loss" if own is left else "validation metric", fontsize=9)
+        both = any(map(_is_training_score, own))
+        axes.set_ylabel("loss" if own is left else "metric" if both else "validation metric", fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         drawn = [value for name in own for _, value in columns[name]]
         if own is left and min(drawn) > 0 and max(drawn) / min(drawn) > 30:
@@ -142,3 +145,7 @@ def _is_loss(name: str) -> bool:
 
 def _is_validation(name: str) -> bool:
     return name.lower().startswith(("val", "metrics/"))
+
+
+def _is_training_score(name: str) -> bool:
+    return name.lower().startswith("training/")

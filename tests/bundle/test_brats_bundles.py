@@ -70,7 +70,7 @@ def test_a_student_is_taught(tmp_path: Path, phantoms: dict, volumes: bool):
     made.finalize()
     assert hashes == [teacher.state_hash()] and weights_hash(made.network_def) != before
     (row,) = history(tmp_path)
-    assert list(row["metrics"]) == ["val_mean_dice", "val_dice_TC", "val_dice_WT", "val_dice_ET"]
+    assert list(row["metrics"]) == ["val_mean_dice", "val_dice_TC", "val_dice_WT", "val_dice_ET", "val_loss"]
     assert list(row["terms"])[:3] == ["supervised", "soft_targets", "soft_dice"] and row["loss"] > 0
     plain = UNet(spatial_dims=3 if volumes else 2, in_channels=4, out_channels=3, features=[2, 4, 8, 16, 32])
     plain.load_state_dict(torch.load(tmp_path / "models" / "model.pt", weights_only=True), strict=True)

@@ -114,6 +114,9 @@ def test_phantoms_where_nothing_is_given(tmp_path, checkpoints, bundle):
     source = nib.load(report["results"][0]["input"][0])
     assert mask.shape == source.shape and np.array_equal(image.affine, source.affine)
     assert image.get_data_dtype() == np.uint8 and set(np.unique(mask)) <= {0, 1, 2, 3}
+    voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
+    volumes = report["results"][0]["volume_ml"]
+    assert set(volumes) == {"TC", "WT", "ET"} and abs(volumes["ET"] - (mask == 3).sum() * voxel_ml) < 1e-3
     wt = np.asarray(nib.load(tmp_path / "out" / f"{case}_probability_WT.nii.gz").dataobj)
     assert wt.dtype == np.float32 and wt.shape == mask.shape and 0 <= wt.min() < wt.max() <= 1
     assert imread(tmp_path / "out" / f"{case}_overlay.png").shape[2] == 3

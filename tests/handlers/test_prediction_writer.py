@@ -121,11 +121,11 @@ def test_it_tells_when_all_files_are_in_place(tmp_path):
     nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
     told = []
 
-    def done(name, files):
-        told.append((name, [(tmp_path / "out" / file).is_file() for file in files]))
+    def done(name, files, measured):
+        told.append((name, measured, [(tmp_path / "out" / file).is_file() for file in files]))
 
     PredictionWriter(str(tmp_path / "out"), done=done).write(*predicted(tmp_path / "a.nii", name="b"))
-    assert told == [("b", [True] * 3)]
+    assert told == [("b", {"volume_ml": {"tumour": pytest.approx(told[0][1]["volume_ml"]["tumour"])}}, [True] * 3)]
 
 
 @pytest.mark.parametrize("name", ["../a", "link/a"])
