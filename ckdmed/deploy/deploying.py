@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -92,7 +93,9 @@ def deploy(
 
     Raises:
         ValueError: see `find_source` and `DeployOptions`; FileExistsError: the folder is not empty.
+        ModuleNotFoundError: a form needs a package that is not installed.
     """
+    _check_packages(options)
     output = Path(output_dir).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"'{output}' exists and is not empty; name another --output_dir.")
@@ -112,6 +115,18 @@ def deploy(
         _copy_companions(source, folder, [form.file for form in forms if form.written])
         put_in_place(folder, output)
     return deployment
+
+
+def _check_packages(options: DeployOptions) -> None:
+    """Before anything takes its time."""
+    needed = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino-int8"}
+    wanted = [package for package, form in needed.items() if any(name.startswith(form) for name in options.formats)]
+    if options.finetune:
+        # NNCF needs torchao for what it has trained
+        wanted += ["nncf", "torchao"]
+    for package in wanted:
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)
 
 
 def _forms(

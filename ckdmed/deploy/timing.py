@@ -22,6 +22,8 @@ __all__ = ["Taken", "energy_counter", "latencies", "training_steps"]
 # Intel's and AMD's counter of the processor's energy in microjoules; root alone may read it on most systems
 _COUNTERS = "/sys/class/powercap"
 _WARM = 2
+# TorchScript watches its first runs, then compiles itself, for several runs in turn
+_COMPILING = 8
 # what takes longer than this is run in every fifth round only
 _SLOW_SECONDS = 1.0
 _SELDOM = 5
@@ -54,6 +56,10 @@ def latencies(
     with _torch_threads(threads):
         runs = {name: as_function(network) for name, network in networks.items()}
         runs |= {name: open_form(path, threads) for name, path in files.items()}
+        for name, network in networks.items():
+            if isinstance(network, torch.jit.ScriptModule):
+                for number in range(_COMPILING):
+                    runs[name](images[number % len(images)][None])
         seconds: dict[str, list[float]] = {name: [] for name in runs}
         cpu: dict[str, list[float]] = {name: [] for name in runs}
         joules: dict[str, list[float]] = {name: [] for name in runs}
@@ -61,7 +67,6 @@ def latencies(
         for number in tqdm(range(rounds + _WARM), desc=f"timing, {threads} thread(s)", leave=False):
             image = images[number % len(images)][None]
             for name, run in runs.items():
-                # TorchScript compiles itself in the first run
                 if number >= _WARM and number % _SELDOM and fastest[name] > _SLOW_SECONDS:
                     continue
                 energy, busy, start = energy_counter(), time.process_time(), time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -77,6 +78,25 @@ def test_a_form_that_fails_is_written_by_force_alone(checkpoint, phantoms, tmp_p
     forced = deploy("seg_kd", tmp_path / "b", replace(options, force=True), str(checkpoint), said.append)
     assert forced.complete and (tmp_path / "b" / "model.onnx").is_file()
     assert "fails, written by --force" in (tmp_path / "b" / "deploy.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("formats", "finetune", "package"),
+    [(("onnx",), 0, "onnxruntime"), (("openvino",), 0, "openvino"), (("openvino-int8",), 0, "nncf")]
+    + [(("onnx-int8",), 1, "torchao")],
+)
+def test_a_missing_package_is_named_before_anything_is_made(formats, finetune, package, tmp_path, monkeypatch, capsys):
+    found = importlib.util.find_spec
+    there = {"onnxruntime", "openvino", "nncf", "torchao"} - {package}
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name == package else object() if name in there else found(name, *more),
+    )
+    words = ["--dataset_dir", str(tmp_path), "--finetune", str(finetune), "--output_dir", str(tmp_path / "out")]
+    assert main(["deploy", "seg_kd", "--formats", *formats, *words]) == 2
+    assert f"package {package} is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_refusals(tmp_path):

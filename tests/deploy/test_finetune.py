@@ -100,6 +100,7 @@ def test_it_is_repeatable_and_leaves_the_environment(nncf, monkeypatch):
 @pytest.mark.slow
 def test_int8_that_fails_is_trained_written_and_judged_again(tmp_path: Path):
     pytest.importorskip("nncf")
+    pytest.importorskip("torchao")
     checkpoint = write_checkpoint(tmp_path / "weights/model.pt", "seg_kd")
     phantoms = tmp_path / "phantoms"
     write_figshare_phantoms(phantoms, n_patients=8, size=48, progress=False)
@@ -123,6 +124,7 @@ def test_where_it_cannot_be_trained_the_forms_stay_as_they_were(tmp_path: Path, 
     def refused(*_: object) -> None:
         raise FormError("NNCF cannot quantise it for training (no)")
 
+    monkeypatch.setattr(deploying, "_check_packages", lambda options: None)
     monkeypatch.setattr(deploying, "finetuned", refused)
     monkeypatch.setattr(deploying, "write_onnx", lambda network, text, path: write_tiny(path, text))
     monkeypatch.setattr(deploying, "write_int8_onnx", lambda file, images, text, path: write_tiny(path, text))
