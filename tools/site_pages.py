@@ -19,7 +19,7 @@ PACKAGES = (
 )
 RESULTS = (
     *("distillation", "distillation_tables", "distillation_search", "classification", "cohra_unet", "unimodal"),
-    *("speed", "real_cases", "reliability"),
+    *("published_figures", "speed", "real_cases", "reliability"),
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
