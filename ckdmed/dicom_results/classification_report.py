@@ -24,8 +24,8 @@ from ckdmed.dicom_results.notices import full_notice, short_notice
 from ckdmed.dicom_results.report_parts import add_notice, finished_report, library_images, observation_context
 from ckdmed.dicom_results.results_series import (
     CLASSIFICATION_SERIES,
+    quiet_highdicom,
     series_number,
-    without_names_in_warnings,
     write_dataset,
 )
 from ckdmed.dicom_results.source_series import SourceSeries, read_source_series
@@ -57,7 +57,7 @@ def write_classification(
     return write_dataset(build_classification(source, probabilities, algorithm, unintended), output)
 
 
-@without_names_in_warnings()
+@quiet_highdicom()
 def build_classification(
     source: SourceSeries,
     probabilities: Mapping[str, float],

@@ -33,8 +33,8 @@ from ckdmed.dicom_results.report_parts import add_notice, finished_report, libra
 from ckdmed.dicom_results.results_series import (
     REPORT_SERIES,
     content_hash,
+    quiet_highdicom,
     series_number,
-    without_names_in_warnings,
     write_dataset,
 )
 from ckdmed.dicom_results.segmentation import Masks, build_segmentation, checked_masks, tracking_uid
@@ -63,7 +63,7 @@ def write_report(
     return write_dataset(build_report(source, mask, segmentation, algorithm, unintended), output)
 
 
-@without_names_in_warnings()
+@quiet_highdicom()
 def build_report(
     source: SourceSeries,
     mask: Masks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ __all__ = [
     "content_hash",
     "series_number",
     "stamp",
-    "without_names_in_warnings",
+    "quiet_highdicom",
     "write_dataset",
 ]
 
@@ -48,11 +49,17 @@ def content_hash(masks: Mapping[str, np.ndarray]) -> str:
 
 
 @contextmanager
-def without_names_in_warnings() -> Iterator[None]:
-    """Leave out highdicom's warnings about the form of a person's name, which show the name."""
+def quiet_highdicom() -> Iterator[None]:
+    """Leave out highdicom's warnings about the form of a person's name, which show it, and its account of each copy."""
+    log = logging.getLogger("highdicom")
+    level = log.level
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The string .* is unlikely to represent the intended person name")
-        yield
+        log.setLevel(max(level, logging.WARNING))
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def stamp(result: Dataset) -> None:

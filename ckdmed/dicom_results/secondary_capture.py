@@ -16,9 +16,9 @@ from ckdmed.dicom_results.notices import full_notice, short_notice
 from ckdmed.dicom_results.results_series import (
     CAPTURE_SERIES,
     content_hash,
+    quiet_highdicom,
     series_number,
     stamp,
-    without_names_in_warnings,
 )
 from ckdmed.dicom_results.segmentation import Masks, checked_masks
 from ckdmed.dicom_results.source_series import SourceSeries
@@ -52,7 +52,7 @@ def build_captures(
         drawn = (
             draw_overlay(picture, next(iter(layers.values()))) if len(layers) == 1 else draw_regions(picture, layers)
         )
-        with without_names_in_warnings():
+        with quiet_highdicom():
             capture = SCImage(
                 pixel_array=np.concatenate([_bar(drawn.shape[1], short_notice(unintended)), drawn]),
                 photometric_interpretation=PhotometricInterpretationValues.RGB,

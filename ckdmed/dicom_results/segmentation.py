@@ -22,9 +22,9 @@ from ckdmed.dicom_results.notices import full_notice, short_notice
 from ckdmed.dicom_results.results_series import (
     SEGMENTATION_SERIES,
     content_hash,
+    quiet_highdicom,
     series_number,
     stamp,
-    without_names_in_warnings,
     write_dataset,
 )
 from ckdmed.dicom_results.source_series import SourceSeries, read_source_series
@@ -65,7 +65,7 @@ def write_segmentation(
     return write_dataset(build_segmentation(source, mask, algorithm, unintended, fractional), output)
 
 
-@without_names_in_warnings()
+@quiet_highdicom()
 def build_segmentation(
     source: SourceSeries,
     mask: Masks,

@@ -16,7 +16,8 @@ from tests.dicom_node.harness import QUICK_WORKER, Archive, Node, running, send,
 from tests.dicom_results.mr_series import write_mr_series
 from tests.small_disk import small_disk
 
-_IMAGES, _GIB = 1000, 1 << 30
+# a GiB, with some room for other versions of what is below
+_MOST = 900 << 20
 
 
 def _small_bundle(folder: Path) -> Path:
@@ -44,12 +45,16 @@ def _resident(pid: int) -> int:
     return total
 
 
+# What the network takes does not grow with the number of blocks, what is written grows with the images: the shipped
+# network takes half an hour of one core for a thousand.
 @pytest.mark.slow
-def test_a_thousand_images_fit_into_a_gib(tmp_path):
+@pytest.mark.parametrize("images, shipped", [(1000, False), (120, True)])
+def test_a_thousand_images_fit_into_a_gib(tmp_path, images, shipped):
     rng = np.random.default_rng(0)
-    files = write_mr_series(tmp_path / "mr", rng.integers(0, 1000, (256, 256, _IMAGES)), spacing=(0.9, 0.9, 0.5))
+    files = write_mr_series(tmp_path / "mr", rng.integers(0, 1000, (256, 256, images)), spacing=(0.9, 0.9, 0.5))
+    bundle = bundle_folder("seg_kd") if shipped else _small_bundle(tmp_path)
     with Archive() as archive:
-        node = Node(tmp_path, archive.port, "--send-unintended", "--bundle", str(_small_bundle(tmp_path)), quiet=20)
+        node = Node(tmp_path, archive.port, "--send-unintended", "--bundle", str(bundle), quiet=20)
         with running(node):
             most = [0]
             done = threading.Event()
@@ -60,16 +65,16 @@ def test_a_thousand_images_fit_into_a_gib(tmp_path):
 
             threading.Thread(target=watch, daemon=True).start()
             try:
-                assert send(node.port, files) == [0x0000] * _IMAGES
+                assert send(node.port, files) == [0x0000] * images
                 assert most[0] < 200 << 20, "receiving"
-                wait_for(lambda: len(archive.objects) == 2, 1200, "the results")
+                wait_for(lambda: len(archive.objects) == 2, 3600, "the results")
             finally:
                 done.set()
                 print(f"most memory: {most[0] / 2**20:.0f} MiB", node.text()[-3000:])
-            assert most[0] < _GIB
+            assert most[0] < _MOST
             assert node.stop() == 0
     (segmentation,) = archive.of("SEG")
-    assert len(segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == _IMAGES
+    assert len(segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == images
 
 
 @pytest.mark.slow
