@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.trained import reads_record
 from ckdmed.json_files import read_json
 
 __all__ = [
@@ -123,9 +125,29 @@ def rewrite_configs(
             new["checkpoint"] = CHECKPOINT
         if with_teacher and "teacher_checkpoint" in new:
             new["teacher_checkpoint"] = TEACHER_CHECKPOINT
-        new.update({key: value for key, value in settings.items() if key in new})
+        pinned = {key: value for key, value in settings.items() if key in new}
+        follows = [key for key, value in pinned.items() if _gives(new, pinned, key, value)]
+        new.update({key: value for key, value in pinned.items() if key not in follows})
         result[name] = new
     return result
+
+
+def _gives(config: Config, settings: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether a setting follows from the others as it is to be, so that it may go on following them.
+
+    A size of a profile and what is in a checkpoint's record do not: the exported bundle has no such record, and its
+    weights are of one size whatever profile a user takes.
+    """
+    written = config[key]
+    expression = isinstance(written, str) and written.startswith("$")
+    if not expression or "@profiles" in written or reads_record(written):
+        return False
+    parser = ConfigParser({**config, **{name: entry for name, entry in settings.items() if name != key}})
+    try:
+        return bool(parser.get_parsed_content(key) == value)
+    except RuntimeError:
+        # it needs more than settings, such as data
+        return False
 
 
 def rebase_text(text: str, source: str) -> str:

@@ -126,6 +126,19 @@ def test_rewrite_configs_changes_only_what_it_must():
 
 
 @pytest.mark.parametrize(
+    ("settings", "kept"),
+    [({"names": ["x"]}, True), ({"names": ["z"]}, False), ({"names": ["x"], "task": "b"}, False)],
+)
+def test_what_follows_from_another_setting_goes_on_following_it(settings, kept):
+    train = {"task": "a", "names": "$['x'] if @task == 'a' else ['y']", "size": "$@profiles['size']"}
+    train["profiles"] = {"size": 8}
+    new = rewrite_configs({"train.json": train}, "bundles/x_y", {**settings, "size": 8}, False)["train.json"]
+    assert new["names"] == (train["names"] if kept else settings["names"])
+    # a profile's size may change with the profile, and the weights' does not
+    assert new["size"] == 8
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("/home/me/data", ["/home/me"]),
