@@ -126,9 +126,9 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
             schedule.step()
             total += float(loss.detach()) * len(chosen)
         losses.append(total / len(inputs))
-        error = _error(_answers(student, inputs), expected, scale)
-        if error < after:
-            after, best = error, copy.deepcopy(student.state_dict())
+        now = _error(_answers(student, inputs), expected, scale)
+        if now < after:
+            after, best = now, copy.deepcopy(student.state_dict())
     student.load_state_dict(best)
     return ThroughQuantisers(student.eval(), losses, before, after)
 

@@ -88,8 +88,8 @@ class SegmentationEvaluation:
             self._score({**who, "class": _plain(sample.get(self.class_key))}, sample, output, predicted, truth)
             if "probability" in output:
                 spacing, near = self._spacing(sample, output), torch.as_tensor(output["probability"]).cpu().numpy()
-                for region, *of_region in zip(self.regions, near, predicted, truth, strict=True):
-                    counts = reliability_counts(*of_region, spacing)
+                for region, values, own, true in zip(self.regions, near, predicted, truth, strict=True):
+                    counts = reliability_counts(values, own, true, spacing)
                     self.reliability.append({**who, "region": region, "counts": counts})
 
     def _spacing(self, sample: Any, output: Any) -> list[float] | None:
