@@ -18,7 +18,7 @@ from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import BratsSliceDataset
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
-from ckdmed.networks import SEGMENTATION_TEACHERS, UNet, segmentation_teacher
+from ckdmed.networks import SEGMENTATION_STUDENTS, SEGMENTATION_TEACHERS, UNet, segmentation_teacher
 from tests.bundle.broken_off import break_off
 from tests.bundle.bundle_runs import completed, history, opened
 
@@ -129,6 +129,32 @@ def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, vol
     first, last = history(tmp_path)
     assert {"soft_targets", "features", "attention"} <= set(first["terms"])
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
+
+
+# networks of images alone, and what of the others a tiny patch allows
+FLAT = {"efficientnet_lite"}
+OWN: dict[str, dict[str, Any]] = {
+    "swin_unetr": {"student_base": 12, "student_options": {"window_size": 2}},
+    "flexible_unet": {"student_options": {"backbone": "resnet10"}},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("student", "volumes"),
+    [(kind, volumes) for kind in SEGMENTATION_STUDENTS for volumes in (False, True) if not (volumes and kind in FLAT)],
+)
+def test_every_student_is_taught(tmp_path: Path, phantoms: dict, student: str, volumes: bool):
+    # in the last tenth of the steps ckd is about the mask alone
+    settings = {"teacher_kind": "segresnet", "epochs": 2, **OWN.get(student, {}), **phantoms}
+    settings |= VOLUMES if volumes else {}
+    made = workflow("brats_seg_kd", tmp_path, student_kind=student, **settings)
+    before = weights_hash(made.network_def)
+    completed(made)
+    first, _ = history(tmp_path)
+    assert weights_hash(made.network_def) != before and {"soft_targets", "features"} <= set(first["terms"])
+    state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert state.keys() == made.network_def.state_dict().keys()
 
 
 @pytest.mark.parametrize("labelled_per_batch", [None, 0.75])
