@@ -54,7 +54,7 @@ def with_peer(
             f"'{checkpoint}' is of a peer that sees {path.stem}, and the student sees {'+'.join(modalities)}: only a "
             "peer of the same sequences, or one that was trained with align, can be averaged with it."
         )
-    channels = {"in_channels": in_channels, "out_channels": out_channels}
+    channels: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels}
     peer = segmentation_teacher(**_network(record, path), spatial_dims=spatial_dims, **channels)
     load_checkpoint(peer, checkpoint)
     return MeanOfNetworks([student, peer])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import torch
 from monai.config import KeysCollection
@@ -84,7 +85,9 @@ def colour_copies(keys: KeysCollection, scaling: str) -> list[MapTransform]:
     mean, deviation = sum(IMAGENET_MEAN) / 3, sum(IMAGENET_STD) / 3
     shift = [(value - mean) / deviation for value in IMAGENET_MEAN]
     factor = [value / deviation for value in IMAGENET_STD]
-    return [*repeat, NormalizeIntensityd(keys, subtrahend=shift, divisor=factor, channel_wise=True)]
+    # MONAI takes a list of numbers too, whatever the types in its signature
+    colours: dict[str, Any] = {"subtrahend": shift, "divisor": factor}
+    return [*repeat, NormalizeIntensityd(keys, **colours, channel_wise=True)]
 
 
 class GreyToRGBd(MapTransform, InvertibleTransform):
