@@ -40,6 +40,7 @@ from ckdmed.transforms.augmentation import AUGMENTATIONS
 from ckdmed.transforms.batch_view import VIEWS
 from ckdmed.transforms.brain_mask import BRAIN_METHODS
 from ckdmed.transforms.classification import SCALINGS
+from ckdmed.transforms.corruption import CORRUPTIONS
 from ckdmed.transforms.slice_intensity import SLICE_SCALINGS
 
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
@@ -309,6 +310,10 @@ SETTINGS: Mapping[str, Setting] = {
     "checkpoint": Setting(_FILE, "weights that are used or scored"),
     "peer_checkpoint": Setting(
         either(_NONE, _FILE), "weights of a peer of mutual distillation, whose probabilities are averaged with these"
+    ),
+    "corruption": Setting(
+        either(_NONE, choice(*(f"{kind}-{severity}" for kind in CORRUPTIONS for severity in (1, 2, 3)))),
+        "how the images that are scored are made worse, with a severity of 1 to 3",
     ),
     "tta": Setting(boolean(), "average over mirror images"),
     "threshold": Setting(_SHARE, "probability from which on a pixel is in the mask"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.recipes.corrupted import corrupted
 from ckdmed.recipes.deep_supervision import loss_for
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
 from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive
@@ -50,6 +51,7 @@ __all__ = [
     "class_preprocessing",
     "class_probabilities",
     "class_slices",
+    "corrupted",
     "distillation_handlers",
     "loss_for",
     "mask_evaluator",

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, Invertd, Resized
+
+from ckdmed.recipes import corrupted
+from ckdmed.transforms.corruption import CORRUPTIONS, Corruptiond, parse_corruption
+
+WAYS = [f"{kind}-{severity}" for kind in CORRUPTIONS for severity in (1, 2, 3)]
+
+
+def image(shape: tuple[int, ...] = (1, 32, 24)) -> torch.Tensor:
+    # waves, so that a coarser grid loses more of them
+    axes = torch.meshgrid(*(torch.arange(size) / 4.0 for size in shape[1:]), indexing="ij")
+    values = (100 + 50 * torch.stack([axis.sin() for axis in axes]).prod(dim=0)).expand(shape).clone()
+    values[:, :6] = 0
+    return values
+
+
+@pytest.mark.parametrize("corruption", WAYS)
+@pytest.mark.parametrize("shape", [(1, 32, 24), (2, 24, 20, 16)])
+def test_each_changes_the_image_and_not_its_background(corruption: str, shape: tuple[int, ...]) -> None:
+    x = image(shape)
+    first, again = (Corruptiond("image", corruption)({"image": MetaTensor(x), "id": "a"})["image"] for _ in range(2))
+    assert torch.equal(first, again) and first.shape == x.shape and first.dtype == torch.float32
+    assert torch.isfinite(first).all() and not torch.equal(first.as_tensor(), x)
+    assert not first.as_tensor()[x == 0].any()
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_a_higher_severity_is_further_from_the_image(kind: str) -> None:
+    x = image()
+    made = [Corruptiond("image", f"{kind}-{severity}")({"image": x, "id": "a"})["image"] for severity in (1, 2, 3)]
+    distances = [float((one - x).abs().mean()) for one in made]
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
+def test_noise_follows_from_the_item() -> None:
+    noise = Corruptiond("image", "noise-1")
+    names = [{"image": image(), "id": name} for name in ("a", "b", "a")]
+    one, other, same = (noise(item)["image"] for item in names)
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_a_mask_is_brought_back_as_without_it() -> None:
+    steps = Compose([Resized("image", (16, 16))])
+    worse = corrupted(steps, "noise-2")
+    assert corrupted(steps, None) is steps and isinstance(worse.transforms[0], Corruptiond)
+    made = worse({"image": MetaTensor(image()), "id": "a"})
+    made["pred"] = MetaTensor(torch.ones(1, 16, 16))
+    assert Invertd("pred", steps, orig_keys="image")(made)["pred"].shape == (1, 32, 24)
+
+
+@pytest.mark.parametrize("text", ["noise", "noise-4", "fog-1", "-1"])
+def test_other_words_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="low_resolution, noise, bias_field, missing_field.*such as noise-2; got"):
+        parse_corruption(text)
