@@ -202,7 +202,7 @@ def _read_cached(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) 
     load = LoadCachedSliced("image", modalities)
     facts = [SeriesFacts("MR", modality) for modality in modalities]
     for item in items:
-        entry: dict[Hashable, Any] = {**item}
+        entry: dict[Hashable, Any] = {key: item[key] for key in item}
         slices = np.asarray(load(entry)["image"])
         yield _Read(str(item[GROUP_KEY]), list(slices[:, None]), facts)
 

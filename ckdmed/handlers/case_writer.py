@@ -17,8 +17,8 @@ from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.files import write_atomic
 from ckdmed.handlers.item_writer import ItemWriter
-from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
+from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import region_sheet
 from ckdmed.reports.sheet_captions import with_notice

@@ -32,10 +32,10 @@ class TrainingHistory:
     """Average the loss and its named terms over each epoch and record them with the validation metrics.
 
     One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
-    epoch, learning rate, seconds, cpu_seconds (processor time of this process), both of the whole epoch, the same of its
-    training steps alone (step_seconds, step_cpu_seconds: without validation), metrics, and of a classifier training,
-    with the accuracy of the steps (`TrainingAccuracy`). The console gets one line an epoch, TensorBoard the same scalars
-    and, per iteration, the terms.
+    epoch, learning rate, seconds, cpu_seconds (processor time of this process), both of the whole epoch, the same of
+    its training steps alone (step_seconds, step_cpu_seconds: without validation), metrics, and of a classifier's
+    training the accuracy of the steps (`TrainingAccuracy`). The console gets one line an epoch, TensorBoard the same
+    scalars and, per iteration, the terms.
 
     Args:
         path: the ``.jsonl`` file; rewritten whole each epoch, so that it is never half a line.

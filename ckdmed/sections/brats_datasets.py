@@ -96,13 +96,15 @@ class _SliceIntensities:
         self.intensity = BrainIntensity(scaling, clahe)
 
     def __str__(self) -> str:
-        equalised = {False: "", True: ", CLAHE"}.get(self.intensity.clahe, ", histogram equalised")
+        names: dict[bool | str, str] = {False: "", True: ", CLAHE"}
+        equalised = names.get(self.intensity.clahe, ", histogram equalised")
         return f"{self.intensity.scaling} of the brain{equalised}"
 
     @property
     def folder(self) -> str:
         """What the cache's name says of it."""
-        equalised = {False: "", True: "-clahe"}.get(self.intensity.clahe, "-equalised")
+        names: dict[bool | str, str] = {False: "", True: "-clahe"}
+        equalised = names.get(self.intensity.clahe, "-equalised")
         return f"{self.intensity.scaling}{equalised}"
 
     def __call__(self, slices: np.ndarray) -> np.ndarray:

@@ -81,6 +81,9 @@ class UndoneNormalisation(nn.Module):
     Shape: (B, C, *spatial) to the same.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, mean: Sequence[float], deviation: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean), persistent=False)
