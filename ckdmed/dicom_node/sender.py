@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, _config
 
 from ckdmed.dicom_node.settings import NodeSettings
 
@@ -39,15 +39,20 @@ def send_files(settings: NodeSettings, files: Sequence[Path], confirmed: Callabl
     entity = AE(settings.title)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.timeout_s
     entity.connection_timeout = settings.timeout_s
-    for sop_class in sorted({str(dcmread(file, specific_tags=["SOPClassUID"]).SOPClassUID) for file in files}):
-        entity.add_requested_context(sop_class, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    # to send files as they are: a thousand frames take long to read and to write again, in which a connection may end
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    kinds = {file: _kind(file) for file in files}
+    for sop_class in sorted({sop_class for sop_class, _ in kinds.values()}):
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            entity.add_requested_context(sop_class, syntax)
     association = entity.associate(goal.host, goal.port, ae_title=goal.title)
     if not association.is_established:
         raise SendError(f"{goal.title} at {goal.host}:{goal.port} does not accept a connection.")
+    taken = {(str(one.abstract_syntax), str(one.transfer_syntax[0])) for one in association.accepted_contexts}
     try:
         for file in files:
             try:
-                answer = association.send_c_store(dcmread(file))
+                answer = association.send_c_store(file if kinds[file] in taken else dcmread(file))
             except (ValueError, RuntimeError) as error:
                 raise SendError(f"{goal.title} takes no {file.name}: {error}") from error
             status = answer.get("Status")
@@ -60,3 +65,9 @@ def send_files(settings: NodeSettings, files: Sequence[Path], confirmed: Callabl
     finally:
         if association.is_established:
             association.release()
+
+
+def _kind(file: Path) -> tuple[str, str]:
+    """SOP class and transfer syntax."""
+    header = dcmread(file, specific_tags=["SOPClassUID"], stop_before_pixels=True)
+    return str(header.SOPClassUID), str(header.file_meta.TransferSyntaxUID)

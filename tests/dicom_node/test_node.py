@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, SegmentationStorage
-from pynetdicom import AE
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, SecondaryCaptureImageStorage, SegmentationStorage
+from pynetdicom import AE, evt
 from pynetdicom.sop_class import MRImageStorage, Verification
 
 from tests.dicom_node.harness import QUICK_WORKER, Archive, Node, running, send, wait_for
@@ -116,6 +116,25 @@ def test_a_worker_that_dies_is_tried_three_times(series, archive, tmp_path, monk
         wait_for(lambda: [s["stage"] for s in node.states().values()] == ["failed"])
     (state,) = node.states().values()
     assert state["attempts"] == 3 and state["cause"] == "the worker ended with status 9: something went wrong"
+
+
+@pytest.mark.slow
+def test_an_archive_of_implicit_values_alone_gets_results_too(series, tmp_path):
+    entity, got = AE("ARCHIVE"), []
+    entity.add_supported_context(SecondaryCaptureImageStorage, ImplicitVRLittleEndian)
+
+    def store(event):
+        got.append(event.dataset)
+        return 0x0000
+
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        with running(Node(tmp_path, server.socket.getsockname()[1], worker=QUICK_WORKER)) as node:
+            send(node.port, series())
+            wait_for(lambda: len(got) == 2)
+            assert {item.ImageComments for item in got} == {f"of {IMAGES} images"}
+    finally:
+        server.shutdown()
 
 
 @pytest.mark.slow
