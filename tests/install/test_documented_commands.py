@@ -16,13 +16,13 @@ from fire.parser import DefaultParseValue
 
 from ckdmed import cli
 from ckdmed.cli.run import WORKFLOWS
+from ckdmed.experiments import EXPERIMENTS
 from tests.export.commands import configs_of, options_of, tiny_arguments
 from tests.install.environments import ROOT, Forks
 from tests.install.stand_ins import make_files, write_student
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # these train for hours; with this word they check everything that they are given, and list what they would do
-EXPERIMENTS = ("compare", "ablation", "unimodal", "table1")
 # these measure for minutes; their help needs all that they import
 LONG = ("benchmarks/", "tools/fuzz.py")
 # what a page brings along for its commands
