@@ -22,7 +22,6 @@ from tests.install.environments import ROOT, Forks
 from tests.install.stand_ins import make_files, write_student
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# these train for hours; with this word they check everything that they are given, and list what they would do
 # these measure for minutes; their help needs all that they import
 LONG = ("benchmarks/", "tools/fuzz.py")
 # what a page brings along for its commands
@@ -62,6 +61,7 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
         words = [str(python), *words[1:]]
     elif words[0] == "ckdmed":
         words = [str(python.with_name("ckdmed")), *words[1:]]
+    # these train for hours; with this word they check everything that they are given, and list what they would do
     if any(name in words for name in EXPERIMENTS) and not {"--dry-run", "--table-only"} & set(words):
         words = [word for word in words if word != "--final"] + ["--dry-run"]
     if words[-1] != "--help" and "phantoms" in words and "brats" in words[words.index("phantoms") :]:
