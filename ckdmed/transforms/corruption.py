@@ -89,7 +89,7 @@ class Corruptiond(MapTransform):
             upsample = "bilinear" if x.dim() == 3 else "trilinear"
             zoom = 1 / self.value
             # averages, as larger pixels of a scanner are
-            modes = {"downsample_mode": "area", "upsample_mode": upsample}
+            modes: dict[str, Any] = {"downsample_mode": "area", "upsample_mode": upsample}
             made = RandSimulateLowResolution(prob=1.0, zoom_range=(zoom, zoom), **modes)
         elif self.kind == "noise":
             made = RandRicianNoise(prob=1.0, std=self.value, channel_wise=True, relative=True, sample_std=False)
