@@ -175,8 +175,12 @@ def _write_files(
 
     configs = {name: read_object(bundle / name) for name in CONFIGS}
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
-    settings = {**_sizes(configs, checkpoint, teacher), **_recorded(configs, checkpoint, overrides), **overrides}
+    of_inference = _recorded(configs["inference.json"], checkpoint, overrides)
+    settings = {**_sizes(configs, checkpoint, teacher), **of_inference, **overrides}
     rewritten = rewrite_configs(configs, source, settings, teacher is not None)
+    # an evaluation is laid over the training and asks the record for more, such as what teacher to show beside
+    overlaid = {**rewritten["train.json"], **rewritten["evaluate.json"]}
+    rewritten["evaluate.json"] |= _recorded(overlaid, checkpoint, overrides)
     stated, size = read_object(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
     # in the source tree the size may be an expression, so what the metadata state is looked up there
     old_size = stated["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
@@ -235,12 +239,11 @@ def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -
     return sizes
 
 
-def _recorded(configs: Mapping[str, Any], checkpoint: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What an inference takes from the record of the checkpoint's training: the exported bundle says it itself."""
-    inference = configs["inference.json"]
-    parser = ConfigParser({**inference, "checkpoint": str(checkpoint)})
-    parser.update({name: value for name, value in overrides.items() if name in inference})
-    return {name: parser.get_parsed_content(name) for name, value in inference.items() if reads_record(value)}
+def _recorded(config: Mapping[str, Any], checkpoint: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration takes from the record of the checkpoint's training: the exported bundle says it itself."""
+    parser = ConfigParser({**config, "checkpoint": str(checkpoint)})
+    parser.update({name: value for name, value in overrides.items() if name in config})
+    return {name: parser.get_parsed_content(name) for name, value in config.items() if reads_record(value)}
 
 
 def _copy_weights(source: Path, target: Path) -> None:

@@ -15,8 +15,8 @@ __all__ = ["ValidationLoss"]
 class ValidationLoss:
     """Add ``val_loss`` to an evaluator's metrics: BCE and Dice of the raw logits, the supervised loss of a training.
 
-    It is the mean over samples, in float32, of logits on the label's grid: what a training validates. A classifier's
-    evaluator has a loss of its own and is left alone.
+    It is the mean over samples, in float32, of logits on the label's grid: what a training validates. An evaluation whose
+    labels keep a grid of their own has none. A classifier's evaluator has a loss of its own and is left alone.
     """
 
     name = "val_loss"
@@ -40,7 +40,7 @@ class ValidationLoss:
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output
         logits, label = output[CommonKeys.PRED], output[CommonKeys.LABEL]
-        if logits.dim() < 4:
+        if logits.dim() < 4 or logits.shape[2:] != label.shape[2:]:
             return
         with torch.no_grad():
             value = self.loss(_plain(logits).float(), _plain(label).float())

@@ -3,8 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from ignite.engine import Engine, Events
 from monai.data import DataLoader
-from monai.engines import SupervisedEvaluator
+from monai.engines import IterationEvents, SupervisedEvaluator
 from torch import nn
 
 from ckdmed.handlers import ValidationLoss
@@ -45,3 +46,15 @@ def test_a_classifiers_own_loss_stays() -> None:
     logits = network(torch.stack([item["image"] for item in items]))
     expected = nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
     assert abs(evaluated(network, items, of_masks=False)["val_loss"] - float(expected)) < 1e-6
+
+
+def test_labels_on_a_grid_of_their_own_have_no_loss() -> None:
+    loss = ValidationLoss()
+    engine = Engine(lambda engine, batch: {"pred": torch.rand(1, 1, 4, 4), "label": torch.ones(1, 1, 8, 8)})
+    engine.register_events(*IterationEvents)
+    loss.attach(engine)
+    engine.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda running: running.fire_event(IterationEvents.FORWARD_COMPLETED)
+    )
+    engine.run([0])
+    assert engine.state.metrics == {}

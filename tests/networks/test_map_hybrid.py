@@ -161,7 +161,7 @@ def test_pretrained_and_frozen_branches(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"fuse": "sum"}, "logits, features, attention, stn, deformable, graph, geometric, got 'sum'"),
+        ({"fuse": "sum"}, "logits, features, attention, stn, deformable, graph, geometric, pyramid, got 'sum'"),
         ({"kind": "efficientnet_lite", "fuse": "stn"}, "fuse='stn' joins the branches of a hybrid"),
         ({"kind": "efficientnet_lite", "resolutions": [32]}, r"resolutions=\[32\] joins the branches"),
         ({"kind": "msgff", "fuse": "features"}, "fuse must be logits or one of attention"),

@@ -117,7 +117,7 @@ def test_parameter_counts_of_the_full_size() -> None:
     with torch.device("meta"):
         network = UNetViT()
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
-    assert counts == {"unet": 31_036_481, "vit": 85_404_672, "fuse": 768 * 1024 + 1024}
+    assert counts == {"unet": 31_036_481, "vit": 85_404_672, "fuse": 768 * 1024 + 1024, "over_resolutions": 0}
 
 
 @pytest.mark.parametrize(
