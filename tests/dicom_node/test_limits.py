@@ -17,7 +17,7 @@ from tests.dicom_results.mr_series import write_mr_series
 from tests.small_disk import small_disk
 
 # a GiB, with some room for other versions of what is below
-_MOST = 900 << 20
+_IMAGES, _MOST = 1000, 900 << 20
 
 
 def _small_bundle(folder: Path) -> Path:
@@ -45,13 +45,12 @@ def _resident(pid: int) -> int:
     return total
 
 
-# What the network takes does not grow with the number of blocks, what is written grows with the images: the shipped
-# network takes half an hour of one core for a thousand.
+# With the shipped network it takes ten minutes of one core, with the small one three.
 @pytest.mark.slow
-@pytest.mark.parametrize("images, shipped", [(1000, False), (120, True)])
-def test_a_thousand_images_fit_into_a_gib(tmp_path, images, shipped):
+@pytest.mark.parametrize("shipped", [False, True])
+def test_a_thousand_images_fit_into_a_gib(tmp_path, shipped):
     rng = np.random.default_rng(0)
-    files = write_mr_series(tmp_path / "mr", rng.integers(0, 1000, (256, 256, images)), spacing=(0.9, 0.9, 0.5))
+    files = write_mr_series(tmp_path / "mr", rng.integers(0, 1000, (256, 256, _IMAGES)), spacing=(0.9, 0.9, 0.5))
     bundle = bundle_folder("seg_kd") if shipped else _small_bundle(tmp_path)
     with Archive() as archive:
         node = Node(tmp_path, archive.port, "--send-unintended", "--bundle", str(bundle), quiet=20)
@@ -65,7 +64,7 @@ def test_a_thousand_images_fit_into_a_gib(tmp_path, images, shipped):
 
             threading.Thread(target=watch, daemon=True).start()
             try:
-                assert send(node.port, files) == [0x0000] * images
+                assert send(node.port, files) == [0x0000] * _IMAGES
                 assert most[0] < 200 << 20, "receiving"
                 wait_for(lambda: len(archive.objects) == 2, 3600, "the results")
             finally:
@@ -74,7 +73,7 @@ def test_a_thousand_images_fit_into_a_gib(tmp_path, images, shipped):
             assert most[0] < _MOST
             assert node.stop() == 0
     (segmentation,) = archive.of("SEG")
-    assert len(segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == images
+    assert len(segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == _IMAGES
 
 
 @pytest.mark.slow
