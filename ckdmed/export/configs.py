@@ -11,7 +11,6 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from ckdmed.bundle.trained import reads_record
 from ckdmed.json_files import read_json
 
 __all__ = [
@@ -25,6 +24,9 @@ __all__ = [
 ]
 
 Config = dict[str, Any]
+
+# a setting of a checkpoint's record, and what stands in for it
+_OF_RECORD = re.compile(r"\$@trained\.get\('\w+', (.+)\)")
 
 # where the exported bundle keeps its weights, seen from any of its configurations
 CHECKPOINT = "$@bundle_root + '/models/model.pt'"
@@ -126,28 +128,29 @@ def rewrite_configs(
         if with_teacher and "teacher_checkpoint" in new:
             new["teacher_checkpoint"] = TEACHER_CHECKPOINT
         pinned = {key: value for key, value in settings.items() if key in new}
-        follows = [key for key, value in pinned.items() if _gives(new, pinned, key, value)]
-        new.update({key: value for key, value in pinned.items() if key not in follows})
+        new.update({key: _following(new, pinned, key) or value for key, value in pinned.items()})
         result[name] = new
     return result
 
 
-def _gives(config: Config, settings: Mapping[str, Any], key: str, value: Any) -> bool:
-    """Whether a setting follows from the others as it is to be, so that it may go on following them.
+def _following(config: Config, settings: Mapping[str, Any], key: str) -> str | None:
+    """How a setting follows from the others as they are to be, where it may go on following them.
 
-    A size of a profile and what is in a checkpoint's record do not: the exported bundle has no such record, and its
-    weights are of one size whatever profile a user takes.
+    Of what is taken from a checkpoint's record, which the exported bundle does not have, it is what stands in for the
+    record. A size of a profile follows nothing: the weights are of one size whatever profile a user takes.
     """
-    written = config[key]
-    expression = isinstance(written, str) and written.startswith("$")
-    if not expression or "@profiles" in written or reads_record(written):
-        return False
+    written = str(config[key])
+    recorded = _OF_RECORD.fullmatch(written)
+    expression = f"${recorded[1]}" if recorded else written
+    if not expression.startswith("$") or "@" not in expression or "@profiles" in expression or "@trained" in expression:
+        return None
     parser = ConfigParser({**config, **{name: entry for name, entry in settings.items() if name != key}})
+    parser[key] = expression
     try:
-        return bool(parser.get_parsed_content(key) == value)
+        return expression if parser.get_parsed_content(key) == settings[key] else None
     except RuntimeError:
         # it needs more than settings, such as data
-        return False
+        return None
 
 
 def rebase_text(text: str, source: str) -> str:

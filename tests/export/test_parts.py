@@ -132,6 +132,10 @@ def test_rewrite_configs_changes_only_what_it_must():
 def test_what_follows_from_another_setting_goes_on_following_it(settings, kept):
     train = {"task": "a", "names": "$['x'] if @task == 'a' else ['y']", "size": "$@profiles['size']"}
     train["profiles"] = {"size": 8}
+    inference = {"task": "a", "names": "$@trained.get('names', ['x'] if @task == 'a' else ['y'])"}
+    of_inference = rewrite_configs({"inference.json": inference}, "bundles/x_y", settings, False)["inference.json"]
+    # no record goes along, so what stands in for it is what is left
+    assert of_inference["names"] == (train["names"] if kept else settings["names"])
     new = rewrite_configs({"train.json": train}, "bundles/x_y", {**settings, "size": 8}, False)["train.json"]
     assert new["names"] == (train["names"] if kept else settings["names"])
     # a profile's size may change with the profile, and the weights' does not
