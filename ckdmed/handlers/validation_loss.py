@@ -15,8 +15,8 @@ __all__ = ["ValidationLoss"]
 class ValidationLoss:
     """Add ``val_loss`` to an evaluator's metrics: BCE and Dice of the raw logits, the supervised loss of a training.
 
-    It is the mean over samples, in float32, of logits on the label's grid: what a training validates. An evaluation whose
-    labels keep a grid of their own has none. A classifier's evaluator has a loss of its own and is left alone.
+    It is the mean over samples, in float32, of logits on the label's grid: what a training validates. An evaluation
+    whose labels keep a grid of their own has none. A classifier's evaluator has a loss of its own and is left alone.
     """
 
     name = "val_loss"
