@@ -21,6 +21,9 @@ class TeacherImaged(Transform):
 
     Args:
         preprocessing: of the teacher's image, under the key ``image``; without anything random.
+
+    Shape:
+        ``teacher_image`` (C, H', W') of the teacher's size; ``image`` stays the path that it was.
     """
 
     def __init__(self, preprocessing: Compose) -> None:
