@@ -12,13 +12,12 @@ import torch
 
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.data import read_datalist
 from ckdmed.experiments.compare_arms import ARMS, BASELINE, compare_name, compare_runs, compare_settings, variant
-from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_phantoms, slice_scores
+from ckdmed.experiments.slice_experiment import SliceExperiment
+from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_scores
 from ckdmed.experiments.tables import (
     Group,
     by_key,
@@ -38,14 +37,12 @@ _DISTILLED, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
 
 
 @dataclass
-class Comparison(Experiment):
+class Comparison(SliceExperiment):
     """The arms of :mod:`~ckdmed.experiments.compare_arms` and variants of the distilled one."""
 
     name: ClassVar[str] = "compare"
-    data: ClassVar[str] = "Figshare .mat files"
-    datalist_command: ClassVar[str] = "datalist"
     bundle: ClassVar[str] = "seg_kd"
-    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "label_fraction", "teacher_checkpoint")
+    made_settings: ClassVar[tuple[str, ...]] = (*SliceExperiment.made_settings, "label_fraction", "teacher_checkpoint")
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
     patient_score: ClassVar[str] = PATIENTS
     headline: ClassVar[str] = SLICES
@@ -104,13 +101,6 @@ class Comparison(Experiment):
     @classmethod
     def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
         return {"split_seed": args.split_seed}
-
-    @classmethod
-    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
-        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
-
-    def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        return read_datalist(path)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         return slice_scores(summary)

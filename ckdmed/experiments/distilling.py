@@ -15,13 +15,12 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.data import read_datalist
 from ckdmed.experiments.classifier_scores import scores_of_sections
-from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slice_tasks import TASKS, SliceTask
-from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms, slice_scores
+from ckdmed.experiments.slices import add_slice_phantom_options, slice_scores
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
 from ckdmed.experiments.teacher_settings import settings_of_teacher
@@ -45,7 +44,7 @@ _INPUTS = ("scaling", "clahe")
 
 
 @dataclass
-class Distilling(Experiment):
+class Distilling(SliceExperiment):
     """Arms are students of one kind; each names its ``method``. The shared teacher is trained once, with the first seed
     and by its own bundle, or given as a checkpoint, so that differences between seeds are the students' alone.
 
@@ -65,9 +64,7 @@ class Distilling(Experiment):
     given: frozenset[str] = frozenset()
     strict: bool = False
 
-    data: ClassVar[str] = "Figshare .mat files"
-    datalist_command: ClassVar[str] = "datalist"
-    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "method", "teacher_checkpoint")
+    made_settings: ClassVar[tuple[str, ...]] = (*SliceExperiment.made_settings, "method", "teacher_checkpoint")
     looks_at_test: ClassVar[bool] = False
     holm: ClassVar[bool] = True
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
@@ -155,13 +152,6 @@ class Distilling(Experiment):
                     runs.setdefault(name, Run(teachers[str(arm.teacher)], seeds[0], name, split))
                 runs[f"{arm.name}-seed={seed}"] = Run(arm, seed, f"{arm.name}-seed={seed}", split, name)
         return list(runs.values())
-
-    @classmethod
-    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
-        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
-
-    def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        return read_datalist(path)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         # images are prepared once for all runs

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.data import read_datalist
 from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
-from ckdmed.experiments.engine import PLACES, Experiment
+from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.plan import Arm, Run, check_different, in_order
-from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms
+from ckdmed.experiments.slice_experiment import SliceExperiment
+from ckdmed.experiments.slices import add_slice_phantom_options
 from ckdmed.experiments.tables import Group, over_patients
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
@@ -74,7 +73,7 @@ ARMS: dict[str, Arm] = {
 
 
 @dataclass
-class Table1(Experiment):
+class Table1(SliceExperiment):
     """The arms of :data:`ARMS` over folds and seeds. A fold's teachers are trained once, with the first seed.
 
     The reports lack the student alone, for as many epochs and for the time of the distilled one, and the teacher whose
@@ -84,11 +83,9 @@ class Table1(Experiment):
     """
 
     name: ClassVar[str] = "table1"
-    data: ClassVar[str] = "Figshare .mat files"
-    datalist_command: ClassVar[str] = "datalist"
     bundle: ClassVar[str] = "cls_kd"
     made_settings: ClassVar[tuple[str, ...]] = (
-        *Experiment.made_settings,
+        *SliceExperiment.made_settings,
         "fold",
         "fold_source",
         "teacher_checkpoint",
@@ -150,13 +147,6 @@ class Table1(Experiment):
             runs += [run(arm, fold, first) for arm in teachers]
             runs += [run(arm, fold, seed) for seed in args.seeds for arm in students]
         return runs
-
-    @classmethod
-    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
-        return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
-
-    def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        return read_datalist(path)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         of_fold = {"fold": run.split["fold"], "fold_source": run.split["name"], "seed": run.seed}
