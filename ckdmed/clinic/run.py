@@ -89,7 +89,8 @@ def segment_patients(
         each: called with each result.
 
     Returns:
-        a result for each patient that was segmented, and what was skipped.
+        a result for each patient that was segmented, and what was skipped: inputs, and DICOM results of series that no
+        result can refer to (their masks and volumes are there).
 
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make.
@@ -121,9 +122,11 @@ def segment_patients(
     results = []
     for patient in patients:
         if patient.name in of_patient:
-            results.append(_result(patient, of_patient[patient.name], output_dir, bundle, used, dicom))
+            result, without = _result(patient, of_patient[patient.name], output_dir, bundle, used, dicom)
+            results.append(result)
+            skipped += without
             if each is not None:
-                each(results[-1])
+                each(result)
     _write_table(results, output_dir)
     return results, skipped
 
@@ -170,9 +173,10 @@ def _result(
     bundle: Path,
     settings: Mapping[str, Any],
     dicom: bool,
-) -> PatientResult:
+) -> tuple[PatientResult, list[SkippedFile]]:
     voxels, millilitres, outputs = 0, 0.0, []
     sized = True
+    skipped = []
     for series, result in parts:
         outputs += result["outputs"]
         masks = {name: output_dir / name for name in result["outputs"] if "_mask." in name}
@@ -187,7 +191,11 @@ def _result(
             voxels += int(array.sum())
             arrays[name] = array
         if series.kind == "dicom" and dicom:
-            outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
+            try:
+                outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
+            except ValueError as error:
+                folder = series.files[0].parent
+                skipped.append(SkippedFile(folder, f"{folder}: masks, but no DICOM result: {error}"))
     checks = [result.get("intended_inputs") or {"status": "unknown", "reasons": []} for _, result in parts]
     states = [str(check["status"]) for check in checks]
     # one slice that is not intended is told of
@@ -195,7 +203,7 @@ def _result(
     reasons = dict.fromkeys(reason for check in checks for reason in check["reasons"])
     first = parts[0][0]
     what = str(first.files[0].parent if first.kind == "dicom" else first.files[0])
-    return PatientResult(
+    row = PatientResult(
         patient.identifier,
         patient.name,
         what if len(parts) == 1 else f"{len(parts)} slices",
@@ -207,6 +215,7 @@ def _result(
         "; ".join(reasons),
         " ".join(outputs),
     )
+    return row, skipped
 
 
 def _write_dicom(

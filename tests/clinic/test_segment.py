@@ -106,6 +106,34 @@ def test_a_dicom_series_gets_dicom_results(tmp_path: Path, shared_data: Path) ->
     assert found.sum() == mask.sum() and (out / "02/series_sr.dcm").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_a_series_that_no_result_can_refer_to_is_named_and_others_get_theirs(
+    tmp_path: Path, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("highdicom", reason="needs the extra dicom")
+    import pydicom
+    from pydicom.uid import generate_uid
+
+    for patient in ("nowhere", "somewhere"):
+        (tmp_path / "in" / patient).mkdir(parents=True)
+        for file in sorted((shared_data / "dicom/t1w").iterdir())[:3]:
+            image = pydicom.dcmread(file)
+            image.PatientID = patient
+            image.SeriesInstanceUID = generate_uid(entropy_srcs=[patient])
+            if patient == "nowhere":
+                del image.FrameOfReferenceUID
+            image.save_as(tmp_path / "in" / patient / file.name)
+    out = tmp_path / "out"
+    assert main(["segment", str(tmp_path / "in"), "-o", str(out), "--no-tta"]) == 3
+    said = capsys.readouterr().out
+    (told,) = [line for line in said.splitlines() if line.startswith("skipped: ")]
+    assert f"{tmp_path / 'in/nowhere'}: masks, but no DICOM result" in told and "FrameOfReferenceUID" in told
+    nowhere, somewhere = csv.DictReader((out / "patients.csv").open(encoding="utf-8"))
+    assert nowhere["volume_ml"] == somewhere["volume_ml"] and "_mask.nii.gz" in nowhere["outputs"]
+    assert "seg.dcm" not in nowhere["outputs"] and "sr.dcm" in somewhere["outputs"]
+
+
 def _uid(file: Path) -> str:
     import pydicom
 
