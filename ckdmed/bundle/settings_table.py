@@ -118,7 +118,9 @@ SETTINGS: Mapping[str, Setting] = {
         either(_SHARE, _NONE), "share of labelled samples in a batch, on average; null for that of the data"
     ),
     "train_on_validation": Setting(boolean(), "train on the validation patients too and keep the last weights"),
-    "split_seed": Setting(whole(0), "seed of the split and of the choice of labelled patients"),
+    "split_seed": Setting(
+        whole(0), "seed of the split and of the choice of labelled patients; a datalist keeps its sections"
+    ),
     "seed": Setting(whole(0), "seed of all else that is random"),
     "phantom_patients": Setting(_COUNT, "how many patients are drawn where no data are given"),
     "phantom_cases": Setting(_COUNT, "how many cases are drawn where no data are given"),

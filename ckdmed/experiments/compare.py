@@ -15,6 +15,11 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.compare_arms import ARMS, BASELINE, compare_name, compare_runs, compare_settings, variant
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.label_fractions import (
+    add_label_fraction_options,
+    check_label_fraction_options,
+    without_idle_split_seed,
+)
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_scores
@@ -76,19 +81,12 @@ class Comparison(SliceExperiment):
             help="one more arm, the distilled student with other settings, such as --variant warm temperature=4 "
             "w_att=0; repeatable",
         )
-        parser.add_argument(
-            "--label_fractions",
-            "--regimes",
-            nargs="+",
-            type=float,
-            default=[1.0, 0.25, 0.1],
-            help="fractions of training patients with labels (default: 1 0.25 0.1)",
-        )
-        parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
+        add_label_fraction_options(parser, (1.0, 0.25, 0.1))
         add_slice_phantom_options(parser)
 
     @classmethod
     def plan(cls, args: argparse.Namespace) -> list[Run]:
+        check_label_fraction_options(args)
         if unknown := [name for name in args.arms or [] if name not in ARMS]:
             raise ValueError(f"there are no arms {unknown}; there are {', '.join(ARMS)}.")
         arms = [ARMS[name] for name in args.arms or ARMS]
@@ -107,6 +105,7 @@ class Comparison(SliceExperiment):
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         made = compare_settings(run, {**base, "cache": "disk"})
+        made = without_idle_split_seed(made, self.split["datalist_seed"])
         if run.arm.teacher == "random":
             made["teacher_checkpoint"] = str(self.output_dir / "untrained" / f"seed={run.seed}.pt")
         if run.arm.name == _LONGER:

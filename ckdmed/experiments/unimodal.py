@@ -21,6 +21,11 @@ from ckdmed.experiments.cases import (
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.label_fractions import (
+    add_label_fraction_options,
+    check_label_fraction_options,
+    without_idle_split_seed,
+)
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.tables import (
     Group,
@@ -140,15 +145,7 @@ class UnimodalComparison(Experiment):
             help="one more strategy: 'distilled' with other settings, such as --variant one "
             '\'teachers=[["t1n","t1c","t2w","t2f"]]\'; repeatable',
         )
-        parser.add_argument(
-            "--label_fractions",
-            "--regimes",
-            nargs="+",
-            type=float,
-            default=[0.1],
-            help="fractions of training patients with labels (default: 0.1)",
-        )
-        parser.add_argument("--split_seed", type=int, default=0, help="of the choice of labelled patients (default: 0)")
+        add_label_fraction_options(parser, (0.1,))
         parser.add_argument(
             "--teacher_seed",
             type=int,
@@ -158,6 +155,7 @@ class UnimodalComparison(Experiment):
 
     @classmethod
     def plan(cls, args: argparse.Namespace) -> list[Run]:
+        check_label_fraction_options(args)
         if unknown := [name for name in args.strategies if name not in STRATEGIES]:
             raise ValueError(f"there are no strategies {unknown}; there are {', '.join(STRATEGIES)}.")
         chosen: list[Strategy] = [STRATEGIES[name] for name in args.strategies]
@@ -190,7 +188,7 @@ class UnimodalComparison(Experiment):
         return read_brats_datalist(path)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-        made = unimodal_settings(run, base)
+        made = without_idle_split_seed(unimodal_settings(run, base), self.split["datalist_seed"])
         # a student alone has no teachers
         if run.arm.unlabelled:
             if self.teacher_seed not in (None, run.seed):

@@ -15,6 +15,7 @@ from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.sections.record import record_of_scored
+from ckdmed.sections.split_seed import check_split_seed
 
 __all__ = ["brats_sections"]
 
@@ -34,6 +35,7 @@ def brats_sections(
     phantom_shape: Sequence[int] = (96, 96, 48),
     phantom_types: Sequence[str] = ("GLI",),
     checkpoint: str | None = None,
+    teacher_folds: int = 1,
 ) -> dict[str, list[dict[str, Any]]]:
     """Cases of the training, validation and test sections, split by patient.
 
@@ -54,6 +56,7 @@ def brats_sections(
         checkpoint: what is to be scored; the sections are then those that its training recorded, see
             :class:`~ckdmed.sections.record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
+        teacher_folds: of cross-fitted teachers, which `split_seed` draws too.
 
     Returns:
         "train", "validation", "test" -> items of whole cases: ``image`` (absolute paths, one for each modality in the
@@ -64,8 +67,8 @@ def brats_sections(
     Raises:
         ValueError: the folder is missing or holds no usable case, has no datalist and leaves open whose labels its
             masks have (see `decided_releases`), the stored datalist is damaged or names a file that
-            is not there, a case lacks a modality, or the training or validation section is empty; a patient's cases
-            are in several sections of the record.
+            is not there, a case lacks a modality, or the training or validation section is empty; `split_seed` would
+            change nothing, see `check_split_seed`; a patient's cases are in several sections of the record.
     """
     if dataset_dir:
         folder = Path(dataset_dir).expanduser().resolve()
@@ -77,6 +80,8 @@ def brats_sections(
     release = None if dataset_dir else PHANTOM_RELEASE
     record = record_of_scored(checkpoint)
     if record is None:
+        if teacher_folds == 1:
+            check_split_seed(split_seed, folder, label_fraction)
         datalist = _resolve(folder, split_seed, fractions, modalities, release)
         parts = {key: datalist[name] for key, name in _SECTIONS.items()}
     else:

@@ -35,6 +35,7 @@ def brats_classes(
     phantom_cases: int = 40,
     phantom_shape: Sequence[int] = (64, 64, 32),
     checkpoint: str | None = None,
+    teacher_folds: int = 1,
 ) -> dict[str, list[dict[str, Any]]]:
     """Sections of slices: ``label`` is the class of the slice, or of its case.
 
@@ -50,8 +51,8 @@ def brats_classes(
 
     Args:
         task: "brats_slice" or "brats_type".
-        dataset_dir, phantom_dir, label_fraction, split_seed, phantom_cases, phantom_shape, checkpoint: as
-            :func:`~ckdmed.bundle.brats_sections`. Slices of cases whose masks are not used are all taken, unlabelled.
+        dataset_dir, phantom_dir, label_fraction, split_seed, phantom_cases, phantom_shape, checkpoint, teacher_folds:
+            as :func:`~ckdmed.bundle.brats_sections`. Slices of cases whose masks are not used are taken, unlabelled.
         cache_dir: for the slices; what is up to date there is kept.
         class_names: of "brats_type" those tumour types that are told apart, two or more of GLI, MEN, MET, PED and SSA;
             cases of others are left out. Of "brats_slice" the four names.
@@ -79,6 +80,7 @@ def brats_classes(
         phantom_shape=phantom_shape,
         phantom_types=names if task == "brats_type" else ("GLI",),
         checkpoint=checkpoint,
+        teacher_folds=teacher_folds,
     )
     if task == "brats_type":
         sections = {key: _of_types(items, names, key) for key, items in sections.items()}

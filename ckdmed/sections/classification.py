@@ -62,13 +62,14 @@ def classification_sections(
     phantom_cases: int = 40,
     phantom_shape: Sequence[int] = (64, 64, 32),
     checkpoint: str | None = None,
+    teacher_folds: int = 1,
 ) -> dict[str, list[dict[str, Any]]]:
     """What a classification bundle trains, validates and tests on, by its setting ``task``.
 
     Args:
         task: "figshare" for :func:`figshare_classes`; "brats_slice" or "brats_type" for
             :func:`~ckdmed.sections.brats_classes.brats_classes`.
-        dataset_dir, phantom_dir, class_names, label_fraction, split_seed, checkpoint: of either.
+        dataset_dir, phantom_dir, class_names, label_fraction, split_seed, checkpoint, teacher_folds: of either.
         fold, n_folds, fold_source, phantom_patients, phantom_size, phantom_slices: of "figshare".
         cache_dir, modalities, min_voxels, phantom_cases, phantom_shape: of the others.
 
@@ -92,6 +93,7 @@ def classification_sections(
             phantom_cases=phantom_cases,
             phantom_shape=phantom_shape,
             checkpoint=checkpoint,
+            teacher_folds=teacher_folds,
         )
     if list(modalities) != ["t1c"]:
         raise ValueError(f"Figshare slices are T1-weighted with contrast (t1c) and nothing else, got {modalities}.")
@@ -108,6 +110,7 @@ def classification_sections(
         phantom_size=phantom_size,
         phantom_slices=phantom_slices,
         checkpoint=checkpoint,
+        teacher_folds=teacher_folds,
     )
 
 
@@ -174,7 +177,8 @@ def figshare_classes(
         phantom_dir,
         fold=fold,
         n_folds=n_folds,
-        split_seed=split_seed,
+        # slices are dealt anew, whatever the sections of a datalist
+        split_seed=0 if by_slice and dataset_dir else split_seed,
         fold_source="group" if by_slice else fold_source,
         target="class",
         **options,

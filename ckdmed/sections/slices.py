@@ -14,6 +14,7 @@ from ckdmed.data.figshare import TUMOR_LABELS
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import datalist_folder, resolve_datalist, section_items, select_sections
 from ckdmed.sections.record import SectionRecord, record_of_scored
+from ckdmed.sections.split_seed import check_split_seed
 
 __all__ = ["figshare_sections", "slice_class_names", "slice_modalities"]
 
@@ -35,6 +36,7 @@ def figshare_sections(
     train_on_validation: bool = False,
     checkpoint: str | None = None,
     target: str = "label",
+    teacher_folds: int = 1,
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of the training, validation and test sections, split by patient group.
 
@@ -58,14 +60,15 @@ def figshare_sections(
             :class:`~ckdmed.sections.record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
         target: what makes an image labelled: "label" (its mask) or "class".
+        teacher_folds: of cross-fitted teachers, which `split_seed` draws too.
 
     Returns:
         "train", "validation", "test" -> items with absolute paths ``image`` and ``label``, ``labelled``, ``id``,
         ``tumor_label``, ``patient``, ``patient_group``.
 
     Raises:
-        ValueError: the folder is missing or holds no usable file, or the fold does not exist; a patient's files are in
-            several sections of the record.
+        ValueError: the folder is missing or holds no usable file, or the fold does not exist; `split_seed` would change
+            nothing, see `check_split_seed`; a patient's files are in several sections of the record.
     """
     if dataset_dir:
         data = Path(dataset_dir).expanduser().resolve()
@@ -84,6 +87,8 @@ def figshare_sections(
     record = record_of_scored(checkpoint)
     if record is not None:
         return _recorded(record, data, label_fraction, split_seed, target)
+    if teacher_folds == 1:
+        check_split_seed(split_seed, data, label_fraction, fold, n_folds, fold_source)
     datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     sections = select_sections(
         datalist,

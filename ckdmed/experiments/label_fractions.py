@@ -1,0 +1,47 @@
+"""The label fractions of an experiment, and the seed that chooses the labelled patients."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["add_label_fraction_options", "check_label_fraction_options", "without_idle_split_seed"]
+
+
+def add_label_fraction_options(parser: argparse.ArgumentParser, default: Sequence[float]) -> None:
+    """Declare `--label_fractions` and `--split_seed`."""
+    shown = " ".join(f"{fraction:g}" for fraction in default)
+    parser.add_argument(
+        "--label_fractions",
+        "--regimes",
+        nargs="+",
+        type=float,
+        default=list(default),
+        help=f"fractions of training patients with labels (default: {shown})",
+    )
+    parser.add_argument(
+        "--split_seed",
+        type=int,
+        default=0,
+        help="of the choice of labelled patients; sections are those of the datalist (default: 0)",
+    )
+
+
+def check_label_fraction_options(args: argparse.Namespace) -> None:
+    """Refuse a seed that chooses nothing.
+
+    Raises:
+        ValueError: all patients are labelled in all runs.
+    """
+    if args.split_seed and all(fraction == 1 for fraction in args.label_fractions):
+        raise ValueError(
+            f"--split_seed {args.split_seed} chooses the labelled patients, and here all are labelled. Sections are "
+            "those of the datalist: for others make it with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."
+        )
+
+
+def without_idle_split_seed(settings: Mapping[str, Any], datalist_seed: object) -> dict[str, Any]:
+    """A run's settings; where all patients are labelled, without a seed of that choice, which a bundle would refuse."""
+    idle = settings.get("label_fraction", 1) == 1 and settings.get("split_seed", 0) != datalist_seed
+    return {**settings, "split_seed": 0} if idle and "split_seed" in settings else dict(settings)
