@@ -36,6 +36,7 @@ from ckdmed.reports import (
     write_bytes,
 )
 from ckdmed.reports.differences import difference_over_runs
+from ckdmed.robustness import plot_robustness, robustness_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "docs" / "records"
@@ -225,6 +226,31 @@ def inference() -> str:
     return markdown_table(["patients", "how many", "slices", *scores], rows)
 
 
+# bundles whose shipped checkpoints were scored on worse images
+ROBUST = ("seg_kd", "cls_kd")
+
+
+def robustness_records(bundle: str) -> list[RunRecord]:
+    """The records of the checkpoint that ships with a bundle.
+
+    Raises:
+        ValueError: another one ships today.
+    """
+    records = records_of(f"robustness-{bundle}")
+    shipped = json.loads((ROOT / "bundles" / bundle / "models/model.json").read_text(encoding="utf-8"))
+    if any(r.settings["checkpoint_sha256"] != shipped["sha256"] for r in records if r.settings["bundle"] == bundle):
+        raise ValueError(
+            f"docs/records/robustness-{bundle}.jsonl is of another checkpoint than ships with {bundle}: run `ckdmed "
+            "robustness` again."
+        )
+    return records
+
+
+def robustness(bundle: str) -> str:
+    """The shipped student on worse images."""
+    return robustness_tables(robustness_records(bundle))
+
+
 def reliability() -> str:
     """What became of damaged files, by kind of file."""
     record = json.loads((RECORDS / "reliability" / "fuzz.json").read_text(encoding="utf-8"))
@@ -346,15 +372,21 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods-compared": partial(choosing, "methods"),
     "methods-costs": method_costs,
     "sweeps": partial(choosing, "sweep"),
+    **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,
     "reliability": reliability,
     "kills": kills,
 }
 
-# picture below docs/images -> the records below docs/records that it shows, and their experiment
+# picture below docs/images -> the records below docs/records that it shows, and their experiment, "" for none
 PICTURES = {
-    f"{name}.png": (name, kind) for name, kind in {**dict.fromkeys(COMPARISONS, "compare"), **chosen_from()}.items()
+    f"{name}.png": (name, kind)
+    for name, kind in {
+        **dict.fromkeys(COMPARISONS, "compare"),
+        **chosen_from(),
+        **{f"robustness-{bundle}": "" for bundle in ROBUST},
+    }.items()
 }
 
 
@@ -365,7 +397,8 @@ def drawn(name: str, path: Path) -> Path:
         ValueError: its records have nothing to compare.
     """
     records, kind = PICTURES[name]
-    if experiment(kind).picture(records_of(records), path) is None:
+    draw = experiment(kind).picture if kind else plot_robustness
+    if draw(records_of(records), path) is None:
         raise ValueError(f"docs/records/{records} has nothing to draw in {name}.")
     return path
 

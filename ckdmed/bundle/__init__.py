@@ -27,6 +27,7 @@ from ckdmed.sections.classification import (
 from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of
 from ckdmed.sections.record import SectionOverlapError, record_sections, scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
+from ckdmed.sections.spread import spread_items
 
 __all__ = [
     "CLASS_NAMES",
@@ -64,6 +65,7 @@ __all__ = [
     "scored_items",
     "slice_class_names",
     "slice_modalities",
+    "spread_items",
     "start_process",
     "start_run",
     "trained_with",

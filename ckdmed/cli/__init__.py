@@ -34,6 +34,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "deploy",
     "prune",
+    "robustness",
     "prepare",
     "brats_datalist",
     "check_brats",

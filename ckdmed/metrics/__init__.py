@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ckdmed.metrics.holm import holm_levels, holm_p_values
     from ckdmed.metrics.lesionwise import BRATS_2023_LESION_RULES, LESION_PENALTY_MM, LesionRules, lesionwise_scores
     from ckdmed.metrics.mask_reliability import NEAR, RELIABILITY_BINS, mask_calibration, reliability_counts
+    from ckdmed.metrics.relative import relative_loss
     from ckdmed.metrics.segmentation import (
         DISTANCE_SCORES,
         EMPTY_RULES,
@@ -64,6 +65,7 @@ __getattr__, __dir__ = lazy_names(
         "holm": ("holm_levels", "holm_p_values"),
         "lesionwise": ("BRATS_2023_LESION_RULES", "LESION_PENALTY_MM", "LesionRules", "lesionwise_scores"),
         "mask_reliability": ("NEAR", "RELIABILITY_BINS", "mask_calibration", "reliability_counts"),
+        "relative": ("relative_loss",),
         "segmentation": (
             "DISTANCE_SCORES",
             "EMPTY_RULES",
@@ -106,6 +108,7 @@ __all__ = [
     "paired_p_value",
     "patient_key_of",
     "patient_probabilities",
+    "relative_loss",
     "reliability_counts",
     "scores_from_confusion",
     "segmentation_scores",

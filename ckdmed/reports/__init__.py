@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ckdmed.reports.region_pictures import RegionPicture, plot_region_cases
     from ckdmed.reports.regions import write_region_report
     from ckdmed.reports.run_record import RunRecord, machine_in_words, package_versions, read_records
+    from ckdmed.reports.severity import plot_severities
     from ckdmed.reports.sweep import plot_sweep, plot_sweep_grid
     from ckdmed.reports.tables import arm_table, markdown_table, mean_sd, patient_table
 
@@ -42,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "region_pictures": ("RegionPicture", "plot_region_cases"),
         "regions": ("write_region_report",),
         "run_record": ("RunRecord", "machine_in_words", "package_versions", "read_records"),
+        "severity": ("plot_severities",),
         "sweep": ("plot_sweep", "plot_sweep_grid"),
         "tables": ("arm_table", "markdown_table", "mean_sd", "patient_table"),
     },
@@ -69,6 +71,7 @@ __all__ = [
     "plot_gradcam",
     "plot_predictions",
     "plot_region_cases",
+    "plot_severities",
     "plot_sweep",
     "plot_sweep_grid",
     "read_history",

@@ -61,9 +61,9 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
         words = [str(python), *words[1:]]
     elif words[0] == "ckdmed":
         words = [str(python.with_name("ckdmed")), *words[1:]]
-    # these train for hours; with this word they check everything that they are given, and list what they would do
-    if any(name in words for name in EXPERIMENTS) and not {"--dry-run", "--table-only"} & set(words):
-        words = [word for word in words if word != "--final"] + ["--dry-run"]
+    # these take minutes to hours; with this word they check everything that they are given, and list what they would do
+    if any(name in words for name in (*EXPERIMENTS, "robustness")) and not {"--dry-run", "--table-only"} & set(words):
+        words = [*words, "--dry-run"]
     if words[-1] != "--help" and "phantoms" in words and "brats" in words[words.index("phantoms") :]:
         words += ["--shape", "32", "32", "24"]
     return words

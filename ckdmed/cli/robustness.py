@@ -1,0 +1,131 @@
+"""`ckdmed robustness`: scores of a trained network over every corruption and severity, beside those of its teacher."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ckdmed.cli.overwriting import add_output_dir, refuse_existing
+
+if TYPE_CHECKING:
+    from ckdmed.reports import RunRecord
+
+NAME = "robustness"
+HELP = (
+    "score a trained network, and its teacher beside it, on images of every corruption and severity: table, picture "
+    "and records; what is done is not repeated"
+)
+EXAMPLES = (
+    "ckdmed robustness my_run --dataset_dir path/to/figshare --teacher_checkpoint my_run/teacher/teacher.pt "
+    "--output_dir robustness",
+    "ckdmed robustness my_run --dataset_dir path/to/figshare --corruptions noise low_resolution-3 --images 40 "
+    "--output_dir robustness",
+    "ckdmed robustness seg_kd --dataset_dir path/to/figshare --section test --final --set threshold=0.3 "
+    "--output_dir robustness",
+)
+
+_TABLE, _PICTURE, _RECORDS = "robustness.md", "robustness.png", "robustness.jsonl"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("source", metavar="RUN_OR_BUNDLE", help="a run's output folder, a bundle's folder or its name")
+    add_output_dir(parser, f"records, evaluations, {_TABLE}, {_PICTURE} and {_RECORDS}; what is done there is kept")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
+    parser.add_argument(
+        "--teacher_checkpoint",
+        "--teacher-checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="of the teacher, to be scored on the same images; that of a run is teacher/teacher.pt in its folder",
+    )
+    parser.add_argument(
+        "--dataset_dir",
+        "--dataset-dir",
+        type=Path,
+        metavar="FOLDER",
+        help="data of the bundle (default: phantoms, made in the output folder)",
+    )
+    parser.add_argument(
+        "--section",
+        choices=("validation", "test"),
+        default="validation",
+        help="of the data (default: validation)",
+    )
+    parser.add_argument(
+        "--final",
+        action="store_true",
+        help="score the test set too: once, last; with --section test it alone",
+    )
+    parser.add_argument(
+        "--corruptions",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="kinds such as noise, or single ones such as noise-2 (default: all, in three severities)",
+    )
+    parser.add_argument("--images", type=int, metavar="N", help="of a section at most, spread over its patients")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings of all evaluations, such as threshold=0.3 tta=true; checked before the first",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list the evaluations and which are done")
+    parser.add_argument("--table-only", action="store_true", help="write table and picture from the records there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score what is missing, then write table, picture and records.
+
+    Returns:
+        0.
+    """
+    from ckdmed.experiments.given_settings import parse_settings
+    from ckdmed.robustness import RobustnessEvaluation, RobustnessOptions, networks_of, points_of
+
+    output_dir = args.output_dir.expanduser().absolute()
+    if not (output_dir / "records").is_dir():
+        for name in (_TABLE, _PICTURE, _RECORDS):
+            # of somebody else
+            refuse_existing(output_dir / name, force=False)
+    if not args.table_only:
+        points = points_of(args.corruptions)
+        data = args.dataset_dir and args.dataset_dir.expanduser().absolute()
+        if data is not None and not data.exists():
+            raise FileNotFoundError(f"{data}: there is no such data.")
+        settings = parse_settings(args.set)
+        options = RobustnessOptions(data, args.section, args.final, args.images, settings)
+        networks = networks_of(args.source, args.checkpoint, args.teacher_checkpoint)
+        evaluation = RobustnessEvaluation(networks, points, output_dir, options)
+        if args.dry_run:
+            print("\n".join(evaluation.listed()))
+            return 0
+        for note in evaluation.check():
+            print(f"note: {note}")
+        evaluation.do(progress=not args.quiet)
+    _write(_records(output_dir), output_dir)
+    return 0
+
+
+def _records(output_dir: Path) -> list[RunRecord]:
+    from ckdmed.experiments.records import read_experiment
+
+    return read_experiment(output_dir / "records")
+
+
+def _write(records: list[RunRecord], output_dir: Path) -> None:
+    from ckdmed.experiments.records import collect_records
+    from ckdmed.files import write_atomic
+    from ckdmed.robustness import plot_robustness, robustness_tables
+
+    text = robustness_tables(records)
+    write_atomic(output_dir / _TABLE, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    picture = plot_robustness(records, output_dir / _PICTURE)
+    collect_records(records, output_dir / _RECORDS)
+    print(text)
+    print(f"written: {output_dir / _TABLE}, {_RECORDS}" + (f", {_PICTURE}" if picture else ""))

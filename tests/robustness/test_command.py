@@ -1,0 +1,220 @@
+"""`ckdmed robustness` on phantoms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.files import write_json
+from ckdmed.handlers import SegmentationEvaluation
+from ckdmed.robustness import RobustnessEvaluation
+from ckdmed.transforms.corruption import CORRUPTIONS
+from tests.bundle import brats_runs, cls_runs, seg_kd_runs
+from tests.bundle.bundle_runs import completed, opened
+
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the segmentation bundle with its teacher, on phantoms."""
+    folder = tmp_path_factory.mktemp("run")
+    seg_kd_runs.run(folder, method="kd", phantom_patients=8)
+    return folder
+
+
+def words(run: Path, output: Path, *more: str) -> list[str]:
+    given = ["robustness", str(run), "--dataset_dir", str(run / "phantoms"), "--output_dir", str(output)]
+    return [*given, "--set", "device=$torch.device('cpu')", "--quiet", *more]
+
+
+def records(output: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.relative_to(output / "records").with_suffix("").as_posix(): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((output / "records").rglob("*.json"))
+    }
+
+
+@pytest.mark.slow
+def test_student_and_teacher_stopped_and_gone_on_with(
+    distilled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "out"
+    given = words(distilled, output, "--teacher_checkpoint", str(distilled / "teacher/teacher.pt"))
+    given += ["--corruptions", "noise-3", "missing_field-3"]
+    assert main([*given, "--dry-run"]) == 0 and not output.exists()
+    assert capsys.readouterr().out.split("\n")[0].strip() == "validation: student, clean"
+
+    # the third evaluation is broken off
+    finish, ended = SegmentationEvaluation._finish, list[str]()
+
+    def noted(self: SegmentationEvaluation, engine: Any) -> None:
+        if len(ended) == 2:
+            raise KeyboardInterrupt
+        finish(self, engine)
+        ended.append(self.output_dir)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationEvaluation, "_finish", noted)
+        assert main(given) == 130
+    assert list(records(output)) == ["validation/student-clean", "validation/teacher-clean"]
+    assert not (output / "robustness.md").exists()
+    before = {path: path.read_bytes() for path in (output / "records").rglob("*.json")}
+    assert main(given) == 0
+    assert all(path.read_bytes() == content for path, content in before.items())
+    found = records(output)
+    assert list(found) == [
+        f"validation/{network}-{point}"
+        for network in ("student", "teacher")
+        for point in ("clean", "missing_field-3", "noise-3")
+    ]
+    student = found["validation/student-noise-3"]
+    assert (
+        student["settings"]["severity_value"] == CORRUPTIONS["noise"][2] and student["settings"]["bundle"] == "seg_kd"
+    )
+    assert found["validation/teacher-noise-3"]["settings"]["bundle"] == "seg_teacher"
+    assert student["patients"]["Dice per patient"].keys() == (
+        found["validation/teacher-clean"]["patients"]["Dice per patient"].keys()
+    )
+    text = (output / "robustness.md").read_text(encoding="utf-8")
+    assert "Student (`seg_kd`)" in text and "Teacher (`seg_teacher`)" in text
+    assert (output / "robustness.png").is_file()
+    assert len((output / "robustness.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+    # what was shown while it was evaluated is kept beside the evaluation
+    assert "evaluation of" in (output / "evaluations/validation/student-clean/log.txt").read_text(encoding="utf-8")
+
+    # nothing is evaluated again, and what was made otherwise is not mixed with it
+    monkeypatch.setattr(RobustnessEvaluation, "_score", lambda *given: pytest.fail("evaluated again"))
+    assert main(given) == 0
+    capsys.readouterr()
+    assert main([*given, "--set", "threshold=0.2"]) == 2
+    assert "made with other settings (threshold None then and 0.2 now)" in capsys.readouterr().err
+    assert main(["report", str(output), "--output_dir", str(tmp_path / "page")]) == 0
+    assert "student, noise 3" in (tmp_path / "page/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_scores_are_those_of_the_evaluation_itself(distilled: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert main(words(distilled, output, "--corruptions", "missing_field-3", "--final")) == 0
+    found = records(output)
+    assert list(found) == [f"{s}/student-{p}" for s in ("test", "validation") for p in ("clean", "missing_field-3")]
+    arguments = [
+        "run",
+        "seg_kd",
+        "evaluate",
+        "--output_dir",
+        str(distilled),
+        "--dataset_dir",
+        str(distilled / "phantoms"),
+    ]
+    arguments += ["--evaluation_dir", str(tmp_path / "own"), "--corruption", "missing_field-3"]
+    assert main([*arguments, "--device", "$torch.device('cpu')"]) == 0
+    own = json.loads((tmp_path / "own/summary.json").read_text(encoding="utf-8"))
+    score = found["test/student-missing_field-3"]["metrics"]["Dice per patient"]
+    assert score == own["overall"]["dice"]["patient_mean"]
+    # fewer images, one of each patient
+    few = tmp_path / "few"
+    assert main(words(distilled, few, "--corruptions", "noise-1", "--images", "1")) == 0
+    assert all(record["settings"]["images"] == 1 for record in records(few).values())
+
+
+@pytest.mark.slow
+def test_patients_of_the_training_are_not_scored(
+    distilled: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    split = json.loads((distilled / "sections.json").read_text(encoding="utf-8"))["sections"]
+    groups = {name: sorted(part["patients"]) for name, part in split.items()}
+    # weights as they ship, with the split in their own record
+    content = json.loads((distilled / "models/model.json").read_text(encoding="utf-8"))
+    shipped = {"runs": [content], "split": {"patient_groups": groups, "trained_on": ["train", "validation"]}}
+    weights = tmp_path / "models" / "model.pt"
+    weights.parent.mkdir()
+    weights.write_bytes((distilled / "models/model.pt").read_bytes())
+    write_json(weights.with_suffix(".json"), shipped)
+    given = words(distilled, tmp_path / "out", "--checkpoint", str(weights))
+    assert main(given) == 2 and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert (
+        f"was trained on {len(groups['validation'])} of the {len(groups['validation'])} patients of the section"
+        in error
+    )
+    assert "--section test --final" in error
+    # another split than the student's
+    split["validation"], split["test"] = split["test"], split["validation"]
+    other = tmp_path / "other" / "models"
+    other.mkdir(parents=True)
+    for file in ("teacher.pt", "teacher.json"):
+        if (distilled / "teacher" / file).is_file():
+            (other / file).write_bytes((distilled / "teacher" / file).read_bytes())
+    record = json.loads((distilled / "sections.json").read_text(encoding="utf-8"))
+    write_json(other / "sections.json", {**record, "sections": split})
+    (other / "settings.json").write_bytes((distilled / "settings.json").read_bytes())
+    assert main(words(distilled, tmp_path / "out", "--teacher_checkpoint", str(other / "teacher.pt"))) == 2
+    assert "they were trained on different splits" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_classifier(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    completed(opened("cls_kd", **cls_runs.TINY, teacher_epochs=1, student_kind="plain_cnn", output_dir=str(run)))
+    output = tmp_path / "out"
+    teacher = run / "teacher/teacher.pt"
+    assert main(words(run, output, "--corruptions", "noise-3", "--teacher_checkpoint", str(teacher))) == 0
+    found = records(output)
+    assert list(found) == [f"validation/{n}-{p}" for n in ("student", "teacher") for p in ("clean", "noise-3")]
+    own = found["validation/student-clean"]
+    summary = json.loads((output / "evaluations/validation/student-clean/summary.json").read_text(encoding="utf-8"))
+    assert own["metrics"]["accuracy per slice"] == summary["slices"]["accuracy"]
+    patients = own["patients"]["right slices per patient"]
+    assert own["metrics"]["right slices per patient"] == pytest.approx(sum(patients.values()) / len(patients))
+    assert set(patients.values()) <= {k / n for n in range(1, 7) for k in range(n + 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_brats_cases(spatial_dims: int, tmp_path: Path) -> None:
+    weights = brats_runs.write_checkpoint(tmp_path / "run/models/model.pt", spatial_dims=spatial_dims)
+    teacher = brats_runs.write_checkpoint(
+        tmp_path / "teacher/models/model.pt", "brats_seg_teacher", spatial_dims=spatial_dims
+    )
+    given = ["robustness", "brats_seg_kd", "--checkpoint", weights, "--teacher_checkpoint", teacher, "--quiet"]
+    given += ["--output_dir", str(tmp_path / "out"), "--corruptions", "bias_field-3", "low_resolution-3"]
+    given += ["--set", "phantom_cases=6", "device=$torch.device('cpu')", "--images", "1"]
+    assert main(given) == 0
+    found = records(tmp_path / "out")
+    assert len(found) == 6
+    metrics = found["validation/teacher-bias_field-3"]["metrics"]
+    assert {"Dice per patient", "Dice WT", "lesion-wise Dice", "HD95 [mm]"} <= set(metrics)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--corruptions", "nois"], f"a corruption is a kind ({', '.join(CORRUPTIONS)})"),
+        (["--section", "test"], "say so with --final"),
+        (["--images", "0"], "--images must be at least 1, got 0"),
+        (["--set", "treshold=0.4"], "did you mean 'threshold'?"),
+        (["--set", "threshold=7"], "threshold"),
+        (["--set", "section=test"], "the command makes section itself"),
+        (["--dataset_dir", "nowhere"], "nowhere: there is no such data"),
+        (["--checkpoint", "nothing.pt"], "there are no weights nothing.pt"),
+    ],
+)
+def test_refusals_before_anything_is_written(
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path / "out"), *more]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_files_of_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "robustness.md").write_text("mine", encoding="utf-8")
+    assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path)]) == 2
+    assert "robustness.md is there already" in capsys.readouterr().err
+    assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path / "none"), "--table-only"]) == 2
+    assert "holds no records" in capsys.readouterr().err and not (tmp_path / "none").exists()
