@@ -14,7 +14,7 @@ import onnx
 import torch
 from torch import nn
 
-from ckdmed.export.torchscript import strip_source_paths
+from ckdmed.export.torchscript import ScriptingError, scripted, strip_source_paths
 from ckdmed.runtime import Description
 from ckdmed.runtime.description import DESCRIPTION_KEY
 
@@ -98,10 +98,10 @@ def write_torchscript(network: nn.Module, description: Description, path: Path) 
     """
     with quiet():
         try:
-            scripted = torch.jit.script(network)
-        except Exception as error:
-            raise FormError(f"it cannot be scripted ({_first_line(error)})") from error
-        torch.jit.save(scripted, str(path), _extra_files={f"{DESCRIPTION_KEY}.json": description.to_text()})
+            made = scripted(network)
+        except ScriptingError as error:
+            raise FormError(f"it cannot be scripted ({error})") from error
+        torch.jit.save(made, str(path), _extra_files={f"{DESCRIPTION_KEY}.json": description.to_text()})
     strip_source_paths(path)
 
 

@@ -11,17 +11,39 @@ from torch import nn
 
 from ckdmed.files import write_atomic
 
-__all__ = ["export_torchscript", "scripting_problem", "strip_source_paths"]
+__all__ = ["ScriptingError", "export_torchscript", "scripted", "scripting_problem", "strip_source_paths"]
 
 
-def scripting_problem(network: nn.Module) -> str | None:
-    """The first line of why ``torch.jit.script`` cannot take a network; None where it can."""
+class ScriptingError(RuntimeError):
+    """A network that ``torch.jit.script`` cannot take; the message is the first line of why."""
+
+
+# class of a network -> why it cannot be scripted. What the compiler has begun stays in its registry: the next attempt in
+# this process fails for that ("Can't redefine method"), which tells nobody anything
+_REASONS: dict[type[nn.Module], str] = {}
+
+
+def scripted(network: nn.Module) -> torch.jit.ScriptModule:
+    """The network as TorchScript.
+
+    Raises:
+        ScriptingError: it has something that TorchScript does not know. A second attempt gives the reason of the first.
+    """
     try:
-        torch.jit.script(network)
+        return torch.jit.script(network)
     # its errors have no common base
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        reason = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        raise ScriptingError(_REASONS.setdefault(type(network), reason)) from error
+
+
+def scripting_problem(network: nn.Module) -> str | None:
+    """Why ``torch.jit.script`` cannot take a network; None where it can."""
+    try:
+        scripted(network)
+    except ScriptingError as error:
+        return str(error)
     return None
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from monai.networks.nets import AttentionUnet, DynUNet, SegResNet, SwinUNETR
@@ -106,30 +104,6 @@ def test_a_kind_is_the_same_network_as_student_and_as_teacher() -> None:
         names = list(segmentation_student(kind, in_channels=4, out_channels=3, base=2).state_dict())
         assert names == list(teacher(kind).state_dict())
         assert segmentation_student_taps(kind) == segmentation_teacher_taps(kind)
-
-
-# swin_unetr is for MONAI's reasons not scriptable
-@pytest.mark.parametrize("kind", sorted(set(SEGMENTATION_KINDS) - {"swin_unetr"}))
-@pytest.mark.slow
-def test_torchscript_of_every_kind(kind: str) -> None:
-    network = teacher(kind).eval()
-    image = torch.rand(1, 4, 32, 48)
-    with torch.no_grad():
-        assert torch.allclose(torch.jit.script(network)(image), network(image), atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", SEGMENTATION_TEACHERS)
-@pytest.mark.slow
-def test_onnx_of_every_kind(kind: str, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    network = teacher(kind).eval()
-    image = torch.rand(1, 4, 32, 64)
-    file = tmp_path / "network.onnx"
-    torch.onnx.export(network, (image,), file, dynamo=True, input_names=["image"], output_names=["logits"])
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    (logits,) = session.run(None, {"image": image.numpy()})
-    with torch.no_grad():
-        assert torch.allclose(torch.from_numpy(logits), network(image), atol=1e-4)
 
 
 def test_padding_leaves_a_fitting_size_alone_and_crops_another() -> None:
