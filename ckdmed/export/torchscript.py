@@ -18,8 +18,8 @@ class ScriptingError(RuntimeError):
     """A network that ``torch.jit.script`` cannot take; the message is the first line of why."""
 
 
-# class of a network -> why it cannot be scripted. What the compiler has begun stays in its registry: the next attempt in
-# this process fails for that ("Can't redefine method"), which tells nobody anything
+# class of a network -> why it cannot be scripted. What the compiler has begun stays in its registry: the next attempt
+# in this process fails for that ("Can't redefine method"), which tells nobody anything
 _REASONS: dict[type[nn.Module], str] = {}
 
 
