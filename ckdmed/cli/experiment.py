@@ -23,6 +23,7 @@ EXAMPLES = (
     "ckdmed experiment methods --task classification --dataset_dir path/to/figshare --set scaling=zscore",
     "ckdmed experiment methods --arms kd cwd fuse_stn --teacher_checkpoint teacher/models/model.pt",
     "ckdmed experiment sweep --bundle seg_kd --method kd --over temperature=1,2,4,8 --over w_logit=0.3,1,3",
+    "ckdmed experiment sweep --bundle brats_seg_kd --method kd --over temperature=1,2,4 --set spatial_dims=3",
 )
 
 

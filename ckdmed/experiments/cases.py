@@ -14,6 +14,7 @@ from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = [
+    "CASE_DISTANCES",
     "DICE",
     "LESIONWISE_DICE",
     "REGION_DICE",
@@ -28,6 +29,8 @@ DICE = "Dice"
 REGION_DICE = tuple(f"Dice {region}" for region in REGIONS)
 LESIONWISE_DICE = "lesion-wise Dice"
 _HD95, _LESIONWISE_HD95 = "HD95 [mm]", "lesion-wise HD95 [mm]"
+#: of these the smaller one wins
+CASE_DISTANCES = (_HD95, _LESIONWISE_HD95)
 
 
 def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +51,7 @@ def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def distance_table(records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str]) -> str:
     """The Markdown table of the two distances, of which the smaller one wins; see ``arm_table``."""
-    distances = (_HD95, _LESIONWISE_HD95)
-    return arm_table(records, distances, baseline, arms, decimals=2, smaller_is_better=distances)
+    return arm_table(records, CASE_DISTANCES, baseline, arms, decimals=2, smaller_is_better=CASE_DISTANCES)
 
 
 def add_case_phantom_options(parser: argparse.ArgumentParser, cases: int, shape: Sequence[int]) -> None:

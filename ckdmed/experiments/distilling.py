@@ -1,4 +1,4 @@
-"""What experiments share that distil one student of Figshare slices in several ways, from one teacher for all seeds."""
+"""What experiments share that distil one student in several ways, from one teacher for all seeds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.classifier_scores import scores_of_sections
+from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
-from ckdmed.experiments.slice_experiment import SliceExperiment
-from ckdmed.experiments.slice_tasks import TASKS, SliceTask
-from ckdmed.experiments.slices import add_slice_phantom_options, slice_scores
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
+from ckdmed.experiments.task_data import add_phantom_options
+from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
@@ -44,7 +44,7 @@ _INPUTS = ("scaling", "clahe")
 
 
 @dataclass
-class Distilling(SliceExperiment):
+class Distilling(Experiment):
     """Arms are students of one kind; each names its ``method``. The shared teacher is trained once, with the first seed
     and by its own bundle, or given as a checkpoint, so that differences between seeds are the students' alone.
 
@@ -59,12 +59,12 @@ class Distilling(SliceExperiment):
         strict: raise an error where an arm does not fit the networks; by default it is left out, and named.
     """
 
-    task: SliceTask = field(default_factory=lambda: TASKS["segmentation"])
+    task: DistilledTask = field(default_factory=lambda: TASKS["segmentation"])
     teacher: Path | None = None
     given: frozenset[str] = frozenset()
     strict: bool = False
 
-    made_settings: ClassVar[tuple[str, ...]] = (*SliceExperiment.made_settings, "method", "teacher_checkpoint")
+    made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "method", "teacher_checkpoint")
     looks_at_test: ClassVar[bool] = False
     holm: ClassVar[bool] = True
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
@@ -72,6 +72,8 @@ class Distilling(SliceExperiment):
     headline: ClassVar[str] = TASKS["segmentation"].patient_score
     # the settings of a task stand in its entry of TASKS
     bundle: ClassVar[str] = TASKS["segmentation"].bundle
+    data: ClassVar[str] = " or ".join(dict.fromkeys(task.data.words for task in TASKS.values()))
+    datalist_command: ClassVar[str] = TASKS["segmentation"].data.datalist_command
     compact: ClassVar[Mapping[str, Any]] = {}
     tiny: ClassVar[Mapping[str, Any]] = {}
 
@@ -79,7 +81,7 @@ class Distilling(SliceExperiment):
 
     @classmethod
     @abstractmethod
-    def task_of(cls, args: argparse.Namespace) -> SliceTask:
+    def task_of(cls, args: argparse.Namespace) -> DistilledTask:
         """The task that the options ask for."""
 
     @classmethod
@@ -92,12 +94,29 @@ class Distilling(SliceExperiment):
             help="of the teacher that all students share, or folds.json of cross-fitted ones; by default one is "
             "trained, with the first seed",
         )
-        add_slice_phantom_options(parser)
+        add_phantom_options(parser)
+
+    @classmethod
+    def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
+        return cls.task_of(args).data.phantoms(folder, args)
+
+    def command_of_datalist(self) -> str:
+        return self.task.data.datalist_command
+
+    def read_datalist(self, path: Path) -> Mapping[str, Any]:
+        return self.task.data.read_datalist(path)
+
+    @classmethod
+    def shared_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """The profile's sizes, and what the user sets instead."""
+        task, given = cls.task_of(args), parse_settings(args.set)
+        volumes = {name: given[name] for name in ("spatial_dims",) if name in given}
+        return {**profile_settings(args.profile, task.bundle, task.tiny, {}, **volumes), **given}
 
     @classmethod
     def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
         task, given = cls.task_of(args), parse_settings(args.set)
-        settings = {**profile_settings(args.profile, task.bundle, task.tiny, {}), **given}
+        settings = cls.shared_settings(args)
         if args.teacher_checkpoint is not None:
             if not args.teacher_checkpoint.is_file():
                 raise ValueError(f"--teacher_checkpoint: there is no file '{args.teacher_checkpoint}'.")
@@ -224,13 +243,15 @@ class Distilling(SliceExperiment):
         return None
 
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
-        if self.task.name == "segmentation":
-            return super().measure(run, section)
+        if self.task.name != "classification":
+            metrics, patients = super().measure(run, section)
+            # the name of the score is the task's
+            return metrics, {self.task.patient_score: scores for scores in patients.values()}
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
         return scores_of_sections(bundle, self._plan(run), section, weights)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
-        return slice_scores(summary)
+        return self.task.data.scores(summary)
 
     # how it is reported
 

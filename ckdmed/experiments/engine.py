@@ -102,7 +102,7 @@ class Experiment(Report):
         if not datalist.is_file():
             raise ValueError(
                 f"{datalist}: there is no datalist to fix the patients of each section for all runs; make it with "
-                f"`ckdmed {self.datalist_command} {self.dataset_dir}`."
+                f"`ckdmed {self.command_of_datalist()} {self.dataset_dir}`."
             )
         content = self.read_datalist(datalist)
         self.data_sha256 = sha256_of(datalist)
@@ -168,6 +168,10 @@ class Experiment(Report):
     ) -> Experiment:
         """The experiment of the options."""
         return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles)
+
+    def command_of_datalist(self) -> str:
+        """The command that makes the datalist of the data."""
+        return self.datalist_command
 
     @abstractmethod
     def read_datalist(self, path: Path) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from ckdmed.json_files import read_json
 __all__ = ["PROFILES", "check_bundle_settings", "parse_settings", "profile_settings"]
 
 PROFILES = ("compact", "full", "tiny")
+_VOLUMES = 3
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
@@ -61,7 +62,7 @@ def profile_settings(
         bundle: whose table.
         tiny: settings of that profile; the others have values for the same names.
         compact: what that profile sets beside its sizes. "full" sets mixed precision, where "tiny" says anything of it.
-        overrides: settings of the bundle on which others depend.
+        overrides: settings of the bundle on which others depend; volumes have sizes of their own.
 
     Raises:
         ValueError: an unknown profile.
@@ -70,6 +71,7 @@ def profile_settings(
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
     if profile == "tiny":
         return dict(tiny)
-    own = bundle_settings(bundle, dataset_dir=".", profile=profile, **overrides)
+    sizes = f"{profile}_3d" if overrides.get("spatial_dims") == _VOLUMES else profile
+    own = bundle_settings(bundle, dataset_dir=".", profile=sizes, **overrides)
     beside = compact if profile == "compact" else {name: True for name in tiny if name == "amp"}
     return {**{name: own[name] for name in tiny}, **beside}

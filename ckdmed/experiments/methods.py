@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
 from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
-from ckdmed.experiments.slice_tasks import TASKS, SliceTask
+from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord
 
@@ -52,7 +52,7 @@ class MethodComparison(Distilling):
         cls.add_shared_options(parser)
 
     @classmethod
-    def task_of(cls, args: argparse.Namespace) -> SliceTask:
+    def task_of(cls, args: argparse.Namespace) -> DistilledTask:
         return TASKS[args.task]
 
     @classmethod
@@ -88,7 +88,7 @@ class MethodComparison(Distilling):
         return {arm: _label(arm, taught[arm]) for arm in ordered}
 
 
-def _hybrids(task: SliceTask, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _hybrids(task: DistilledTask, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Fusion -> the settings of its teacher, without that of the shared teacher where it is such a hybrid itself."""
     given = parse_settings(args.set)
     kind = args.hybrid or task.hybrid

@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 
 from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Arm, Run
-from ckdmed.experiments.slice_tasks import TASKS, SliceTask
+from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.methods import method_named, methods
 from ckdmed.reports import RunRecord, plot_sweep, plot_sweep_grid
 
@@ -52,7 +52,7 @@ class Sweep(Distilling):
         cls.add_shared_options(parser)
 
     @classmethod
-    def task_of(cls, args: argparse.Namespace) -> SliceTask:
+    def task_of(cls, args: argparse.Namespace) -> DistilledTask:
         return next(task for task in TASKS.values() if task.bundle == args.bundle)
 
     @classmethod
@@ -149,7 +149,7 @@ def swept_values(words: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _check(over: Mapping[str, Sequence[Any]], method: str, task: SliceTask, args: argparse.Namespace) -> None:
+def _check(over: Mapping[str, Sequence[Any]], method: str, task: DistilledTask, args: argparse.Namespace) -> None:
     """Raise ValueError for a method that does not teach, and for settings that cannot be swept, or have such values."""
     options = method_named(method, task.name).options
     if method == ALONE:
@@ -167,12 +167,12 @@ def _check(over: Mapping[str, Sequence[Any]], method: str, task: SliceTask, args
             check_bundle_settings(task.bundle, {name: value}, args.bundles)
 
 
-def _usual(name: str, args: argparse.Namespace, task: SliceTask) -> Any:
+def _usual(name: str, args: argparse.Namespace, task: DistilledTask) -> Any:
     """What a setting is where it is not swept."""
     options = method_named(args.method, task.name).options
     if name in options:
         return options[name]
-    shared = {**profile_settings(args.profile, task.bundle, task.tiny, {}), **parse_settings(args.set)}
+    shared = Sweep.shared_settings(args)
     if name in shared:
         return shared[name]
     return bundle_settings(task.bundle, dataset_dir=".", method=args.method, **shared)[name]

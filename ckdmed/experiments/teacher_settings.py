@@ -12,9 +12,9 @@ from ckdmed.json_files import read_json
 __all__ = ["settings_of_teacher"]
 
 # what it calls by a name that the student's bundle has for its own
-_OF_BOTH = ("epochs", "image_size", "learning_rate")
+_OF_BOTH = ("epochs", "image_size", "learning_rate", "recipe", "weight_decay")
 # of these, what is the student's where the teacher has none of its own
-_SHARED = frozenset({"image_size"})
+_SHARED = frozenset({"image_size", "weight_decay"})
 
 
 def settings_of_teacher(bundle: str, settings: Mapping[str, Any], bundles: Path | None = None) -> dict[str, Any]:

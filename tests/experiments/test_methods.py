@@ -10,9 +10,9 @@ from ckdmed.cli import main
 from ckdmed.experiments.distilling import ALONE
 from ckdmed.experiments.methods import MethodComparison
 from ckdmed.experiments.records import collect_records
-from ckdmed.experiments.slice_tasks import TASKS
 from ckdmed.experiments.slices import slice_phantoms
 from ckdmed.experiments.step_cost import step_costs
+from ckdmed.experiments.tasks import TASKS
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.files import save_weights
 from ckdmed.methods import methods
@@ -95,6 +95,10 @@ def test_settings_of_a_teacher_are_those_of_its_own_bundle():
     assert settings_of_teacher("seg_teacher", settings) == {"epochs": 4, "image_size": 32, "amp": False}
     own = settings_of_teacher("cls_teacher", {"image_size": 32, "teacher_image_size": 64, "teacher_learning_rate": 0.1})
     assert own == {"image_size": 64, "learning_rate": 0.1}
+    recipes = {"recipe": "nnunet", "weight_decay": 0.1}
+    assert settings_of_teacher("seg_teacher", recipes) == {"weight_decay": 0.1}
+    own = settings_of_teacher("brats_seg_teacher", {**recipes, "teacher_recipe": "nnunet", "teacher_weight_decay": 0.2})
+    assert own == {"recipe": "nnunet", "weight_decay": 0.2}
 
 
 def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, data: Path):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ckdmed.cli import main
-from ckdmed.experiments.slice_tasks import TASKS
 from ckdmed.experiments.sweep import Sweep, swept_values
+from ckdmed.experiments.tasks import TASKS
 from ckdmed.reports import RunRecord, read_values
-from tests.experiments.trainers import made, planned
+from tests.experiments.trainers import made, options, planned
 
 
 def arms(*words: str) -> dict[str, dict]:
@@ -53,6 +53,54 @@ def test_the_runs_are_given_the_values(tmp_path: Path, data: Path):
     assert given["temperature=8"]["temperature"] == 8 and given["defaults"]["temperature"] == 2.0
     assert given["temperature=8"]["w_sup"] == given["supervised"]["w_sup"] == 2 and given["defaults"]["seed"] == 3
     assert given["defaults"]["teacher_checkpoint"].endswith("teacher-seed=3/models/model.pt")
+
+
+def test_regions_of_brats_cases(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture):
+    words = ["--bundle", "brats_seg_kd", "--seeds", "0", "--method", "class_affinity", "--over", "w_sup=1,2"]
+    sweep, runs = made("sweep", tmp_path, data, *words)
+    assert {run.arm.bundle for run in runs} == {"brats_seg_kd", "brats_seg_teacher"}
+    given = {run.arm.name: sweep._plan(run) for run in runs}
+    assert given["w_sup=2"]["slices_per_epoch"] == given["teacher"]["slices_per_epoch"] == 16
+    assert given["teacher"]["epochs"] == 1 and given["supervised"]["epochs"] == 2
+    # the sizes are those of volumes where these are trained on
+    args = options("sweep", *words, "--set", "spatial_dims=3")
+    args.profile = "compact"
+    settings = Sweep.given_settings(args)
+    assert (settings["batch_size"], settings["vit_img_size"], settings["spatial_dims"]) == (2, 32, 3)
+    # without a datalist the command that makes one is that of cases
+    shell = ["experiment", "sweep", *words, "--profile", "tiny", "--output_dir", str(tmp_path / "o")]
+    assert main([*shell, "--dataset_dir", str(tmp_path)]) == 2
+    assert "make it with `ckdmed brats-datalist" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_a_sweep_on_phantoms_of_cases(spatial_dims: int, tmp_path: Path):
+    words = [
+        "--bundle",
+        "brats_seg_kd",
+        "--method",
+        "kd",
+        "--over",
+        "temperature=1",
+        "--seeds",
+        "0",
+        "--profile",
+        "tiny",
+    ]
+    words += ["--phantom_cases", "6", "--phantom_shape", "24", "24", "16", "--output_dir", str(tmp_path)]
+    volumes = ["spatial_dims=3", "roi_size=[16,16,16]", "batch_size=2"] if spatial_dims == 3 else []
+    assert main(["experiment", "sweep", *words, "--set", "device=$torch.device('cpu')", "epochs=1", *volumes]) == 0
+    records = {path.stem: RunRecord.read(path) for path in (tmp_path / "records/validation").glob("*.json")}
+    assert set(records) == {f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "temperature=1")}
+    record = records["temperature=1-seed=0"]
+    assert record.split["task"] == "regions" and set(TASKS["regions"].scores) <= set(record.metrics)
+    assert set(record.patients) == {"Dice"} and record.settings.get("spatial_dims", 2) == spatial_dims
+    text = (tmp_path / "sweep.md").read_text(encoding="utf-8")
+    assert "### Regions, validation set" in text and "lesion-wise Dice" in text and "HD95 [mm]" in text
+    assert read_values(tmp_path / "sweep.png")["score"] == "Dice"
 
 
 def test_values_of_words():

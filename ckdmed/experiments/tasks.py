@@ -1,4 +1,4 @@
-"""The two tasks on Figshare slices, as experiments that distil one student in several ways see them."""
+"""The tasks as experiments that distil one student in several ways see them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ckdmed.experiments.cases import CASE_DISTANCES, DICE, LESIONWISE_DICE, REGION_DICE
 from ckdmed.experiments.compare import Comparison
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES
 from ckdmed.experiments.table1 import Table1
+from ckdmed.experiments.task_data import CASE_DATA, SLICE_DATA, TaskData
+from ckdmed.experiments.unimodal import UnimodalComparison
 from ckdmed.networks import CLASSIFIER_FUSIONS
 from ckdmed.networks.segmentation_teacher import BRIDGE_FUSIONS
 
-__all__ = ["TASKS", "SliceTask"]
+__all__ = ["TASKS", "DistilledTask"]
 
 
 @dataclass(frozen=True)
-class SliceTask:
+class DistilledTask:
     """What sets one task apart from the other.
 
     Attributes:
@@ -28,6 +31,7 @@ class SliceTask:
         hybrid: the usual kind of teacher that joins two networks.
         fusions: the ways in which it may join them, the usual one first.
         tiny: sizes of the profile "tiny", whose names those of the others have as well.
+        data: what it is trained on.
     """
 
     name: str
@@ -39,13 +43,14 @@ class SliceTask:
     hybrid: str
     fusions: tuple[str, ...]
     tiny: Mapping[str, Any]
+    data: TaskData
 
 
 #: by the names of the registry of methods
-TASKS: dict[str, SliceTask] = {
+TASKS: dict[str, DistilledTask] = {
     task.name: task
     for task in (
-        SliceTask(
+        DistilledTask(
             "segmentation",
             "seg_kd",
             "seg_teacher",
@@ -55,8 +60,21 @@ TASKS: dict[str, SliceTask] = {
             "unet_vit",
             BRIDGE_FUSIONS,
             Comparison.tiny,
+            SLICE_DATA,
         ),
-        SliceTask(
+        DistilledTask(
+            "regions",
+            "brats_seg_kd",
+            "brats_seg_teacher",
+            (DICE, *REGION_DICE, LESIONWISE_DICE),
+            CASE_DISTANCES,
+            DICE,
+            "unet_vit",
+            BRIDGE_FUSIONS,
+            UnimodalComparison.tiny,
+            CASE_DATA,
+        ),
+        DistilledTask(
             "classification",
             "cls_kd",
             "cls_teacher",
@@ -66,6 +84,7 @@ TASKS: dict[str, SliceTask] = {
             "vgg_vit",
             CLASSIFIER_FUSIONS,
             Table1.tiny,
+            SLICE_DATA,
         ),
     )
 }
