@@ -7,6 +7,7 @@ from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.peer import with_peer
 from ckdmed.bundle.processes import end_process, own_device, start_process
+from ckdmed.bundle.ready_networks import ready_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
@@ -14,6 +15,7 @@ from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_s
 from ckdmed.bundle.trained import trained_with
 from ckdmed.bundle.training_images import check_training_images
 from ckdmed.bundle.training_inputs import record_inputs
+from ckdmed.bundle.training_run import end_training, start_training
 from ckdmed.sections.brats import brats_sections
 from ckdmed.sections.brats_classes import brats_classes
 from ckdmed.sections.brats_datasets import brats_dataset, brats_sampler, labelled_part
@@ -47,6 +49,7 @@ __all__ = [
     "class_names_of",
     "classification_sections",
     "end_process",
+    "end_training",
     "evaluation_folder",
     "evaluation_settings",
     "figshare_classes",
@@ -60,6 +63,7 @@ __all__ = [
     "output_folder",
     "own_device",
     "own_folder",
+    "ready_networks",
     "record_inputs",
     "record_sections",
     "scored_items",
@@ -68,6 +72,7 @@ __all__ = [
     "spread_items",
     "start_process",
     "start_run",
+    "start_training",
     "trained_with",
     "with_peer",
 ]

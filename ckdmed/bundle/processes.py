@@ -8,7 +8,7 @@ import torch
 from monai.utils import set_determinism
 from torch import distributed
 
-__all__ = ["end_process", "own_device", "start_process"]
+__all__ = ["end_process", "is_first_process", "own_device", "start_process"]
 
 
 def own_device() -> torch.device:
@@ -40,3 +40,8 @@ def end_process(several: bool = False) -> None:
     """Leave the other processes where there are several."""
     if several and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this process is the only one, or the one that writes for all."""
+    return not distributed.is_initialized() or distributed.get_rank() == 0

@@ -140,8 +140,8 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-#: Names under which configurations hold the record of a training that they read settings of.
-RECORDS = frozenset({"trained", "taught"})
+#: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.
+RECORDS = frozenset({"trained", "taught", "sizes"})
 
 
 def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.setting_check import taken_settings
-from ckdmed.bundle.settings_table import Setting, settings_for
+from ckdmed.bundle.settings_table import Setting, profiles_of, settings_for
 from ckdmed.bundle_files import bundle_configs
+from ckdmed.recipes.profile import sizes_of
 from ckdmed.recipes.schedule import of_recipes
 
 __all__ = ["bundle_defaults", "settings_text"]
 
-_FROM_PROFILE = re.compile(r"\$(?:@taught\.get\('\w+', )?@profiles\['(\w+)'\]\[@profile\]\)?")
+_FROM_PROFILE = re.compile(r"\$(?:@taught\.get\('\w+', )?@(?:sizes|profiles)\['(\w+)'\](?:\[@profile\])?\)?")
 _FROM_RECORD = re.compile(r"\$@trained\.get\('\w+', (.*)\)")
 _FROM_RECIPE = re.compile(r"\$ckdmed\.recipes\.(?:of_recipe\(@\w+, '(\w+)'|rate_of\(@\w+), (.*)\)")
 _FILES = ("train.json", "evaluate.json", "inference.json")
@@ -56,7 +57,8 @@ def settings_text(bundle: str) -> str:
     """
     folder = bundle_configs(bundle)
     train = ConfigParser.load_config_file(str(folder / "train.json"))
-    table, profiles = settings_for(train), train.get("profiles", {})
+    table, columns = settings_for(train), train.get("profiles", {})
+    profiles = {profile: sizes_of(columns, profile) for profile in profiles_of(columns)}
     parts = []
     for file, defaults in bundle_defaults(folder).items():
         over = "; it takes those of train.json as well" if file == "evaluate.json" else ""
@@ -71,14 +73,14 @@ def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any
     if of_recipe:
         # what the usual recipe leaves to the rest of the configuration
         default = f"${of_recipe[2]}" if "@" in of_recipe[2] else of_recipe[2]
-    of_profile = _FROM_PROFILE.fullmatch(str(default))
     of_training = _FROM_RECORD.fullmatch(str(default))
-    if of_training:
-        shown = f"that of the training, else {of_training[1]}"
-    elif of_profile:
-        shown = ", ".join(f"{profile} {_shown(value)}" for profile, value in profiles[of_profile[1]].items())
+    of_profile = _FROM_PROFILE.fullmatch(f"${of_training[1]}" if of_training else str(default))
+    if of_profile:
+        shown = ", ".join(f"{name} {_shown(sizes[of_profile[1]])}" for name, sizes in profiles.items())
     else:
-        shown = _shown(default)
+        shown = of_training[1] if of_training else _shown(default)
+    if of_training:
+        shown = f"that of the training, else {shown}"
     if of_recipe:
         shown += "".join(
             f", {name} {_shown(value)}" for name, value in of_recipes(of_recipe[1] or "learning_rate").items()

@@ -43,7 +43,7 @@ from ckdmed.transforms.classification import SCALINGS
 from ckdmed.transforms.corruption import CORRUPTIONS
 from ckdmed.transforms.slice_intensity import SLICE_SCALINGS
 
-__all__ = ["FOLLOWS", "SETTINGS", "Setting", "settings_for"]
+__all__ = ["FOLLOWS", "SETTINGS", "Setting", "profiles_of", "settings_for"]
 
 # The words of `ckdmed.engines` and `ckdmed.losses`, which an exported inference must not need; a test compares them.
 REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
@@ -59,7 +59,7 @@ FOLLOWS = frozenset(
         *(
             "bundle_root",
             "rank",
-            "world_size",
+            "sizes",
             "made_from",
             "trained",
             "taught",
@@ -371,6 +371,11 @@ def settings_for(config: Mapping[str, Any]) -> dict[str, Setting]:
     task = loss.get("task") if isinstance(loss, Mapping) else None
     if isinstance(task, str):
         table["method"] = replace(SETTINGS["method"], kind=method_kind(task))
-    if columns := next((column for column in config.get("profiles", {}).values()), None):
-        table["profile"] = replace(SETTINGS["profile"], kind=choice(*columns))
+    if profiles := profiles_of(config.get("profiles", {})):
+        table["profile"] = replace(SETTINGS["profile"], kind=choice(*profiles))
     return table
+
+
+def profiles_of(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The profiles that a table of sizes has columns for, in order."""
+    return list(dict.fromkeys(profile for column in table.values() for profile in column))

@@ -20,7 +20,18 @@ from ckdmed.cli.run import WORKFLOWS
 
 __all__ = ["complete", "prepare", "setting_names"]
 
-_NO_SETTINGS = {"imports", "initialize", "run", "finalize", "evaluate", "profiles", "train", "validate", "bundle_root"}
+_NO_SETTINGS = {
+    "imports",
+    "initialize",
+    "run",
+    "finalize",
+    "evaluate",
+    "profiles",
+    "sizes",
+    "train",
+    "validate",
+    "bundle_root",
+}
 
 
 def complete(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
 Config = dict[str, Any]
 
 # a setting of a checkpoint's record, and what stands in for it
+_OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|trained)\b")
 _OF_RECORD = re.compile(r"\$@trained\.get\('\w+', (.+)\)")
 
 # where the exported bundle keeps its weights, seen from any of its configurations
@@ -142,7 +143,7 @@ def _following(config: Config, settings: Mapping[str, Any], key: str) -> str | N
     written = str(config[key])
     recorded = _OF_RECORD.fullmatch(written)
     expression = f"${recorded[1]}" if recorded else written
-    if not expression.startswith("$") or "@" not in expression or "@profiles" in expression or "@trained" in expression:
+    if not expression.startswith("$") or "@" not in expression or _OF_NO_SETTING.search(expression):
         return None
     parser = ConfigParser({**config, **{name: entry for name, entry in settings.items() if name != key}})
     parser[key] = expression

@@ -7,7 +7,7 @@ from ckdmed.handlers.checkpoint import BestModel, ResumeCheckpoint
 from ckdmed.handlers.classification_evaluation import ClassificationEvaluation, CollectLogits
 from ckdmed.handlers.classification_pictures import ClassificationPictures
 from ckdmed.handlers.divergence import DivergedError, StopWhenDiverged
-from ckdmed.handlers.event_writer import EventWriter
+from ckdmed.handlers.event_writer import EventWriter, event_writer
 from ckdmed.handlers.gradient_report import GradientReport, term_gradient_norms
 from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.handlers.history import TrainingHistory
@@ -45,5 +45,6 @@ __all__ = [
     "TrainingHistory",
     "TrainingPictures",
     "ValidationLoss",
+    "event_writer",
     "term_gradient_norms",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from torch import distributed
 from torch.utils.tensorboard import SummaryWriter
 
 from ckdmed.files import naming_full_disk
 
-__all__ = ["EventWriter"]
+__all__ = ["EventWriter", "event_writer"]
 
 
 class EventWriter(SummaryWriter):
@@ -39,3 +41,14 @@ class EventWriter(SummaryWriter):
         """As in ``SummaryWriter``."""
         with naming_full_disk(self.log_dir):
             super().flush()
+
+
+def event_writer(output_dir: str) -> EventWriter | None:
+    """The writer of a run's TensorBoard events, into ``<output_dir>/tensorboard``; of several processes the first's.
+
+    Raises:
+        DiskFullError: there is no room.
+    """
+    if distributed.is_initialized() and distributed.get_rank() > 0:
+        return None
+    return EventWriter(str(Path(output_dir) / "tensorboard"))

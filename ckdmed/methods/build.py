@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,6 +10,7 @@ from torch import nn
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.losses.total import DistillationLoss, LossTerm
 from ckdmed.methods.registry import _name_of, method_named, methods, options_of
+from ckdmed.methods.shared_taps import shared_taps
 from ckdmed.methods.task import TASKS, Task, supervised_loss_of
 
 __all__ = ["distillation_loss", "with_options_of"]
@@ -24,8 +25,10 @@ def distillation_loss(
     task: str = "segmentation",
     *,
     link: str | None = None,
+    student_taps: Iterable[str] | None = None,
+    teacher_taps: Iterable[str] = (),
     layers: Sequence[str] | None = None,
-    tokens: Sequence[str] = (),
+    tokens: Sequence[str] | None = None,
     exits: Sequence[str] | None = None,
     heads: int = 1,
     supervised: nn.Module | None = None,
@@ -42,9 +45,11 @@ def distillation_loss(
         method: name of a registered method, or a function of one's own, ``function(task, **options)``.
         task: one of :data:`~ckdmed.methods.TASKS`.
         link: "sigmoid" or "softmax"; by default "softmax" for classification, "sigmoid" for the others.
-        layers: names of the taps that both networks have, deepest first; by default the decoder's stages d4 to d1 for
-            masks and regions, and "msgff" for classification.
-        exits: see :class:`~ckdmed.methods.Task`; by default the layers.
+        student_taps, teacher_taps: names of the taps of both networks, of which ``layers``, ``tokens`` and ``exits``
+            are those that fit, see :func:`~ckdmed.methods.shared_taps`; None where these are given.
+        layers: names of the taps that both networks have, deepest first; without taps by default the decoder's stages
+            d4 to d1 for masks and regions, and "msgff" for classification.
+        exits: see :class:`~ckdmed.methods.Task`; without taps by default the layers.
         tokens, heads, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
         exclusive: the labels are masks of regions that exclude each other: link "softmax" over them and the background,
             which has the first channel of the logits.
@@ -71,12 +76,18 @@ def distillation_loss(
     if twice := sorted(set(given) & set(getattr(function, "keywords", ()))):
         raise ValueError(f"{', '.join(twice)} of the method '{name}' is given twice, beside it and as a setting.")
     link = link or ("softmax" if task == "classification" or exclusive else "sigmoid")
+    if student_taps is not None:
+        shared = shared_taps(task, student_taps, teacher_taps)
+        layers, tokens, exits = (
+            shared[kind] if own is None else own
+            for kind, own in (("layers", layers), ("tokens", tokens), ("exits", exits))
+        )
     made = function(
         Task(
             name=task,
             link=link,
             layers=_LAYERS[task] if layers is None else tuple(layers),
-            tokens=tuple(tokens),
+            tokens=tuple(tokens or ()),
             exits=tuple((_LAYERS[task] if layers is None else layers) if exits is None else exits),
             heads=heads,
             supervised=supervised or supervised_loss_of(task, link),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ckdmed.recipes.corrupted import corrupted
 from ckdmed.recipes.deep_supervision import loss_for
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
-from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive
+from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive, check_slice_settings
+from ckdmed.recipes.profile import sizes_of
 from ckdmed.recipes.regions import (
     case_loading,
     case_masks,
@@ -46,6 +47,7 @@ __all__ = [
     "case_preprocessing",
     "check_bundle_teacher",
     "check_exclusive",
+    "check_slice_settings",
     "class_evaluator",
     "class_loading",
     "class_preprocessing",
@@ -67,6 +69,7 @@ __all__ = [
     "region_evaluator",
     "region_preprocessing",
     "region_shape",
+    "sizes_of",
     "slice_loading",
     "slice_masks",
     "slice_predictions",

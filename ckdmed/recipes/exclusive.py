@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_bundle_teacher", "check_exclusive"]
+__all__ = ["check_bundle_teacher", "check_exclusive", "check_slice_settings"]
 
 
 def check_exclusive(exclusive: bool, mixup: float = 0.0, teacher_folds: int = 1, soft_masks: bool = False) -> None:
@@ -38,3 +38,15 @@ def check_bundle_teacher(teacher_bundle: str | None, exclusive: bool, grey_as_rg
             f"a teacher out of a bundle sees plain images and gives a sigmoid a region: set {given[0]} to false, "
             "or teacher_bundle to null."
         )
+
+
+def check_slice_settings(
+    exclusive: bool, grey_as_rgb: bool, mixup: float = 0.0, teacher_folds: int = 1, teacher_bundle: str | None = None
+) -> None:
+    """Refuse those settings of a distillation on slices that contradict each other.
+
+    Raises:
+        ValueError: as :func:`check_exclusive` and :func:`check_bundle_teacher`.
+    """
+    check_exclusive(exclusive, mixup, teacher_folds)
+    check_bundle_teacher(teacher_bundle, exclusive, grey_as_rgb)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,8 +50,9 @@ def training_handlers(
     optimizer: torch.optim.Optimizer,
     lr_scheduler: Any,
     best_model: BestModel,
-    history: str,
     resume_dir: str,
+    output_dir: str = ".",
+    history: str | None = None,
     state: Mapping[str, Any] | None = None,
     watch: Sequence[Any] = (),
     teacher_lr_scheduler: Any = None,
@@ -78,8 +81,9 @@ def training_handlers(
         evaluator: of the validation; ``best_model`` is attached to it by whoever makes it.
         optimizer, lr_scheduler: of the training.
         best_model: keeps the weights that validate best.
-        history: the ``.jsonl`` file with a line for each epoch.
         resume_dir: folder of what a resumed run needs.
+        output_dir: of the run, for its history and pictures.
+        history: the ``.jsonl`` file with a line for each epoch, by default ``<output_dir>/metrics.jsonl``.
         state: name -> further parts of it; without any, ``network``.
         watch: handlers between the schedule and the validation; None among them is left out.
         teacher_lr_scheduler: of teachers that learn along, or None.
@@ -95,6 +99,7 @@ def training_handlers(
     """
     leader = not distributed.is_initialized() or distributed.get_rank() == 0
     rank = distributed.get_rank() if distributed.is_initialized() else 0
+    history = str(Path(output_dir) / "metrics.jsonl") if history is None else history
     record = TrainingHistory(history, evaluator, optimizer, summary_writer, save=leader, prefix=prefix)
     objects = {
         **({"network": network} if state is None else state),
@@ -123,6 +128,7 @@ def training_handlers(
     if pictures is not None:
         handlers.append(
             pictures(
+                output_dir=output_dir,
                 history=history,
                 dataset=evaluator.data_loader.dataset,  # type: ignore[union-attr]
                 # of exclusive regions it is their network, in which masks are those of a sigmoid
@@ -142,39 +148,56 @@ def _schedule(lr_scheduler: Any) -> LrScheduleHandler:
 
 
 def distillation_handlers(
-    network: nn.Module,
+    student: Any,
     evaluator: Engine,
-    state: Mapping[str, Any],
-    teacher_evaluator: Evaluator | None,
+    teacher: nn.Module | None = None,
+    teachers: Any = None,
+    teacher_evaluator: Any = None,
+    teacher_checked: bool = True,
     watch: Sequence[Any] = (),
     gradient_ratio: float | None = None,
+    pictures: Callable[..., Any] | None = None,
+    desc: str = "student",
     **settings: Any,
 ) -> HandlerGroup:
     """The same for a student: its teacher's score is compared with its own, and the pulls of the terms are reported.
 
     Args:
-        network: the plain student.
+        student: a :class:`~ckdmed.engines.DistilledStudent`, whose plain network is validated and saved.
         evaluator: of the student.
-        state: what a resumed run needs of the student and its teacher.
-        teacher_evaluator: None where no term has a teacher, or where the teacher learns along.
+        teacher: frozen, which a resumed run has to find the same.
+        teachers: in its place a :class:`~ckdmed.engines.TeachersState`.
+        teacher_evaluator: of the teacher, which pictures show as well; None where no term has a teacher.
+        teacher_checked: whether its score is compared with the student's; no use for teachers that learn along.
         watch: handlers before these.
         gradient_ratio: see :class:`~ckdmed.handlers.GradientReport`.
+        pictures: as in :func:`training_handlers`.
+        desc: of the progress bar.
         settings: further arguments of :func:`training_handlers`.
     """
+    # which import this file for the training of a teacher
+    from ckdmed.engines.teachers.frozen import TeacherIdentity
+
+    state = {"student": student}
+    if teacher is not None:
+        state["teacher"] = TeacherIdentity(teacher)  # type: ignore[arg-type]
+    if teachers is not None:
+        state["teachers"] = teachers
+    checks = []
+    if teacher_evaluator is not None:
+        if teacher_checked:
+            checks.append(TeacherCheck(teacher_evaluator, evaluator, settings["best_model"].key_metric))
+        if pictures is not None:
+            shown = {"teacher": teacher_evaluator.network, "teacher_inferer": teacher_evaluator.inferer}
+            pictures = partial(pictures, **shown)
     report: dict[str, Any] = {} if gradient_ratio is None else {"ratio": gradient_ratio}
     return training_handlers(
-        network=network,
+        network=student.student,
         evaluator=evaluator,  # type: ignore[arg-type]
         state=state,
         guarded=True,
-        watch=[
-            *watch,
-            (
-                None
-                if teacher_evaluator is None
-                else TeacherCheck(teacher_evaluator, evaluator, settings["best_model"].key_metric)
-            ),
-            GradientReport(network, every=5, **report),
-        ],
+        watch=[*watch, *checks, GradientReport(student.student, every=5, **report)],
+        pictures=pictures,
+        desc=desc,
         **settings,
     )

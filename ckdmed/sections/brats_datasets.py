@@ -143,8 +143,6 @@ def brats_sampler(
     tumour_share: float = 0.5,
     slices_per_epoch: int | None = None,
     seed: int = 0,
-    num_replicas: int = 1,
-    rank: int = 0,
     labelled_per_batch: float | None = None,
     recipe: str = "adamw",
     batch_size: int = 1,
@@ -154,14 +152,13 @@ def brats_sampler(
     Slices are drawn by :class:`BalancedSliceSampler`, those without labels in their share of the dataset or in another;
     with the recipe nnunet by :class:`ForegroundSliceSampler`, which draws what is not tumour by force from all slices.
     Volumes are gone through each once: by a ``DistributedSampler`` in a run of several processes, else the order is the
-    loader's (None).
+    loader's (None). Where torch distributed is initialised every process draws its share.
 
     Args:
         dataset: slices or volumes.
         tumour_share: share of slices with tumour among those with labels; with nnunet of each batch.
         slices_per_epoch: over all processes; None for twice the number of the rarer kind (with or without tumour).
         seed: of the order.
-        num_replicas, rank: of distributed training.
         labelled_per_batch: in (0, 1), share of the drawn slices that have labels, where some have and some have none;
             None for their share of the dataset. Volumes are not drawn by it.
         recipe: of the training, see :func:`~ckdmed.recipes.recipe_optimizer`.
@@ -170,6 +167,8 @@ def brats_sampler(
     Raises:
         ValueError: see the samplers; a labelled_per_batch outside (0, 1), or one with the recipe nnunet.
     """
+    parallel = distributed.is_initialized()
+    num_replicas, rank = (distributed.get_world_size(), distributed.get_rank()) if parallel else (1, 0)
     labelled = dataset.categories >= 0 if isinstance(dataset, BratsSliceDataset) else ()
     unlabelled_share = chosen_unlabelled_share(labelled, labelled_per_batch)
     if not isinstance(dataset, BratsSliceDataset):

@@ -188,16 +188,22 @@ def test_defaults_of_each_profile_are_shown():
     assert "--epochs  (default: demo 20, full 60, compact 20)" in settings_text("seg_kd")
     rates = "demo 0.004, full 0.001, compact 0.002, nnunet 0.01"
     assert f"--teacher_learning_rate  (default: {rates})" in settings_text("seg_kd")
-    assert "--profile" in settings_text("brats_seg_kd") and "compact_3d" in settings_text("brats_seg_kd")
+    text = settings_text("brats_seg_kd")
+    assert "--profile" in text and "compact_3d" in text
+    # the columns for volumes too, where the table leaves them out
+    assert "--epochs  (default: demo 12, full 60, compact 8, demo_3d 12, full_3d 60, compact_3d 8)" in text
+    assert "--student_base  (default: that of the training, else demo 8, full 32, compact 8)" in settings_text("seg_kd")
 
 
 @pytest.mark.parametrize("bundle", NAMES)
 def test_every_profile_has_every_size(bundle: str):
     config = config_of(bundle, "train.json")[0]
-    columns = {tuple(row) for row in config["profiles"].values()}
-    assert len(columns) == 1
-    for name in config["profiles"]:
-        assert f"@profiles['{name}'][@profile]" in config[name]
+    usual = ["demo", "full", "compact"]
+    for name, column in config["profiles"].items():
+        # a column for volumes stands where it says something else, and then all of them do
+        assert list(column) in (usual, [*usual, *(f"{profile}_3d" for profile in usual)]), name
+        assert len(column) == 3 or any(column[profile] != column[f"{profile}_3d"] for profile in usual), name
+        assert f"@sizes['{name}']" in config[name]
 
 
 @pytest.mark.parametrize("path", sorted(BUNDLES.glob("*/*.json")), ids=lambda p: f"{p.parent.name}/{p.name}")

@@ -85,7 +85,7 @@ def test_one_teacher_is_todays(tmp_path: Path):
     made = seg_kd_runs.workflow(tmp_path, method="kd")
     assert type(made.parser.get_parsed_content("teacher")) is FrozenTeacher
     assert made.parser.get_parsed_content("teacher_network") is made.parser.get_parsed_content("teacher_def")
-    assert made.parser.get_parsed_content("teacher_scored") is None
+    assert made.parser.get_parsed_content("cross_fit") is None
 
 
 def test_contradictions_are_refused_before_anything_is_written(tmp_path: Path):

@@ -20,6 +20,7 @@ from ckdmed.data.brats import BalancedSliceSampler, ForegroundSliceSampler
 from ckdmed.engines.teachers.cross_fitted import FoldNetworks
 from ckdmed.engines.teachers.folds import FOLDS_NAME, TeacherFolds, check_folds, part_of, positions_of
 from ckdmed.engines.teachers.frozen import weights_hash
+from ckdmed.engines.teachers.scored_loader import scored_loader
 from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.metrics import fit_temperature
 
@@ -36,20 +37,23 @@ def load_teacher(
     checkpoint: str | None,
     device: str | torch.device = "cpu",
     needed: bool = True,
+    calibrate: bool = False,
 ) -> nn.Module:
     """Load a teacher's checkpoint, or those of cross-fitted teachers; nothing where there is none or it is not needed.
 
     Args:
-        network: that of :func:`~ckdmed.engines.fold_networks`.
+        network: that of :func:`~ckdmed.engines.fold_networks`; it is put into evaluation mode.
         checkpoint: of one teacher, or the ``folds.json`` of several.
         device, needed: see :func:`~ckdmed.engines.load_network`.
+        calibrate: see :func:`~ckdmed.engines.cross_fit`, which refuses the same settings once there are data.
 
     Raises:
         FileNotFoundError, ValueError: see :func:`~ckdmed.engines.load_network` and
             :func:`~ckdmed.engines.cross_fit`; ValueError also when weights are not those that the record of the folds
             was written for.
     """
-    check_folds(len(network.networks) if isinstance(network, FoldNetworks) else 1, checkpoint)
+    network.eval()
+    check_folds(len(network.networks) if isinstance(network, FoldNetworks) else 1, checkpoint, calibrate)
     if not isinstance(network, FoldNetworks):
         return load_network(network, checkpoint, device, needed)
     if checkpoint and needed:
@@ -74,7 +78,6 @@ def prepare_fold_teachers(
     key_metric: str,
     folds: TeacherFolds | None = None,
     evaluator_of: Callable[..., Evaluator] | None = None,
-    scored_data_loader: DataLoader | None = None,
     link: str = "sigmoid",
     inferer: Inferer | None = None,
     device: str | torch.device = "cpu",
@@ -95,13 +98,14 @@ def prepare_fold_teachers(
         network: that of :func:`~ckdmed.engines.fold_networks`.
         checkpoint: of one teacher, or the ``folds.json`` of K.
         train_data_loader: labelled samples of all folds, with ``patient_group``.
-        evaluator: of the network, used where there is one teacher; its inferer runs the calibration.
+        evaluator: of the network, used where there is one teacher. With folds its inferer runs the calibration, and the
+            training samples are prepared for the scores as those of its data loader, see
+            :func:`~ckdmed.engines.teachers.scored_loader.scored_loader`.
         output_dir, key_metric, inferer, device, seed, resume, needed: as in ``prepare_teacher``; the teacher of fold k
             is trained with the seed ``seed + k``, counted from 0.
         folds: that of :func:`~ckdmed.engines.cross_fit`.
         evaluator_of: makes the evaluator of a network, ``evaluator_of(network)``; with ``val_data_loader`` on other
             data.
-        scored_data_loader: the labelled training samples without random changes.
         link: "sigmoid" for masks and regions, "softmax" for classes; of the calibration.
         prefix, training: everything else of ``prepare_teacher``.
 
@@ -121,8 +125,8 @@ def prepare_fold_teachers(
             network, checkpoint, train_data_loader, evaluator, output_dir=output_dir, seed=seed, prefix=prefix,
             **common, **training,
         )  # fmt: skip
-    if evaluator_of is None or scored_data_loader is None or not isinstance(network, FoldNetworks):
-        raise ValueError("folds need the networks of fold_networks, evaluator_of and scored_data_loader.")
+    if evaluator_of is None or not isinstance(network, FoldNetworks):
+        raise ValueError("folds need the networks of fold_networks, and evaluator_of.")
     record = Path(output_dir) / FOLDS_NAME
     if checkpoint:
         load_teacher(network, checkpoint, device)
@@ -144,8 +148,9 @@ def prepare_fold_teachers(
                 **common,
                 **training,
             )
-        folds.scores = _scores(network, folds, evaluator_of, scored_data_loader, key_metric)
-        folds.fitted = _fitted(network, folds, scored_data_loader, _inferer_of(evaluator), link, device)
+        scored = scored_loader(train_data_loader, evaluator.data_loader)
+        folds.scores = _scores(network, folds, evaluator_of, scored, key_metric)
+        folds.fitted = _fitted(network, folds, scored, _inferer_of(evaluator), link, device)
         if not distributed.is_initialized() or distributed.get_rank() == 0:
             files = [f"{name}/teacher.pt" for name in names]
             folds.write(record, files, [weights_hash(member) for member in network.networks])

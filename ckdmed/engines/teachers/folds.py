@@ -128,8 +128,8 @@ def cross_fit(
 
     Args:
         count: K; 1 for one teacher of all patients.
-        items: the labelled items of the training section, with ``patient_group``, and the class as ``tumor_label`` or
-            ``label``.
+        items: of the training section, with ``patient_group``, ``labelled`` (those without labels are passed over), and
+            the class as ``tumor_label`` or ``label``.
         seed: of the folds.
         checkpoint: the ``folds.json`` of teachers that exist; None draws folds for new ones.
         calibrate: see :class:`TeacherFolds`.
@@ -146,13 +146,14 @@ def cross_fit(
         return None
     if checkpoint:
         return TeacherFolds.read(checkpoint, calibrate)
-    groups = [str(item[GROUP_KEY]) for item in items]
+    known = [item for item in items if item["labelled"]]
+    groups = [str(item[GROUP_KEY]) for item in known]
     if len(set(groups)) < count:
         raise ValueError(
             f"teacher_folds is {count}, and {len(set(groups))} patients of the training section are labelled: give "
             "fewer folds or more patients."
         )
-    classes = [_class_of(item) for item in items]
+    classes = [_class_of(item) for item in known]
     folds = k_folds(groups, classes, count, seed)
     return TeacherFolds(count, {groups[index]: fold for fold, part in enumerate(folds) for index in part}, calibrate)
 

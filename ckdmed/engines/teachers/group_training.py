@@ -99,11 +99,12 @@ def load_teachers(
     device: str | torch.device = "cpu",
     needed: bool = True,
 ) -> None:
-    """Load those teachers that have a checkpoint; none where no term of the loss has a teacher.
+    """Put all into evaluation mode and load those that have a checkpoint; none where no term of the loss has a teacher.
 
     Raises:
         ValueError: a checkpoint of a teacher that does not exist; see :func:`~ckdmed.engines.load_network`.
     """
+    ensemble.eval()
     given = dict(checkpoints or {}) if needed else {}
     if unknown := sorted(set(given) - set(ensemble.names)):
         raise ValueError(f"there are no teachers {unknown}; there are {', '.join(ensemble.names)}.")

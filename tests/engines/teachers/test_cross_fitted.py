@@ -149,7 +149,6 @@ def prepared(folder: Path, network: Any = None, checkpoint: str | None = None, *
         epochs=1,
         folds=found,
         evaluator_of=evaluator_of,
-        scored_data_loader=DataLoader(Dataset(known), batch_size=4),
         **settings,
     )
     return network, found
