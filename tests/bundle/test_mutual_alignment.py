@@ -23,6 +23,8 @@ from tests.bundle.test_brats_unimodal import TINY, workflow
 
 pytestmark = [pytest.mark.bundle, pytest.mark.slow, pytest.mark.usefixtures("process_as_it_was")]
 MUTUAL: dict[str, Any] = {"method": "mutual", "align": "cyclegan", "align_base": 2, "teachers": [["t2f"]], "epochs": 2}
+# patches that are no cubes: the judges fit the short axes
+VOLUMES: dict[str, Any] = {"spatial_dims": 3, "roi_size": [32, 16, 16], "batch_size": 2}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_trained_resumed_and_averaged(tmp_path: Path, data: Path) -> None:
-    unbroken = completed(workflow(tmp_path / "unbroken", data, **MUTUAL))
+@pytest.mark.parametrize("sizes", [{}, VOLUMES], ids=["slices", "volumes"])
+def test_trained_resumed_and_averaged(sizes: dict[str, Any], tmp_path: Path, data: Path) -> None:
+    mutual = {**MUTUAL, **sizes}
+    unbroken = completed(workflow(tmp_path / "unbroken", data, **mutual))
     assert isinstance(unbroken.trainer, AlignedTrainer)
     first, second = history(tmp_path / "unbroken")
     named = {"supervised", "response", "teacher_t2f", "mutual_t2f"}
@@ -41,9 +45,9 @@ def test_trained_resumed_and_averaged(tmp_path: Path, data: Path) -> None:
     assert set(first["terms"]) == named
     assert all(first["terms"][name] != second["terms"][name] for name in named)
 
-    broken = workflow(tmp_path / "broken", data, **MUTUAL)
+    broken = workflow(tmp_path / "broken", data, **mutual)
     break_off(broken, Events.EPOCH_STARTED(once=2))
-    resumed = completed(workflow(tmp_path / "broken", data, **MUTUAL, resume=True))
+    resumed = completed(workflow(tmp_path / "broken", data, **mutual, resume=True))
     for name in ("network_def", "teacher_ensemble", "alignment"):
         ends = [made.parser.get_parsed_content(name) for made in (unbroken, resumed)]
         if name == "alignment":
@@ -52,11 +56,11 @@ def test_trained_resumed_and_averaged(tmp_path: Path, data: Path) -> None:
 
     peer = tmp_path / "unbroken" / "models" / "teachers" / "t2f.pt"
     # the peer sees what the student sees, one channel
-    network = segmentation_teacher("segresnet", in_channels=1, base=2)
+    network = segmentation_teacher("segresnet", in_channels=1, base=2, spatial_dims=3 if sizes else 2)
     network.load_state_dict(torch.load(peer, weights_only=True), strict=True)
     scores = {}
     for name, given in (("alone", {}), ("both", {"peer_checkpoint": str(peer)})):
-        settings = {**TINY, **MUTUAL, "teachers": None, "dataset_dir": str(data)}
+        settings = {**TINY, **mutual, "teachers": None, "dataset_dir": str(data)}
         for trained in ("teachers", "epochs"):
             settings.pop(trained)
         made = opened(
