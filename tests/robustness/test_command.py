@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from ckdmed.cli import main
+from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.files import write_json
 from ckdmed.handlers import SegmentationEvaluation
 from ckdmed.robustness import RobustnessEvaluation
 from ckdmed.transforms.corruption import CORRUPTIONS
-from tests.bundle import brats_runs, cls_runs, seg_kd_runs
+from tests.bundle import brats_runs, cls_runs, seg_kd_runs, test_brats_unimodal
 from tests.bundle.bundle_runs import completed, opened
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
@@ -190,6 +191,20 @@ def test_brats_cases(spatial_dims: int, tmp_path: Path) -> None:
     assert len(found) == 6
     metrics = found["validation/teacher-bias_field-3"]["metrics"]
     assert {"Dice per patient", "Dice WT", "lesion-wise Dice", "HD95 [mm]"} <= set(metrics)
+
+
+@pytest.mark.slow
+def test_a_student_of_one_sequence_beside_one_of_its_teachers(tmp_path: Path) -> None:
+    data = tmp_path / "cases"
+    write_brats_phantoms(data, 6, (24, 24, 16), time_points=(1, 1), progress=False)
+    test_brats_unimodal.run(tmp_path / "run", data, epochs=1)
+    teacher = tmp_path / "run/teachers/t2f/teacher.pt"
+    given = ["robustness", str(tmp_path / "run"), "--dataset_dir", str(data), "--teacher_checkpoint", str(teacher)]
+    given += ["--output_dir", str(tmp_path / "out"), "--corruptions", "noise-3", "--quiet"]
+    assert main([*given, "--set", "device=$torch.device('cpu')"]) == 0
+    bundles = {name: record["settings"]["bundle"] for name, record in records(tmp_path / "out").items()}
+    assert bundles["validation/student-noise-3"] == "brats_unimodal_kd"
+    assert bundles["validation/teacher-noise-3"] == "brats_seg_teacher"
 
 
 @pytest.mark.parametrize(
