@@ -17,7 +17,8 @@ from ckdmed.cli import main
 from ckdmed.export import check_bundle, export_bundle
 from ckdmed.export.file_rules import REQUIRED_FILES
 from ckdmed.networks import segmentation_teacher
-from tests.export.tiny import BUNDLES, ROOT, SAMPLED, SIZES, environment, sizes_of, write_checkpoint
+from tests.export.sampled import SAMPLED
+from tests.export.tiny import BUNDLES, ROOT, SIZES, environment, sizes_of, write_checkpoint
 
 SEG_KD = ROOT / "bundles" / "seg_kd"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.export.commands import check_command, commands_of, run_commands, user_files
-from tests.export.tiny import BUNDLES, ROOT, SAMPLED
+from tests.export.sampled import SAMPLED
+from tests.export.tiny import BUNDLES, ROOT
 
 
 @pytest.mark.parametrize("bundle", SAMPLED)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from monai.bundle import ConfigParser
 
@@ -17,10 +16,6 @@ from tests.bundle.bundle_runs import record
 ROOT = Path(__file__).resolve().parents[2]
 #: Bundles with metadata; one that is added is tested by that alone.
 BUNDLES = sorted(path.parent.name for path in ROOT.glob("bundles/*/metadata.json"))
-#: A bundle of slices and one of cases for every run of the tests, the others for those of the slow ones.
-SAMPLED = [
-    name if name in ("seg_kd", "brats_seg_kd") else pytest.param(name, marks=pytest.mark.slow) for name in BUNDLES
-]
 
 # the sizes of networks; a bundle takes those that it has
 SIZES: dict[str, Any] = {

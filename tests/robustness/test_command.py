@@ -198,7 +198,7 @@ def test_a_student_of_one_sequence_beside_one_of_its_teachers(tmp_path: Path) ->
     data = tmp_path / "cases"
     write_brats_phantoms(data, 6, (24, 24, 16), time_points=(1, 1), progress=False)
     test_brats_unimodal.run(tmp_path / "run", data, epochs=1)
-    teacher = tmp_path / "run/teachers/t2f/teacher.pt"
+    teacher = tmp_path / "run/teachers/t1n+t1c+t2w+t2f/teacher.pt"
     given = ["robustness", str(tmp_path / "run"), "--dataset_dir", str(data), "--teacher_checkpoint", str(teacher)]
     given += ["--output_dir", str(tmp_path / "out"), "--corruptions", "noise-3", "--quiet"]
     assert main([*given, "--set", "device=$torch.device('cpu')"]) == 0
