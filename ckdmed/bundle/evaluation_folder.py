@@ -10,8 +10,8 @@ from typing import Any
 from ckdmed.bundle.resume_check import MAY_CHANGE, changed_settings
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_folder import from_rank_0
+from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
-from ckdmed.bundle.strict import running_workflow
 from ckdmed.json_files import read_json
 
 __all__ = ["evaluation_folder"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckdmed.bundle.strict import running_workflow
+from ckdmed.bundle.running import running_workflow
 
 __all__ = ["own_folder"]
 

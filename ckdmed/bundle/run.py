@@ -22,10 +22,10 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
 from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
 from ckdmed.bundle.run_lock import hold, release
+from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_plain
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.stopping import run_begins, run_ends
-from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines

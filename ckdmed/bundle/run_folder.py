@@ -14,8 +14,8 @@ from torch import distributed
 
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import in_use
+from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
-from ckdmed.bundle.strict import running_workflow
 from ckdmed.bundle.typed_command import typed_command, with_options
 from ckdmed.bundle_files import is_installed
 from ckdmed.files import is_temporary

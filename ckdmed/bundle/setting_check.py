@@ -19,6 +19,7 @@ from ckdmed.bundle.typed_settings import typed_path, typed_settings
 
 __all__ = [
     "WrongSettingError",
+    "as_expression",
     "as_written",
     "check_given",
     "check_values",
@@ -237,7 +238,12 @@ def as_written(value: Any) -> Any:
 
 
 def _literal(found: Any) -> Any:
-    return "$" + repr(found).replace("#", r"\x23").replace("@", r"\x40") if "#" in str(found) else found
+    return f"${as_expression(found)}" if "#" in str(found) else found
+
+
+def as_expression(value: Any) -> str:
+    """A value inside an expression, in which MONAI would take ``@`` and ``#`` for references."""
+    return repr(value).replace("#", r"\x23").replace("@", r"\x40")
 
 
 def text_of(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig, ensure_tuple
@@ -16,12 +15,13 @@ from monai.utils import BundlePropertyConfig, ensure_tuple
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
+from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
 from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
 
-__all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "running_workflow", "unknown_settings"]
+__all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "unknown_settings"]
 
 # what MONAI itself reads by name at the top of a config
 _RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
@@ -31,20 +31,6 @@ _OF_MONAI = _RESERVED | {"bundle_root"}
 
 class UnknownSettingError(ValueError):
     """A setting that nothing in the configuration reads."""
-
-
-def running_workflow() -> ConfigWorkflow | None:
-    """The workflow in whose configuration the calling expression stands, or None outside of one.
-
-    A MONAI configuration cannot refer to itself, so the workflow is found among the callers of the expression.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, ConfigWorkflow):
-            return candidate
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 def check_settings() -> None:

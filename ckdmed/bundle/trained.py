@@ -9,15 +9,29 @@ from typing import Any, NoReturn
 
 from monai.bundle import ConfigParser
 
+from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.deployed_network import read_description
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.runtime import is_deployed
 
-__all__ = ["Trained", "check_trained", "reads_record", "recorded_settings", "told_by_teacher", "trained_with"]
+__all__ = [
+    "Trained",
+    "check_trained",
+    "portable_settings",
+    "reads_record",
+    "record_to_ship",
+    "recorded_settings",
+    "settings_read",
+    "told_by_teacher",
+    "trained_with",
+]
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
@@ -28,6 +42,9 @@ _CASES_UNTIL_THEN = {"scaling": "zscore", "clahe": False}
 _READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
 # and one that is null, as in most trainings, where no record has it
 _WITHOUT = ", None)"
+# settings that name files or folders of the machine of the training, and that machine's own
+_PLACES = ("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint")
+_OF_MACHINE = {"device", "rank", "world_size"}
 
 
 class Trained:
@@ -52,8 +69,12 @@ class Trained:
             self.missing([name])
         return self.settings[name]  # type: ignore[index]
 
-    def missing(self, names: Sequence[str]) -> NoReturn:
+    def missing(self, names: Sequence[str], option: str = "--") -> NoReturn:
         """Say that nothing tells these settings.
+
+        Args:
+            names: of the settings.
+            option: what stands before a name where it is given.
 
         Raises:
             RefusedStart: with what to give.
@@ -64,7 +85,7 @@ class Trained:
                 "this bundle leaves it in its output folder as models/model.pt."
             )
         path = Path(str(self.checkpoint)).with_suffix(".json")
-        wanted = ", ".join(f"--{name}" for name in names)
+        wanted = ", ".join(f"{option}{name}" for name in names)
         raise RefusedStart(
             f"'{self.checkpoint}' has no record of what it was trained with: give {wanted}, or put the record of its "
             f"training, models/model.json or settings.json of its output folder, beside it as {path.name}."
@@ -75,25 +96,38 @@ class Trained:
         return default if self.settings is None else self.settings.get(name, default)
 
 
-def trained_with(*checkpoints: str | None, teacher: bool = False) -> Trained:
+def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mapping[str, Any] | None = None) -> Trained:
     """The settings that checkpoints were trained with; of several, those that all agree on.
 
     Args:
         checkpoints: paths; None for none.
         teacher: they are used as teachers. What a run records of its teacher says nothing of its student's weights.
+        shipped: of an exported bundle, settings of the weights that it ships. They count where the bundle's folder is
+            not known, since its configuration is only parsed, as the Model Zoo's checks and MONAI Deploy do; or where
+            these weights have still to be downloaded.
 
     Raises:
-        ValueError: a record that cannot be read.
+        ValueError: a record that cannot be read, or is one of other weights.
     """
+    given = list(filter(None, checkpoints))
+    if shipped is not None and given and all(_stands_for_shipped(Path(checkpoint)) for checkpoint in given):
+        return Trained(given[0], shipped)
     found: dict[str, Any] | None = None
-    for checkpoint in filter(None, checkpoints):
+    for checkpoint in given:
         settings = recorded_settings(Path(checkpoint))
         if settings is not None and teacher and _is_of_a_student(Path(checkpoint), settings):
             settings = None
         if settings is not None:
             agreed = settings if found is None else found
             found = {name: value for name, value in agreed.items() if settings.get(name) == value}
-    return Trained(next(filter(None, checkpoints), None), found)
+    return Trained(next(iter(given), None), found)
+
+
+def _stands_for_shipped(checkpoint: Path) -> bool:
+    """Whether a path says where an exported bundle has its weights rather than which weights somebody means."""
+    # without a workflow the bundle's own folder is the working directory, in which anything may lie
+    by_default = running_workflow() is None and checkpoint.parent == Path(own_folder()) / "models"
+    return by_default or not checkpoint.is_file()
 
 
 def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
@@ -103,7 +137,8 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
     A deployed file holds them itself.
 
     Raises:
-        ValueError: a file that is no JSON; a deployed file that cannot be opened.
+        ValueError: a file that is no JSON; one that names the SHA-256 of other weights than those it lies beside; a
+            deployed file that cannot be opened.
     """
     if is_deployed(checkpoint) and checkpoint.is_file():
         return with_new_names(read_description(checkpoint).settings) or None
@@ -116,13 +151,68 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             runs = content.get("runs") if isinstance(content, Mapping) else None
             entry = runs[-1] if isinstance(runs, list) and runs else content
             settings = entry.get("settings") if isinstance(entry, Mapping) else None
-            # an inference or an evaluation leaves its settings as well
-            if isinstance(settings, Mapping) and "epochs" in settings:
+            beside = place == places[0]
+            # an inference or an evaluation leaves its settings in its folder as well
+            if isinstance(settings, Mapping) and (beside or "epochs" in settings):
+                if beside:
+                    _check_hash(checkpoint, place, content)
                 named = with_new_names(settings)
                 if "image_size" not in named:
                     return dict(named)
                 return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}
     return None
+
+
+def _check_hash(checkpoint: Path, record: Path, content: Any) -> None:
+    stated = content.get("sha256") if isinstance(content, Mapping) else None
+    if stated is not None and checkpoint.is_file() and (found := sha256_of(checkpoint)) != stated:
+        raise ValueError(
+            f"'{record}' is the record of other weights than '{checkpoint}': it names SHA-256 {stated}, and theirs is "
+            f"{found}. Put the record of their own training, models/model.json of its output folder, in its place."
+        )
+
+
+def portable_settings(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training that say something on another machine: without files, folders and devices of this one.
+
+    Args:
+        settings: of the training.
+        config: of its bundle.
+    """
+    table = settings_for(config)
+
+    def is_place(name: str) -> bool:
+        if name.endswith(_PLACES) or name in _OF_MACHINE:
+            return True
+        if name in table:
+            return table[name].kind.is_path
+        return any("/" in text or "\\" in text for text in strings(settings[name]))
+
+    return {name: value for name, value in settings.items() if not is_place(name)}
+
+
+def record_to_ship(
+    parser: ConfigParser, declared: Mapping[str, Any], recorded: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Settings of a training for whoever gets its weights: its record, and all that an inference reads of one.
+
+    Args:
+        parser: of the bundle's inference, with the checkpoint and what is given.
+        declared: content of its configuration file.
+        recorded: the record of the training, which may be from before some settings; None for none.
+    """
+    read = {name: parser.get_parsed_content(name) for name, value in declared.items() if reads_record(value)}
+    return {**portable_settings(recorded or {}, declared), **read}
+
+
+def settings_read(config: Mapping[str, Any], record: str = "trained") -> set[str]:
+    """Settings of a checkpoint's record that a configuration reads.
+
+    Args:
+        config: its content.
+        record: under which name; "trained" is that of the checkpoint in use, "taught" that of the teacher's.
+    """
+    return {name for text in strings(config) for source, name in _READS.findall(text) if source == record}
 
 
 def reads_record(value: Any) -> bool:
@@ -145,12 +235,13 @@ def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
     return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
 
 
-def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -> None:
+def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], option: str = "--") -> None:
     """Refuse given settings that contradict the record of the checkpoint that they are given for.
 
     Args:
         parser: of the bundle.
         declared: setting -> what the configuration files say of it, such as ``$@trained['image_size']``.
+        option: what stands before a setting's name where it is given.
 
     Raises:
         WrongSettingError: names each with both values and the checkpoint.
@@ -175,13 +266,13 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]]) -
         elif not is_code(given):
             recorded = record.get(name, given)
             if _same(name, given, table) != _same(name, recorded, table):
-                wrong.append(f"--{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
+                wrong.append(f"{option}{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
     trained = parser.get_parsed_content("trained") if not_given else None
     # a checkpoint that is not there is told of where it is looked for
     if trained is not None and Path(str(trained.checkpoint)).is_file():
-        trained.missing(not_given)
+        trained.missing(not_given, option)
 
 
 def _same(name: str, value: Any, table: Mapping[str, Any]) -> Any:

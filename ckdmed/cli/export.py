@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="setting to write into the configurations, such as student_base=8; may be repeated (default for sizes: "
-        "those of the run that left the checkpoint, if its settings.json is there)",
+        help="setting to write into the configurations, such as threshold=0.4; may be repeated. What the record of the "
+        "checkpoint tells (model.json beside it, or settings.json of its run), such as sizes, need not be given",
     )
     parser.add_argument(
         "--evaluation", type=Path, help="summary.json of an evaluation of this checkpoint, for the docs"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.setting_check import as_expression
+from ckdmed.bundle.trained import reads_record, settings_read
 from ckdmed.json_files import read_json
 
 __all__ = [
@@ -19,15 +22,15 @@ __all__ = [
     "json_text",
     "read_object",
     "rebase_text",
-    "recorded_settings",
     "rewrite_configs",
 ]
 
 Config = dict[str, Any]
 
-# a setting of a checkpoint's record, and what stands in for it
-_OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|trained)\b")
-_OF_RECORD = re.compile(r"\$@trained\.get\('\w+', (.+)\)")
+# a setting of the teacher's record, and what it is where no record has it
+_TAUGHT = re.compile(r"(?P<read>\$@taught\.get\('\w+', )(?:None\) or (?P<otherwise>.+)|(?P<default>.+)\))")
+# what follows from something else than settings that are to be
+_OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|taught)\b")
 
 # where the exported bundle keeps its weights, seen from any of its configurations
 CHECKPOINT = "$@bundle_root + '/models/model.pt'"
@@ -86,32 +89,25 @@ def is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def recorded_settings(checkpoint: Path) -> dict[str, Any]:
-    """Settings of the run that left the checkpoint, from the ``settings.json`` in its output folder; else nothing."""
-    for folder in list(checkpoint.resolve().parents)[:3]:
-        record = folder / "settings.json"
-        if record.is_file():
-            settings = read_object(record).get("settings")
-            return dict(settings) if isinstance(settings, dict) else {}
-    return {}
-
-
 def rewrite_configs(
     configs: Mapping[str, Config],
     source: str,
     settings: Mapping[str, Any],
-    with_teacher: bool,
+    trained: Mapping[str, Any],
+    taught: Mapping[str, Any] | None = None,
 ) -> dict[str, Config]:
     """The configurations as they stand in an exported bundle.
 
-    The settings are written wherever a configuration has them, and what was
-    trained in the source tree's output folder is looked for in ``models``. Everything else stays.
+    The settings are written wherever a configuration has them, and what was trained in the source tree's output folder
+    is looked for in ``models``. What a configuration reads of a checkpoint's record it goes on reading: other weights
+    bring a record of their own. Everything else stays.
 
     Args:
         configs: file name -> content.
         source: path of the bundle in the source tree, such as ``bundles/seg_kd``.
         settings: name -> value.
-        with_teacher: the bundle ships a teacher's checkpoint.
+        trained: the record that the bundle ships with its weights.
+        taught: that of the teacher's; None where the bundle ships no teacher.
 
     Raises:
         ValueError: a setting that no configuration has; a teacher for a configuration that takes none.
@@ -119,39 +115,59 @@ def rewrite_configs(
     unknown = [name for name in settings if not any(name in config for config in configs.values())]
     if unknown:
         raise ValueError(f"no configuration of {source} has the setting(s) {', '.join(sorted(unknown))}.")
-    if with_teacher and "teacher_checkpoint" not in configs.get("train.json", {}):
+    if taught is not None and "teacher_checkpoint" not in configs.get("train.json", {}):
         raise ValueError(f"{source}/train.json has no setting 'teacher_checkpoint'; export it without a teacher.")
     result = {}
     for name, config in configs.items():
         new = _rebase(config, source)
         if "checkpoint" in new:
             new["checkpoint"] = CHECKPOINT
-        if with_teacher and "teacher_checkpoint" in new:
+        if "trained" in new:
+            new["trained"] = _with_shipped(new["trained"], trained, settings_read(new))
+        if taught is not None and "teacher_checkpoint" in new:
             new["teacher_checkpoint"] = TEACHER_CHECKPOINT
-        pinned = {key: value for key, value in settings.items() if key in new}
-        new.update({key: _following(new, pinned, key) or value for key, value in pinned.items()})
+            new["taught"] = _with_shipped(new["taught"], taught, settings_read(new, "taught"))
+        pinned = {key: value for key, value in settings.items() if key in new and not reads_record(new[key])}
+        new.update({key: _written(new, pinned, key) for key in pinned})
         result[name] = new
     return result
 
 
-def _following(config: Config, settings: Mapping[str, Any], key: str) -> str | None:
-    """How a setting follows from the others as they are to be, where it may go on following them.
+def _with_shipped(expression: str, record: Mapping[str, Any], read: Collection[str]) -> str:
+    """The call of `ckdmed.bundle.trained_with` with what a configuration reads of the record that is shipped."""
+    shipped = as_expression({name: record[name] for name in sorted(read) if name in record})
+    return f"{expression[:-1]}, shipped={shipped})"
 
-    Of what is taken from a checkpoint's record, which the exported bundle does not have, it is what stands in for the
-    record. A size of a profile follows nothing: the weights are of one size whatever profile a user takes.
+
+def _written(config: Config, settings: Mapping[str, Any], key: str) -> Any:
+    """A setting of the exported bundle: an expression where it goes on following others, else the value.
+
+    What is taken from a teacher's record still is; the value then holds where there is none. A size of a profile
+    follows nothing: the weights are of one size whatever profile a user takes.
     """
     written = str(config[key])
-    recorded = _OF_RECORD.fullmatch(written)
-    expression = f"${recorded[1]}" if recorded else written
+    if of_teacher := _TAUGHT.fullmatch(written):
+        default = of_teacher["default"] or of_teacher["otherwise"]
+        if _follows(config, settings, key, f"${default}"):
+            return written
+        value = as_expression(settings[key])
+        closed = f"{value})" if of_teacher["default"] else f"None) or {value}"
+        return of_teacher["read"] + closed
+    return written if _follows(config, settings, key, written) else settings[key]
+
+
+def _follows(config: Config, settings: Mapping[str, Any], key: str, expression: str) -> bool:
+    """Whether an expression of other settings gives the value of a setting."""
     if not expression.startswith("$") or "@" not in expression or _OF_NO_SETTING.search(expression):
-        return None
-    parser = ConfigParser({**config, **{name: entry for name, entry in settings.items() if name != key}})
+        return False
+    # a parser rewrites the references in what it is given
+    parser = ConfigParser(deepcopy({**config, **{name: entry for name, entry in settings.items() if name != key}}))
     parser[key] = expression
     try:
-        return expression if parser.get_parsed_content(key) == settings[key] else None
+        return bool(parser.get_parsed_content(key) == settings[key])
     except RuntimeError:
         # it needs more than settings, such as data
-        return None
+        return False
 
 
 def rebase_text(text: str, source: str) -> str:

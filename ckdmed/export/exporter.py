@@ -21,13 +21,14 @@ from ckdmed.export.configs import (
     is_plain,
     json_text,
     read_object,
-    recorded_settings,
     rewrite_configs,
 )
 from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
 from ckdmed.export.large_files import LIMIT, move_large_files
+from ckdmed.export.record import student_record, teacher_record
 from ckdmed.export.torchscript import export_torchscript, scripting_problem
 from ckdmed.export.undisturbed import undisturbed
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import load_weights, save_weights
 from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
 from ckdmed.intended_inputs import INPUTS_SUFFIX, IntendedInputs
@@ -76,16 +77,17 @@ def export_bundle(
 ) -> Export:
     """Write a trained bundle in the Model Zoo's layout, check it by the zoo's rules, and put it in place if it passed.
 
-    Settings of the network and of its preprocessing come, in this order, from ``overrides``, from the record of the run
-    that left the checkpoint (``settings.json`` in its output folder) and from ``inference.json``; they are written into
-    every configuration that has them, so that the exported defaults are those of the checkpoint.
+    The record of the checkpoint's training goes along as ``models/model.json``, without files and folders of this
+    machine, and so does that of a teacher. Inference and evaluation read settings of the network and of its
+    preprocessing there, so that other weights bring theirs; a further training begins with those of the checkpoint.
 
     Args:
         bundle: folder in the source tree, such as ``bundles/seg_kd``.
         checkpoint: the trained network.
         output: folder to write; its name, in snake_case of two words at least, is the bundle's name in the zoo.
         teacher_checkpoint: a teacher to ship for further training; inference never needs it.
-        overrides: setting -> value to write into the configurations.
+        overrides: setting -> value to write into the configurations; of a checkpoint without a record, all that an
+            inference would read there.
         evaluation: ``summary.json`` of an evaluation of this checkpoint, for the README and ``eval_metrics``.
         large_files_url: where files over the limit will be published; they are moved to ``<output>_large_files``.
         schema: a copy of the metadata's schema to use instead of the package's.
@@ -96,7 +98,8 @@ def export_bundle(
     Raises:
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
         FileExistsError: the output exists; or, with ``force``, is no exported bundle, or holds what it is made of.
-        ValueError: a bad name, a damaged checkpoint, an unknown setting, figures of another checkpoint.
+        ValueError: a bad name, a damaged checkpoint, an unknown setting, one that contradicts the record of the
+            checkpoint, no record, figures of another checkpoint.
     """
     bundle, checkpoint, output = Path(bundle), Path(checkpoint), Path(output).absolute()
     large_folder = output.with_name(f"{output.name}_large_files")
@@ -175,13 +178,12 @@ def _write_files(
 
     configs = {name: read_object(bundle / name) for name in CONFIGS}
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
-    of_inference = _recorded(configs["inference.json"], checkpoint, overrides)
-    settings = {**_sizes(configs, checkpoint, teacher), **of_inference, **overrides}
-    rewritten = rewrite_configs(configs, source, settings, teacher is not None)
-    # an evaluation is laid over the training and asks the record for more, such as what teacher to show beside
-    overlaid = {**rewritten["train.json"], **rewritten["evaluate.json"]}
-    rewritten["evaluate.json"] |= _recorded(overlaid, checkpoint, overrides)
-    stated, size = read_object(bundle / "metadata.json"), rewritten["inference.json"].get("image_size")
+    trained = student_record(configs, checkpoint, overrides)
+    taught = None if teacher is None else teacher_record(configs["train.json"], teacher, overrides)
+    settings = {**_sizes(configs["inference.json"], trained), **overrides}
+    rewritten = rewrite_configs(configs, source, settings, trained, taught)
+    stated = read_object(bundle / "metadata.json")
+    size = trained.get("image_size") if "image_size" in configs["inference.json"] else None
     # in the source tree the size may be an expression, so what the metadata state is looked up there
     old_size = stated["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
     metadata = exported_metadata(stated, old_size, size if isinstance(size, int) else None, summary)
@@ -192,12 +194,12 @@ def _write_files(
     shutil.copyfile(bundle / "docs" / "data_license.txt", folder / "docs" / "data_license.txt")
     (folder / "docs" / "README.md").write_text(exported_readme(readme, source, summary), encoding="utf-8")
 
-    _copy_weights(checkpoint, folder / "models" / "model.pt")
+    _write_weights(checkpoint, folder / "models" / "model.pt", trained)
     if (inputs := IntendedInputs.beside(checkpoint)) is not None:
         record = json_text(read_object(inputs.path))
         (folder / "models" / f"model{INPUTS_SUFFIX}").write_text(record, encoding="utf-8")
     if teacher is not None:
-        _copy_weights(teacher, folder / "models" / "teacher.pt")
+        _write_weights(teacher, folder / "models" / "teacher.pt", taught or {})
     with undisturbed():
         parser = ConfigParser()
         parser.read_config(str(folder / "configs" / "inference.json"))
@@ -220,36 +222,21 @@ def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str)
         ) from error
 
 
-def _sizes(configs: Mapping[str, Any], checkpoint: Path, teacher: Path | None) -> dict[str, Any]:
-    """Sizes of the network and its input, of the teacher too if one is shipped, as the checkpoints have them."""
-    inference, train = configs["inference.json"], configs["train.json"]
-    sizes: dict[str, Any] = {}
-    sources: list[tuple[Mapping[str, Any], tuple[str, ...], Path]] = [
-        (inference, ("network_def", "preprocessing"), checkpoint)
-    ]
-    if teacher is not None:
-        sources.append((train, ("teacher_def",), teacher))
-    for config, components, weights in sources:
-        record = recorded_settings(weights)
-        for name, value in component_settings(config, components).items():
-            value = record.get(name, value)
-            # an expression of other settings stays one
-            if is_plain(value):
-                sizes.setdefault(name, value)
-    return sizes
+def _sizes(inference: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network and its input depend on, as the checkpoint has it: a further training begins with it, too."""
+    found = component_settings(inference, ("network_def", "preprocessing"))
+    read = [name for name, value in inference.items() if reads_record(value)]
+    sizes = {name: trained.get(name, value) for name, value in found.items()}
+    # an expression of other settings stays one
+    return {**{name: value for name, value in sizes.items() if is_plain(value)}, **{n: trained[n] for n in read}}
 
 
-def _recorded(config: Mapping[str, Any], checkpoint: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What a configuration takes from the record of the checkpoint's training: the exported bundle says it itself."""
-    parser = ConfigParser({**config, "checkpoint": str(checkpoint)})
-    parser.update({name: value for name, value in overrides.items() if name in config})
-    return {name: parser.get_parsed_content(name) for name, value in config.items() if reads_record(value)}
-
-
-def _copy_weights(source: Path, target: Path) -> None:
-    """Copy a plain state dict as it is; take the network out of any other checkpoint."""
+def _write_weights(source: Path, target: Path, settings: Mapping[str, Any]) -> None:
+    """Copy a plain state dict as it is, take the network out of any other checkpoint; and write the record beside."""
     held, state = read_checkpoint(source), read_state_dict(source)
     if source.suffix != ".safetensors" and isinstance(held, Mapping) and held.keys() == state.keys():
         shutil.copyfile(source, target)
     else:
         save_weights(target, state)
+    record = {"sha256": sha256_of(target), "settings": settings}
+    target.with_suffix(".json").write_text(json_text(record), encoding="utf-8")

@@ -9,7 +9,8 @@ from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import UnknownSettingError
 from ckdmed.bundle.errors import root_cause
-from ckdmed.bundle.strict import running_workflow, unknown_settings
+from ckdmed.bundle.running import running_workflow
+from ckdmed.bundle.strict import unknown_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -33,10 +33,15 @@ def export(request: pytest.FixtureRequest, exports: Any) -> Path:
     return exports(request.param).folder
 
 
+def modalities_of(folder: Path) -> list[str]:
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs/inference.json"))
+    names = [name for name in ("student_modalities", "modalities") if name in parser.get()]
+    return parser.get_parsed_content(names[0]) if names else ["t1c"]
+
+
 def volume_of(folder: Path) -> np.ndarray:
-    names = ConfigParser.load_config_file(str(folder / "configs/inference.json"))
-    modalities = names.get("student_modalities") or names.get("modalities")
-    count = len(modalities) if "brats_" in folder.name else 1
+    count = len(modalities_of(folder)) if "brats_" in folder.name else 1
     values = np.random.default_rng(0).random((count, *SHAPE)).astype(np.float32) * 100
     # a border of air
     values[:, :5] = 0
@@ -116,9 +121,7 @@ def by_inference(folder: Path, volume: np.ndarray, work: Path) -> np.ndarray:
 
     inputs = work / "inputs" / "case1"
     inputs.mkdir(parents=True)
-    config = ConfigParser.load_config_file(str(folder / "configs/inference.json"))
-    modalities = config.get("student_modalities") or config.get("modalities") or ["t1c"]
-    for name, values in zip(modalities, volume, strict=True):
+    for name, values in zip(modalities_of(folder), volume, strict=True):
         nibabel.save(nibabel.Nifti1Image(values, AFFINE), inputs / f"case1_{name}.nii.gz")
     workflow = ConfigWorkflow(
         config_file=str(folder / "configs/inference.json"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ckdmed.export import METADATA_SCHEMA, files_over_limit
-from ckdmed.export.configs import component_settings, rebase_text, recorded_settings, rewrite_configs
+from ckdmed.export.configs import component_settings, rebase_text, rewrite_configs
 from ckdmed.export.exporter import _put_both_in_place
 from ckdmed.export.file_rules import machine_paths
 from ckdmed.export.torchscript import strip_source_paths
@@ -95,33 +95,37 @@ def test_component_settings_follow_references():
     assert found == {"base": 8, "hidden": "$2 * @base", "widths": [1, 2], "kind": "vgg"}
 
 
-def test_recorded_settings(tmp_path):
-    checkpoint = tmp_path / "run" / "models" / "model.pt"
-    assert recorded_settings(checkpoint) == {}
-    checkpoint.parent.mkdir(parents=True)
-    (tmp_path / "run" / "settings.json").write_text('{"settings": {"base": 3}}')
-    assert recorded_settings(checkpoint) == {"base": 3}
-    (tmp_path / "run" / "settings.json").write_text("not json")
-    with pytest.raises(ValueError, match="settings.json: not JSON"):
-        recorded_settings(checkpoint)
-
-
 def test_rewrite_configs_changes_only_what_it_must():
     train = {
         "bundle_root": "$here()",
         "base": "$f()",
         "teacher_checkpoint": None,
+        "taught": "$ckdmed.bundle.trained_with(@teacher_checkpoint, teacher=True)",
+        "teacher_base": "$@taught.get('teacher_base', 8)",
         "list": ["bundles/x_y/train.json", 1],
     }
-    evaluate = {"checkpoint": "$@ckpt_dir + '/model.pt'", "section": "test"}
-    new = rewrite_configs({"train.json": train, "evaluate.json": evaluate}, "bundles/x_y", {"base": 4}, True)
+    evaluate = {
+        "checkpoint": "$@ckpt_dir + '/model.pt'",
+        "trained": "$ckdmed.bundle.trained_with(@checkpoint)",
+        "base": "$@trained.get('base', 2)",
+        "section": "test",
+    }
+    configs = {"train.json": train, "evaluate.json": evaluate}
+    new = rewrite_configs(configs, "bundles/x_y", {"base": 4}, {"base": 4, "epochs": 3}, {"teacher_base": 16})
     assert new["train.json"] == {
         "bundle_root": "$here()",
         "base": 4,
         "teacher_checkpoint": "$@bundle_root + '/models/teacher.pt'",
+        "taught": "$ckdmed.bundle.trained_with(@teacher_checkpoint, teacher=True, shipped={'teacher_base': 16})",
+        "teacher_base": "$@taught.get('teacher_base', 8)",
         "list": ["configs/train.json", 1],
     }
-    assert new["evaluate.json"] == {"checkpoint": "$@bundle_root + '/models/model.pt'", "section": "test"}
+    assert new["evaluate.json"] == {
+        "checkpoint": "$@bundle_root + '/models/model.pt'",
+        "trained": "$ckdmed.bundle.trained_with(@checkpoint, shipped={'base': 4})",
+        "base": "$@trained.get('base', 2)",
+        "section": "test",
+    }
     assert train["base"] == "$f()"
 
 
@@ -132,14 +136,28 @@ def test_rewrite_configs_changes_only_what_it_must():
 def test_what_follows_from_another_setting_goes_on_following_it(settings, kept):
     train = {"task": "a", "names": "$['x'] if @task == 'a' else ['y']", "size": "$@profiles['size']"}
     train["profiles"] = {"size": 8}
-    inference = {"task": "a", "names": "$@trained.get('names', ['x'] if @task == 'a' else ['y'])"}
-    of_inference = rewrite_configs({"inference.json": inference}, "bundles/x_y", settings, False)["inference.json"]
-    # no record goes along, so what stands in for it is what is left
-    assert of_inference["names"] == (train["names"] if kept else settings["names"])
-    new = rewrite_configs({"train.json": train}, "bundles/x_y", {**settings, "size": 8}, False)["train.json"]
+    new = rewrite_configs({"train.json": train}, "bundles/x_y", {**settings, "size": 8}, {})["train.json"]
     assert new["names"] == (train["names"] if kept else settings["names"])
     # a profile's size may change with the profile, and the weights' does not
     assert new["size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("$@taught.get('s', None) or 'one'", "$@taught.get('s', None) or 'two'"),
+        ("$@taught.get('s', f(@a, @b))", "$@taught.get('s', 'two')"),
+        ("$@taught.get('s', None)", "$@taught.get('s', 'two')"),
+        # it gives that value already
+        ("$@taught.get('s', 'two' if @a == 1 else 'one')", "$@taught.get('s', 'two' if @a == 1 else 'one')"),
+    ],
+)
+def test_what_the_teachers_record_tells_is_still_taken_from_it(written, expected):
+    train = {"a": 1, "b": 2, "taught": None, "s": written}
+    assert rewrite_configs({"train.json": train}, "bundles/x_y", {"s": "two"}, {})["train.json"]["s"] == expected
+    # a name that looks like a reference
+    named = rewrite_configs({"train.json": train}, "bundles/x_y", {"s": "a@b#c"}, {})["train.json"]["s"]
+    assert "@b" not in named and "#" not in named and r"a\x40b\x23c" in named
 
 
 @pytest.mark.parametrize(

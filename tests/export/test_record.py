@@ -1,0 +1,130 @@
+"""An exported bundle with other weights than it ships: their record counts, as in the source tree."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.trained import portable_settings, recorded_settings
+from ckdmed.export import export_bundle
+from tests.bundle.bundle_runs import record
+from tests.export.tiny import ROOT, SIZES, sizes_of, write_checkpoint
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+# of the weights that no bundle here ships
+OTHER = {"seg_kd": {"image_size": 48, "scaling": "zscore"}, "cls_kd": {"image_size": 48, "class_names": ["a", "b"]}}
+
+
+def started(folder: Path, *files: str, **settings: Any) -> ConfigWorkflow:
+    workflow = ConfigWorkflow(
+        [str(folder / "configs" / name) for name in files],
+        meta_file=None,
+        logging_file=False,
+        workflow_type="inference" if files == ("inference.json",) else "train",
+        device="$torch.device('cpu')",
+        **settings,
+    )
+    workflow.initialize()
+    return workflow
+
+
+def refused(folder: Path, **settings: Any) -> str:
+    with pytest.raises(Exception) as raised:
+        started(folder, "inference.json", **settings)
+    return str(root_cause(raised.value))
+
+
+def other_weights(path: Path, bundle: str) -> dict[str, Any]:
+    """Weights with the record of another training beside them, and what differs in it."""
+    write_checkpoint(path, bundle)
+    record(path, bundle, **{**sizes_of(bundle), **OTHER[bundle]})
+    return OTHER[bundle]
+
+
+@pytest.mark.parametrize("bundle", ["seg_kd", pytest.param("cls_kd", marks=pytest.mark.slow)])
+def test_the_record_of_the_checkpoint_in_use_counts(bundle, exports, tmp_path):
+    folder = exports(bundle).folder
+    checkpoint = tmp_path / "other" / "model.pt"
+    differing = other_weights(checkpoint, bundle)
+    made = started(folder, "inference.json", checkpoint=str(checkpoint), output_dir=str(tmp_path / "out"))
+    assert {name: made.parser.get_parsed_content(name) for name in differing} == differing
+    own = started(folder, "inference.json", output_dir=str(tmp_path / "out"))
+    assert own.parser.get_parsed_content("image_size") == SIZES["image_size"]
+    for weights, size in ((checkpoint, 48), (folder / "models" / "model.pt", SIZES["image_size"])):
+        message = refused(folder, checkpoint=str(weights), image_size=64, output_dir=str(tmp_path / "out"))
+        assert f"--image_size is 64, but '{weights}' was trained with {size}." in message
+    checkpoint.with_suffix(".json").unlink()
+    message = refused(folder, checkpoint=str(checkpoint), output_dir=str(tmp_path / "out"))
+    assert "has no record of what it was trained with: give --" in message and "--image_size" in message
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_an_evaluation_follows_it_too(exports, tmp_path):
+    folder = exports("seg_kd").folder
+    checkpoint = tmp_path / "other" / "model.pt"
+    other_weights(checkpoint, "seg_kd")
+    made = started(
+        folder,
+        *("train.json", "evaluate.json"),
+        checkpoint=str(checkpoint),
+        output_dir=str(tmp_path / "out"),
+        phantom_patients=6,
+    )
+    assert made.parser.get_parsed_content("image_size") == 48
+    assert made.parser.get_parsed_content("scaling") == "zscore"
+
+
+def test_what_lies_in_the_working_directory_says_nothing_of_a_bundle_that_is_only_parsed(
+    exported, tmp_path, monkeypatch
+):
+    other_weights(tmp_path / "models" / "model.pt", "seg_kd")
+    monkeypatch.chdir(tmp_path)
+    for name in ("inference.json", "train.json"):
+        parser = ConfigParser()
+        parser.read_config(str(exported / "configs" / name))
+        assert parser.get_parsed_content("image_size") == SIZES["image_size"], name
+        assert parser.get_parsed_content("scaling") == "percentiles"
+    # whoever names the bundle or the weights means those
+    parser = ConfigParser()
+    parser.read_config(str(exported / "configs" / "inference.json"))
+    parser["checkpoint"] = str(tmp_path / "models" / "model.pt")
+    assert parser.get_parsed_content("image_size") == 48
+
+
+def test_weights_in_the_place_of_those_that_are_shipped_need_their_own_record(exported, tmp_path):
+    folder = Path(shutil.copytree(exported, tmp_path / exported.name))
+    weights = folder / "models" / "model.pt"
+    assert recorded_settings(weights)["student_base"] == SIZES["student_base"]
+    shutil.copyfile(ROOT / "bundles/seg_kd/models/model.pt", weights)
+    with pytest.raises(ValueError, match="model.json' is the record of other weights than .*model.pt'.* SHA-256"):
+        recorded_settings(weights)
+
+
+def test_what_is_exported_has_a_record_or_all_that_it_would_tell(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(RefusedStart, match="no record .*give --override image_size, --override student_kind"):
+        export_bundle(ROOT / "bundles" / "seg_kd", checkpoint, tmp_path / "brain_seg", overrides={"student_base": 4})
+
+
+def test_a_shipped_record_is_of_no_machine():
+    settings = {
+        "dataset_dir": "/data/figshare",
+        "teacher_bundle": "/home/me/zoo",
+        "student_pretrained": None,
+        "device": "cpu",
+        "of_my_own": "a/b",
+        "class_names": ["low/high", "none"],
+        "student_options": {"widths": [1, 2]},
+        "epochs": 3,
+    }
+    kept = portable_settings(settings, json.loads((ROOT / "bundles/seg_kd/train.json").read_text()))
+    assert sorted(kept) == ["class_names", "epochs", "student_options"]
