@@ -12,6 +12,7 @@ from monai.bundle.properties import InferProperties, MetaProperties, TrainProper
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig, ensure_tuple
 
+from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
@@ -73,6 +74,7 @@ def check_settings() -> None:
         in_files = _values_in_files(workflow.config_root_path)
         check_values(workflow.parser, in_files)
         check_trained(workflow.parser, in_files)
+        check_deployed(workflow.parser)
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []

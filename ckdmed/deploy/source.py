@@ -11,12 +11,12 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 import ckdmed
+from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.load_weights import load_checkpoint
-from ckdmed.bundle.trained import recorded_settings
+from ckdmed.bundle.trained import reads_record, record_to_ship, recorded_settings
 from ckdmed.bundle_files import named_bundle
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
-from ckdmed.labels import REGIONS
 from ckdmed.runtime import Description
 
 __all__ = ["DeploySource", "find_source"]
@@ -68,9 +68,15 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
         )
     parser = ConfigParser()
     parser.read_config(str(configs / "inference.json"))
-    parser["bundle_root"], parser["checkpoint"] = str(root), str(weights)
+    record = recorded_settings(weights)
+    if record is None and any(map(reads_record, parser.get().values())):
+        raise ValueError(
+            f"'{weights}' has no record of what it was trained with, which the deployed files hold: put that of its "
+            "training, models/model.json or settings.json of its output folder, beside it as "
+            f"{weights.with_suffix('.json').name}."
+        )
+    parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())
     network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
-    record = recorded_settings(weights) or {}
     name = root.name
     return DeploySource(
         name,
@@ -78,7 +84,7 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
         root,
         weights,
         network,
-        _description(name, parser, root, configs, weights, record),
+        _description(name, parser, root, configs, weights, record_to_ship(parser, parser.get(), record)),
         record or None,
     )
 
@@ -100,7 +106,7 @@ def _bundle_root(given: str) -> Path:
 
 
 def _description(
-    name: str, parser: ConfigParser, root: Path, configs: Path, weights: Path, record: Mapping[str, Any]
+    name: str, parser: ConfigParser, root: Path, configs: Path, weights: Path, settings: Mapping[str, Any]
 ) -> Description:
     config = parser.get()
     target = str(config["preprocessing"]["_target_"]).rpartition(".")[2]
@@ -133,10 +139,10 @@ def _description(
         task=task,
         precision="float32",
         input_shape=(channels, *(int(size) for size in spatial)),
-        outputs=tuple(setting("class_names", setting("region_names", REGIONS))),
+        outputs=named_outputs(parser),
         preprocessing=before,
         postprocessing=after,
-        settings={key: value for key, value in record.items() if not _is_place(key)},
+        settings=settings,
         source={
             "checkpoint_sha256": sha256_of(weights),
             "ckdmed": ckdmed.__version__,
@@ -146,8 +152,3 @@ def _description(
         licence=f"{licence} (LICENSE of the bundle); data: docs/data_license.txt of the bundle",
         intended_use=str(metadata.get("intended_use", "")),
     )
-
-
-def _is_place(name: str) -> bool:
-    """Settings that name files of the machine of the training; nobody else has them."""
-    return name.endswith(("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ckdmed.bundle.trained import reads_record
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.deploy import DeployOptions, deploy
@@ -21,8 +23,9 @@ from ckdmed.deploy.source import find_source
 from ckdmed.deploy.table import forms_table, resource_table
 from ckdmed.deploy.timing import latencies, training_steps
 from ckdmed.deployed_network import read_description
+from ckdmed.json_files import read_json
 from ckdmed.runtime import Predictor, open_form
-from tests.export.tiny import write_checkpoint
+from tests.export.tiny import ROOT, write_checkpoint
 from tests.runtime.tiny_forms import write_tiny
 
 pytest.importorskip("onnxruntime")
@@ -48,6 +51,15 @@ def test_a_description_holds_what_an_inference_needs(checkpoint):
     assert set(description.postprocessing) == {"threshold", "tta"}
     assert len(description.source["checkpoint_sha256"]) == 64 and "Apache" in description.licence
     assert not any("checkpoint" in name or name.endswith("_dir") for name in description.settings)
+    # all that an inference with the file asks for
+    config = read_json(ROOT / "bundles" / "seg_kd" / "inference.json")
+    assert {name for name, value in config.items() if reads_record(value)} <= set(description.settings)
+
+
+def test_weights_without_a_record_are_not_deployed_with_settings_that_nobody_gave(checkpoint, tmp_path):
+    shutil.copy(checkpoint, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="model.pt' has no record of what it was trained with.* as model.json"):
+        find_source("seg_kd", tmp_path / "model.pt")
 
 
 def test_torchscript_alone_is_written_and_judged(checkpoint, phantoms, tmp_path, capsys):
