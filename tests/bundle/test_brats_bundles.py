@@ -206,7 +206,8 @@ def test_half_of_the_labels_of_volumes(tmp_path: Path, phantoms: dict):
     assert 0 < len(teacher_data) < len(data) and all(patch["labelled"] for patch in teacher_data[0])
 
 
-@pytest.mark.parametrize("volumes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["slices", "volumes"])
+@pytest.mark.slow
+@pytest.mark.parametrize("volumes", [False, True], ids=["slices", "volumes"])
 def test_resumed_equals_unbroken(tmp_path: Path, phantoms: dict, volumes: bool):
     settings = {"epochs": 3, "method": "supervised", **phantoms, **(VOLUMES if volumes else {})}
     unbroken = run("brats_seg_kd", tmp_path / "unbroken", **settings)

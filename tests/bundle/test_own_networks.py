@@ -23,6 +23,7 @@ def overlay(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_documented_pair_is_distilled(overlay: Path, tmp_path: Path) -> None:
     files = [str(ROOT / "bundles/seg_kd/train.json"), str(overlay)]
     workflow = ConfigWorkflow(files, workflow_type="train", output_dir=str(tmp_path / "out"), **TINY)

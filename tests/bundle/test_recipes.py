@@ -29,6 +29,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "settings.json").read_text(encoding="utf-8"))["settings"]
 
 
+@pytest.mark.slow
 def test_nnu_nets_teacher_of_slices(tmp_path: Path) -> None:
     made = brats("brats_seg_teacher", tmp_path, **NNUNET, epochs=2)
     seen: list[list[bool]] = []

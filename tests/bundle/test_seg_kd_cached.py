@@ -18,6 +18,7 @@ def weights(folder: Path, **settings: Any) -> tuple[dict[str, torch.Tensor], Any
     return torch.load(folder / "models" / "model.pt", weights_only=True), made
 
 
+@pytest.mark.slow
 def test_what_is_kept_changes_nothing(tmp_path: Path):
     plain, _ = weights(tmp_path / "plain")
     teacher = {"teacher_checkpoint": str(tmp_path / "plain" / "teacher" / "teacher.pt")}

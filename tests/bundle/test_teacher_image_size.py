@@ -50,6 +50,7 @@ def test_it_sees_its_own_size_and_its_answers_come_on_the_students_grid(tmp_path
     assert (tmp_path / "predictions.png").is_file()
 
 
+@pytest.mark.slow
 def test_cached_answers_are_those_of_every_step(tmp_path: Path, teacher: Path):
     given = {"teacher_checkpoint": str(teacher), "epochs": 2, "student_view": "affine", **SIZE}
     for name, more in {"live": {}, "cached": {"cache_teacher": "memory"}}.items():
@@ -73,6 +74,7 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
         assert not (tmp_path / "out" / "models").exists()
 
 
+@pytest.mark.slow
 def test_of_a_classification(tmp_path: Path):
     cls_runs.run("cls_teacher", tmp_path / "teacher", image_size=64, **SIZE)
     made = cls_runs.workflow(

@@ -17,7 +17,7 @@ from ckdmed.folders import files_below
 from tests.export.tiny import BUNDLES
 
 # by default one of slices, one of classes, one of cases
-SAMPLE = ("seg_kd", "cls_kd", "brats_unimodal_kd")
+SAMPLE = ("seg_kd",)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -45,6 +45,7 @@ def apart(found: np.ndarray, wanted: np.ndarray, volume: np.ndarray, affine: np.
     return np.asarray(np.linalg.norm((moved - np.c_[places, np.ones(len(places))] @ affine.T)[:, :3], axis=1))
 
 
+@pytest.mark.slow
 def test_a_known_transform_is_recovered_and_another_head_refused() -> None:
     first, second = head(0)
     away = known((5, -4, 7), (6, -5, 4))

@@ -38,6 +38,7 @@ def test_a_mutation_changes_the_file_and_repeats(name: str) -> None:
     assert len({damaged for _, damaged in made}) > len(seeds) // 2
 
 
+@pytest.mark.slow
 def test_the_sandbox_survives_what_it_runs() -> None:
     def work(number: int) -> str:
         if number == 1:
