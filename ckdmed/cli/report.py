@@ -20,7 +20,7 @@ HELP = (
 EXAMPLES = (
     "ckdmed report output",
     "ckdmed report seed0 seed1 seed2 --output_dir all",
-    "ckdmed report output/inference --niivue package",
+    "ckdmed report output/inference --niivue package --output_dir volumes",
     "ckdmed report comparison",
 )
 

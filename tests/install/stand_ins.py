@@ -19,6 +19,7 @@ from skimage.io import imsave
 
 from ckdmed.data.datalist import build_figshare_datalist, write_datalist
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
+from ckdmed.run_pages.niivue import _BUNDLE as NIIVUE_SCRIPT
 from tests.bundle.bundle_runs import record
 from tests.data.dicom_phantom import write_series
 from tests.export.tiny import RUN, SIZES, config, fitting, sizes_of, write_checkpoint
@@ -115,6 +116,15 @@ def network(path: Path) -> None:
     write_checkpoint(path, "seg_kd")
 
 
+def niivue(folder: Path) -> None:
+    """The folder of an npm package, without its 2 MB."""
+    bundle = folder / NIIVUE_SCRIPT
+    bundle.parent.mkdir(parents=True)
+    bundle.write_text("export class Niivue {}", encoding="utf-8")
+    stated = {"name": "@niivue/niivue", "version": "0.69.0", "license": "BSD-2-Clause"}
+    (folder / "package.json").write_text(json.dumps(stated), encoding="utf-8")
+
+
 def lgg(folder: Path) -> None:
     """A folder for each case."""
     _named(folder / "case1", "case1", ("t1", "t1ce", "flair"))
@@ -174,6 +184,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "seed1": same_training,
     "seed2": same_training,
     "comparison": comparison,
+    "package": niivue,
     "dicom/t1w": one_series,
     "lgg": lgg,
     "native": native,
