@@ -317,7 +317,7 @@ def kills() -> str:
 
 # name of an experiment -> how the files of its records in docs/records begin
 _CHOOSING = {"methods": "methods-", "sweep": "sweep-"}
-# records of a short run, for costs alone, where the comparison has not run yet
+# records of a short run for costs alone, without a cache of teacher outputs
 _COSTS = "methods-costs-"
 
 
@@ -343,11 +343,12 @@ def choosing(kind: str) -> str:
 
 
 def method_costs() -> str:
-    """What a training step of each method costs, by the comparison of the task, or by a short run."""
+    """What a training step of each method costs, by a short run of the task, or else by its comparison."""
     parts = []
     for task in ("segmentation", "classification"):
-        names = [name for name in chosen_from() if name.startswith(f"methods-{task}")] or [_COSTS + task]
-        if not (RECORDS / f"{names[0]}.jsonl").is_file() and not (RECORDS / names[0]).is_dir():
+        comparisons = [name for name in chosen_from() if name.startswith(f"methods-{task}")]
+        names = [_COSTS + task] if (RECORDS / f"{_COSTS}{task}.jsonl").is_file() else comparisons
+        if not names:
             continue
         (group,) = experiment("methods").groups(records_of(names[0]))
         sizes = group.records[0].settings
