@@ -195,7 +195,7 @@ def _work_off(
                 progress.done.add(name)
                 bar.update()
             else:
-                log = Path(experiment.output_dir, JOBS, job.job_id)
+                log = _log_of(job, Path(experiment.output_dir, JOBS))
                 progress.failed[name] = f"{_last_line(error)} (log in {log})"
                 bar.write(f"{name}: failed: {_last_line(error)}")
         if progress.jobs:
@@ -222,6 +222,15 @@ def needed_by(run: Run, runs: Sequence[Run]) -> set[str]:
         if other.arm.name in run.arm.needs and other.seed == run.seed and other.split == run.split:
             needed.add(other.name)
     return needed
+
+
+def _log_of(job: Job, folder: Path) -> Path:
+    """The file in which a failed job said why, as submitit names it; its folder where there is no such file yet."""
+    paths = getattr(job, "paths", None)
+    written = [path for path in (paths.stderr, paths.stdout) if path.is_file()] if paths is not None else []
+    # what a killed process said last may stand in either
+    said = [path for path in written if path.stat().st_size]
+    return (said or written or [folder / job.job_id])[0]
 
 
 def _last_line(error: BaseException) -> str:

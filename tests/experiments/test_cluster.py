@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ckdmed.cli import main
-from ckdmed.experiments.cluster import RunJob, do_as_jobs, needed_by, submitit_executor
+from ckdmed.experiments.cluster import RunJob, _log_of, do_as_jobs, needed_by, submitit_executor
 from ckdmed.experiments.records import read_experiment
 from tests.experiments.trainers import FakeTrainer, install, made, planned
 
@@ -122,6 +125,20 @@ def test_a_failure_is_named_and_keeps_only_what_needs_it(data, tmp_path, monkeyp
     assert not (tmp_path / "records/test").exists()
     install(monkeypatch, FakeTrainer())
     assert len(as_jobs(experiment, runs).jobs) == 3
+
+
+def test_the_log_of_a_job_that_died_is_named(tmp_path):
+    submitit = pytest.importorskip("submitit")
+    job = submitit_executor("local", tmp_path / "jobs").submit(_die)
+    error = job.exception()
+    assert isinstance(error, submitit.core.utils.UncompletedJobError)
+    log = _log_of(job, tmp_path / "jobs")
+    assert log.is_file() and log.parent == tmp_path / "jobs" / job.job_id and "said before" in log.read_text()
+
+
+def _die() -> None:
+    print("said before", file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_an_interruption_cancels_the_jobs(data, tmp_path, monkeypatch):
