@@ -127,6 +127,7 @@ def test_a_failure_is_named_and_keeps_only_what_needs_it(data, tmp_path, monkeyp
     assert len(as_jobs(experiment, runs).jobs) == 3
 
 
+@pytest.mark.slow
 def test_the_log_of_a_job_that_died_is_named(tmp_path):
     submitit = pytest.importorskip("submitit")
     job = submitit_executor("local", tmp_path / "jobs").submit(_die)
