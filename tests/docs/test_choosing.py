@@ -13,7 +13,7 @@ from ckdmed.experiments import experiment
 from ckdmed.methods import registered
 
 PAGE = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^ckdmed experiment .*$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^ckdmed experiment .*$", PAGE.replace("\\\n", " "), re.MULTILINE)
 
 
 def test_every_method_has_its_place():
