@@ -226,9 +226,13 @@ def _sizes(inference: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str
     """What the network and its input depend on, as the checkpoint has it: a further training begins with it, too."""
     found = component_settings(inference, ("network_def", "preprocessing"))
     read = [name for name, value in inference.items() if reads_record(value)]
-    sizes = {name: trained.get(name, value) for name, value in found.items()}
-    # an expression of other settings stays one
-    return {**{name: value for name, value in sizes.items() if is_plain(value)}, **{n: trained[n] for n in read}}
+    # an expression of other settings stays one, even where a setting of the training has its name: the modalities of a
+    # student of one sequence are not those of its teachers
+    plain = {name: trained.get(name, value) for name, value in found.items() if is_plain(value)}
+    return {
+        **{name: value for name, value in plain.items() if is_plain(value)},
+        **{name: trained[name] for name in read},
+    }
 
 
 def _write_weights(source: Path, target: Path, settings: Mapping[str, Any]) -> None:

@@ -128,3 +128,16 @@ def test_a_shipped_record_is_of_no_machine():
     }
     kept = portable_settings(settings, json.loads((ROOT / "bundles/seg_kd/train.json").read_text()))
     assert sorted(kept) == ["class_names", "epochs", "student_options"]
+
+
+@pytest.mark.slow
+def test_a_student_of_one_sequence_keeps_its_channels(tmp_path):
+    """A training's `modalities` are those of the teachers, an inference's those of the student."""
+    checkpoint = write_checkpoint(tmp_path / "model.pt", "brats_unimodal_kd")
+    noted = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    noted["settings"] |= {"modalities": ["t1n", "t1c", "t2w", "t2f"], "in_channels": 4}
+    (tmp_path / "model.json").write_text(json.dumps(noted), encoding="utf-8")
+    made = export_bundle(ROOT / "bundles" / "brats_unimodal_kd", checkpoint, tmp_path / "brain_unimodal")
+    begun = started(made.folder, "inference.json", output_dir=str(tmp_path / "out"))
+    assert begun.parser.get_parsed_content("modalities") == ["t1c"]
+    assert begun.parser.get_parsed_content("in_channels") == 1
