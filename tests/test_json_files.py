@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ckdmed.bundle.resume_check import run_record
+from ckdmed.bundle.trained import recorded_settings
 from ckdmed.checked_entries import unsealed
 from ckdmed.cli.overwriting import is_datalist
 from ckdmed.data.brats.cases import _decathlon_order
@@ -22,7 +23,7 @@ from ckdmed.data.manifest import read_manifest
 from ckdmed.data.phantoms.files import check_settings
 from ckdmed.data.sections import resolve_datalist
 from ckdmed.data.slice_datalist import read_slice_datalist
-from ckdmed.export.configs import read_object, recorded_settings
+from ckdmed.export.configs import read_object
 from ckdmed.json_files import JsonFileError, parse_json, read_json, read_json_lines
 from ckdmed.preparation.run import _foreign
 from ckdmed.reports import RunRecord
