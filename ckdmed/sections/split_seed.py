@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.json_files import read_json
 
 __all__ = ["check_split_seed"]
-
-_SECTIONS = ("training", "validation", "test")
 
 
 def check_split_seed(
@@ -53,5 +52,5 @@ def check_split_seed(
 
 
 def _folds(datalist: Mapping[str, Any]) -> Collection[Any]:
-    parts: list[Sequence[Mapping[str, Any]]] = [datalist.get(name) or [] for name in _SECTIONS]
+    parts: list[Sequence[Mapping[str, Any]]] = [datalist.get(name) or [] for name in SECTIONS]
     return {item.get("fold") for part in parts for item in part}
