@@ -94,7 +94,10 @@ class DistillationTrainer(SupervisedTrainer):
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
         kwargs.setdefault("optim_set_to_none", True)
         plain = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
-        watched = {"student": plain, **({} if teacher is None else {"teacher": teacher})}
+        watched: dict[str, torch.nn.Module] = {"student": plain}
+        # of a frozen teacher, which may be a hundred times as large, nothing changes
+        if teacher is not None and any(parameter.requires_grad for parameter in teacher.parameters()):
+            watched["teacher"] = teacher
         kwargs["train_handlers"] = [
             GradientScaling(kwargs.get("inferer")),
             # before all others: nothing of a training that diverged is validated or saved
