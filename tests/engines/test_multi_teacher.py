@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.transforms import Compose, RandAffined, RandFlipd, RandRotate90d
 
@@ -302,6 +302,23 @@ def test_teachers_that_diverge_stop_the_training_at_that_step(mode: str, monkeyp
     with pytest.raises(DivergedError, match=rf"loss \d\S+, loss of the teachers nan, .*step 2, {rates}"):
         made.trainer.run()
     assert made.trainer.state.iteration == 2
+
+
+@pytest.mark.parametrize("mode", ["online", "frozen"])
+def test_weights_of_teachers_are_looked_at_where_they_learn(mode: str) -> None:
+    made = Setup(mode, epochs=1)
+
+    def spoil(engine: Engine) -> None:
+        # after the epoch's last pass: no loss tells of it
+        if engine.state.iteration == engine.state.epoch_length:
+            next(made.trainer.teacher.parameters()).data.fill_(float("inf"))
+
+    made.trainer.add_event_handler(Events.ITERATION_COMPLETED, spoil)
+    if mode == "online":
+        with pytest.raises(DivergedError, match=r"the last step made teacher\.\S+ not finite \(1 tensors\)"):
+            made.trainer.run()
+    else:
+        made.trainer.run()
 
 
 def test_teachers_that_learn_pay_what_their_modules_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from monai.transforms import ScaleIntensityRangePercentiles
 
 from ckdmed.intended_inputs import IntendedInputs, SeriesFacts, check_input, fit_intended_inputs, series_facts
 from ckdmed.intended_inputs.appearance import Appearance, AppearanceError
@@ -30,6 +31,14 @@ def intended() -> IntendedInputs:
     rng = np.random.default_rng(0)
     parts = [(np.stack([head(rng) for _ in range(4)]), f"p{person}") for person in range(12)]
     return fit_intended_inputs([parts], ["t1c"], "heads", "made up", field_of_view_mm=(240.0, 240.0))
+
+
+def test_a_view_is_scaled_as_monai_scales_it_and_averaged() -> None:
+    slices = np.random.default_rng(0).gamma(2.0, 100.0, (2, 512, 512)).astype(np.float32)
+    scaled = ScaleIntensityRangePercentiles(0.5, 99.5, 0.0, 1.0, clip=True, channel_wise=True)(slices)
+    wanted = np.asarray(scaled).reshape(2, SIDE, 4, SIDE, 4).mean((2, 4))
+    np.testing.assert_allclose(network_view(slices), wanted, atol=1e-6)
+    assert (network_view(np.full((1, 64, 64), 7.0, np.float32)) == 0).all()
 
 
 def test_features_are_finite_and_named() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import NormalizeIntensity
 
 from ckdmed.transforms import (
     IMAGENET_MEAN,
@@ -13,6 +14,7 @@ from ckdmed.transforms import (
     imagenet_input,
     imagenet_slices,
 )
+from ckdmed.transforms.classification import imagenet_statistics
 
 
 def ramp(size: int = 32) -> torch.Tensor:
@@ -64,6 +66,20 @@ def test_imagenet_input_by_hand():
         torch.testing.assert_close(got[channel], (image[0] - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel])
     torch.testing.assert_close(imagenet_slices(image)[0], got)
     assert imagenet_slices(torch.rand(5, 4, 4)).shape == (5, 3, 4, 4)
+
+
+@pytest.mark.parametrize("scaling", ["percentiles", "zscore"])
+@pytest.mark.parametrize("modalities", [1, 2])
+def test_imagenet_input_is_what_monai_makes(scaling: str, modalities: int) -> None:
+    image = MetaTensor(torch.rand(modalities, 5, 4, generator=torch.Generator().manual_seed(0)) * 3)
+    mean, std = imagenet_statistics(modalities, scaling)
+    normalise = NormalizeIntensity(torch.tensor(mean), torch.tensor(std), channel_wise=True)
+    got = imagenet_input(modalities=modalities, scaling=scaling)({"image": image})["image"]
+    assert torch.equal(got, normalise(image.as_tensor().expand(len(mean), -1, -1).clone()).as_tensor())
+    assert type(got) is torch.Tensor and got.dtype == torch.float32
+    (step,) = imagenet_input(modalities=modalities, scaling=scaling).transforms
+    with pytest.raises(ValueError, match=r"'image' must have (one channel|2 channels) first, got shape \(3, 5, 4\)"):
+        step({"image": torch.rand(3, 5, 4)})
 
 
 def test_flip_exchanges_left_and_right_in_half_of_the_samples():
