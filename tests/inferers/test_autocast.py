@@ -46,12 +46,23 @@ def test_close_to_float32_and_returns_float32(spatial_dims: int) -> None:
     assert (low - full).abs().max() < 0.1 * full.std() + 0.02
 
 
-def test_off_is_the_wrapped_inferer() -> None:
-    net, x = _net(), MetaTensor(torch.rand(2, 1, 16, 16))
-    strides = [p.stride() for p in net.parameters()]
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_full_precision_changes_the_memory_format_alone(norm: str) -> None:
+    torch.manual_seed(0)
+    net = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=1, norm=norm).eval()
+    x = MetaTensor(torch.rand(2, 1, 16, 16), meta={"patient": ["a", "b"]})
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    wanted = SimpleInferer()(x, net)
     out = AutocastInferer(amp=False)(x, net)
-    assert torch.equal(out.as_tensor(), SimpleInferer()(x, net).as_tensor())
-    assert strides == [p.stride() for p in net.parameters()]
+    assert isinstance(out, MetaTensor) and out.meta["patient"] == ["a", "b"]
+    torch.testing.assert_close(out.as_tensor(), wanted.as_tensor())
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    kernels = [value for value in net.parameters() if value.ndim == 4 and value[0].numel() > 9 and value.shape[1] > 1]
+    # instance normalisation is slower in channels-last
+    assert all(v.is_contiguous(memory_format=torch.channels_last) == (norm == "batch") for v in kernels)
+    spy = _Spy()
+    AutocastInferer(amp=False)(MetaTensor(torch.rand(2, 2, 8, 8)), spy)
+    assert spy.seen == {"type": torch.Tensor, "channels_last": True, "inside": torch.float32}
 
 
 def test_what_the_network_sees() -> None:
