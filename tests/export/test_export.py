@@ -17,6 +17,7 @@ from ckdmed.cli import main
 from ckdmed.export import check_bundle, export_bundle
 from ckdmed.export.file_rules import REQUIRED_FILES
 from ckdmed.networks import segmentation_teacher
+from tests.bundle.bundle_runs import record
 from tests.export.sampled import SAMPLED
 from tests.export.tiny import BUNDLES, ROOT, SIZES, environment, sizes_of, write_checkpoint
 
@@ -227,8 +228,8 @@ def test_nothing_is_written_when_a_check_fails(checkpoint, tmp_path, capsys):
 def test_sizes_come_from_the_record_of_the_run(tmp_path, capsys):
     run = tmp_path / "run"
     write_checkpoint(run / "models" / "model.pt", "seg_kd")
-    record = {"student_kind": "unet", "student_base": 4, "image_size": 32, "epochs": 7, "dataset_dir": "/somewhere"}
-    (run / "settings.json").write_text(json.dumps({"settings": record}))
+    recorded = {"student_kind": "unet", "student_base": 4, "image_size": 32, "epochs": 7, "dataset_dir": "/somewhere"}
+    (run / "settings.json").write_text(json.dumps({"settings": recorded}))
     output = tmp_path / "brain_tumour_seg"
     checkpoint = run / "models" / "model.pt"
     arguments = ["export", "--bundle", str(SEG_KD), "--checkpoint", str(checkpoint), "--output", str(output)]
@@ -261,8 +262,8 @@ def test_teacher_and_large_files(checkpoint, tmp_path):
     assert result.passed, result.checks
     train = json.loads((output / "configs/train.json").read_text())
     assert train["teacher_checkpoint"] == "$@bundle_root + '/models/teacher.pt'"
-    record = json.loads((output / "models/teacher.json").read_text())["settings"]
-    assert (record["teacher_base"], record["vit_img_size"]) == (SIZES["teacher_base"], SIZES["vit_img_size"])
+    recorded = json.loads((output / "models/teacher.json").read_text())["settings"]
+    assert (recorded["teacher_base"], recorded["vit_img_size"]) == (SIZES["teacher_base"], SIZES["vit_img_size"])
     entries = ConfigParser.load_config_file(str(output / "large_files.yml"))["large_files"]
     assert {entry["path"] for entry in entries} == {path.as_posix() for path in result.large_files}
     assert "models/model.pt" in {entry["path"] for entry in entries}
@@ -351,6 +352,7 @@ def test_teachers_of_other_kinds_with_torchscript_or_without(tmp_path, kind, set
     sizes = {**sizes_of("brats_seg_teacher"), "teacher_kind": kind, **settings}
     network = segmentation_teacher(kind, 2, base=sizes["teacher_base"])
     torch.save(network.state_dict(), tmp_path / "model.pt")
+    record(tmp_path / "model.pt", "brats_seg_teacher", **sizes)
     bundle = ROOT / "bundles" / "brats_seg_teacher"
     result = export_bundle(bundle, tmp_path / "model.pt", tmp_path / "brain_teacher", overrides=sizes)
     assert result.passed, [check for check in result.checks if not check.passed]
