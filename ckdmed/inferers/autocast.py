@@ -40,8 +40,8 @@ class AutocastInferer(Inferer):
     Args:
         inferer: the inferer to run. Default: MONAI's ``SimpleInferer``. It is given a function in place of
             the network, which MONAI's inferers accept except those that look inside it (``SaliencyInferer``).
-        amp: "bf16", "fp16", True (default) for what the device has (bfloat16, or float16 on a GPU without it), or
-            False for full precision.
+        amp: "bf16", "fp16", True (default) for what the device has (see :func:`~ckdmed.inferers.amp_dtype`; full
+            precision where it has neither), or False for full precision.
 
     Raises:
         ValueError: another word for ``amp``.
@@ -64,13 +64,15 @@ class AutocastInferer(Inferer):
         plain = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
 
         def arranged(batch: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
+            dtype = amp_dtype(self.amp, batch.device)
             memory_format = _CHANNELS_LAST.get(batch.ndim)
-            if memory_format is not None and (self.amp or not _has_instance_norm(network)):
+            if memory_format is not None and (dtype is not None or not _has_instance_norm(network)):
                 _rearrange_weights(network, memory_format)
                 batch = batch.contiguous(memory_format=memory_format)
-            if not self.amp:
+            if dtype is None:
+                # autocast would take None for its own default, bfloat16
                 return network(batch, *network_args, **network_kwargs)
-            with torch.autocast(batch.device.type, dtype=amp_dtype(self.amp, batch.device)):
+            with torch.autocast(batch.device.type, dtype=dtype):
                 return _map_tensors(network(batch, *network_args, **network_kwargs), _as_float32)
 
         outputs = self.inferer(plain, arranged, *args, **kwargs)

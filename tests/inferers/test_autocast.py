@@ -40,7 +40,7 @@ class _Spy(nn.Module):
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 def test_close_to_float32_and_returns_float32(spatial_dims: int) -> None:
     net, x = _net(spatial_dims), torch.rand(2, 1, *(16,) * spatial_dims)
-    full, low = net(x), AutocastInferer()(x, net)
+    full, low = net(x), AutocastInferer(amp="bf16")(x, net)
     assert low.dtype == torch.float32 and not torch.equal(low, full)
     # bfloat16 keeps 8 bits; a handful of layers add up to a few per cent of the spread, how many depends on the CPU.
     assert (low - full).abs().max() < 0.1 * full.std() + 0.02
@@ -65,6 +65,15 @@ def test_full_precision_changes_the_memory_format_alone(norm: str) -> None:
     assert spy.seen == {"type": torch.Tensor, "channels_last": True, "inside": torch.float32}
 
 
+def test_a_processor_without_bfloat16_computes_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_processor_has_bf16", lambda: False)
+    spy = _Spy()
+    AutocastInferer()(torch.rand(2, 2, 8, 8), spy)
+    assert spy.seen["inside"] == torch.float32
+    AutocastInferer(amp="bf16")(torch.rand(2, 2, 8, 8), spy)
+    assert spy.seen["inside"] == torch.bfloat16
+
+
 def test_what_the_network_sees() -> None:
     spy, x = _Spy(), MetaTensor(torch.rand(2, 2, 8, 8), meta={"patient": ["a", "b"]})
     out = AutocastInferer(amp="bf16")(x, spy, scale=3.0)
@@ -85,7 +94,7 @@ class _Record(NamedTuple):
 
 def test_records_keep_their_type_and_stay_plain() -> None:
     conv = nn.Conv2d(1, 2, 1)
-    out = AutocastInferer()(MetaTensor(torch.rand(2, 1, 8, 8)), lambda x: _Record(conv(x), {"d1": conv(x)}))
+    out = AutocastInferer(amp="bf16")(MetaTensor(torch.rand(2, 1, 8, 8)), lambda x: _Record(conv(x), {"d1": conv(x)}))
     assert isinstance(out, _Record)
     for tensor in (out.logits, out.features["d1"]):
         assert type(tensor) is torch.Tensor and tensor.dtype == torch.float32
@@ -110,7 +119,7 @@ def test_gradients_flow_to_float32_weights() -> None:
     net(x).square().mean().backward()
     full = [p.grad.clone() for p in parameters if p.grad is not None]
     net.zero_grad()
-    AutocastInferer()(MetaTensor(x), net).square().mean().backward()
+    AutocastInferer(amp="bf16")(MetaTensor(x), net).square().mean().backward()
     low = [p.grad for p in parameters if p.grad is not None]
     assert len(full) == len(low) == len(parameters)
     a, b = (torch.cat([g.flatten() for g in gs]) for gs in (full, low))
@@ -124,7 +133,7 @@ def test_sliding_window_inside(spatial_dims: int) -> None:
     net, x = _net(spatial_dims).eval(), MetaTensor(torch.rand(1, 1, *(24,) * spatial_dims), meta={"patient": "a"})
     sliding = SlidingWindowInferer((16,) * spatial_dims, sw_batch_size=2, overlap=0.5, mode="gaussian")
     with torch.no_grad():
-        full, low = sliding(x, net), AutocastInferer(sliding)(x, net)
+        full, low = sliding(x, net), AutocastInferer(sliding, amp="bf16")(x, net)
     assert low.dtype == torch.float32 and low.shape == full.shape and low.meta["patient"] == "a"
     assert (low - full).abs().max() < 0.05 * full.std() + 0.02
 
@@ -143,14 +152,14 @@ def test_in_the_engines() -> None:
         network=net,
         optimizer=torch.optim.Adam(net.parameters(), 1e-2),
         loss_function=nn.BCEWithLogitsLoss(),
-        inferer=AutocastInferer(),
+        inferer=AutocastInferer(amp="bf16"),
     )
     trainer.add_event_handler("ITERATION_COMPLETED", lambda e: losses.append(float(e.state.output[0]["loss"])))
     trainer.run()
     assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
     assert any(not torch.equal(v, before[k]) for k, v in net.state_dict().items())
     evaluator = SupervisedEvaluator(
-        device=torch.device("cpu"), val_data_loader=loader, network=net, inferer=AutocastInferer()
+        device=torch.device("cpu"), val_data_loader=loader, network=net, inferer=AutocastInferer(amp="bf16")
     )
     evaluator.run()
     assert evaluator.state.output[0]["pred"].dtype == torch.float32
@@ -158,7 +167,7 @@ def test_in_the_engines() -> None:
 
 def test_checkpoint_loads_into_the_plain_network(tmp_path: Any) -> None:
     net, x = _net(), torch.rand(1, 1, 16, 16)
-    AutocastInferer()(x, net)
+    AutocastInferer(amp="bf16")(x, net)
     torch.save(net.state_dict(), tmp_path / "net.pt")
     fresh = UNet(2, 1, 1, channels=(4, 8), strides=(2,), num_res_units=1)
     fresh.load_state_dict(torch.load(tmp_path / "net.pt", weights_only=True), strict=True)
