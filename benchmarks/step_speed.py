@@ -29,11 +29,13 @@ from typing import Any
 
 import torch
 from monai.engines import SupervisedTrainer
+from roofline import operations_of, roofline_seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
 from ckdmed.experiments import experiment
 from ckdmed.files import write_atomic, write_json
+from ckdmed.inferers import amp_dtype
 from ckdmed.reports import machine_in_words, markdown_table, package_versions
 
 CONTENDERS = {
@@ -45,14 +47,17 @@ CONTENDERS = {
     "plain loop": "plain PyTorch loop, live teacher",
     "plain alone": "plain PyTorch loop, student alone",
     "teacher forward": "teacher forward alone",
+    "student forward": "student forward alone, as in inference",
     "student fp32": "student alone, stock MONAI trainer, fp32",
     "loading": "data loading of one batch",
     "gemm bf16": "matrix product, bf16",
     "gemm fp32": "matrix product, fp32",
+    "copy": "copy of a large tensor",
 }
 _SIZES = (
     "image_size student_base teacher_base vit_img_size vit_hidden vit_layers vit_heads batch_size num_workers".split()
 )
+_MATRIX_TYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 _NO_FEATURES = {"w_feat": 0.0, "w_att": 0.0}
 
 
@@ -62,8 +67,8 @@ class Bench:
     def __init__(self, settings: Mapping[str, Any], folder: Path, batches: int) -> None:
         self.settings = dict(settings)
         self.folder = folder
-        self.amp = bool(settings["amp"])
         self.device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        self.dtype = amp_dtype(bool(settings["amp"]), self.device)
         live = self.workflow("live")
         parser = live.parser
         self.loader = parser.get_parsed_content("train#dataloader")
@@ -75,6 +80,10 @@ class Bench:
         self.turn = itertools.cycle(range(batches))
         size = 1024 if self.device.type == "cpu" else 8192
         self.matrix = torch.randn(size, size, device=self.device)
+        # far more than a processor's caches hold
+        self.large = torch.zeros((64 if self.device.type == "cpu" else 512) * 2**20, device=self.device)
+        self.large_copy = torch.empty_like(self.large)
+        self.built: dict[str, Callable[[], None]] = {}
 
     def workflow(self, name: str, **overrides: Any) -> Any:
         """The bundle, initialised with the settings of this run."""
@@ -150,17 +159,15 @@ class Bench:
         for name in loss.layers if with_teacher else ():
             student.get_submodule(f"decoder.{name}").register_forward_hook(hook("student", name))
             teacher.get_submodule(f"unet.decoder.{name}").register_forward_hook(hook("teacher", name))
-        if self.amp:
-            student.to(memory_format=torch.channels_last)
-            teacher.to(memory_format=torch.channels_last)
+        student.to(memory_format=torch.channels_last)
+        teacher.to(memory_format=torch.channels_last)
 
         def step() -> None:
             batch = self.batch()
             image, label = batch["image"].to(self.device), batch["label"].to(self.device)
-            if self.amp:
-                image = image.contiguous(memory_format=torch.channels_last)
+            image = image.contiguous(memory_format=torch.channels_last)
             optimizer.zero_grad()
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.amp):
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
                 if with_teacher:
                     with torch.no_grad():
                         said = teacher(image)
@@ -201,6 +208,20 @@ class Bench:
 
         return step
 
+    def student_forward(self) -> Callable[[], None]:
+        """The student as inference runs it."""
+        student = self.live.parser.get_parsed_content("network_def").to(self.device)
+
+        def step() -> None:
+            student.eval()
+            with torch.no_grad():
+                self.inferer(self.batch()["image"].to(self.device), student)
+
+        return step
+
+    def copy(self) -> None:
+        self.large_copy.copy_(self.large)
+
     def product(self, dtype: torch.dtype) -> Callable[[], None]:
         a = self.matrix.to(dtype)
 
@@ -222,12 +243,32 @@ class Bench:
             "plain loop": lambda: self.plain_step(self.workflow("plain"), True),
             "plain alone": lambda: self.plain_step(self.workflow("plain alone", method="supervised"), False),
             "teacher forward": lambda: self.teacher_step,
+            "student forward": self.student_forward,
             "student fp32": lambda: self.stock_step(self.workflow("stock", method="supervised", amp=False)),
             "loading": self.loading,
-            "gemm bf16": lambda: self.product(torch.bfloat16),
-            "gemm fp32": lambda: self.product(torch.float32),
+            "copy": lambda: self.copy,
+            **{f"gemm {kind}": lambda dtype=dtype: self.product(dtype) for kind, dtype in _MATRIX_TYPES.items()},
         }
-        return {name: makers[name]() for name in names}
+        # a processor without bfloat16 takes seconds for one product
+        known = [name for name in names if name != "gemm bf16" or self.dtype == torch.bfloat16]
+        self.built = {name: makers[name]() for name in known}
+        return self.built
+
+    def rooflines(self, medians: Mapping[str, float]) -> dict[str, float]:
+        """The least seconds of the student's step and of its forward pass by what this machine was measured to do."""
+        if not {"copy", "gemm fp32"} <= set(medians):
+            return {}
+        size, large = self.matrix.shape[0], self.large.numel() * self.large.element_size()
+        rates = {
+            dtype: 2 * size**3 / medians[f"gemm {kind}"]
+            for kind, dtype in _MATRIX_TYPES.items()
+            if f"gemm {kind}" in medians
+        }
+        return {
+            name: roofline_seconds(operations_of(self.built[name]), rates, 2 * large / medians["copy"])
+            for name in ("student alone", "student forward")
+            if name in self.built
+        }
 
     def student_flops(self) -> int:
         """Of one step of the student alone: forward and backward, multiplications and additions."""
@@ -270,7 +311,7 @@ def measure(
     return results
 
 
-def ratios(seconds: Mapping[str, float], flops: int, size: int) -> dict[str, float]:
+def ratios(seconds: Mapping[str, float], flops: int, size: int, rooflines: Mapping[str, float]) -> dict[str, float]:
     """The figures that the project aims at, as far as their contenders were measured, from one number for each."""
     m = seconds
     out = {}
@@ -291,10 +332,13 @@ def ratios(seconds: Mapping[str, float], flops: int, size: int) -> dict[str, flo
     ratio("cached KD by logits / student alone", ["kd logits cached"], ["student alone"])
     ratio("student fp32 (stock) / student as configured", ["student fp32"], ["student alone"])
     ratio("loading / student alone", ["loading"], ["student alone"])
-    for kind, name in (("bf16", "gemm bf16"), ("fp32", "gemm fp32")):
-        if name in m and "student alone" in m:
-            peak = 2 * size**3 / m[name]
+    for kind in _MATRIX_TYPES:
+        if f"gemm {kind}" in m and "student alone" in m:
+            peak = 2 * size**3 / m[f"gemm {kind}"]
             out[f"student's step, share of the {kind} matrix-product peak"] = flops / m["student alone"] / peak
+    for name, least in rooflines.items():
+        what = {"student alone": "step", "student forward": "forward pass"}[name]
+        out[f"student's {what}, share of its roofline"] = least / m[name]
     return out
 
 
@@ -308,6 +352,7 @@ def report(result: Mapping[str, Any]) -> str:
     least = result["ratios_least"]
     found = [[name, f"{value:.3f}", f"{least[name]:.3f}"] for name, value in result["ratios"].items()]
     rates = ", ".join(f"{kind} {value / 1e9:.0f} GFLOP/s" for kind, value in result["peak"].items())
+    copied = f"; copies {result['bytes_per_second'] / 1e9:.1f} GB/s" if result["bytes_per_second"] else ""
     return "\n".join(
         [
             f"Machine: {result['machine']}; {result['threads']} thread(s). Packages: "
@@ -319,7 +364,7 @@ def report(result: Mapping[str, Any]) -> str:
             markdown_table(["seconds per step", "median", "least", "most"], lines),
             markdown_table(["ratio", "of medians", "of least"], found),
             f"A student's step is {result['student_flops'] / 1e9:.1f} GFLOP; matrix products measured in the same run: "
-            f"{rates}.",
+            f"{rates}{copied}.",
             "",
         ]
     )
@@ -341,7 +386,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="wall",
         help="process: processor time, for one thread on a machine that others use too (default: wall)",
     )
-    parser.add_argument("--amp", choices=("true", "false"), default="true", help="bf16 + channels_last (default: true)")
+    parser.add_argument("--amp", choices=("true", "false"), default="true", help="mixed precision (default: true)")
     for name in _SIZES:
         parser.add_argument(f"--{name}", type=int)
     return parser.parse_args(argv)
@@ -366,7 +411,8 @@ def main(argv: list[str] | None = None) -> int:
         clock = time.process_time if args.clock == "process" else time.perf_counter
         seconds = measure(steps, args.rounds, args.seconds, bench.device, clock)
         flops = bench.student_flops()
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
+        medians = {name: statistics.median(values) for name, values in seconds.items()}
+        rooflines = bench.rooflines(medians)
     size = bench.matrix.shape[0]
     result = {
         "machine": machine_in_words(),
@@ -379,10 +425,12 @@ def main(argv: list[str] | None = None) -> int:
         "student_flops": flops,
         "seconds": seconds,
         "medians": medians,
-        "peak": {k: 2 * size**3 / medians[f"gemm {k}"] for k in ("bf16", "fp32") if f"gemm {k}" in medians},
-        "ratios": ratios(medians, flops, size),
+        "peak": {k: 2 * size**3 / medians[f"gemm {k}"] for k in _MATRIX_TYPES if f"gemm {k}" in medians},
+        "bytes_per_second": 2 * 4 * bench.large.numel() / medians["copy"] if "copy" in medians else None,
+        "rooflines": rooflines,
+        "ratios": ratios(medians, flops, size, rooflines),
         # what others do on the machine can only add to a turn: beside each other the two tell how uneven it was
-        "ratios_least": ratios({name: min(values) for name, values in seconds.items()}, flops, size),
+        "ratios_least": ratios({name: min(values) for name, values in seconds.items()}, flops, size, rooflines),
     }
     text = report(result)
     print(text)
