@@ -81,6 +81,12 @@ class Comparison(SliceExperiment):
             help="one more arm, the distilled student with other settings, such as --variant warm temperature=4 "
             "w_att=0; repeatable",
         )
+        parser.add_argument(
+            "--one_teacher",
+            action="store_true",
+            help="train the teacher with the first seed alone, for the students of all seeds; intervals over seeds are "
+            "then of the students' training alone (default: a teacher for each seed)",
+        )
         add_label_fraction_options(parser, (1.0, 0.25, 0.1))
         add_slice_phantom_options(parser)
 
@@ -94,7 +100,7 @@ class Comparison(SliceExperiment):
             settings = parse_settings(words)
             check_bundle_settings(cls.bundle, settings, args.bundles)
             arms.append(variant(name, settings))
-        return compare_runs(arms, args.label_fractions, args.seeds)
+        return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher)
 
     @classmethod
     def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:

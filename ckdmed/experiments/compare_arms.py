@@ -94,10 +94,16 @@ def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def compare_runs(arms: Sequence[Arm], fractions: Sequence[float], seeds: Sequence[int]) -> list[Run]:
+def compare_runs(
+    arms: Sequence[Arm], fractions: Sequence[float], seeds: Sequence[int], one_teacher: bool = False
+) -> list[Run]:
     """All runs, an arm after those that it needs; seed by seed, so that a half done comparison is a whole smaller one.
 
     Pseudo-labels of images that have labels are left out: they would be the student alone once more.
+
+    Args:
+        arms, fractions, seeds: of the comparison.
+        one_teacher: train the teacher with the first seed alone; the students of all seeds learn from it.
 
     Raises:
         ValueError: an arm needs another one that is not among them; a label fraction outside (0, 1]; something stands
@@ -107,16 +113,17 @@ def compare_runs(arms: Sequence[Arm], fractions: Sequence[float], seeds: Sequenc
     check_label_fractions(fractions)
     ordered = in_order(arms)
     return [
-        _run(arm, fraction, seed)
+        _run(arm, fraction, seed, seeds[0] if one_teacher else seed)
         for seed in seeds
         for fraction in fractions
         for arm in ordered
         if not (fraction == 1 and arm.settings.get("method") == "hard_pseudo")
+        and not (one_teacher and arm.name == _TEACHER and seed != seeds[0])
     ]
 
 
-def _run(arm: Arm, fraction: float, seed: int) -> Run:
-    teacher = compare_name(arm.teacher, fraction, seed) if arm.teacher and arm.teacher != "random" else None
+def _run(arm: Arm, fraction: float, seed: int, teacher_seed: int) -> Run:
+    teacher = compare_name(arm.teacher, fraction, teacher_seed) if arm.teacher and arm.teacher != "random" else None
     return Run(arm, seed, compare_name(arm.name, fraction, seed), {"label_fraction": fraction}, teacher)
 
 

@@ -50,6 +50,18 @@ def test_order_of_the_runs():
         assert at["alone_longer"] > max(at["ours"], at["alone"])
 
 
+def test_one_teacher_for_the_students_of_all_seeds():
+    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ours"]]
+    runs = compare_runs(arms, [1.0, 0.25], [3, 4], one_teacher=True)
+    assert [run.seed for run in runs if run.arm.name == "teacher"] == [3, 3]
+    taught = {run.name: run.teacher for run in runs if run.arm.name == "ours"}
+    assert taught == {
+        f"labelled={f}-ours-seed={s}": f"labelled={f}-teacher-seed=3" for f in ("1", "0.25") for s in (3, 4)
+    }
+    of_each = {run.teacher for run in compare_runs(arms, [1.0], [3, 4]) if run.arm.name == "ours"}
+    assert of_each == {"labelled=1-teacher-seed=3", "labelled=1-teacher-seed=4"}
+
+
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = compare_settings(run_of(ARMS["ours"], 0.25, 7), base)

@@ -85,7 +85,7 @@ def completion(ckdmed: str, folder: Path) -> None:
 def docs(ckdmed: str, folder: Path) -> None:
     build = [str(Path(ckdmed).with_name("mkdocs")), "build", "--strict", "--quiet", "--site-dir", str(folder / "site")]
     run(build, ROOT)
-    assert (folder / "site/deploy/index.html").is_file()
+    assert (folder / "site/deploy.html").is_file()
 
 
 COMMANDS: dict[str, Callable[[str, Path], None]] = {
