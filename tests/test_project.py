@@ -138,6 +138,12 @@ def test_check_refuses_an_unknown_step():
     assert "no check named 'linnt'; there are: format lint types imports site tests" in done.stderr
 
 
+@pytest.mark.parametrize("part", ["0/4", "5/4", "2", ""])
+def test_check_refuses_a_part_that_there_is_not(part):
+    done = subprocess.run(["bash", "tools/check.sh", "--part", part], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and f"--part takes NUMBER/PARTS, such as 2/4; got '{part}'" in done.stderr
+
+
 def test_links_between_the_documents_lead_somewhere():
     broken = []
     for page in [path for path in tracked_files() if path.suffix == ".md"]:

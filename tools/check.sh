@@ -2,7 +2,8 @@
 # All the checks of the project: format, lint, types, import directions, the documentation as a site, tests.
 #
 #   tools/check.sh               all of them
-#   tools/check.sh --slow        all of them, with the tests that are marked slow
+#   tools/check.sh --slow        all of them, with the tests that are marked slow (about eight hours of one core)
+#   tools/check.sh --slow --part 2/4 tests      the second of four parts of these tests, for machines lent by the hour
 #   tools/check.sh lint types    some of them, by name: format lint types imports site tests
 #
 # Every check runs even when one before it failed; the exit status is 0 only when all passed. The Python is $PYTHON, else
@@ -50,8 +51,20 @@ check_tests() {
 }
 
 steps=()
-for word in "$@"; do
-    if [ "$word" = --slow ]; then CKDMED_PYTEST_ARGS="${CKDMED_PYTEST_ARGS:-} --runslow"; else steps+=("$word"); fi
+while [ $# -gt 0 ]; do
+    case "$1" in
+        --slow) CKDMED_PYTEST_ARGS="${CKDMED_PYTEST_ARGS:-} --runslow" ;;
+        --part)
+            if ! [[ "${2:-}" =~ ^([1-9][0-9]*)/([1-9][0-9]*)$ ]] || [ "${BASH_REMATCH[1]}" -gt "${BASH_REMATCH[2]}" ]; then
+                echo "tools/check.sh: --part takes NUMBER/PARTS, such as 2/4; got '${2:-}'" >&2
+                exit 2
+            fi
+            CKDMED_PYTEST_ARGS="${CKDMED_PYTEST_ARGS:-} --group ${BASH_REMATCH[1]} --splits ${BASH_REMATCH[2]}"
+            shift
+            ;;
+        *) steps+=("$1") ;;
+    esac
+    shift
 done
 if [ ${#steps[@]} -eq 0 ]; then steps=(format lint types imports site tests); fi
 failed=()
