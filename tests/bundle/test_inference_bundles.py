@@ -171,7 +171,7 @@ def test_settings_change_what_they_say(infer, tmp_path):
         "plain": {},
         "text": {"tta": "false", "amp": "false", "slice_axis": 2},
         "tta": {"tta": True},
-        "amp": {"amp": True},
+        "amp": {"amp": "bf16"},
         "sagittal": {"slice_axis": "sagittal"},
         "low": {"threshold": 0.0},
     }.items():

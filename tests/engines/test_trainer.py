@@ -140,7 +140,7 @@ def test_mixed_precision_by_the_inferer():
     loss = distillation_loss()
     student, teacher = pair(loss)
     spoken = teacher.state_hash()
-    engine = trainer(student, teacher, loss, inferer=AutocastInferer(), epochs=2)
+    engine = trainer(student, teacher, loss, inferer=AutocastInferer(amp="bf16"), epochs=2)
     dtypes: set[torch.dtype] = set()
     student.student.bridge.register_forward_hook(lambda _m, _i, out: dtypes.add(out.dtype))
     losses = []

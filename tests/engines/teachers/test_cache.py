@@ -185,7 +185,7 @@ def test_bfloat16_loses_nothing_of_a_teacher_that_runs_in_it():
     batch = {"image": image, "id": [i["id"] for i in data], "flips": torch.zeros(6, dtype=int)}
     fresh = TeacherCache(data, chain(), dtype="bfloat16")
     fresh.open(teacher)
-    inferer = AutocastInferer()
+    inferer = AutocastInferer(amp="bf16")
     said = fresh(image, batch, teacher, inferer)
     assert torch.equal(said.logits, one_by_one(teacher, image, lambda images: inferer(images, teacher)).logits)
 
