@@ -118,6 +118,11 @@ class Comparison(SliceExperiment):
             made["epochs"] = self._longer(run, made["epochs"])
         return made
 
+    def _recorded_settings(self, run: Run) -> dict[str, Any]:
+        # so that a folder does not mix students of one teacher for all with those of a teacher for each seed
+        own = run.teacher in (None, compare_name(str(run.arm.teacher), run.split["label_fraction"], run.seed))
+        return {**super()._recorded_settings(run), "shared_teacher": None if own else run.teacher}
+
     def _longer(self, run: Run, epochs: int) -> int:
         alone, distilled = (
             self.folder(compare_name(name, run.split["label_fraction"], run.seed)) for name in (BASELINE, _DISTILLED)

@@ -62,6 +62,17 @@ def test_one_teacher_for_the_students_of_all_seeds():
     assert of_each == {"labelled=1-teacher-seed=3", "labelled=1-teacher-seed=4"}
 
 
+def test_a_folder_does_not_mix_shared_teachers_with_those_of_each_seed(data: Path, tmp_path: Path):
+    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "1", "--seeds", "0", "1"]
+    told = {}
+    for option in ((), ("--one_teacher",)):
+        compared, runs = made("compare", tmp_path, data, *words, *option)
+        told[option] = {run.name: compared._recorded_settings(run)["shared_teacher"] for run in runs}
+    assert set(told[()].values()) == {None}
+    shared = {name: teacher for name, teacher in told[("--one_teacher",)].items() if teacher}
+    assert shared == {"labelled=1-ours-seed=1": "labelled=1-teacher-seed=0"}
+
+
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = compare_settings(run_of(ARMS["ours"], 0.25, 7), base)
