@@ -139,7 +139,7 @@ def _border(path: Path, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray
 def _mask(path: Path, array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if array.shape != shape:
         raise file_error(path, f"tumorMask has shape {array.shape} but image has shape {shape}.")
-    if not np.isin(array, (0, 1)).all():
+    if not ((array == 0) | (array == 1)).all():
         raise file_error(path, f"tumorMask must hold 0 and 1 only, got values from {array.min()} to {array.max()}.")
     return array.astype(np.uint8)
 

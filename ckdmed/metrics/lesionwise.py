@@ -189,6 +189,6 @@ def _volume(mask: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     array = mask.detach().cpu().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask)
     if array.ndim != 3 or array.size == 0:
         raise ValueError(f"the {name} must be a 3-D volume, got shape {array.shape}; lesion-wise scores need volumes")
-    if array.dtype != bool and not np.isin(array, (0, 1)).all():
+    if array.dtype != bool and not ((array == 0) | (array == 1)).all():
         raise ValueError(f"the {name} must hold 0 and 1 only; take one region (ET, TC or WT) at a time")
     return array.astype(bool)
