@@ -9,6 +9,7 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,11 @@ def undisturbed() -> Iterator[io.StringIO]:
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
     outputs = [(logger, list(logger.handlers)) for logger in loggers]
+    # A bundle's logging.conf closes every handler of the process, and some close the stream that they write to: abseil's,
+    # which comes with TensorBoard, would close a notebook's standard error.
+    open_handlers: list[Any] = vars(logging)["_handlerList"]
+    of_process = list(open_handlers)
+    del open_handlers[:]
     try:
         root.handlers = [logging.StreamHandler(caught)]
         for logger, _ in outputs:
@@ -42,6 +48,7 @@ def undisturbed() -> Iterator[io.StringIO]:
                 yield caught
     finally:
         set_determinism(None)
+        open_handlers[:0] = of_process
         root.handlers, sys.excepthook = handlers, hook
         root.setLevel(level)
         for logger, own in outputs:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import random
 import shutil
 import sys
 import zipfile
+from logging.config import fileConfig
 
 import jsonschema
 import numpy as np
@@ -199,6 +201,28 @@ def test_undisturbed(capsys):
     after = list(root.handlers), root.level, torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     assert before[:2] == after[:2] and before[4] == after[4] and sys.excepthook is hook
     assert torch.equal(before[2], after[2]) and np.array_equal(before[3], after[3])
+
+
+def test_a_bundles_logging_closes_no_handler_of_the_program():
+    class Closing(logging.StreamHandler):
+        """As abseil's does."""
+
+        def close(self) -> None:
+            self.stream.close()
+            super().close()
+
+    handler, known = Closing(io.StringIO()), logging.getLogger("program")
+    known.addHandler(handler)
+    try:
+        with undisturbed():
+            fileConfig(str(ROOT / "bundles/seg_kd/logging.conf"), disable_existing_loggers=False)
+        assert not handler.stream.closed
+        known.warning("still here")
+        assert handler.stream.getvalue() == "still here\n"
+        # and the program's end still flushes it
+        assert handler in [reference() for reference in logging._handlerList]
+    finally:
+        known.removeHandler(handler)
 
 
 def test_the_time_of_an_export_is_not_in_its_torchscript(tmp_path):
