@@ -21,6 +21,7 @@ from ckdmed.data.splits import GROUP_KEY
 from ckdmed.intended_inputs import (
     INPUTS_SUFFIX,
     SEQUENCE_NAMES,
+    IntendedInputs,
     SeriesFacts,
     facts_of_slices,
     intended_inputs_of,
@@ -33,6 +34,10 @@ from ckdmed.sections.slices import slice_modalities
 __all__ = ["record_inputs"]
 
 logger = logging.getLogger(__name__)
+
+# How the inputs of the process's last training look: the trainings of an experiment learn from the same images, and to
+# look at them takes half a minute.
+_looked_at: dict[tuple[Hashable, ...], tuple[IntendedInputs, str]] = {}
 
 # Of real images, over all that an input has, and of phantoms: a slice takes about 30 ms. With 500 instead of 1,000
 # slices of the Figshare set one in ten of the other sequences is no longer told from it.
@@ -109,10 +114,37 @@ def _write(
     most = _MOST_PHANTOMS if dataset_dir is None else _MOST // images
     count = min(_MOST_CASES, -(-most // _OF_A_CASE)) if _is_case(items[0]) else most
     chosen = _spread(items, count)
+    key = _identity(chosen, dataset_dir, modalities, figshare)
+    if key not in _looked_at:
+        _looked_at.clear()
+        _looked_at[key] = _look(chosen, images, dataset_dir, modalities, [] if of_cases else figshare)
+    intended, data = _looked_at[key]
+    intended.write(target)
+    logger.info(f"{target.name}: how the training's inputs look ({data}); inference tells others from them")
+
+
+def _identity(
+    items: Sequence[Mapping[str, Any]], dataset_dir: str | None, modalities: Sequence[str], figshare: Sequence[str]
+) -> tuple[Hashable, ...]:
+    """Of what is looked at: files that were written anew are others."""
+    read = [(str(item[GROUP_KEY]), *_place(item), ensure_tuple(item.get("modalities", ()))) for item in items]
+    files = sorted({file for _, files, *_ in read for file in files})
+    states = [(file, status.st_size, status.st_mtime_ns) for file in files for status in [Path(file).stat()]]
+    return (dataset_dir, tuple(modalities), tuple(figshare), tuple(read), tuple(states))
+
+
+def _look(
+    chosen: Sequence[Mapping[str, Any]],
+    images: int,
+    dataset_dir: str | None,
+    modalities: Sequence[str],
+    figshare: Sequence[str],
+) -> tuple[IntendedInputs, str]:
+    """How they look, and how many they are in words."""
     features: list[list[np.ndarray]] = [[] for _ in range(images)]
     groups: list[list[str]] = [[] for _ in range(images)]
     facts: list[list[SeriesFacts]] = [[] for _ in range(images)]
-    read = _reader(items[0], modalities)(chosen)
+    read = _reader(chosen[0], modalities)(chosen)
     for item in tqdm(read, desc="how inputs look", total=len(chosen), unit="image", leave=False):
         for number, (slices, told) in enumerate(zip(item.images, item.facts, strict=True)):
             found = features_of(slices, _OF_A_CASE)
@@ -122,7 +154,7 @@ def _write(
     if dataset_dir is None:
         sequences, modality, side = [""] * images, "", None
         description = "phantoms, no patients' images"
-    elif not of_cases and figshare:
+    elif figshare:
         sequences, modality, side = list(figshare), "MR", (_FIGSHARE_SIDE_MM, _FIGSHARE_SIDE_MM)
         description = f"{SEQUENCE_NAMES[figshare[0]]} slices with a tumour"
     else:
@@ -135,8 +167,7 @@ def _write(
         description = f"{named or 'images'} like those of its training"
     data = f"{sum(map(len, groups))} slices of {len(set(groups[0]))} patients of the section train"
     fitted = list(zip(features, groups, strict=True))
-    intended_inputs_of(fitted, sequences, description, data, modality, side).write(target)
-    logger.info(f"{target.name}: how the training's inputs look ({data}); inference tells others from them")
+    return intended_inputs_of(fitted, sequences, description, data, modality, side), data
 
 
 def _spread(items: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:

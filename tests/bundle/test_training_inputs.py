@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckdmed.bundle import record_inputs
+from ckdmed.bundle import record_inputs, training_inputs
 from ckdmed.bundle.training_inputs import _spread
 from ckdmed.data.brats import build_slice_cache
 from ckdmed.intended_inputs import IntendedInputs, SeriesFacts, check_input
@@ -58,6 +59,33 @@ def test_slices_of_phantoms_make_a_record_and_nothing_random_is_used(slices, tmp
     record_inputs(slices, str(tmp_path / "none"), None)
     record_inputs(slices, str(_weights(tmp_path / "other rank")), None, save=False)
     assert not (tmp_path / "none").exists() and not (tmp_path / "other rank/model.inputs.json").exists()
+
+
+def test_the_next_training_of_a_process_looks_at_other_images_alone(tmp_path, monkeypatch):
+    folder = str(tmp_path / "phantoms")
+    slices = figshare_sections(None, folder, phantom_patients=PEOPLE, phantom_size=48, phantom_slices=(4, 5))
+    looked = []
+
+    def counted(chosen, *arguments):
+        looked.append(len(chosen))
+        return look(chosen, *arguments)
+
+    look = training_inputs._look
+    monkeypatch.setattr(training_inputs, "_look", counted)
+    texts = []
+
+    def record(name, sections, modalities=()):
+        record_inputs(sections, str(_weights(tmp_path / name)), None, modalities)
+        texts.append((tmp_path / name / "model.inputs.json").read_bytes())
+        return len(looked)
+
+    assert record("first", slices) == 1 and record("second", slices) == 1 and texts[0] == texts[1]
+    fewer = [item for item in slices["train"] if item["patient_group"] != slices["train"][0]["patient_group"]]
+    assert record("others", {"train": fewer}) == 2 and texts[2] != texts[0]
+    assert record("again", slices) == 3 and texts[3] == texts[0]
+    # written anew
+    os.utime(training_inputs._spread(slices["train"], 60)[0]["image"], (1, 1))
+    assert record("newer", slices) == 4
 
 
 def test_figshare_slices_are_contrast_enhanced_t1(slices, tmp_path):
