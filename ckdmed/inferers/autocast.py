@@ -17,6 +17,8 @@ from ckdmed.inferers.precision import amp_dtype
 __all__ = ["AutocastInferer"]
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+# Channels that oneDNN computes together at most, with AVX-512.
+_WIDEST_BLOCK = 16
 
 
 class AutocastInferer(Inferer):
@@ -29,7 +31,8 @@ class AutocastInferer(Inferer):
     none.
 
     4D and 5D inputs are brought to channels-last, in which a U-Net's step takes two thirds to four fifths of the time
-    on a CPU, in full precision too. There a network with instance normalisation, which is slower so, keeps its format.
+    on a CPU, in full precision too. There a network with instance normalisation, which is slower so, keeps its format;
+    and one whose gradients oneDNN would compute wrongly so is computed in the contiguous format on every CPU.
     The weights stay float32. Those of convolutions are rearranged in memory on the first call: values, state-dict keys
     and the optimiser's references are unchanged.
 
@@ -66,8 +69,12 @@ class AutocastInferer(Inferer):
         def arranged(batch: torch.Tensor, *network_args: Any, **network_kwargs: Any) -> Any:
             dtype = amp_dtype(self.amp, batch.device)
             memory_format = _CHANNELS_LAST.get(batch.ndim)
-            if memory_format is not None and (dtype is not None or not _has_instance_norm(network)):
-                _rearrange_weights(network, memory_format)
+            if batch.device.type == "cpu" and _has_narrow_strided_projection(network):
+                memory_format = torch.contiguous_format
+            elif dtype is None and _has_instance_norm(network):
+                memory_format = None
+            if memory_format is not None:
+                _rearrange_weights(network, memory_format, batch.ndim)
                 batch = batch.contiguous(memory_format=memory_format)
             if dtype is None:
                 # autocast would take None for its own default, bfloat16
@@ -85,12 +92,31 @@ def _has_instance_norm(network: Callable[..., Any]) -> bool:
     return isinstance(network, nn.Module) and any(isinstance(module, _InstanceNorm) for module in network.modules())
 
 
-def _rearrange_weights(network: Callable[..., Any], memory_format: torch.memory_format) -> None:
+def _has_narrow_strided_projection(network: Callable[..., Any]) -> bool:
+    """Whether oneDNN writes past its memory where it computes the weights' gradient of a layer in channels-last.
+
+    It does so for 1x1 convolutions with a stride whose input has fewer channels than one of its blocks, 8 or 16 by the
+    processor: crashes and wrong gradients (https://github.com/uxlfoundation/oneDNN/issues/6035).
+    """
+    return isinstance(network, nn.Module) and any(
+        isinstance(module, nn.Conv2d)
+        and module.kernel_size == (1, 1)
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < _WIDEST_BLOCK
+        for module in network.modules()
+    )
+
+
+def _rearrange_weights(network: Callable[..., Any], memory_format: torch.memory_format, ndim: int) -> None:
     """Bring the weights of a module to ``memory_format`` unless they are; other callables stay as they are."""
     if not isinstance(network, nn.Module):
         return
-    ndim = 4 if memory_format is torch.channels_last else 5
-    if any(p.ndim == ndim and not p.is_contiguous(memory_format=memory_format) for p in network.parameters()):
+    if memory_format is torch.contiguous_format:
+        for weights in network.parameters():
+            # a kernel of one channel is contiguous in both formats; torch goes by its strides
+            if weights.ndim == ndim and weights.stride() != torch.empty(weights.shape, device="meta").stride():
+                weights.data = weights.data.clone(memory_format=memory_format)
+    elif any(p.ndim == ndim and not p.is_contiguous(memory_format=memory_format) for p in network.parameters()):
         network.to(memory_format=memory_format)  # type: ignore[call-overload]
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +67,60 @@ def test_full_precision_changes_the_memory_format_alone(norm: str) -> None:
     spy = _Spy()
     AutocastInferer(amp=False)(MetaTensor(torch.rand(2, 2, 8, 8)), spy)
     assert spy.seen == {"type": torch.Tensor, "channels_last": True, "inside": torch.float32}
+
+
+class _Projection(nn.Module):
+    """A residual unit's shortcut, after channels-last weights as a bundle's configuration may give them."""
+
+    def __init__(self, in_channels: int, stride: int = 2, groups: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, in_channels, 3, padding=1)
+        self.shortcut = nn.Conv2d(in_channels, 16, 1, stride=stride, groups=groups)
+        self.channels_last = True
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.first(x)
+        self.channels_last = features.is_contiguous(memory_format=torch.channels_last)
+        return self.shortcut(features)
+
+
+@pytest.mark.parametrize("amp", [False, "bf16"])
+@pytest.mark.parametrize(
+    ("network", "channels_last"),
+    [
+        (_Projection(4), False),
+        (_Projection(15), False),
+        (_Projection(16), True),
+        (_Projection(32, groups=4), False),
+        (_Projection(4, stride=1), True),
+    ],
+)
+def test_narrow_strided_projections_are_computed_in_the_contiguous_format(network, channels_last, amp) -> None:
+    AutocastInferer(amp=amp)(torch.rand(2, 1, 8, 8), network)
+    assert network.channels_last == channels_last
+
+
+def test_gradients_of_narrow_strided_projections() -> None:
+    # the fault that it keeps from kills the process
+    code = """
+        import torch
+        from ckdmed.inferers import AutocastInferer
+        from ckdmed.networks.cohra_unet import CohraUNet
+        torch.manual_seed(0)
+        network, image = CohraUNet(2, 4, 3, features=(4, 8, 16), heads=2), torch.rand(2, 4, 32, 32)
+        wanted, found = [], []
+        runs = {"plain": lambda: network(image), "inferer": lambda: AutocastInferer(amp=False)(image, network)}
+        for gradients, name in ((wanted, "plain"), (found, "inferer")):
+            network.zero_grad()
+            runs[name]().square().mean().backward()
+            gradients += [p.grad.clone() for p in network.parameters()]
+        for one, other in zip(wanted, found):
+            torch.testing.assert_close(one, other)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
 
 
 def test_a_processor_without_bfloat16_computes_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
