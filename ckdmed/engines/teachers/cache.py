@@ -23,6 +23,7 @@ from ckdmed.checked_entries import DamagedEntry, read_entry, sealed, unsealed, w
 from ckdmed.data import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.files import write_json
+from ckdmed.inferers import autocast_dtype
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.transforms import FLIPS, FlipStated
 
@@ -124,15 +125,18 @@ class TeacherCache:
             teacher: weights, taps and channels are part of what names the entries.
             how: the inferer that runs it; mixed precision is part of it too.
         """
+        device = next((value.device.type for value in teacher.network.parameters()), "cpu")
         parts = {
             "teacher_sha256": teacher.state_hash(),
             "taps": dict(teacher.taps.paths),
             "channels": [teacher.input_channels, teacher.spatial_dims],
             "average_flips": teacher.average_flips,
             "inferer": fingerprint(how),
+            # what `amp` comes to differs between machines that share a folder
+            "precision": str(autocast_dtype(how, device) or torch.float32).removeprefix("torch."),
             "preparation": self.preparation,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "device": next((value.device.type for value in teacher.network.parameters()), "cpu"),
+            "device": device,
         }
         key = fingerprint(parts)
         if key != self._key:

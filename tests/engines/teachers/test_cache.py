@@ -14,7 +14,7 @@ from monai.transforms import Compose, RandFlipd, RandGaussianNoised, ScaleIntens
 
 from ckdmed.engines import DistillationTrainer, FrozenTeacher, TeacherCache, weights_hash
 from ckdmed.handlers import ReproducibleEpochs, ResumeCheckpoint
-from ckdmed.inferers import AutocastInferer
+from ckdmed.inferers import AutocastInferer, precision
 from ckdmed.losses import DistillationLoss
 from ckdmed.methods import distillation_loss
 from ckdmed.networks.taps import TappedOutput
@@ -252,6 +252,20 @@ def test_another_teacher_has_other_entries(tmp_path: Path):
     other = TeacherCache(data, prepared, "disk", tmp_path)
     other.open(teacher)
     assert len(folders | {cache.folder, other.folder}) == 4
+
+
+def test_machines_of_other_precision_have_other_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # one setting, `amp=True`, is bfloat16 on one processor and full precision on another
+    _, teacher = pair(distillation_loss(), student=unet())
+    folders = {}
+    for has_bf16 in (True, False):
+        monkeypatch.setattr(precision, "_processor_has_bf16", lambda answer=has_bf16: answer)
+        cache = TeacherCache(items(2), chain(), "disk", tmp_path)
+        cache.open(teacher, AutocastInferer())
+        folders[has_bf16] = cache.folder
+    assert folders[True] != folders[False]
+    cache.open(teacher, AutocastInferer(amp=False))
+    assert cache.folder not in folders.values()
 
 
 def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
