@@ -12,7 +12,15 @@ import torch
 
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.experiments.compare_arms import ARMS, BASELINE, compare_name, compare_runs, compare_settings, variant
+from ckdmed.experiments.compare_arms import (
+    ARMS,
+    BASELINE,
+    check_teachers,
+    compare_name,
+    compare_runs,
+    compare_settings,
+    variant,
+)
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.label_fractions import (
@@ -21,6 +29,7 @@ from ckdmed.experiments.label_fractions import (
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
+from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_scores
 from ckdmed.experiments.tables import (
@@ -100,6 +109,8 @@ class Comparison(SliceExperiment):
             settings = parse_settings(words)
             check_bundle_settings(cls.bundle, settings, args.bundles)
             arms.append(variant(name, settings))
+        if args.one_teacher and not any(arm.needs and arm.teacher for arm in arms):
+            raise ValueError(f"--one_teacher: none of the arms {', '.join(arm.name for arm in arms)} has a teacher.")
         return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher)
 
     @classmethod
@@ -118,10 +129,15 @@ class Comparison(SliceExperiment):
             made["epochs"] = self._longer(run, made["epochs"])
         return made
 
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        folder = self.output_dir / "records"
+        records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
+        planned = [(run.arm.name, run.split["label_fraction"], run.seed, _shared_teacher(run)) for run in runs]
+        check_teachers([*planned, *_students(records)])
+        return list(runs)
+
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
-        # so that a folder does not mix students of one teacher for all with those of a teacher for each seed
-        own = run.teacher in (None, compare_name(str(run.arm.teacher), run.split["label_fraction"], run.seed))
-        return {**super()._recorded_settings(run), "shared_teacher": None if own else run.teacher}
+        return {**super()._recorded_settings(run), "shared_teacher": _shared_teacher(run)}
 
     def _longer(self, run: Run, epochs: int) -> int:
         alone, distilled = (
@@ -141,6 +157,11 @@ class Comparison(SliceExperiment):
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             save_weights(path, workflow.parser.get_parsed_content("teacher_def").state_dict())
+
+    @classmethod
+    def check_records(cls, records: Sequence[RunRecord]) -> None:
+        super().check_records(records)
+        check_teachers(_students(records))
 
     @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
@@ -167,6 +188,16 @@ class Comparison(SliceExperiment):
             parts.append(arm_table(own, (SLICES, PATIENTS), _LONGER, shown))
             parts += over_patients(group, PATIENTS, _LONGER, shown)
         return [*parts, seconds_line(own, names)]
+
+
+def _shared_teacher(run: Run) -> str | None:
+    """The teacher's run where it is that of another seed."""
+    own = compare_name(str(run.arm.teacher), run.split["label_fraction"], run.seed)
+    return None if run.teacher == own else run.teacher
+
+
+def _students(records: Sequence[RunRecord]) -> list[tuple[str, float, int, str | None]]:
+    return [(r.arm, label_fraction_of(r), r.seed, r.settings.get("shared_teacher")) for r in records]
 
 
 EXPERIMENT = Comparison

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name, in_order
 from ckdmed.methods import with_options_of
 
-__all__ = ["ARMS", "BASELINE", "compare_name", "compare_runs", "compare_settings", "variant"]
+__all__ = ["ARMS", "BASELINE", "check_teachers", "compare_name", "compare_runs", "compare_settings", "variant"]
 
 BASELINE = "alone"
 _TEACHER = "teacher"
@@ -125,6 +125,35 @@ def compare_runs(
 def _run(arm: Arm, fraction: float, seed: int, teacher_seed: int) -> Run:
     teacher = compare_name(arm.teacher, fraction, teacher_seed) if arm.teacher and arm.teacher != "random" else None
     return Run(arm, seed, compare_name(arm.name, fraction, seed), {"label_fraction": fraction}, teacher)
+
+
+def check_teachers(students: Iterable[tuple[str, float, int, str | None]]) -> None:
+    """Refuse students of one teacher for all seeds together with those of another.
+
+    Args:
+        students: arm, label fraction, seed and, where it is not that of the seed itself, the name of the teacher's run;
+            arms that have no teacher are passed over.
+
+    Raises:
+        ValueError: with one label fraction, a teacher that some share and another one.
+    """
+    of_fractions: dict[float, dict[str, str]] = {}
+    shared: dict[float, str] = {}
+    for arm, fraction, seed, teacher in students:
+        # an arm that is not among these is a variant of the distilled student
+        if arm not in ARMS or ARMS[arm].teacher == _TEACHER:
+            used = teacher or compare_name(_TEACHER, fraction, seed)
+            of_fractions.setdefault(fraction, {}).setdefault(used, compare_name(arm, fraction, seed))
+            if teacher:
+                shared[fraction] = teacher
+    for fraction, one in shared.items():
+        for other, student in of_fractions[fraction].items():
+            if other != one:
+                raise ValueError(
+                    f"{one} teaches the students of several seeds, but {student} learnt from {other}: an interval over "
+                    "these seeds would mean neither. Give --one_teacher with the same first seed, or use another "
+                    "output folder."
+                )
 
 
 def compare_name(arm: str, fraction: float, seed: int) -> str:

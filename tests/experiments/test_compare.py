@@ -73,6 +73,35 @@ def test_a_folder_does_not_mix_shared_teachers_with_those_of_each_seed(data: Pat
     assert shared == {"labelled=1-ours-seed=1": "labelled=1-teacher-seed=0"}
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("0", "1", "--one_teacher"), ("3", "4", "--one_teacher")),
+        (("0", "1", "--one_teacher"), ("3",)),
+        (("0", "1"), ("3", "4", "--one_teacher")),
+    ],
+)
+def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, first, second):
+    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "1", "--seeds"]
+    compared, runs = made("compare", tmp_path, data, *words, *first)
+    records = [record(run.arm.name, run.seed, 0.5, settings=compared._recorded_settings(run)) for run in runs]
+    for one in records:
+        one.write(tmp_path / "records/validation" / f"{one.name}.json")
+    assert compared.possible(runs) == runs
+    compared.check_records(records)
+    added, more = made("compare", tmp_path, data, *words, *second)
+    with pytest.raises(ValueError, match="learnt from labelled=1-teacher-seed=[03].*another output folder"):
+        added.possible(more)
+    both = [record(run.arm.name, run.seed, 0.5, settings=added._recorded_settings(run)) for run in more]
+    with pytest.raises(ValueError, match="teaches the students of several seeds"):
+        compared.check_records([*records, *both])
+
+
+def test_one_teacher_without_a_student_of_it(data: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="none of the arms alone has a teacher"):
+        made("compare", tmp_path, data, "--arms", "alone", "--one_teacher")
+
+
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = compare_settings(run_of(ARMS["ours"], 0.25, 7), base)
