@@ -22,7 +22,7 @@ export PYTHONUTF8=1
 
 if ! "$PYTHON" -c 'import sys
 from importlib.util import find_spec
-sys.exit(not all(map(find_spec, sys.argv[1:])))' black flake8 hypothesis importlinter isort mkdocs mkdocstrings mypy packaging pytest xdist; then
+sys.exit(not all(map(find_spec, sys.argv[1:])))' black flake8 hypothesis importlinter isort mkdocs mkdocstrings mypy packaging pytest pytest_split xdist; then
     echo "tools/check.sh: the development tools are not installed: $PYTHON -m pip install -c constraints.txt -e '.[dev]'" >&2
     exit 2
 fi
