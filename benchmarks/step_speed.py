@@ -249,23 +249,28 @@ class Bench:
             "copy": lambda: self.copy,
             **{f"gemm {kind}": lambda dtype=dtype: self.product(dtype) for kind, dtype in _MATRIX_TYPES.items()},
         }
-        # a processor without bfloat16 takes seconds for one product
+        # the roofline of a step in full precision needs none, and a processor without bfloat16 takes seconds for one
         known = [name for name in names if name != "gemm bf16" or self.dtype == torch.bfloat16]
         self.built = {name: makers[name]() for name in known}
         return self.built
 
-    def rooflines(self, medians: Mapping[str, float]) -> dict[str, float]:
-        """The least seconds of the student's step and of its forward pass by what this machine was measured to do."""
-        if not {"copy", "gemm fp32"} <= set(medians):
+    def rooflines(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """The least seconds of the student's step and of its forward pass by what this machine was measured to do.
+
+        Args:
+            seconds: of the matrix products and the copy, and of the steps that are compared with them: all medians or
+                all least values.
+        """
+        if not {"copy", "gemm fp32"} <= set(seconds):
             return {}
         size, large = self.matrix.shape[0], self.large.numel() * self.large.element_size()
         rates = {
-            dtype: 2 * size**3 / medians[f"gemm {kind}"]
+            dtype: 2 * size**3 / seconds[f"gemm {kind}"]
             for kind, dtype in _MATRIX_TYPES.items()
-            if f"gemm {kind}" in medians
+            if f"gemm {kind}" in seconds
         }
         return {
-            name: roofline_seconds(operations_of(self.built[name]), rates, 2 * large / medians["copy"])
+            name: roofline_seconds(operations_of(self.built[name]), rates, 2 * large / seconds["copy"])
             for name in ("student alone", "student forward")
             if name in self.built
         }
@@ -412,7 +417,8 @@ def main(argv: list[str] | None = None) -> int:
         seconds = measure(steps, args.rounds, args.seconds, bench.device, clock)
         flops = bench.student_flops()
         medians = {name: statistics.median(values) for name, values in seconds.items()}
-        rooflines = bench.rooflines(medians)
+        leasts = {name: min(values) for name, values in seconds.items()}
+        rooflines, least_rooflines = bench.rooflines(medians), bench.rooflines(leasts)
     size = bench.matrix.shape[0]
     result = {
         "machine": machine_in_words(),
@@ -430,7 +436,7 @@ def main(argv: list[str] | None = None) -> int:
         "rooflines": rooflines,
         "ratios": ratios(medians, flops, size, rooflines),
         # what others do on the machine can only add to a turn: beside each other the two tell how uneven it was
-        "ratios_least": ratios({name: min(values) for name, values in seconds.items()}, flops, size, rooflines),
+        "ratios_least": ratios(leasts, flops, size, least_rooflines),
     }
     text = report(result)
     print(text)
