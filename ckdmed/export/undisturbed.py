@@ -32,8 +32,8 @@ def undisturbed() -> Iterator[io.StringIO]:
     cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict]
     outputs = [(logger, list(logger.handlers)) for logger in loggers]
-    # A bundle's logging.conf closes every handler of the process, and some close the stream that they write to: abseil's,
-    # which comes with TensorBoard, would close a notebook's standard error.
+    # A bundle's logging.conf closes every handler of the process, and some close what they write to: abseil's, which
+    # comes with TensorBoard, would close a notebook's standard error.
     open_handlers: list[Any] = vars(logging)["_handlerList"]
     of_process = list(open_handlers)
     del open_handlers[:]
