@@ -172,9 +172,11 @@ class RobustnessEvaluation:
         if not path.is_file():
             return False
         record, planned = RunRecord.read(path), self._recorded(section, network, point)
-        differ = [key for key in planned if record.settings.get(key) != planned[key]]
+        then = record.settings
+        # a setting that is given in one of the two commands alone is in one of the two alone
+        differ = [key for key in dict.fromkeys([*planned, *then]) if then.get(key) != planned.get(key)]
         if differ or record.data_sha256 != self._data_sha256:
-            what = ", ".join(f"{key} {record.settings.get(key)!r} then and {planned[key]!r} now" for key in differ)
+            what = ", ".join(f"{key} {then.get(key)!r} then and {planned.get(key)!r} now" for key in differ)
             raise ValueError(
                 f"{path} was made with other settings ({what or 'another datalist'}); use another output folder."
             )
@@ -315,7 +317,7 @@ def _title(network: ScoredNetwork, point: Point) -> str:
 
 
 def _ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted(str(item.get("case", item["id"])) for item in items)
+    return sorted(str(item["id"]) for item in items)
 
 
 def _size(batch: Any) -> int:

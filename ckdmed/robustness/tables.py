@@ -17,6 +17,8 @@ from ckdmed.transforms.corruption import CORRUPTIONS
 __all__ = ["plot_robustness", "robustness_tables"]
 
 _ALL = "all of them"
+# in what the records of one network may differ
+_OF_POINT = {"corruption", "severity_value"}
 
 
 def robustness_tables(records: Sequence[RunRecord]) -> str:
@@ -93,7 +95,19 @@ def _by_section(records: Sequence[RunRecord]) -> dict[str, dict[str, list[RunRec
         for name, own in networks.items():
             if len({record.settings["checkpoint_sha256"] for record in own}) > 1:
                 raise ValueError(f"the records of the {name} are of several checkpoints; make a table of one.")
+            if differ := _differing(own):
+                raise ValueError(
+                    f"the records of the {name} were made with several settings ({', '.join(differ)}); make a table of "
+                    "those that were made alike."
+                )
     return found
+
+
+def _differing(own: Sequence[RunRecord]) -> list[str]:
+    """Each setting with its values, of which a network's records have several."""
+    names = dict.fromkeys(name for record in own for name in record.settings if name not in _OF_POINT)
+    values = {name: list(dict.fromkeys(repr(record.settings.get(name)) for record in own)) for name in names}
+    return [f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1]
 
 
 def _order(record: RunRecord) -> tuple[bool, int, int]:

@@ -133,6 +133,12 @@ def test_the_picture_has_a_panel_for_each_kind_and_a_line_for_each_network(tmp_p
 def test_records_that_do_not_belong_together():
     with pytest.raises(ValueError, match="the records of the student are of several checkpoints"):
         robustness_tables([*RECORDS, record("student", "noise-3", 0.1, checkpoint_sha256="another")])
+    with pytest.raises(ValueError, match=r"the student were made with several settings \(threshold None and 0.3\)"):
+        robustness_tables([*RECORDS, record("student", "noise-3", 0.1, threshold=0.3)])
+    # a setting that the student's bundle has alone
+    assert robustness_tables(
+        [r if "teacher" in r.name else replace(r, settings={**r.settings, "x": 1}) for r in RECORDS]
+    )
     with pytest.raises(ValueError, match="the records of the validation section are not of the same images"):
         robustness_tables([*RECORDS, record("student", "noise-3", 0.1, images_sha256="another")])
     with pytest.raises(ValueError, match="x is no record of `ckdmed robustness`"):
