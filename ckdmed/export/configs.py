@@ -28,7 +28,7 @@ __all__ = [
 Config = dict[str, Any]
 
 # a setting of the teacher's record, and what it is where no record has it
-_TAUGHT = re.compile(r"(?P<read>\$@taught\.get\('\w+', )(?:None\) or (?P<otherwise>.+)|(?P<default>.+)\))")
+_TAUGHT = re.compile(r"\$(?P<read>@taught\.get\('\w+', )(?:None\) or (?P<otherwise>.+)|(?P<default>.+)\))")
 # what follows from something else than settings that are to be
 _OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|taught)\b")
 
@@ -142,17 +142,19 @@ def _with_shipped(expression: str, record: Mapping[str, Any], read: Collection[s
 def _written(config: Config, settings: Mapping[str, Any], key: str) -> Any:
     """A setting of the exported bundle: an expression where it goes on following others, else the value.
 
-    What is taken from a teacher's record still is; the value then holds where there is none. A size of a profile
-    follows nothing: the weights are of one size whatever profile a user takes.
+    What is taken from a teacher's record still is, false and 0 too; the value then holds where there is none. A size of
+    a profile follows nothing: the weights are of one size whatever profile a user takes.
     """
     written = str(config[key])
     if of_teacher := _TAUGHT.fullmatch(written):
         default = of_teacher["default"] or of_teacher["otherwise"]
         if _follows(config, settings, key, f"${default}"):
             return written
-        value = as_expression(settings[key])
-        closed = f"{value})" if of_teacher["default"] else f"None) or {value}"
-        return of_teacher["read"] + closed
+        read, value = of_teacher["read"], as_expression(settings[key])
+        if of_teacher["default"]:
+            return f"${read}{value})"
+        # with `or` a value that is true would take the place of a recorded false
+        return f"${value} if {read}None) is None else {read}None)"
     return written if _follows(config, settings, key, written) else settings[key]
 
 

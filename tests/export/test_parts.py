@@ -13,7 +13,9 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
+from ckdmed.bundle.trained import Trained, settings_read, told_by_teacher
 from ckdmed.export import METADATA_SCHEMA, files_over_limit
 from ckdmed.export.configs import component_settings, rebase_text, rewrite_configs
 from ckdmed.export.exporter import _put_both_in_place
@@ -147,7 +149,7 @@ def test_what_follows_from_another_setting_goes_on_following_it(settings, kept):
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        ("$@taught.get('s', None) or 'one'", "$@taught.get('s', None) or 'two'"),
+        ("$@taught.get('s', None) or 'one'", "$'two' if @taught.get('s', None) is None else @taught.get('s', None)"),
         ("$@taught.get('s', f(@a, @b))", "$@taught.get('s', 'two')"),
         ("$@taught.get('s', None)", "$@taught.get('s', 'two')"),
         # it gives that value already
@@ -160,6 +162,20 @@ def test_what_the_teachers_record_tells_is_still_taken_from_it(written, expected
     # a name that looks like a reference
     named = rewrite_configs({"train.json": train}, "bundles/x_y", {"s": "a@b#c"}, {})["train.json"]["s"]
     assert "@b" not in named and "#" not in named and r"a\x40b\x23c" in named
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [({"s": False}, False), ({"s": "global"}, "global"), ({"s": None}, True), ({}, True), (None, True)],
+)
+def test_what_a_teacher_was_trained_without_is_not_switched_on_by_the_students_value(record, expected):
+    train = {"taught": None, "s": "$@taught.get('s', None) or False"}
+    new = rewrite_configs({"train.json": train}, "bundles/x_y", {"s": True}, {})["train.json"]
+    # it is still one that the teacher tells
+    assert told_by_teacher(new) == {"s"} == settings_read(new, "taught")
+    parser = ConfigParser({**new, "taught": None})
+    parser["taught"] = Trained("teacher.pt", record)
+    assert parser.get_parsed_content("s") == expected
 
 
 @pytest.mark.parametrize(
