@@ -130,13 +130,17 @@ class Experiment(Report):
         """A folder of phantoms with its datalist, made once."""
 
     @classmethod
-    def profile_settings(cls, profile: str) -> dict[str, Any]:
+    def profile_settings(cls, profile: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The sizes of a profile: "compact", "tiny", or "full" for the bundle's own with a data folder.
+
+        Args:
+            profile: its name.
+            given: settings that the user sets; see :func:`~ckdmed.experiments.given_settings.profile_settings`.
 
         Raises:
             ValueError: an unknown profile.
         """
-        return profile_settings(profile, cls.bundle, cls.tiny, cls.compact)
+        return profile_settings(profile, cls.bundle, cls.tiny, cls.compact, given)
 
     @classmethod
     def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -151,7 +155,7 @@ class Experiment(Report):
             ValueError: a setting that the bundle lacks or the runs make themselves, or a value that it cannot have.
         """
         given = parse_settings(args.set)
-        settings = {**cls.profile_settings(args.profile), **cls.option_settings(args), **given}
+        settings = {**cls.profile_settings(args.profile, given), **cls.option_settings(args), **given}
         cls.check_settings(settings)
         check_bundle_settings(cls.bundle, settings, args.bundles)
         return settings
@@ -237,9 +241,12 @@ class Experiment(Report):
             return False
         record = RunRecord.read(path)
         planned, kept = self._recorded_settings(run), with_new_names(record.settings)
-        differ = [key for key in planned if kept.get(key) != planned[key]]
+        # what was set then and is not now would be another training as well
+        compared = [*planned, *(key for key in kept if key not in {*planned, *self.unrecorded, "profile"})]
+        differ = [key for key in compared if kept.get(key) != planned.get(key)]
         if differ or record.data_sha256 != self.data_sha256:
-            what = ", ".join(f"{k} {kept.get(k)!r} then and {planned[k]!r} now" for k in differ) or "another datalist"
+            told = [f"{key} {kept.get(key)!r} then and {planned.get(key)!r} now" for key in differ]
+            what = ", ".join(told) or "another datalist"
             raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
         return True
 

@@ -160,6 +160,14 @@ def test_other_settings_or_data_need_another_folder(
     changed, _ = made(name, tmp_path, data, *FEW[name], "--set", "batch_size=3")
     with pytest.raises(ValueError, match="made with other settings .*batch_size .* then and 3 now"):
         changed.done(runs[0])
+    # a setting that is left out is another one as well
+    left_out, _ = made(name, tmp_path, data, *FEW[name])
+    changed.record_path(runs[0], "validation").unlink()
+    changed._record(runs[0], "validation")
+    with pytest.raises(ValueError, match="made with other settings .*batch_size 3 then"):
+        left_out.done(runs[0])
+    left_out.record_path(runs[0], "validation").unlink()
+    before._record(runs[0], "validation")
     before.data_sha256 = "0" * 64
     with pytest.raises(ValueError, match="made with other settings .another datalist"):
         before.done(runs[0])
