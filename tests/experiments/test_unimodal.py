@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ckdmed.experiments.unimodal import EXPERIMENT
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.experiments.unimodal import _OF_TEACHERS, EXPERIMENT
 from ckdmed.experiments.unimodal_arms import STRATEGIES, strategy, unimodal_settings
+from ckdmed.export.configs import component_settings
+from ckdmed.json_files import read_json
 from ckdmed.reports import RunRecord
 from tests.experiments.trainers import made, planned
 
@@ -98,3 +101,30 @@ def test_the_teachers_of_a_seed_serve_every_student(data: Path, tmp_path: Path) 
     assert shared._plan(later)["teachers_dir"] == first and shared._plan(later)["teacher_seed"] == 3
     assert "teacher_seed" not in shared._plan(one)
     assert strategy("warm", {"temperature": 2}).settings["method"] == STRATEGIES["distilled"].settings["method"]
+
+
+def test_teachers_of_other_settings_are_others(data: Path, tmp_path: Path) -> None:
+    words = ["--strategies", "distilled", "--label_fractions", "0.5", "--seeds", "3", "--set", TEACHERS]
+    folders = {}
+    variants = ("teacher_recipe=nnunet", "scaling=percentiles", "clahe=true", "fuse=stn", "teacher_weight_decay=0.1")
+    for setting in (None, *variants):
+        named = [] if setting is None else ["--variant", "other", setting]
+        comparison, runs = made("unimodal", tmp_path, data, *words, *named)
+        chosen = next(run for run in runs if run.arm.name.endswith("distilled" if setting is None else "other"))
+        folders[setting] = comparison._plan(chosen)["teachers_dir"]
+    assert len(set(folders.values())) == len(folders)
+
+
+def test_every_setting_that_a_teachers_training_reads_names_its_folder() -> None:
+    config = read_json(bundle_folder("brats_unimodal_kd") / "train.json")
+    read = set(component_settings(config, ("prepare_teachers",)))
+    # of the student, of the machine, or made of the others
+    others = {"accumulation_steps", "align_base", "cache", "cache_rate", "compile", "device", "epochs", "in_channels"}
+    others |= {"input_shape", "learning_rate", "method", "needs_teacher", "num_workers", "peer_views", "phantom_cases"}
+    others |= {"profile", "rank", "resume", "share_source", "shares_by_region", "sizes", "student_backbone"}
+    others |= {"student_base", "student_channels", "student_kind", "student_modalities", "sw_overlap", "taught"}
+    others |= {"teacher_augmentation", "teacher_dataset", "teacher_learns", "teacher_mode", "teacher_module"}
+    others |= {"teacher_preprocessing", "teacher_tumour_share", "trust_bundle", "usual_shares", "views"}
+    # each teacher's file is named by the sequences that it sees
+    others |= {"teachers", "w_cooperative", "w_mutual"}
+    assert read - others <= set(_OF_TEACHERS)
