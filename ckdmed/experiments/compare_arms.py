@@ -6,24 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name, in_order
+from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
 
 __all__ = ["ARMS", "BASELINE", "check_teachers", "compare_name", "compare_runs", "compare_settings", "variant"]
 
 BASELINE = "alone"
 _TEACHER = "teacher"
-# settings that the teacher's bundle does not have
-_STUDENTS_OWN = (
-    "student_kind",
-    "student_base",
-    "student_backbone",
-    "student_encoder_pretrained",
-    "method",
-    "cache_teacher",
-    "student_view",
-    "teacher_flips",
-    "labelled_per_batch",
-)
 
 
 def _taught(name: str, label: str, settings: Mapping[str, Any]) -> Arm:
@@ -81,12 +70,7 @@ def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
     made = {**shared, **run.arm.settings, "seed": run.seed, "label_fraction": fraction}
     more = 1.0 if run.arm.unlabelled else 1 / fraction
     if run.arm.bundle == "seg_teacher":
-        made["epochs"] = made.pop("teacher_epochs")
-        made["learning_rate"] = made.pop("teacher_learning_rate")
-        if "teacher_image_size" in made:
-            made["image_size"] = made.pop("teacher_image_size")
-        for key in _STUDENTS_OWN:
-            made.pop(key, None)
+        made = settings_of_teacher(run.arm.bundle, made)
     elif more > 1:
         made["train#dataset#data"] = "$[item for item in @sections['train'] if item['labelled']]"
     made["epochs"] = max(round(made["epochs"] * more), 1)

@@ -11,6 +11,7 @@ import torch
 from ckdmed.engines import load_network
 from ckdmed.experiments.compare import EXPERIMENT, Comparison
 from ckdmed.experiments.compare_arms import ARMS, compare_runs, compare_settings, variant
+from ckdmed.experiments.given_settings import check_bundle_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.networks import UNet
 from ckdmed.reports import RunRecord, read_values
@@ -116,6 +117,11 @@ def test_settings_of_the_arms():
     teacher = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **students, "teacher_kind": "segresnet"})
     assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "method", *students} & set(teacher)
     assert teacher["teacher_kind"] == "segresnet" and teacher["image_size"] == base["image_size"]
+    # what is the student's own is none of its teacher's
+    own = {"recipe": "nnunet", "student_options": {}, "mixup": 0.2, "weight_decay": 0.1, "teacher_weight_decay": 0.2}
+    apart = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **own, "teacher_recipe": "adamw"})
+    assert (apart["recipe"], apart["weight_decay"]) == ("adamw", 0.2)
+    check_bundle_settings("seg_teacher", apart)
     larger = {**base, "image_size": 96, "teacher_image_size": 160}
     assert compare_settings(run_of(ARMS["ours"], 1.0, 7), larger)["image_size"] == 96
     taught_by = compare_settings(run_of(ARMS["teacher"], 1.0, 7), larger)
