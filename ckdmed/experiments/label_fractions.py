@@ -42,6 +42,10 @@ def check_label_fraction_options(args: argparse.Namespace) -> None:
 
 
 def without_idle_split_seed(settings: Mapping[str, Any], datalist_seed: object) -> dict[str, Any]:
-    """A run's settings; where all patients are labelled, without a seed of that choice, which a bundle would refuse."""
-    idle = settings.get("label_fraction", 1) == 1 and settings.get("split_seed", 0) != datalist_seed
+    """A run's settings; where all patients are labelled, without a seed of that choice, which a bundle would refuse.
+
+    With a ``fold`` the seed draws the sections too, and stays.
+    """
+    chooses = settings.get("label_fraction", 1) < 1 or settings.get("fold") is not None
+    idle = not chooses and settings.get("split_seed", 0) != datalist_seed
     return {**settings, "split_seed": 0} if idle and "split_seed" in settings else dict(settings)

@@ -31,4 +31,7 @@ def test_runs_with_all_labels_have_no_such_seed() -> None:
     assert without_idle_split_seed({"label_fraction": 1, "split_seed": 2}, 0)["split_seed"] == 0
     # that of the datalist says what is there
     assert without_idle_split_seed({"label_fraction": 1, "split_seed": 2}, 2)["split_seed"] == 2
+    # folds are drawn with it, for all label fractions alike
+    folds = {"label_fraction": 1, "split_seed": 2, "fold": 0, "n_folds": 4}
+    assert without_idle_split_seed(folds, 0) == folds
     assert without_idle_split_seed({"label_fraction": 1}, 0) == {"label_fraction": 1}
