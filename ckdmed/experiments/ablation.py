@@ -93,8 +93,8 @@ class Ablation(Experiment):
         return [Run(arm, seed, f"{arm.name}-seed={seed}") for seed in args.seeds for arm in arms]
 
     @classmethod
-    def profile_settings(cls, profile: str) -> dict[str, Any]:
-        return profile_settings(profile, cls.bundle, cls.tiny, cls.compact, teacher_kind="cohra")
+    def profile_settings(cls, profile: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        return profile_settings(profile, cls.bundle, cls.tiny, cls.compact, {**(given or {}), "teacher_kind": "cohra"})
 
     @classmethod
     def check_settings(cls, settings: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
 from ckdmed.experiments.task_data import add_phantom_options
@@ -110,8 +111,7 @@ class Distilling(Experiment):
     def shared_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
         """The profile's sizes, and what the user sets instead."""
         task, given = cls.task_of(args), parse_settings(args.set)
-        volumes = {name: given[name] for name in ("spatial_dims",) if name in given}
-        return {**profile_settings(args.profile, task.bundle, task.tiny, {}, **volumes), **given}
+        return {**profile_settings(args.profile, task.bundle, task.tiny, {}, given), **given}
 
     @classmethod
     def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Distilling(Experiment):
             for name in ("teacher_epochs", "teacher_learning_rate"):
                 made.pop(name, None)
             made |= method_named(run.arm.settings["method"], self.task.name).training
-            if made.get("mixup"):
+            if made.get("mixup") and "cache_teacher" in self._config:
                 # there is no output of a mixture in a cache
                 made["cache_teacher"] = False
         if run.arm.teacher == GIVEN and self.teacher is not None:
@@ -194,8 +194,11 @@ class Distilling(Experiment):
     def _told(self) -> set[str]:
         """Settings that the record of the given teacher tells, where the user does not."""
         told = set(recorded_settings(self.teacher) or {}) if self.teacher else set()
-        config = read_json(bundle_folder(self.task.bundle, self.bundles) / "train.json")
-        return (told & told_by_teacher(config)) - self.given - set(_INPUTS)
+        return (told & told_by_teacher(self._config)) - self.given - set(_INPUTS)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return read_json(bundle_folder(self.task.bundle, self.bundles) / "train.json")
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         kept = super()._recorded_settings(run)
@@ -208,6 +211,7 @@ class Distilling(Experiment):
         return sha256_of(self.teacher) if self.teacher is not None else ""
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
+        check_one_teacher([(run.arm.name, run.seed) for run in runs] + self._recorded_runs())
         refused: dict[str, str] = {}
         # an arm for all its runs; what is done has fitted
         for run in {run.arm.name: run for run in runs if not self.done(run)}.values():
@@ -221,14 +225,23 @@ class Distilling(Experiment):
             logger.warning(f"left out, since it does not fit: {name}: {reason}")
         return left
 
+    def _recorded_runs(self) -> list[tuple[str, int]]:
+        folder = self.output_dir / "records"
+        records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
+        return [(record.arm, record.seed) for record in records]
+
     def _refusal(self, run: Run) -> str | None:
-        """Why a run cannot begin, by building its networks and its loss; None where it can."""
-        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), self._plan(run)).get_parsed_content
+        """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can."""
+        planned = self._plan(run)
+        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
         try:
+            check_bundle_settings(run.arm.bundle, planned, self.bundles)
             if run.arm.bundle == self.task.teacher_bundle:
                 get("network_def")
                 return None
             loss = get("distillation_loss")
+            if "teacher_images" in self._config:
+                get("teacher_images").check()
         except Exception as error:
             if not isinstance(root_cause(error), ValueError):
                 raise
@@ -277,6 +290,7 @@ class Distilling(Experiment):
         tasks = sorted({str(record.split.get("task")) for record in records})
         if len(tasks) > 1 or tasks[0] not in TASKS:
             raise ValueError(f"the records are of the tasks {', '.join(tasks)}; make a table of one of {list(TASKS)}.")
+        check_one_teacher([(record.arm, record.seed) for record in records])
 
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:
@@ -310,3 +324,25 @@ class Distilling(Experiment):
             "p-values are corrected for the number of arms. Costs are of training steps, without validation. "
             f"Machine: {machines}.\n"
         ]
+
+
+def check_one_teacher(runs: Sequence[tuple[str, int]]) -> None:
+    """Refuse students of several seeds' teachers: each student is named by its own seed, and the table would mix them.
+
+    Args:
+        runs: arm and seed.
+
+    Raises:
+        ValueError: a teacher of several seeds.
+    """
+    seeds: dict[str, set[int]] = {}
+    for arm, seed in runs:
+        if arm == TEACHER or arm.startswith(f"{TEACHER}_"):
+            seeds.setdefault(arm, set()).add(seed)
+    for arm, found in seeds.items():
+        if len(found) > 1:
+            first, *others = sorted(found)
+            raise ValueError(
+                f"{arm} is trained once, with the first seed, for all students, and here it would be trained with "
+                f"the seeds {first} and {', '.join(map(str, others))}. Keep the first seed, or use another folder."
+            )

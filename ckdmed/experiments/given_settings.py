@@ -16,6 +16,8 @@ __all__ = ["PROFILES", "check_bundle_settings", "parse_settings", "profile_setti
 
 PROFILES = ("compact", "full", "tiny")
 _VOLUMES = 3
+# on which settings of a profile depend
+_FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
@@ -53,7 +55,11 @@ def check_bundle_settings(bundle: str, settings: Mapping[str, Any], bundles: Pat
 
 
 def profile_settings(
-    profile: str, bundle: str, tiny: Mapping[str, Any], compact: Mapping[str, Any], **overrides: Any
+    profile: str,
+    bundle: str,
+    tiny: Mapping[str, Any],
+    compact: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The sizes of a profile, by the table of profiles that the bundle's configuration has.
 
@@ -62,16 +68,21 @@ def profile_settings(
         bundle: whose table.
         tiny: settings of that profile; the others have values for the same names.
         compact: what that profile sets beside its sizes. "full" sets mixed precision, where "tiny" says anything of it.
-        overrides: settings of the bundle on which others depend; volumes have sizes of their own.
+        given: settings of the user's; some of the profile's depend on them. A recipe has a learning rate of its own,
+            volumes have sizes of their own, and a size of their patches beside the names of ``tiny``.
 
     Raises:
         ValueError: an unknown profile.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
+    config = read_json(bundle_folder(bundle) / "train.json")
+    followed = {name: value for name, value in (given or {}).items() if name in _FOLLOWED and name in config}
+    volumes = followed.get("spatial_dims") == _VOLUMES
     if profile == "tiny":
-        return dict(tiny)
-    sizes = f"{profile}_3d" if overrides.get("spatial_dims") == _VOLUMES else profile
-    own = bundle_settings(bundle, dataset_dir=".", profile=sizes, **overrides)
+        patches = {"roi_size": [tiny["image_size"]] * _VOLUMES} if volumes and "roi_size" not in tiny else {}
+        return {**tiny, **patches}
+    own = bundle_settings(bundle, dataset_dir=".", profile=f"{profile}_3d" if volumes else profile, **followed)
     beside = compact if profile == "compact" else {name: True for name in tiny if name == "amp"}
-    return {**{name: own[name] for name in tiny}, **beside}
+    names = [*tiny, "roi_size"] if volumes else list(tiny)
+    return {**{name: own[name] for name in names}, **beside}

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ckdmed.bundle.workflow import bundle_folder, bundle_parser
 from ckdmed.cli import main
+from ckdmed.experiments import experiment
 from ckdmed.experiments.distilling import ALONE
+from ckdmed.experiments.given_settings import check_bundle_settings
 from ckdmed.experiments.methods import MethodComparison
 from ckdmed.experiments.records import collect_records
 from ckdmed.experiments.slices import slice_phantoms
@@ -17,7 +20,7 @@ from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.files import save_weights
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord, corrected_differences, read_values
-from tests.experiments.trainers import made, planned
+from tests.experiments.trainers import made, options, planned
 
 CPU, WALL = "processor ms per step", "ms per step"
 
@@ -171,6 +174,61 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path, few_slices: Pat
     assert fits.possible(runs) == runs
 
 
+def test_a_method_that_mixes_images_fits_one_size_of_them(tmp_path: Path, few_slices: Path):
+    # a checkpoint is needed for images of two sizes
+    teacher = tmp_path / "teacher.pt"
+    comparison, _ = _tiny(tmp_path, few_slices, "--task", "classification", "--arms", "kd")
+    get = bundle_parser(bundle_folder("cls_teacher"), settings_of_teacher("cls_teacher", comparison.settings))
+    save_weights(teacher, get.get_parsed_content("network_def").state_dict())
+    words = ["--task", "classification", "--teacher_checkpoint", str(teacher), "--set", "teacher_image_size=48"]
+    comparison, runs = _tiny(tmp_path, few_slices, "--arms", "kd", "function_matching", *words)
+    with pytest.raises(ValueError, match="function_matching: teacher_image_size is 48 .* changes pixels of one size"):
+        comparison.possible(runs)
+
+
+def test_a_method_that_mixes_images_is_trained_on_regions(tmp_path: Path, data: Path):
+    comparison, runs = _tiny(tmp_path, data, "--task", "regions", "--arms", "function_matching")
+    (run,) = (run for run in runs if run.arm.name == "function_matching")
+    # it has no cache of outputs to turn off
+    check_bundle_settings("brats_seg_kd", comparison._plan(run))
+    assert comparison._plan(run)["mixup"] > 0 and "cache_teacher" not in comparison._plan(run)
+
+
+def test_the_shared_teacher_is_that_of_one_seed(tmp_path: Path, few_slices: Path):
+    comparison, runs = made("methods", tmp_path, few_slices, "--arms", "kd", "--seeds", "0", "1")
+    (shared,) = (run for run in runs if run.arm.name == "teacher")
+    told = {"settings": comparison._recorded_settings(shared), "data_sha256": comparison.data_sha256}
+    replace(record("teacher", 0, 0.1, 5.0), **told).write(tmp_path / "records/validation/teacher-seed=0.json")
+    assert comparison.possible(runs) == runs
+    for seeds in (["1", "2"], ["3"]):
+        other, later = made("methods", tmp_path, few_slices, "--arms", "kd", "--seeds", *seeds)
+        with pytest.raises(ValueError, match="teacher is trained once, with the first seed, .* the seeds 0 and [13]"):
+            other.possible(later)
+    own = [record(arm, seed, 0.1, 5.0) for arm, seed in (("teacher", 0), ("teacher", 1), ("kd", 0))]
+    with pytest.raises(ValueError, match="teacher is trained once"):
+        MethodComparison.check_records(own)
+
+
+def test_sizes_follow_the_recipe_and_the_dimensions(data: Path):
+    chosen = experiment("methods")
+    plain, recipe, volumes = (
+        chosen.shared_settings(options("methods", "--task", "regions", "--profile", profile, *words))
+        for profile, words in (
+            ("compact", ()),
+            ("compact", ("--set", "recipe=nnunet", "teacher_recipe=nnunet")),
+            ("compact", ("--set", "spatial_dims=3")),
+        )
+    )
+    assert (recipe["learning_rate"], recipe["teacher_learning_rate"], recipe["tumour_share"]) == (0.01, 0.01, 0.33)
+    assert plain["learning_rate"] != 0.01 and plain["tumour_share"] != 0.33 and "roi_size" not in plain
+    assert volumes["roi_size"] == [32, 32, 32] and volumes["batch_size"] == 2
+    tiny = chosen.shared_settings(options("methods", "--task", "regions", "--set", "spatial_dims=3"))
+    assert tiny["roi_size"] == [32, 32, 32]
+    compared = experiment("compare")
+    given = compared.given_settings(options("compare", "--profile", "compact", "--set", "recipe=nnunet"))
+    assert given["learning_rate"] == 0.01 != compared.profile_settings("compact")["learning_rate"]
+
+
 def test_a_method_for_another_teacher_is_left_out(tmp_path: Path, few_slices: Path, caplog: pytest.LogCaptureFixture):
     comparison, runs = _tiny(tmp_path, few_slices, "--task", "classification", "--set", "teacher_kind=vgg_vgg")
     left = comparison.possible([run for run in runs if run.arm.name in ("supervised", "teacher", "kd", "tokens")])
@@ -221,6 +279,8 @@ RECORDS = [
         ("cwd", 0.1, 30.0, ""),
         ("fuse_stn", -0.02, 35.0, "kd"),
     )
+    # one teacher for the students of all seeds
+    if (arm, seed) != ("teacher", 1)
 ]
 
 

@@ -158,9 +158,12 @@ def record(arm: str, seed: int, score: float, **settings: object) -> RunRecord:
                      patients, settings=own)  # fmt: skip
 
 
+ALONE: tuple[str, float, dict] = ("supervised", 0.5, {})
+
+
 def runs_of(*given: tuple[str, float, dict]) -> list[RunRecord]:
-    both = (("supervised", 0.5, {}), ("teacher", 0.9, {}), *given)
-    return [record(arm, seed, score, **settings) for seed in (0, 1) for arm, score, settings in both]
+    students = [record(arm, seed, score, **own) for seed in (0, 1) for arm, score, own in (ALONE, *given)]
+    return [record("teacher", 0, 0.9), *students]
 
 
 def test_lines_table_and_order(tmp_path: Path):
