@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
+
+from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle.reference_resolver import ReferenceResolver
 
 from ckdmed.bundle.resume_check import MAY_CHANGE, changed_settings
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_folder import from_rank_0
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
+from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.json_files import read_json
 
 __all__ = ["evaluation_folder"]
@@ -19,6 +24,7 @@ __all__ = ["evaluation_folder"]
 logger = logging.getLogger("ckdmed")
 
 _SUMMARY = "summary.json"
+_CONFIGS = ("train.json", "evaluate.json")
 # where things lie and how they are computed; the checkpoint is compared by its contents
 _NO_MATTER = (MAY_CHANGE - {"dataset_dir"}) | {"batch_size", "checkpoint", "teacher_file"}
 
@@ -29,8 +35,8 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
     It is ``evaluation`` in the output folder of its run, see `ckdmed.bundle.output_folder`. For a checkpoint that no
     run holds, such as one that ships with a bundle, it is ``evaluation-NAME`` beside the latest run. An ``output_dir``
     that was given goes before both. A folder that holds another evaluation, by its checkpoint or settings, is left
-    alone: ``evaluation-2`` and so on are then taken. All processes of a distributed run get the choice of the first
-    one.
+    alone: ``evaluation-2`` and so on are then taken. An evaluation from before there was a setting had its default. All
+    processes of a distributed run get the choice of the first one.
 
     Args:
         output_dir: of the run, or as given.
@@ -38,9 +44,11 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
         settings: what results depend on beside the settings of the bundle that is running.
     """
     workflow = running_workflow()
+    given: Collection[str] = ()
     if workflow is not None:
         settings = {**settings_of(workflow.parser, without=["evaluation_dir"]), **settings}
-    folder = from_rank_0(lambda: str(_free(_base(output_dir, Path(checkpoint)), checkpoint, settings)))
+        given = _not_by_default(workflow, settings)
+    folder = from_rank_0(lambda: str(_free(_base(output_dir, Path(checkpoint)), checkpoint, settings, given)))
     if workflow is not None:
         logger.info(f"the evaluation goes into {folder}")
     return folder
@@ -58,25 +66,40 @@ def _within(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _free(base: Path, checkpoint: str, settings: dict[str, Any]) -> Path:
+def _not_by_default(workflow: ConfigWorkflow, names: Collection[str]) -> set[str]:
+    """Settings that are not as the bundle's own files have them."""
+    files = [path for name in _CONFIGS if (path := workflow.config_root_path / name).is_file()]
+    written = {key: value for path in files for key, value in ConfigParser.load_config_file(str(path)).items()}
+    now = workflow.parser.get()
+    return {
+        name for name in names if name not in FOLLOWS and _normalised(now.get(name)) != _normalised(written.get(name))
+    }
+
+
+def _normalised(value: Any) -> Any:
+    """As a parser has it, which writes the ids in texts in one way."""
+    return ReferenceResolver.normalize_id(value) if isinstance(value, str) else value
+
+
+def _free(base: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str]) -> Path:
     """``base``, or the first of ``base-2``, ``base-3`` ... that holds nothing or this very evaluation."""
     number = 1
     while True:
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not folder.exists() or not any(folder.iterdir()) or _is_same(folder / _SUMMARY, checkpoint, settings):
+        if not folder.exists() or not any(folder.iterdir()) or _is_same(folder / _SUMMARY, checkpoint, settings, given):
             return folder
         number += 1
 
 
-def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any]) -> bool:
+def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str]) -> bool:
     if not summary.is_file():
         # one that was stopped
         return True
     try:
         record = read_json(summary)["settings"]
         known = {"section": record["section"], **record["settings"]}
-        changed = changed_settings({"settings": known}, settings)
+        changed = {*changed_settings({"settings": known}, settings), *(set(given) - known.keys())}
         same = record["checkpoint_sha256"] == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        return same and not changed.keys() - _NO_MATTER
+        return same and not changed - _NO_MATTER
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

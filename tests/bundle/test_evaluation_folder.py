@@ -97,6 +97,24 @@ def test_no_other_evaluation_is_replaced(runs: Path) -> None:
     assert folder(runs, name) == "output/evaluation-3"
 
 
+@pytest.mark.parametrize("bundle", ["cls_kd", "seg_teacher"])
+def test_an_evaluation_from_before_a_setting_had_its_default(runs: Path, bundle: str) -> None:
+    given: dict[str, Any] = {"bundle": bundle, "batch_size": 3}
+    name = "output/models/model.pt"
+    assert evaluated(runs, name, **given) == "output/evaluation"
+    summary = runs / "output/evaluation/summary.json"
+    record = json.loads(summary.read_text())
+    del record["settings"]["settings"]["corruption"]
+    summary.write_text(json.dumps(record))
+    assert folder(runs, name, **given) == folder(runs, name, corruption=None, **given) == "output/evaluation"
+    assert folder(runs, name, corruption="noise-3", **given) == "output/evaluation-2"
+    # whatever came later
+    record["settings"]["settings"] = {}
+    summary.write_text(json.dumps(record))
+    assert folder(runs, name, **given) == "output/evaluation"
+    assert folder(runs, name, image_size=64, **given) == "output/evaluation-2"
+
+
 def test_one_that_was_stopped_is_made_again_and_a_strangers_is_not_replaced(runs: Path) -> None:
     (runs / "output/evaluation").mkdir()
     (runs / "output/evaluation/scores.csv").write_text("")
