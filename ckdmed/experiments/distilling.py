@@ -56,13 +56,11 @@ class Distilling(Experiment):
     Args:
         task: of the runs.
         teacher: checkpoint of the shared teacher, or the ``folds.json`` of cross-fitted ones; None to train one.
-        given: names of the settings that the user gave.
         strict: raise an error where an arm does not fit the networks; by default it is left out, and named.
     """
 
     task: DistilledTask = field(default_factory=lambda: TASKS["segmentation"])
     teacher: Path | None = None
-    given: frozenset[str] = frozenset()
     strict: bool = False
 
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "method", "teacher_checkpoint")
@@ -171,6 +169,9 @@ class Distilling(Experiment):
                     runs.setdefault(name, Run(teachers[str(arm.teacher)], seeds[0], name, split))
                 runs[f"{arm.name}-seed={seed}"] = Run(arm, seed, f"{arm.name}-seed={seed}", split, name)
         return list(runs.values())
+
+    def sizes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        return profile_settings(self.profile, self.task.bundle, self.task.tiny, {}, given)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         # images are prepared once for all runs

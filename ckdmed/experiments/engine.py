@@ -20,7 +20,7 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
@@ -61,6 +61,7 @@ class Experiment(Report):
         profile: whose sizes these are, for the records.
         bundles: folder of the bundles, see ``bundle_folder``.
         command: noted in the records, one entry per word.
+        given: names of the settings that the user gave.
 
     Raises:
         ValueError: no datalist, with the command that makes one; settings that the runs make themselves.
@@ -72,6 +73,7 @@ class Experiment(Report):
     profile: str = "compact"
     bundles: Path | None = None
     command: Sequence[str] = field(default_factory=typed_command)
+    given: frozenset[str] = frozenset()
 
     #: of the command
     name: ClassVar[str]
@@ -171,7 +173,8 @@ class Experiment(Report):
         cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
     ) -> Experiment:
         """The experiment of the options."""
-        return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles)
+        given = frozenset(parse_settings(args.set))
+        return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles, given=given)
 
     def command_of_datalist(self) -> str:
         """The command that makes the datalist of the data."""
@@ -289,9 +292,23 @@ class Experiment(Report):
                 bar.write(f"[{number}/{len(steps)}] {run.name}: {started}")
                 step(run)
 
+    def sizes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of this experiment's profile with other settings given."""
+        return self.profile_settings(self.profile, given)
+
+    def _settings_beside(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that all runs share, for an arm with such settings of its own, on which sizes may depend: another
+        recipe has another learning rate."""
+        followed = {name: own[name] for name in FOLLOWED if name in own}
+        if not followed:
+            return dict(self.settings)
+        before, after = self.sizes(self.settings), self.sizes({**self.settings, **followed})
+        changed = {name: value for name, value in after.items() if before.get(name) != value}
+        return {**self.settings, **{name: value for name, value in changed.items() if name not in self.given}}
+
     def _plan(self, run: Run) -> dict[str, Any]:
         base = {
-            **self.settings,
+            **self._settings_beside(run.arm.settings),
             "dataset_dir": str(self.dataset_dir),
             "output_dir": str(self.folder(run)),
             "cache_dir": str(self.output_dir / "cache"),

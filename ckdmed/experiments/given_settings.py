@@ -12,12 +12,12 @@ from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.json_files import read_json
 
-__all__ = ["PROFILES", "check_bundle_settings", "parse_settings", "profile_settings"]
+__all__ = ["FOLLOWED", "PROFILES", "check_bundle_settings", "parse_settings", "profile_settings"]
 
 PROFILES = ("compact", "full", "tiny")
 _VOLUMES = 3
-# on which settings of a profile depend
-_FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
+#: settings on which those of a profile depend
+FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
@@ -77,7 +77,7 @@ def profile_settings(
     if profile not in PROFILES:
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
     config = read_json(bundle_folder(bundle) / "train.json")
-    followed = {name: value for name, value in (given or {}).items() if name in _FOLLOWED and name in config}
+    followed = {name: value for name, value in (given or {}).items() if name in FOLLOWED and name in config}
     volumes = followed.get("spatial_dims") == _VOLUMES
     if profile == "tiny":
         patches = {"roi_size": [tiny["image_size"]] * _VOLUMES} if volumes and "roi_size" not in tiny else {}

@@ -184,7 +184,15 @@ class UnimodalComparison(Experiment):
     def from_options(
         cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
     ) -> UnimodalComparison:
-        return cls(output_dir, dataset_dir, settings, args.profile, args.bundles, teacher_seed=args.teacher_seed)
+        return cls(
+            output_dir,
+            dataset_dir,
+            settings,
+            args.profile,
+            args.bundles,
+            given=frozenset(parse_settings(args.set)),
+            teacher_seed=args.teacher_seed,
+        )
 
     @classmethod
     def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:

@@ -103,6 +103,19 @@ def test_one_teacher_without_a_student_of_it(data: Path, tmp_path: Path):
         made("compare", tmp_path, data, "--arms", "alone", "--one_teacher")
 
 
+def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
+    words = ["--arms", "teacher", "alone", "--label_fractions", "1", "--seeds", "0", "--profile", "compact"]
+    words += ["--variant", "nn", "recipe=nnunet"]
+    plans = {}
+    for given in ((), ("--set", "learning_rate=0.02")):
+        compared, runs = made("compare", tmp_path, data, *words, *given)
+        plans[given] = {run.arm.name: compared._plan(run)["learning_rate"] for run in runs}
+    assert plans[()]["nn"] == 0.01 and plans[()]["alone"] == compared.profile_settings("compact")["learning_rate"]
+    # what the user gives stays
+    (kept,) = (plan for given, plan in plans.items() if given)
+    assert kept["nn"] == kept["alone"] == 0.02
+
+
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
     ours = compare_settings(run_of(ARMS["ours"], 0.25, 7), base)
