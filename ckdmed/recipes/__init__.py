@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckdmed.recipes.corrupted import corrupted
+from ckdmed.recipes.corrupted import check_corruption, corrupted
 from ckdmed.recipes.deep_supervision import loss_for
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
 from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive, check_slice_settings
@@ -46,6 +46,7 @@ __all__ = [
     "case_predictions",
     "case_preprocessing",
     "check_bundle_teacher",
+    "check_corruption",
     "check_exclusive",
     "check_slice_settings",
     "class_evaluator",

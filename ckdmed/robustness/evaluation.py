@@ -26,6 +26,7 @@ from ckdmed.export.undisturbed import undisturbed
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers, write_atomic
 from ckdmed.paths import output_path
+from ckdmed.recipes import check_corruption
 from ckdmed.reports import RunRecord
 from ckdmed.robustness.networks import CONFIGS, ScoredNetwork, check_settings_of
 from ckdmed.robustness.points import Point
@@ -88,7 +89,8 @@ class RobustnessEvaluation:
         command: noted in the records, one entry per word.
 
     Raises:
-        ValueError: settings that the bundle lacks or that are made here, or wrong values of settings.
+        ValueError: settings that the bundle lacks or that are made here, wrong values of settings, or images that
+            cannot be corrupted, see :func:`~ckdmed.recipes.check_corruption`.
     """
 
     networks: Sequence[ScoredNetwork]
@@ -99,6 +101,12 @@ class RobustnessEvaluation:
 
     def __post_init__(self) -> None:
         check_settings_of(list(self.networks), self.options.settings)
+        worse = next((point.corruption for point in self.points if point.corruption is not None), None)
+        for network in self.networks:
+            if "task" in network.config:
+                with undisturbed():
+                    task = self._workflow(network).parser.get_parsed_content("task")
+                check_corruption(task, worse)
 
     def steps(self) -> list[tuple[str, ScoredNetwork, Point]]:
         """Section, network and point of each evaluation, in their order: point by point, so that a half done one has

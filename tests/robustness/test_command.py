@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from monai.bundle import ConfigParser
 
+from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.files import write_json
 from ckdmed.handlers import SegmentationEvaluation
+from ckdmed.labels import SLICE_CATEGORIES
 from ckdmed.robustness import RobustnessEvaluation
 from ckdmed.transforms.corruption import CORRUPTIONS
 from tests.bundle import brats_runs, cls_runs, seg_kd_runs, test_brats_unimodal
-from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.bundle_runs import BUNDLES, completed, opened, record
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -225,6 +230,29 @@ def test_refusals_before_anything_is_written(
 ) -> None:
     assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path / "out"), *more]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bundle", ["cls_kd", "cls_teacher"])
+def test_slices_of_cases_are_refused_before_anything_is_written(
+    bundle: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    sizes = {"image_size": 32, **cls_runs.TEACHER, "vit_patch": 8, "student_kind": "plain_cnn"}
+    of_cases = {"task": "brats_slice", "class_names": list(SLICE_CATEGORIES), "scaling": "volume"}
+    known = ConfigParser.load_config_file(str(BUNDLES / bundle / "train.json"))
+    settings = {name: value for name, value in {**sizes, **of_cases}.items() if name in known}
+    weights = tmp_path / "model.pt"
+    network = bundle_parser(BUNDLES / bundle, settings).get_parsed_content("network_def")
+    torch.save(network.state_dict(), weights)
+    record(weights, bundle, **settings)
+    words = ["robustness", bundle, "--checkpoint", str(weights), "--output_dir", str(tmp_path / "out")]
+    for more in ([], ["--dry-run"]):
+        assert main([*words, *more]) == 2 and not (tmp_path / "out").exists()
+        assert "task brats_slice: corruption low_resolution-1 cannot be made" in capsys.readouterr().err
+    with pytest.raises(RuntimeError) as caught:
+        files = ("train.json", "evaluate.json")
+        opened(bundle, *files, checkpoint=str(weights), output_dir=str(tmp_path / "out"), corruption="noise-3")
+    assert "task brats_slice: corruption noise-3 cannot be made" in str(root_cause(caught.value))
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -5,7 +5,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Resized
 
-from ckdmed.recipes import corrupted
+from ckdmed.recipes import check_corruption, class_preprocessing, corrupted
 from ckdmed.transforms.corruption import CORRUPTIONS, Corruptiond, parse_corruption
 
 WAYS = [f"{kind}-{severity}" for kind in CORRUPTIONS for severity in (1, 2, 3)]
@@ -51,6 +51,19 @@ def test_a_mask_is_brought_back_as_without_it() -> None:
     made = worse({"image": MetaTensor(image()), "id": "a"})
     made["pred"] = MetaTensor(torch.ones(1, 16, 16))
     assert Invertd("pred", steps, orig_keys="image")(made)["pred"].shape == (1, 32, 24)
+
+
+def test_slices_that_are_scaled_already_are_refused() -> None:
+    cut = class_preprocessing(16, "volume", task="brats_type")
+    assert corrupted(cut, None) is cut
+    with pytest.raises(
+        ValueError, match="corruption noise-2 cannot be made: .* scaled to .0, 1. already.* Leave corruption out"
+    ):
+        corrupted(cut, "noise-2")
+    check_corruption("figshare", "noise-2")
+    check_corruption("brats_slice", None)
+    with pytest.raises(ValueError, match="task brats_slice: corruption noise-2 cannot be made"):
+        check_corruption("brats_slice", "noise-2")
 
 
 @pytest.mark.parametrize("text", ["noise", "noise-4", "fog-1", "-1"])
