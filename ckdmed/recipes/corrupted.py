@@ -9,9 +9,9 @@ from ckdmed.transforms.corruption import Corruptiond
 
 __all__ = ["check_corruption", "corrupted"]
 
-#: What only reads an item or chooses from it; by name, to leave alone what an exported inference need not import.
-_READING = ("LoadImaged", "LoadSliced", "EnsureChannelFirstd", "SelectModalitiesd")
-_READING_TOO = ("CaseLabelsToRegionsd",)
+# by name, to leave alone what an exported inference need not import: what reads an item, and what only chooses from it
+_READING = ("LoadImaged", "LoadSliced")
+_CHOOSING = ("EnsureChannelFirstd", "SelectModalitiesd", "CaseLabelsToRegionsd")
 _CUT = "LoadCachedSliced"
 _SCALED_ALREADY = (
     "corruption {corruption} cannot be made: slices that are cut out of cases come from a cache of volumes that are "
@@ -37,10 +37,12 @@ def check_corruption(task: str, corruption: str | None) -> None:
 def corrupted(preprocessing: Compose, corruption: str | None) -> Compose:
     """The preprocessing of an evaluation with images that are worse, before anything is done to them.
 
-    The steps are the same objects, so that masks are brought back as without it.
+    The steps are the same objects, so that masks are brought back as without it. An image of another size that is made
+    for a teacher before the item is read, see :class:`~ckdmed.transforms.TeacherImaged`, stays as it is: it is there
+    for a training, and no evaluation shows it to a network.
 
     Args:
-        preprocessing: begins with what reads an item.
+        preprocessing: the image is made worse where it has been read, and its modalities chosen.
         corruption: see :class:`~ckdmed.transforms.corruption.Corruptiond`; None for the images as they are.
 
     Raises:
@@ -52,5 +54,6 @@ def corrupted(preprocessing: Compose, corruption: str | None) -> Compose:
     names = [type(step).__name__ for step in steps]
     if _CUT in names:
         raise ValueError(_SCALED_ALREADY.format(corruption=corruption))
-    position = next((i for i, name in enumerate(names) if name not in (*_READING, *_READING_TOO)), len(steps))
+    read = max((i + 1 for i, name in enumerate(names) if name in _READING), default=0)
+    position = next((i for i in range(read, len(steps)) if names[i] not in _CHOOSING), len(steps))
     return Compose([*steps[:position], Corruptiond(CommonKeys.IMAGE, corruption), *steps[position:]])

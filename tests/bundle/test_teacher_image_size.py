@@ -77,11 +77,13 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_pa
 @pytest.mark.slow
 def test_of_a_classification(tmp_path: Path):
     cls_runs.run("cls_teacher", tmp_path / "teacher", image_size=64, **SIZE)
-    made = cls_runs.workflow(
-        "cls_kd", tmp_path / "student", teacher_checkpoint=str(tmp_path / "teacher" / "models" / "model.pt"), **SIZE
-    )
+    given = {"teacher_checkpoint": str(tmp_path / "teacher" / "models" / "model.pt"), **SIZE}
+    made = cls_runs.workflow("cls_kd", tmp_path / "student", **given)
     network = made.parser.get_parsed_content("teacher_network")
     seen: list[tuple[int, ...]] = []
     network.register_forward_hook(lambda module, args, output: seen.append(tuple(args[0].shape[1:])))
     cls_runs.completed(made)
     assert set(seen) == {(3, 64, 64)}
+    # the slices that are scored, after they have been read
+    cls_runs.run("cls_kd", tmp_path / "student", "evaluate.json", corruption="noise-3", **given)
+    assert "noise-3" in (tmp_path / "student/evaluation/summary.json").read_text(encoding="utf-8")

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, Invertd, Resized
+from PIL import Image
 
+from ckdmed.engines import TeacherImages
 from ckdmed.recipes import check_corruption, class_preprocessing, corrupted
 from ckdmed.transforms.corruption import CORRUPTIONS, Corruptiond, parse_corruption
 
@@ -51,6 +55,17 @@ def test_a_mask_is_brought_back_as_without_it() -> None:
     made = worse({"image": MetaTensor(image()), "id": "a"})
     made["pred"] = MetaTensor(torch.ones(1, 16, 16))
     assert Invertd("pred", steps, orig_keys="image")(made)["pred"].shape == (1, 32, 24)
+
+
+def test_it_comes_after_the_reading_and_leaves_a_teachers_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(image()[0].numpy().astype("uint8")).save(path)
+    teacher = TeacherImages(class_preprocessing(32), 16, 32, checkpoint="teacher.pt")
+    item = {"image": str(path), "id": "a"}
+    clean, worse = (corrupted(teacher.added_to(class_preprocessing(16)), how)(item) for how in (None, "noise-3"))
+    alone = corrupted(class_preprocessing(16), "noise-3")(item)
+    assert torch.equal(worse["image"], alone["image"]) and not torch.equal(worse["image"], clean["image"])
+    assert torch.equal(worse["teacher_image"], clean["teacher_image"])
 
 
 def test_slices_that_are_scaled_already_are_refused() -> None:
