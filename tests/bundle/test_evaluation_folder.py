@@ -63,10 +63,14 @@ def test_the_run_of_the_checkpoint_else_the_latest(runs: Path, bundle: str, capl
         assert f"the latest run is {runs / 'output-2'}\n" in caplog.text
 
 
-def test_all_that_an_evaluation_reads_of_a_run_is_of_that_run(runs: Path) -> None:
+def test_all_that_an_evaluation_reads_of_a_run_is_of_that_run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parser = evaluation(runs, "output/models/model.pt", bundle="cls_kd").parser
     assert parser.get_parsed_content("teacher_file") == str(runs / "output/teacher/teacher.pt")
     assert parser.get_parsed_content("cache_dir") == str(runs / "output/cache")
+    # from within the run's folder
+    monkeypatch.chdir(runs / "output")
+    parser = evaluation(Path("."), "models/model.pt", bundle="cls_kd").parser
+    assert parser.get_parsed_content("teacher_file") == str(runs / "output/teacher/teacher.pt")
 
 
 def test_weights_of_no_run(runs: Path) -> None:
