@@ -71,8 +71,8 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
     record = recorded_settings(weights)
     if record is None and any(map(reads_record, parser.get().values())):
         raise ValueError(
-            f"'{weights}' has no record of what it was trained with, which the deployed files hold: put that of its "
-            "training, models/model.json or settings.json of its output folder, beside it as "
+            f"'{weights}' has no record of what it was trained with, so nothing tells its network or what it expects of "
+            "an image: put that of its training, models/model.json or settings.json of its output folder, beside it as "
             f"{weights.with_suffix('.json').name}."
         )
     parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())

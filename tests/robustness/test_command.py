@@ -255,6 +255,15 @@ def test_slices_of_cases_are_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_without_a_record(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    given = ["robustness", "seg_kd", "--checkpoint", str(tmp_path / "model.pt"), "--output_dir", str(tmp_path / "out")]
+    assert main(given) == 2 and not (tmp_path / "out").exists()
+    error = capsys.readouterr().err
+    assert "has no record of what it was trained with, so nothing tells its network" in error
+    assert "beside it as model.json" in error and "deploy" not in error
+
+
 def test_files_of_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "robustness.md").write_text("mine", encoding="utf-8")
     assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path)]) == 2
