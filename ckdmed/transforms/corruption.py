@@ -48,7 +48,7 @@ class Corruptiond(MapTransform):
     low_resolution  averaged over pixels 2, 3 or 4 times as long and brought back linearly
     noise           Rician noise of 0.1, 0.2 or 0.4 of the channel's deviation
     bias_field      multiplied with the exponential of a polynomial of degree 3 with coefficients 0.2, 0.4 or 0.6
-    missing_field   the last 10, 20 or 30 % of the last axis are 0: rows that were not scanned, of volumes slices
+    missing_field   the last 10, 20 or 30 % of the last axis are 0, as if not scanned: columns; of volumes, slices
     ==============  ===================================================================================
 
     What is 0 stays 0, so that the brain of a skull-stripped image is still told by it. The transforms are those of
