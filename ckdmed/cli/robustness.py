@@ -86,13 +86,22 @@ def run(args: argparse.Namespace) -> int:
         0.
     """
     from ckdmed.experiments.given_settings import parse_settings
-    from ckdmed.robustness import RobustnessEvaluation, RobustnessOptions, networks_of, points_of
+    from ckdmed.robustness import (
+        RobustnessEvaluation,
+        RobustnessOptions,
+        check_robustness_records,
+        networks_of,
+        points_of,
+    )
 
     output_dir = args.output_dir.expanduser().absolute()
     if not (output_dir / "records").is_dir():
         for name in (_TABLE, _PICTURE, _RECORDS):
             # of somebody else
             refuse_existing(output_dir / name, force=False)
+    elif any((output_dir / "records").glob("*/*.json")):
+        # nothing is put among the records of an experiment
+        check_robustness_records(_records(output_dir))
     if not args.table_only:
         points = points_of(args.corruptions)
         data = args.dataset_dir and args.dataset_dir.expanduser().absolute()

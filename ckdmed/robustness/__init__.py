@@ -5,7 +5,7 @@ from __future__ import annotations
 from ckdmed.robustness.evaluation import RobustnessEvaluation, RobustnessOptions
 from ckdmed.robustness.networks import ScoredNetwork, networks_of
 from ckdmed.robustness.points import CLEAN, Point, points_of
-from ckdmed.robustness.tables import plot_robustness, robustness_tables
+from ckdmed.robustness.tables import check_robustness_records, plot_robustness, robustness_tables
 
 __all__ = [
     "CLEAN",
@@ -13,6 +13,7 @@ __all__ = [
     "RobustnessEvaluation",
     "RobustnessOptions",
     "ScoredNetwork",
+    "check_robustness_records",
     "networks_of",
     "plot_robustness",
     "points_of",

@@ -14,7 +14,7 @@ from ckdmed.reports import RunRecord, markdown_table, plot_severities
 from ckdmed.robustness.points import CLEAN, Point
 from ckdmed.transforms.corruption import CORRUPTIONS
 
-__all__ = ["plot_robustness", "robustness_tables"]
+__all__ = ["check_robustness_records", "plot_robustness", "robustness_tables"]
 
 _ALL = "all of them"
 # in what the records of one network may differ
@@ -41,6 +41,12 @@ def robustness_tables(records: Sequence[RunRecord]) -> str:
             parts.append(f"{name.capitalize()} (`{own[0].settings['bundle']}`), point by point:\n")
             parts.append(_points(own))
     return "\n".join(parts)
+
+
+def check_robustness_records(records: Sequence[RunRecord]) -> None:
+    """Raise ValueError where a record is that of another command."""
+    if foreign := [r.name for r in records if not {"network", "corruption", "images_sha256"} <= set(r.settings)]:
+        raise ValueError(f"{foreign[0]} is no record of `ckdmed robustness`.")
 
 
 def plot_robustness(records: Sequence[RunRecord], path: str | os.PathLike[str]) -> Path | None:
@@ -81,8 +87,7 @@ def plot_robustness(records: Sequence[RunRecord], path: str | os.PathLike[str]) 
 
 def _by_section(records: Sequence[RunRecord]) -> dict[str, dict[str, list[RunRecord]]]:
     """Section, the test section first -> network -> its records, the clean one first, then by kind and severity."""
-    if foreign := [r.name for r in records if not {"network", "corruption", "images_sha256"} <= set(r.settings)]:
-        raise ValueError(f"{foreign[0]} is no record of `ckdmed robustness`.")
+    check_robustness_records(records)
     if not records:
         raise ValueError("there are no records of `ckdmed robustness`.")
     found: dict[str, dict[str, list[RunRecord]]] = {}

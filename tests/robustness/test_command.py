@@ -17,6 +17,7 @@ from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.files import write_json
 from ckdmed.handlers import SegmentationEvaluation
 from ckdmed.labels import SLICE_CATEGORIES
+from ckdmed.reports import RunRecord
 from ckdmed.robustness import RobustnessEvaluation
 from ckdmed.transforms.corruption import CORRUPTIONS
 from tests.bundle import brats_runs, cls_runs, seg_kd_runs, test_brats_unimodal
@@ -101,6 +102,17 @@ def test_student_and_teacher_stopped_and_gone_on_with(
     assert "made with other settings (threshold None then and 0.2 now)" in capsys.readouterr().err
     assert main(["report", str(output), "--output_dir", str(tmp_path / "page")]) == 0
     assert "student, noise 3" in (tmp_path / "page/index.html").read_text(encoding="utf-8")
+
+
+def test_an_experiments_folder_is_none_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    split = {"section": "validation"}
+    made = RunRecord("kd-seed=0", "kd", ["x"], 0, split, {"Dice": 0.5}, settings={"method": "kd"})
+    made.write(tmp_path / "records/validation/kd-seed=0.json")
+    before = sorted(tmp_path.rglob("*"))
+    # before the checkpoint, which is not there, is looked for
+    assert main(["robustness", "seg_kd", "--checkpoint", "none.pt", "--output_dir", str(tmp_path)]) == 2
+    assert "kd-seed=0 is no record of `ckdmed robustness`" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow
