@@ -71,9 +71,9 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
     record = recorded_settings(weights)
     if record is None and any(map(reads_record, parser.get().values())):
         raise ValueError(
-            f"'{weights}' has no record of what it was trained with, so nothing tells its network or what it expects of "
-            "an image: put that of its training, models/model.json or settings.json of its output folder, beside it as "
-            f"{weights.with_suffix('.json').name}."
+            f"'{weights}' has no record of what it was trained with, so nothing tells its network or what it expects "
+            "of an image: put that of its training, models/model.json or settings.json of its output folder, beside it "
+            f"as {weights.with_suffix('.json').name}."
         )
     parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())
     network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
