@@ -231,7 +231,7 @@ def told_by_teacher(config: Mapping[str, Any]) -> set[str]:
 
 
 def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
-    folders = {part.name for part in list(checkpoint.parents)[:2]}
+    folders = {part.name for part in list(checkpoint.absolute().parents)[:2]}
     return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
 
 

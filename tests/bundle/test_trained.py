@@ -53,13 +53,17 @@ def test_what_is_asked_of_a_record(tmp_path: Path) -> None:
     assert trained_with(None).get("image_size", 3) == 3
 
 
-def test_a_students_record_says_nothing_of_it_as_a_teacher(tmp_path: Path) -> None:
+def test_a_students_record_says_nothing_of_it_as_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"student_kind": "efficientnet_lite", "teacher_kind": "unet_vit"}
     weights = tmp_path / "run" / "models" / "model.pt"
     write_record(weights.with_suffix(".json"), **settings)
     write_record(tmp_path / "run" / "settings.json", **settings)
     assert trained_with(str(weights), teacher=True).settings is None
     assert trained_with(str(tmp_path / "run" / "teacher" / "teacher.pt"), teacher=True)["teacher_kind"] == "unet_vit"
+    # a path from within the teacher's folder
+    (tmp_path / "run" / "teacher").mkdir()
+    monkeypatch.chdir(tmp_path / "run" / "teacher")
+    assert trained_with("fold1.pt", teacher=True)["teacher_kind"] == "unet_vit"
     # of several teachers what they agree on
     other = write_record(tmp_path / "b" / "model.json", teacher_kind="unet_vit", teacher_base=4).with_suffix(".pt")
     last = write_record(tmp_path / "c" / "model.json", teacher_kind="unet_vit", teacher_base=8).with_suffix(".pt")
