@@ -99,7 +99,7 @@ def test_it_is_repeatable_and_leaves_the_environment(nncf, monkeypatch):
 
 
 def at_the_threshold(checkpoint: Path) -> None:
-    """Rescale the head of a random network until rounding changes its masks: logits of mean 0 and standard deviation 1."""
+    """Rescale the head of a random network to logits of mean 0 and deviation 1, so that rounding changes its masks."""
     parser = ConfigParser()
     parser.read_config(config("seg_kd", "inference.json"))
     parser.update(sizes_of("seg_kd"))
