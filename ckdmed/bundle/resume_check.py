@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,12 @@ from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.json_files import read_json
 
 __all__ = ["MAY_CHANGE", "changed_settings", "check_resumed", "run_record"]
+
+
+class _NotGiven:
+    def __str__(self) -> str:
+        return "not given"
+
 
 #: What takes effect in a resumed run: where things lie, where and how they are kept and computed, how often the run
 #: validates. A teacher's file is checked by its contents when it is loaded.
@@ -33,6 +39,8 @@ MAY_CHANGE = frozenset(
         "val_interval",
     }
 )
+
+_NOT_GIVEN = _NotGiven()
 
 
 def run_record(folder: Path) -> dict[str, Any] | None:
@@ -64,12 +72,16 @@ def changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     return {name: (then[name], now[name]) for name in both if then[name] != now[name]}
 
 
-def check_resumed(folder: Path, settings: Mapping[str, Any]) -> None:
+def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection[str] = ()) -> None:
     """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
+
+    Nor does a run go on where its checkpoints are not, nor without the teacher that it was given.
 
     Args:
         folder: the output folder; nothing is checked where it holds no training.
         settings: those of the resumed run, by `ckdmed.bundle.run.settings_of`.
+        options: settings that a configuration need not spell out, such as a method's: one that is given only then or
+            only now has another value.
 
     Raises:
         RefusedStart: names each setting with both values.
@@ -78,7 +90,10 @@ def check_resumed(folder: Path, settings: Mapping[str, Any]) -> None:
     if record is None or "epochs" not in settings:
         return
     changed = changed_settings(record, settings)
-    wrong = [name for name in changed if name not in MAY_CHANGE]
+    then = record["settings"]
+    given_once = [name for name in sorted(options) if (name in then) != (name in settings)]
+    changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once}
+    wrong = [name for name in changed if name not in MAY_CHANGE or _is_lost(name, *changed[name])]
     if wrong:
         differences = "; ".join(_dataset_dir(changed) + [_difference(name, *changed[name]) for name in wrong])
         raise RefusedStart(
@@ -88,8 +103,17 @@ def check_resumed(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
+def _is_lost(name: str, then: Any, now: Any) -> bool:
+    """Whether what may lie elsewhere is not there any more: the run would begin anew, over what it has written."""
+    if name == "ckpt_dir":
+        kept, here = (any(Path(str(place)).glob("resume_epoch=*.pt")) for place in (then, now))
+        return kept and not here
+    return name in ("teacher_checkpoint", "teacher_checkpoints") and bool(then) and not now
+
+
 def _difference(name: str, then: Any, now: Any) -> str:
-    return f"--{name} was {then!r} and is {now!r}"
+    before, after = (str(value) if value is _NOT_GIVEN else repr(value) for value in (then, now))
+    return f"--{name} was {before} and is {after}"
 
 
 def _dataset_dir(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:

@@ -23,7 +23,7 @@ from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_reco
 from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.running import running_workflow
-from ckdmed.bundle.setting_check import is_plain
+from ckdmed.bundle.setting_check import is_plain, taken_settings
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.typed_command import typed_command
@@ -68,7 +68,8 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         if not resume:
             refuse_earlier_run(folder, weights)
         else:
-            check_resumed(folder, running_settings())
+            workflow = running_workflow()
+            check_resumed(folder, running_settings(), () if workflow is None else taken_settings(workflow.parser.get()))
         hold(folder)
     except RefusedStart as error:
         return str(error)

@@ -71,6 +71,40 @@ def test_every_other_setting_is_named(begun: Path):
     assert "--seed was 1 and is 0" in message
 
 
+def test_an_option_of_a_method_that_is_given_once_is_another_setting(tmp_path: Path):
+    start(tmp_path / "out", seed=1, w_feat=0.2)
+    (tmp_path / "out/metrics.jsonl").write_text("{}\n")
+    message = refused(tmp_path / "out", seed=1)
+    assert "--w_feat was 0.2 and is not given" in message
+    assert "--temperature was not given and is 8" in refused(tmp_path / "out", seed=1, w_feat=0.2, temperature=8)
+    start(tmp_path / "out", seed=1, w_feat=0.2, resume=True)
+
+
+def test_a_run_goes_on_where_its_checkpoints_are(tmp_path: Path):
+    elsewhere = tmp_path / "weights"
+    start(tmp_path / "out", seed=1, ckpt_dir=str(elsewhere))
+    (tmp_path / "out/metrics.jsonl").write_text("{}\n")
+    # before its first one nothing is lost
+    start(tmp_path / "out", seed=1, resume=True)
+    elsewhere.mkdir(exist_ok=True)
+    (elsewhere / "resume_epoch=0001.pt").write_bytes(b"")
+    assert f"--ckpt_dir was '{elsewhere}' and is" in refused(tmp_path / "out", seed=1)
+    moved = tmp_path / "moved"
+    elsewhere.rename(moved)
+    start(tmp_path / "out", seed=1, resume=True, ckpt_dir=str(moved))
+
+
+@pytest.mark.parametrize("name", ["teacher_checkpoint", "teacher_checkpoints"])
+def test_a_run_goes_on_with_the_teacher_that_it_was_given(tmp_path: Path, name: str):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/metrics.jsonl").write_text("{}\n")
+    then = {"epochs": 3, name: str(tmp_path / "teacher.pt")}
+    (tmp_path / "out/settings.json").write_text(json.dumps({"settings": then}))
+    with pytest.raises(RefusedStart, match=f"--{name} was '.*teacher.pt' and is None"):
+        check_resumed(tmp_path / "out", {"epochs": 3, name: None})
+    check_resumed(tmp_path / "out", {"epochs": 3, name: str(tmp_path / "moved.pt")})
+
+
 def test_a_dataset_dir_that_decides_defaults_is_named_before_them(begun: Path, tmp_path: Path):
     message = refused(begun, seed=1, dataset_dir=str(tmp_path))
     assert f"began with other settings: --dataset_dir was None and is '{tmp_path}'; --" in message
