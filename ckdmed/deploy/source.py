@@ -53,15 +53,15 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
 
     Args:
         given: a run's output folder, a bundle's folder (exported ones too) or a bundle's name.
-        checkpoint: other weights than the run's or bundle's ``models/model.pt``.
+        checkpoint: other weights than ``model.pt`` of the run's ``ckpt_dir``, or the bundle's ``models/model.pt``. A
+            run without weights of its own never takes those that its bundle ships.
 
     Raises:
         ValueError: there is no such run or bundle, it has no weights, or they are of another network.
     """
     root = _bundle_root(given)
     configs = root / "configs" if (root / "configs" / "inference.json").is_file() else root
-    folder = Path(given) if (Path(given) / "models").is_dir() else root
-    weights = Path(checkpoint) if checkpoint is not None else folder / "models" / "model.pt"
+    weights = Path(checkpoint) if checkpoint is not None else _weights_folder(given, root) / "model.pt"
     if not weights.is_file():
         raise ValueError(
             f"{given}: there are no weights {weights}; name some with --checkpoint, or train the bundle first."
@@ -89,15 +89,40 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
     )
 
 
+def _run_record(given: str) -> Path | None:
+    """The settings of the run that a folder is of; None for a bundle."""
+    record = Path(given) / "settings.json"
+    return record if record.is_file() and not (Path(given) / "configs" / "inference.json").is_file() else None
+
+
+def _run_settings(record: Path) -> Mapping[str, Any]:
+    content = read_json(record)
+    settings = content.get("settings") if isinstance(content, Mapping) else None
+    return settings if isinstance(settings, Mapping) else {}
+
+
+def _weights_folder(given: str, root: Path) -> Path:
+    record = _run_record(given)
+    if record is None:
+        return root / "models"
+    settings = _run_settings(record)
+    stated, output = settings.get("ckpt_dir"), settings.get("output_dir")
+    if isinstance(stated, str):
+        inside = isinstance(output, str) and Path(stated).is_relative_to(output)
+        # of a run that was moved, what was in its folder moved with it
+        folder = record.parent / Path(stated).relative_to(str(output)) if inside else Path(stated)
+        if folder.is_dir():
+            return folder
+    return record.parent / "models"
+
+
 def _bundle_root(given: str) -> Path:
     folder = Path(given)
     if (folder / "configs" / "inference.json").is_file():
         return folder
-    record = folder / "settings.json"
-    if record.is_file():
-        content = read_json(record)
-        settings = content.get("settings") if isinstance(content, Mapping) else None
-        stated = settings.get("bundle_root") if isinstance(settings, Mapping) else None
+    record = _run_record(given)
+    if record is not None:
+        stated = _run_settings(record).get("bundle_root")
         if not isinstance(stated, str):
             raise ValueError(f"{record}: does not say of which bundle the run is; give the bundle and --checkpoint.")
         # a run that was moved still knows its bundle's name

@@ -1,0 +1,57 @@
+"""Which weights are those of a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ckdmed.deploy.source import find_source
+from tests.export.tiny import ROOT, write_checkpoint
+
+
+@pytest.fixture()
+def bundle(tmp_path: Path) -> Path:
+    """A bundle that ships weights."""
+    folder = tmp_path / "seg_kd"
+    shutil.copytree(ROOT / "bundles" / "seg_kd", folder, ignore=shutil.ignore_patterns("output*", "models"))
+    (folder / "models").mkdir()
+    write_checkpoint(folder / "models" / "model.pt", "seg_kd")
+    return folder
+
+
+def write_run(folder: Path, bundle: Path, ckpt_dir: Path | None) -> str:
+    folder.mkdir()
+    settings = {"bundle_root": str(bundle), "output_dir": str(folder), "epochs": 1}
+    settings |= {} if ckpt_dir is None else {"ckpt_dir": str(ckpt_dir)}
+    (folder / "settings.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
+    return str(folder)
+
+
+def test_a_run_is_deployed_with_the_weights_of_its_own_folder_of_weights(bundle: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    weights = write_checkpoint(elsewhere / "model.pt", "seg_kd")
+    assert find_source(write_run(tmp_path / "run", bundle, elsewhere)).checkpoint == weights
+    # the bundle itself still has those that it ships
+    assert find_source(str(bundle)).checkpoint == bundle / "models" / "model.pt"
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_run_without_weights_never_gets_those_of_its_bundle(bundle: Path, tmp_path: Path, stated: bool) -> None:
+    run = write_run(tmp_path / "run", bundle, tmp_path / "gone" if stated else None)
+    with pytest.raises(
+        ValueError, match="run: there are no weights .*run.models.model.pt; name some with --checkpoint"
+    ):
+        find_source(run)
+
+
+def test_a_run_that_was_moved_has_the_weights_that_moved_with_it(bundle: Path, tmp_path: Path) -> None:
+    before = tmp_path / "before"
+    write_run(before, bundle, before / "models")
+    (before / "models").mkdir()
+    write_checkpoint(before / "models" / "model.pt", "seg_kd")
+    shutil.copytree(before, tmp_path / "moved")
+    assert find_source(str(tmp_path / "moved")).checkpoint == tmp_path / "moved" / "models" / "model.pt"
