@@ -69,7 +69,13 @@ def changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> 
     now = json.loads(json.dumps(dict(settings), default=str))
     then = record["settings"]
     both = [name for name in then if name in now and name not in FOLLOWS]
-    return {name: (then[name], now[name]) for name in both if then[name] != now[name]}
+    return {name: (then[name], now[name]) for name in both if _differ(name, then[name], now[name])}
+
+
+def _differ(name: str, then: Any, now: Any) -> bool:
+    # regions are channels, in their order, which is no part of the equality of mappings
+    ordered = name == "regions" and isinstance(then, Mapping) and isinstance(now, Mapping)
+    return then != now or (ordered and list(then) != list(now))
 
 
 def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection[str] = ()) -> None:

@@ -52,7 +52,9 @@ def describe(value: Any, _above: tuple[int, ...] = ()) -> Any:
     if isinstance(value, Enum):
         return [type(value).__qualname__, describe(value.value, above)]
     if isinstance(value, Mapping):
-        return {str(key): describe(entry, above) for key, entry in value.items()}
+        described = _described(value, above)
+        # the order may matter: that of regions is the order of a label's channels
+        return described if list(described) == sorted(described) else list(described.items())
     if isinstance(value, (set, frozenset)):
         return sorted(json.dumps(describe(entry, above), sort_keys=True) for entry in value)
     if isinstance(value, (list, tuple)):
@@ -71,7 +73,11 @@ def describe(value: Any, _above: tuple[int, ...] = ()) -> Any:
     if name is not None:
         return [value.__module__, name, *_function_parts(value, above)]
     state = {k: v for k, v in _attributes(value).items() if not isinstance(v, _WITHOUT_EFFECT)}
-    return [type(value).__module__, type(value).__qualname__, describe(state, above)]
+    return [type(value).__module__, type(value).__qualname__, _described(state, above)]
+
+
+def _described(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any]:
+    return {str(key): describe(entry, above) for key, entry in mapping.items()}
 
 
 def _function_parts(value: Any, above: tuple[int, ...]) -> list[Any]:

@@ -42,7 +42,9 @@ class SharedCacheDataset(CacheDataset):
 
     def _load_cache_item(self, idx: int) -> Any:
         item = self.data[idx]
-        key = (self.preparation, item_fingerprint({CommonKeys.IMAGE: item[CommonKeys.IMAGE]}, (CommonKeys.IMAGE,)))
+        # one file may hold several slices
+        place = {CommonKeys.IMAGE: item[CommonKeys.IMAGE], **{name: item[name] for name in ("slice",) if name in item}}
+        key = (self.preparation, item_fingerprint(place, (CommonKeys.IMAGE,)))
         if key not in self._shared:
             self._shared[key] = super()._load_cache_item(idx)[CommonKeys.IMAGE]
         return {**item, CommonKeys.IMAGE: self._shared[key]}
