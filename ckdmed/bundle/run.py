@@ -68,8 +68,13 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         if not resume:
             refuse_earlier_run(folder, weights)
         else:
-            workflow = running_workflow()
-            check_resumed(folder, running_settings(), () if workflow is None else taken_settings(workflow.parser.get()))
+            workflow, settings = running_workflow(), running_settings()
+            if "epochs" not in settings and run_record(folder) is not None:
+                raise RefusedStart(
+                    f"'{folder}' holds a training, whose record this run would replace with its own: give another "
+                    f"output_dir, such as '{folder / 'inference'}'."
+                )
+            check_resumed(folder, settings, () if workflow is None else taken_settings(workflow.parser.get()))
         hold(folder)
     except RefusedStart as error:
         return str(error)

@@ -25,6 +25,9 @@ START = {
 }
 
 
+INFERENCE = {"initialize": ["$ckdmed.bundle.start_run(@output_dir, resume=True)"], "finalize": []}
+
+
 def start(out: Path, bundle: str = "seg_kd", **settings: Any) -> ConfigWorkflow:
     """The bundle's start, and nothing of its training."""
     made = bundle_workflow(BUNDLES / bundle, {"output_dir": str(out), "device": "cpu", **settings, **START})
@@ -69,6 +72,26 @@ def test_every_other_setting_is_named(begun: Path):
     message = refused(begun, split_seed=3, image_size=64)
     assert "--split_seed was 0 and is 3" in message and "--image_size was 96 and is 64" in message
     assert "--seed was 1 and is 0" in message
+
+
+def test_an_inference_leaves_a_trainings_record_alone(begun: Path):
+    before = (begun / "settings.json").read_bytes()
+    made = bundle_workflow(
+        BUNDLES / "seg_kd", {"output_dir": str(begun), "device": "cpu", **INFERENCE}, ["inference.json"]
+    )
+    with pytest.raises(Exception) as raised:
+        made.initialize()
+    assert "holds a training, whose record this run would replace" in str(root_cause(raised.value))
+    assert (begun / "settings.json").read_bytes() == before
+
+
+def test_regions_in_another_order_are_others(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    record = {"settings": {"epochs": 3, "regions": {"core": [3], "whole": [1, 2, 3]}}}
+    (tmp_path / "settings.json").write_text(json.dumps(record))
+    check_resumed(tmp_path, {"epochs": 3, "regions": {"core": [3], "whole": [1, 2, 3]}})
+    with pytest.raises(RefusedStart, match="--regions was"):
+        check_resumed(tmp_path, {"epochs": 3, "regions": {"whole": [1, 2, 3], "core": [3]}})
 
 
 def test_an_option_of_a_method_that_is_given_once_is_another_setting(tmp_path: Path):
