@@ -45,6 +45,10 @@ _WITHOUT = ", None)"
 # settings that name files or folders of the machine of the training, and that machine's own
 _PLACES = ("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint")
 _OF_MACHINE = {"device", "rank", "world_size"}
+# what the record of a student says of its teacher, by the beginning of the names
+_OF_ITS_TEACHER = ("teacher_", "vit_", "vgg", "fuse", "resolutions", "map_weights")
+# what the images of a training are like: several teachers see the same ones
+_OF_IMAGES = ("scaling", "clahe")
 
 
 class Trained:
@@ -101,26 +105,47 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
 
     Args:
         checkpoints: paths; None for none.
-        teacher: they are used as teachers. What a run records of its teacher says nothing of its student's weights.
+        teacher: they are used as teachers. Of a student's record, what it says of its own teacher is left out.
         shipped: of an exported bundle, settings of the weights that it ships. They count where the bundle's folder is
             not known, since its configuration is only parsed, as the Model Zoo's checks and MONAI Deploy do; or where
             these weights have still to be downloaded.
 
     Raises:
-        ValueError: a record that cannot be read, or is one of other weights.
+        ValueError: a record that cannot be read, or is one of other weights; several that were trained with images of
+            different intensities, which is refused with the files and the values.
     """
     given = list(filter(None, checkpoints))
     if shipped is not None and given and all(_stands_for_shipped(Path(checkpoint)) for checkpoint in given):
         return Trained(given[0], shipped)
-    found: dict[str, Any] | None = None
+    records: dict[str, dict[str, Any]] = {}
     for checkpoint in given:
         settings = recorded_settings(Path(checkpoint))
-        if settings is not None and teacher and _is_of_a_student(Path(checkpoint), settings):
-            settings = None
         if settings is not None:
-            agreed = settings if found is None else found
-            found = {name: value for name, value in agreed.items() if settings.get(name) == value}
+            student = teacher and _is_of_a_student(Path(checkpoint), settings)
+            records[checkpoint] = _without_its_teacher(settings) if student else settings
+    _check_same_images(records)
+    found: dict[str, Any] | None = None
+    for settings in records.values():
+        agreed = settings if found is None else found
+        found = {name: value for name, value in agreed.items() if settings.get(name) == value}
     return Trained(next(iter(given), None), found)
+
+
+def _without_its_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in settings.items() if not name.startswith(_OF_ITS_TEACHER)}
+    # a student of single sequences has not seen all those of the training
+    return {**kept, "modalities": kept["student_modalities"]} if "student_modalities" in kept else kept
+
+
+def _check_same_images(records: Mapping[str, Mapping[str, Any]]) -> None:
+    for name in _OF_IMAGES:
+        values = {checkpoint: settings[name] for checkpoint, settings in records.items() if name in settings}
+        if any(value != next(iter(values.values())) for value in values.values()):
+            listed = ", ".join(f"'{checkpoint}' with {value!r}" for checkpoint, value in values.items())
+            raise WrongSettingError(
+                f"these were trained with different settings of {name}: {listed}. All see the same images, so they "
+                f"must agree: choose checkpoints of one {name}, or train the others anew."
+            )
 
 
 def _stands_for_shipped(checkpoint: Path) -> bool:

@@ -53,12 +53,18 @@ def test_what_is_asked_of_a_record(tmp_path: Path) -> None:
     assert trained_with(None).get("image_size", 3) == 3
 
 
-def test_a_students_record_says_nothing_of_it_as_a_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = {"student_kind": "efficientnet_lite", "teacher_kind": "unet_vit"}
+def test_a_students_record_says_of_it_as_a_teacher_all_but_its_own_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {"image_size": 64, "scaling": "unit", "clahe": True, "grey_as_rgb": True}
+    of_teacher = {"teacher_base": 8, "vit_hidden": 16, "vgg": "vgg16", "fuse": "logits", "resolutions": [32]}
+    settings = {"student_kind": "efficientnet_lite", "teacher_kind": "unet_vit", **of_teacher, **images}
     weights = tmp_path / "run" / "models" / "model.pt"
     write_record(weights.with_suffix(".json"), **settings)
     write_record(tmp_path / "run" / "settings.json", **settings)
-    assert trained_with(str(weights), teacher=True).settings is None
+    kept = {"epochs": 1, "student_kind": "efficientnet_lite", **images}
+    assert trained_with(str(weights), teacher=True).settings == kept
+    assert trained_with(str(weights)).settings == {"epochs": 1, **settings}
     assert trained_with(str(tmp_path / "run" / "teacher" / "teacher.pt"), teacher=True)["teacher_kind"] == "unet_vit"
     # a path from within the teacher's folder
     (tmp_path / "run" / "teacher").mkdir()
@@ -68,6 +74,21 @@ def test_a_students_record_says_nothing_of_it_as_a_teacher(tmp_path: Path, monke
     other = write_record(tmp_path / "b" / "model.json", teacher_kind="unet_vit", teacher_base=4).with_suffix(".pt")
     last = write_record(tmp_path / "c" / "model.json", teacher_kind="unet_vit", teacher_base=8).with_suffix(".pt")
     assert trained_with(str(other), str(last), teacher=True).settings == {"epochs": 1, "teacher_kind": "unet_vit"}
+
+
+@pytest.mark.parametrize("name, values", [("scaling", ("zscore", "unit")), ("clahe", (False, True))])
+def test_teachers_of_different_intensities_are_refused_with_files_and_values(
+    tmp_path: Path, name: str, values: tuple[Any, Any]
+) -> None:
+    files = [
+        str(write_record(tmp_path / folder / "model.json", spatial_dims=2, **{name: value}).with_suffix(".pt"))
+        for folder, value in zip("ab", values)
+    ]
+    with pytest.raises(ValueError) as raised:
+        trained_with(*files, teacher=True)
+    assert all(f"'{file}' with {value!r}" in str(raised.value) for file, value in zip(files, values))
+    # without a record nothing is contradicted
+    assert trained_with(files[0], str(tmp_path / "none.pt"), teacher=True)[name] == values[0]
 
 
 @pytest.mark.bundle
