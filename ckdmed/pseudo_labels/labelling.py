@@ -16,7 +16,10 @@ from PIL import Image
 
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle_files import bundle_configs
+from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.patients import patient_group
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
+from ckdmed.data.splits import check_no_group_crosses
 from ckdmed.files import write_json
 from ckdmed.folders import replaced_folder
 from ckdmed.json_files import read_json
@@ -29,7 +32,6 @@ __all__ = ["MANIFEST", "PseudoLabelSettings", "check_pseudo_labels", "write_pseu
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-_SECTIONS = ("training", "validation", "test")
 _MASKS = "pseudo_labels"
 
 
@@ -57,7 +59,8 @@ def write_pseudo_labels(
     ``output_dir`` gets copies of all images and masks of the datalist at their places, the new masks below
     ``pseudo_labels``, ``datalist.json`` with all of them, ``audit.csv`` with a line for each labelled image, and
     ``manifest.json`` with the SHA-256 of networks, images and masks. Images of the validation and test sections are
-    never labelled.
+    never labelled. Where the datalist lacks sections, the new one has them as they were drawn in reading it: drawn anew
+    they would be others, now that there are more labels.
 
     Args:
         datalist: of a user's own images, see :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
@@ -70,8 +73,8 @@ def write_pseudo_labels(
 
     Raises:
         ValueError: no models, a datalist of another form or without unlabelled images; a network without a record, of
-            several regions, or that was trained or chosen on patients of the test section; an image that one of them
-            could not read; settings out of their ranges; a folder with other files.
+            several regions, or that was trained or chosen on patients of the test section; a patient in two sections;
+            an image that one of them could not read; settings out of their ranges; a folder with other files.
     """
     if not models:
         raise ValueError("give one checkpoint or more of networks that label.")
@@ -83,6 +86,9 @@ def write_pseudo_labels(
         raise ValueError(f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item.")
     # checks every item and its files
     items = read_slice_datalist(datalist, progress=False)
+    items.pop("classes")
+    check_no_group_crosses(items)
+    content |= _sections_as_read(content, items)
     unlabelled = [entry for entry in content["training"] if not entry.get("label")]
     if not unlabelled:
         raise ValueError(f"{datalist}: every image of the section 'training' has a label; there is none to make.")
@@ -91,8 +97,8 @@ def write_pseudo_labels(
     for model in models:
         _check_model(model, items)
     with replaced_folder(output_dir.absolute().parent, output_dir.name, _foreign) as folder:
-        for name in _SECTIONS:
-            for entry in content.get(name, []):
+        for name in SECTIONS:
+            for entry in content[name]:
                 for path in _files(entry):
                     _copy(datalist.parent / path, folder / path)
         answers = [
@@ -134,6 +140,19 @@ def check_pseudo_labels(folder: Path) -> list[str]:
             elif _sha256(path) != known:
                 problems.append(f"{path} is another file than when the labels were made.")
     return problems
+
+
+def _sections_as_read(
+    content: Mapping[str, Any], items: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The entries of a datalist in the sections that reading it gave their patients."""
+    section_of = {item["patient_group"]: name for name in SECTIONS for item in items[name]}
+    parts: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
+    for name in SECTIONS:
+        for entry in content.get(name, []):
+            # a volume without slices has no item
+            parts[section_of.get(patient_group(str(entry["patient"])), name)].append(entry)
+    return parts
 
 
 def _check_model(model: Path, items: Mapping[str, Any]) -> None:

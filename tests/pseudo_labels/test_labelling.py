@@ -13,6 +13,7 @@ from PIL import Image
 
 from ckdmed.cli import main
 from ckdmed.data.load_slices import LoadSliced
+from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.files import save_weights
 from ckdmed.sections.record import SectionRecord
 from tests.bundle import seg_kd_runs
@@ -119,6 +120,34 @@ def test_images_that_the_networks_disagree_on_stay_unlabelled(tmp_path: Path):
     labels = {entry["image"]: entry.get("label", "") for entry in content["training"]}
     for row in rows:
         assert bool(labels[row["image"]]) == bool(row["label"]) == (float(row["agreement"]) == 1)
+
+
+@pytest.mark.parametrize("given", [["training"], ["training", "test"]])
+def test_sections_that_are_not_given_stay_those_in_which_the_images_were_chosen(tmp_path: Path, given: list[str]):
+    source = datalist(tmp_path / "in")
+    content = json.loads(source.read_text())
+    if "test" not in given:
+        content["training"] += content.pop("test")
+    content["training"] += content.pop("validation")
+    source.write_text(json.dumps(content), encoding="utf-8")
+    before = read_slice_datalist(source, progress=False)
+    out = tmp_path / "out"
+    assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]) == 0
+    after = read_slice_datalist(out / "datalist.json", progress=False)
+    for name in ("training", "validation", "test"):
+        patients = {item["patient"] for item in before[name]}
+        assert patients and {item["patient"] for item in after[name]} == patients
+        assert not any(item["label"].startswith("pseudo_labels/") for item in after[name] if name != "training")
+    assert all(item["label"] for item in after["training"])
+
+
+def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in")
+    content = json.loads(source.read_text())
+    content["test"][0]["patient"] = "p0"
+    source.write_text(json.dumps(content), encoding="utf-8")
+    words = ["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2 and "'p0' is in test, training" in capsys.readouterr().err
 
 
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
