@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.deployment import Deployment, FormResult, form_files
 from ckdmed.deploy.finetune import finetuned
 from ckdmed.deploy.float_forms import FormError, as_function, write_onnx, write_openvino, write_torchscript
@@ -23,7 +24,6 @@ from ckdmed.deploy.table import write_documents
 from ckdmed.deploy.verdict import Limits, changes_of, problems
 from ckdmed.folders import put_in_place, remove_leftover_folders, work_folder
 from ckdmed.runtime import open_form
-from ckdmed.sections.record import find_record
 
 __all__ = ["FORMATS", "DeployOptions", "deploy"]
 
@@ -220,9 +220,4 @@ def _copy_companions(source: DeploySource, folder: Path, files: Sequence[str]) -
     data = source.root / "docs" / "data_license.txt"
     if data.is_file():
         shutil.copyfile(data, folder / data.name)
-    if (record := find_record(source.checkpoint)) is not None:
-        shutil.copyfile(record.path, folder / "sections.json")
-    inputs = source.checkpoint.with_suffix(".inputs.json")
-    if inputs.is_file():
-        for file in files:
-            shutil.copyfile(inputs, (folder / file).with_suffix(".inputs.json"))
+    copy_training_records(source.checkpoint, folder, files)

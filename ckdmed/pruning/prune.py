@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ckdmed.bundle.trained import recorded_settings
+from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.costs import flops_of, parameters_of
 from ckdmed.deploy.float_forms import as_function
 from ckdmed.deploy.held_out import BundleData, bundle_data
@@ -68,7 +68,7 @@ def prune(
 
     Args:
         given, checkpoint: see `find_source`.
-        output_dir: gets ``model.pt`` and ``model.json``.
+        output_dir: gets ``model.pt`` and ``model.json``, and what is known of the patients and inputs of the training.
         ratio: share of the channels of each layer to remove.
         depth: of a UNet++.
         tolerance: loss of Dice that a smaller depth may have.
@@ -186,8 +186,6 @@ def _write(
         "settings": {**settings, key: dict(options)},
         "pruned": {"from_sha256": sha256_of(source.checkpoint), "sizes": [asdict(size) for size in sizes]},
     }
-    inputs = source.checkpoint.with_suffix(".inputs.json")
-    if inputs.is_file():
-        shutil.copyfile(inputs, folder / "model.inputs.json")
+    copy_training_records(source.checkpoint, folder, ["model.pt"])
     write_json(folder / "model.json", record)
     save_weights(folder / "model.pt", network.state_dict())

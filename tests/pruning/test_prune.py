@@ -25,6 +25,9 @@ def test_a_unet_loses_channels_and_is_trained_on(tmp_path: Path, capsys: pytest.
     before, after = record["pruned"]["sizes"]
     assert after["parameters"] < 0.35 * before["parameters"] and after["gflops"] < before["gflops"]
     assert {"milliseconds", "dice"} <= set(after) and "50% of the channels removed" in capsys.readouterr().out
+    # an evaluation draws no new split, and an inference still knows the patients of the training
+    sections = tmp_path / "small/sections.json"
+    assert sections.read_bytes() == (tmp_path / "whole/models/sections.json").read_bytes()
     # everything that reads the record takes the small network
     small = find_source("seg_kd", tmp_path / "small/model.pt").network
     state = torch.load(tmp_path / "small/model.pt", weights_only=True)

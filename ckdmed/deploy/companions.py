@@ -1,0 +1,37 @@
+"""What a run left beside its weights of the patients and inputs of its training, for weights that are made of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ckdmed.sections.record import RECORD_NAME, find_record
+
+__all__ = ["copy_training_records"]
+
+_INPUTS = ".inputs.json"
+
+
+def copy_training_records(checkpoint: Path, folder: Path, files: Iterable[str]) -> None:
+    """Copy the patients of each section and what the inputs were like, which evaluation and inference look for.
+
+    Args:
+        checkpoint: of the training.
+        folder: gets ``sections.json``, and for each file one of its name that ends in ``.inputs.json``.
+        files: names of what was made of the checkpoint.
+
+    Raises:
+        FileExistsError: the folder has a record of other sections.
+    """
+    record, kept = find_record(checkpoint), folder / RECORD_NAME
+    if record is not None and not kept.exists():
+        shutil.copyfile(record.path, kept)
+    elif record is not None and kept.read_bytes() != record.path.read_bytes():
+        raise FileExistsError(
+            f"{kept} tells of other patients than {record.path}, the record of {checkpoint}: name another folder."
+        )
+    inputs = checkpoint.with_suffix(_INPUTS)
+    if inputs.is_file():
+        for file in files:
+            shutil.copyfile(inputs, (folder / file).with_suffix(_INPUTS))
