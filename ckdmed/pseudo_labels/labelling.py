@@ -17,6 +17,7 @@ from PIL import Image
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle_files import bundle_configs
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.output_names import output_names
 from ckdmed.data.patients import patient_group
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _MASKS = "pseudo_labels"
+_PARTS, _SUFFIXES = ("mask", "probability"), (".nii.gz", ".png")
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def write_pseudo_labels(
         raise ValueError(f"{datalist}: images of several channels cannot be labelled yet: {several[0]}.")
     for model in models:
         _check_model(model, items)
+    stems = _mask_stems(datalist, unlabelled, content)
     with replaced_folder(output_dir.absolute().parent, output_dir.name, _foreign) as folder:
         for name in SECTIONS:
             for entry in content[name]:
@@ -106,7 +109,8 @@ def write_pseudo_labels(
             for number, model in enumerate(models)
         ]
         rows = [
-            _label(folder, entry, [of[folder / entry["image"]] for of in answers], settings) for entry in unlabelled
+            _label(folder, entry, stems[entry["image"]], [of[folder / entry["image"]] for of in answers], settings)
+            for entry in unlabelled
         ]
         shutil.rmtree(folder / ".work")
         write_json(folder / "datalist.json", content)
@@ -153,6 +157,22 @@ def _sections_as_read(
             # a volume without slices has no item
             parts[section_of.get(patient_group(str(entry["patient"])), name)].append(entry)
     return parts
+
+
+def _mask_stems(
+    datalist: Path, unlabelled: Sequence[Mapping[str, Any]], content: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> dict[str, str]:
+    """Image -> where its masks are written, without ``_mask.png`` and the like; no two images share one."""
+    images = list(dict.fromkeys(entry["image"] for entry in unlabelled))
+    stems = {image: f"{_MASKS}/{name}" for image, name in zip(images, output_names(images), strict=True)}
+    given = {Path(path).as_posix() for name in SECTIONS for entry in content[name] for path in _files(entry)}
+    for image, stem in stems.items():
+        if taken := given.intersection(f"{stem}_{part}{suffix}" for part in _PARTS for suffix in _SUFFIXES):
+            raise ValueError(
+                f"{datalist}: the mask of {image} would take the place of {min(taken)}, which the datalist names; move "
+                f"that out of {_MASKS}."
+            )
+    return stems
 
 
 def _check_model(model: Path, items: Mapping[str, Any]) -> None:
@@ -213,14 +233,13 @@ def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path
 
 
 def _label(
-    folder: Path, entry: dict[str, Any], answers: Sequence[Path], settings: PseudoLabelSettings
+    folder: Path, entry: dict[str, Any], stem: str, answers: Sequence[Path], settings: PseudoLabelSettings
 ) -> dict[str, Any]:
     """Write one image's mask, put it into its entry of the datalist, and give its line of the audit."""
     agreed = combined([_read(path) for path in answers], settings.average, settings.min_confidence)
     suffix = ".nii.gz" if answers[0].name.endswith(".nii.gz") else ".png"
-    stem = f"{_MASKS}/{Path(entry['image']).with_suffix('').as_posix().removesuffix('.nii')}"
     used = agreed.agreement >= settings.min_agreement
-    mask, probability = (f"{stem}_{part}{suffix}" for part in ("mask", "probability"))
+    mask, probability = (f"{stem}_{part}{suffix}" for part in _PARTS)
     if used:
         _write(folder / mask, agreed.mask, answers[0])
         entry["label"] = mask

@@ -141,6 +141,33 @@ def test_sections_that_are_not_given_stay_those_in_which_the_images_were_chosen(
     assert all(item["label"] for item in after["training"])
 
 
+def test_no_two_images_share_a_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in")
+    content = json.loads(source.read_text())
+    scan = nib.Nifti1Image(np.random.default_rng(1).random((24, 20, 2)).astype(np.float32), np.eye(4))
+    for name in ("d.1.nii.gz", "d.2.nii.gz"):
+        nib.save(scan, tmp_path / "in" / name)
+        content["training"].append({"image": name, "patient": name})
+    with Image.open(tmp_path / "in/pictures/0.png") as picture:
+        picture.save(tmp_path / "in/pictures/0.jpg")
+    content["training"].append({"image": "pictures/0.jpg", "patient": "p0", "id": "jpeg"})
+    source.write_text(json.dumps(content), encoding="utf-8")
+    words = ["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    labelled = json.loads((tmp_path / "out/datalist.json").read_text())["training"]
+    masks = {entry["image"]: entry["label"] for entry in labelled}
+    assert masks["d.1.nii.gz"] == "pseudo_labels/d.1_mask.nii.gz"
+    assert masks["pictures/0.png"] == "pseudo_labels/pictures/0_png_mask.png"
+    assert len(set(masks.values())) == len(masks) == 10
+    # nor does a mask take the place of a file that was there
+    (tmp_path / "in/pseudo_labels/pictures").mkdir(parents=True)
+    (tmp_path / "in/pictures/5_label.png").rename(tmp_path / "in/pseudo_labels/pictures/1_mask.png")
+    next(e for e in content["training"] if e["patient"] == "p5")["label"] = "pseudo_labels/pictures/1_mask.png"
+    source.write_text(json.dumps(content), encoding="utf-8")
+    assert main([*words[:-1], str(tmp_path / "again")]) == 2
+    assert "the mask of pictures/1.png would take the place of pseudo_labels" in capsys.readouterr().err
+
+
 def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = datalist(tmp_path / "in")
     content = json.loads(source.read_text())
