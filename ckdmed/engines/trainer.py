@@ -19,6 +19,7 @@ from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
+from ckdmed.networks.vit import TRANSFORMER_TAPS
 from ckdmed.transforms import TEACHER_IMAGE, BatchView, DrawnView
 
 __all__ = ["LABELLED", "DistillationTrainer"]
@@ -43,8 +44,9 @@ class DistillationTrainer(SupervisedTrainer):
             the teacher runs in every step.
         teacher_inferer: runs the teacher; by default what runs the student.
         student_view: draws another view of each batch for the student; the teacher gets the batch as it is, and its
-            logits and features, like the labels, are warped along with the student's images. By default both get the
-            same images.
+            logits and features, like the labels, are warped along with the student's images. Tokens of a Vision
+            Transformer lie on no grid and cannot be: with terms that read them the view may only change intensities.
+            By default both get the same images.
         kwargs: everything else that ``SupervisedTrainer`` takes, except ``loss_function`` and ``iteration_update``.
 
     Where a batch carries ``teacher_image``, the teacher sees that in place of ``image``; ``teacher_inferer`` has to
@@ -58,7 +60,8 @@ class DistillationTrainer(SupervisedTrainer):
     Raises:
         ValueError: the loss needs a teacher and none is given; ``iteration_update`` is given (it would bypass
             the distillation); ``teacher_cache`` together with a ``prepare_batch`` (it may change the images); mixup
-            with a cross-fitted teacher.
+            with a cross-fitted teacher; a ``student_view`` that moves pixels with terms that read a transformer's
+            tokens.
         DivergedError: while it runs, at the first loss that is not finite (see
             :class:`~ckdmed.handlers.StopWhenDiverged`).
     """
@@ -90,6 +93,7 @@ class DistillationTrainer(SupervisedTrainer):
                 "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
                 "teacher_folds to 1."
             )
+        _check_view(student_view, teacher, distillation_loss)
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
         kwargs.setdefault("optim_set_to_none", True)
@@ -197,6 +201,18 @@ class DistillationTrainer(SupervisedTrainer):
         # the graphs are spent; holding them would keep the activations of a whole step alive
         self.loss_values = self._student_output = self._teacher_output = self._view = None
         return output
+
+
+def _check_view(view: BatchView | None, teacher: FrozenTeacher | None, loss: DistillationLoss) -> None:
+    if view is None or not view.moves or not isinstance(teacher, FrozenTeacher):
+        return
+    read = [name for name in loss.layers if name in TRANSFORMER_TAPS and name in teacher.taps.paths]
+    if read:
+        raise ValueError(
+            f"the student_view '{view.level}' moves pixels, and the method compares the {' and '.join(read)} of the "
+            "teacher's Vision Transformer position by position, which cannot be moved along: set student_view to "
+            "masked, which only changes intensities, or to none."
+        )
 
 
 def _moved(output: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:

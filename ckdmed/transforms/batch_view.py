@@ -124,6 +124,11 @@ class BatchView:
             raise ValueError(f"level must be one of {', '.join(VIEWS)}, got {level!r}.")
         self.level = level
 
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change their place, rather than their intensities alone."""
+        return VIEWS[self.level].affine > 0
+
     def __call__(self, images: torch.Tensor) -> DrawnView:
         """Draw a view for images (B, C, *spatial) of two or three axes.
 

@@ -22,11 +22,14 @@ from monai.handlers import (
 from monai.transforms import Activationsd, AsDiscreted, Compose
 from monai.utils import set_determinism
 
-from ckdmed.engines import DistillationTrainer, weights_hash
+from ckdmed.engines import DistillationTrainer, FrozenTeacher, weights_hash
 from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import ReproducibleEpochs
 from ckdmed.inferers import AutocastInferer
+from ckdmed.losses import DistillationLoss, LossTerm
+from ckdmed.losses.tokens import TokenMSELoss
 from ckdmed.methods import distillation_loss
+from ckdmed.networks.vit import build_vit, transformer_taps
 from ckdmed.transforms import BatchView
 from tests.toy import loader, pair, samples, trainer, unet
 
@@ -296,3 +299,21 @@ def test_a_view_needs_no_teacher():
     engine = trainer(student, None, loss, student_view=BatchView("report"))
     engine.run()
     assert torch.isfinite(engine.state.terms["supervised"])
+
+
+@pytest.mark.parametrize("layer", ["tokens", "qkv"])
+def test_a_view_that_moves_pixels_is_refused_where_tokens_are_compared(layer: str):
+    loss = DistillationLoss({"term": LossTerm(TokenMSELoss(), "features", 1.0, layers=(layer,))})
+    student, _ = pair(distillation_loss("supervised", "segmentation"))
+    network = build_vit(in_channels=1, img_size=32, patch_size=16, hidden_size=8, num_layers=1, num_heads=2)
+    teacher = FrozenTeacher(network, taps=loss.select_taps(transformer_taps(network)))
+    for level in ("report", "strong", "affine"):
+        message = (
+            f"student_view '{level}' moves pixels, and the method compares the {layer} .* set student_view to masked"
+        )
+        with pytest.raises(ValueError, match=message):
+            trainer(student, teacher, loss, student_view=BatchView(level))
+    assert trainer(student, teacher, loss, student_view=BatchView("masked")).student_view is not None
+    # maps of a convolutional teacher are moved along
+    maps = distillation_loss()
+    assert trainer(*pair(maps), maps, student_view=BatchView("strong")).student_view is not None
