@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,17 +21,17 @@ from ckdmed.data.patients import patient_group
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses
 from ckdmed.files import write_json
-from ckdmed.folders import replaced_folder
+from ckdmed.folders import files_below, replaced_folder
 from ckdmed.json_files import read_json
 from ckdmed.pseudo_labels.ensemble import Agreed, combined
+from ckdmed.pseudo_labels.written_folder import MANIFEST, content_sha256, foreign_content
 from ckdmed.reports.files import write_csv
 from ckdmed.sections.record import find_record
 
-__all__ = ["MANIFEST", "PseudoLabelSettings", "check_pseudo_labels", "write_pseudo_labels"]
+__all__ = ["PseudoLabelSettings", "write_pseudo_labels"]
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.json"
 _MASKS = "pseudo_labels"
 _PARTS, _SUFFIXES = ("mask", "probability"), (".nii.gz", ".png")
 
@@ -67,7 +66,7 @@ def write_pseudo_labels(
     Args:
         datalist: of a user's own images, see :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
         models: checkpoints of segmentation networks with one region, with the records of their trainings beside them.
-        output_dir: a new folder, or one that this function wrote.
+        output_dir: a new folder, or one that this function wrote and nobody has added to; it is replaced.
         settings: how.
 
     Returns:
@@ -76,7 +75,8 @@ def write_pseudo_labels(
     Raises:
         ValueError: no models, a datalist of another form or without unlabelled images; a network without a record, of
             several regions, or that was trained or chosen on patients of the test section; a patient in two sections;
-            an image that one of them could not read; settings out of their ranges; a folder with other files.
+            an image that one of them could not read; settings out of their ranges; a folder with other files, or with
+            masks changed since.
     """
     if not models:
         raise ValueError("give one checkpoint or more of networks that label.")
@@ -99,7 +99,7 @@ def write_pseudo_labels(
     for model in models:
         _check_model(model, items)
     stems = _mask_stems(datalist, unlabelled, content)
-    with replaced_folder(output_dir.absolute().parent, output_dir.name, _foreign) as folder:
+    with replaced_folder(output_dir.absolute().parent, output_dir.name, foreign_content) as folder:
         for name in SECTIONS:
             for entry in content[name]:
                 for path in _files(entry):
@@ -118,32 +118,19 @@ def write_pseudo_labels(
         manifest = {
             "datalist": str(datalist),
             "settings": asdict(settings),
-            "models": [{"checkpoint": str(model), "sha256": _sha256(model)} for model in models],
+            "models": [{"checkpoint": str(model), "sha256": content_sha256(model)} for model in models],
             "images": [
-                {"image": row["image"], "sha256": _sha256(folder / row["image"])} | _of_label(folder, row["label"])
+                {"image": row["image"], "sha256": content_sha256(folder / row["image"])}
+                | _of_label(folder, row["label"])
                 for row in rows
             ],
+            "files": sorted([*files_below(folder), MANIFEST]),
         }
         write_json(folder / MANIFEST, manifest)
     labelled = [row for row in rows if row["label"]]
     mean = float(np.mean([row["agreement"] for row in rows]))
     logger.info(f"{len(labelled)} of {len(rows)} images are labelled; mean agreement {mean:.3f}: {output_dir}")
     return manifest
-
-
-def check_pseudo_labels(folder: Path) -> list[str]:
-    """What differs from the manifest that the labels were written with; empty where nothing does."""
-    problems = []
-    for entry in read_json(folder / MANIFEST)["images"]:
-        for key, known in (("image", entry["sha256"]), ("label", entry.get("label_sha256"))):
-            path = folder / str(entry.get(key))
-            if known is None:
-                continue
-            if not path.is_file():
-                problems.append(f"{path}: no such file.")
-            elif _sha256(path) != known:
-                problems.append(f"{path} is another file than when the labels were made.")
-    return problems
 
 
 def _sections_as_read(
@@ -294,16 +281,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _of_label(folder: Path, label: str) -> dict[str, str]:
-    return {"label": label, "label_sha256": _sha256(folder / label)} if label else {}
-
-
-def _sha256(path: Path) -> str:
-    if path.is_dir():
-        parts = "".join(f"{file.name}{_sha256(file)}" for file in sorted(path.iterdir()))
-        return hashlib.sha256(parts.encode()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _foreign(folder: Path) -> str | None:
-    return None if not any(folder.iterdir()) or (folder / MANIFEST).is_file() else "it holds other files"
+    return {"label": label, "label_sha256": content_sha256(folder / label)} if label else {}

@@ -168,6 +168,32 @@ def test_no_two_images_share_a_mask(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "the mask of pictures/1.png would take the place of pseudo_labels" in capsys.readouterr().err
 
 
+def test_only_a_folder_of_pseudo_labels_and_nothing_else_is_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    source = datalist(tmp_path / "in")
+    out = tmp_path / "out"
+    words = ["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]
+    (out / "trained").mkdir(parents=True)
+    manifest, student = out / "manifest.json", out / "trained/model.pt"
+    manifest.write_text('{"files": []}')
+    student.write_bytes(b"weights")
+    assert main(words) == 2 and "its manifest.json is none of pseudo-labels" in capsys.readouterr().err
+    manifest.unlink()
+    assert main(words) == 2 and "no manifest.json of pseudo-labels" in capsys.readouterr().err
+    student.rename(tmp_path / "model.pt")
+    assert main(words) == 0 and main(words) == 0
+    student.parent.mkdir()
+    (tmp_path / "model.pt").rename(student)
+    assert main(words) == 2 and "it holds trained/model.pt, which is no part" in capsys.readouterr().err
+    assert student.read_bytes() == b"weights"
+    student.unlink()
+    corrected = out / "pseudo_labels/pictures/0_mask.png"
+    corrected.write_bytes(corrected.read_bytes() + b" ")
+    assert main(words) == 2 and "pictures/0_mask.png was changed since" in capsys.readouterr().err
+    assert corrected.read_bytes().endswith(b" ")
+
+
 def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = datalist(tmp_path / "in")
     content = json.loads(source.read_text())
@@ -188,7 +214,10 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         ([str(source), "--output_dir", str(tmp_path / "x")], "give one checkpoint or more"),
         ([str(source), "--models", bare, "--output_dir", str(tmp_path / "x")], "has no record of its training"),
         ([str(source), "--models", good], "give --output_dir"),
-        ([str(source), "--models", good, "--output_dir", str(tmp_path / "full")], "it holds other files"),
+        (
+            [str(source), "--models", good, "--output_dir", str(tmp_path / "full")],
+            "it holds mine.txt and no manifest.json",
+        ),
         ([*complete, "--min_confidence", "2"], "min_confidence is 2"),
     ):
         assert main(["pseudo-label", *words]) == 2

@@ -1,0 +1,54 @@
+"""A folder of pseudo-labels: whether it still is what was written, and whether another may take its place."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ckdmed.file_hash import sha256_of
+from ckdmed.folders import files_below
+from ckdmed.json_files import JsonFileError, read_json
+
+__all__ = ["MANIFEST", "check_pseudo_labels", "content_sha256", "foreign_content"]
+
+MANIFEST = "manifest.json"
+_FORM = {"datalist", "settings", "models", "images", "files"}
+
+
+def check_pseudo_labels(folder: Path) -> list[str]:
+    """What differs from the manifest that the labels were written with; empty where nothing does."""
+    problems = []
+    for entry in read_json(folder / MANIFEST)["images"]:
+        for key, known in (("image", entry["sha256"]), ("label", entry.get("label_sha256"))):
+            path = folder / str(entry.get(key))
+            if known is None:
+                continue
+            if not path.is_file():
+                problems.append(f"{path}: no such file.")
+            elif content_sha256(path) != known:
+                problems.append(f"{path} is another file than when the labels were made.")
+    return problems
+
+
+def foreign_content(folder: Path) -> str | None:
+    """What in a folder this command did not write: other files, and labels that somebody has changed."""
+    there = files_below(folder)
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except (FileNotFoundError, JsonFileError):
+        return f"it holds {there[0]} and no {MANIFEST} of pseudo-labels"
+    if not isinstance(manifest, dict) or not _FORM <= set(manifest) or not isinstance(manifest["files"], list):
+        return f"its {MANIFEST} is none of pseudo-labels"
+    if others := sorted(set(there).difference(manifest["files"])):
+        return f"it holds {others[0]}, which is no part of the pseudo-labels"
+    written = {entry["label"]: entry["label_sha256"] for entry in manifest["images"] if "label" in entry}
+    changed = [name for name, known in written.items() if name in there and content_sha256(folder / name) != known]
+    return f"its {changed[0]} was changed since" if changed else None
+
+
+def content_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a DICOM series."""
+    if path.is_dir():
+        parts = "".join(f"{file.name}{content_sha256(file)}" for file in sorted(path.iterdir()))
+        return hashlib.sha256(parts.encode()).hexdigest()
+    return sha256_of(path)
