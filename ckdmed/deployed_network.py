@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
 
+from ckdmed.file_hash import sha256_of
 from ckdmed.paths import PathLike
 from ckdmed.runtime import DeployedFileError, Description, open_form
 from ckdmed.runtime.description import DESCRIPTION_KEY
@@ -28,7 +31,8 @@ def run_deployed(network: nn.Module, path: PathLike) -> nn.Module:
     The network itself stays, because handlers, inferers and evaluators of a configuration hold it already.
 
     Args:
-        network: of raw logits; gets no gradient any more.
+        network: of raw logits; gets no gradient any more. Its attribute ``deployed_sha256`` tells from then on what
+            computes in its place.
         path: of a deployed file; ``.onnx`` and ``.xml`` compute on the CPU whatever the device of the images.
 
     Raises:
@@ -48,6 +52,10 @@ def run_deployed(network: nn.Module, path: PathLike) -> nn.Module:
             return torch.from_numpy(logits).to(images.device)
 
     network.forward = forward  # type: ignore[method-assign]
+    beside = Path(path).with_suffix(".bin")
+    # OpenVINO keeps the weights beside the graph
+    files = [Path(path), *([beside] if str(path).lower().endswith(".xml") and beside.is_file() else [])]
+    network.deployed_sha256 = [sha256_of(file) for file in files]  # type: ignore[assignment]
     return network
 
 

@@ -22,6 +22,7 @@ from monai.utils import CommonKeys
 from ckdmed.checked_entries import DamagedEntry, read_entry, sealed, unsealed, write_entry
 from ckdmed.data import deterministic_part, fingerprint, item_fingerprint, transforms_fingerprint
 from ckdmed.engines.teachers.frozen import FrozenTeacher
+from ckdmed.engines.teachers.structure import structure_fingerprint
 from ckdmed.files import write_json
 from ckdmed.inferers import autocast_dtype
 from ckdmed.networks.taps import TappedOutput
@@ -122,12 +123,14 @@ class TeacherCache:
         """Take up the entries of this very teacher, or begin without any; to be called when a training starts.
 
         Args:
-            teacher: weights, taps and channels are part of what names the entries.
+            teacher: weights, taps and channels are part of what names the entries, and all else that its outputs
+                depend on (:func:`~ckdmed.engines.teachers.structure.structure_fingerprint`).
             how: the inferer that runs it; mixed precision is part of it too.
         """
         device = next((value.device.type for value in teacher.network.parameters()), "cpu")
         parts = {
             "teacher_sha256": teacher.state_hash(),
+            "structure": structure_fingerprint(teacher.network),
             "taps": dict(teacher.taps.paths),
             "channels": [teacher.input_channels, teacher.spatial_dims],
             "average_flips": teacher.average_flips,

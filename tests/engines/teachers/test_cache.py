@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,19 @@ import torch
 from ignite.engine import Events
 from monai.data import CacheDataset, DataLoader
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised, ScaleIntensityd
+from torch import nn
 
+from ckdmed.deployed_network import run_deployed
 from ckdmed.engines import DistillationTrainer, FrozenTeacher, TeacherCache, weights_hash
 from ckdmed.handlers import ReproducibleEpochs, ResumeCheckpoint
 from ckdmed.inferers import AutocastInferer, precision
 from ckdmed.losses import DistillationLoss
 from ckdmed.methods import distillation_loss
 from ckdmed.networks.taps import TappedOutput
+from ckdmed.networks.vit import build_vit
+from ckdmed.runtime import Description
 from ckdmed.transforms import segmentation_augmentation
+from ckdmed.zoo_teacher import ZooTeacher
 from tests.toy import pair, samples, trainer, unet
 
 
@@ -252,6 +258,64 @@ def test_another_teacher_has_other_entries(tmp_path: Path):
     other = TeacherCache(data, prepared, "disk", tmp_path)
     other.open(teacher)
     assert len(folders | {cache.folder, other.folder}) == 4
+
+
+def vit(heads: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_vit(1, 32, 16, hidden_size=8, mlp_dim=8, num_layers=1, num_heads=heads)
+
+
+class Scaled(nn.Module):
+    def __init__(self, mean: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([mean]), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image - self.mean
+
+
+def zoo(modalities: Sequence[int] = (0, 1), regions: Sequence[int] = (0, 1), mean: float = 0.0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return ZooTeacher(nn.Conv2d(2, 2, 1), modalities, regions, Scaled(mean), {}, "a bundle")
+
+
+def write_script(path: Path, value: float) -> Path:
+    network = nn.Conv2d(1, 1, 1)
+    nn.init.constant_(network.weight, value)
+    description = Description("seg_kd", "segmentation", "float32", (1, 8, 8), ("tumour",), {}, {}, licence="Apache")
+    torch.jit.save(torch.jit.script(network), str(path), _extra_files={"ckdmed.json": description.to_text()})
+    return path
+
+
+def plain_conv() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return nn.Conv2d(1, 1, 1)
+
+
+def test_teachers_of_equal_weights_that_compute_otherwise_have_other_entries(tmp_path: Path):
+    def folder(network: nn.Module) -> Path | None:
+        cache = TeacherCache(items(2), chain(), "disk", tmp_path / "cache")
+        cache.open(FrozenTeacher(network))
+        return cache.folder
+
+    one, other = write_script(tmp_path / "one.ts", 1.0), write_script(tmp_path / "other.ts", 2.0)
+    groups = [
+        [vit(2), vit(4)],
+        [zoo(), zoo((1, 0)), zoo(regions=(1, 0)), zoo(mean=1.0)],
+        [plain_conv(), run_deployed(plain_conv(), one), run_deployed(plain_conv(), other)],
+    ]
+    for networks in groups:
+        assert len({weights_hash(network) for network in networks}) == 1
+        assert len({folder(network) for network in networks}) == len(networks)
+    # what was made anew, or has been used and trained in between, is the same teacher
+    used = vit(2)
+    used.train()(torch.zeros(1, 1, 32, 32))
+    used.register_full_backward_hook(lambda *_: None)
+    assert folder(vit(2)) == folder(used) and folder(zoo()) == folder(zoo())
+    assert folder(run_deployed(plain_conv(), one)) == folder(run_deployed(plain_conv(), one))
 
 
 def test_machines_of_other_precision_have_other_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
