@@ -18,6 +18,7 @@ from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
+from ckdmed.bundle.taught_check import check_taught
 from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
@@ -74,6 +75,7 @@ def check_settings() -> None:
         in_files = _values_in_files(workflow.config_root_path)
         check_values(workflow.parser, in_files)
         check_trained(workflow.parser, in_files)
+        check_taught(workflow.parser)
         check_deployed(workflow.parser)
         return
     known = sorted(_settings(config) - set(unknown))

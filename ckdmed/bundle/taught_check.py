@@ -1,0 +1,60 @@
+"""Whether a teacher has learnt what its student is to learn, by the record beside the teacher's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.setting_check import WrongSettingError, checked
+from ckdmed.bundle.settings_table import settings_for
+from ckdmed.bundle.trained import Trained
+from ckdmed.data import region_names
+
+__all__ = ["check_taught"]
+
+
+def _as_given(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+# what the channels of a teacher's inputs and outputs mean, in their order; labels may name a region by other values
+_MEANINGS: Mapping[str, Callable[[Any], Any]] = {
+    "task": _as_given,
+    "modalities": _as_given,
+    "class_names": _as_given,
+    "regions": region_names,
+}
+
+
+def check_taught(parser: ConfigParser) -> None:
+    """Refuse a teacher's checkpoint whose record tells of other inputs or outputs than this training has.
+
+    A teacher without a record, or with one from before such a setting was there, is accepted. Nothing is checked where
+    there are several teachers, each of its own sequence, and where no student is trained.
+
+    Args:
+        parser: of the bundle, with what is given.
+
+    Raises:
+        WrongSettingError: names each setting with both values and the checkpoint.
+    """
+    config = parser.get()
+    if not {"taught", "teacher_checkpoint"} <= set(config) or "trained" in config:
+        return
+    record: Trained = parser.get_parsed_content("taught")
+    table = settings_for(config)
+    wrong = []
+    for name, meaning in _MEANINGS.items():
+        if record.settings is None or name not in record.settings or name not in config:
+            continue
+        own = parser.get_parsed_content(name)
+        own, taught = (checked(name, value, table[name]) for value in (own, record[name]))
+        if meaning(own) != meaning(taught):
+            wrong.append(f"--{name} is {own!r}, but '{record.checkpoint}' was trained with {taught!r}.")
+    if wrong:
+        raise WrongSettingError(
+            " ".join(wrong) + " A teacher takes and gives the same channels as its student, in the same order: give "
+            "these settings as the teacher's training had them, or another --teacher_checkpoint."
+        )

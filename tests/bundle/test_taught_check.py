@@ -1,0 +1,72 @@
+"""A teacher is refused that has learnt from other inputs, or other outputs, than its student's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.setting_check import WrongSettingError
+from ckdmed.bundle.taught_check import check_taught
+from ckdmed.files import write_json
+from tests.bundle.bundle_runs import BUNDLES, opened
+
+FOUR = ["t1n", "t1c", "t2w", "t2f"]
+THREE = ["meningioma", "glioma", "pituitary tumour"]
+REGIONS = {"whole": [1, 2, 4], "core": [1, 4]}
+
+
+def write_teacher(folder: Path, record: dict[str, Any] | None) -> str:
+    if record is not None:
+        write_json(folder / "teacher.json", {"settings": {"epochs": 1, **record}})
+    return str(folder / "teacher.pt")
+
+
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+@pytest.mark.parametrize(
+    "bundle, name, taught, own",
+    [
+        ("brats_seg_kd", "modalities", FOUR[::-1], FOUR),
+        ("cls_kd", "task", "brats_type", "figshare"),
+        ("cls_kd", "class_names", THREE[::-1], THREE),
+        ("seg_kd", "regions", REGIONS, None),
+        ("seg_kd", "regions", dict(reversed(REGIONS.items())), REGIONS),
+    ],
+)
+def test_another_teacher_is_refused(bundle: str, name: str, taught: Any, own: Any, tmp_path: Path) -> None:
+    checkpoint = write_teacher(tmp_path, {name: taught})
+    with pytest.raises(Exception) as raised:
+        opened(bundle, teacher_checkpoint=checkpoint, output_dir=str(tmp_path / "run"), **{name: own})
+    cause = root_cause(raised.value)
+    assert isinstance(cause, WrongSettingError)
+    assert f"--{name} is {own!r}, but '{checkpoint}' was trained with {taught!r}." in str(cause)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "bundle, record, given",
+    [
+        ("brats_seg_kd", None, {"modalities": FOUR[:2]}),
+        ("brats_seg_kd", {"vit_heads": 2}, {"modalities": FOUR[:2]}),
+        ("brats_seg_kd", {"modalities": FOUR[:2]}, {"modalities": FOUR[:2]}),
+        ("cls_kd", {"task": "figshare", "class_names": THREE, "modalities": ["t1c"]}, {}),
+        # labels of other data may hold other values for the same region
+        ("seg_kd", {"regions": None}, {"regions": {"tumour": [1]}}),
+        # of several teachers each may see a sequence of its own
+        ("brats_unimodal_kd", {"modalities": ["t1c"]}, {}),
+    ],
+)
+def test_teachers_that_fit_or_without_a_record_are_accepted(
+    bundle: str, record: dict[str, Any] | None, given: dict[str, Any], tmp_path: Path
+) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / bundle / "train.json"))
+    checkpoint = write_teacher(tmp_path, record)
+    several = bundle == "brats_unimodal_kd"
+    parser.update({"teacher_checkpoints": {"t1c": checkpoint}} if several else {"teacher_checkpoint": checkpoint})
+    parser.update(given)
+    check_taught(parser)
