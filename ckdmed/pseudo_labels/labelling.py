@@ -24,6 +24,7 @@ from ckdmed.files import write_json
 from ckdmed.folders import files_below, replaced_folder
 from ckdmed.json_files import read_json
 from ckdmed.pseudo_labels.ensemble import Agreed, combined
+from ckdmed.pseudo_labels.mask_values import Regions, common_regions, mask_value
 from ckdmed.pseudo_labels.written_folder import MANIFEST, content_sha256, foreign_content
 from ckdmed.reports.files import write_csv
 from ckdmed.sections.record import find_record
@@ -66,6 +67,7 @@ def write_pseudo_labels(
     Args:
         datalist: of a user's own images, see :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
         models: checkpoints of segmentation networks with one region, with the records of their trainings beside them.
+            Masks hold the first value that the region has by these; where it has none, 255 in pictures, 1 in volumes.
         output_dir: a new folder, or one that this function wrote and nobody has added to; it is replaced.
         settings: how.
 
@@ -74,9 +76,9 @@ def write_pseudo_labels(
 
     Raises:
         ValueError: no models, a datalist of another form or without unlabelled images; a network without a record, of
-            several regions, or that was trained or chosen on patients of the test section; a patient in two sections;
-            an image that one of them could not read; settings out of their ranges; a folder with other files, or with
-            masks changed since.
+            several regions, of others than the first one's, or that was trained or chosen on patients of the test
+            section; a patient in two sections; an image that one of them could not read; settings out of their ranges;
+            a folder with other files, or with masks changed since.
     """
     if not models:
         raise ValueError("give one checkpoint or more of networks that label.")
@@ -98,6 +100,7 @@ def write_pseudo_labels(
         raise ValueError(f"{datalist}: images of several channels cannot be labelled yet: {several[0]}.")
     for model in models:
         _check_model(model, items)
+    regions = common_regions(models)
     stems = _mask_stems(datalist, unlabelled, content)
     with replaced_folder(output_dir.absolute().parent, output_dir.name, foreign_content) as folder:
         for name in SECTIONS:
@@ -109,7 +112,9 @@ def write_pseudo_labels(
             for number, model in enumerate(models)
         ]
         rows = [
-            _label(folder, entry, stems[entry["image"]], [of[folder / entry["image"]] for of in answers], settings)
+            _label(
+                folder, entry, stems[entry["image"]], [of[folder / entry["image"]] for of in answers], regions, settings
+            )
             for entry in unlabelled
         ]
         shutil.rmtree(folder / ".work")
@@ -220,7 +225,12 @@ def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path
 
 
 def _label(
-    folder: Path, entry: dict[str, Any], stem: str, answers: Sequence[Path], settings: PseudoLabelSettings
+    folder: Path,
+    entry: dict[str, Any],
+    stem: str,
+    answers: Sequence[Path],
+    regions: Regions,
+    settings: PseudoLabelSettings,
 ) -> dict[str, Any]:
     """Write one image's mask, put it into its entry of the datalist, and give its line of the audit."""
     agreed = combined([_read(path) for path in answers], settings.average, settings.min_confidence)
@@ -228,7 +238,7 @@ def _label(
     used = agreed.agreement >= settings.min_agreement
     mask, probability = (f"{stem}_{part}{suffix}" for part in _PARTS)
     if used:
-        _write(folder / mask, agreed.mask, answers[0])
+        _write(folder / mask, agreed.mask.astype(np.uint16) * np.uint16(mask_value(regions, suffix)), answers[0])
         entry["label"] = mask
         if settings.soft:
             _write(folder / probability, agreed.probability, answers[0])
@@ -257,14 +267,17 @@ def _read(path: Path) -> np.ndarray:
 
 def _write(path: Path, values: np.ndarray, like: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    is_mask = values.dtype.kind == "u"
     if path.name.endswith(".nii.gz"):
-        dtype = np.uint8 if values.dtype == bool else np.float32
         affine = nib.load(like).affine  # type: ignore[attr-defined]
-        nib.save(nib.Nifti1Image(values.astype(dtype), affine), path)
-    elif values.dtype == bool:
-        Image.fromarray(values.astype(np.uint8) * 255).save(path)
+        nib.save(nib.Nifti1Image(_narrowest(values) if is_mask else values.astype(np.float32), affine), path)
     else:
-        Image.fromarray(np.round(values * 65535).astype(np.uint16)).save(path)
+        pixels = _narrowest(values) if is_mask else np.round(values * 65535).astype(np.uint16)
+        Image.fromarray(pixels).save(path)
+
+
+def _narrowest(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.uint8) if values.max(initial=0) < 256 else values
 
 
 def _files(entry: Mapping[str, Any]) -> list[str]:

@@ -12,9 +12,11 @@ import torch
 from PIL import Image
 
 from ckdmed.cli import main
+from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.files import save_weights
+from ckdmed.pseudo_labels.mask_values import mask_value
 from ckdmed.sections.record import SectionRecord
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import record
@@ -47,10 +49,10 @@ def datalist(folder: Path, volume: bool = False) -> Path:
     return path
 
 
-def model(folder: Path, seed: int) -> str:
+def model(folder: Path, seed: int, regions: dict[str, list[int] | None] | None = None) -> str:
     path = save_weights(folder / f"model{seed}.pt", unet(seed=seed).state_dict())
     record(path, "seg_kd", student_kind="unet", student_base=2, image_size=32, student_backbone=None,
-           student_options=None, input_images=1, regions=None, scaling="percentiles", clahe=False)  # fmt: skip
+           student_options=None, input_images=1, regions=regions, scaling="percentiles", clahe=False)  # fmt: skip
     return str(path)
 
 
@@ -192,6 +194,44 @@ def test_only_a_folder_of_pseudo_labels_and_nothing_else_is_replaced(
     corrected.write_bytes(corrected.read_bytes() + b" ")
     assert main(words) == 2 and "pictures/0_mask.png was changed since" in capsys.readouterr().err
     assert corrected.read_bytes().endswith(b" ")
+
+
+@pytest.mark.parametrize("value", [3, 300])
+def test_masks_hold_the_value_that_the_region_was_trained_with(tmp_path: Path, value: int):
+    source, regions = datalist(tmp_path / "in", volume=True), {"core": [value, 4], "background": [1, 255]}
+    network = model(tmp_path, 1, regions)
+    weights = torch.load(network, weights_only=True)
+    # it marks everything
+    next(bias for name, bias in reversed(weights.items()) if name.endswith("bias")).fill_(99)
+    save_weights(Path(network), weights)
+    words = ["pseudo-label", str(source), "--models", network, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    entries = json.loads((tmp_path / "out/datalist.json").read_text())["training"]
+    labelled = [entry for entry in entries if "pseudo_labels" in entry["label"]]
+    assert len(labelled) == 5
+    for entry in labelled:
+        item = {key: str(tmp_path / "out" / entry[key]) for key in ("image", "label")}
+        assert np.unique(read_label_slices(item["label"])[0]).tolist() == [value]
+        assert LoadSliced(regions=regions)(item)["label"].all()
+
+
+def test_the_value_of_a_region_without_values():
+    assert (mask_value({"tumour": None}, ".png"), mask_value({"tumour": None}, ".nii.gz")) == (255, 1)
+    kept_out = {"tumour": None, "background": [1, 255]}
+    assert (mask_value(kept_out, ".png"), mask_value(kept_out, ".nii.gz")) == (2, 2)
+    assert mask_value({"core": [0, 7, 3]}, ".png") == 7
+
+
+def test_networks_of_different_regions_do_not_label_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source = datalist(tmp_path / "in")
+    core, whole = model(tmp_path, 1, {"core": [3]}), model(tmp_path, 2)
+    both = model(tmp_path, 3, {"core": [3], "whole": [1, 3]})
+    words = ["pseudo-label", str(source), "--output_dir", str(tmp_path / "out"), "--models"]
+    assert main([*words, core, whole]) == 2
+    said = capsys.readouterr().err
+    assert "{'tumour': None}, but" in said and "{'core': [3]}" in said
+    assert main([*words, both]) == 2 and "has 2 regions (core, whole)" in capsys.readouterr().err
+    assert main([*words, model(tmp_path, 4, {"core": [0]})]) == 2 and "no value above 0" in capsys.readouterr().err
 
 
 def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
