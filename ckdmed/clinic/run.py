@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from skimage.io import imread
 
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.data.datalist import SkippedFile
+from ckdmed.data.nifti_files import affine_mm, open_nifti
 from ckdmed.files import write_atomic
 from ckdmed.inference import InputsSkipped
 from ckdmed.json_files import read_json
@@ -40,8 +40,8 @@ class PatientResult:
         series: file or folder that was segmented; of slices how many.
         because: why this series was taken.
         passed_over: the others.
-        volume_ml: of what is marked, "" where voxels have no size.
-        marked_voxels: how many are marked.
+        volume_ml: of what is marked, in any region; "" where voxels have no size.
+        marked_voxels: how many are marked, in any region.
         intended: "intended", "outside" or "unknown".
         reasons: why it is not an input that the network was made for.
         outputs: files, relative to the output folder.
@@ -180,16 +180,18 @@ def _result(
     for series, result in parts:
         outputs += result["outputs"]
         masks = {name: output_dir / name for name in result["outputs"] if "_mask." in name}
-        arrays = {}
+        arrays, voxel_ml = {}, 0.0
         for name, file in masks.items():
             if series.kind in ("nifti", "dicom"):
-                image = nib.nifti1.Nifti1Image.from_filename(file)
-                array = np.asarray(image.dataobj) > 0
-                millilitres += float(array.sum() * abs(np.linalg.det(image.affine[:3, :3])) / 1000)
+                image = open_nifti(file)
+                arrays[name] = np.asarray(image.dataobj) > 0
+                voxel_ml = abs(float(np.linalg.det(affine_mm(image)[:3, :3]))) / 1000
             else:
-                array, sized = imread(file) > 0, False
-            voxels += int(array.sum())
-            arrays[name] = array
+                arrays[name], sized = imread(file) > 0, False
+        # regions may overlap
+        marked = int(np.logical_or.reduce(list(arrays.values())).sum())
+        voxels += marked
+        millilitres += marked * voxel_ml
         if series.kind == "dicom" and dicom:
             try:
                 outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)

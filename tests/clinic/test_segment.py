@@ -12,7 +12,9 @@ from skimage.io import imsave
 
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
-from ckdmed.clinic.run import segment_patients
+from ckdmed.clinic.patients import ChosenSeries, Patient
+from ckdmed.clinic.run import _result, segment_patients
+from ckdmed.intended_inputs import SeriesFacts
 
 SEQUENCES = ["t1c"]
 
@@ -61,6 +63,23 @@ def test_files_of_others_in_the_place_of_links_stay(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mine.txt: no link that this command made"):
         segment_patients([], tmp_path / "out", tmp_path)
     assert mine.read_text() == "x"
+
+
+@pytest.mark.parametrize(("kind", "unit", "size"), [("nifti1", "mm", 2.0), ("nifti2", "micron", 2000.0)])
+def test_the_volume_is_that_of_all_regions_together_in_millilitres(
+    tmp_path: Path, kind: str, unit: str, size: float
+) -> None:
+    masks = np.zeros((2, 10, 10, 10), np.uint8)
+    masks[0, :5], masks[1, 3:6] = 1, 1
+    for name, mask in zip(("core", "whole"), masks):
+        image = {"nifti1": nib.Nifti1Image, "nifti2": nib.Nifti2Image}[kind](mask, np.diag([size, size, size, 1]))
+        image.header.set_xyzt_units(xyz=unit)
+        nib.save(image, tmp_path / f"a_{name}_mask.nii.gz")
+    series = ChosenSeries((tmp_path / "a.nii.gz",), "nifti", SeriesFacts(), "it is the only series")
+    result = {"name": "a", "outputs": ["a_core_mask.nii.gz", "a_whole_mask.nii.gz"]}
+    row, _ = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=False)
+    # 600 voxels of 8 cubic millimetres
+    assert (row.marked_voxels, row.volume_ml) == (600, "4.80")
 
 
 @pytest.mark.slow
