@@ -112,6 +112,8 @@ def test_shared_settings_without_the_options_of_other_methods():
 def test_settings_that_belong_to_a_method():
     assert usual_setting("function_matching", "segmentation", "mixup", 0.0) == 1.0
     assert usual_setting("cross_architecture", "classification", "student_view", None) == "masked"
+    # in a comparison of methods, too, no view that all others share moves what it compares
+    assert usual_setting("tokens", "classification", "student_view", "affine") is None
     # of others, of one's own and of none it is the bundle's
     for name in ("kd", my_method, "unknown"):
         assert usual_setting(name, "segmentation", "mixup", 0.25) == 0.25

@@ -16,6 +16,8 @@ from ckdmed.networks.projectors import token_projector
     "classification",
     summary="the student's map regresses the tokens of the teacher's Vision Transformer",
     source="FitNets (arXiv 1412.6550) between a map and tokens; this project",
+    # tokens lie on no grid that a view could move along
+    training={"student_view": None},
 )
 def tokens(task: Task, alpha: float = 0.1, temperature: float = 4.0, beta: float = 1.0) -> dict[str, LossTerm]:
     """alpha CE + (1 - alpha) T^2 KL(teacher || student) + beta MSE(P F_s, tokens), both normalised at each token.
