@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckdmed.folders import files_below
 from ckdmed.json_files import read_json
 from ckdmed.paths import PathLike
 
@@ -19,6 +20,7 @@ __all__ = [
     "UnusedFiles",
     "is_run_folder",
     "natural_order",
+    "refuse_foreign_files",
 ]
 
 #: In each folder that `ckdmed.preparation` wrote.
@@ -175,6 +177,31 @@ def is_run_folder(folder: Path) -> bool:
         folder: told by the ``settings.json`` that every run writes.
     """
     return {"command", "settings", "versions"} <= _keys(folder / "settings.json")
+
+
+def refuse_foreign_files(out: Path, inputs: Path, records: Mapping[str, Collection[str]]) -> None:
+    """Refuse an output folder below the inputs that holds files of no run: it is not searched, so no input may lie in
+    it.
+
+    Args:
+        out: for results; hidden files in it do not count.
+        inputs: folder that is searched.
+        records: name of a file by which a folder is known as one of results -> keys that it has, none for a file that
+            is no JSON object. One with the ``settings.json`` of a run is known anyway.
+
+    Raises:
+        ValueError: names one of the files.
+    """
+    real, searched = out.resolve(), inputs.resolve()
+    if not out.is_dir() or real == searched or not real.is_relative_to(searched):
+        return
+    known = any((out / name).is_file() and set(keys) <= _keys(out / name) for name, keys in records.items())
+    files = [] if known or is_run_folder(out) else [name for name in files_below(out) if not name.startswith(".")]
+    if files:
+        raise ValueError(
+            f"output_dir {out} lies among the inputs and holds {len(files)} files that no run wrote, such as "
+            f"{files[0]}; they would be taken for results and not be read. Give another one with --output_dir."
+        )
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
-from ckdmed.data.input_walk import SkippedFile, is_run_folder
+from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
-from ckdmed.folders import files_below, refuse_place_among
+from ckdmed.folders import refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
 from ckdmed.inference.ledger import checksum, outputs_are_whole, read_ledger
 from ckdmed.inferers.progress import show_progress
@@ -139,25 +139,11 @@ class InferenceJob:
                 f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
                 "Give another one with --output_dir."
             )
-        self._refuse_foreign_files(folder)
+        refuse_foreign_files(self.output_dir, folder, {LEDGER: ()})
         found = self._find(source)
         sources = {item.name: item.files for item in found.items}
         refuse_place_among(self.output_dir, sources, [folder], "--output_dir")
         return found
-
-    def _refuse_foreign_files(self, inputs: Path) -> None:
-        """The output folder is not searched, nor ever again once it has a run's record: no input may lie in it."""
-        out = self.output_dir
-        if not out.is_dir() or not out.resolve().is_relative_to(inputs.resolve()):
-            return
-        if is_run_folder(out) or (out / LEDGER).is_file():
-            return
-        files = [name for name in files_below(out) if not name.startswith(".")]
-        if files:
-            raise ValueError(
-                f"output_dir {out} lies among the inputs and holds {len(files)} files that no run wrote, such as "
-                f"{files[0]}; they would be taken for results and not be read. Give another one with --output_dir."
-            )
 
     def _phantoms(self, folder: Path) -> None:
         """Write the inputs of a run that is given none."""

@@ -14,13 +14,15 @@ from PIL import Image
 
 from ckdmed.atomic_files import write_atomic, write_json
 from ckdmed.data.image_files import InputItem, find_inputs
-from ckdmed.data.input_walk import SkippedFile
+from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.folders import refuse_place_among
 from ckdmed.paths import PathLike, output_path
 from ckdmed.runtime.predict import Prediction, Predictor
 
 __all__ = ["RuntimeReport", "predict_folder"]
+
+_REPORT = "report.json"
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,13 @@ def predict_folder(
         section: of a datalist.
 
     Raises:
-        ValueError: see `find_inputs`; the output folder is one of inputs.
+        ValueError: see `find_inputs`; the output folder is one of inputs, or lies among them and holds files that no
+            run wrote.
     """
     source, folder = Path(inputs).expanduser(), Path(output_dir)
-    found = find_inputs(source, section, exclude=folder)
     around = source if source.is_dir() else source.parent
+    refuse_foreign_files(folder, around, {_REPORT: ("form", "results", "skipped")})
+    found = find_inputs(source, section, exclude=folder)
     refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
     skipped, results = list(found.skipped), []
     for item in found.items:
@@ -80,7 +84,7 @@ def predict_folder(
         "skipped": [{"file": str(entry.path), "cause": entry.reason} for entry in skipped],
         "unused": found.unused.lines(),
     }
-    write_json(output_path(folder, "report.json"), report)
+    write_json(output_path(folder, _REPORT), report)
     yield RuntimeReport(results, skipped, found.unused.lines())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,23 @@ def test_a_table_of_classes(slices, tmp_path, capsys):
         (line,) = csv.DictReader(stream)
     assert line["predicted"] in CLASSES.outputs
     assert float(line["probability_glioma"]) + float(line["probability_meningioma"]) == pytest.approx(1)
+
+
+def test_inputs_in_the_output_folder_are_not_left_out_in_silence(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx")
+    inputs, out = tmp_path / "in", tmp_path / "in" / "out"
+    out.mkdir(parents=True)
+    images = [path for path in sorted(slices.glob("*.mat")) if path.name != "broken.mat"]
+    shutil.copy(images[0], inputs)
+    mine = Path(shutil.copy(images[1], out))
+    command = [str(form), str(inputs), "--output_dir", str(out)]
+    assert main(command) == 2
+    assert f"holds 1 files that no run wrote, such as {mine.name}" in capsys.readouterr().err
+    # what an earlier run left there is none
+    mine.unlink()
+    assert main(command) == 0 and main(command) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert [Path(entry["input"][0]).name for entry in report["results"]] == [images[0].name]
 
 
 def test_refusals_take_one_line(slices, tmp_path, capsys):
