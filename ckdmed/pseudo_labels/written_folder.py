@@ -23,7 +23,7 @@ def check_pseudo_labels(folder: Path) -> list[str]:
             path = folder / str(entry.get(key))
             if known is None:
                 continue
-            if not path.is_file():
+            if not path.exists():
                 problems.append(f"{path}: no such file.")
             elif content_sha256(path) != known:
                 problems.append(f"{path} is another file than when the labels were made.")

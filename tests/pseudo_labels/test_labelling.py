@@ -17,6 +17,7 @@ from ckdmed.data.load_slices import LoadSliced
 from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.files import save_weights
 from ckdmed.pseudo_labels.mask_values import mask_value
+from ckdmed.pseudo_labels.written_folder import check_pseudo_labels, content_sha256
 from ckdmed.sections.record import SectionRecord
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import record
@@ -232,6 +233,17 @@ def test_networks_of_different_regions_do_not_label_together(tmp_path: Path, cap
     assert "{'tumour': None}, but" in said and "{'core': [3]}" in said
     assert main([*words, both]) == 2 and "has 2 regions (core, whole)" in capsys.readouterr().err
     assert main([*words, model(tmp_path, 4, {"core": [0]})]) == 2 and "no value above 0" in capsys.readouterr().err
+
+
+def test_a_series_of_files_is_compared_as_a_whole(tmp_path: Path):
+    series = tmp_path / "series"
+    series.mkdir()
+    (series / "1.dcm").write_bytes(b"one")
+    entry = {"image": "series", "sha256": content_sha256(series)}
+    (tmp_path / "manifest.json").write_text(json.dumps({"images": [entry]}))
+    assert check_pseudo_labels(tmp_path) == []
+    (series / "1.dcm").write_bytes(b"two")
+    assert "series is another file" in check_pseudo_labels(tmp_path)[0]
 
 
 def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
