@@ -24,6 +24,8 @@ from tests.bundle.bundle_runs import record
 from tests.data.dicom_phantom import write_series
 from tests.export.tiny import RUN, SIZES, config, fitting, sizes_of, write_checkpoint
 from tests.install.environments import ROOT
+from tests.networks.random_states import random_state
+from tests.networks.test_efficientnet_lite import file_shapes
 from tests.preparation.test_registration import AFFINE, head, known
 
 
@@ -166,6 +168,11 @@ def same_training(folder: Path) -> None:
     shutil.copytree(folder.parent / "output", folder)
 
 
+def published_lite0(path: Path) -> None:
+    """A file with the names and shapes of the published EfficientNet-Lite0."""
+    torch.save(random_state(file_shapes(), gain=1.5), path)
+
+
 def comparison(folder: Path) -> None:
     shutil.copytree(ROOT / "docs/records/compare", folder / "records")
 
@@ -178,6 +185,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "datalist.json": unlabelled_pictures,
     "unet/models/model.pt": network,
     "efficientnet/models/model.pt": network,
+    "efficientnet-lite0-57934424.pth": published_lite0,
     "path/to/run": training,
     "output": training,
     "seed0": same_training,
@@ -214,7 +222,7 @@ def make_files(words: list[str], folder: Path) -> list[str]:
     changed = []
     for word in words:
         for name in MAKERS:
-            match = re.fullmatch(rf"((?:.*[='\[])?){re.escape(name)}(/.*|['\]].*)?", word)
+            match = re.fullmatch(rf"((?:.*[='\"\[])?){re.escape(name)}(/.*|['\"\]].*)?", word)
             # lists are written by an earlier command of the page
             if match and not (match[2] or "").endswith(".json"):
                 place = folder / name.strip("/")
