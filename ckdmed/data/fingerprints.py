@@ -52,9 +52,7 @@ def describe(value: Any, _above: tuple[int, ...] = ()) -> Any:
     if isinstance(value, Enum):
         return [type(value).__qualname__, describe(value.value, above)]
     if isinstance(value, Mapping):
-        described = _described(value, above)
-        # the order may matter: that of regions is the order of a label's channels
-        return described if list(described) == sorted(described) else list(described.items())
+        return _described(value, above)
     if isinstance(value, (set, frozenset)):
         return sorted(json.dumps(describe(entry, above), sort_keys=True) for entry in value)
     if isinstance(value, (list, tuple)):
@@ -73,7 +71,10 @@ def describe(value: Any, _above: tuple[int, ...] = ()) -> Any:
     if name is not None:
         return [value.__module__, name, *_function_parts(value, above)]
     state = {k: v for k, v in _attributes(value).items() if not isinstance(v, _WITHOUT_EFFECT)}
-    return [type(value).__module__, type(value).__qualname__, _described(state, above)]
+    # The order of an attribute's entries may matter to the object: that of regions is the order of a label's channels.
+    names = {key: list(map(str, entry)) for key, entry in state.items() if isinstance(entry, Mapping)}
+    orders = {f"order of {key}": found for key, found in names.items() if found != sorted(found)}
+    return [type(value).__module__, type(value).__qualname__, {**_described(state, above), **orders}]
 
 
 def _described(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any]:
