@@ -125,20 +125,9 @@ class Distilling(Experiment):
         return settings
 
     @classmethod
-    def from_options(
-        cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
-    ) -> Distilling:
-        return cls(
-            output_dir,
-            dataset_dir,
-            settings,
-            args.profile,
-            args.bundles,
-            task=cls.task_of(args),
-            teacher=args.teacher_checkpoint and args.teacher_checkpoint.resolve(),
-            given=frozenset(parse_settings(args.set)),
-            strict=cls.is_strict(args),
-        )
+    def own_fields(cls, args: argparse.Namespace) -> dict[str, Any]:
+        teacher = args.teacher_checkpoint and args.teacher_checkpoint.resolve()
+        return {"task": cls.task_of(args), "teacher": teacher, "strict": cls.is_strict(args)}
 
     @classmethod
     def is_strict(cls, args: argparse.Namespace) -> bool:

@@ -173,8 +173,13 @@ class Experiment(Report):
         cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
     ) -> Experiment:
         """The experiment of the options."""
-        given = frozenset(parse_settings(args.set))
-        return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles, given=given)
+        given, own = frozenset(parse_settings(args.set)), cls.own_fields(args)
+        return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles, given=given, **own)
+
+    @classmethod
+    def own_fields(cls, args: argparse.Namespace) -> dict[str, Any]:
+        """What a subclass has beside the fields of all, by the options: name -> value."""
+        return {}
 
     def command_of_datalist(self) -> str:
         """The command that makes the datalist of the data."""

@@ -181,18 +181,8 @@ class UnimodalComparison(Experiment):
         return {"split_seed": args.split_seed}
 
     @classmethod
-    def from_options(
-        cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
-    ) -> UnimodalComparison:
-        return cls(
-            output_dir,
-            dataset_dir,
-            settings,
-            args.profile,
-            args.bundles,
-            given=frozenset(parse_settings(args.set)),
-            teacher_seed=args.teacher_seed,
-        )
+    def own_fields(cls, args: argparse.Namespace) -> dict[str, Any]:
+        return {"teacher_seed": args.teacher_seed}
 
     @classmethod
     def phantoms(cls, folder: Path, args: argparse.Namespace) -> Path:
