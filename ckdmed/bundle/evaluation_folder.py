@@ -11,7 +11,8 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from ckdmed.bundle.resume_check import MAY_CHANGE, changed_settings
+from ckdmed.bundle.component_overrides import component_overrides
+from ckdmed.bundle.resume_check import MAY_CHANGE, changed_components, changed_settings
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_folder import from_rank_0
 from ckdmed.bundle.running import running_workflow
@@ -45,10 +46,13 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
     """
     workflow = running_workflow()
     given: Collection[str] = ()
+    components: dict[str, Any] = {}
     if workflow is not None:
         settings = {**settings_of(workflow.parser, without=["evaluation_dir"]), **settings}
         given = _not_by_default(workflow, settings)
-    folder = from_rank_0(lambda: str(_free(_base(output_dir, Path(checkpoint)), checkpoint, settings, given)))
+        components = component_overrides(workflow, settings)
+    base = _base(output_dir, Path(checkpoint))
+    folder = from_rank_0(lambda: str(_free(base, checkpoint, settings, given, components)))
     if workflow is not None:
         logger.info(f"the evaluation goes into {folder}")
     return folder
@@ -81,17 +85,23 @@ def _normalised(value: Any) -> Any:
     return ReferenceResolver.normalize_id(value) if isinstance(value, str) else value
 
 
-def _free(base: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str]) -> Path:
+def _free(
+    base: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str], components: dict[str, Any]
+) -> Path:
     """``base``, or the first of ``base-2``, ``base-3`` ... that holds nothing or this very evaluation."""
     number = 1
     while True:
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
-        if not folder.exists() or not any(folder.iterdir()) or _is_same(folder / _SUMMARY, checkpoint, settings, given):
+        if not folder.exists() or not any(folder.iterdir()):
+            return folder
+        if _is_same(folder / _SUMMARY, checkpoint, settings, given, components):
             return folder
         number += 1
 
 
-def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str]) -> bool:
+def _is_same(
+    summary: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str], components: dict[str, Any]
+) -> bool:
     if not summary.is_file():
         # one that was stopped
         return True
@@ -99,6 +109,7 @@ def _is_same(summary: Path, checkpoint: str, settings: dict[str, Any], given: Co
         record = read_json(summary)["settings"]
         known = {"section": record["section"], **record["settings"]}
         changed = {*changed_settings({"settings": known}, settings), *(set(given) - known.keys())}
+        changed |= {name.split("#")[-1] for name in changed_components(record, components)}
         same = record["checkpoint_sha256"] == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
         return same and not changed - _NO_MATTER
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

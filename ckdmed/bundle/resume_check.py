@@ -12,7 +12,7 @@ from ckdmed.bundle.run_folder import SETTINGS, holds_run
 from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.json_files import read_json
 
-__all__ = ["MAY_CHANGE", "changed_settings", "check_resumed", "run_record"]
+__all__ = ["MAY_CHANGE", "changed_components", "changed_settings", "check_resumed", "run_record"]
 
 
 class _NotGiven:
@@ -78,7 +78,12 @@ def _differ(name: str, then: Any, now: Any) -> bool:
     return then != now or (ordered and list(then) != list(now))
 
 
-def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection[str] = ()) -> None:
+def check_resumed(
+    folder: Path,
+    settings: Mapping[str, Any],
+    options: Collection[str] = (),
+    components: Mapping[str, Any] | None = None,
+) -> None:
     """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
 
     Nor does a run go on where its checkpoints are not, nor without the teacher that it was given.
@@ -88,6 +93,7 @@ def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection
         settings: those of the resumed run, by `ckdmed.bundle.run.settings_of`.
         options: settings that a configuration need not spell out, such as a method's: one that is given only then or
             only now has another value.
+        components: entries of components that were given, by `ckdmed.bundle.component_overrides`; so has one of these.
 
     Raises:
         RefusedStart: names each setting with both values.
@@ -99,7 +105,9 @@ def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection
     then = record["settings"]
     given_once = [name for name in sorted(options) if (name in then) != (name in settings)]
     changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once}
-    wrong = [name for name in changed if name not in MAY_CHANGE or _is_lost(name, *changed[name])]
+    # a run from before they were recorded tells nothing of them
+    changed |= changed_components(record, components or {}) if "components" in record else {}
+    wrong = [name for name in changed if name.split("#")[-1] not in MAY_CHANGE or _is_lost(name, *changed[name])]
     if wrong:
         differences = "; ".join(_dataset_dir(changed) + [_difference(name, *changed[name]) for name in wrong])
         raise RefusedStart(
@@ -107,6 +115,14 @@ def check_resumed(folder: Path, settings: Mapping[str, Any], options: Collection
             "began with: give these again, or begin another run in another output_dir. What may change: "
             f"{', '.join(sorted(MAY_CHANGE))}."
         )
+
+
+def changed_components(record: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Id -> its contents then and now, of the entries of components that were given, then or now, and differ."""
+    then = record.get("components", {})
+    names = sorted({*then, *components})
+    pairs = {name: (then.get(name, _NOT_GIVEN), components.get(name, _NOT_GIVEN)) for name in names}
+    return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 
 
 def _is_lost(name: str, then: Any, now: Any) -> bool:

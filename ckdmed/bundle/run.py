@@ -18,6 +18,7 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
+from ckdmed.bundle.component_overrides import component_overrides
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
 from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
@@ -74,7 +75,8 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
                     f"'{folder}' holds a training, whose record this run would replace with its own: give another "
                     f"output_dir, such as '{folder / 'inference'}'."
                 )
-            check_resumed(folder, settings, () if workflow is None else taken_settings(workflow.parser.get()))
+            options = () if workflow is None else taken_settings(workflow.parser.get())
+            check_resumed(folder, settings, options, _components(settings))
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -136,6 +138,7 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": typed_command(),
         "settings": dict(settings),
+        "components": _components(settings),
         "versions": {
             "ckdmed": __version__,
             "monai": monai.__version__,
@@ -144,6 +147,11 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def _components(settings: Mapping[str, Any]) -> dict[str, Any]:
+    workflow = running_workflow()
+    return {} if workflow is None else component_overrides(workflow, settings)
 
 
 #: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.

@@ -12,6 +12,7 @@ from monai.bundle.properties import InferProperties, MetaProperties, TrainProper
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig, ensure_tuple
 
+from ckdmed.bundle.component_overrides import NO_COMPONENTS
 from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
@@ -25,8 +26,7 @@ from ckdmed.bundle.typed_settings import typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "unknown_settings"]
 
-# what MONAI itself reads by name at the top of a config
-_RESERVED = {"imports", "initialize", "run", "finalize", "_meta_", "evaluate"}
+_RESERVED = NO_COMPONENTS
 # may be given to every configuration, whether or not it has a use for it
 _OF_MONAI = _RESERVED | {"bundle_root"}
 

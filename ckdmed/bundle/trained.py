@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +35,8 @@ __all__ = [
     "trained_with",
 ]
 
+logger = logging.getLogger("ckdmed")
+
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
 # settings of intensities that came later, and what they were until then: of slices, and over the brain of cases
@@ -45,6 +49,8 @@ _WITHOUT = ", None)"
 # settings that name files or folders of the machine of the training, and that machine's own
 _PLACES = ("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint")
 _OF_MACHINE = {"device", "rank", "world_size"}
+# components that an evaluation and an inference do without
+_OF_TRAINING_ALONE = {"train", "optimizer", "lr_scheduler", "distillation_loss", "student", "teacher", "best_model"}
 # what the record of a student says of its teacher, by the beginning of the names
 _OF_ITS_TEACHER = ("teacher_", "vit_", "vgg", "fuse", "resolutions", "map_weights")
 # what the images of a training are like: several teachers see the same ones
@@ -167,6 +173,17 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
     """
     if is_deployed(checkpoint) and checkpoint.is_file():
         return with_new_names(read_description(checkpoint).settings) or None
+    entry = _recorded_entry(checkpoint)
+    if entry is None:
+        return None
+    named = with_new_names(entry["settings"])
+    if "image_size" not in named:
+        return dict(named)
+    return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}
+
+
+def _recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:
+    """What the run that left a checkpoint noted of itself, ``settings`` among it; None where no record is there."""
     places = [checkpoint.with_suffix(".json")]
     places += [folder / "settings.json" for folder in list(checkpoint.expanduser().absolute().parents)[:_FOLDERS_UP]]
     for place in places:
@@ -181,10 +198,7 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             if isinstance(settings, Mapping) and (beside or "epochs" in settings):
                 if beside:
                     _check_hash(checkpoint, place, content)
-                named = with_new_names(settings)
-                if "image_size" not in named:
-                    return dict(named)
-                return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}
+                return entry
     return None
 
 
@@ -294,10 +308,32 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
                 wrong.append(f"{option}{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
+    _tell_of_components(parser, option)
     trained = parser.get_parsed_content("trained") if not_given else None
     # a checkpoint that is not there is told of where it is looked for
     if trained is not None and Path(str(trained.checkpoint)).is_file():
         trained.missing(not_given, option)
+
+
+def _tell_of_components(parser: ConfigParser, option: str) -> None:
+    """Warn of entries of components that the training was given and that here are others: nothing takes them along."""
+    config = parser.get()
+    checkpoint = parser.get_parsed_content("trained").checkpoint if "trained" in config else None
+    if not checkpoint or is_deployed(Path(checkpoint)):
+        return
+    entry = _recorded_entry(Path(checkpoint)) or {}
+    others = {
+        name: content
+        for name, content in entry.get("components", {}).items()
+        if name.split("#")[0] not in _OF_TRAINING_ALONE
+        and json.loads(json.dumps(parser.get(name), default=str)) != content
+    }
+    if others:
+        listed = ", ".join(f"{option}{name} {json.dumps(content)}" for name, content in others.items())
+        logger.warning(
+            f"'{checkpoint}' was trained with entries of components that differ from its bundle's: {listed}. They are "
+            "not taken from the record; give those that matter here, such as the network's and the preprocessing's."
+        )
 
 
 def _same(name: str, value: Any, table: Mapping[str, Any]) -> Any:

@@ -27,13 +27,16 @@ def bundle_workflow(
         configs: the files, later ones over earlier ones.
     """
     files = [str(Path(folder) / name) for name in configs]
-    return ConfigWorkflow(
+    workflow = ConfigWorkflow(
         config_file=files[0] if len(files) == 1 else files,
         meta_file=None,
         logging_file=str(Path(folder) / "logging.conf"),
         workflow_type="train",
         **{name: as_written(value) for name, value in overrides.items()},
     )
+    # MONAI does not keep them, and the record of the run needs those inside components
+    setattr(workflow, "given", tuple(overrides))
+    return workflow
 
 
 def bundle_parser(folder: str | os.PathLike[str], overrides: Mapping[str, Any]) -> ConfigParser:

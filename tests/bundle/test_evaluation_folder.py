@@ -11,6 +11,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
+from ckdmed.bundle.component_overrides import component_overrides
 from ckdmed.bundle.run import settings_of
 from tests.bundle.bundle_runs import BUNDLES
 
@@ -34,6 +35,7 @@ def evaluation(runs: Path, checkpoint: str | None = None, bundle: str = "seg_kd"
     files = [str(BUNDLES / bundle / name) for name in ("train.json", "evaluate.json")]
     only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir"]}
     made = ConfigWorkflow(files, meta_file=None, logging_file=False, bundle_root=str(runs), **only, **settings)
+    setattr(made, "given", tuple(settings))
     made.initialize()
     return made
 
@@ -45,11 +47,13 @@ def folder(runs: Path, checkpoint: str | None = None, **settings: Any) -> str:
 
 def evaluated(runs: Path, checkpoint: str, **settings: Any) -> str:
     """Leave what such an evaluation leaves; its folder."""
-    parser = evaluation(runs, checkpoint, **settings).parser
+    made = evaluation(runs, checkpoint, **settings)
+    parser = made.parser
     place = Path(parser.get_parsed_content("evaluation_dir"))
     place.mkdir(exist_ok=True)
     digest = hashlib.sha256((runs / checkpoint).read_bytes()).hexdigest()
     record = {"checkpoint_sha256": digest, "section": parser["section"], "settings": settings_of(parser)}
+    record["components"] = component_overrides(made, record["settings"])
     (place / "summary.json").write_text(json.dumps({"settings": record}))
     return place.relative_to(runs).as_posix()
 
@@ -125,3 +129,13 @@ def test_one_that_was_stopped_is_made_again_and_a_strangers_is_not_replaced(runs
     assert folder(runs, "output/models/model.pt") == "output/evaluation"
     (runs / "output/evaluation/summary.json").write_text("[]")
     assert folder(runs, "output/models/model.pt") == "output/evaluation-2"
+
+
+def test_an_entry_inside_a_component_makes_another_evaluation(runs: Path) -> None:
+    checkpoint = "output/models/model.pt"
+    inferer: dict[str, Any] = {"inferer#amp": True}
+    assert evaluated(runs, checkpoint) == "output/evaluation"
+    assert evaluated(runs, checkpoint, **inferer) == "output/evaluation-2"
+    assert folder(runs, checkpoint, **inferer) == "output/evaluation-2"
+    assert folder(runs, checkpoint) == "output/evaluation"
+    assert folder(runs, checkpoint, **{"inferer#amp": False}) == "output/evaluation-3"

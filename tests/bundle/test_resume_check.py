@@ -175,3 +175,37 @@ def test_a_damaged_record_is_named(begun: Path, content: str):
 
 def test_what_may_change_is_a_setting():
     assert MAY_CHANGE <= set(SETTINGS)
+
+
+def test_an_entry_inside_a_component_is_recorded_and_compared(tmp_path: Path):
+    out = tmp_path / "out"
+    start(out, **{"optimizer#weight_decay": 0.5, "train#dataloader#num_workers": 1})
+    (out / "metrics.jsonl").write_text("{}\n")
+    given = {"optimizer#weight_decay": 0.5, "train#dataloader#num_workers": 1}
+    assert json.loads((out / "settings.json").read_text())["components"] == given
+    assert "--optimizer#weight_decay was 0.5 and is not given" in refused(out)
+    assert "--optimizer#weight_decay was 0.5 and is 0.4" in refused(out, **{"optimizer#weight_decay": 0.4})
+    added = {"optimizer#weight_decay": 0.5, "train#trainer#max_epochs": 3}
+    assert "--train#trainer#max_epochs was not given and is 3" in refused(out, **added)
+    # how many processes read changes no result
+    start(out, resume=True, **{"optimizer#weight_decay": 0.5})
+
+
+def test_a_whole_component_is_recorded_and_compared(tmp_path: Path):
+    out = tmp_path / "out"
+    inferer = {"_target_": "SimpleInferer"}
+    start(out, inferer=inferer)
+    (out / "metrics.jsonl").write_text("{}\n")
+    assert json.loads((out / "settings.json").read_text())["components"] == {"inferer": inferer}
+    assert "--inferer was {'_target_': 'SimpleInferer'} and is not given" in refused(out)
+    start(out, resume=True, inferer=inferer)
+
+
+def test_a_run_from_before_components_were_recorded_goes_on(tmp_path: Path):
+    out = tmp_path / "out"
+    start(out, **{"optimizer#weight_decay": 0.5})
+    (out / "metrics.jsonl").write_text("{}\n")
+    record = json.loads((out / "settings.json").read_text())
+    del record["components"]
+    (out / "settings.json").write_text(json.dumps(record))
+    start(out, resume=True, **{"optimizer#weight_decay": 0.5})

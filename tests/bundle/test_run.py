@@ -54,7 +54,10 @@ def test_what_a_failed_start_left_is_no_run(tmp_path: Path):
     finish_run(str(tmp_path))
     assert names(tmp_path) == {"mine.txt", "settings.json"} and (tmp_path / "mine.txt").read_text() == "old"
     record = json.loads((tmp_path / "settings.json").read_text(encoding="utf-8"))
-    assert set(record) == {"command", "settings", "versions"} and record["versions"]["torch"] == torch.__version__
+    assert (
+        set(record) == {"command", "settings", "components", "versions"}
+        and record["versions"]["torch"] == torch.__version__
+    )
 
 
 def test_weights_elsewhere_are_an_earlier_run_too(tmp_path: Path):

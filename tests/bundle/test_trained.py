@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.setting_check import WrongSettingError
-from ckdmed.bundle.trained import recorded_settings, trained_with
+from ckdmed.bundle.trained import check_trained, recorded_settings, trained_with
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import completed, opened
 
@@ -123,3 +124,24 @@ def test_the_checkpoint_alone_is_enough(tmp_path: Path) -> None:
     cause = root_cause(raised.value)
     assert isinstance(cause, WrongSettingError)
     assert f"--image_size is 64, but '{weights}' was trained with 32." in str(cause)
+
+
+@pytest.mark.usefixtures("process_as_it_was")
+def test_entries_of_components_that_only_the_training_was_given_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save({}, tmp_path / "model.pt")
+    components = {"preprocessing_of#clahe": True, "optimizer#lr": 0.1}
+    settings = {"epochs": 1, "image_size": 64, "student_kind": "unet", "student_base": 8}
+    (tmp_path / "model.json").write_text(json.dumps({"settings": settings, "components": components}))
+
+    def told(**given: Any) -> str:
+        caplog.clear()
+        parser = ConfigParser({"trained": f"$ckdmed.bundle.trained_with({str(tmp_path / 'model.pt')!r})", **given})
+        parser["imports"] = ["$import ckdmed"]
+        check_trained(parser, {})
+        return caplog.text
+
+    assert "--preprocessing_of#clahe true" in told() and "optimizer" not in caplog.text
+    assert "--preprocessing_of#clahe true" in told(preprocessing_of={"clahe": False})
+    assert not told(preprocessing_of={"clahe": True})

@@ -1,0 +1,40 @@
+"""Entries of components that a run was given otherwise than its bundle has them, such as ``optimizer#lr``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+from monai.bundle.reference_resolver import ReferenceResolver
+
+from ckdmed.bundle.typed_settings import typed_settings
+
+__all__ = ["NO_COMPONENTS", "component_overrides"]
+
+#: What MONAI itself reads by name at the top of a configuration, which is no component.
+NO_COMPONENTS = frozenset({"imports", "initialize", "run", "finalize", "_meta_", "evaluate"})
+
+_SEPARATOR = "::"
+
+
+def component_overrides(workflow: ConfigWorkflow, settings: Collection[str]) -> dict[str, Any]:
+    """Id -> content of everything that was given and that is no setting, as it stands in the configuration.
+
+    Ids are written with ``#``, as on the command line.
+
+    Args:
+        workflow: that is running. What a program gave it is in its attribute ``given``
+            (`ckdmed.bundle.workflow.bundle_workflow`), what a user typed on the command line.
+        settings: names of the settings, which are recorded as such.
+    """
+    config = workflow.parser.get()
+    found: dict[str, Any] = {}
+    for name in sorted({*typed_settings(), *getattr(workflow, "given", ())}):
+        id_ = ReferenceResolver.normalize_id(name)
+        top = id_.split(_SEPARATOR)[0]
+        nested_or_component = id_ != top or isinstance(config.get(top), (Mapping, list))
+        if top in config and top not in NO_COMPONENTS and top not in settings and nested_or_component:
+            found[id_.replace(_SEPARATOR, "#")] = json.loads(json.dumps(workflow.parser[id_], default=str))
+    return found
