@@ -66,8 +66,8 @@ class ExitsLoss(nn.Module):
 
     An exit for classes: separable convolutions of stride 2 down to the grid of the deepest stage, a 1x1 convolution to
     its width, the mean over the positions, a linear layer. An exit for masks: a 1x1 convolution at the stage's own
-    resolution, to which the teacher's logits and the label are averaged. Exits learn with the student and are no part
-    of it.
+    resolution, to which the teacher's logits and the label's masks are averaged. Exits learn with the student and are
+    no part of it.
 
     Args:
         layers: names of the student's stages, deepest first.
@@ -106,12 +106,15 @@ class ExitsLoss(nn.Module):
         if not self.exits:
             raise RuntimeError("ExitsLoss is used before it was built for its networks: attach_student does so.")
         total = teacher.new_zeros(())
+        label = target
+        if teacher.ndim > 2:
+            # of class indices no average can be taken, of the classes' masks it can
+            label = as_probabilities(target, teacher, getattr(self.loss, "link", "softmax"))
         for name in self.layers:
             logits = self.exits[name](student[name])
             grid = tuple(logits.shape[2:])
             said = resize_to(teacher, grid) if grid else teacher
-            label = resize_to(target.to(teacher.dtype), grid) if grid and target.ndim == teacher.ndim else target
-            total = total + self.loss(logits, said, target=label)
+            total = total + self.loss(logits, said, target=resize_to(label, grid) if grid else label)
         return total
 
 

@@ -31,6 +31,9 @@ def region_weights(target: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
 class _OfRegions(nn.Module):
     """Base: autocast off, the teacher cut off, features on one grid, regions and which of them a sample has."""
 
+    #: of exclusive regions too: their class indices would be taken for one mask with values above 1
+    reads_masks = True
+
     def forward(self, student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         dtype = working_dtype(student)
         with full_precision(student):
@@ -40,7 +43,13 @@ class _OfRegions(nn.Module):
                     f"target has shape {tuple(target.shape)}; masks [B, R, *S] are needed for features of shape "
                     f"{tuple(s.shape)}."
                 )
-            weights = region_weights(plain(target.detach(), dtype), tuple(s.shape[2:]))
+            masks = plain(target.detach(), dtype)
+            if not torch.compiler.is_compiling() and bool(((masks < 0) | (masks > 1)).any()):
+                raise ValueError(
+                    f"the target has values from {masks.min().item():g} to {masks.max().item():g}; masks in [0, 1] are "
+                    "needed: give one for each region in place of class indices."
+                )
+            weights = region_weights(masks, tuple(s.shape[2:]))
             present = weights.flatten(2).sum(dim=2) > 0
             return self.compare(s, t, weights, present)
 
@@ -62,7 +71,7 @@ class RegionContrastLoss(_OfRegions):
         student [B, C, *S], teacher [B, C', *S'], target [B, R, *S''] masks that may overlap.
 
     Raises:
-        ValueError: a target of other axes; batches or numbers of axes that differ.
+        ValueError: a target of other axes or with values outside [0, 1]; batches or numbers of axes that differ.
 
     Source:
         The region affinity of EMKD (Qin et al. 2021, IEEE TMI 40(12)) and its code; regions that a sample lacks are

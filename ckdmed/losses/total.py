@@ -188,7 +188,8 @@ class DistillationLoss(nn.Module):
             "teacher"; read by whoever builds the projections.
 
     Attributes:
-        exclusive_masks: the target is masks of regions that exclude each other, and the terms read class indices.
+        exclusive_masks: the target is masks of regions that exclude each other, and the terms read class indices, but
+            those whose loss has an attribute ``reads_masks`` that is true.
 
     Raises:
         ValueError: no terms, an unknown side, a layer with two projectors, a projector on the teacher's side.
@@ -295,6 +296,7 @@ class DistillationLoss(nn.Module):
             labelled: (B,) booleans; all samples are labelled by default.
             progress: share of the training done, for the schedules.
         """
+        masks = target
         if self.exclusive_masks and target is not None:
             target = class_indices(target)
         total = student.logits.new_zeros((), dtype=torch.float32)
@@ -311,7 +313,8 @@ class DistillationLoss(nn.Module):
                 count = student.logits.shape[0] if chosen is None else int(chosen.sum())
                 if count < term.min_samples:  # type: ignore[operator]
                     continue
-                values[name] = term(student, teacher, target, chosen)
+                label = masks if getattr(term.loss, "reads_masks", False) else target
+                values[name] = term(student, teacher, label, chosen)
                 weights[name] = weight
                 total = total + weight * values[name]
             # a batch in which no term has a sample still needs a graph for the backward pass

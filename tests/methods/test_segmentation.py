@@ -204,6 +204,39 @@ def test_exclusive_classes(method: str):
         assert gradient.abs().sum() > 0, name
 
 
+def exclusive_masks() -> torch.Tensor:
+    """Three regions of which no two overlap, and background."""
+    classes = torch.zeros(2, 32, 32, dtype=torch.long)
+    for region in (1, 2, 3):
+        classes[:, 8 * region : 8 * region + 7, 4:20] = region
+    return torch.stack([classes == region for region in (1, 2, 3)], dim=1).float()
+
+
+@pytest.mark.parametrize(("method", "term"), [("emkd", "contrast"), ("protokd", "prototypes")])
+def test_regions_that_exclude_each_other_keep_their_masks(method: str, term: str):
+    student, teacher = outputs("student", channels=4)
+    masks = exclusive_masks()
+    exclusive = distillation_loss(method, "segmentation", layers=["d1"], exclusive=True)
+    value = exclusive(student, teacher, masks).terms[term]
+    torch.testing.assert_close(value, exclusive.terms[term].loss(student.features["d1"], teacher.features["d1"], masks))
+    assert value > 0
+    with pytest.raises(ValueError, match=r"values from 0 to 3; masks in \[0, 1\] are needed: give one for each region"):
+        exclusive.terms[term].loss(student.features["d1"], teacher.features["d1"], 3 * masks[:, :1])
+
+
+def test_exits_average_the_masks_of_exclusive_regions_and_not_their_numbers():
+    student, teacher = outputs("student", channels=4)
+    masks = exclusive_masks()
+    loss = distillation_loss("ofa", "segmentation", layers=["d3"], exclusive=True)
+    shapes = {**{name: tuple(value.shape) for name, value in student.features.items()}, "logits": (2, 4, 32, 32)}
+    loss.build(shapes, {}, shapes)
+    exits = loss.terms["exits"].loss
+    with_background = torch.cat([1 - masks.sum(dim=1, keepdim=True), masks], dim=1)
+    said, label = (torch.nn.functional.adaptive_avg_pool2d(x, (8, 8)) for x in (teacher.logits, with_background))
+    expected = exits.loss(exits.exits["d3"](student.features["d3"]), said, target=label)
+    torch.testing.assert_close(loss(student, teacher, masks).terms["exits"], expected)
+
+
 def test_feature_terms_of_ckd_rise_and_stop():
     loss = distillation_loss("ckd", "segmentation")
     student, teacher = outputs("student")
