@@ -7,16 +7,30 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["ExclusiveRegions", "exclusive_regions"]
+__all__ = ["ExclusiveRegions", "exclusive_regions", "log_odds"]
 
 _PREFIX = "network."
+
+
+def log_odds(logits: torch.Tensor, channels: list[int]) -> torch.Tensor:
+    """Of chosen channels of a softmax the log-odds against all others, z_r - log sum over the others of exp z.
+
+    Their sigmoid is the softmax probability exactly.
+
+    Shape: (B, C, *spatial) to (B, len(channels), *spatial).
+    """
+    found: list[torch.Tensor] = []
+    for channel in channels:
+        others = torch.cat([logits[:, :channel], logits[:, channel + 1 :]], dim=1)
+        found.append(logits[:, channel : channel + 1] - torch.logsumexp(others, dim=1, keepdim=True))
+    return torch.cat(found, dim=1)
 
 
 class ExclusiveRegions(nn.Module):
     """The log-odds of every region out of a network's logits of background and regions.
 
-    l_r = z_r - log sum over the others of exp z, whose sigmoid is the softmax probability of r exactly: whatever makes
-    masks of a sigmoid takes this network as any other. Regions above a threshold of 0.5 exclude each other.
+    See `log_odds`: whatever makes masks of a sigmoid takes this network as any other. Regions above a threshold of 0.5
+    exclude each other.
 
     Its weights are those of the network, by the same names.
 
@@ -34,11 +48,7 @@ class ExclusiveRegions(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.network(x).float()
-        found: list[torch.Tensor] = []
-        for region in range(1, logits.shape[1]):
-            others = torch.cat([logits[:, :region], logits[:, region + 1 :]], dim=1)
-            found.append(logits[:, region : region + 1] - torch.logsumexp(others, dim=1, keepdim=True))
-        return torch.cat(found, dim=1)
+        return log_odds(logits, list(range(1, logits.shape[1])))
 
 
 def exclusive_regions(network: nn.Module, exclusive: bool) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,34 @@ class ZooBundle:
             return {int(number): str(words) for number, words in found.items()}
         except ValueError as error:
             raise ValueError(f"the channel_def of {side} in '{self.folder}' has keys that are no numbers.") from error
+
+    def softmax_outputs(self) -> bool:
+        """Whether the network's outputs are classes that exclude each other, and no sigmoid each.
+
+        The postprocessing tells, by a softmax or argmax against a sigmoid; where it does not, an output that the
+        metadata call background.
+        """
+        config: dict[str, Any] = self.parser.get()
+        steps = list(_dictionaries(config.get("postprocessing", config.get("postprocess"))))
+        if any(_true(step.get("sigmoid")) for step in steps):
+            return False
+        if any(_true(step.get(word)) for step in steps for word in ("softmax", "argmax")):
+            return True
+        return any("background" in words.lower() for words in self.channel_names("outputs", "pred").values())
+
+
+def _dictionaries(content: Any) -> Iterator[dict[str, Any]]:
+    """All mappings within a part of a configuration."""
+    if isinstance(content, dict):
+        yield content
+    if isinstance(content, (dict, list)):
+        for inner in content.values() if isinstance(content, dict) else content:
+            yield from _dictionaries(inner)
+
+
+def _true(value: Any) -> bool:
+    """Of one key, or of one of several."""
+    return any(one is True or one == "$True" for one in (value if isinstance(value, list) else [value]))
 
 
 def _first(folder: Path, names: tuple[str, ...], what: str) -> Path:

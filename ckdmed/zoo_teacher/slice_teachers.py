@@ -60,7 +60,9 @@ def slice_teacher_of(
     # the student's images are not normalised further, so that both see the same
     slice_intensities(opened, scaling, clahe)
     outputs = dict(zip(regions, numbers, strict=True))
-    return teacher_of_parts(opened, from_batch, outputs, nn.Identity(), size, taps)
+    # the student has a sigmoid for each region
+    softmax = opened.softmax_outputs()
+    return teacher_of_parts(opened, from_batch, outputs, nn.Identity(), size, taps, softmax=softmax)
 
 
 def class_teacher_of(

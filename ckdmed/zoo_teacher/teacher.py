@@ -12,6 +12,7 @@ from torch import nn
 
 from ckdmed.engines.teachers.training import load_network
 from ckdmed.labels import REGIONS
+from ckdmed.networks.exclusive_regions import log_odds
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
@@ -33,6 +34,7 @@ class ZooTeacher(nn.Module):
         intensities: from the student's scale to its own.
         taps: of its stages, paths in ``network``; kept as ``decoder_taps``, seen from here.
         source: what the log calls it.
+        softmax: its outputs exclude each other; a region is given as its log-odds against all others.
 
     Shape: (B, C, *spatial) to (B, len(regions), *spatial), of a classifier (B, len(regions)).
     """
@@ -45,9 +47,11 @@ class ZooTeacher(nn.Module):
         intensities: nn.Module,
         taps: Mapping[str, str],
         source: str,
+        softmax: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
+        self.softmax = softmax
         self.intensities = intensities
         self.modalities = list(modalities)
         self.regions = list(regions)
@@ -56,7 +60,8 @@ class ZooTeacher(nn.Module):
         self.trained_elsewhere = source
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.network(self.intensities(x[:, self.modalities]))[:, self.regions]
+        logits = self.network(self.intensities(x[:, self.modalities]))
+        return log_odds(logits.float(), self.regions) if self.softmax else logits[:, self.regions]
 
 
 def zoo_teacher(
@@ -83,13 +88,18 @@ def zoo_teacher(
 
     Raises:
         ValueError: as the parts of this package; a path of ``taps`` that the network does not have; other outputs than
-            the metadata say.
+            the metadata say; outputs that exclude each other, as these regions do not.
     """
     opened = open_bundle(bundle, trusted)
     own_channels = opened.channel_names("inputs", "image")
     own_regions = opened.channel_names("outputs", "pred")
     from_batch = match_modalities(own_channels, modalities)
     to_regions = match_regions(own_regions, regions)
+    if opened.softmax_outputs():
+        raise ValueError(
+            f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} lie "
+            "inside one another: choose a bundle with a sigmoid for each region."
+        )
     intensities = own_intensities(opened, scaling, clahe)
     for number, position in enumerate(from_batch):
         logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
@@ -105,6 +115,7 @@ def teacher_of_parts(
     size: Sequence[int],
     taps: Mapping[str, str] | None = None,
     stages: Mapping[str, int] = DECODER_STAGES,
+    softmax: bool = False,
 ) -> ZooTeacher:
     """Build an opened bundle's network and load its weights; what is which was matched before.
 
@@ -116,6 +127,7 @@ def teacher_of_parts(
         size: of the images.
         taps: stages -> paths in its network; found by :func:`decoder_taps` without them.
         stages: see there.
+        softmax: see :class:`ZooTeacher`.
 
     Raises:
         ValueError: as :func:`zoo_teacher`.
@@ -135,9 +147,11 @@ def teacher_of_parts(
     logger.info(f"teacher: {type(network).__name__} of the bundle {opened.folder}")
     for name, number in outputs.items():
         logger.info(f"its output {number} ('{names[number]}') is the student's {name}")
+    if softmax:
+        logger.info("its outputs exclude each other: each is taken as its log-odds against all others")
     logger.info(f"it is tapped at {chosen}; its intensities: {type(intensities).__name__}")
     source = f"the bundle {opened.folder}"
-    return ZooTeacher(network, from_batch, list(outputs.values()), intensities, chosen, source)
+    return ZooTeacher(network, from_batch, list(outputs.values()), intensities, chosen, source, softmax)
 
 
 @torch.no_grad()

@@ -49,6 +49,7 @@ def slice_bundle(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     scaling: dict[str, Any] = UNIT,
+    postprocessing: dict[str, Any] | None = None,
 ) -> nn.Module:
     """A bundle of slices in the Model Zoo's layout; returns its network with its weights."""
     torch.manual_seed(0)
@@ -59,6 +60,8 @@ def slice_bundle(
     torch.save(made.state_dict(), folder / "models" / "model.pt")
     preprocessing = {"_target_": "Compose", "transforms": [{"_target_": "LoadImaged", "keys": "image"}, scaling]}
     config = {"bundle_root": "/workspace/x", "network_def": network, "preprocessing": preprocessing}
+    if postprocessing is not None:
+        config["postprocessing"] = postprocessing
     (folder / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
     named = [{"channel_def": {str(i): name for i, name in enumerate(names)}} for names in (inputs, outputs)]
     formats = {"inputs": {"image": named[0]}, "outputs": {"pred": named[1]}}
@@ -112,6 +115,32 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict, given: dict
     segmentation_bundle(tmp_path / "zoo", **changes)
     with pytest.raises(ValueError, match=message):
         slice_teacher_of(str(tmp_path / "zoo"), **{**GIVEN, **given})
+
+
+def activations(**words: Any) -> dict[str, Any]:
+    return {"_target_": "Compose", "transforms": [{"_target_": "Activationsd", "keys": "pred", **words}]}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "postprocessing", "softmax"),
+    [
+        (("background", "Tumor"), None, True),
+        (("background", "Tumor"), activations(softmax=True), True),
+        (("other", "Tumor"), activations(argmax=[True, False]), True),
+        (("background", "Tumor"), activations(sigmoid=True), False),
+        (("other", "Tumor"), None, False),
+    ],
+)
+def test_a_class_of_a_softmax_has_its_probability(
+    tmp_path: Path, outputs: tuple[str, str], postprocessing: dict[str, Any] | None, softmax: bool
+) -> None:
+    network = {**SEGMENTATION, "out_channels": 2}
+    own = segmentation_bundle(tmp_path / "zoo", network=network, outputs=outputs, postprocessing=postprocessing)
+    teacher = slice_teacher_of(str(tmp_path / "zoo"), **GIVEN)
+    image = torch.rand(2, 1, 32, 32)
+    logits = own(image)
+    expected = logits.softmax(dim=1)[:, 1:] if softmax else logits[:, 1:].sigmoid()
+    torch.testing.assert_close(teacher(image).sigmoid(), expected)
 
 
 @pytest.mark.parametrize("scaling", ["unit", "zscore"])

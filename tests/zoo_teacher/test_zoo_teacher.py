@@ -159,6 +159,16 @@ def test_what_is_not_plain_is_refused(tmp_path: Path, changes: dict, message: st
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
 
 
+def test_regions_inside_one_another_are_no_classes_of_a_softmax(tmp_path: Path) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    config = tmp_path / "zoo" / "configs" / "inference.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["postprocessing"] = {"_target_": "Compose", "transforms": [{"_target_": "AsDiscreted", "argmax": True}]}
+    config.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="exclude each other .a softmax., and the regions TC, WT, ET lie inside one"):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+
+
 def test_folders_that_are_no_bundles(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no bundle with an inference configuration: none of configs/inference.json"):
         zoo_teacher(tmp_path, MODALITIES, (32, 32), trusted=True)
