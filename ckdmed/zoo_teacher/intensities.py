@@ -17,6 +17,8 @@ _NORMALISE = "NormalizeIntensityd"
 _OF_ALL_STEPS = ("_target_", "keys", "channel_wise", "nonzero", "allow_missing_keys", "dtype")
 # scales of the student that are linear over the brain
 _LINEAR = ("zscore", "unit")
+# levels of augmentation after which the background is still 0
+_BACKGROUND_KEPT = ("none", "horizontal", "flips")
 _OWN_CASES = ("region_preprocessing", "case_preprocessing")
 _OWN_SLICES = ("slice_preprocessing", "class_preprocessing", "class_slices")
 
@@ -40,12 +42,16 @@ class NonzeroScaling(nn.Module):
         return torch.where(inside, (image - mean) / deviation, image)
 
 
-def own_intensities(bundle: ZooBundle, scaling: str = "zscore", clahe: bool | str = False) -> nn.Module:
+def own_intensities(
+    bundle: ZooBundle, scaling: str = "zscore", clahe: bool | str = False, augmentation: str = "flips"
+) -> nn.Module:
     """What brings the student's images to the scale of the bundle's preprocessing.
 
     Args:
         bundle: opened.
         scaling, clahe: of the student's images, see :class:`~ckdmed.transforms.BrainIntensity`.
+        augmentation: level of the random changes that the teacher sees too, see
+            :func:`~ckdmed.transforms.segmentation_augmentation`.
 
     Raises:
         ValueError: a preprocessing whose scale cannot be had from the student's: one of absolute values, one that the
@@ -66,6 +72,13 @@ def own_intensities(bundle: ZooBundle, scaling: str = "zscore", clahe: bool | st
         ((_, step),) = steps
         given = {key: value for key, value in step.items() if key in ("subtrahend", "divisor") and value is not None}
         if step.get("nonzero") is True and step.get("channel_wise") is True and not given:
+            if augmentation not in _BACKGROUND_KEPT:
+                raise ValueError(
+                    f"the network of '{bundle.folder}' is scaled by the voxels that are not 0, and --augmentation "
+                    f"{augmentation} adds noise to the background and changes its value: set it to "
+                    f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, that "
+                    "changes what the student sees alone."
+                )
             return NonzeroScaling()
     found = ", ".join(names) or "none"
     raise ValueError(

@@ -73,6 +73,7 @@ def zoo_teacher(
     regions: Sequence[str] = REGIONS,
     scaling: str = "zscore",
     clahe: bool | str = False,
+    augmentation: str = "flips",
 ) -> ZooTeacher:
     """Build a bundle's network, load its weights, and match its channels and regions by name; both are logged.
 
@@ -85,6 +86,7 @@ def zoo_teacher(
         taps: d4 to d1 -> paths in its network; found by :func:`decoder_taps` without them.
         regions: that the student learns, in its order.
         scaling, clahe: intensities of its images, see :class:`~ckdmed.transforms.BrainIntensity`.
+        augmentation: of these images in the training, see :func:`own_intensities`.
 
     Raises:
         ValueError: as the parts of this package; a path of ``taps`` that the network does not have; other outputs than
@@ -100,7 +102,7 @@ def zoo_teacher(
             f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} lie "
             "inside one another: choose a bundle with a sigmoid for each region."
         )
-    intensities = own_intensities(opened, scaling, clahe)
+    intensities = own_intensities(opened, scaling, clahe, augmentation)
     for number, position in enumerate(from_batch):
         logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
     outputs = dict(zip(regions, to_regions, strict=True))
@@ -184,12 +186,13 @@ def segmentation_teacher_of(
     folds: int = 1,
     scaling: str = "zscore",
     clahe: bool | str = False,
+    augmentation: str = "flips",
     **settings: Any,
 ) -> nn.Module:
     """A teacher of a bundle, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
 
     Args:
-        bundle, trusted, modalities, size, taps, scaling, clahe: see :func:`zoo_teacher`.
+        bundle, trusted, modalities, size, taps, scaling, clahe, augmentation: see :func:`zoo_teacher`.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
         settings: of ``segmentation_teacher``.
 
@@ -201,7 +204,7 @@ def segmentation_teacher_of(
     check_alone(checkpoint, folds)
     if settings.get("in_channels") != len(modalities):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
-    return zoo_teacher(bundle, modalities, size, trusted, taps, scaling=scaling, clahe=clahe)
+    return zoo_teacher(bundle, modalities, size, trusted, taps, scaling=scaling, clahe=clahe, augmentation=augmentation)
 
 
 def taps_of(teacher: nn.Module, kind: str, options: Mapping[str, Any] | None = None) -> dict[str, str]:

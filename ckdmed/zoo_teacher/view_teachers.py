@@ -21,6 +21,7 @@ def teacher_ensemble_of(
     taps: Mapping[str, str] | None = None,
     scaling: str = "zscore",
     clahe: bool | str = False,
+    augmentation: str = "flips",
     mode: str = "frozen",
     checkpoints: Mapping[str, str] | None = None,
     *,
@@ -30,7 +31,8 @@ def teacher_ensemble_of(
     """Teachers of several views; a bundle's network is that of the view of its sequences, the others stay.
 
     Args:
-        bundle, trusted, size, taps, scaling, clahe: see :func:`~ckdmed.zoo_teacher.zoo_teacher`; None for no bundle.
+        bundle, trusted, size, taps, scaling, clahe, augmentation: see :func:`~ckdmed.zoo_teacher.zoo_teacher`; None
+            for no bundle.
         teachers: sequences of each teacher, in the order of ``views``.
         mode: of the teachers; a bundle's network never learns.
         checkpoints: of teachers that exist.
@@ -60,5 +62,7 @@ def teacher_ensemble_of(
         raise ValueError(f"--teacher_bundle is the teacher {name}, and --teacher_checkpoints names another: drop one.")
     if len(views[name]) != len(seen):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
-    ensemble.networks[name] = zoo_teacher(bundle, seen, size, trusted, taps, scaling=scaling, clahe=clahe)
+    ensemble.networks[name] = zoo_teacher(
+        bundle, seen, size, trusted, taps, scaling=scaling, clahe=clahe, augmentation=augmentation
+    )
     return ensemble

@@ -194,6 +194,7 @@ def test_a_bundle_among_teachers_of_several_views(tmp_path: Path) -> None:
     ("teachers", "changes", "message"),
     [
         ([["t1c"]], {}, "sees t1c, t1n, t2w, t2f, and none of the teachers .* sees exactly these: add them to --teach"),
+        ([["t1n", "t1c", "t2w", "t2f"]], {"augmentation": "report"}, "--augmentation report adds noise to the backgr"),
         ([["t1n", "t1c", "t2w", "t2f"]], {"mode": "online"}, "give --teacher_mode frozen or fusion"),
         (
             [["t1n", "t1c", "t2w", "t2f"]],

@@ -225,6 +225,16 @@ def test_students_intensities_that_do_not_lead_to_the_bundles(tmp_path: Path) ->
             zoo_teacher(*given, scaling=scaling, clahe=clahe)
 
 
+@pytest.mark.parametrize("level", ["report", "strong"])
+def test_noise_on_the_background_is_none_of_the_bundles_scale(tmp_path: Path, level: str) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    given: dict[str, Any] = {"trusted": True, "modalities": MODALITIES, "size": (32, 32), "in_channels": 4}
+    for kept in ("none", "horizontal", "flips"):
+        assert isinstance(segmentation_teacher_of(str(tmp_path / "zoo"), augmentation=kept, **given), ZooTeacher)
+    with pytest.raises(ValueError, match=f"--augmentation {level} adds noise to the background .*none, horizontal or"):
+        segmentation_teacher_of(str(tmp_path / "zoo"), augmentation=level, **given)
+
+
 def test_a_bundle_of_this_package_has_the_students_intensities_or_none(tmp_path: Path) -> None:
     zoo_bundle(tmp_path / "zoo")
     path = tmp_path / "zoo" / "configs" / "inference.json"
