@@ -88,7 +88,11 @@ class Experiment(Report):
     #: the profile "tiny", for tests; its names are those of the others as well
     tiny: ClassVar[Mapping[str, Any]]
     #: settings that the runs make themselves
-    made_settings: ClassVar[tuple[str, ...]] = ("dataset_dir", "output_dir", "cache_dir", "resume", "seed")
+    made_settings: ClassVar[tuple[str, ...]] = (
+        *("bundle_root", "dataset_dir", "output_dir", "cache_dir", "resume", "seed"),
+        # one folder of weights for all would let each run go on with those of the one before it
+        "ckpt_dir",
+    )
     #: settings that a record does not hold
     unrecorded: ClassVar[tuple[str, ...]] = PLACES
     #: whether the test set may be looked at when all is done

@@ -109,7 +109,7 @@ def test_tables_with_both_intervals_a_picture_and_one_file_of_records(
 
 
 @ALL
-@pytest.mark.parametrize("setting", ["epoch=3", "epochs=abc", "batch_size=0", "seed=3"])
+@pytest.mark.parametrize("setting", ["epoch=3", "epochs=abc", "batch_size=0", "seed=3", "ckpt_dir=shared"])
 def test_wrong_settings_are_refused_before_phantoms_are_drawn(
     name: str, setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
