@@ -164,6 +164,11 @@ class Comparison(SliceExperiment):
         check_teachers(_students(records))
 
     @classmethod
+    def of_a_run(cls, arm: str) -> frozenset[str]:
+        # as many epochs as take the time of the same seed's distilled student
+        return super().of_a_run(arm) | ({"epochs"} if arm == _LONGER else set())
+
+    @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
         groups = []

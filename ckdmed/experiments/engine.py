@@ -22,6 +22,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
+from ckdmed.experiments.records import check_alike, read_experiment
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.file_hash import sha256_of
@@ -267,15 +268,29 @@ class Experiment(Report):
 
         Returns:
             whether there was something to do.
+
+        Raises:
+            ValueError: see :meth:`done`; runs of the arm that are there were made with other settings.
         """
         missing = not self.done(run)
         if missing:
+            self._check_beside(run)
             self._execute(run, ("train.json",), {})
             self._record(run, "validation")
         # what a broken-off run would need, teachers' among it; a finished one does not, even if a kill came before this
         for path in sorted(self.folder(run).rglob("resume_epoch=*.pt")):
             path.unlink()
         return missing
+
+    def _check_beside(self, run: Run) -> None:
+        """Raise ValueError where earlier runs of the arm, with which it will have a mean, had other settings."""
+        folder = self.output_dir / "records"
+        there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
+        beside = [record for record in there if record.arm == run.arm.name and record.name != run.name]
+        settings = {**self._recorded_settings(run), "profile": self.profile}
+        split = {**self.split, **run.split}
+        planned = RunRecord(run.name, run.arm.name, list(self.command), run.seed, split, {}, settings=settings)
+        check_alike([*beside, planned], self.of_a_run)
 
     def test(self, run: Run) -> bool:
         """Evaluate on the test set, once per run.

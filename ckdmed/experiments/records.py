@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ckdmed.json_files import read_json_lines
 from ckdmed.reports import RunRecord, read_records
 from ckdmed.reports.run_record import record_files
 
-__all__ = ["SECTIONS", "check_one_datalist", "collect_records", "read_experiment"]
+__all__ = ["SECTIONS", "check_alike", "check_one_datalist", "collect_records", "read_experiment"]
 
 #: in the order in which they are read and collected
 SECTIONS = ("validation", "test")
@@ -78,3 +79,32 @@ def check_one_datalist(records: Sequence[RunRecord]) -> None:
     """Raise ValueError when the records are of several datalists, which are not comparable."""
     if len({record.data_sha256 for record in records}) > 1:
         raise ValueError("the records are of several datalists; make a table of one comparison at a time.")
+
+
+def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collection[str]]) -> None:
+    """Raise ValueError when runs of one arm, whose mean a table gives, were made with different settings.
+
+    A command compares the runs that it is asked for with their records, not with those that lie beside them.
+
+    Args:
+        records: of one experiment.
+        of_a_run: arm -> settings that each of its runs has of its own.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for record in records:
+        # both sections are of the same training, and a fold is a run as a seed is
+        split = {name: value for name, value in record.split.items() if name not in ("section", "fold")}
+        groups.setdefault((record.arm, json.dumps(split, sort_keys=True)), []).append(record)
+    for (arm, _), (first, *others) in groups.items():
+        own = set(of_a_run(arm))
+        for other in others:
+            names = [name for name in dict.fromkeys([*first.settings, *other.settings]) if name not in own]
+            differ = [name for name in names if first.settings.get(name) != other.settings.get(name)]
+            if differ:
+                told = ", ".join(
+                    f"{name} {first.settings.get(name)!r} and {other.settings.get(name)!r}" for name in differ
+                )
+                raise ValueError(
+                    f"the runs {first.name} and {other.name} of the arm {arm} were made with different settings "
+                    f"({told}), so they have no common mean; keep those of one setting in a folder of their own."
+                )

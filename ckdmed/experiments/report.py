@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from ckdmed.experiments.records import check_one_datalist
+from ckdmed.experiments.records import check_alike, check_one_datalist
 from ckdmed.experiments.tables import Group, is_comparable
 from ckdmed.files import write_atomic
 from ckdmed.reports import RunRecord, arm_table, plot_forest
@@ -52,6 +52,12 @@ class Report(ABC):
     def check_records(cls, records: Sequence[RunRecord]) -> None:
         """Raise ValueError where records are not comparable."""
         check_one_datalist(records)
+        check_alike(records, cls.of_a_run)
+
+    @classmethod
+    def of_a_run(cls, arm: str) -> frozenset[str]:
+        """Settings that each run of an arm has of its own; in all others its runs are equal."""
+        return frozenset({"seed", "fold", "teacher_seed", "shared_teacher"})
 
     @classmethod
     def tables(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> str:

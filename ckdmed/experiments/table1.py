@@ -12,6 +12,7 @@ from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
 from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.plan import Arm, Run, check_different, in_order
+from ckdmed.experiments.records import check_alike
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import add_slice_phantom_options
 from ckdmed.experiments.tables import Group, over_patients
@@ -172,6 +173,12 @@ class Table1(SliceExperiment):
         sizes = sorted({_sizes(record) for record in records})
         if len(sizes) > 1:
             raise ValueError(f"the records are of several sizes ({', '.join(sizes)}); make a table of one at a time.")
+        check_alike(records, cls.of_a_run)
+
+    @classmethod
+    def of_a_run(cls, arm: str) -> frozenset[str]:
+        # as many epochs as take the time of the same seed's distilled student
+        return super().of_a_run(arm) | ({"epochs"} if arm == _LONGER else set())
 
     @classmethod
     def opening(cls, records: Sequence[RunRecord]) -> list[str]:

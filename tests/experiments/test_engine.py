@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,29 @@ def test_other_settings_or_data_need_another_folder(
     before.data_sha256 = "0" * 64
     with pytest.raises(ValueError, match="made with other settings .another datalist"):
         before.done(runs[0])
+
+
+@ALL
+def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = install(monkeypatch, FakeTrainer())
+    before, runs = made(name, tmp_path, data, *FEW[name], "--seeds", "0")
+    before.do(runs)
+    same, more = made(name, tmp_path, data, *FEW[name], "--seeds", "1")
+    trained = [run for run in more if not same.done(run)]
+    same.do(more)
+    other, others = made(name, tmp_path, data, *FEW[name], "--seeds", "2", "--set", "batch_size=3")
+    new = [run for run in others if not other.record_path(run, "validation").is_file()]
+    asked = len(trainer.asked)
+    with pytest.raises(ValueError, match="different settings .batch_size .* and 3.*a folder of their own"):
+        other.train(new[0])
+    assert trained and len(trainer.asked) == asked
+    # nor have records that came together otherwise
+    records = read_experiment(tmp_path / "records")
+    odd = replace(records[-1], name="odd", seed=7, settings={**records[-1].settings, "batch_size": 3})
+    with pytest.raises(ValueError, match=f"and odd of the arm {odd.arm} were made with different settings .batch_size"):
+        experiment(name).tables([*records, odd])
 
 
 def test_the_test_section_is_for_finished_runs(data: Path, tmp_path: Path) -> None:
