@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from monai.networks.nets import BasicUNetPlusPlus
 
+from ckdmed.networks.channel_counts import channel_counts, with_channel_counts
 from ckdmed.networks.padded import cropped, padded
 
 __all__ = ["UNetPlusPlus", "depth_taps"]
@@ -184,6 +185,9 @@ class UNetPlusPlus(_NestedUNet):
         if depth < self.depth and not self.deep_supervision:
             raise ValueError("this UNet++ was trained without deep supervision, so its inner nodes have no heads.")
         small = UNetPlusPlus(depth=depth, deep_supervision=False, **self.settings)  # type: ignore[arg-type]
+        # this network may have lost channels
+        counts = channel_counts(self)
+        with_channel_counts(small, {name: counts[name] for name in channel_counts(small)})
         own = self.state_dict()
         small.load_state_dict({name: own[name] for name in small.state_dict()})
         return small.to(next(self.parameters()).device).train(self.training)

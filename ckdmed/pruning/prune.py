@@ -21,6 +21,7 @@ from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.timing import latencies
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import save_weights, write_json
+from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_regions
 from ckdmed.networks.segmentation_kinds import PRUNED
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.pruning.channels import removed_channels, without_channels
@@ -99,7 +100,9 @@ def prune(
             f"{source.checkpoint}: only networks of the segmentation bundles can be pruned, with the record of their "
             "training beside them (model.json)."
         )
-    whole = source.network
+    exclusive = isinstance(source.network, ExclusiveRegions)
+    # what the settings make is inside, and their channels are named as there
+    whole: nn.Module = source.network.network if exclusive else source.network  # type: ignore[assignment]
     own = dict(settings.get(f"{side}_options") or {})
     candidates: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
     if isinstance(whole, UNetPlusPlus):
@@ -118,7 +121,8 @@ def prune(
         small = without_channels(start, source.description.input_shape, ratio)
         channels = {**own.get(PRUNED, {}), **removed_channels(start, small)}
         candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}
-    networks = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
+    made = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
+    networks = {name: exclusive_regions(network, exclusive) for name, network in made.items()}
     with bundle_data(source, dataset_dir, "validation") as data:
         found = _figures(source, data, networks, images, rounds, progress)
     chosen = _chosen(found[1:], tolerance)

@@ -53,6 +53,19 @@ def test_the_channels_of_least_gamma_go_and_the_inputs_behind_skips_with_them() 
     assert all(any(torch.equal(row[:2], other) for other in kept) for row in first.weight)
 
 
+def test_a_unet_plus_plus_without_some_channels_is_pruned_again() -> None:
+    whole = segmentation_student("unet_plus_plus", base=4).eval().pruned(4)
+    small = without_channels(whole, (1, 32, 32), 0.5)
+    again = small.pruned(4)
+    image = torch.rand(1, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again(image), small(image))
+    smaller = without_channels(again, (1, 32, 32), 0.5)
+    counts = {**removed_channels(whole, small), **removed_channels(again, smaller)}
+    options = {PRUNED: counts, "deep_supervision": False}
+    segmentation_student("unet_plus_plus", base=4, options=options).load_state_dict(smaller.state_dict())
+
+
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="must lie between 0 and 1, got 1.5"):
         without_channels(trained("unet"), (1, 32, 32), 1.5)

@@ -48,3 +48,17 @@ def test_the_depth_of_a_unet_plus_plus_is_chosen_on_validation(tmp_path: Path) -
     assert [size["name"] for size in record["pruned"]["sizes"]] == ["as trained", *(f"depth {j}" for j in (1, 2, 3, 4))]
     assert record["settings"]["student_options"] == {"depth": 1, "deep_supervision": False, "ensemble": False}
     assert find_source("seg_kd", tmp_path / "small/model.pt").network.depth == 1
+
+
+def test_exclusive_regions_keep_the_names_of_their_network(tmp_path: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    run(tmp_path / "whole", **TINY, exclusive=True, student_kind="unet_plus_plus")
+    options = ["--ratio", "0.5", "--images", "3", "--output_dir"]
+    assert main(["prune", str(tmp_path / "whole"), *options, str(tmp_path / "small")]) == 0
+    source = find_source("seg_kd", tmp_path / "small/model.pt")
+    assert source.network(torch.rand(1, *source.description.input_shape)).shape[1] == 1
+    # each result can be pruned again
+    checkpoint = ["--checkpoint", str(tmp_path / "small/model.pt")]
+    assert main(["prune", "seg_kd", *checkpoint, *options, str(tmp_path / "smaller")]) == 0
+    smaller = find_source("seg_kd", tmp_path / "smaller/model.pt").network
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in source.network.parameters())
