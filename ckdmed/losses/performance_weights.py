@@ -106,7 +106,8 @@ class TeacherShares(nn.Module):
 class PerformanceWeightedLoss(PairLoss):
     """sum_i w_i L(student, teacher_i) with the shares w of the teachers; zero where L is, that is, when all agree.
 
-    With a share for each channel it is mean_c sum_i w_ic L(student_c, teacher_ic): each channel is compared by itself.
+    With a share for each channel it is mean_c sum_i w_ic L(student_c, teacher_ic): each channel is compared by itself. Of
+    a loss with reduction "sum" it is the sum over the channels, so that equal shares give what one share gives.
 
     Args:
         shares: w; read anew in each call.
@@ -147,6 +148,8 @@ class PerformanceWeightedLoss(PairLoss):
         if self.shares.channels not in (1, channels):
             raise ValueError(f"{self.shares.channels} shares a teacher for {channels} channels.")
         weights = self.shares.shares.to(student)
+        # a loss that sums over the channels is the sum of its parts, not their mean
+        parts = 1 if getattr(self.loss, "reduction", "mean") == "sum" else channels
         total = student.new_zeros(())
         for one, weight in zip(teacher.split(channels, dim=1), weights):
             if len(weight) == 1:
@@ -154,7 +157,7 @@ class PerformanceWeightedLoss(PairLoss):
                 continue
             for c in range(channels):
                 part = slice(c, c + 1)
-                total = total + weight[c] / channels * self.distance(student[:, part], one[:, part], mask)
+                total = total + weight[c] / parts * self.distance(student[:, part], one[:, part], mask)
         return total
 
     def distance(self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -117,6 +117,16 @@ def test_repo_scale_is_positions_over_temperature_times_ours() -> None:
     torch.testing.assert_close(repo, printed)
 
 
+def test_repo_scale_is_the_same_of_shares_by_channel() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teachers = torch.randn(2, 3, 4, 4, generator=generator), torch.randn(2, 6, 4, 4, generator=generator)
+    mask = torch.ones(2, 1, 4, 4)
+    mask[:, :, :2] = 0
+    for given in ({}, {"mask": mask}):
+        one, each = (PCRLoss(TeacherShares(2, n), mode="repo")(student, teachers, **given) for n in (1, 3))
+        torch.testing.assert_close(each, one)
+
+
 @pytest.mark.parametrize("link", ["softmax", "sigmoid"])
 def test_gradcheck_and_no_gradient_to_the_teachers(link: str) -> None:
     generator = torch.Generator().manual_seed(1)
