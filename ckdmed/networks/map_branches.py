@@ -7,6 +7,7 @@ from monai.utils import ensure_tuple_rep
 from torch import nn
 
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE, WIDTHS, EfficientNetLiteEncoder
+from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.vgg import VGG
 from ckdmed.networks.vit import build_vit, token_grid
 from ckdmed.networks.vit_weights import load_vit_weights
@@ -58,7 +59,7 @@ class ViTMaps(nn.Module):
     Args:
         in_channels, img_size, patch_size, hidden_size, num_layers, num_heads, dropout_rate, spatial_dims: see
             `build_vit`; the MLP is four times as wide as the tokens.
-        weights: checkpoint file, see `load_vit_weights`.
+        weights: checkpoint file, see `load_vit_weights`, or "imagenet", see `weights_file`.
 
     Shape: (B, in_channels, *spatial), multiples of the patch, to three maps of `channels` channels.
     """
@@ -89,7 +90,8 @@ class ViTMaps(nn.Module):
             any_size=True,
         )
         if weights:
-            load_vit_weights(self.vit, weights, grid=token_grid(img_size, patch_size, spatial_dims))
+            file = weights_file(weights, "vit_b_16")
+            load_vit_weights(self.vit, file, grid=token_grid(img_size, patch_size, spatial_dims))
         self.patch = [int(size) for size in ensure_tuple_rep(patch_size, spatial_dims)]
         self.blocks = [max(1, round(num_layers * level / LEVELS)) - 1 for level in range(1, LEVELS)]
         self.channels = [hidden_size] * LEVELS

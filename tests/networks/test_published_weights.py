@@ -14,6 +14,7 @@ from ckdmed.networks import (
     published_weights,
     weights_file,
 )
+from ckdmed.networks.vit import build_vit
 
 pytestmark = pytest.mark.usefixtures("cache")
 VIT = {"vit_img_size": 32, "vit_patch": 16, "vit_hidden": 16, "vit_layers": 3, "vit_heads": 2}
@@ -53,6 +54,15 @@ def test_imagenet_is_downloaded_once_checked_and_loaded(published: Path, cache: 
     assert torch.allclose(network.encoder.conv1.weight[:, 0], source["conv1.weight"].sum(dim=1), atol=1e-6)
     published.unlink()
     assert weights_file("imagenet", "resnet10") == str(cache / published.name)
+
+
+@pytest.mark.parametrize("joined", [{"kind": "vgg_vit"}, {"kind": "msgff"}, {"kind": "vgg_vit", "fuse": "attention"}])
+def test_imagenet_is_known_however_the_branches_are_joined(cache: Path, joined: dict[str, str]) -> None:
+    source = build_vit(3, 32, 16, 16, 64, 3, 2)
+    cache.mkdir(parents=True)
+    torch.save(source.state_dict(), cache / published_weights.PUBLISHED["vit_b_16"].rsplit("/", 1)[1])
+    teacher = classification_teacher(**joined, vgg_width=0.02, vit_weights="imagenet", **VIT)
+    assert torch.equal(teacher.branches[1].vit.blocks[0].attn.qkv.weight, source.blocks[0].attn.qkv.weight)
 
 
 def test_another_content_than_its_name_says_is_refused(published: Path, cache: Path) -> None:
