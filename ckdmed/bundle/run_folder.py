@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ __all__ = [
     "output_folder",
     "refuse_earlier_run",
     "run_of",
+    "weights_folder",
 ]
 
 logger = logging.getLogger("ckdmed")
@@ -86,6 +87,23 @@ def run_of(weights: Path) -> Path | None:
         if (folder / SETTINGS).is_file() and holds_run(folder):
             return folder
     return None
+
+
+def weights_folder(run: Path, settings: Mapping[str, Any]) -> Path:
+    """The folder with the weights of a run: its ``ckpt_dir``, where that is still there, else ``models`` in its folder.
+
+    Args:
+        run: its output folder, wherever that lies now.
+        settings: of its record.
+    """
+    stated, output = settings.get("ckpt_dir"), settings.get("output_dir")
+    if isinstance(stated, str):
+        inside = isinstance(output, str) and Path(stated).is_relative_to(output)
+        # of a run that was moved, what was in its folder moved with it
+        folder = run / Path(stated).relative_to(str(output)) if inside else Path(stated)
+        if folder.is_dir():
+            return folder
+    return run / "models"
 
 
 def _run_of_the_checkpoint() -> Path | None:

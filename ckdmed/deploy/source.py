@@ -13,6 +13,7 @@ from torch import nn
 import ckdmed
 from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.load_weights import load_checkpoint
+from ckdmed.bundle.run_folder import weights_folder
 from ckdmed.bundle.trained import reads_record, record_to_ship, recorded_settings
 from ckdmed.bundle_files import named_bundle
 from ckdmed.file_hash import sha256_of
@@ -105,15 +106,7 @@ def _weights_folder(given: str, root: Path) -> Path:
     record = _run_record(given)
     if record is None:
         return root / "models"
-    settings = _run_settings(record)
-    stated, output = settings.get("ckpt_dir"), settings.get("output_dir")
-    if isinstance(stated, str):
-        inside = isinstance(output, str) and Path(stated).is_relative_to(output)
-        # of a run that was moved, what was in its folder moved with it
-        folder = record.parent / Path(stated).relative_to(str(output)) if inside else Path(stated)
-        if folder.is_dir():
-            return folder
-    return record.parent / "models"
+    return weights_folder(record.parent, _run_settings(record))
 
 
 def _bundle_root(given: str) -> Path:

@@ -47,8 +47,9 @@ def evaluation_sections(evaluation: Evaluation, stem: str, title: str = "") -> l
 
 
 def _title(evaluation: Evaluation) -> str:
-    section = evaluation.section
-    return f"Results on the {section} set" if section else f"Results ({evaluation.name})"
+    section, conditions = evaluation.section, evaluation.conditions
+    words = f"Results on the {section} set" if section else f"Results ({evaluation.name})"
+    return f"{words}, {conditions}" if conditions else words
 
 
 def _masks(evaluation: Evaluation) -> list[Any]:

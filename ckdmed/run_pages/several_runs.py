@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +11,8 @@ from ckdmed.reports import mean_sd
 from ckdmed.reports.files import plain
 
 from .blocks import LineChart, Section, Table, Text
-from .training_part import PLACES, metric_line, metric_name
-from .training_run import TrainingRun
+from .training_part import PLACES, best_name, metric_line, metric_name
+from .training_run import TrainingRun, data_name
 from .words import score_name, shown_value
 
 __all__ = ["several_runs_section"]
@@ -55,7 +56,18 @@ def _set_to(run: TrainingRun) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in PLACES and name not in _REPEATED and name != "made_from"
     }
-    return {**kept, "bundle": run.bundle}
+    # the same data may lie elsewhere, and others in a folder of the same name
+    return {**kept, "bundle": run.bundle, "data": data_name(run.settings), **_patients(run)}
+
+
+def _patients(run: TrainingRun) -> dict[str, str]:
+    """All patients of a run, in whatever section a seed or a fold puts them; nothing where its record has none."""
+    sections = (run.sections.get("sections") or {}).values()
+    names = {str(name) for part in sections if isinstance(part, Mapping) for name in part.get("patients") or ()}
+    if not names:
+        return {}
+    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return {"patients": f"{len(names)} ({digest[:8]})"}
 
 
 def _labels(groups: Sequence[Sequence[str]], runs: Mapping[str, TrainingRun]) -> list[str]:
@@ -74,9 +86,12 @@ def _labels(groups: Sequence[Sequence[str]], runs: Mapping[str, TrainingRun]) ->
 def _scores(run: TrainingRun) -> dict[str, float | None]:
     scores: dict[str, float | None] = {}
     if run.best is not None:
-        scores[f"best {metric_name(run.key_metric)}"] = run.best[0]
+        scores[best_name(run)] = run.best[0]
     for evaluation in run.evaluations:
+        if evaluation.of_others:
+            continue
         summary, section = evaluation.summary, evaluation.section or evaluation.name
+        section += f", {evaluation.conditions}" if evaluation.conditions else ""
         found = (
             {name: summary["slices"].get(name) for name in _SCORES}
             if evaluation.is_classification

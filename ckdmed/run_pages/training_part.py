@@ -16,7 +16,7 @@ from .resource_part import resource_blocks, resources_beside
 from .training_run import TrainingRun, best_of, stored_values
 from .words import NONE, duration, file_size, large_number, number, shown_value
 
-__all__ = ["PLACES", "metric_line", "metric_name", "training_sections"]
+__all__ = ["PLACES", "best_name", "metric_line", "metric_name", "training_sections"]
 
 #: settings that say where things lie or are computed, not what is trained
 PLACES = frozenset(
@@ -81,6 +81,13 @@ def metric_name(metric: str | None) -> str:
     return f"validation: {words}" if metric.startswith("val_") else words
 
 
+def best_name(run: TrainingRun) -> str:
+    """What the score of the weights that a run kept is called."""
+    if run.keeps_last:
+        return f"last {metric_name(run.key_metric)}, on patients that it learnt from"
+    return f"best {metric_name(run.key_metric)}"
+
+
 def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -89,7 +96,7 @@ def _facts(run: TrainingRun) -> Facts:
     items = []
     if run.best is not None:
         value, epoch = run.best
-        items.append((f"best {metric_name(run.key_metric)}", number(value), f"epoch {epoch} of {len(run.history)}"))
+        items.append((best_name(run), number(value), f"epoch {epoch} of {len(run.history)}"))
     items.append(("epochs", str(len(run.history)), ""))
     if seconds := sum(float(row.get("seconds") or 0) for row in run.history):
         items.append(("time of training and validation", duration(seconds), _teacher_time(run)))
@@ -142,7 +149,11 @@ def _curves(run: TrainingRun, stem: str) -> list[Any]:
             for name, history in run.teachers.items()
         ]
         best = run.best
-        mark = None if best is None else (float(best[1]), best[0], f"best, {best[0]:.4f} in epoch {best[1]}")
+        mark = (
+            None
+            if best is None
+            else (float(best[1]), best[0], f"{'last' if run.keeps_last else 'best'}, {best[0]:.4f} in epoch {best[1]}")
+        )
         lines = [metric_line("student" if teachers else "network", rows, metric), *teachers]
         blocks.append(LineChart(_upper(metric_name(metric)), "epoch", metric_name(metric), lines, mark))
         others = dict.fromkeys(str(name) for row in rows for name in row.get("metrics") or {} if name != metric)
@@ -174,14 +185,15 @@ def _is_number(value: Any) -> bool:
 
 def _teacher_against_student(run: TrainingRun) -> list[Any]:
     """Size and score of the student and of what taught it; the resource figure where one was made."""
-    student = run.folder / "models" / "model.pt"
     teachers = _teacher_files(run)
     blocks: list[Any] = []
     if teachers:
-        rows = [["student", *_weights(student), number(run.best[0] if run.best else None)]]
+        rows = [["student", *_weights(run.weights), number(run.best[0] if run.best else None)]]
         for name, (file, score) in teachers.items():
             rows.append([name, *_weights(file), score])
-        head = ["", "numbers in the checkpoint", "file", f"best {metric_name(run.key_metric)}"]
+        # a teacher has other epochs, of which the best were kept
+        score = metric_name(run.key_metric) if run.keeps_last else best_name(run)
+        head = ["", "numbers in the checkpoint", "file", score]
         blocks.append(Table(head, rows, "Sizes and scores"))
     figures = resources_beside(run.folder)
     for folder in figures:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.run_folder import weights_folder
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import load_weights
 from ckdmed.json_files import read_json
 from ckdmed.reports import read_history
 
-__all__ = ["Evaluation", "TrainingRun", "read_evaluation", "read_training_run", "stored_values"]
+from .words import shown_value
+
+__all__ = ["Evaluation", "TrainingRun", "data_name", "read_evaluation", "read_training_run", "stored_values"]
 
 logger = logging.getLogger(__name__)
 
 SETTINGS, HISTORY, SUMMARY = "settings.json", "metrics.jsonl", "summary.json"
+# what an evaluation is asked for beside the section, with what it has that is asked for nothing
+_ASKED: Mapping[str, Any] = {"corruption": None, "tta": False, "threshold": 0.5, "peer_checkpoint": None}
+# what it takes from the record of the training, unless it is asked for something else
+_FOLLOWS = ("image_size", "scaling", "clahe", "modalities")
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,16 @@ class Evaluation:
         folder: of its files.
         name: how a reader tells it from others of its run.
         summary: its ``summary.json``.
+        conditions: in words, in what it differs from an evaluation of the run's weights on its data that was asked for
+            nothing else; evaluations of different conditions are not of one kind.
+        of_others: whether it scored other weights than those that the run has now.
     """
 
     folder: Path
     name: str
     summary: Mapping[str, Any]
+    conditions: str = ""
+    of_others: bool = False
 
     @property
     def section(self) -> str:
@@ -51,6 +64,7 @@ class TrainingRun:
 
     Attributes:
         folder: of its files.
+        weights: its own, whether they are there or not.
         settings: that it ran with, by the names of today.
         command: the words of the command line.
         versions: package -> version.
@@ -61,6 +75,7 @@ class TrainingRun:
     """
 
     folder: Path
+    weights: Path
     settings: Mapping[str, Any]
     command: Sequence[str]
     versions: Mapping[str, str]
@@ -80,9 +95,19 @@ class TrainingRun:
         return next((str(name) for row in self.history for name in row.get("metrics") or ()), None)
 
     @property
+    def keeps_last(self) -> bool:
+        """Whether the newest weights were kept, since the network learnt from the patients that it is validated on."""
+        return bool(self.settings.get("train_on_validation"))
+
+    @property
     def best(self) -> tuple[float, int] | None:
-        """The largest key metric and its epoch; the earliest of several."""
-        return best_of(self.history, self.key_metric)
+        """The key metric of the weights that were kept, and its epoch: the largest, the earliest of several, or the
+        last one."""
+        history = self.history
+        if self.keeps_last:
+            validated = [row for row in history if self.key_metric is not None and _number(row, self.key_metric)]
+            history = validated[-1:]
+        return best_of(history, self.key_metric)
 
 
 def best_of(history: Sequence[Mapping[str, Any]], metric: str | None) -> tuple[float, int] | None:
@@ -118,8 +143,11 @@ def read_training_run(folder: Path) -> TrainingRun:
         if not path.name.startswith(".")
     }
     sections = folder / "sections.json"
+    weights = weights_folder(folder, settings) / "model.pt"
+    sha256 = sha256_of(weights) if weights.is_file() else None
     return TrainingRun(
         folder=folder,
+        weights=weights,
         settings=with_new_names(settings),
         command=[str(word) for word in record.get("command") or ()],
         versions={str(name): str(value) for name, value in (record.get("versions") or {}).items()},
@@ -127,7 +155,9 @@ def read_training_run(folder: Path) -> TrainingRun:
         teachers=teachers,
         sections=_object(sections) if sections.is_file() else {},
         evaluations=[
-            read_evaluation(path.parent, folder) for path in sorted(folder.glob(f"*/{SUMMARY}")) if _visible(path)
+            _of_run(read_evaluation(path.parent, folder), with_new_names(settings), sha256)
+            for path in sorted(folder.glob(f"*/{SUMMARY}"))
+            if _visible(path)
         ],
     )
 
@@ -146,7 +176,39 @@ def read_evaluation(folder: Path, run: Path | None = None) -> Evaluation:
     if "overall" not in summary and "slices" not in summary:
         raise ValueError(f"{folder / SUMMARY}: is no summary of an evaluation (neither 'overall' nor 'slices').")
     name = folder.name if run is None else folder.relative_to(run).as_posix()
-    return Evaluation(folder, name, summary)
+    asked = [f"{key} {shown_value(own)}" for key, own in _settings_of(summary).items() if _ASKED.get(key, own) != own]
+    return Evaluation(folder, name, summary, ", ".join(asked))
+
+
+def _settings_of(summary: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the bundle that an evaluation ran with."""
+    found = (summary.get("settings") or {}).get("settings")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _of_run(evaluation: Evaluation, settings: Mapping[str, Any], sha256: str | None) -> Evaluation:
+    """An evaluation in a run's folder, with what sets it apart from the run."""
+    own = with_new_names(dict(_settings_of(evaluation.summary)))
+    parts = [evaluation.conditions] if evaluation.conditions else []
+    parts += [
+        f"{key} {shown_value(own[key])}"
+        for key in _FOLLOWS
+        if key in own and key in settings and own[key] != settings[key]
+    ]
+    if "dataset_dir" in own and data_name(own) != data_name(settings):
+        parts.append(f"data {data_name(own)}")
+    record = evaluation.summary.get("settings") or {}
+    scored = record.get("checkpoint_sha256")
+    others = sha256 is not None and isinstance(scored, str) and scored != sha256
+    if others:
+        parts.append(f"other weights than the run's own ({record.get('checkpoint')})")
+    return replace(evaluation, conditions=", ".join(parts), of_others=others)
+
+
+def data_name(settings: Mapping[str, Any]) -> str:
+    """The name of a run's data, which may lie elsewhere on another machine; "phantoms" for none."""
+    place = settings.get("dataset_dir")
+    return Path(str(place)).name if place else "phantoms"
 
 
 def stored_values(checkpoint: Path) -> int | None:

@@ -13,10 +13,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ckdmed import cli
 from ckdmed.experiments.records import read_experiment
+from ckdmed.files import save_weights
 from ckdmed.reports import mean_sd
 from ckdmed.run_pages.case_images import read_case_images
 from ckdmed.run_pages.case_pictures import slice_viewer
@@ -102,6 +104,85 @@ def test_several_trainings_show_their_spread_over_seeds(tmp_path):
     spread = re.search(r"^\| method ckd +\| +2 \| +([^|]+?) \|$", markdown, flags=re.MULTILINE)
     assert spread is not None and spread[1] == mean_sd([0.7, 0.8])
     assert re.search(r"^\| method kd +\| +1 \| +0.6000 \|$", markdown, flags=re.MULTILINE)
+
+
+def columns_of_the_compared(markdown: str) -> list[dict[str, str]]:
+    """The rows of the table of several runs, by the names of its columns."""
+    part = markdown[markdown.index("## The runs compared") :]
+    head, _, *lines = [line for line in part.splitlines() if line.startswith("|")]
+    names = [cell.strip() for cell in head.split("|")[1:-1]]
+    rows = lines[: next(i for i, line in enumerate([*lines, "|     |"]) if line.startswith("|     |"))]
+    return [dict(zip(names, (cell.strip() for cell in row.split("|")[1:-1]), strict=True)) for row in rows]
+
+
+def evaluate_again(run: Path, name: str, dice: float, weights: str | None = None, **settings: object) -> None:
+    """One more evaluation in a run's folder, whose name is before that of the first."""
+    summary = json.loads((run / "evaluation/summary.json").read_text())
+    summary["settings"] |= {"settings": settings, "checkpoint": "other/model.pt", "checkpoint_sha256": weights}
+    summary["overall"]["dice"]["patient_mean"] = dice
+    (run / name).mkdir()
+    (run / name / "summary.json").write_text(json.dumps(summary))
+
+
+def test_evaluations_of_other_conditions_or_weights_stand_apart(tmp_path):
+    runs = [write_training(tmp_path / f"s{seed}", seed, dataset_dir="data") for seed in range(2)]
+    clean = []
+    for run in runs:
+        clean.append(json.loads((run / "evaluation/summary.json").read_text())["overall"]["dice"]["patient_mean"])
+        evaluate_again(run, "a-noise", 0.1, corruption="noise-5", tta=False, threshold=0.5, dataset_dir="/else/data")
+        evaluate_again(run, "a-other-data", 0.2, dataset_dir="/else/others", tta=True)
+        evaluate_again(run, "a-other-weights", 0.3, weights="0" * 64)
+    assert cli.main(["report", *map(str, runs), "--out", str(tmp_path / "all")]) == 0
+    _, markdown = written(tmp_path / "all")
+    (row,) = columns_of_the_compared(markdown)
+    assert row["test: Dice"] == mean_sd(clean)
+    assert row["test, corruption noise-5: Dice"] == mean_sd([0.1, 0.1])
+    assert row["test, tta yes, data others: Dice"] == mean_sd([0.2, 0.2])
+    assert not [name for name, cell in row.items() if cell.startswith("0.3000")]
+    titles = [line for line in markdown.splitlines() if line.startswith("## s0: Results")]
+    other = "other weights than the run's own (other/model.pt)"
+    assert {title.partition("on the test set")[2] for title in titles} == {
+        "",
+        ", corruption noise-5",
+        ", tta yes, data others",
+        f", {other}",
+    }
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_runs_on_other_data_have_no_common_mean(tmp_path, recorded):
+    runs = []
+    for seed, place in enumerate(("/a/data", "/b/data", "/b/data" if recorded else "/b/others")):
+        runs.append(write_training(tmp_path / f"s{seed}", seed, evaluated=False, dataset_dir=place))
+        patients = {"p1": {}, "p2" if seed < 2 else "p3": {}}
+        if recorded:
+            # which section a patient is in depends on the seed
+            sections = {"train": {"patients": {name: own}} for name, own in patients.items()}
+            (runs[-1] / "sections.json").write_text(
+                json.dumps({"sections": {**sections, "test": {"patients": patients}}})
+            )
+    assert cli.main(["report", *map(str, runs), "--out", str(tmp_path / "all")]) == 0
+    assert [row["runs"] for row in columns_of_the_compared(written(tmp_path / "all")[1])] == ["2", "1"]
+
+
+def test_the_weights_of_a_run_are_those_of_its_own_folder_of_weights(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    run = write_training(tmp_path / "run", evaluated=False, ckpt_dir=str(elsewhere), output_dir=str(tmp_path / "run"))
+    save_weights(elsewhere / "model.pt", {"a": torch.zeros(777)})
+    # such as those of a training before
+    assert (run / "models/model.pt").is_file()
+    assert cli.main(["report", str(run)]) == 0
+    assert re.search(r"^\| student +\| +777 \|", written(run / "report")[1], flags=re.MULTILINE)
+
+
+def test_a_run_that_keeps_its_last_weights_is_not_given_the_score_of_its_best_epoch(tmp_path):
+    # of the two epochs the first one scores 0.5
+    run = write_training(tmp_path / "run", best=0.4, evaluated=False, train_on_validation=True)
+    assert cli.main(["report", str(run)]) == 0
+    _, markdown = written(run / "report")
+    kept = "last validation: mean Dice, on patients that it learnt from"
+    assert re.search(rf"^\| {kept} +\| +0.4000 epoch 2 of 2 \|$", markdown, flags=re.MULTILINE)
+    assert "best" not in markdown.lower() and "0.5000" not in markdown
 
 
 def test_a_comparison_shows_the_numbers_of_its_records(tmp_path):
