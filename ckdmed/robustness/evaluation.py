@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ from ckdmed.paths import output_path
 from ckdmed.recipes import check_corruption
 from ckdmed.reports import RunRecord
 from ckdmed.robustness.networks import CONFIGS, ScoredNetwork, check_settings_of
-from ckdmed.robustness.points import Point
+from ckdmed.robustness.points import OF_POINT, OF_SECTION, Point
 from ckdmed.robustness.scores import read_scores
 
 __all__ = ["SECTIONS", "RobustnessEvaluation", "RobustnessOptions"]
@@ -179,16 +179,32 @@ class RobustnessEvaluation:
         path = self.record_path(section, network, point)
         if not path.is_file():
             return False
-        record, planned = RunRecord.read(path), self._recorded(section, network, point)
+        self._check_alike(path, RunRecord.read(path), self._recorded(section, network, point))
+        return True
+
+    def _check_alike(
+        self, path: Path, record: RunRecord, planned: Mapping[str, Any], may_differ: Collection[str] = ()
+    ) -> None:
+        """Raise ValueError where a record was made with other settings or other data than are planned."""
         then = record.settings
         # a setting that is given in one of the two commands alone is in one of the two alone
-        differ = [key for key in dict.fromkeys([*planned, *then]) if then.get(key) != planned.get(key)]
+        names = [key for key in dict.fromkeys([*planned, *then]) if key not in may_differ]
+        differ = [key for key in names if then.get(key) != planned.get(key)]
         if differ or record.data_sha256 != self._data_sha256:
             what = ", ".join(f"{key} {then.get(key)!r} then and {planned.get(key)!r} now" for key in differ)
             raise ValueError(
                 f"{path} was made with other settings ({what or 'another datalist'}); use another output folder."
             )
-        return True
+
+    def _check_beside(self) -> None:
+        """The same of all records of these networks, whatever their section and point: they share tables."""
+        networks, first = {network.name: network for network in self.networks}, self.options.sections[0]
+        for path in sorted(self.output_dir.glob("records/*/[!.]*.json")):
+            record = RunRecord.read(path)
+            network, own = networks.get(str(record.settings.get("network"))), record.split.get("section")
+            if network is not None:
+                section, may_differ = (own, OF_POINT) if own in self.options.sections else (first, OF_SECTION)
+                self._check_alike(path, record, self._recorded(str(section), network, self.points[0]), may_differ)
 
     def do(self, progress: bool = True) -> None:
         """Evaluate what is missing; the test section after all others.
@@ -200,6 +216,7 @@ class RobustnessEvaluation:
             ValueError: see :meth:`check` and :meth:`done`; nothing is evaluated then.
             RuntimeError: an evaluation failed; names it.
         """
+        self._check_beside()
         steps = self.steps()
         missing = [step for step in steps if not self.done(*step)]
         hold(self.output_dir)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from ckdmed.transforms.corruption import CORRUPTIONS, parse_corruption
 
-__all__ = ["CLEAN", "SEVERITIES", "Point", "points_of"]
+__all__ = ["CLEAN", "OF_POINT", "OF_SECTION", "SEVERITIES", "Point", "points_of"]
 
 #: the images as they are
 CLEAN = "clean"
 SEVERITIES = (1, 2, 3)
+#: in what the settings of one network's records may differ, within a section and between sections
+OF_POINT = frozenset({"corruption", "severity_value"})
+OF_SECTION = OF_POINT | {"images", "images_sha256"}
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ckdmed.metrics import Interval, bootstrap_interval, relative_loss
 from ckdmed.reports import RunRecord, markdown_table, plot_severities
-from ckdmed.robustness.points import CLEAN, Point
+from ckdmed.robustness.points import CLEAN, OF_POINT, OF_SECTION, Point
 from ckdmed.transforms.corruption import CORRUPTIONS
 
 __all__ = ["check_robustness_records", "plot_robustness", "robustness_tables"]
 
 _ALL = "all of them"
-# in what the records of one network may differ
-_OF_POINT = {"corruption", "severity_value"}
 
 
 def robustness_tables(records: Sequence[RunRecord]) -> str:
@@ -93,24 +91,33 @@ def _by_section(records: Sequence[RunRecord]) -> dict[str, dict[str, list[RunRec
     found: dict[str, dict[str, list[RunRecord]]] = {}
     for record in sorted(records, key=lambda r: (r.split["section"] != "test", r.split["section"], _order(r))):
         found.setdefault(record.split["section"], {}).setdefault(record.settings["network"], []).append(record)
+    if len({record.data_sha256 for record in records}) > 1:
+        raise ValueError("the records are of several datalists; make a table of one.")
     for section, networks in found.items():
         everything = [record for own in networks.values() for record in own]
         if len({(record.settings["images_sha256"], record.data_sha256) for record in everything}) > 1:
             raise ValueError(f"the records of the {section} section are not of the same images.")
         for name, own in networks.items():
-            if len({record.settings["checkpoint_sha256"] for record in own}) > 1:
-                raise ValueError(f"the records of the {name} are of several checkpoints; make a table of one.")
-            if differ := _differing(own):
-                raise ValueError(
-                    f"the records of the {name} were made with several settings ({', '.join(differ)}); make a table of "
-                    "those that were made alike."
-                )
+            _check_alike(name, own, OF_POINT)
+    for name in dict.fromkeys(name for networks in found.values() for name in networks):
+        _check_alike(name, [r for networks in found.values() for r in networks.get(name, ())], OF_SECTION)
     return found
 
 
-def _differing(own: Sequence[RunRecord]) -> list[str]:
+def _check_alike(name: str, own: Sequence[RunRecord], may_differ: Collection[str]) -> None:
+    """Raise ValueError where records of a network are of several checkpoints or were made with several settings."""
+    if len({record.settings["checkpoint_sha256"] for record in own}) > 1:
+        raise ValueError(f"the records of the {name} are of several checkpoints; make a table of one.")
+    if differ := _differing(own, may_differ):
+        raise ValueError(
+            f"the records of the {name} were made with several settings ({', '.join(differ)}); make a table of "
+            "those that were made alike."
+        )
+
+
+def _differing(own: Sequence[RunRecord], may_differ: Collection[str]) -> list[str]:
     """Each setting with its values, of which a network's records have several."""
-    names = dict.fromkeys(name for record in own for name in record.settings if name not in _OF_POINT)
+    names = dict.fromkeys(name for record in own for name in record.settings if name not in may_differ)
     values = {name: list(dict.fromkeys(repr(record.settings.get(name)) for record in own)) for name in names}
     return [f"{name} {' and '.join(found)}" for name, found in values.items() if len(found) > 1]
 
@@ -123,16 +130,31 @@ def _order(record: RunRecord) -> tuple[bool, int, int]:
 
 
 def _losses(networks: Mapping[str, Sequence[RunRecord]]) -> str:
-    """A line for each kind, a column for each network."""
+    """A line for each kind, a column for each network; networks in one line over the same points."""
     kinds = [kind for kind in CORRUPTIONS if any(_point(r).kind == kind for own in networks.values() for r in own)]
     lines = []
     for kind in [*kinds, *([_ALL] if len(kinds) > 1 else [])]:
+        of_kind = {
+            name: {_point(r).name: r for r in own if _point(r).kind in ([kind] if kind != _ALL else kinds)}
+            for name, own in networks.items()
+        }
+        scored = [set(points) for points in of_kind.values() if points]
+        shared = set.intersection(*scored) if scored else set()
         cells = []
-        for own in networks.values():
-            clean, others = _clean(own), [r for r in own if _point(r).kind in ([kind] if kind != _ALL else kinds)]
+        for name, own in networks.items():
+            clean, others = _clean(own), [r for point, r in of_kind[name].items() if point in shared]
             cells.append("-" if clean is None or not others else _percent(_mean_loss(others, clean)))
         lines.append([kind.replace("_", " "), *cells])
-    return markdown_table(["corruption", *networks], lines)
+    return markdown_table(["corruption", *networks], lines) + _left_out(networks)
+
+
+def _left_out(networks: Mapping[str, Sequence[RunRecord]]) -> str:
+    """A line on the points that not all networks were scored on, or ""."""
+    points = [dict.fromkeys(_point(r).name for r in own if _point(r).corruption) for own in networks.values()]
+    odd = [name for name in dict.fromkeys(p for own in points for p in own) if not all(name in own for own in points)]
+    if not odd:
+        return ""
+    return f"\nNot all networks were scored on {', '.join(odd)}: where two share a line, these are left out of it.\n"
 
 
 def _points(own: Sequence[RunRecord]) -> str:

@@ -60,3 +60,19 @@ def test_other_slices_of_the_same_case_are_other_images(tmp_path: Path) -> None:
     record(planned(tmp_path, ("c:1", "c:2")))
     with pytest.raises(ValueError, match="made with other settings .images_sha256"):
         is_done(planned(tmp_path, ("c:1", "c:3")))
+
+
+@pytest.mark.parametrize("section", ["validation", "test"])
+def test_records_beside_those_that_are_planned_share_their_tables(tmp_path: Path, section: str) -> None:
+    before = planned(tmp_path, threshold=0.3)
+    settings = before._recorded("validation", before.networks[0], Point("noise-1")) | {
+        "images": 5 if "t" == section[0] else 2
+    }
+    path = tmp_path / "records" / section / "student-noise-1.json"
+    path.parent.mkdir(parents=True)
+    RunRecord("student-noise-1", "x", ["ckdmed"], 0, {"section": section}, {}, settings=settings).write(path)
+    planned(tmp_path, threshold=0.3)._check_beside()
+    with pytest.raises(
+        ValueError, match=rf"{section}.student-noise-1.json was made with other settings .threshold 0.3"
+    ):
+        planned(tmp_path).do(progress=False)

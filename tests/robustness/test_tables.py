@@ -84,12 +84,21 @@ def test_what_is_lost_by_hand():
     text = robustness_tables(RECORDS)
     lost = rows(text, "Part of the score on clean images (Dice per patient)")
     assert lost[0] == ["corruption", "student", "teacher"]
-    # the mean of two severities, and of all three points: patients lose the same part of theirs
+    # both networks over what both were scored on: patients lose the same part of theirs
     assert lost[2:] == [
         ["low resolution", "0.0 % [0.0, 0.0]", "-"],
-        ["noise", "37.5 % [37.5, 37.5]", "0.0 % [0.0, 0.0]"],
+        ["noise", "25.0 % [25.0, 25.0]", "0.0 % [0.0, 0.0]"],
         ["all of them", "25.0 % [25.0, 25.0]", "0.0 % [0.0, 0.0]"],
     ]
+    assert "Not all networks were scored on low_resolution-1, noise-2: where two share a line" in text
+    # the mean of two severities, and of all three points
+    alone = robustness_tables([one for one in RECORDS if one.settings["network"] == "student"])
+    assert [line[1] for line in rows(alone, "Part of the score on clean images")[2:]] == [
+        "0.0 % [0.0, 0.0]",
+        "37.5 % [37.5, 37.5]",
+        "25.0 % [25.0, 25.0]",
+    ]
+    assert "Not all networks" not in alone
     student = rows(text, "Student (`seg_kd`)")
     assert student[0] == [
         "corruption",
@@ -141,6 +150,13 @@ def test_records_that_do_not_belong_together():
     )
     with pytest.raises(ValueError, match="the records of the validation section are not of the same images"):
         robustness_tables([*RECORDS, record("student", "noise-3", 0.1, images_sha256="another")])
+    # sections stand in one document, which says nothing of their settings
+    with pytest.raises(ValueError, match=r"the student were made with several settings \(tta True and None\)"):
+        robustness_tables([*RECORDS, record("student", None, 0.7, "test", tta=True)])
+    with pytest.raises(ValueError, match="the records of the teacher are of several checkpoints"):
+        robustness_tables([*RECORDS, record("teacher", None, 0.7, "test", checkpoint_sha256="another")])
+    with pytest.raises(ValueError, match="the records are of several datalists"):
+        robustness_tables([*RECORDS, replace(record("student", None, 0.7, "test"), data_sha256="1" * 64)])
     with pytest.raises(ValueError, match="x is no record of `ckdmed robustness`"):
         robustness_tables([replace(RECORDS[0], name="x", settings={})])
     with pytest.raises(ValueError, match="there are no records"):
