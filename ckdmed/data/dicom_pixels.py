@@ -86,6 +86,8 @@ def transfer_syntax(dataset: FileDataset) -> UID:
 def read_frames(path: Path, dataset: FileDataset) -> Iterator[np.ndarray]:
     """The frames in the order of the file, (rows, columns), before any rescaling; grey, by ITU-R 601 luma of colours.
 
+    Larger is brighter: MONOCHROME1, whose smallest value is white, is turned over within the range of its stored bits.
+
     Raises:
         DicomFileError: see `check_pixel_length`; the pixels cannot be decoded, or are of another size than the header
             says.
@@ -95,11 +97,20 @@ def read_frames(path: Path, dataset: FileDataset) -> Iterator[np.ndarray]:
         for frame in _decoded(path, dataset, frames):
             if dataset.PhotometricInterpretation == "PALETTE COLOR":
                 frame = apply_color_lut(frame, dataset)
+            elif dataset.PhotometricInterpretation == "MONOCHROME1":
+                frame = _brightest(dataset) - frame.astype(np.float64 if frame.dtype.kind == "f" else np.int64)
             yield frame[..., :3] @ _LUMA if frame.ndim == 3 else frame
     except DicomFileError:
         raise
     except Exception as error:
         raise DicomFileError(f"{path}: the pixels cannot be read ({one_line(error)}).") from error
+
+
+def _brightest(dataset: FileDataset) -> int:
+    """What the smallest stored value becomes where it means white; 0 of values that are no whole numbers."""
+    if "PixelData" not in dataset:
+        return 0
+    return -1 if dataset.PixelRepresentation else (1 << int(dataset.BitsStored)) - 1
 
 
 def _decoded(path: Path, dataset: FileDataset, frames: int) -> Iterator[np.ndarray]:
@@ -156,6 +167,9 @@ def rescaled(frame: np.ndarray, places: list[Dataset]) -> np.ndarray:
     """
     for place in places:
         for group in (*(place.get("PixelValueTransformationSequence") or [])[:1], place):
+            if "RescaleSlope" in group and "RescaleIntercept" not in group:
+                # pydicom rescales by both or not at all
+                return frame * float(group.RescaleSlope)
             if "RescaleSlope" in group or "ModalityLUTSequence" in group:
                 return apply_modality_lut(frame, group)
     return frame

@@ -28,10 +28,12 @@ __all__ = [
 # How far the gap between neighbouring slices may differ from the series' mean gap, as a share of it. Positions are
 # stored as rounded decimals; a missing slice doubles a gap.
 GAP_TOLERANCE = 0.1
+# How far a slice may lie beside the line from the first to the last one, in voxels of any axis.
+_OFF_TOLERANCE = 0.5
 
 
 def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
-    """Files that make one volume each: of the same series, size and orientation, ordered along their normal.
+    """Files that make one volume each: of one series, size, pixel spacing and orientation, ordered along their normal.
 
     A file without a series, or with several frames, stands by itself.
     """
@@ -41,10 +43,16 @@ def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
         # localisers keep three orientations in one series
         for number in count():
             group = groups[header.series, alone, header.size, number]
-            if not group or np.allclose(group[0].direction, header.direction, atol=0.01):
+            if not group or _same_plane(group[0], header):
                 group.append(header)
                 break
     return [sorted(group, key=lambda header: (header.heights[0], str(header.path))) for group in groups.values()]
+
+
+def _same_plane(first: DicomHeader, other: DicomHeader) -> bool:
+    return np.allclose(first.direction, other.direction, atol=0.01) and np.allclose(
+        first.spacing[:2], other.spacing[:2], atol=1e-3
+    )
 
 
 def dicom_stacks(paths: Sequence[Path]) -> tuple[list[tuple[tuple[Path, ...], str]], list[tuple[Path, str]]]:
@@ -91,7 +99,10 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
         raise DicomFileError("a DICOM series needs at least one file, got none.")
     groups = group_series(headers) if len(headers) > 1 else [headers]
     if len(groups) > 1:
-        raise DicomFileError(f"{headers[0].path.parent}: the files are of {len(groups)} series, sizes or orientations.")
+        raise DicomFileError(
+            f"{headers[0].path.parent}: the files are of {len(groups)} series, sizes, pixel spacings or orientations; "
+            "put each volume into a folder of its own."
+        )
     headers = groups[0]
     first = headers[0]
     # (position along the normal, file, frame) of each slice
@@ -121,14 +132,16 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
 def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarray]:
     """Read one file, or the files of one series in any order; the frames of an enhanced file are its slices.
 
-    Values are those after the rescale slope and intercept. Colour becomes grey, by ITU-R 601 luma.
+    Values are those after the rescale slope and intercept, larger ones brighter (MONOCHROME1 is turned over). Colour
+    becomes grey, by ITU-R 601 luma.
 
     Returns:
         array (columns, rows, slices), float32, and its (4, 4) affine to RAS millimetres: the layout of NIfTI.
 
     Raises:
-        DicomFileError: as `read_dicom_header`; the files differ in size or orientation, two lie at one position
-            (several echoes or times in a series), or they are not evenly spaced (a slice is missing).
+        DicomFileError: as `read_dicom_header`; the files differ in size, pixel spacing or orientation, two lie at one
+            position (several echoes or times in a series), they are not evenly spaced (a slice is missing), or one is
+            moved in its plane.
     """
     grid = read_series_grid(paths)
     volume = np.empty(grid.shape, dtype=np.float32)
@@ -159,7 +172,18 @@ def _step(
             f"{where}: the {len(heights)} slices are not evenly spaced ({gaps.min():.3f} to {gaps.max():.3f} mm); "
             f"a slice is missing or unreadable, the largest gap follows {names[int(gaps.argmax())]}."
         )
-    return (np.array(origins[-1]) - np.array(origins[0])) / (len(heights) - 1)
+    places = np.array(origins)
+    step: np.ndarray = (places[-1] - places[0]) / (len(heights) - 1)
+    voxel = np.stack([first.matrix[:, 0] * first.spacing[0], first.matrix[:, 1] * first.spacing[1], step], axis=1)
+    # of each slice from where a straight stack has it, in voxels: the affine knows nothing of a slice that is moved
+    off = np.abs((places - places[0] - np.outer(np.arange(len(places)), step)) @ np.linalg.inv(voxel).T).max(axis=1)
+    if off.max() > _OFF_TOLERANCE:
+        raise DicomFileError(
+            f"{where}: the {len(heights)} slices are not one straight stack: {names[int(off.argmax())]} lies "
+            f"{off.max():.1f} voxels beside the line of the others. Put each stack into a folder of its own, with its "
+            "own series, or convert the series to NIfTI."
+        )
+    return step
 
 
 def _frames(header: DicomHeader) -> Iterable[np.ndarray]:

@@ -90,6 +90,22 @@ def test_each_frame_has_its_own_rescale(tmp_path):
     assert np.array_equal(volume, expected.transpose(2, 1, 0))
 
 
+def test_a_slope_without_an_intercept_counts(tmp_path):
+    file = classic(tmp_path / "a.dcm", lambda data: setattr(data, "RescaleSlope", 2.5))
+    assert np.array_equal(read_dicom_volume([file])[0][..., 0], 2.5 * FRAMES[0].T)
+
+
+@pytest.mark.parametrize(("bits", "signed", "white"), [(16, 0, 65535), (12, 0, 4095), (16, 1, -1)])
+def test_larger_values_are_brighter_however_they_are_stored(tmp_path, bits, signed, white):
+    def smallest_is_white(data: Dataset) -> None:
+        data.PhotometricInterpretation = "MONOCHROME1"
+        data.BitsStored, data.HighBit, data.PixelRepresentation = bits, bits - 1, signed
+
+    (tmp_path / "b").mkdir()
+    plain, turned = classic(tmp_path / "a.dcm"), classic(tmp_path / "b/a.dcm", smallest_is_white)
+    assert np.array_equal(read_dicom_volume([turned])[0], white - read_dicom_volume([plain])[0])
+
+
 def test_frames_with_a_gap_or_of_two_times_are_refused(tmp_path):
     gap = [*POSITIONS[:2], *((x, y, z + 6) for x, y, z in POSITIONS[2:])]
     with pytest.raises(DicomFileError, match=r"gap.dcm: the 4 slices are not evenly.*follows frame 2 of gap.dcm"):
@@ -209,6 +225,8 @@ def test_pydicoms_own_files(every: int):
             continue
         if data.PhotometricInterpretation == "PALETTE COLOR":
             theirs = apply_color_lut(theirs, data)
+        if data.PhotometricInterpretation == "MONOCHROME1":
+            theirs = (-1 if data.PixelRepresentation else 2**data.BitsStored - 1) - theirs.astype(np.int64)
         if theirs.shape[-1] == 3 and theirs.ndim > 2:
             theirs = theirs @ np.array([0.299, 0.587, 0.114])
         assert np.array_equal(ours, theirs.reshape(ours.shape)), path.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
 
 from ckdmed.data.dicom_series import DicomFileError, dicom_stacks, group_series, read_dicom_header, read_dicom_volume
 from tests.data.dicom_phantom import write_series
@@ -76,6 +77,39 @@ def test_a_missing_slice_is_an_error(tmp_path):
 def test_two_volumes_in_one_series_are_an_error(tmp_path):
     files = write_series(tmp_path, VOLUME) + write_series(tmp_path, VOLUME, names="echo{}.dcm")
     with pytest.raises(DicomFileError, match="8 files of one series lie at one position"):
+        read_dicom_volume(files)
+
+
+def _changed(path, **values):
+    image = dcmread(path)
+    for keyword, value in values.items():
+        setattr(image, keyword, value)
+    image.save_as(path)
+
+
+@pytest.mark.parametrize("slices", [[1], [2, 3]], ids=["one", "two parallel stacks"])
+def test_a_slice_that_is_moved_in_its_plane_is_an_error(tmp_path, slices):
+    files = write_series(tmp_path, VOLUME, direction=tilted())
+    for index in slices:
+        place = np.array([-10.0, 20, 30]) + tilted() @ [0, 25, 3 * index]
+        _changed(files[index], ImagePositionPatient=[f"{value:.4f}" for value in place])
+    with pytest.raises(DicomFileError, match=r"not one straight stack: slice\d\d.dcm lies \d+.\d voxels beside"):
+        read_dicom_volume(files)
+
+
+def test_a_stack_that_leans_has_its_own_affine(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    for index, file in enumerate(files):
+        _changed(file, ImagePositionPatient=[-10, 20 + 1.4 * index, 30 + 3 * index])
+    assert np.allclose(read_dicom_volume(files)[1] @ [0, 0, 3, 1], [10, -20 - 4.2, 39, 1])
+
+
+def test_files_of_two_pixel_spacings_are_two_volumes(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    for file in files[2:]:
+        _changed(file, PixelSpacing=[1.8, 1.6])
+    assert [len(stack) for stack, _ in dicom_stacks(files)[0]] == [2, 2]
+    with pytest.raises(DicomFileError, match="the files are of 2 series, sizes, pixel spacings or orientations"):
         read_dicom_volume(files)
 
 
