@@ -33,7 +33,8 @@ def decoupled_divergences(
     rest_s, rest_t = (log.masked_fill(is_target, lowest).logsumexp(dim=1, keepdim=True) for log in (log_s, log_t))
     of_target = target_t.exp() * (target_t - target_s) + rest_t.exp() * (rest_t - rest_s)
     inner_s, inner_t = log_s - rest_s, log_t - rest_t
-    terms = (inner_t.exp() * (inner_t - inner_s)).masked_fill(is_target, 0.0)
+    # of the target class it would overflow where the teacher is sure, and infinity times 0 is no gradient
+    terms = inner_t.masked_fill(is_target, lowest).exp() * (inner_t - inner_s)
     return temperature**2 * of_target, temperature**2 * terms.sum(dim=1, keepdim=True)
 
 

@@ -226,6 +226,17 @@ def test_class_indices_are_as_good_as_their_one_hot_form() -> None:
     assert torch.equal(loss(student, labels), loss(student, one_hot))
 
 
+@pytest.mark.parametrize("margin", [100.0, 1000.0])
+def test_a_teacher_that_is_entirely_sure_gives_a_gradient(margin: float) -> None:
+    student = torch.tensor([[0.5, 0.0, -0.5]], requires_grad=True)
+    value = DKDLoss(temperature=1.0)(student, torch.tensor([[margin, 0.0, 1.0]]), target=torch.tensor([0]))
+    (gradient,) = torch.autograd.grad(value, student)
+    # the target's probability to 1, and the rest by 8 (p_s - p_t) within it
+    rest = torch.softmax(torch.tensor([0.0, -0.5]), 0) - torch.softmax(torch.tensor([0.0, 1.0]), 0)
+    p = torch.softmax(student.detach()[0], 0)
+    torch.testing.assert_close(gradient[0], torch.cat([p[:1] - 1, p[1:] + 8 * rest]), atol=1e-3, rtol=1e-3)
+
+
 def test_integer_and_boolean_masks_are_accepted() -> None:
     student = torch.randn(1, 1, 4, 4)
     mask = torch.rand(1, 1, 4, 4) > 0.5
