@@ -58,10 +58,15 @@ class BCEDiceLoss(PairLoss):
         self, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None, target: torch.Tensor | None
     ) -> torch.Tensor:
         cross_entropy = region_cross_entropy(student, teacher, mask)
-        weight = 1.0 if mask is None else mask
-        overlap_loss = self.dice(torch.sigmoid(student) * weight, teacher * weight).flatten(1)
+        if mask is None:
+            overlap_loss = self.dice(torch.sigmoid(student), teacher).flatten(1)
+        else:
+            # MONAI's masked Dice multiplies both sides, and so its overlap by the weight's square
+            p = torch.sigmoid(student)
+            overlap, size = ((x * mask).flatten(2).sum(dim=2) for x in (p * teacher, p + teacher))
+            overlap_loss = 1 - (2 * overlap + self.dice.smooth_nr) / (size + self.dice.smooth_dr)
         if self.skip_empty:
-            present = (teacher * weight).flatten(2).sum(dim=2) > 0
+            present = (teacher if mask is None else teacher * mask).flatten(2).sum(dim=2) > 0
             dice = (overlap_loss * present).sum() / present.sum().clamp_min(1)
         else:
             dice = overlap_loss.mean()

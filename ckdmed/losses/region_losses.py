@@ -53,7 +53,7 @@ class RegionCombinationLoss(PairLoss):
         weight = 1.0 if mask is None else mask
         p, y = torch.sigmoid(student) * weight, teacher * weight
         dims = [*([0] if self.batch else []), *range(2, student.ndim)]
-        overlap, sizes = (p * y).sum(dim=dims), p.sum(dim=dims) + y.sum(dim=dims)
+        overlap, sizes = (p * teacher).sum(dim=dims), p.sum(dim=dims) + y.sum(dim=dims)
         dice = 1 - (2 * overlap + self.stab) / (sizes + self.stab)
         jaccard = 1 - (overlap + self.stab) / (sizes - overlap + self.stab)
         return (dice.mean() + jaccard.mean() + cross_entropy) / 3

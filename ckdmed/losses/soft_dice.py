@@ -86,5 +86,5 @@ class SoftDiceKDLoss(PairLoss):
         values = distance / (size + self.stab)
         if not self.skip_empty:
             return values.mean()
-        found = (weight * q > 0.5).any(dim=2)
+        found = ((weight > 0) & (q > 0.5)).any(dim=2)
         return (values * found).sum() / found.sum().clamp_min(1)

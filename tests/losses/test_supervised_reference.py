@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 
-from ckdmed.losses import BCEDiceLoss, HardPseudoLabelLoss
+from ckdmed.losses import BCEDiceLoss, HardPseudoLabelLoss, RegionCombinationLoss, SoftDiceKDLoss
 
 P = torch.tensor([0.9, 0.2, 0.8, 0.1], dtype=torch.float64).view(1, 1, 2, 2)
 Y = torch.tensor([1.0, 0, 1, 0], dtype=torch.float64).view(1, 1, 2, 2)
@@ -93,3 +93,29 @@ def test_hard_pseudo_labels_of_classes_are_the_most_likely_ones() -> None:
     taken = HardPseudoLabelLoss(torch.nn.CrossEntropyLoss(), link="softmax")(student, teacher)
     expected = torch.nn.functional.cross_entropy(student, teacher.argmax(dim=1))
     assert taken.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [BCEDiceLoss(), BCEDiceLoss(skip_empty=True), RegionCombinationLoss(), RegionCombinationLoss(batch=False)],
+    ids=["bce_dice", "skip_empty", "combination", "combination_of_samples"],
+)
+def test_a_weight_of_two_counts_a_position_twice(loss: torch.nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 6, generator=generator, dtype=torch.float64)
+    labels = (torch.rand(2, 3, 4, 6, generator=generator) > 0.5).double()
+    mask = torch.ones(2, 1, 4, 6, dtype=torch.float64)
+    mask[:, :, :, :2] = 2
+    twice = [torch.cat([x, x[:, :, :, :2]], dim=3) for x in (logits, labels)]
+    torch.testing.assert_close(loss(logits, labels, mask=mask), loss(*twice))
+    # and what is right costs nothing whatever it weighs
+    for weight in (0.5, 2.0):
+        assert loss(60 * labels - 30, labels, mask=weight * mask).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_soft_dice_finds_what_the_teacher_finds_whatever_it_weighs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 2, 1, 4, 6, generator=generator, dtype=torch.float64)
+    loss = SoftDiceKDLoss("sigmoid", skip_empty=True)
+    lightly = loss(student, teacher, mask=torch.full((2, 1, 4, 6), 0.4))
+    torch.testing.assert_close(lightly, loss(student, teacher), atol=1e-4, rtol=1e-4)
