@@ -220,7 +220,7 @@ class InferenceJob:
                 lines.append(self._records[item.name])
             elif item.name in self._noted:
                 # one without outputs is still to be done; a later run then knows that it was there
-                lines.append({"name": item.name, "input": [str(file) for file in item.files], "outputs": []})
+                lines.append({"name": item.name, "input": _places(item), "outputs": []})
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
 
@@ -275,7 +275,7 @@ class InferenceJob:
             return
         line = {
             "name": name,
-            "input": [str(file) for file in item.files],
+            "input": _places(item),
             "outputs": list(files),
             "checksums": {file: checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
@@ -346,10 +346,10 @@ class InferenceJob:
     def _finished(self) -> dict[str, dict[str, Any]]:
         """Records of an earlier run that still hold, by name."""
         records = read_ledger(self.output_dir / LEDGER)
-        there = {item.name for item in self.found.items} | {str(entry.path) for entry in self.found.skipped}
+        there = {item.name for item in self.found.items} | {str(entry.path.absolute()) for entry in self.found.skipped}
         for name, record in records.items():
             files = [str(file) for file in record.get("input") or [name]]
-            if name not in there and not there.intersection(files):
+            if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
                 kept = "; its result of then stays" if record.get("outputs") else ""
                 reason = f"{files[0]}: it was an input of the run that is resumed, and is no longer there{kept}."
                 self.skipped.append(SkippedFile(Path(files[0]), reason))
@@ -371,6 +371,11 @@ class InferenceJob:
             # a result says whether its input is like the training's
             state.append(sha256_of(self.intended.path))
         return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _places(item: InputItem) -> list[str]:
+    """Where its files lie, for whoever reads the report from another folder."""
+    return [str(file.absolute()) for file in item.files]
 
 
 def _skipped(item: InputItem, error: Exception) -> SkippedFile:

@@ -128,14 +128,14 @@ def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, u
     warnings += [Text(warning, "warning") for warning in result.warnings]
     blocks: list[Any] = list(warnings)
     amounts: dict[str, str] = {}
-    picture = b""
+    picture, shown = b"", True
     try:
         images = read_case_images(result, run.settings)
     # inputs are others' files, which may have been moved or changed since; the other pages are made all the same
     except (OSError, ValueError) as error:
         logger.warning(f"{result.name}: its slices are not shown: {error}")
         blocks += [Text(f"The slices cannot be shown: {error}", "warning"), *_overlay(result, file)]
-        sections = [Section("Slices", blocks)]
+        sections, shown = [Section("Slices", blocks)], False
     else:
         amounts, picture = amounts_of(images), thumbnail(images)
         facts = [(name, words, "") for name, words in amounts.items()]
@@ -153,12 +153,15 @@ def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, u
     likely = max(means, key=lambda name: means[name]) if means else None
     lines = [f"{name}: {words}" for name, words in amounts.items()]
     lines += [f"{likely} ({means[likely]:.2f})"] if likely is not None else []
+    # what cannot be seen is not what is not there
+    lines += [] if shown else ["its slices cannot be shown"]
+    lines += [f"{len(result.missing)} of its files are no longer there"] if result.missing else []
     lines += ["of the network's own training"] if result.known_from else []
     lines += [str(result.more["intended_inputs"]["warning"])] if _is_unlike(result) else []
     # below `cases` the page of all is one folder up
     page = Page(result.name, "", sections, ("../index.html", up))
     found = {**amounts, **({"class": lines[len(amounts)]} if likely is not None else {})}
-    return CasePage(result.name, file, page, Card(result.name, lines or ["nothing found"], file, picture), found)
+    return CasePage(result.name, file, page, Card(result.name, lines or ["no mask and no class"], file, picture), found)
 
 
 def amounts_of(images: CaseImages) -> dict[str, str]:

@@ -169,6 +169,20 @@ def test_items_report_and_status(inputs):
     assert "3.png: not a PNG or JPEG file" in rows[0]["cause"]
 
 
+def test_a_report_names_its_inputs_wherever_it_is_read(inputs, monkeypatch):
+    (inputs / "3.png").unlink()
+    monkeypatch.chdir(inputs.parent)
+    first = job(Path("in"))
+    work(first)
+    first.finish()
+    report = json.loads((first.output_dir / "report.json").read_text(encoding="utf-8"))
+    named = [Path(file) for result in report["results"] for file in result["input"]]
+    assert sorted(named) == sorted(inputs / name for name in ("1.png", "2.png", "sub/1.png"))
+    (inputs / "2.png").unlink()
+    again = job(Path("in"), resume=True)
+    assert work(again) == [] and [entry.path for entry in again.skipped] == [inputs / "2.png"]
+
+
 def test_without_anything_skipped_it_just_ends(inputs):
     (inputs / "3.png").unlink()
     whole = job(inputs)

@@ -235,6 +235,19 @@ def test_a_case_whose_input_is_gone_still_has_its_page(tmp_path):
     assert "The slices cannot be shown" in case and "no longer there" in case
 
 
+@pytest.mark.parametrize("gone", ["input", "mask"])
+def test_what_cannot_be_shown_is_not_called_nothing_found(tmp_path, gone):
+    folder = write_inference(tmp_path / "run", RAS)
+    report = json.loads((folder / "report.json").read_text())
+    del report["results"][0]["known_from"]
+    (folder / "report.json").write_text(json.dumps(report))
+    ((folder / "one_mask.nii.gz") if gone == "mask" else (tmp_path / "inputs/one.nii.gz")).unlink()
+    assert cli.main(["report", str(folder)]) == 0
+    said = {"input": "its slices cannot be shown", "mask": "1 of its files are no longer there"}[gone]
+    for text in written(folder / "report"):
+        assert said in text and "nothing found" not in text
+
+
 def test_a_mask_of_another_size_is_not_drawn_over_the_image(tmp_path):
     folder = write_inference(tmp_path / "run", RAS)
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), RAS), folder / "one_mask.nii.gz")
