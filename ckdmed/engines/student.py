@@ -11,6 +11,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
+from ckdmed.engines.teachers.cross_fitted import CrossFittedTeacher
 from ckdmed.engines.teachers.frozen import FrozenTeacher
 from ckdmed.losses.multi_head import checked_head_weights
 from ckdmed.losses.total import DistillationLoss
@@ -117,7 +118,8 @@ def attach_student(
     Losses with networks of their own, such as a discriminator, make them here (:meth:`DistillationLoss.build`).
 
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
-    losses would compare places that are not the same.
+    losses would compare places that are not the same. So are terms that compare the channels of cross-fitted teachers,
+    whose networks have none in common.
 
     Raises:
         ValueError: a layer of the loss without a tap, a tap that the teacher lacks, features to be projected that have
@@ -128,6 +130,13 @@ def attach_student(
     missing = sorted(set(shared) - set(teacher.taps.paths))
     if missing:
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
+    if isinstance(teacher, CrossFittedTeacher) and loss is not None and (terms := loss.channel_terms):
+        logger.warning(
+            f"the teacher is {teacher.folds.count} networks, whose channels have nothing in common, and the terms "
+            f"{', '.join(terms)} compare channels: what the student's features are to become changes from patient to "
+            "patient. Take a method that compares logits (kd, dist, dkd, cwd) or maps without channels (at, "
+            "similarity), or set the weights of these terms to 0, or teacher_folds to 1."
+        )
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
     shown = torch.zeros(tuple(teacher_shape or input_shape), device=device)

@@ -241,6 +241,12 @@ class DistillationLoss(nn.Module):
         return tuple(dict.fromkeys(name for term in terms for name in term.layers))
 
     @property
+    def channel_terms(self) -> tuple[str, ...]:
+        """Names of the terms of positive weight that compare features channel by channel, projected or fused."""
+        by_channel = [t for t in self._active() if t.source == "features" and (t.projected or t.joint)]
+        return tuple(name for name, term in self.terms.items() if term in by_channel)
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether a term of positive weight uses the teacher's outputs."""
         return any(term.source != "target" for term in self._active())

@@ -119,6 +119,18 @@ def test_what_a_cross_fitted_teacher_cannot_do_is_refused():
         CrossFittedTeacher(fold_networks(unet(), 3), TeacherFolds(2, {"a": 0, "b": 1}))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("method", ["ckd", "reviewkd", "kd", "at"])
+def test_terms_that_compare_channels_are_warned_of(method: str, caplog: pytest.LogCaptureFixture):
+    loss = distillation_loss(method, layers=["d1"])
+    attach_student(unet(), teacher(taps={"d1": "decoder.d1"}), {"d1": "decoder.d1"}, loss, (2, 1, 32, 32))
+    terms = {"ckd": "features", "reviewkd": "review"}.get(method)
+    assert ("compare channels" in caplog.text) == (terms is not None)
+    assert terms is None or f"nothing in common, and the terms {terms} compare channels" in caplog.text
+    caplog.clear()
+    attach_student(unet(), FrozenTeacher(unet(), {"d1": "decoder.d1"}), {"d1": "decoder.d1"}, loss, (2, 1, 32, 32))
+    assert "compare channels" not in caplog.text
+
+
 def people() -> list[dict[str, Any]]:
     """Three slices of each of six patients; the last one's labels are not used."""
     return [{**item, "patient_group": f"p{n // 3}", "labelled": n < 15} for n, item in enumerate(samples(18))]
