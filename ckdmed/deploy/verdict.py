@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -69,6 +70,8 @@ class Changes:
 def problems(changes: Changes, limits: Limits) -> list[str]:
     """Why a form fails; empty where it passes."""
     found = []
+    if not math.isfinite(changes.probability_difference):
+        found.append("its logits are not all numbers")
     if (drop := changes.before - changes.after) > limits.mean_drop:
         found.append(f"mean {changes.metric} falls by {drop:.4f} (allowed {limits.mean_drop:g})")
     if changes.worst_drop > limits.worst_drop:
@@ -133,7 +136,8 @@ def _summary(metric: str, rows: Sequence[_Row]) -> Changes:
         worst_slice=rows[worst].name,
         changed=len(changed) / names,
         slices=names,
-        probability_difference=max(row.difference for row in rows),
+        # unlike max, NaN stays NaN
+        probability_difference=float(np.max([row.difference for row in rows])),
         first_changed=tuple(changed[:5]),
     )
 

@@ -16,7 +16,7 @@ from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.files import write_atomic
-from ckdmed.handlers.item_writer import ItemWriter
+from ckdmed.handlers.item_writer import ItemWriter, check_finite
 from ckdmed.labels import REGIONS, BratsLabels, brats_labels
 from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.paths import output_path
@@ -101,12 +101,13 @@ class CaseWriter(ItemWriter):
         name, source = str(item["name"]), Path(str(native.meta[REFERENCE_KEY]))
         affine = np.asarray(convert_to_numpy(native.affine), dtype=np.float64)
         mask = np.asarray(convert_to_numpy(output["mask"])) > 0
+        values = np.asarray(convert_to_numpy(output["probability"]), dtype=np.float32)
+        check_finite(name, values)
         original = source if is_nifti(source) else None
         shape = native.shape[1:] if original is None else _shape(original, tuple(native.shape[1:]))
         arrays = {f"{name}_seg.nii.gz": self.labels_of(item).from_regions(mask, self.regions)}
         if self.probabilities:
-            values = np.clip(np.asarray(convert_to_numpy(output["probability"]), dtype=np.float32), 0, 1)
-            arrays |= {f"{name}_probability_{r}.nii.gz": values[i] for i, r in enumerate(self.regions)}
+            arrays |= {f"{name}_probability_{r}.nii.gz": np.clip(values[i], 0, 1) for i, r in enumerate(self.regions)}
         for relative, array in arrays.items():
             self._put(relative, nifti_bytes(np.ascontiguousarray(array).reshape(shape), affine, original))
         overlay = f"{name}_overlay.png"

@@ -7,9 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine, Events
 
-__all__ = ["ItemWriter"]
+__all__ = ["ItemWriter", "check_finite"]
+
+
+def check_finite(name: str, probabilities: np.ndarray) -> None:
+    """Raise ValueError where a probability of an item is not a number: no threshold finds it, and nothing would be
+    found where nothing was computed."""
+    if not np.isfinite(probabilities).all():
+        raise ValueError(
+            f"{name}: the network gave values that are not numbers, so nothing is written of it; numbers of half "
+            "precision overflow, set amp to false."
+        )
 
 
 class ItemWriter(ABC):

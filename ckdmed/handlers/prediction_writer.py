@@ -16,7 +16,7 @@ from ckdmed.data.output_names import input_stem
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.files import write_atomic
-from ckdmed.handlers.item_writer import ItemWriter
+from ckdmed.handlers.item_writer import ItemWriter, check_finite
 from ckdmed.metrics.region_volumes import volumes_ml
 from ckdmed.paths import output_path
 from ckdmed.reports.overlay import overlay_sheet, region_sheet
@@ -80,6 +80,8 @@ class PredictionWriter(ItemWriter):
         name = str(item.get("name") or input_stem(source.name))
         masks = self._by_region(name, _array(output[CommonKeys.PRED]) > 0)
         probabilities = self._by_region(name, _array(output["probability"]))
+        for values in probabilities.values():
+            check_finite(name, values)
         volume = geometry.kind in ("nifti", "dicom")
         suffix = ".nii.gz" if volume else ".png"
         original = source if geometry.kind == "nifti" else None

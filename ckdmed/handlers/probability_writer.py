@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 
+from ckdmed.handlers.item_writer import check_finite
 from ckdmed.paths import output_path
 from ckdmed.reports.files import write_csv
 from ckdmed.research_use import RESEARCH_USE_ONLY
@@ -79,6 +80,7 @@ class ProbabilityWriter:
                 f"{name}: probabilities of shape {tuple(probabilities.shape)} for {len(self.class_names)} classes."
             )
         values = probabilities.detach().double().cpu().numpy()
+        check_finite(name, values)
         note = self._note(name)
         if numbers is None:
             rows = [{"slice": number, **self._row(line), **note} for number, line in enumerate(values)]

@@ -143,7 +143,11 @@ class Predictor:
         return np.asarray(total / np.float32(len(flips)))
 
     def _batches(self, images: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.form(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
+        logits = np.concatenate([self.form(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)])
+        if not np.isfinite(logits).all():
+            # no threshold finds them: nothing would be found where nothing was computed
+            raise DeployedFileError(f"{self.form.path}: gave values that are not numbers; the file is damaged.")
+        return logits
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:

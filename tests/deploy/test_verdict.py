@@ -107,3 +107,16 @@ def test_slices_without_tumour_that_get_some_are_changed():
 def test_limits_are_shares():
     with pytest.raises(ValueError, match=r"worst_drop must be in \[0, 1\], got 5"):
         Limits(worst_drop=5)
+
+
+def test_logits_that_are_not_numbers_fail_on_slices_without_tumour_too():
+    items = squares(2)
+    items[1]["label"] = torch.zeros(1, 20, 20)
+    items[1]["image"] = torch.full((1, 20, 20), -4.0)
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return images if images.max() > 0 else np.full_like(images, np.nan)
+
+    changes = changes_of({"int8": run}, identity, data(items), progress=False)["int8"]
+    assert (changes.before, changes.after, changes.changed) == (1, 1, 0)
+    assert problems(changes, Limits()) == ["its logits are not all numbers"]

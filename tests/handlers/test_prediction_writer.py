@@ -8,12 +8,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import EnsureChannelFirst, LoadImage
 from PIL import Image
 from skimage.io import imread, imsave
 
+from ckdmed.data.case_reader import REFERENCE_KEY
 from ckdmed.data.slice_reader import SliceReader
+from ckdmed.handlers.case_writer import CaseWriter
 from ckdmed.handlers.prediction_writer import PredictionWriter
+from ckdmed.handlers.probability_writer import ProbabilityWriter
 from ckdmed.research_use import RESEARCH_USE_ONLY
 from tests.data.dicom_phantom import write_series
 
@@ -156,6 +160,21 @@ def test_probabilities_stay_in_their_range(tmp_path):
     output["probability"] = torch.where(output["probability"] > 0, 1 + 1e-4, -1e-4)
     PredictionWriter(str(tmp_path / "out")).write(item, output)
     assert set(imread(tmp_path / "out" / "p_probability.png").ravel()) == {0, 65535}
+
+
+def test_what_is_not_a_number_is_no_empty_mask(tmp_path):
+    nib.save(nib.Nifti1Image(VOLUME, np.eye(4)), tmp_path / "a.nii")
+    item, output = predicted(tmp_path / "a.nii")
+    output["probability"][0, 1, 1] = float("nan")
+    with pytest.raises(ValueError, match="a: the network gave values that are not numbers.*set amp to false"):
+        PredictionWriter(str(tmp_path / "out")).write(item, output)
+    with pytest.raises(ValueError, match="b: the network gave values that are not numbers"):
+        ProbabilityWriter(str(tmp_path / "out"), ["x", "y"]).write("b", torch.tensor([[0.5, float("nan")]]))
+    native = MetaTensor(torch.zeros(1, 4, 4, 2), meta={REFERENCE_KEY: str(tmp_path / "a.nii")})
+    nothing = {"probability": torch.full((3, 4, 4, 2), float("nan")), "mask": torch.zeros(3, 4, 4, 2)}
+    with pytest.raises(ValueError, match="c: the network gave values that are not numbers"):
+        CaseWriter(str(tmp_path / "out")).write({"name": "c", "native": native}, nothing)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
 def test_each_region_has_files_of_its_own(tmp_path):

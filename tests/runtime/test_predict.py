@@ -86,3 +86,11 @@ def test_what_is_prepared_by_ckdmed_alone_is_refused(tmp_path):
         Predictor(open_form(write_tiny(tmp_path / "equalised.onnx", changed(SEGMENTATION, clahe=True))))
     with pytest.raises(ValueError, match=r"in \[0, 1\], got 3"):
         Predictor(open_form(write_tiny(tmp_path / "other.onnx")), threshold=3)
+
+
+@pytest.mark.parametrize("description", [SEGMENTATION, CLASSES])
+def test_logits_that_are_not_numbers_are_no_empty_mask(inputs, tmp_path, description):
+    form = open_form(write_tiny(tmp_path / "model.onnx", description))
+    form._logits = lambda images: np.full((len(images), 2), np.nan, np.float32)  # type: ignore[method-assign]
+    with pytest.raises(DeployedFileError, match="model.onnx: gave values that are not numbers"):
+        Predictor(form)(inputs[0])
