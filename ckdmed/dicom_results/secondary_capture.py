@@ -64,6 +64,7 @@ def build_captures(
                 sop_instance_uid=algorithm.uid("capture", str(index), *made_of),
                 instance_number=index + 1,
                 manufacturer=MANUFACTURER,
+                specific_character_set=first.SpecificCharacterSet,
                 patient_id=first.PatientID,
                 patient_name=first.PatientName,
                 patient_birth_date=first.PatientBirthDate,

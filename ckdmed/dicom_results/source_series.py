@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.valuerep import DA, TM
 
 from ckdmed.data.dicom_file import open_dicom
 from ckdmed.data.dicom_series import DicomFileError, SeriesGrid, read_series_grid
@@ -17,9 +18,18 @@ from ckdmed.data.dicom_series import DicomFileError, SeriesGrid, read_series_gri
 __all__ = ["SourceSeries", "read_source_series"]
 
 # A result cannot refer to an image without these.
-_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality")
 # All images of a series agree in these, or they are a mixture of patients or studies.
 _SHARED = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "SOPClassUID")
+# Whatever an image holds that is none of these makes libraries refuse all of its results.
+_LEGAL: dict[str, Callable[[str], object]] = {
+    "PatientBirthDate": DA,
+    "PatientSex": ("", "M", "F", "O").index,
+    "StudyDate": DA,
+    "StudyTime": TM,
+}
+# in which all names can be written; highdicom does not know all that may stand in an image
+_CHARACTERS = "ISO_IR 192"
 # An image has to have them, though they may be empty; many that were made anonymous lack them.
 _MAY_BE_EMPTY = (
     "PatientID",
@@ -40,7 +50,8 @@ class SourceSeries:
 
     Args:
         grid: of its slices.
-        images: its files' datasets without pixels, in the order of the slices; one dataset of an enhanced file.
+        images: its files' datasets without pixels, in the order of the slices; one dataset of an enhanced file. Texts
+            that results inherit are in UTF-8, dates, times and a sex that are none are empty.
     """
 
     grid: SeriesGrid
@@ -62,9 +73,10 @@ class SourceSeries:
 
     @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
-        """From column to column, row to row and slice to slice."""
-        columns, rows, slices = np.linalg.norm(self.grid.affine[:3, :3], axis=0).tolist()
-        return columns, rows, slices
+        """From column to column, row to row and, along their normal, slice to slice: the edges of a voxel."""
+        columns, rows, _ = np.linalg.norm(self.grid.affine[:3, :3], axis=0).tolist()
+        # of a stack that leans the slices are further apart, and its voxels no larger
+        return columns, rows, abs(float(np.linalg.det(self.grid.affine[:3, :3]))) / (columns * rows)
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -118,6 +130,11 @@ def read_source_series(files: Sequence[str | Path]) -> SourceSeries:
         for keyword in _MAY_BE_EMPTY:
             if keyword not in image:
                 setattr(image, keyword, "")
+            elif keyword in _LEGAL:
+                _empty_unless_legal(image, keyword)
+            # decodes it
+            image.get(keyword)
+        image.SpecificCharacterSet = _CHARACTERS
         images.append(image)
     for keyword in _SHARED:
         if len(values := {str(image.get(keyword)) for image in images}) > 1:
@@ -128,4 +145,36 @@ def read_source_series(files: Sequence[str | Path]) -> SourceSeries:
     twice = [uid for uid, count in Counter(str(image.SOPInstanceUID) for image in images).items() if count > 1]
     if twice:
         raise DicomFileError(f"{grid.headers[0].path.parent}: the SOP Instance UID {twice[0]} stands in several files.")
-    return SourceSeries(grid, tuple(images))
+    series = SourceSeries(grid, tuple(images))
+    for image in images:
+        groups = image.get("PerFrameFunctionalGroupsSequence")
+        place = _shared_measures(grid.headers[0].path, image, groups[0]) if groups else image
+        # they may be missing, empty, 0 or count downwards; where the slices lie is what counts
+        place.SpacingBetweenSlices = f"{series.spacing_mm[2]:.6g}"
+        if not place.get("SliceThickness"):
+            place.SliceThickness = place.SpacingBetweenSlices
+    return series
+
+
+def _shared_measures(path: Path, image: Dataset, first: Dataset) -> Dataset:
+    """The measures of all frames of an enhanced file, which agree in them and in their orientation.
+
+    Where each frame states them for itself they are put into the shared groups, where alone highdicom looks.
+    """
+    if not image.get("SharedFunctionalGroupsSequence"):
+        image.SharedFunctionalGroupsSequence = [Dataset()]
+    shared: Dataset = image.SharedFunctionalGroupsSequence[0]
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence"):
+        if first.get(keyword):
+            shared[keyword] = first[keyword]
+        elif not shared.get(keyword):
+            raise DicomFileError(f"{path}: has no {keyword}; convert it to a classic series or to NIfTI.")
+    measures: Dataset = shared.PixelMeasuresSequence[0]
+    return measures
+
+
+def _empty_unless_legal(image: Dataset, keyword: str) -> None:
+    try:
+        _LEGAL[keyword](str(image.get(keyword) or "").strip())
+    except ValueError:
+        setattr(image, keyword, "")

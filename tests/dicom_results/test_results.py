@@ -8,7 +8,7 @@ from pathlib import Path
 import highdicom
 import numpy as np
 import pytest
-from pydicom import dcmread
+from pydicom import Dataset, config, dcmread
 
 from ckdmed.data.dicom_series import DicomFileError
 from ckdmed.dicom_results import Algorithm, write_classification, write_report, write_results, write_segmentation
@@ -167,16 +167,24 @@ def test_the_same_result_has_the_same_uids_and_another_mask_has_others(series, m
     assert all(uid.startswith("2.25.") and int(uid[5:]) < 2**128 for uid in first)
 
 
-def test_a_name_in_another_script_stays_what_it_is(tmp_path, mask):
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        ("ISO_IR 192", "Иванова^Анна"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    ],
+)
+def test_a_name_in_another_script_stays_what_it_is(tmp_path, mask, characters, name):
     volume = np.random.default_rng(1).integers(0, 800, SHAPE)
-    files = write_mr_series(tmp_path / "mr", volume, name="Müller^Jürgen")
+    files = write_mr_series(tmp_path / "mr", volume)
     for file in files:
         dataset = dcmread(file)
-        dataset.SpecificCharacterSet = "ISO_IR 100"
-        dataset.PatientName = "Müller^Jürgen"
+        dataset.SpecificCharacterSet = characters
+        dataset.PatientName = name
         dataset.save_as(file)
     for path in write_results(files, mask, tmp_path / "out", algorithm=ALGORITHM, captures=True).files[:4]:
-        assert str(dcmread(path).PatientName) == "Müller^Jürgen"
+        assert str(dcmread(path).PatientName) == name
 
 
 def _changed(files: list[Path], index: int, **values) -> None:
@@ -217,6 +225,55 @@ def test_what_anonymisers_remove_is_left_empty(series, mask, tmp_path):
         _changed(series, index, **dict.fromkeys(("PatientName", "PatientBirthDate", "StudyID", "AccessionNumber")))
     result = dcmread(write_segmentation(series, mask, tmp_path / "seg.dcm", algorithm=ALGORITHM))
     assert result.PatientName == "" and result.StudyID == "" and result.PatientID == "P1"
+
+
+def test_a_stack_that_leans_has_no_larger_volume(series, mask, tmp_path):
+    volume = np.random.default_rng(1).integers(0, 800, SHAPE)
+    files = write_mr_series(tmp_path / "leaning", volume)
+    for index, file in enumerate(files):
+        _changed(files, index, ImagePositionPatient=[-10, 20 + 1.5 * index, 30 + 3 * index])
+    numbers = _numbers(write_report(files, mask, tmp_path / "sr.dcm", algorithm=ALGORITHM))
+    assert numbers["Volume"] == pytest.approx(201 * 0.8 * 0.9 * 3 / 1000, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "thickness"),
+    [
+        ({"SliceThickness": None, "SpacingBetweenSlices": 1}, 3),
+        ({"SliceThickness": "", "SpacingBetweenSlices": 1}, 3),
+        ({"SliceThickness": 2.5, "SpacingBetweenSlices": -3}, 2.5),
+    ],
+)
+def test_where_the_slices_lie_counts_and_not_what_else_is_said_of_them(series, mask, tmp_path, values, thickness):
+    for index in range(len(series)):
+        _changed(series, index, **values)
+    results = write_results(series, mask, tmp_path / "out", algorithm=ALGORITHM)
+    measures = dcmread(results.segmentation).SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert (measures.SpacingBetweenSlices, measures.SliceThickness) == (3, thickness)
+
+
+def test_frames_may_state_their_measures_each_for_itself(mask, tmp_path):
+    volume = np.random.default_rng(1).integers(0, 800, SHAPE)
+    file = write_enhanced_mr(tmp_path / "enhanced.dcm", volume)
+    image = dcmread(file)
+    shared = image.SharedFunctionalGroupsSequence[0]
+    for frame in image.PerFrameFunctionalGroupsSequence:
+        frame.update(shared)
+    image.SharedFunctionalGroupsSequence = [Dataset()]
+    image.save_as(file)
+    results = write_results([file], mask, tmp_path / "out", algorithm=ALGORITHM)
+    assert np.array_equal(placed_masks(results.segmentation, [file]), mask)
+
+
+def test_what_is_no_date_no_time_and_no_sex_is_left_empty(series, mask, tmp_path, monkeypatch):
+    monkeypatch.setattr(config.settings, "_writing_validation_mode", config.IGNORE)
+    monkeypatch.setattr(config.settings, "reading_validation_mode", config.IGNORE)
+    odd = {"PatientBirthDate": "000Y", "PatientSex": "female", "StudyDate": "2026", "StudyTime": "10:11:12"}
+    for index in range(len(series)):
+        _changed(series, index, **odd)
+    for path in write_results(series, mask, tmp_path / "out", algorithm=ALGORITHM, captures=True).files[:3]:
+        result = dcmread(path)
+        assert not any(str(result.get(keyword) or "") for keyword in odd) and result.PatientID == "P1"
 
 
 @pytest.mark.parametrize(
