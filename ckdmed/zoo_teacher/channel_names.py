@@ -8,24 +8,32 @@ from collections.abc import Callable, Mapping, Sequence
 __all__ = ["match_modalities", "match_outputs", "match_regions", "sequences"]
 
 
+# of a name in small letters whose signs are blanks
+_AGENT = r"(contrast|enhanc|gad|gd|ce|km|kmc|c)"
+_WITHOUT_CONTRAST = rf"without|\bw o\b|\bno\b|\bnon ?({_AGENT}|$)|\bpre ?({_AGENT}|$)|unenhanc|native|\bt1 ?n\b"
+_WITH_CONTRAST = r"contrast|enhanc|\bgad|\bpost|\b(cet1|t1w?c|t1w?ce|t1w?gd|t1w?km|t1w?kmc|t1w?post|ce|gd|km|kmc|c)w?\b"
+
+
 def _modality(words: str) -> str | None:
-    text = words.lower()
-    if re.search(r"flair|t2[-_ ]?f\b", text):
-        return "t2f"
+    text = re.sub(r"[^a-z0-9*]+", " ", words.lower()).strip()
+    t1, flair = re.search(r"\b(ce)?t1", text), re.search(r"flair|\bt2 ?f\b", text)
+    if flair:
+        # there is a T1-weighted FLAIR too
+        return None if t1 else "t2f"
     if re.search(r"\bt2", text):
-        return "t2w"
-    if re.search(r"without|\bnon\b|\bno\b|\bpre\b|native|t1[-_ ]?n\b", text):
-        return "t1n" if "t1" in text else None
-    if re.search(r"t1[-_ ]?(c|gd|ce|kmc|post)|contrast|gadolin|\bgd\b|post", text):
-        return "t1c" if "t1" in text else None
-    return "t1n" if re.search(r"\bt1", text) else None
+        return None if t1 or re.search(r"\*|\bstar\b", text) else "t2w"
+    if not t1:
+        return None
+    if re.search(_WITHOUT_CONTRAST, text):
+        return "t1n"
+    return "t1c" if re.search(_WITH_CONTRAST, text) else "t1n"
 
 
 def _region(words: str) -> str | None:
     text = words.lower()
     if re.search(r"non[-_ ]?enhanc|oedema|edema|necro|background", text):
         return None
-    if re.search(r"\bwhole|\bwt\b", text):
+    if re.search(r"\bwhole(?![-_ ]?(brain|head))|\bwt\b", text):
         return "WT"
     if re.search(r"\bcore|\btc\b", text):
         return "TC"

@@ -19,6 +19,7 @@ from ckdmed.zoo_teacher import (
     segmentation_teacher_of,
     zoo_teacher,
 )
+from ckdmed.zoo_teacher.channel_names import sequences
 from ckdmed.zoo_teacher.intensities import NonzeroScaling
 
 MODALITIES = ["t1n", "t1c", "t2w", "t2f"]
@@ -187,6 +188,27 @@ def test_names() -> None:
     assert match_regions(dict(enumerate(own)), ("TC", "WT", "ET")) == [0, 1, 2]
     with pytest.raises(ValueError, match="no region that reads as TC"):
         match_regions({0: "non-enhancing core", 1: "WT", 2: "ET"}, ("TC", "WT", "ET"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("t1n", "T1|T1w|T1_pre|T1 precontrast|T1_pre_contrast|T1 pre-Gd|T1 noncontrast|T1_no_contrast|T1 non-enhanced"),
+        ("t1n", "T1 w/o contrast|T1 unenhanced|T1 native|T1_n|T1 coronal|T1 preprocessed"),
+        ("t1c", "T1c|T1ce|T1Gd|T1+C|T1w+C|T1w CE|CE-T1w|ceT1w|T1 enhanced|T1 gad|T1 KM|T1_post|post-contrast T1|T1 w/ Gd"),
+        ("t1c", "T1 contrast (preprocessed)|T1-CE weighted|T1cw"),
+        ("t2w", "T2|T2w|T2-weighted"),
+        ("t2f", "FLAIR|T2-FLAIR|T2f|fluid-attenuated (FLAIR)"),
+        (None, "T1 FLAIR|T2*|T2 star|T1/T2 ratio|ADC"),
+    ],
+)
+def test_names_of_sequences_as_clinics_write_them(name: str | None, words: str) -> None:
+    assert {text: found for text in words.split("|") if (found := sequences({0: text})) != [name]} == {}
+
+
+def test_a_whole_brain_is_no_whole_tumour() -> None:
+    with pytest.raises(ValueError, match="no region that reads as WT; its metadata name 0: 'Whole brain'"):
+        match_regions({0: "Whole brain"}, ["WT"])
 
 
 def test_scaling_of_an_empty_image_is_finite() -> None:
