@@ -92,7 +92,8 @@ def read_case_images(result: Result, settings: Mapping[str, Any]) -> CaseImages:
         raise FileNotFoundError(f"{missing[0] if missing else result.name}: the input is no longer there.")
     seg = next((file for file in result.outputs if file.name.endswith(_SEG)), None)
     masks = [file for file in result.outputs if file.name.split(".")[0].endswith(_MASK)]
-    if seg is not None:
+    # what classes of slices of a case were predicted of, even of a case of one file
+    if seg is not None or settings.get("task") not in (None, "figshare"):
         return _of_case(result, seg, settings)
     if masks or file_kind(result.inputs[0]) not in (None, "nifti") or len(result.inputs) == 1:
         return _of_slices(result, masks, settings)
@@ -130,8 +131,9 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
     channel = modalities.index(wanted) if wanted in modalities and len(modalities) == len(channels) else -1
     picture = channels[channel]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    # as the overlay: thick slices as they were taken, others from below
-    along: int | str = int(np.argmax(spacing)) if spacing.max() > 1.5 * spacing.min() else "axial"
+    # as the overlay: thick slices as they were taken, others from below, as classes are predicted of all
+    thick = labels is not None and spacing.max() > 1.5 * spacing.min()
+    along: int | str = int(np.argmax(spacing)) if thick else "axial"
     geometry = spatial_geometry("nifti", picture.shape, affine, along)
     regions = {}
     if labels is not None and seg is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -14,11 +15,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from PIL import Image
 
 from ckdmed import cli
+from ckdmed.data.brats.cached_slices import CaseSlicesd
 from ckdmed.experiments.records import read_experiment
 from ckdmed.files import save_weights
+from ckdmed.handlers.probability_writer import ProbabilityWriter
 from ckdmed.reports import mean_sd
 from ckdmed.run_pages.case_images import read_case_images
 from ckdmed.run_pages.case_pictures import slice_viewer
@@ -211,6 +215,35 @@ def test_the_patients_right_is_on_the_left_where_R_stands(tmp_path, orientation)
     # 3 mm towards the patient's right and front: left of the middle and above it
     assert columns.mean() < width / 2 - 2 and rows.mean() < height / 2 - 2
     assert frame[mask].mean() > frame[~mask].mean() + 100
+
+
+@pytest.mark.parametrize("modalities", [["t1c"], ["t1c", "t2f"]])
+def test_a_class_stands_below_the_slice_that_it_was_predicted_of(tmp_path, modalities):
+    """Slices of a case are axial, whichever way the file was taken; these are thick sagittal ones."""
+    affine = np.array([[0.0, 0, 4, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    volume = np.zeros((20, 12, 6), np.int16)
+    volume[:, 7, :] = np.random.default_rng(0).integers(50, 200, (20, 6))
+    files = []
+    for name in modalities:
+        files.append(str(tmp_path / f"one_{name}.nii.gz"))
+        nib.save(nib.Nifti1Image(volume, affine), files[-1])
+    folder = tmp_path / "run"
+    folder.mkdir()
+    # only slices with brain have a class
+    slices = CaseSlicesd("image")({"image": MetaTensor(torch.from_numpy(volume)[None].float(), affine=affine)})[
+        "slices"
+    ]
+    ProbabilityWriter(str(folder), ["low", "high"]).write("one", torch.tensor([[0.9, 0.1]]), torch.as_tensor(slices))
+    report = {
+        "settings": {"task": "tumour_type", "modalities": modalities, "slice_axis": -1},
+        "results": [{"name": "one", "input": files, "outputs": ["one_probabilities.csv"]}],
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder / "results.jsonl").write_text("")
+    assert cli.main(["report", str(folder)]) == 0
+    shown = json.loads(slices_of((folder / "report/cases/one.html").read_text(encoding="utf-8")))
+    bright = [np.array(Image.open(io.BytesIO(base64.b64decode(frame)))).max() > 100 for frame in shown["frames"]]
+    assert bright == ["predicted low" in caption for caption in shown["captions"]] == [n == 7 for n in range(12)]
 
 
 def test_an_inference_has_a_page_for_each_case(tmp_path):
