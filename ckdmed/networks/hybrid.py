@@ -121,7 +121,8 @@ class HybridClassifier(nn.Module):
                         f'fuse="features": branch {index} ({type(branch).__name__}) lacks {", ".join(lacking)}; '
                         'use fuse="logits".'
                     )
-                branch.get_submodule(str(branch.last_layer)).requires_grad_(False)
+            # for good, as whoever trains a teacher lets all else learn
+            freeze = [*freeze, *(f"branches.{index}.{branch.last_layer}" for index, branch in enumerate(branches))]
             widths = [int(branch.feature_size) for branch in branches]  # type: ignore[arg-type]
         self.classifier = nn.Linear(sum(widths), num_classes)
         if identity_init:

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.networks import EfficientNetB0, HybridClassifier, ViTClassifier, vgg19_bn, vgg_tiny
+from ckdmed.networks.freezing import frozen_paths
 
 
 def vit() -> ViTClassifier:
@@ -50,6 +51,8 @@ def test_features_are_concatenated_before_the_last_layers() -> None:
     idle = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     heads = ("branches.0.classifier.6", "branches.1.vit.classification_head")
     assert idle == {f"{head}.{part}" for head in heads for part in ("weight", "bias")}
+    # whoever trains a teacher lets everything else learn, and several processes wait for every gradient
+    assert frozen_paths(network) == list(heads)
 
 
 @pytest.mark.parametrize("kind", ["vgg+vit", "vgg+vgg", "vit+vit", "vgg+efficientnet"])
