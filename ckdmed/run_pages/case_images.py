@@ -122,11 +122,8 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
     if seg is not None:
         labels, affine = read_volume(seg)
         reference = _same_grid(result.inputs, labels.shape, affine)
-    image, meta = CaseReader(reference=reference).get_data([str(file) for file in result.inputs])
+    channels, meta = CaseReader(reference=reference).get_data([str(file) for file in result.inputs])
     affine = np.asarray(meta["affine"], dtype=np.float64)
-    if image.ndim == 4 and len(result.inputs) == 1:
-        image = np.moveaxis(image, -1, 0)
-    channels = image if image.ndim == 4 else image[None]
     wanted = settings.get("overlay_on") or "t2f"
     channel = modalities.index(wanted) if wanted in modalities and len(modalities) == len(channels) else -1
     picture = channels[channel]

@@ -217,6 +217,25 @@ def test_the_patients_right_is_on_the_left_where_R_stands(tmp_path, orientation)
     assert frame[mask].mean() > frame[~mask].mean() + 100
 
 
+def test_a_case_of_one_file_shows_the_modality_that_its_overlay_has(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(1, 9, (9, 8, 7, 4)).astype(np.int16)
+    mask = np.zeros((9, 8, 7), np.uint8)
+    mask[2:5, 3:6, 4] = 3
+    nib.save(nib.Nifti1Image(images, np.eye(4)), tmp_path / "one.nii.gz")
+    nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / "one_seg.nii.gz")
+    report = {
+        "settings": {"modalities": ["t2f", "t1n", "t1c", "t2w"]},
+        "results": [{"name": "one", "input": [str(tmp_path / "one.nii.gz")], "outputs": ["one_seg.nii.gz"]}],
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    run = read_inference_run(folder)
+    found = read_case_images(run.results[0], run.settings)
+    assert found.modality == "t2f" and np.array_equal(found.geometry.to_array(found.slices), images[..., 0])
+    assert np.array_equal(found.geometry.to_array(found.regions["ET"]), mask == 3)
+
+
 @pytest.mark.parametrize("modalities", [["t1c"], ["t1c", "t2f"]])
 def test_a_class_stands_below_the_slice_that_it_was_predicted_of(tmp_path, modalities):
     """Slices of a case are axial, whichever way the file was taken; these are thick sagittal ones."""
