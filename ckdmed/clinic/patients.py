@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from monai.config import PathLike
@@ -33,12 +36,14 @@ class ChosenSeries:
         kind: "dicom", "nifti", "mat" or "picture".
         facts: what it says of itself.
         because: why it was taken.
+        slices: how many a DICOM series has; 1 of other files, which are not opened to choose between them.
     """
 
     files: tuple[Path, ...]
     kind: str
     facts: SeriesFacts
     because: str
+    slices: int = 1
 
 
 @dataclass
@@ -102,17 +107,19 @@ def find_patients(
 
 
 def _plain(groups: Mapping[tuple[str, ...], object]) -> list[tuple[str, ...]]:
-    """Keys whose parts are no paths; those that would be equal then are told apart by a number."""
+    """Keys whose parts are no paths; those that would be equal then are told apart by a number.
+
+    A dot is none either: what follows it is not the suffix of a file, as in the names of inputs.
+    """
+    names = [re.sub(r"[/\\.]", "_", key[0].strip(". ")) or "patient" for key in groups]
+    counts = Counter(name.casefold() for name in names)
+    # names that are somebody's already
+    taken = {name for name, times in counts.items() if times == 1}
     plain: list[tuple[str, ...]] = []
-    several = {key[0] for key in groups if sum(other[0] == key[0] for other in groups) > 1}
-    numbers: dict[str, int] = {}
-    for key in groups:
-        name = key[0].replace("/", "_").replace("\\", "_").strip(". ") or "patient"
-        if key[0] in several or name in numbers:
-            numbers[name] = numbers.get(name, 0) + 1
-            name = f"{name}-{numbers[name]}"
-        else:
-            numbers[name] = 0
+    for name in names:
+        if counts[name.casefold()] > 1:
+            name = next(f"{name}-{number}" for number in count(1) if f"{name}-{number}".casefold() not in taken)
+            taken.add(name.casefold())
         plain.append((name,))
     return plain
 
@@ -125,7 +132,8 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
         facts = series_facts(item.files)
         patient = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or path.parent.name)
         study = str(dataset.get("StudyInstanceUID") or "")
-        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "")
+        slices = len(item.files) if len(item.files) > 1 else _whole(dataset.get("NumberOfFrames"))
+        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices)
     facts = series_facts(path)
     if kind == "nifti":
         parsed = parse_free_name(input_stem(path.name))
@@ -144,6 +152,13 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
     return (item.name, "", "slices"), ChosenSeries(item.files, kind, facts, "a slice")
 
 
+def _whole(number: object) -> int:
+    try:
+        return max(1, int(str(number)))
+    except ValueError:
+        return 1
+
+
 def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str]) -> None:
     if series[0].kind in ("mat", "picture"):
         patient.chosen = list(series)
@@ -151,13 +166,13 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     fitting = [one for one in series if one.facts.sequence in sequences]
     open_ones = [one for one in series if not one.facts.sequence]
     if fitting:
-        best = max(fitting, key=lambda one: len(one.files))
-        more = f", of {len(fitting)} such series the one with most files" if len(fitting) > 1 else ""
+        best = max(fitting, key=lambda one: one.slices)
+        more = f", of {len(fitting)} such series the one with most slices" if len(fitting) > 1 else ""
         because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
     elif len(series) == 1:
         best, because = series[0], "it is the only series"
     elif open_ones:
-        best, because = max(open_ones, key=lambda one: len(one.files)), "nothing tells its sequence; the others fit not"
+        best, because = max(open_ones, key=lambda one: one.slices), "nothing tells its sequence; the others fit not"
     else:
         best, because = None, ""
     for one in series:
@@ -165,4 +180,4 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
             what = one.facts.sequence_text if one.facts.sequence else "an unknown sequence"
             patient.passed_over.append(f"{one.files[0].name} is {what} ({one.facts.because or 'nothing tells'})")
     if best is not None:
-        patient.chosen = [ChosenSeries(best.files, best.kind, best.facts, because)]
+        patient.chosen = [replace(best, because=because)]

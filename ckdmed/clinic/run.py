@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from skimage.io import imread
 
+from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.data.datalist import SkippedFile
@@ -94,7 +95,24 @@ def segment_patients(
 
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make.
+        RefusedStart: another run uses the output folder.
     """
+    # another call would put other patients' files behind the links that this one reads
+    hold(output_dir)
+    try:
+        return _segmented(patients, output_dir, bundle, settings, dicom, each)
+    finally:
+        release(output_dir)
+
+
+def _segmented(
+    patients: Sequence[Patient],
+    output_dir: Path,
+    bundle: Path,
+    settings: Mapping[str, Any] | None,
+    dicom: bool,
+    each: Callable[[PatientResult], object] | None,
+) -> tuple[list[PatientResult], list[SkippedFile]]:
     inputs = output_dir / INPUTS
     _clear(inputs)
     placed = {
@@ -112,6 +130,8 @@ def segment_patients(
         workflow.finalize()
     except InputsSkipped as found:
         skipped = _by_their_own_names(found.skipped, placed)
+    # the run gave it up, and its outputs are read below
+    hold(output_dir)
     of_patient: dict[str, list[tuple[ChosenSeries, dict[str, Any]]]] = {}
     for result in read_json(output_dir / "report.json")["results"]:
         first = Path(result["input"][0])
@@ -195,9 +215,11 @@ def _result(
         if series.kind == "dicom" and dicom:
             try:
                 outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
-            except ValueError as error:
+            # highdicom raises its own for each attribute that is missing or odd; the other patients get theirs
+            except (ValueError, AttributeError, KeyError, TypeError) as error:
                 folder = series.files[0].parent
-                skipped.append(SkippedFile(folder, f"{folder}: masks, but no DICOM result: {error}"))
+                cause = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                skipped.append(SkippedFile(folder, f"{folder}: masks, but no DICOM result: {cause}"))
     checks = [result.get("intended_inputs") or {"status": "unknown", "reasons": []} for _, result in parts]
     states = [str(check["status"]) for check in checks]
     # one slice that is not intended is told of

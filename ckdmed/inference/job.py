@@ -365,7 +365,12 @@ class InferenceJob:
 
     def _fingerprint(self, item: InputItem) -> str:
         files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
-        stats = [(file.name, (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+        stats: list[tuple[str, int, int]] = []
+        for file in files:
+            stat = file.stat()
+            # a link of the same name may lead to another patient's file of the same size and time
+            name = str(file.resolve()) if file.is_symlink() else file.name
+            stats.append((name, stat.st_size, stat.st_mtime_ns))
         state = [stats, self._checkpoint_hash, self.settings]
         if self.intended is not None:
             # a result says whether its input is like the training's

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 from skimage.io import imsave
 
 from ckdmed.cli import main
@@ -15,6 +18,7 @@ from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.clinic.run import _result, segment_patients
 from ckdmed.intended_inputs import SeriesFacts
+from tests.dicom_results.mr_series import write_enhanced_mr, write_mr_series
 
 SEQUENCES = ["t1c"]
 
@@ -56,6 +60,53 @@ def test_two_cases_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     assert len({patient.name for patient in patients}) == 2 and {patient.identifier for patient in patients} == {"p"}
 
 
+@pytest.mark.parametrize(
+    ("identifiers", "names"),
+    [
+        (["P", "P", "P-1"], ["P-2", "P-3", "P-1"]),
+        (["P", "p"], ["P-1", "p-2"]),
+        (["12.5", "12"], ["12_5", "12"]),
+        (["a/b", "a_b"], ["a_b-1", "a_b-2"]),
+    ],
+)
+def test_each_patient_at_each_time_has_a_folder_of_its_own_name(
+    tmp_path: Path, identifiers: list[str], names: list[str]
+) -> None:
+    for number, identifier in enumerate(identifiers):
+        values = np.random.default_rng(0).integers(0, 800, (8, 8, 2))
+        write_mr_series(tmp_path / f"{number}", values, patient=identifier, number=number)
+    patients, skipped, _ = find_patients(tmp_path, SEQUENCES)
+    assert [(patient.identifier, patient.name) for patient in patients] == list(zip(identifiers, names))
+    assert not skipped
+
+
+def test_of_two_fitting_series_that_with_most_slices_is_taken_however_they_are_stored(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 9))
+    write_mr_series(tmp_path / "few", values[..., :3], study="1.2.3")
+    image = dcmread(write_enhanced_mr(tmp_path / "many.dcm", values))
+    image.StudyInstanceUID, image.SeriesDescription = "1.2.3", "t1 mprage KM"
+    image.save_as(tmp_path / "many.dcm")
+    (patient,), _, _ = find_patients(tmp_path, SEQUENCES)
+    assert [path.name for path in patient.chosen[0].files] == ["many.dcm"]
+
+
+def test_links_that_another_run_reads_stay(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    link = out / "inputs/p/a.nii.gz"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(volume(tmp_path / "a.nii.gz"))
+    code = "import sys; from pathlib import Path; from ckdmed.bundle.run_lock import hold; hold(Path(sys.argv[1])); "
+    code += "print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        with pytest.raises(ValueError, match="is in use by another run"):
+            segment_patients([], out, tmp_path)
+        other.communicate(b"\n")
+    assert link.is_symlink()
+
+
 def test_files_of_others_in_the_place_of_links_stay(tmp_path: Path) -> None:
     mine = tmp_path / "out/inputs/mine.txt"
     mine.parent.mkdir(parents=True)
@@ -80,6 +131,20 @@ def test_the_volume_is_that_of_all_regions_together_in_millilitres(
     row, _ = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=False)
     # 600 voxels of 8 cubic millimetres
     assert (row.marked_voxels, row.volume_ml) == (600, "4.80")
+
+
+def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(*_: object) -> list[str]:
+        raise AttributeError("no attribute 'EchoTime'")
+
+    monkeypatch.setattr("ckdmed.clinic.run._write_dicom", odd)
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "a_mask.nii.gz")
+    series = ChosenSeries((tmp_path / "in/1.dcm",), "dicom", SeriesFacts(), "")
+    result = {"name": "a", "outputs": ["a_mask.nii.gz"]}
+    row, (told,) = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=True)
+    assert row.marked_voxels == 8 and "in: masks, but no DICOM result: AttributeError: no attribute" in told.reason
 
 
 @pytest.mark.slow

@@ -52,6 +52,22 @@ def work(job: InferenceJob, most: int = 9) -> list[str]:
     return done
 
 
+def test_the_result_of_a_link_that_leads_elsewhere_now_is_not_kept(inputs: Path, tmp_path: Path) -> None:
+    one, two = inputs / "1.png", inputs / "2.png"
+    assert one.stat().st_size == two.stat().st_size
+    for path in (one, two):
+        # as an archive leaves them
+        os.utime(path, ns=(5, 5))
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links/image.png"
+    link.symlink_to(one)
+    assert work(job(link.parent, output_dir=str(tmp_path / "out"))) == ["image"]
+    assert work(job(link.parent, output_dir=str(tmp_path / "out"), resume=True)) == []
+    link.unlink()
+    link.symlink_to(two)
+    assert work(job(link.parent, output_dir=str(tmp_path / "out"), resume=True)) == ["image"]
+
+
 class Passing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if round(float(x.max()) * 255) == 101:
