@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--section", default="test", help="of the data, to judge the forms on (default: test)")
     parser.add_argument("--calibration", type=int, default=100, help="training slices for int8 (default: 100)")
-    parser.add_argument("--held_out", type=int, help="items to judge on at most (default: the whole section)")
+    parser.add_argument(
+        "--held_out", type=int, help="items to judge on at most, spread over the patients (default: the whole section)"
+    )
     parser.add_argument("--mean_drop", type=float, default=0.005, help="allowed fall of the mean (default: 0.005)")
     parser.add_argument("--worst_drop", type=float, default=0.05, help="allowed loss of one slice (default: 0.05)")
     parser.add_argument("--changed", type=float, default=0.05, help="allowed share of changed slices (default: 0.05)")

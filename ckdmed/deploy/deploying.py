@@ -46,7 +46,7 @@ class DeployOptions:
         dataset_dir: of the bundle; int8 needs one, the others are judged on phantoms without.
         section: that forms are judged on.
         calibration: slices of the training section for int8.
-        held_out: items to judge on at most; all by default.
+        held_out: items to judge on at most, spread over the patients; all by default.
         limits: of the gate.
         force: write forms that fail.
         finetune: epochs of training through the quantisers where int8 fails; 0 for none.
@@ -74,6 +74,8 @@ class DeployOptions:
         for name, least in (("calibration", 1), ("rounds", 1), ("finetune", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.held_out is not None and self.held_out < 1:
+            raise ValueError(f"held_out must be at least 1, got {self.held_out}.")
 
 
 def deploy(

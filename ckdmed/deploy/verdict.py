@@ -13,6 +13,7 @@ from monai.utils import CommonKeys
 from tqdm import tqdm
 
 from ckdmed.deploy.held_out import BundleData, Run
+from ckdmed.sections.spread import spread_items
 
 __all__ = ["Changes", "Limits", "changes_of", "problems"]
 
@@ -92,13 +93,13 @@ def changes_of(
         forms: name -> form.
         reference: the float32 network.
         data: of the bundle.
-        count: of items at most; all by default.
+        count: of items at most, as many of each patient; all by default.
         progress: whether to show a bar.
 
     Returns:
         name -> what it changes.
     """
-    items = list(data.held_out)[:count]
+    items = list(data.held_out) if count is None else spread_items(data.held_out, count)
     rows: dict[str, list[_Row]] = {name: [] for name in forms}
     measure = _of_masks if data.finish is not None else _of_classes
     for number, raw in enumerate(tqdm(items, desc="judging", unit="item", leave=False, disable=not progress)):

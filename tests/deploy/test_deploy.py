@@ -118,6 +118,9 @@ def test_refusals(tmp_path):
         DeployOptions(("onnx", "onnx-int8"))
     with pytest.raises(ValueError, match="calibration must be at least 1, got 0"):
         DeployOptions(calibration=0)
+    # that would be all but the last two
+    with pytest.raises(ValueError, match="held_out must be at least 1, got -2"):
+        DeployOptions(held_out=-2)
     with pytest.raises(ValueError, match="there are no weights .*--checkpoint"):
         find_source("brats_seg_kd")
 

@@ -120,3 +120,15 @@ def test_logits_that_are_not_numbers_fail_on_slices_without_tumour_too():
     changes = changes_of({"int8": run}, identity, data(items), progress=False)["int8"]
     assert (changes.before, changes.after, changes.changed) == (1, 1, 0)
     assert problems(changes, Limits()) == ["its logits are not all numbers"]
+
+
+def test_a_few_items_are_of_all_patients():
+    items = [{**item, "patient_group": "ab"[number // 6]} for number, item in enumerate(squares(12))]
+    for item in items[6:]:
+        item["image"] = item["image"] * 0.5
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return images if images.max() > 3 else -images
+
+    changes = changes_of({"int8": run}, identity, data(items), count=4, progress=False)["int8"]
+    assert (changes.slices, changes.changed, changes.after) == (4, 0.5, 0.5)
