@@ -69,6 +69,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_loss = teacher_loss
         self.teacher_values: LossValues | None = None
         self._peer: torch.Tensor | None = None
+        self._taught_output: TappedOutput | None = None
         # what teachers that learn are asked for beside their loss
         learns = teacher_optimizer is not None and self.teacher is not None
         self._penalties = OutputPenalties(self.teacher) if learns else None  # type: ignore[arg-type]
@@ -84,8 +85,8 @@ class MultiTeacherTrainer(DistillationTrainer):
 
     @property
     def teacher_output(self) -> TappedOutput | None:
-        """The teachers' outputs for the batch at hand."""
-        return self._teacher_output
+        """The teachers' outputs for the batch at hand; of those that learn as they are, whatever the student's view."""
+        return self._teacher_output if self._taught_output is None else self._taught_output
 
     def _run_both(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> torch.Tensor:
         if self.teacher is None or self.teacher_loss is None or self.teacher_loss.w_mutual == 0:
@@ -134,7 +135,11 @@ class MultiTeacherTrainer(DistillationTrainer):
         self.teacher_values = LossValues(
             values.total.detach(), {name: term.detach() for name, term in values.terms.items()}, values.weights
         )
-        return TappedOutput(output.logits.detach(), {k: v.detach() for k, v in output.features.items()}, {})
+        # whoever compares it with the label needs it where the label lies, before it moves with the student's view
+        self._taught_output = TappedOutput(
+            output.logits.detach(), {k: v.detach() for k, v in output.features.items()}, {}
+        )
+        return self._taught_output
 
     def _optimizers(self, of_teachers: torch.optim.Optimizer) -> Sequence[torch.optim.Optimizer]:
         """Those that make a step with the teachers' loss."""
@@ -171,7 +176,7 @@ class MultiTeacherTrainer(DistillationTrainer):
 
     def _iteration(self, engine: Any, batchdata: dict[str, torch.Tensor]) -> dict:  # type: ignore[override]
         output = super()._iteration(engine, batchdata)
-        self.teacher_values = self._peer = None
+        self.teacher_values = self._peer = self._taught_output = None
         return output
 
 

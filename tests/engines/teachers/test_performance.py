@@ -10,6 +10,7 @@ from ignite.engine import Events
 from ckdmed.engines import TeacherEnsemble, TeacherPerformance
 from ckdmed.engines.teachers.performance import overlap_counts
 from ckdmed.losses import TeacherShares, performance_weights
+from ckdmed.transforms import BatchView
 from tests.engines.multi_toy import Setup, ensemble, samples
 from tests.toy import loader
 
@@ -92,6 +93,19 @@ def test_shares_follow_in_a_training(source: str) -> None:
     assert measure.dice is not None
     torch.testing.assert_close(setup.shares.shares, performance_weights(measure.dice))
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_a_view_of_the_student_does_not_move_what_the_teachers_are_measured_by() -> None:
+    measured = []
+    for view in (None, BatchView("affine")):
+        torch.manual_seed(0)
+        setup = Setup("online", epochs=1, student_view=view)
+        measure = TeacherPerformance(setup.shares, setup.ensemble, "epoch", learning=True)
+        measure.attach(setup.trainer)
+        setup.trainer.run()
+        measured.append(measure.dice)
+    # they learn from the batch as it is, whatever the student sees
+    torch.testing.assert_close(measured[0], measured[1])
 
 
 def test_frozen_teachers_are_measured_once() -> None:
