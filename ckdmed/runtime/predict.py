@@ -26,6 +26,9 @@ from ckdmed.runtime.scaling import (
 __all__ = ["Prediction", "Predictor"]
 
 _BATCH = 16
+# all that is done to an input and to logits; what else a file asks for would be left out
+_BEFORE = frozenset({"image_size", "slice_axis", "scaling", "clahe", "modalities", "images", "grey_as_rgb"})
+_AFTER = frozenset({"threshold", "tta"})
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Predictor:
         slice_axis: of volumes, see `ckdmed.data.slice_files.read_slices`.
 
     Raises:
-        DeployedFileError: a network of whole cases, or of equalised slices, which are prepared by ckdmed itself.
+        DeployedFileError: a network of whole cases, or of equalised slices, which are prepared by ckdmed itself; one
+            that asks for what this version does not know.
         ValueError: a threshold outside of [0, 1].
 
     Example::
@@ -78,6 +82,11 @@ class Predictor:
             )
         self.form = form
         before, after = description.preprocessing, description.postprocessing
+        if unknown := sorted((set(before) - _BEFORE) | (set(after) - _AFTER)):
+            raise DeployedFileError(
+                f"{form.path}: asks for {', '.join(unknown)}, which this version does not know; install that of the "
+                f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
+            )
         self.threshold = float(after.get("threshold", 0.5) if threshold is None else threshold)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"the threshold must be in [0, 1], got {self.threshold}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -94,3 +95,12 @@ def test_logits_that_are_not_numbers_are_no_empty_mask(inputs, tmp_path, descrip
     form._logits = lambda images: np.full((len(images), 2), np.nan, np.float32)  # type: ignore[method-assign]
     with pytest.raises(DeployedFileError, match="model.onnx: gave values that are not numbers"):
         Predictor(form)(inputs[0])
+
+
+def test_what_a_later_version_asks_for_is_not_left_out(tmp_path):
+    later = replace(changed(SEGMENTATION, denoise=True), source={"ckdmed": "9.0"})
+    with pytest.raises(DeployedFileError, match="asks for denoise, which this version does not know.*9.0"):
+        Predictor(open_form(write_tiny(tmp_path / "model.onnx", later)))
+    after = replace(SEGMENTATION, postprocessing={**SEGMENTATION.postprocessing, "largest_part": True})
+    with pytest.raises(DeployedFileError, match="asks for largest_part"):
+        Predictor(open_form(write_tiny(tmp_path / "model.onnx", after)))
