@@ -244,14 +244,18 @@ class Node:
 
         def confirmed(file: Path) -> None:
             self.sent += 1
-            self.spool.note_sent(series, file.name)
+            self.spool.note_sent(series, file.name, state.digest)
 
         try:
             files = [folder / name for name in state.results if name not in state.sent]
             send_files(self.settings, files, confirmed)
-        except (SendError, OSError) as error:
+        # one result that cannot be read must not end the thread that sends all others
+        except Exception as error:
             self._pauses[series] = (time.monotonic() + pause, min(2 * pause, _LONGEST_PAUSE_S))
-            logger.error(f"series {series}: {error} Trying again in {pause:.0f} s")
+            known = isinstance(error, (SendError, OSError))
+            # what another error says may hold a patient's name
+            what = str(error) if known else f"{type(error).__name__}: results in {folder} cannot be sent."
+            logger.error(f"series {series}: {what} Trying again in {pause:.0f} s")
             return
         self._pauses.pop(series, None)
         logger.info(f"series {series}: sent to {self.settings.destination.title}")

@@ -188,10 +188,19 @@ class Spool:
             write_json(self.place(series, "state.json"), asdict(state))
             self._series[series].state = state
 
-    def note_sent(self, series: str, name: str) -> SeriesState:
-        """Keep that the destination has confirmed a result."""
+    def note_sent(self, series: str, name: str, digest: str) -> SeriesState:
+        """Keep that the destination has confirmed a result.
+
+        Args:
+            series: its UID.
+            name: of the result's file.
+            digest: of the images that the result was made of. Where late images led to new results meanwhile, whose
+                files have the same names, these are still to be sent, and nothing is noted.
+        """
         with self._lock:
             state = self._series[series].state
+            if state.digest != digest:
+                return state
             sent = tuple(dict.fromkeys((*state.sent, name)))
             state = replace(state, sent=sent, stage="sent" if set(sent) >= set(state.results) else state.stage)
             self.note(series, state)

@@ -154,6 +154,21 @@ def test_results_wait_for_an_archive_that_is_away_or_full(series, tmp_path):
     assert node.made() == 1
 
 
+def test_a_result_that_cannot_be_read_keeps_no_other_from_being_sent(series, archive, tmp_path):
+    archive.status = 0xA700
+    with running(Node(tmp_path, archive.port, worker=QUICK_WORKER)) as node:
+        send(node.port, series("one"))
+        wait_for(lambda: "refused seg.dcm" in node.text(), what="a first try")
+        (damaged,) = node.spool.glob("series/*/results/*/seg.dcm")
+        # as after a power failure
+        damaged.write_bytes(b"")
+        wait_for(lambda: "cannot be sent" in node.text(), what="the damage to be found")
+        assert "Doe" not in node.text()
+        archive.status = 0x0000
+        send(node.port, series("two"))
+        wait_for(lambda: len(archive.objects) == 2, what="the results of the other series")
+
+
 @pytest.mark.slow
 def test_limits_are_answered_to_the_sender(series, archive, tmp_path):
     options = ("--max-instances", "3", "--max-series", "2", "--max-instance-mib", "1", "--log-patients")

@@ -43,11 +43,23 @@ def test_a_state_holds_for_its_images_alone(spool):
     waiting = spool.state("1.2")
     assert waiting.stage == "waiting" and spool.waiting() == 1
     spool.note("1.2", SeriesState(waiting.digest, "to send", results=("seg.dcm", "sr.dcm")))
-    assert spool.note_sent("1.2", "seg.dcm").stage == "to send"
+    assert spool.note_sent("1.2", "seg.dcm", waiting.digest).stage == "to send"
     assert _again(spool).state("1.2").sent == ("seg.dcm",)
-    assert spool.note_sent("1.2", "sr.dcm").stage == "sent" and spool.waiting() == 0
+    assert spool.note_sent("1.2", "sr.dcm", waiting.digest).stage == "sent" and spool.waiting() == 0
     spool.add("1.2", "3.5", _received(spool))
     assert spool.state("1.2").stage == "waiting" and spool.state("1.2").sent == ()
+
+
+def test_what_is_confirmed_late_is_not_taken_for_results_of_the_images_since(spool):
+    results = ("seg.dcm", "sr.dcm")
+    spool.add("1.2", "3.4", _received(spool))
+    before = spool.state("1.2").digest
+    spool.note("1.2", SeriesState(before, "to send", results=results))
+    spool.add("1.2", "3.5", _received(spool))
+    spool.note("1.2", SeriesState(spool.state("1.2").digest, "to send", results=results))
+    for name in results:
+        spool.note_sent("1.2", name, before)
+    assert (spool.state("1.2").stage, spool.state("1.2").sent) == ("to send", ())
 
 
 def test_only_finished_series_expire(spool):
