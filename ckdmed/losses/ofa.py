@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ckdmed.losses.conventions import LINKS, check_same_shape, choose, resolve_link
+from ckdmed.losses.conventions import (
+    LINKS,
+    check_same_shape,
+    choose,
+    full_precision,
+    plain,
+    resolve_link,
+    working_dtype,
+)
 from ckdmed.losses.label_forms import as_probabilities
 from ckdmed.losses.resizing import resize_to
 
@@ -49,16 +57,18 @@ class OFALoss(nn.Module):
         self.link = choose("link", link, LINKS)
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        check_same_shape(student, teacher)
-        link = resolve_link(self.link, student.shape[1])
-        label = as_probabilities(target, student, link)
-        teacher = teacher.detach()
-        if link == "softmax":
-            weights = (torch.softmax(teacher, dim=1) + label).pow(self.epsilon) - label
-            return -(weights * F.log_softmax(student, dim=1)).sum(dim=1).mean()
-        inside = (torch.sigmoid(teacher) + label).pow(self.epsilon) - label
-        outside = (torch.sigmoid(-teacher) + 1 - label).pow(self.epsilon) - (1 - label)
-        return -(inside * F.logsigmoid(student) + outside * F.logsigmoid(-student)).mean()
+        dtype = working_dtype(student)
+        with full_precision(student):
+            z, t = plain(student, dtype), plain(teacher.detach(), dtype)
+            check_same_shape(z, t)
+            link = resolve_link(self.link, z.shape[1])
+            label = as_probabilities(target, z, link)
+            if link == "softmax":
+                weights = (torch.softmax(t, dim=1) + label).pow(self.epsilon) - label
+                return -(weights * F.log_softmax(z, dim=1)).sum(dim=1).mean()
+            inside = (torch.sigmoid(t) + label).pow(self.epsilon) - label
+            outside = (torch.sigmoid(-t) + 1 - label).pow(self.epsilon) - (1 - label)
+            return -(inside * F.logsigmoid(z) + outside * F.logsigmoid(-z)).mean()
 
 
 class ExitsLoss(nn.Module):

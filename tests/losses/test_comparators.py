@@ -41,6 +41,17 @@ def test_ofa(epsilon: float, value: float):
     assert OFALoss(epsilon, "softmax")(STUDENT, TEACHER, LABELS).item() == pytest.approx(value, abs=1e-7)
 
 
+@pytest.mark.parametrize("link", ["sigmoid", "softmax"])
+def test_ofa_is_reckoned_in_full_precision(link: str):
+    generator = torch.Generator().manual_seed(0)
+    s, t = ((6 * torch.randn(2, 3, 8, 8, generator=generator)).half() for _ in range(2))
+    y = (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).half() if link == "sigmoid" else torch.ones(2, 1, 8, 8)
+    loss = OFALoss(1.5, link)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(s, t, y)
+    assert value.dtype == torch.float32 and torch.equal(value, loss(s.float(), t.float(), y.float()))
+
+
 def test_ofa_of_a_mask_is_that_of_its_two_classes():
     z, t, y = (
         torch.tensor(v, dtype=torch.float64).reshape(1, 1, 2, 2)
