@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from ckdmed.export.torchscript import ScriptingError, scripted, strip_source_paths
+from ckdmed.file_hash import sha256_of
 from ckdmed.runtime import Description
-from ckdmed.runtime.description import DESCRIPTION_KEY
+from ckdmed.runtime.description import DESCRIPTION_KEY, WEIGHTS_KEY
 
 __all__ = ["FormError", "describe_onnx", "quiet", "save_openvino", "write_onnx", "write_openvino", "write_torchscript"]
 
@@ -83,10 +84,14 @@ def write_openvino(onnx_file: Path, description: Description, path: Path) -> Non
 
 
 def save_openvino(model: object, description: Description, path: Path) -> None:
-    """Write a model of OpenVINO with its description; weights keep their precision."""
+    """Write a model of OpenVINO with its description and the hash of the file of the weights, which keep their
+    precision."""
     import openvino
 
     model.set_rt_info(description.to_text(), [DESCRIPTION_KEY])  # type: ignore[attr-defined]
+    # the first time for the weights alone: what the graph says of them does not change them
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+    model.set_rt_info(sha256_of(path.with_suffix(".bin")), [WEIGHTS_KEY])  # type: ignore[attr-defined]
     openvino.save_model(model, str(path), compress_to_fp16=False)
 
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from ckdmed.json_files import parse_json
 
-__all__ = ["DESCRIPTION_KEY", "FORM_SUFFIXES", "DeployedFileError", "Description", "is_deployed"]
+__all__ = ["DESCRIPTION_KEY", "FORM_SUFFIXES", "WEIGHTS_KEY", "DeployedFileError", "Description", "is_deployed"]
 
 #: Under which name a file holds its description.
 DESCRIPTION_KEY = "ckdmed"
+#: Under which name OpenVINO's graph holds the SHA-256 of the weights, which lie in a file of their own.
+WEIGHTS_KEY = "ckdmed_weights_sha256"
 #: Suffix of a deployed file -> what runs it.
 FORM_SUFFIXES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".ts": "PyTorch"}
 _FORMAT = "ckdmed deployed 1"

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from ckdmed.runtime.description import DESCRIPTION_KEY, FORM_SUFFIXES, DeployedFileError, Description
+from ckdmed.file_hash import sha256_of
+from ckdmed.runtime.description import (
+    DESCRIPTION_KEY,
+    FORM_SUFFIXES,
+    WEIGHTS_KEY,
+    DeployedFileError,
+    Description,
+)
 
 __all__ = ["DeployedForm", "open_form"]
 
@@ -102,10 +109,20 @@ class _OpenVinoForm(DeployedForm):
         try:
             model = openvino.Core().read_model(str(path))
             self._compiled = openvino.compile_model(model, "CPU", settings)
-            text = str(model.get_rt_info([DESCRIPTION_KEY]).value) if model.has_rt_info([DESCRIPTION_KEY]) else None
+            text, weights = (
+                str(model.get_rt_info([key]).value) if model.has_rt_info([key]) else None
+                for key in (DESCRIPTION_KEY, WEIGHTS_KEY)
+            )
         # as above
         except Exception as error:
             raise _damaged(path, error) from error
+        beside = path.with_suffix(".bin")
+        # files of earlier versions do not tell
+        if weights is not None and sha256_of(beside) != weights:
+            raise DeployedFileError(
+                f"{beside}: holds other weights than {path.name} was written with, or is damaged; copy both files of "
+                "one `ckdmed deploy`."
+            )
         super().__init__(path, Description.from_text(text, path))
 
     def _logits(self, images: np.ndarray) -> np.ndarray:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from ckdmed.runtime import DeployedFileError, Description, is_deployed, open_form
 from tests.runtime.tiny_forms import SEGMENTATION, write_tiny
@@ -44,3 +48,21 @@ def test_a_description_survives_its_text():
     assert Description.from_text(SEGMENTATION.to_text(), "x") == SEGMENTATION
     assert is_deployed("a/model.ONNX") and is_deployed("model.xml") and is_deployed("model.ts")
     assert not is_deployed("model.pt") and not is_deployed(None)
+
+
+def test_openvinos_graph_takes_no_other_weights_of_the_same_size(tmp_path):
+    pytest.importorskip("openvino")
+    from ckdmed.deploy.float_forms import write_openvino
+
+    write_tiny(tmp_path / "first.onnx")
+    model = onnx.load(str(tmp_path / "first.onnx"))
+    weights = next(one for one in model.graph.initializer if one.name == "weights")
+    weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), "weights"))
+    onnx.save(model, str(tmp_path / "second.onnx"))
+    for name in ("first", "second"):
+        write_openvino(tmp_path / f"{name}.onnx", SEGMENTATION, tmp_path / f"{name}.xml")
+        assert open_form(tmp_path / f"{name}.xml").description == SEGMENTATION
+    assert (tmp_path / "first.bin").stat().st_size == (tmp_path / "second.bin").stat().st_size
+    shutil.copyfile(tmp_path / "second.bin", tmp_path / "first.bin")
+    with pytest.raises(DeployedFileError, match="first.bin: holds other weights than first.xml was written with"):
+        open_form(tmp_path / "first.xml")
