@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ _NORMALISE = "NormalizeIntensityd"
 _OF_ALL_STEPS = ("_target_", "keys", "channel_wise", "nonzero", "allow_missing_keys", "dtype")
 # scales of the student that are linear over the brain
 _LINEAR = ("zscore", "unit")
+# of a step's name: it changes intensities, may do so, or is an expression
+_CHANGES_INTENSITIES = re.compile(r"Intensity|Histogram|Lambda|Gaussian|Smooth|Sharpen|Filter|Noise|Contrast|[$@%{]")
 # levels of augmentation after which the background is still 0
 _BACKGROUND_KEPT = ("none", "horizontal", "flips")
 _OWN_CASES = ("region_preprocessing", "case_preprocessing")
@@ -158,12 +161,23 @@ def _slice_scaling(name: str, step: Mapping[str, Any], alone: bool) -> str | Non
 
 
 def _scaling_steps(bundle: ZooBundle) -> list[tuple[str, dict[str, Any]]]:
-    """Name and arguments of the steps of its preprocessing that change intensities."""
+    """Name and arguments of the steps of its preprocessing that change intensities, or of which nobody knows it."""
+    found = [(name, step) for name, step in preprocessing_steps(bundle) if _CHANGES_INTENSITIES.search(name)]
+    return [(name, step) for name, step in found if step.get("_disabled_") is not True]
+
+
+def preprocessing_steps(bundle: ZooBundle) -> list[tuple[str, dict[str, Any]]]:
+    """Class name and arguments of each step of its preprocessing; of one that is an expression, the expression alone."""
+    config: dict[str, Any] = bundle.parser.get()
     preprocessing = _preprocessing(bundle)
     steps = preprocessing.get("transforms", []) if isinstance(preprocessing, dict) else preprocessing
-    steps = steps if isinstance(steps, list) else []
-    scaling = [step for step in steps if isinstance(step, dict) and "Intensity" in str(step.get("_target_", ""))]
-    return [(str(step["_target_"]).rsplit(".", 1)[-1], step) for step in scaling]
+    found = []
+    for step in steps if isinstance(steps, list) else []:
+        # a step may stand elsewhere in the configuration
+        step = config.get(step[1:], step) if isinstance(step, str) and step.startswith("@") else step
+        made = isinstance(step, dict) and "_target_" in step
+        found.append((str(step["_target_"]).rsplit(".", 1)[-1], step) if made else (str(step), {}))
+    return found
 
 
 def _preprocessing(bundle: ZooBundle) -> Any:

@@ -170,6 +170,33 @@ def test_regions_inside_one_another_are_no_classes_of_a_softmax(tmp_path: Path) 
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"_target_": "HistogramNormalized", "keys": "image"}, r"\(NormalizeIntensityd, HistogramNormalized\) cannot be"),
+        ({"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x / 2"}, r"\(NormalizeIntensityd, Lambdad\)"),
+        ("$monai.transforms.ScaleIntensityd('image')", r"\(NormalizeIntensityd, \$monai.transforms.ScaleIntensityd"),
+        ("@elsewhere", r"\(NormalizeIntensityd, ScaleIntensityd\) cannot be"),
+        ({"_target_": "ScaleIntensityd", "keys": "image", "_disabled_": True}, None),
+        ({"_target_": "EnsureTyped", "keys": "image"}, None),
+    ],
+)
+def test_a_further_step_that_may_change_intensities(tmp_path: Path, more: Any, message: str | None) -> None:
+    zoo_bundle(tmp_path / "zoo")
+    config = tmp_path / "zoo" / "configs" / "inference.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["preprocessing"]["transforms"].append(more)
+    content["elsewhere"] = {"_target_": "ScaleIntensityd", "keys": "image"}
+    config.write_text(json.dumps(content), encoding="utf-8")
+    if message is None:
+        assert isinstance(
+            zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True).intensities, NonzeroScaling
+        )
+        return
+    with pytest.raises(ValueError, match=message):
+        zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
+
+
 def test_folders_that_are_no_bundles(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no bundle with an inference configuration: none of configs/inference.json"):
         zoo_teacher(tmp_path, MODALITIES, (32, 32), trusted=True)
