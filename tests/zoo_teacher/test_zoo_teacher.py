@@ -197,6 +197,28 @@ def test_a_further_step_that_may_change_intensities(tmp_path: Path, more: Any, m
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
 
 
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ({"_target_": "Orientationd", "keys": "image", "axcodes": "LPS"}, "behind Orientationd axcodes=LPS; it sees the"),
+        ({"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"}, None),
+        ({"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2]}, "behind Spacingd pixdim=[1.5, 1.5, 2];"),
+        ({"_target_": "EnsureTyped", "keys": "image"}, None),
+    ],
+)
+def test_images_of_another_grid_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, step: dict[str, Any], told: str | None
+) -> None:
+    zoo_bundle(tmp_path / "zoo", spatial_dims=3)
+    config = tmp_path / "zoo" / "configs" / "inference.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    content["preprocessing"]["transforms"].insert(1, step)
+    config.write_text(json.dumps(content), encoding="utf-8")
+    zoo_teacher(tmp_path / "zoo", MODALITIES, (16, 16, 16), trusted=True)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(warned) == (told is not None) and (told is None or told in warned[0])
+
+
 def test_folders_that_are_no_bundles(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no bundle with an inference configuration: none of configs/inference.json"):
         zoo_teacher(tmp_path, MODALITIES, (32, 32), trusted=True)
