@@ -13,9 +13,9 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import MetaKeys, ensure_tuple
 
-from ckdmed.data.nifti_files import VolumeFileError
+from ckdmed.data.nifti_files import VolumeFileError, read_nifti_header
 from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
-from ckdmed.data.volume_reader import VolumeReader, read_volume, stacked_volumes
+from ckdmed.data.volume_reader import VolumeReader, is_nifti, read_volume, stacked_volumes
 
 __all__ = ["REFERENCE_KEY", "CaseReader"]
 
@@ -92,16 +92,35 @@ class CaseReader(VolumeReader):
         return volumes, reference
 
     def _same(self, reference: Volume, volume: Volume) -> bool:
-        first, second = (VolumeHeader(path, array.shape, affine) for path, array, affine in (reference, volume))
-        return grid_disagreement(first, second, self.tolerance_mm) is None
+        return _disagreement(reference, volume, self.tolerance_mm) is None
+
+
+def _disagreement(reference: Volume, volume: Volume, tolerance_mm: float) -> str | None:
+    first, second = (VolumeHeader(path, array.shape, affine) for path, array, affine in (reference, volume))
+    return grid_disagreement(first, second, tolerance_mm)
+
+
+def _says_where(path: Path) -> bool:
+    """Whether a file has an affine; of a NIfTI file without one everybody makes up another."""
+    if path.is_dir() or not is_nifti(path):
+        return True
+    header = read_nifti_header(path).header
+    return bool(header["sform_code"] or header["qform_code"])
 
 
 def check_meeting(reference: Volume, volume: Volume) -> None:
     """Check that some of a lattice of places in the reference lies within the volume, by path, array and affine.
 
     Raises:
-        VolumeFileError: none does.
+        VolumeFileError: none does; they are on different grids, and a NIfTI file does not say where it lies.
     """
+    for path in (reference[0], volume[0]):
+        if not _says_where(path) and _disagreement(reference, volume, DEFAULT_TOLERANCE_MM):
+            raise VolumeFileError(
+                f"{path}: does not say where it lies, nor which side is left (sform_code and qform_code are 0), and "
+                f"{reference[0].name} and {volume[0].name} are on different grids. Write its affine into its header, "
+                "or bring the images to one grid first."
+            )
     axes = [np.linspace(0, size - 1, 9) for size in reference[1].shape[:3]]
     places = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((9, 9, 9))]).reshape(4, -1)
     index = (np.linalg.inv(volume[2]) @ reference[2] @ places)[:3]

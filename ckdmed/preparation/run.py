@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from monai.config import PathLike
 from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
+from ckdmed.data.nifti_files import VolumeFileError, open_nifti
+from ckdmed.data.volume_reader import is_nifti
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
@@ -63,7 +66,8 @@ def prepare_cases(
     A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files,
     grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
     made from the same files with the same settings is kept, so an interrupted run is continued by running it again. Any
-    other folder of that name is replaced only if its `prepared.json` names all that is in it; else the case is refused.
+    other folder of that name is replaced only if its `prepared.json` names all that is in it and no volume of it was
+    changed since; else the case is refused.
 
     Args:
         inputs: see `find_inputs` and `single_input`.
@@ -142,7 +146,8 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
         "patient": item.patient,
         "tumour_type": item.tumour_type,
         "modalities": list(volume.modalities),
-        "files": {key: str(path) for key, path in _files(item).items()},
+        # `restore-mask` may run in another folder
+        "files": {key: os.path.abspath(path) for key, path in _files(item).items()},
         "shape": list(volume.brain.shape),
         "spacing_mm": spacing,
         "affine": volume.affine.tolist(),
@@ -191,19 +196,38 @@ def _changed(target: Path, record: dict[str, Any]) -> str | None:
         path = target / name
         if not path.is_file():
             return f"{name} was missing"
-        if path.stat().st_size != state["bytes"] or sha256_of(path) != state["sha256"]:
+        if not _as_written(path, state):
             return f"{name} was not as it was written"
     return ""
 
 
 def _foreign(folder: Path) -> str | None:
-    """What in a folder is nothing that was prepared."""
+    """What in a folder is nothing that was prepared, or was changed since."""
     there = files_below(folder)
     found = _read_record(folder)
     if found is None:
         return f"it holds {there[0]} and no {RECORD_NAME} that names it"
     others = [name for name in there if name != RECORD_NAME and name not in found[_OUTPUTS]]
-    return f"it holds {others[0]}, which was not prepared" if others else None
+    if others:
+        return f"it holds {others[0]}, which was not prepared"
+    changed = (name for name, state in found[_OUTPUTS].items() if name in there and _is_edited(folder / name, state))
+    name = next(changed, None)
+    return None if name is None else f"it holds {name}, which was changed since it was written"
+
+
+def _is_edited(path: Path, state: dict[str, Any]) -> bool:
+    """Whether somebody may have corrected a volume, such as a mask; what is damaged cannot be read."""
+    if not is_nifti(path) or _as_written(path, state):
+        return False
+    try:
+        open_nifti(path)
+    except VolumeFileError:
+        return False
+    return True
+
+
+def _as_written(path: Path, state: dict[str, Any]) -> bool:
+    return bool(path.stat().st_size == state["bytes"] and sha256_of(path) == state["sha256"])
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:

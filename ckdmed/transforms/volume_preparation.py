@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -86,7 +87,7 @@ def volume_preparation(
     if len(letters) != 3 or any(len(set(letters) & set(axis)) != 1 for axis in ("LR", "PA", "IS")):
         raise ValueError(f"an orientation is three letters, one each of LR, PA and IS, got {orientation!r}.")
     for name, value in (("spacing", spacing), ("size", size)):
-        if value is not None and (len(value) != 3 or min(value) <= 0):
+        if value is not None and (len(value) != 3 or not all(0 < side < math.inf for side in value)):
             raise ValueError(f"{name} must be three positive numbers, got {tuple(value)}.")
     masks = ([label] if label else []) + (["brain"] if given_brain else [])
     everything = images + masks

@@ -56,6 +56,21 @@ def test_one_grid_is_not_interpolated(tmp_path):
     assert np.array_equal(values, np.stack(arrays)) and np.array_equal(meta["affine"], nib.load(paths[0]).affine)
 
 
+@pytest.mark.parametrize("nameless", [0, 1])
+def test_an_image_that_does_not_say_where_it_lies_is_not_laid_anywhere(tmp_path, nameless):
+    volumes = [world((20, 18, 6), FIRST), world((20, 18, 6), FIRST)]
+    paths = [save(tmp_path / f"{k}.nii.gz", volume, FIRST) for k, volume in enumerate(volumes)]
+    image = nib.Nifti1Image(volumes[nameless], None)
+    nib.save(image, paths[nameless])
+    with pytest.raises(
+        VolumeFileError, match=rf"{nameless}.nii.gz: does not say where it lies, nor which side is left"
+    ):
+        CaseReader().get_data(paths)
+    # with none that says it they lie on one grid
+    nib.save(image, paths[1 - nameless])
+    assert CaseReader().get_data(paths)[0].shape == (2, 20, 18, 6)
+
+
 def test_dicom_and_nifti_together(tmp_path):
     affine = np.array([[-0.8, 0, 0, 10], [0, -0.9, 0, -20], [0, 0, 3, 30], [0, 0, 0, 1]])
     volume = np.rint(world((12, 10, 5), affine)).astype(np.int16)

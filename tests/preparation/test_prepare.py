@@ -15,6 +15,7 @@ from skimage.io import imread
 from ckdmed import cli
 from ckdmed.data.brats import find_brats_cases
 from ckdmed.preparation import PreparationSettings, find_inputs, prepare_cases, single_input
+from ckdmed.preparation.registration_files import mask_in_original
 
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 19], [0, 0, 1, 0], [0, 0, 0, 1]])
 PARTS = ("t1n", "t1c", "t2w", "t2f", "seg")
@@ -126,6 +127,42 @@ def test_the_rest_goes_on_and_a_second_run_keeps(case, tmp_path):
     assert run([good], tmp_path / "out", PreparationSettings(normalise="unit", picture=False))[0].status == "prepared"
     os.utime(case / f"{case.name}-t1n.nii.gz", ns=(5, 5))
     assert run(find_inputs([case])[0], tmp_path / "out")[0].status == "prepared"
+
+
+@pytest.mark.parametrize(
+    "settings", [PLAIN, PreparationSettings(normalise="unit", picture=False)], ids=["same", "other"]
+)
+def test_a_mask_that_somebody_corrected_stays(case, tmp_path, settings):
+    found = find_inputs([case])[0]
+    run(found, tmp_path / "out")
+    prepared = tmp_path / "out" / case.name / f"{case.name}-seg.nii.gz"
+    image = nib.load(prepared)
+    corrected = np.zeros(image.shape, np.uint8)
+    nib.save(nib.Nifti1Image(corrected, image.affine), prepared)
+    (result,) = run(found, tmp_path / "out", settings)
+    assert result.status == "refused" and f"{prepared.name}, which was changed since it was written" in result.message
+    assert not nib.load(prepared).get_fdata().any()
+    # what cannot be read is no work of anybody's
+    prepared.write_bytes(prepared.read_bytes()[:99])
+    (result,) = run(found, tmp_path / "out", settings)
+    assert result.status == "prepared" and nib.load(prepared).get_fdata().any()
+
+
+def test_a_mask_goes_back_from_any_folder(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(case.parent)
+    run(find_inputs([Path(case.name)])[0], tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
+    prepared = tmp_path / "out" / case.name
+    values, _, original = mask_in_original(prepared, prepared / f"{case.name}-seg.nii.gz", "t1c")
+    assert np.array_equal(values, mask()) and original == case / f"{case.name}-t1c.nii.gz"
+
+
+@pytest.mark.parametrize("name", ["spacing", "size"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0])
+def test_a_grid_of_no_size_is_refused(case, tmp_path, name, value):
+    settings = PreparationSettings(normalise="none", picture=False, **{name: (value, 1, 1)})
+    (result,) = run(find_inputs([case])[0], tmp_path / "out", settings)
+    assert result.status == "refused" and f"{name} must be three positive numbers" in result.message
 
 
 def test_a_run_that_breaks_off_leaves_no_half_case(case, tmp_path, monkeypatch):
