@@ -27,7 +27,7 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     """The ``summary.json`` of an evaluation of exactly this checkpoint.
 
     Raises:
-        ValueError: it is no such summary, or one of another checkpoint.
+        ValueError: it is no such summary, one of another checkpoint, or of images that were made worse.
     """
     summary = read_object(path)
     overall = summary.get("overall")
@@ -42,6 +42,11 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
         raise ValueError(
             f"'{path}' is the evaluation of another checkpoint than '{checkpoint}' (SHA-256 {stated}); "
             "evaluate the one that is exported."
+        )
+    if corruption := summary["settings"].get("settings", {}).get("corruption"):
+        raise ValueError(
+            f"'{path}' is the evaluation of images that were made worse (corruption {corruption}); give one of images "
+            "as they are."
         )
     return summary
 

@@ -298,6 +298,10 @@ def test_figures_of_an_evaluation(checkpoint, tmp_path):
     path.write_text(json.dumps({**summary, "settings": {"checkpoint_sha256": "0" * 64}}))
     with pytest.raises(ValueError, match="evaluation of another checkpoint"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_tumour_two", evaluation=path, overrides=sizes)
+    worse = {**summary["settings"], "settings": {"corruption": "noise-3"}}
+    path.write_text(json.dumps({**summary, "settings": worse}))
+    with pytest.raises(ValueError, match="images that were made worse .corruption noise-3.; give one of images as"):
+        export_bundle(SEG_KD, checkpoint, tmp_path / "brain_tumour_two", evaluation=path, overrides=sizes)
 
 
 def test_refuses(checkpoint, tmp_path):
