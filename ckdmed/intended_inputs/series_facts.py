@@ -37,16 +37,23 @@ _OTHERS = re.compile(
     r"|scout|survey|3.?plane|bold|fmri|epi\b|spectro|csi|svs|\bpd\b|proton|stir|b0\b|calib|phase"
 )
 _FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|tirm|space.?ir")
+# an inversion recovery whose contrast is that of T1, with one word in between
+_T1_FLAIR = re.compile(r"t1w?(?:[\W_]+(?!t2)\w+)?[\W_]*flair")
 _T1 = re.compile(
     r"t1|mp.?rage|\btfl|spgr|bravo|\bvibe|\blava|thrive|\bffe3d|3d.?ffe|\btfe\b|cube.?t1|\bfse.?ir|\bse.?t1"
 )
 _T2 = re.compile(r"t2|\bhaste|\btse2|ciss|fiesta")
 _CONTRAST = re.compile(
-    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km|post)\b"
+    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post(?!\W?op)|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km|post)\b"
     r"|\bce\b|contrast|enhanc|mit.?km|nach.?km|\bkm\b|omni|magnev|dotarem|prohance|gadav"
 )
 _NO_CONTRAST = re.compile(
     r"\bpre\b|pre.?(?:gd|gad|contrast|con)|non.?(?:contrast|enh)|without|\bw/?o\b|\bno\b|unenhanced|nativ|ohne"
+)
+# "w/wo" and "with and without" name an examination of both, "no FS" and "w/o fat sat" say nothing of an agent
+_NOTHING_OF_AN_AGENT = re.compile(
+    r"\bw(?:ith)?\W*(?:and|&)?\W*(?:wo|w/o|without)\b(?:\W*contrast)?"
+    r"|(?:\bw/?o|\bno|\bnon|\bwithout)\W*(?:fs|fat\W?sat|fat)\b"
 )
 _NO_AGENT = {"", "no", "none", "n", "na", "n/a", "0", "without", "no contrast", "null"}
 
@@ -142,7 +149,7 @@ def _by_name(stem: str) -> SeriesFacts:
 def _sequence(dataset: Dataset, description: str) -> tuple[str, str]:
     told = f"its series is called {description!r}"
     text = description.lower().replace("_", " ")
-    if _FLAIR.search(text):
+    if _FLAIR.search(text) and not _T1_FLAIR.search(text):
         return "t2f", told
     if _OTHERS.search(text):
         return OTHER_SEQUENCE, told
@@ -165,7 +172,7 @@ def _sequence(dataset: Dataset, description: str) -> tuple[str, str]:
 
 def _with_contrast(dataset: Dataset, description: str, because: str) -> tuple[str, str]:
     agent = _text(dataset, "ContrastBolusAgent")
-    text = description.lower().replace("_", " ")
+    text = _NOTHING_OF_AN_AGENT.sub(" ", description.lower().replace("_", " "))
     if _NO_CONTRAST.search(text):
         return "t1n", because
     if agent.lower() not in _NO_AGENT:
