@@ -25,6 +25,7 @@ from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_region
 from ckdmed.networks.segmentation_kinds import PRUNED
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.pruning.channels import removed_channels, without_channels
+from ckdmed.sections.spread import spread_items
 
 __all__ = ["PrunedSize", "prune"]
 
@@ -74,7 +75,7 @@ def prune(
         depth: of a UNet++.
         tolerance: loss of Dice that a smaller depth may have.
         dataset_dir: as the bundle takes it; phantoms for None.
-        images: of the validation set at most; all for None.
+        images: of the validation set at most, as many of each patient; all for None.
         rounds: of the timing.
         progress: show a bar over the images that are scored.
 
@@ -83,13 +84,15 @@ def prune(
 
     Raises:
         ValueError: no network of segmentation, none with a record of its settings, both `ratio` and `depth`, or
-            neither for another network than a UNet++; as `without_channels` and `UNetPlusPlus.pruned`.
+            neither for another network than a UNet++; images below 1; as `without_channels` and `UNetPlusPlus.pruned`.
         FileExistsError: the folder holds a network.
     """
     if ratio is not None and depth is not None:
         raise ValueError(
             "give a share of the channels or a depth, one after the other: each result can be pruned again."
         )
+    if images is not None and images < 1:
+        raise ValueError(f"images must be at least 1, got {images}.")
     if (output_dir / "model.pt").exists():
         raise FileExistsError(f"{output_dir} holds a network already; name another folder.")
     source = find_source(given, checkpoint)
@@ -139,7 +142,7 @@ def _figures(
     rounds: int,
     progress: bool,
 ) -> list[PrunedSize]:
-    items = list(data.held_out)[:images]
+    items = list(data.held_out) if images is None else spread_items(data.held_out, images)
     shape = source.description.input_shape
     rng = np.random.default_rng(0)
     inputs = rng.random((1, *shape), dtype=np.float32)
