@@ -283,10 +283,10 @@ class Experiment(Report):
         return missing
 
     def _check_beside(self, run: Run) -> None:
-        """Raise ValueError where earlier runs of the arm, with which it will have a mean, had other settings."""
+        """Raise ValueError where earlier runs, with which it will stand in one table, had other settings."""
         folder = self.output_dir / "records"
         there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
-        beside = [record for record in there if record.arm == run.arm.name and record.name != run.name]
+        beside = [record for record in there if record.name != run.name]
         settings = {**self._recorded_settings(run), "profile": self.profile}
         split = {**self.split, **run.split}
         planned = RunRecord(run.name, run.arm.name, list(self.command), run.seed, split, {}, settings=settings)

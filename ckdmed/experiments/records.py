@@ -82,7 +82,8 @@ def check_one_datalist(records: Sequence[RunRecord]) -> None:
 
 
 def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collection[str]]) -> None:
-    """Raise ValueError when runs of one arm, whose mean a table gives, were made with different settings.
+    """Raise ValueError when runs of one arm, whose mean a table gives, were made with different settings, or when arms,
+    which it compares, were made at the sizes of different profiles.
 
     A command compares the runs that it is asked for with their records, not with those that lie beside them.
 
@@ -90,6 +91,11 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
         records: of one experiment.
         of_a_run: arm -> settings that each of its runs has of its own.
     """
+    if len(profiles := {str(record.settings.get("profile")) for record in records}) > 1:
+        raise ValueError(
+            f"the runs are of the profiles {', '.join(sorted(profiles))}, whose networks and images differ in size; "
+            "keep those of one profile in a folder of their own."
+        )
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         # both sections are of the same training, and a fold is a run as a seed is

@@ -97,10 +97,10 @@ class Sweep(Distilling):
 
     @classmethod
     def check_records(cls, records: Sequence[RunRecord]) -> None:
-        super().check_records(records)
         found = sorted({str(record.settings["method"]) for record in _taught(records)})
         if len(found) > 1:
             raise ValueError(f"the records are of the methods {', '.join(found)}; a sweep is of one.")
+        super().check_records(records)
 
     @classmethod
     def picture(cls, records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None) -> Path | None:

@@ -192,6 +192,11 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
     assert trained and len(trainer.asked) == asked
     # nor have records that came together otherwise
     records = read_experiment(tmp_path / "records")
+    larger = replace(records[-1], arm="another", name="another", settings={**records[-1].settings, "profile": "full"})
+    with pytest.raises(
+        ValueError, match="the (runs|records) are of (the profiles full, tiny|several sizes .full, tiny)"
+    ):
+        experiment(name).check_records([*records, larger])
     odd = replace(records[-1], name="odd", seed=7, settings={**records[-1].settings, "batch_size": 3})
     with pytest.raises(ValueError, match=f"and odd of the arm {odd.arm} were made with different settings .batch_size"):
         experiment(name).tables([*records, odd])
