@@ -6,12 +6,14 @@ MONAI's networks. Each class says itself what MONAI's forward pass is, since Tor
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.networks.nets import AttentionUnet, DynUNet, SegResNet, SwinUNETR
 from monai.networks.nets import UNet as MonaiUNet
+from monai.networks.nets.dynunet import DynUNetSkipLayer
 from torch.nn import functional as F
 
 __all__ = [
@@ -71,6 +73,17 @@ class AnySizeDynUNet(DynUNet):
         if self.deep_supervision:
             halved = [0.5**head for head in range(1 + self.deep_supr_num)]
             self.head_weights = [weight / sum(halved) for weight in halved]
+
+    def without_heads(self) -> AnySizeDynUNet:
+        """A copy without the heads of deep supervision, which gives the same outside training."""
+        plain = copy.deepcopy(self)
+        if plain.deep_supervision:
+            plain.deep_supervision = False
+            del plain.deep_supervision_heads, plain.head_weights
+            for layer in plain.modules():
+                if isinstance(layer, DynUNetSkipLayer):
+                    layer.heads = layer.super_head = None
+        return plain
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.output_block(self.skip_layers(padded(x, self.divisor)))

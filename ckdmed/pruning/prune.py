@@ -22,6 +22,7 @@ from ckdmed.deploy.timing import latencies
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import save_weights, write_json
 from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_regions
+from ckdmed.networks.padded import AnySizeDynUNet
 from ckdmed.networks.segmentation_kinds import PRUNED
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.pruning.channels import removed_channels, without_channels
@@ -121,6 +122,9 @@ def prune(
         )
     if ratio is not None:
         start, options = next(iter(candidates.values()), (whole, own))
+        if isinstance(start, AnySizeDynUNet) and start.deep_supervision:
+            # its other heads are no part of the graph that is followed; one is left, as of a UNet++
+            start, options = start.without_heads(), {**own, "deep_supervision": False}
         small = without_channels(start, source.description.input_shape, ratio)
         channels = {**own.get(PRUNED, {}), **removed_channels(start, small)}
         candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ckdmed.networks import segmentation_student
+from ckdmed.networks.padded import AnySizeDynUNet
 from ckdmed.networks.segmentation_kinds import PRUNED
 from ckdmed.pruning import removed_channels, without_channels
 
@@ -64,6 +65,22 @@ def test_a_unet_plus_plus_without_some_channels_is_pruned_again() -> None:
     counts = {**removed_channels(whole, small), **removed_channels(again, smaller)}
     options = {PRUNED: counts, "deep_supervision": False}
     segmentation_student("unet_plus_plus", base=4, options=options).load_state_dict(smaller.state_dict())
+
+
+def test_a_dynunet_loses_the_heads_of_its_training_first() -> None:
+    heads = {"deep_supervision": True, "deep_supr_num": 2}
+    network = trained("dynunet", options=heads)
+    assert isinstance(network, AnySizeDynUNet)
+    plain = network.without_heads()
+    image = torch.rand(2, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(plain(image), network(image)) and plain.train()(image).shape == image.shape
+        assert network.train()(image).shape == (2, 3, 1, 32, 32)
+    options = {**heads, "deep_supervision": False}
+    segmentation_student("dynunet", base=4, options=options).load_state_dict(plain.state_dict())
+    small = without_channels(plain, (1, 32, 32), 0.5)
+    again = segmentation_student("dynunet", base=4, options={**options, PRUNED: removed_channels(plain, small)})
+    again.load_state_dict(small.state_dict())
 
 
 def test_refusals() -> None:

@@ -62,3 +62,13 @@ def test_exclusive_regions_keep_the_names_of_their_network(tmp_path: Path) -> No
     assert main(["prune", "seg_kd", *checkpoint, *options, str(tmp_path / "smaller")]) == 0
     smaller = find_source("seg_kd", tmp_path / "smaller/model.pt").network
     assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in source.network.parameters())
+
+
+def test_a_dynunet_of_the_recipe_nnunet(tmp_path: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    run(tmp_path / "whole", **TINY, student_kind="dynunet", recipe="nnunet")
+    options = ["--ratio", "0.5", "--images", "3", "--output_dir", str(tmp_path / "small")]
+    assert main(["prune", str(tmp_path / "whole"), *options]) == 0
+    record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
+    assert record["settings"]["student_options"]["deep_supervision"] is False
+    assert not find_source("seg_kd", tmp_path / "small/model.pt").network.deep_supervision
