@@ -13,7 +13,8 @@ from monai.config import PathLike
 
 from ckdmed.data.brats.names import free_case_name, parse_free_name
 from ckdmed.data.datalist import SkippedFile
-from ckdmed.data.dicom_file import open_dicom
+from ckdmed.data.dicom_file import DicomFileError, open_dicom
+from ckdmed.data.dicom_series import read_series_grid
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import UnusedFiles
@@ -37,6 +38,7 @@ class ChosenSeries:
         facts: what it says of itself.
         because: why it was taken.
         slices: how many a DICOM series has; 1 of other files, which are not opened to choose between them.
+        uid: Series Instance UID, "" of other files.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +46,7 @@ class ChosenSeries:
     facts: SeriesFacts
     because: str
     slices: int = 1
+    uid: str = ""
 
 
 @dataclass
@@ -68,10 +71,11 @@ def find_patients(
 ) -> tuple[list[Patient], list[SkippedFile], UnusedFiles]:
     """Find patients and choose the series that a network was made for.
 
-    Files belong together by the Patient ID and study of DICOM headers, by the subject of a NIfTI name or its folder, by
-    the patient in a Figshare file; a picture stands for itself. Of a patient's volumes one is taken: that whose header
-    or name says the sequence, with the most slices if there are several; else the only one that there is, or one that
-    says nothing, for then the check of intended inputs has the last word. Single slices are all taken.
+    Files belong together by the Patient ID and study of DICOM headers (a series may lie in several folders), by the
+    subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a patient's
+    volumes one is taken: that whose header or name says the sequence, with the most slices if there are several; else the
+    only one that there is, or one of MR that says nothing, for then the check of intended inputs has the last word.
+    Single slices are all taken.
 
     Args:
         source: a file, a folder, a DICOM series, or a datalist.
@@ -96,7 +100,7 @@ def find_patients(
     patients = []
     for name, (key, members) in zip(names, groups.items(), strict=True):
         patient = Patient(name, key[0])
-        _choose(patient, members, set(sequences))
+        _choose(patient, _joined(members), set(sequences))
         if patient.chosen:
             patients.append(patient)
         else:
@@ -132,8 +136,9 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
         facts = series_facts(item.files)
         patient = str(dataset.get("PatientID") or dataset.get("StudyInstanceUID") or path.parent.name)
         study = str(dataset.get("StudyInstanceUID") or "")
+        uid = str(dataset.get("SeriesInstanceUID") or "")
         slices = len(item.files) if len(item.files) > 1 else _whole(dataset.get("NumberOfFrames"))
-        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices)
+        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices, uid)
     facts = series_facts(path)
     if kind == "nifti":
         parsed = parse_free_name(input_stem(path.name))
@@ -152,6 +157,25 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
     return (item.name, "", "slices"), ChosenSeries(item.files, kind, facts, "a slice")
 
 
+def _joined(series: Sequence[ChosenSeries]) -> list[ChosenSeries]:
+    """Series whose files lie in several folders as one; copies of a series and a localiser's stacks stay apart."""
+    parts: dict[str, list[ChosenSeries]] = {}
+    for number, one in enumerate(series):
+        parts.setdefault(one.uid or f"without {number}", []).append(one)
+    joined: list[ChosenSeries] = []
+    for members in parts.values():
+        if len({one.files[0].parent for one in members}) > 1:
+            try:
+                grid = read_series_grid([file for one in members for file in one.files])
+            except DicomFileError:
+                pass
+            else:
+                files = tuple(grid.headers[number].path for number, _ in grid.planes)
+                members = [replace(members[0], files=files, slices=len(files))]
+        joined += members
+    return joined
+
+
 def _whole(number: object) -> int:
     try:
         return max(1, int(str(number)))
@@ -164,7 +188,8 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
         patient.chosen = list(series)
         return
     fitting = [one for one in series if one.facts.sequence in sequences]
-    open_ones = [one for one in series if not one.facts.sequence]
+    # sequences are of magnetic resonance: a CT that stands beside it fits none
+    open_ones = [one for one in series if not one.facts.sequence and one.facts.modality in ("", "MR")]
     if fitting:
         best = max(fitting, key=lambda one: one.slices)
         more = f", of {len(fitting)} such series the one with most slices" if len(fitting) > 1 else ""

@@ -90,6 +90,41 @@ def test_of_two_fitting_series_that_with_most_slices_is_taken_however_they_are_s
     assert [path.name for path in patient.chosen[0].files] == ["many.dcm"]
 
 
+@pytest.mark.parametrize("folders", [2, 6])
+def test_a_series_that_lies_in_several_folders_is_one(tmp_path: Path, folders: int) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
+    files = write_mr_series(tmp_path / "all", values)
+    parts = []
+    for index, file in enumerate(files):
+        parts.append(tmp_path / "in" / str(9 - index * folders // 6) / file.name)
+        parts[-1].parent.mkdir(parents=True, exist_ok=True)
+        file.rename(parts[-1])
+    (patient,), skipped, _ = find_patients(tmp_path / "in", SEQUENCES)
+    assert patient.chosen[0].files == tuple(parts) and not patient.passed_over and not skipped
+
+
+def test_a_copy_of_a_series_is_not_put_together_with_it(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 3))
+    files = write_mr_series(tmp_path / "in/a", values)
+    (tmp_path / "in/b").mkdir()
+    for file in files:
+        (tmp_path / "in/b" / file.name).write_bytes(file.read_bytes())
+    (patient,), _, _ = find_patients(tmp_path / "in", SEQUENCES)
+    assert patient.chosen[0].files == tuple(files) and len(patient.passed_over) == 1
+
+
+def test_another_modality_is_not_taken_for_a_sequence_that_nothing_tells(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 3))
+    write_mr_series(tmp_path / "t2", values, study="1.2.3", description="t2 tse tra")
+    for file in write_mr_series(tmp_path / "ct", values, study="1.2.3", description="head 5.0"):
+        image = dcmread(file)
+        image.Modality = "CT"
+        del image.EchoTime
+        image.save_as(file)
+    patients, (left,), _ = find_patients(tmp_path, SEQUENCES)
+    assert not patients and "no series is contrast-enhanced T1" in left.reason
+
+
 def test_links_that_another_run_reads_stay(tmp_path: Path) -> None:
     out = tmp_path / "out"
     link = out / "inputs/p/a.nii.gz"
