@@ -72,10 +72,10 @@ def find_patients(
     """Find patients and choose the series that a network was made for.
 
     Files belong together by the Patient ID and study of DICOM headers (a series may lie in several folders), by the
-    subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a patient's
-    volumes one is taken: that whose header or name says the sequence, with the most slices if there are several; else the
-    only one that there is, or one of MR that says nothing, for then the check of intended inputs has the last word.
-    Single slices are all taken.
+    subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a
+    patient's volumes one is taken: that whose header or name says the sequence, with the most slices if there are
+    several; else the only one that there is, or one of MR that says nothing, for then the check of intended inputs has
+    the last word. Single slices are all taken.
 
     Args:
         source: a file, a folder, a DICOM series, or a datalist.

@@ -156,6 +156,14 @@ class Node:
 
     def _begin(self, series: str, state: SeriesState) -> None:
         instances = self.spool.images(series)
+        if len(instances) > self.settings.max_instances:
+            cause = (
+                f"it has more than {self.settings.max_instances} images, the limit, and the others were not taken; "
+                "raise --max-instances, and send it again when it is gone from the spool"
+            )
+            logger.error(f"series {series}: no usable series: {cause}")
+            self.spool.note(series, replace(state, stage="refused", cause=cause))
+            return
         place = self.spool.place(series)
         for folder in (place / "inference", place / "results"):
             # of other sets of images: an earlier one of the same series

@@ -122,6 +122,8 @@ class Receiver:
             found = read_instance(path, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
             self._check_series(found.series)
             new = self.spool.add(found.series, found.instance, path)
+            # the first that is too many is kept, by which the node knows that it has not all of the series
+            self._check_series(found.series)
         except InstanceRefused as refusal:
             return self._refuse(caller, refusal)
         except OSError as error:
@@ -141,8 +143,8 @@ class Receiver:
 
     def _check_series(self, series: str) -> None:
         count = self.spool.count(series)
-        if count >= self.settings.max_instances:
-            raise InstanceRefused(NO_RESOURCES, f"the series has {count} images, the limit")
+        if count > self.settings.max_instances:
+            raise InstanceRefused(NO_RESOURCES, f"the series has more than {count - 1} images, the limit")
         if count == 0 and self.spool.waiting() >= self.settings.max_series:
             raise InstanceRefused(NO_RESOURCES, f"{self.settings.max_series} series are waiting, the limit")
 

@@ -169,6 +169,16 @@ def test_a_result_that_cannot_be_read_keeps_no_other_from_being_sent(series, arc
         wait_for(lambda: len(archive.objects) == 2, what="the results of the other series")
 
 
+def test_a_part_of_a_series_that_is_too_long_is_not_taken_for_all_of_it(series, archive, tmp_path):
+    with running(Node(tmp_path, archive.port, "--max-instances", "3", worker=QUICK_WORKER)) as node:
+        long, whole = series("long"), series("whole", images=3)
+        assert send(node.port, [*long, *whole]) == [0, 0, 0, 0xA700, 0xA700, 0, 0, 0]
+        # whoever missed an answer sends again
+        assert send(node.port, whole[:1]) == [0]
+        wait_for(lambda: sorted(state["stage"] for state in node.states().values()) == ["refused", "sent"])
+        assert node.made() == 1 and "it has more than 3 images, the limit" in node.text()
+
+
 @pytest.mark.slow
 def test_limits_are_answered_to_the_sender(series, archive, tmp_path):
     options = ("--max-instances", "3", "--max-series", "2", "--max-instance-mib", "1", "--log-patients")
