@@ -65,7 +65,7 @@ from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.networks.unet_vit import UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
 from ckdmed.networks.vgg_vit_unet import VGGViTUNet
-from ckdmed.networks.vit import TRANSFORMER_TAPS, build_vit, set_layer_norm_eps, transformer_taps
+from ckdmed.networks.vit import TRANSFORMER_TAPS, attention_heads, build_vit, set_layer_norm_eps, transformer_taps
 from ckdmed.networks.vit_classifier import ViTClassifier
 from ckdmed.networks.vit_weights import load_vit_weights
 
@@ -120,6 +120,7 @@ __all__ = [
     "ViTClassifier",
     "WeightReport",
     "adapt_input_channels",
+    "attention_heads",
     "build_vit",
     "classification_student",
     "classification_student_map",

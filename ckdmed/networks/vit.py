@@ -15,6 +15,7 @@ from torch.nn import functional
 __all__ = [
     "AnySizePatchEmbedding",
     "TRANSFORMER_TAPS",
+    "attention_heads",
     "build_vit",
     "set_layer_norm_eps",
     "token_grid",
@@ -186,3 +187,9 @@ def transformer_taps(network: nn.Module) -> dict[str, str]:
             inside = f"{name}." if name else ""
             return {"tokens": f"{inside}norm", "qkv": f"{inside}blocks.{len(module.blocks) - 1}.attn.qkv"}
     return {}
+
+
+def attention_heads(network: nn.Module) -> int:
+    """Of the blocks whose "qkv" :func:`transformer_taps` names; 1 where there is no Vision Transformer."""
+    found = next((module for module in network.modules() if isinstance(module, ViT)), None)
+    return 1 if found is None else int(found.blocks[-1].attn.num_heads)

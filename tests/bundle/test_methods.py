@@ -163,3 +163,9 @@ def test_a_training_in_float16(tmp_path: Path, request: pytest.FixtureRequest, b
     assert made.trainer.scaler.is_enabled() and history(tmp_path)[-1]["loss"] > 0
     newest = sorted((tmp_path / "models").glob("resume_epoch=*.pt"))[-1]
     assert torch.load(newest, weights_only=True)["scaler"]["scale"] > 0
+
+
+def test_attention_is_split_into_the_heads_that_the_teacher_has(tmp_path: Path) -> None:
+    options = {"vit_heads": 2, "vit_hidden": 16}
+    made = seg_kd_runs.workflow(tmp_path, method="cross_architecture", teacher_options=options, vit_heads=4)
+    assert made.parser.get_parsed_content("distillation_loss").terms["attention"].loss.heads == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from ckdmed.networks import UNetViT
+from ckdmed.networks import UNetViT, attention_heads
 from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
 
 SIZES: dict[str, int] = {"vit_hidden": 12, "vit_mlp": 16, "vit_layers": 2, "vit_heads": 3}
@@ -136,3 +136,7 @@ def test_bad_settings(arguments: dict, message: str) -> None:
 def test_indivisible_size_is_told_as_in_the_unet() -> None:
     with pytest.raises(ValueError, match="multiple of 4"):
         small()(torch.rand(1, 1, 13, 16))
+
+
+def test_the_heads_of_a_network() -> None:
+    assert attention_heads(small()) == 3 and attention_heads(small().unet) == 1
