@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ckdmed.losses.conventions import PairLoss, choose, resolve_link
+from ckdmed.losses.conventions import PairLoss, check_mask_grid, choose, resolve_link
 
 __all__ = ["CombinationLoss"]
 
@@ -51,6 +51,7 @@ class CombinationLoss(PairLoss):
                 f"labels have shape {tuple(teacher.shape)}; for logits of shape {tuple(student.shape)} they must be "
                 "[B, 1, *S] or [B, *S]."
             )
+        check_mask_grid(mask, student)
         weight = torch.ones_like(student[:, :1]) if mask is None else mask
         if self.ignore_index is not None:
             labels = labels.masked_fill(labels == self.ignore_index, 0)

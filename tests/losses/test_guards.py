@@ -158,6 +158,10 @@ BAD: list[tuple[Callable[[], Any], str]] = [
     (lambda: CombinationLoss("fixed"), "mode is 'fixed'"),
     (lambda: CombinationLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 5, 4)), "labels have shape"),
     (lambda: CombinationLoss()(torch.zeros(1, 2, 4, 4), torch.full((1, 4, 4), 2)), "must lie in 0..1"),
+    (
+        lambda: CombinationLoss()(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4), mask=torch.ones(1, 1, 1, 1)),
+        "mask has spatial shape",
+    ),
     (lambda: match_grids(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4, 4), "min"), "numbers of axes differ"),
     (lambda: match_grids(torch.zeros(1, 2, 4, 4), torch.zeros(2, 2, 4, 4), "min"), "the batches differ"),
     (lambda: match_grids(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8), "none"), "the grids differ"),
