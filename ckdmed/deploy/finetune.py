@@ -65,8 +65,7 @@ def finetuned(
     """
     inputs = data.calibration(as_function(source.network), images)
     trained = train_through_quantisers(source.network, inputs, epochs)
-    if "openvino-int8" in names:
-        _write_openvino(source, trained.network, folder / "model-int8.xml")
+    # first, since it can fail: all of the forms are those of this training, or none
     if "onnx-int8" in names:
         # ONNX Runtime runs the patterns of its own quantiser fastest; the weights are what the training is for
         network = copy.deepcopy(source.network)
@@ -75,6 +74,8 @@ def finetuned(
         float_file = folder.parent / "finetuned.onnx"
         write_onnx(network.eval(), source.description, float_file)
         write_int8_onnx(float_file, inputs, source.description, folder / "model-int8.onnx")
+    if "openvino-int8" in names:
+        _write_openvino(source, trained.network, folder / "model-int8.xml")
     return trained
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from torch import nn
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.deploy import finetune
 from ckdmed.deploy.deploying import DeployOptions, deploy
-from ckdmed.deploy.finetune import train_through_quantisers
+from ckdmed.deploy.finetune import ThroughQuantisers, train_through_quantisers
 from ckdmed.deploy.float_forms import FormError
 from tests.deploy.test_deploy import deployed
 from tests.export.tiny import config, sizes_of, write_checkpoint
@@ -157,3 +159,22 @@ def test_where_it_cannot_be_trained_the_forms_stay_as_they_were(tmp_path: Path, 
     (form,) = result.forms
     assert not form.written and form.reasons and form.finetuned == 0
     assert "NNCF cannot quantise it for training (no); the forms stay as they were" in said
+
+
+def test_no_form_is_replaced_where_another_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    network = Small()
+    trained = ThroughQuantisers(network, [0.1], 0.2, 0.1)
+    source: Any = SimpleNamespace(network=network, description=None)
+    data: Any = SimpleNamespace(calibration=lambda run, count: images(count))
+    replaced: list[str] = []
+
+    def refused(*_: object) -> None:
+        raise FormError("it cannot be exported to ONNX (no)")
+
+    monkeypatch.setattr(finetune, "train_through_quantisers", lambda *given: trained)
+    monkeypatch.setattr(finetune, "write_onnx", refused)
+    monkeypatch.setattr(finetune, "_write_openvino", lambda *given: replaced.append("openvino"))
+    with pytest.raises(FormError, match="cannot be exported"):
+        finetune.finetuned(source, data, ["openvino-int8", "onnx-int8"], tmp_path / "forms", 1, 2)
+    # it was judged as it is
+    assert not replaced
