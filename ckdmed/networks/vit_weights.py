@@ -136,7 +136,9 @@ def _fit_embeddings(
     table = tensors.get(POSITIONS)
     if table is None or table.dim() != 3:
         return adapted
-    if layout != "MONAI" and CLASS_TOKEN in tensors and not _grid_of(table.shape[1], dims):
+    # an oblong grid and the class token may make a square together, as 6 x 8 and 1 do
+    with_class = table.shape[1] == own[POSITIONS].shape[1] + 1 or not _grid_of(table.shape[1], dims)
+    if layout != "MONAI" and CLASS_TOKEN in tensors and with_class:
         tensors[CLASS_TOKEN] = tensors[CLASS_TOKEN] + table[:, :1]
         adapted[CLASS_TOKEN] = "its position embedding added to it, because MONAI's ViT has none for it"
         table = table[:, 1:]

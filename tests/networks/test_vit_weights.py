@@ -222,6 +222,16 @@ def test_oblong_grid_is_taken_from_the_caller(saved: tuple[Path, State]) -> None
     assert torch.equal(wrapped.vit.patch_embedding.position_embeddings, network.patch_embedding.position_embeddings)
 
 
+def test_an_oblong_grid_that_is_a_square_with_the_class_token(tmp_path: Path) -> None:
+    state = random_state({**torchvision_shapes(), "encoder.pos_embedding": (1, 6 * 8 + 1, 12)})
+    torch.save(state, tmp_path / "vit.pth")
+    vit = small(img_size=(48, 64))
+    load_vit_weights(vit, tmp_path / "vit.pth", grid=(6, 8))
+    table = state["encoder.pos_embedding"]
+    assert torch.equal(vit.patch_embedding.position_embeddings, table[:, 1:])
+    assert torch.equal(vit.cls_token, state["class_token"] + table[:, :1])
+
+
 def test_volume_takes_the_blocks_of_a_flat_file(saved: tuple[Path, State]) -> None:
     file, state = saved
     network = small(spatial_dims=3, img_size=8, patch_size=4, in_channels=1)
