@@ -17,10 +17,12 @@ from ckdmed.data.dicom_file import DicomFileError, open_dicom
 from ckdmed.data.dicom_series import read_series_grid
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.image_files import InputItem, find_inputs
-from ckdmed.data.input_walk import UnusedFiles
+from ckdmed.data.input_walk import UnusedFiles, refuse_foreign_files
 from ckdmed.data.mat73 import FigshareFileError
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
+from ckdmed.folders import refuse_place_among
+from ckdmed.inference.job import LEDGER
 from ckdmed.intended_inputs import SEQUENCE_NAMES, SeriesFacts, series_facts
 
 __all__ = ["ChosenSeries", "Patient", "find_patients"]
@@ -80,12 +82,25 @@ def find_patients(
     Args:
         source: a file, a folder, a DICOM series, or a datalist.
         sequences: that the network was made for; empty where that is not known.
-        exclude: a folder that is not searched.
+        exclude: the folder for the results, which is not searched.
 
     Returns:
         patients; what cannot be read or has no fitting series, with the cause; and files that are no inputs.
+
+    Raises:
+        ValueError: see `find_inputs`; the folder for the results is the folder of the inputs or of one of them, or lies
+            among them and holds files that no run wrote.
     """
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    if exclude is not None:
+        if Path(exclude).resolve() == folder.resolve():
+            raise ValueError(
+                f"{exclude} is the folder of the inputs; results could replace files there. Give another --output_dir."
+            )
+        refuse_foreign_files(Path(exclude), folder, {LEDGER: ()})
     found = find_inputs(source, exclude=exclude)
+    if exclude is not None:
+        refuse_place_among(Path(exclude), {item.name: item.files for item in found.items}, [folder])
     skipped = list(found.skipped)
     groups: dict[tuple[str, ...], list[ChosenSeries]] = {}
     for item in found.items:

@@ -125,6 +125,25 @@ def test_another_modality_is_not_taken_for_a_sequence_that_nothing_tells(tmp_pat
     assert not patients and "no series is contrast-enhanced T1" in left.reason
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (".", "is the folder of the inputs"),
+        ("results", "holds 1 files that no run wrote, such as a/a_t1ce_mask.nii.gz"),
+        ("a/out", "the folder of a"),
+    ],
+)
+def test_results_come_to_no_place_where_files_of_others_lie(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, message: str
+) -> None:
+    volume(tmp_path / "a/a_t1ce.nii.gz")
+    masks = [tmp_path / "a/a_t1ce_mask.nii.gz", tmp_path / "results/a/a_t1ce_mask.nii.gz"]
+    before = [volume(mask).read_bytes() for mask in masks]
+    assert main(["segment", str(tmp_path), "-o", str(tmp_path / place)]) == 2
+    assert message in capsys.readouterr().err
+    assert [mask.read_bytes() for mask in masks] == before and not (tmp_path / place / "inputs").exists()
+
+
 def test_links_that_another_run_reads_stay(tmp_path: Path) -> None:
     out = tmp_path / "out"
     link = out / "inputs/p/a.nii.gz"
