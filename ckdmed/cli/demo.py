@@ -32,9 +32,12 @@ def run(args: argparse.Namespace) -> int:
     """
     from ckdmed.bundle_files import bundle_folder
     from ckdmed.demo.page import serve
+    from ckdmed.json_files import read_json
 
     named = Path(args.bundle).expanduser()
     bundle = named if (named / "inference.json").is_file() else bundle_folder(args.bundle)
+    if "class_names" in read_json(bundle / "inference.json"):
+        raise ValueError(f"{args.bundle}: its network tells classes, and the demo shows masks; give one that segments.")
     weights = args.checkpoint.expanduser() if args.checkpoint else bundle / "models" / "model.pt"
     if not weights.is_file():
         raise FileNotFoundError(

@@ -16,7 +16,7 @@ from ckdmed.inference import InputsSkipped
 from ckdmed.reports.overlay import draw_overlay, draw_regions
 from ckdmed.run_pages.case_images import CaseImages, read_case_images
 from ckdmed.run_pages.inference_part import amounts_of
-from ckdmed.run_pages.inference_run import read_inference_run
+from ckdmed.run_pages.inference_run import InferenceRun, read_inference_run
 
 __all__ = ["Found", "UnusableInput", "segment"]
 
@@ -108,7 +108,16 @@ def segment(files: Sequence[Path], bundle: Path, work: Path, checkpoint: Path | 
         raise UnusableInput(f"These are {len(run.results)} inputs ({names}); drop one slice or one series at a time.")
     result = run.results[0]
     images = read_case_images(result, run.settings)
-    return Found(images, result.outputs, amounts_of(images), result.warnings)
+    return Found(images, result.outputs, amounts_of(images), [*_passed_over(run, len(files)), *result.warnings])
+
+
+def _passed_over(run: InferenceRun, dropped: int) -> list[str]:
+    """A sentence on files of other kinds, of which a person may believe that they were seen."""
+    count = (run.report.get("counts") or {}).get("ignored", 0)
+    if not count:
+        return []
+    names = [Path(str(file)).name for file in run.report.get("ignored_examples") or ()]
+    return [f"{count} of the {dropped} files are no images that are read, and were passed over: {', '.join(names)}."]
 
 
 def _square(drawn: np.ndarray, spacing_mm: tuple[float, float, float] | None) -> np.ndarray:

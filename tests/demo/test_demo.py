@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ckdmed import cli
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import plain_geometry, spatial_geometry
+from ckdmed.demo import segmentation
 from ckdmed.demo.page import _words
 from ckdmed.demo.segmentation import Found, UnusableInput, segment
 from ckdmed.run_pages.case_images import CaseImages
@@ -61,6 +64,41 @@ def test_nothing_dropped_is_said(tmp_path):
 def test_a_bundle_without_weights_is_refused(tmp_path, capsys):
     assert cli.main(["demo", "--checkpoint", str(tmp_path / "model.pt")]) == 2
     assert "there are no such weights" in capsys.readouterr().err
+
+
+def test_a_bundle_of_classes_is_refused_before_anything_is_dropped(capsys):
+    assert cli.main(["demo", "--bundle", "cls_kd"]) == 2
+    assert "cls_kd: its network tells classes, and the demo shows masks" in capsys.readouterr().err
+
+
+def test_files_that_were_passed_over_are_named(tmp_path, monkeypatch):
+    class Inference:
+        """Finds a mask in the one picture among the inputs."""
+
+        def __init__(self, bundle: Path, settings: dict[str, str], configs: tuple[str, ...]) -> None:
+            self.inputs, self.found = Path(settings["dataset_dir"]), Path(settings["output_dir"])
+
+        def initialize(self) -> None:
+            self.found.mkdir()
+
+        def run(self) -> None:
+            Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(self.found / "a_mask.png")
+            result = {"name": "a", "input": [str(self.inputs / "a.png")], "outputs": ["a_mask.png"]}
+            others = [str(self.inputs / "b.bmp")]
+            report = {"counts": {"ignored": len(others)}, "ignored_examples": others, "results": [result]}
+            (self.found / "report.json").write_text(json.dumps(report))
+
+        def finalize(self) -> None:
+            pass
+
+    monkeypatch.setattr(segmentation, "bundle_workflow", Inference)
+    files = [tmp_path / "a.png", tmp_path / "b.bmp"]
+    for file in files:
+        Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(file)
+    (tmp_path / "work").mkdir()
+    found = segment(files, BUNDLE, tmp_path / "work")
+    assert found.amounts == {"tumour": "8 px"}
+    assert found.warnings == ["1 of the 2 files are no images that are read, and were passed over: b.bmp."]
 
 
 @pytest.mark.slow
