@@ -25,7 +25,7 @@ SETTINGS, HISTORY, SUMMARY = "settings.json", "metrics.jsonl", "summary.json"
 # what an evaluation is asked for beside the section, with what it has that is asked for nothing
 _ASKED: Mapping[str, Any] = {"corruption": None, "tta": False, "threshold": 0.5, "peer_checkpoint": None}
 # what it takes from the record of the training, unless it is asked for something else
-_FOLLOWS = ("image_size", "scaling", "clahe", "modalities")
+_FOLLOWS = ("image_size", "scaling", "clahe")
 
 
 @dataclass(frozen=True)
