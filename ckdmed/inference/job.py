@@ -28,7 +28,7 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
-from ckdmed.inference.ledger import checksum, outputs_are_whole, read_ledger
+from ckdmed.inference.ledger import checksum, edited_output, outputs_are_whole, read_ledger
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -69,7 +69,8 @@ class InferenceJob:
         checkpoint: the weights; their hash is a part of what must be unchanged for a result to be reused.
         section: of a datalist.
         resume: keep the finished results of an earlier run whose files are in place, if the input (size and time of
-            change), the checkpoint and the settings are the same.
+            change), the checkpoint and the settings are the same. A volume among them that was changed since, such as a
+            corrected mask, is never replaced: its input is skipped.
         settings: what else the results depend on.
     """
 
@@ -96,6 +97,8 @@ class InferenceJob:
         self._pending: dict[str, InputItem] = {}
         # those that were to be done when the run began
         self._noted: set[str] = set()
+        # those whose results of an earlier run somebody changed
+        self._edited: set[str] = set()
         # of each input, as it was when it was checked
         self._fingerprints: dict[str, str] = {}
         # of each input that is to be done
@@ -184,12 +187,20 @@ class InferenceJob:
         self.skipped = list(self.found.skipped)
         if self._section_record is None:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
+        earlier = read_ledger(self.output_dir / LEDGER) if self.resume else {}
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
             if item.name in done:
                 self.kept.append(item.name)
                 self._records[item.name] = done[item.name]
+                continue
+            if (edited := edited_output(earlier.get(item.name, {}), self.output_dir)) is not None:
+                reason = f"{edited}: was changed since it was written, and stays; move it away to have it made again."
+                self.skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {reason}"))
+                # known to the next run, but no result of this one
+                self._records[item.name] = earlier[item.name]
+                self._edited.add(item.name)
                 continue
             try:
                 self._fingerprints[item.name] = self._fingerprint(item)
@@ -297,7 +308,8 @@ class InferenceJob:
         """
         internal = ("fingerprint", "checksums")
         self._write_ledger()
-        records = [self._records[item.name] for item in self.found.items if item.name in self._records]
+        mine = self._records.keys() - self._edited
+        records = [self._records[item.name] for item in self.found.items if item.name in mine]
         results = [{k: v for k, v in record.items() if k not in internal} for record in records]
         known = mark_known(self._section_record, results)
         intended = count_intended(self.intended, self.checkpoint, {r["name"]: self._told(r["name"]) for r in results})

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ckdmed.data.nifti_files import is_whole_nifti
 from ckdmed.json_files import parse_json
 
-__all__ = ["checksum", "outputs_are_whole", "read_ledger"]
+__all__ = ["checksum", "edited_output", "outputs_are_whole", "read_ledger"]
 
 
 def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
@@ -35,6 +36,16 @@ def outputs_are_whole(record: Mapping[str, Any], folder: Path) -> bool:
     if not outputs or not isinstance(outputs, list) or not isinstance(checksums, dict):
         return False
     return all(checksum(folder / str(name)) == checksums.get(name) for name in outputs)
+
+
+def edited_output(record: Mapping[str, Any], folder: Path) -> Path | None:
+    """A volume of a result that somebody may have corrected since it was written; what is damaged cannot be read."""
+    checksums = record.get("checksums")
+    for name, stated in checksums.items() if isinstance(checksums, dict) else ():
+        path = folder / str(name)
+        if checksum(path) not in (None, stated) and is_whole_nifti(path):
+            return path
+    return None
 
 
 def checksum(path: Path) -> list[int] | None:

@@ -16,8 +16,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
-from ckdmed.data.nifti_files import VolumeFileError, open_nifti
-from ckdmed.data.volume_reader import is_nifti
+from ckdmed.data.nifti_files import is_whole_nifti
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
@@ -217,13 +216,7 @@ def _foreign(folder: Path) -> str | None:
 
 def _is_edited(path: Path, state: dict[str, Any]) -> bool:
     """Whether somebody may have corrected a volume, such as a mask; what is damaged cannot be read."""
-    if not is_nifti(path) or _as_written(path, state):
-        return False
-    try:
-        open_nifti(path)
-    except VolumeFileError:
-        return False
-    return True
+    return not _as_written(path, state) and is_whole_nifti(path)
 
 
 def _as_written(path: Path, state: dict[str, Any]) -> bool:

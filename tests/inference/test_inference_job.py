@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -66,6 +67,33 @@ def test_the_result_of_a_link_that_leads_elsewhere_now_is_not_kept(inputs: Path,
     link.unlink()
     link.symlink_to(two)
     assert work(job(link.parent, output_dir=str(tmp_path / "out"), resume=True)) == ["image"]
+
+
+def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
+    def work_on(job: InferenceJob) -> list[str]:
+        names = [item["name"] for item in job.data]
+        for name in names:
+            file = job.output_dir / f"{name}_mask.nii.gz"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), file)
+            job.record(name, [f"{name}_mask.nii.gz"])
+        return names
+
+    assert work_on(job(inputs)) == ["1", "2", "sub/1"]
+    corrected, damaged = (inputs.parent / f"out/{name}_mask.nii.gz" for name in ("1", "2"))
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), corrected)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    for settings in ({"a": 1}, {"a": 2}):
+        again = job(inputs, resume=True, settings=settings)
+        assert "1" not in work_on(again) and not nib.load(corrected).get_fdata().any()
+        with pytest.raises(InputsSkipped):
+            again.finish()
+        report = json.loads((again.output_dir / "report.json").read_text())
+        assert [result["name"] for result in report["results"]] == ["2", "sub/1"]
+        causes = " ".join(entry["cause"] for entry in report["skipped"])
+        assert f"{corrected}: was changed since it was written, and stays" in causes
+    corrected.unlink()
+    assert "1" in work_on(job(inputs, resume=True))
 
 
 class Passing(torch.nn.Module):
