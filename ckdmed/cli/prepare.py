@@ -137,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if bool(args.image) == bool(args.folders):
         raise ValueError("give either folders, or one case by --image.")
+    if args.image and (args.modalities or args.mask_is):
+        raise ValueError("--modalities and --mask-is choose among the files of folders; leave them out with --image.")
     skipped: list[SkippedCase] = []
     unused = UnusedFiles()
     if args.image:

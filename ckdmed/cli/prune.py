@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance", type=float, default=0.01, help="Dice that the chosen depth may lose (default: %(default)s)"
     )
     parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
-    parser.add_argument("--images", type=int, help="of the validation set at most, spread over the patients (default: all)")
+    parser.add_argument(
+        "--images", type=int, help="of the validation set at most, spread over the patients (default: all)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.output}: the mask is written as .nii.gz.")
     refuse_existing(args.output, args.force)
     mask, affine, original = mask_in_original(args.case, args.mask, args.modality)
+    if args.output.resolve() in (original.resolve(), args.mask.resolve()):
+        raise ValueError(f"{args.output} is what the mask is made of; it is not replaced even with --force.")
     data = nifti_bytes(mask, affine, original if is_nifti(original) else None)
     write_atomic(args.output, lambda path: path.write_bytes(data))
     print(f"{args.output}: {int((mask > 0).sum())} voxels on the grid of {original}")

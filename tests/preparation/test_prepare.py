@@ -157,6 +157,25 @@ def test_a_mask_goes_back_from_any_folder(case, tmp_path, monkeypatch):
     assert np.array_equal(values, mask()) and original == case / f"{case.name}-t1c.nii.gz"
 
 
+@pytest.mark.parametrize("output", ["original", "mask"])
+def test_what_a_mask_is_made_of_is_not_replaced_by_it(case, tmp_path, capsys, output):
+    run(find_inputs([case])[0], tmp_path / "out")
+    prepared = tmp_path / "out" / case.name
+    files = {"original": case / f"{case.name}-t1c.nii.gz", "mask": prepared / f"{case.name}-seg.nii.gz"}
+    before = files[output].read_bytes()
+    arguments = [str(prepared), str(files["mask"]), "--modality", "t1c", "--output", str(files[output]), "--force"]
+    assert cli.main(["restore-mask", *arguments]) == 2
+    assert "it is not replaced even with --force" in capsys.readouterr().err
+    assert files[output].read_bytes() == before
+
+
+@pytest.mark.parametrize("option", [["--modalities", "t2f"], ["--mask-is", "label"]])
+def test_options_that_choose_among_files_of_folders_are_not_ignored(case, tmp_path, capsys, option):
+    image = f"t1c={case / case.name}-t1c.nii.gz"
+    assert cli.main(["prepare", "--image", image, *option, "--output_dir", str(tmp_path / "out")]) == 2
+    assert "leave them out with --image" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["spacing", "size"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0])
 def test_a_grid_of_no_size_is_refused(case, tmp_path, name, value):
