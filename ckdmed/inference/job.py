@@ -28,7 +28,7 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
-from ckdmed.inference.ledger import checksum, edited_output, outputs_are_whole, read_ledger
+from ckdmed.inference.ledger import checksum, edited_output, outputs_are_whole, read_ledger, stamp
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -377,12 +377,7 @@ class InferenceJob:
 
     def _fingerprint(self, item: InputItem) -> str:
         files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
-        stats: list[tuple[str, int, int]] = []
-        for file in files:
-            stat = file.stat()
-            # a link of the same name may lead to another patient's file of the same size and time
-            name = str(file.resolve()) if file.is_symlink() else file.name
-            stats.append((name, stat.st_size, stat.st_mtime_ns))
+        stats = [stamp(file) for file in files]
         state = [stats, self._checkpoint_hash, self.settings]
         if self.intended is not None:
             # a result says whether its input is like the training's

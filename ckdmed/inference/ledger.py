@@ -10,7 +10,7 @@ from typing import Any
 from ckdmed.data.nifti_files import is_whole_nifti
 from ckdmed.json_files import parse_json
 
-__all__ = ["checksum", "edited_output", "outputs_are_whole", "read_ledger"]
+__all__ = ["checksum", "edited_output", "outputs_are_whole", "read_ledger", "stamp"]
 
 
 def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
@@ -55,3 +55,11 @@ def checksum(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [len(content), zlib.crc32(content)]
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """Name, size and time of change of an input, by which it is known again."""
+    stat = file.stat()
+    # a link of the same name may lead to another patient's file of the same size and time
+    name = str(file.resolve()) if file.is_symlink() else file.name
+    return name, stat.st_size, stat.st_mtime_ns
