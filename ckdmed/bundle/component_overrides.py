@@ -19,7 +19,9 @@ NO_COMPONENTS = frozenset({"imports", "initialize", "run", "finalize", "_meta_",
 _SEPARATOR = "::"
 
 
-def component_overrides(workflow: ConfigWorkflow, settings: Collection[str]) -> dict[str, Any]:
+def component_overrides(
+    workflow: ConfigWorkflow, settings: Collection[str], also: Collection[str] = ()
+) -> dict[str, Any]:
     """Id -> content of everything that was given and that is no setting, as it stands in the configuration.
 
     Ids are written with ``#``, as on the command line.
@@ -28,13 +30,15 @@ def component_overrides(workflow: ConfigWorkflow, settings: Collection[str]) -> 
         workflow: that is running. What a program gave it is in its attribute ``given``
             (`ckdmed.bundle.workflow.bundle_workflow`), what a user typed on the command line.
         settings: names of the settings, which are recorded as such.
+        also: further ids, given or not, such as those of an earlier run: a workflow that a program made by itself does
+            not tell what it was given.
     """
     config = workflow.parser.get()
     found: dict[str, Any] = {}
-    for name in sorted({*typed_settings(), *getattr(workflow, "given", ())}):
+    for name in sorted({*typed_settings(), *getattr(workflow, "given", ()), *also}):
         id_ = ReferenceResolver.normalize_id(name)
         top = id_.split(_SEPARATOR)[0]
         nested_or_component = id_ != top or isinstance(config.get(top), (Mapping, list))
         if top in config and top not in NO_COMPONENTS and top not in settings and nested_or_component:
-            found[id_.replace(_SEPARATOR, "#")] = json.loads(json.dumps(workflow.parser[id_], default=str))
+            found[id_.replace(_SEPARATOR, "#")] = json.loads(json.dumps(workflow.parser.get(id_), default=str))
     return found

@@ -70,13 +70,14 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
             refuse_earlier_run(folder, weights)
         else:
             workflow, settings = running_workflow(), running_settings()
-            if "epochs" not in settings and run_record(folder) is not None:
+            record = run_record(folder)
+            if "epochs" not in settings and record is not None:
                 raise RefusedStart(
                     f"'{folder}' holds a training, whose record this run would replace with its own: give another "
                     f"output_dir, such as '{folder / 'inference'}'."
                 )
             options = () if workflow is None else taken_settings(workflow.parser.get())
-            check_resumed(folder, settings, options, _components(settings))
+            check_resumed(folder, settings, options, _components(settings, (record or {}).get("components", ())))
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -149,9 +150,9 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _components(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _components(settings: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
     workflow = running_workflow()
-    return {} if workflow is None else component_overrides(workflow, settings)
+    return {} if workflow is None else component_overrides(workflow, settings, also)
 
 
 #: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.

@@ -49,8 +49,10 @@ _WITHOUT = ", None)"
 # settings that name files or folders of the machine of the training, and that machine's own
 _PLACES = ("_dir", "_root", "_checkpoint", "_checkpoints", "_pretrained", "checkpoint")
 _OF_MACHINE = {"device", "rank", "world_size"}
-# components that an evaluation and an inference do without
-_OF_TRAINING_ALONE = {"train", "optimizer", "lr_scheduler", "distillation_loss", "student", "teacher", "best_model"}
+# components that evaluation and inference do without; the patients of the sections are recorded beside the weights
+_OF_TRAINING_ALONE = frozenset(
+    {"train", "optimizer", "lr_scheduler", "distillation_loss", "student", "teacher", "best_model", "sections"}
+)
 # what the record of a student says of its teacher, by the beginning of the names
 _OF_ITS_TEACHER = ("teacher_", "vit_", "vgg", "fuse", "resolutions", "map_weights")
 # what the images of a training are like: several teachers see the same ones

@@ -106,8 +106,8 @@ class TeacherShares(nn.Module):
 class PerformanceWeightedLoss(PairLoss):
     """sum_i w_i L(student, teacher_i) with the shares w of the teachers; zero where L is, that is, when all agree.
 
-    With a share for each channel it is mean_c sum_i w_ic L(student_c, teacher_ic): each channel is compared by itself. Of
-    a loss with reduction "sum" it is the sum over the channels, so that equal shares give what one share gives.
+    With a share for each channel it is mean_c sum_i w_ic L(student_c, teacher_ic): each channel is compared by itself.
+    Of a loss with reduction "sum" it is the sum over the channels, so that equal shares give what one share gives.
 
     Args:
         shares: w; read anew in each call.

@@ -192,4 +192,8 @@ def transformer_taps(network: nn.Module) -> dict[str, str]:
 def attention_heads(network: nn.Module) -> int:
     """Of the blocks whose "qkv" :func:`transformer_taps` names; 1 where there is no Vision Transformer."""
     found = next((module for module in network.modules() if isinstance(module, ViT)), None)
-    return 1 if found is None else int(found.blocks[-1].attn.num_heads)
+    if found is None:
+        return 1
+    heads = found.get_submodule(f"blocks.{len(found.blocks) - 1}.attn").num_heads
+    assert isinstance(heads, int)
+    return heads

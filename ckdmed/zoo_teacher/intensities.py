@@ -79,8 +79,8 @@ def own_intensities(
                 raise ValueError(
                     f"the network of '{bundle.folder}' is scaled by the voxels that are not 0, and --augmentation "
                     f"{augmentation} adds noise to the background and changes its value: set it to "
-                    f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, that "
-                    "changes what the student sees alone."
+                    f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, "
+                    "that changes what the student sees alone."
                 )
             return NonzeroScaling()
     found = ", ".join(names) or "none"
@@ -167,7 +167,7 @@ def _scaling_steps(bundle: ZooBundle) -> list[tuple[str, dict[str, Any]]]:
 
 
 def preprocessing_steps(bundle: ZooBundle) -> list[tuple[str, dict[str, Any]]]:
-    """Class name and arguments of each step of its preprocessing; of one that is an expression, the expression alone."""
+    """Class name and arguments of each step of its preprocessing; of an expression the expression alone."""
     config: dict[str, Any] = bundle.parser.get()
     preprocessing = _preprocessing(bundle)
     steps = preprocessing.get("transforms", []) if isinstance(preprocessing, dict) else preprocessing

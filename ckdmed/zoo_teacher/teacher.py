@@ -104,8 +104,8 @@ def zoo_teacher(
     to_regions = match_regions(own_regions, regions)
     if opened.softmax_outputs():
         raise ValueError(
-            f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} lie "
-            "inside one another: choose a bundle with a sigmoid for each region."
+            f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} "
+            "lie inside one another: choose a bundle with a sigmoid for each region."
         )
     intensities = own_intensities(opened, scaling, clahe, augmentation)
     _tell_of_other_grids(opened, len(size))

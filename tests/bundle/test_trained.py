@@ -131,7 +131,7 @@ def test_entries_of_components_that_only_the_training_was_given_are_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.save({}, tmp_path / "model.pt")
-    components = {"preprocessing_of#clahe": True, "optimizer#lr": 0.1}
+    components = {"preprocessing_of#clahe": True, "optimizer#lr": 0.1, "sections#phantom_size": 48}
     settings = {"epochs": 1, "image_size": 64, "student_kind": "unet", "student_base": 8}
     (tmp_path / "model.json").write_text(json.dumps({"settings": settings, "components": components}))
 
@@ -142,6 +142,7 @@ def test_entries_of_components_that_only_the_training_was_given_are_told(
         check_trained(parser, {})
         return caplog.text
 
-    assert "--preprocessing_of#clahe true" in told() and "optimizer" not in caplog.text
+    assert "--preprocessing_of#clahe true" in told()
+    assert "optimizer" not in caplog.text and "sections" not in caplog.text
     assert "--preprocessing_of#clahe true" in told(preprocessing_of={"clahe": False})
     assert not told(preprocessing_of={"clahe": True})
