@@ -117,7 +117,9 @@ SETTINGS: Mapping[str, Setting] = {
     "labelled_per_batch": Setting(
         either(_SHARE, _NONE), "share of labelled samples in a batch, on average; null for that of the data"
     ),
-    "train_on_validation": Setting(boolean(), "train on the validation patients too and keep the last weights"),
+    "train_on_validation": Setting(
+        boolean(), "train on the validation patients too, the teacher as well, and keep the last weights"
+    ),
     "split_seed": Setting(
         whole(0), "seed of the split and of the choice of labelled patients; a datalist keeps its sections"
     ),

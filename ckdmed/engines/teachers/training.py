@@ -91,6 +91,7 @@ def prepare_teacher(
     view: str | None = None,
     summary_writer: Any = None,
     prefix: str = "teacher",
+    last: bool = False,
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
@@ -113,6 +114,7 @@ def prepare_teacher(
             dataset does; None for none.
         summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
         prefix: before their names, and the name of the training in its progress bar.
+        last: keep the weights of the last epoch instead of the best, where it learns from the validation data too.
         needed: False where no term of the loss uses a teacher: nothing is loaded and nothing trained.
 
     Returns:
@@ -168,6 +170,7 @@ def prepare_teacher(
         view=view,
         summary_writer=summary_writer,
         prefix=prefix,
+        last=last,
     )
     if distributed.is_initialized():
         distributed.barrier()
@@ -218,13 +221,14 @@ def _train(
     view: str | None,
     summary_writer: Any,
     prefix: str,
+    last: bool,
 ) -> None:
     trained: nn.Module = network
     if distributed.is_initialized():
         on_gpu = torch.device(device).type == "cuda"
         trained = nn.parallel.DistributedDataParallel(network, device_ids=[device] if on_gpu else None)
     optimizer = recipe_optimizer(recipe, network.parameters(), learning_rate, weight_decay)
-    best_model = BestModel(str(best), network, key_metric, save=leader)
+    best_model = BestModel(str(best), network, key_metric, save=leader, last=last)
     best_model.attach(evaluator)
     handlers = training_handlers(
         network=network,

@@ -58,6 +58,22 @@ def test_trains_keeps_the_best_and_freezes(tmp_path: Path):
     assert [json.loads(row)["epoch"] for row in rows] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("last", "kept"), [(False, 0), (True, 2)])
+def test_the_best_weights_are_kept_or_the_last(tmp_path: Path, last: bool, kept: int):
+    network = unet()
+    validator = evaluator(network)
+    after_epochs: list[str] = []
+
+    @validator.on(Events.COMPLETED)
+    def _(engine: Engine) -> None:
+        engine.state.metrics["val_mean_dice"] = 1 / (1 + len(after_epochs))
+        after_epochs.append(weights_hash(network))
+
+    prepare(network, tmp_path, validator, last=last)
+    assert len(set(after_epochs)) == 3
+    assert weights_hash(network) == after_epochs[kept]
+
+
 def test_tensorboard_gets_the_training_under_the_teachers_name(tmp_path: Path):
     writer = EventWriter(str(tmp_path / "board"))
     prepare(unet(), tmp_path, summary_writer=writer, prefix="teacher/t1c")
