@@ -41,9 +41,9 @@ def colour_copies(images: np.ndarray, scaling: str) -> np.ndarray:
 
 def _by_percentiles(image: np.ndarray, lower: float = 0.5, upper: float = 99.5) -> np.ndarray:
     low, high = _percentile(image, lower), _percentile(image, upper)
-    if high - low == 0:
-        return image - low
-    return np.clip((image - low) / (high - low), np.float32(0), np.float32(1))
+    # where both are one value, as of a slice that shows next to nothing, the difference from it
+    span = high - low or np.float32(1)
+    return np.clip((image - low) / span, np.float32(0), np.float32(1))
 
 
 def _by_range(image: np.ndarray, top: float = 1.0) -> np.ndarray:

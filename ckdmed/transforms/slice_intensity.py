@@ -30,7 +30,8 @@ class SliceIntensity(Transform):
     ===========  ======================================================================================
     scaling      what a channel becomes
     ===========  ======================================================================================
-    percentiles  the 0.5th and 99.5th percentile become 0 and 1; what is beyond them is clipped
+    percentiles  the 0.5th and 99.5th percentile become 0 and 1; what is beyond them is clipped. Where both are one
+                 value, as of a slice that shows next to nothing, its difference from that, clipped alike
     unit         minimum and maximum become 0 and 1
     zscore       mean 0 and standard deviation 1 over all pixels; a constant one becomes 0
     report       stretched to the whole numbers 0 to 255, divided by 255, then ImageNet's mean (0.449) is
@@ -65,6 +66,9 @@ class SliceIntensity(Transform):
         """Scale a channel-first image."""
         for step in self.steps:
             img = step(img)
+        if self.scaling == "percentiles":
+            # MONAI clips nothing where both percentiles are one value: raw intensities would reach the network
+            return torch.as_tensor(img).clamp(0, 1)
         if self.scaling == "report":
             img = (torch.as_tensor(img).round() / 255 - sum(IMAGENET_MEAN) / 3) / (sum(IMAGENET_STD) / 3)
         return img

@@ -35,6 +35,14 @@ def test_a_constant_image_is_no_division_by_zero(scaling):
     np.testing.assert_array_equal(scaled(values, scaling), expected)
 
 
+@pytest.mark.parametrize("scaling", ["percentiles", "unit", "report"])
+def test_an_image_that_shows_next_to_nothing_is_scaled_as_in_the_bundles(scaling):
+    values = np.zeros((1, 100, 100), np.float32)
+    values[0, 40:46, 40:46] = 1500
+    expected = SliceIntensity(scaling)(torch.from_numpy(values)).numpy()
+    np.testing.assert_array_equal(scaled(values, scaling), expected)
+
+
 def test_an_unknown_scaling_is_refused():
     with pytest.raises(ValueError, match="percentiles, unit, zscore, report, got 'volume'"):
         scaled(images(), "volume")

@@ -47,6 +47,20 @@ def test_a_slice_is_scaled_alike_alone_and_among_others(kind: str, clahe: bool |
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("clahe", [False, True, "global"])
+def test_percentiles_stay_in_their_range_where_next_to_nothing_is_shown(clahe: bool | str) -> None:
+    # the top of a skull-stripped head: both percentiles are the background's 0
+    x = torch.zeros(2, 100, 100)
+    x[0, 40:46, 40:46] = 1500.0
+    x[1] = 900.0
+    x[1, 40:43, 40:43] = 3.0
+    classified = classification_scaling("percentiles", 100, clahe=clahe)({"image": x})["image"]
+    for found in (SliceIntensity("percentiles", clahe)(x), classified):
+        assert found.min() >= 0 and found.max() <= 1
+    shown = torch.as_tensor(SliceIntensity("percentiles")(x))
+    assert torch.equal(shown[0], (x[0] > 0).float()) and torch.equal(shown[1], torch.zeros(100, 100))
+
+
 def test_equalisation_is_scikit_images() -> None:
     x = slices(3, 1, 64)
     unit = (x[0] - x.min()) / (x.max() - x.min())
