@@ -87,11 +87,10 @@ def region_preprocessing(
             ]
         )
     scale = BrainIntensityd(IMAGE, scaling, clahe)
-    if clahe:
-        # whole slices are equalised, as in an evaluation
-        scaled = [scale, CropForegroundd(_BOTH, source_key=IMAGE, select_fn=_not_zero, allow_smaller=True)]
-    else:
-        scaled = [CropForegroundd(_BOTH, source_key=IMAGE, allow_smaller=True), scale]
+    # MONAI takes what is above 0 unless told; a brain may hold negative values
+    crop = CropForegroundd(_BOTH, source_key=IMAGE, select_fn=_not_zero, allow_smaller=True)
+    # whole slices are equalised, as in an evaluation
+    scaled = [scale, crop] if clahe else [crop, scale]
     return Compose(
         [
             # MONAI takes a reader itself, whatever the type in its signature
