@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ckdmed.data.datalist_form import SECTIONS, check_datalist
 from ckdmed.data.figshare import TUMOR_LABELS, read_figshare_slice
-from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, SkippedFile
+from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, InputWalk, SkippedFile
 from ckdmed.data.mat73 import FigshareFileError, file_error, numeric_array, open_mat
 from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.splits import k_folds, split_by_group
@@ -118,7 +118,7 @@ def build_figshare_datalist(
     """Read every slice below a folder and split them by patient group, stratified by tumour kind.
 
     Args:
-        folder: holds `<id>.mat` files, in subfolders or not, and possibly `cvind.mat`.
+        folder: holds `<id>.mat` files, in subfolders or not, and possibly `cvind.mat`; is searched as `InputWalk` says.
         seed: of the split.
         fractions: shares of training, validation and test; ignored with `folds`.
         folds: None, or k of at least 3: every item gets `fold` 0..k-1; test is then fold 0, validation fold 1, training
@@ -128,7 +128,7 @@ def build_figshare_datalist(
 
     Returns:
         the datalist, and the files that were left out with the cause of each: unreadable slices, a second file of an id
-        that another folder has, an unreadable `cvind.mat`.
+        that another folder has, an unreadable `cvind.mat`, a folder that cannot be listed.
 
     Raises:
         ValueError: the folder is none, holds no `.mat` file or no usable one; the split is impossible (see
@@ -141,13 +141,13 @@ def build_figshare_datalist(
         raise ValueError(f"folds must be at least 3 (training, validation and test), got {folds}.")
     if len(fractions) != len(SECTIONS):
         raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
-    # Names with a dot in front are no slices: archives packed on macOS hold a `._1.mat` beside every `1.mat`.
-    found = (path for path in folder.rglob("*") if path.suffix.lower() == ".mat" and not path.name.startswith("."))
-    files = sorted(found, key=_natural)
+    # Hidden names are passed over: archives packed on macOS hold a `._1.mat` beside every `1.mat`.
+    walk = InputWalk(folder)
+    files = sorted((path for _, here in walk.folders() for path in here if path.suffix.lower() == ".mat"), key=_natural)
     slices = [path for path in files if path.name.lower() != OFFICIAL_FOLDS_NAME]
     if not slices:
         raise ValueError(f"{folder}: no .mat file of a slice here or below.")
-    skipped: list[SkippedFile] = []
+    skipped = [SkippedFile(path, cause) for path, cause in walk.unlisted]
     official = _official_folds([path for path in files if path.name.lower() == OFFICIAL_FOLDS_NAME], skipped)
     items = _read_items(folder, slices, official, hashes, progress, skipped)
     if not items:

@@ -114,6 +114,15 @@ def test_subfolders_are_searched(small_set):
     assert items["1"]["image"] == "part 1/1.mat"
 
 
+def test_linked_folders_are_searched(small_set, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.move(small_set / "1.mat", elsewhere / "1.mat")
+    (small_set / "part").symlink_to(elsewhere, target_is_directory=True)
+    (small_set / "round").symlink_to(small_set, target_is_directory=True)
+    datalist, skipped = build(small_set)
+    assert not skipped and {item["id"]: item["image"] for item in all_items(datalist)}["1"] == "part/1.mat"
+
+
 def test_folders_without_slices_are_errors(tmp_path):
     with pytest.raises(ValueError, match="not a folder"):
         build(tmp_path / "none")
