@@ -302,7 +302,7 @@ def load_brats_datalist(
         path: the datalist.
         section: "training", "validation" or "test".
         base_dir: the dataset's folder; None for the datalist's.
-        label_fraction: share of the section's items whose mask may be used, see `labelled_subset`.
+        label_fraction: share of the section's items with a mask whose mask may be used, see `labelled_subset`.
         seed: of the choice of these.
 
     Raises:
@@ -334,13 +334,16 @@ def select_brats_items(
         raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
     items = datalist[section]
     folder = os.path.abspath(base_dir)
-    flags = labelled_subset(items, label_fraction, seed) if items else []
+    # a share of what can be labelled: a chosen patient without masks would leave less than was asked for
+    with_mask = [item for item in items if "label" in item]
+    chosen = iter(labelled_subset(with_mask, label_fraction, seed) if with_mask else [])
+    flags = ["label" in item and next(chosen) for item in items]
     kept = (*_TEXT_KEYS, "time_point", "tumor_label", "modalities")
     return [
         {
             "image": [os.path.join(folder, *p.split("/")) for p in item["image"]],
             **({"label": os.path.join(folder, *item["label"].split("/"))} if "label" in item else {}),
-            "labelled": flag and "label" in item,
+            "labelled": flag,
             **{key: item[key] for key in kept},
         }
         for item, flag in zip(items, flags, strict=True)

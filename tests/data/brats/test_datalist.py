@@ -8,7 +8,13 @@ from monai.data import Dataset
 from monai.data.utils import list_data_collate
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from ckdmed.data.brats import build_brats_datalist, load_brats_datalist, read_brats_datalist, write_brats_datalist
+from ckdmed.data.brats import (
+    build_brats_datalist,
+    load_brats_datalist,
+    read_brats_datalist,
+    select_brats_items,
+    write_brats_datalist,
+)
 from ckdmed.transforms import SelectModalitiesd
 
 from .conftest import brain, mask, save
@@ -103,6 +109,17 @@ def test_only_a_share_of_the_patients_is_labelled(folder):
     for item in items:
         by_patient.setdefault(item["patient_group"], set()).add(item["labelled"])
     assert all(len(flags) == 1 for flags in by_patient.values())
+
+
+def test_a_share_is_of_the_patients_that_have_masks(folder):
+    datalist, _ = build_brats_datalist(folder, modalities=["t1n"], fractions=(1, 0, 0), progress=False)
+    for number, item in enumerate(datalist["training"]):
+        if number % 4:
+            del item["label"]
+    assert sum("label" in item for item in datalist["training"]) == 15
+    for seed in range(4):
+        chosen = [i for i in select_brats_items(datalist, folder, label_fraction=0.2, seed=seed) if i["labelled"]]
+        assert len(chosen) == 3 and all("label" in item for item in chosen)
 
 
 @pytest.mark.parametrize(
