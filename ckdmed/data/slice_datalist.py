@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,11 @@ from tqdm import tqdm
 
 from ckdmed.data.datalist_form import SECTIONS, check_relative
 from ckdmed.data.nifti_files import affine_mm, read_nifti_header
-from ckdmed.data.patients import patient_group
+from ckdmed.data.patients import joined_groups, patient_group
 from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.splits import split_by_group
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 
 __all__ = ["is_slice_datalist", "read_slice_datalist"]
@@ -52,6 +55,8 @@ def read_slice_datalist(
     patient  whose image it is
     id       its name; by default the image's path
     ======== =======================================================================================
+
+    Patients who have one and the same image are one person, which a warning names.
 
     Sections are ``training``, ``validation`` and ``test``. Where only ``training`` is given it is split by patient by
     ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with unlabelled
@@ -96,6 +101,7 @@ def read_slice_datalist(
             if item["id"] in seen:
                 raise ValueError(f"{path}: the id '{item['id']}' stands twice; give each image an 'id' of its own.")
             seen.add(item["id"])
+    _join_persons(sections, path)
     if any("soft" in item for part in sections.values() for item in part):
         # the items of a batch have the same keys
         for part in sections.values():
@@ -106,6 +112,33 @@ def read_slice_datalist(
         for item in part:
             item["tumor_label"] = classes.index(item["class"]) + 1 if item["class"] is not None else 0
     return {"classes": classes, **_split(sections, fractions, seed, target)}
+
+
+def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path) -> None:
+    """Put patients with the same image (a copy, a link, a file that is listed twice) into one group."""
+    groups_of: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for item in (item for part in sections.values() for item in part):
+        names = item["image"] if isinstance(item["image"], list) else [item["image"]]
+        groups_of[tuple(names)].add(item["patient_group"])
+    # only what is equally large is read
+    alike: dict[tuple[int, ...], list[tuple[str, ...]]] = defaultdict(list)
+    for images in groups_of:
+        paths = [source.parent / name for name in images]
+        alike[tuple(0 if path.is_dir() else path.stat().st_size for path in paths)].append(images)
+    same: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for several in alike.values():
+        if len(set().union(*(groups_of[images] for images in several))) > 1:
+            for images in several:
+                same[tuple(_identity(source.parent / name) for name in images)] |= groups_of[images]
+    if joined := joined_groups(groups for groups in same.values() if len(groups) > 1):
+        pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
+        warnings.warn(f"{source}: persons under several identifiers, by their images: {pairs}", stacklevel=3)
+    for item in (item for part in sections.values() for item in part):
+        item["patient_group"] = joined.get(item["patient_group"], item["patient_group"])
+
+
+def _identity(path: Path) -> str:
+    return str(path.resolve()) if path.is_dir() else sha256_of(path)
 
 
 def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[dict[str, Any]]:

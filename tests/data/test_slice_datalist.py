@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def write(folder: Path, **sections: Any) -> Path:
 def items_of(folder: Path, patients: int = 10, each: int = 2, **more: Any) -> list[dict[str, Any]]:
     return [
         {
-            "image": png(folder / f"p{p}_{n}.png"),
+            "image": png(folder / f"p{p}_{n}.png", 100 + 2 * p + n),
             "label": png(folder / f"p{p}_{n}_mask.png", 1),
             "patient": f"p{p}",
             **more,
@@ -132,6 +133,29 @@ def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
     items = items_of(tmp_path, 2, 2)
     with pytest.raises(ValueError, match="cross a split.*'p1'"):
         figshare_sections(str(write(tmp_path, training=items[:3], validation=items[3:])), "none")
+
+
+@pytest.mark.parametrize("how", ["listed twice", "copied", "linked"])
+def test_one_image_of_two_patients_is_one_person(tmp_path: Path, how: str) -> None:
+    items = items_of(tmp_path)
+    again = {**items[0], "patient": "q", "id": "again"}
+    if how != "listed twice":
+        again["image"] = "again.png"
+        content = tmp_path / items[0]["image"]
+        (
+            (tmp_path / "again.png").symlink_to(content)
+            if how == "linked"
+            else shutil.copy(content, tmp_path / "again.png")
+        )
+    with pytest.warns(UserWarning, match="by their images: q is p0"):
+        found = read_slice_datalist(write(tmp_path, training=[*items, again]), progress=False)
+    groups = {
+        item["patient"]: item["patient_group"] for name in ("training", "validation", "test") for item in found[name]
+    }
+    assert groups["q"] == "p0" and len(set(groups.values())) == 10
+    path = write(tmp_path, training=items[2:], validation=items[:2], test=[again])
+    with pytest.warns(UserWarning, match="q is p0"), pytest.raises(ValueError, match="'p0' is in test, validation"):
+        figshare_sections(str(path), str(tmp_path / "none"))
 
 
 def test_unlabelled_validation_is_refused_and_unlabelled_test_left_out(tmp_path: Path) -> None:
