@@ -147,3 +147,14 @@ def test_the_plan_of_the_evidence_can_be_read(tool: ModuleType, tmp_path: Path) 
     (tmp_path / "plan.json").write_text('{"steps": [{"name": "a", "command": "text"}]}')
     with pytest.raises(ValueError, match="lists of words"):
         tool.read_plan(tmp_path / "plan.json")
+
+
+def test_two_data_sets_of_one_name_are_not_made_one(
+    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / place / "slices" for place in ("first", "second")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    words = ["pack", str(PLAN), "--dataset_dir", *map(str, folders), "--output_dir", str(tmp_path / "pieces")]
+    assert tool.main(words) == 2 and "slices: two of one name" in capsys.readouterr().err
+    assert not (tmp_path / "pieces").exists()

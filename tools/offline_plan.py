@@ -138,6 +138,10 @@ def pack(args: argparse.Namespace) -> int:
         print(f"{args.output_dir} is not empty; name another folder.", file=sys.stderr)
         return 1
     read_plan(args.plan)
+    # all of them come to lie in one folder
+    names = ["wheels", "plan.json", *(path.absolute().name for path in (*args.file, *args.dataset_dir))]
+    if double := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(double)}: two of one name would become one there; rename a file or a folder.")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
         wheels = root / "wheels"
@@ -154,7 +158,7 @@ def pack(args: argparse.Namespace) -> int:
             shutil.copyfile(file, root / file.name)
         shutil.copyfile(args.plan, root / "plan.json")
         for folder in args.dataset_dir:
-            print(f"{folder}: {shrink(folder, root / folder.name, args.image_size)} slices")
+            print(f"{folder}: {shrink(folder, root / folder.absolute().name, args.image_size)} slices")
         whole = Path(scratch) / "whole.tar.xz"
         with tarfile.open(whole, "w:xz") as archive:
             for path in sorted(root.iterdir()):
