@@ -363,7 +363,9 @@ def _read(folder: Path) -> dict[str, Any]:
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
                 row = json.loads(line)
                 result[f"{name} line {number}"] = {k: v for k, v in row.items() if "seconds" not in k}
-        elif path.suffix == ".csv" or (name.startswith("inference/") and path.suffix in (".npy", ".gz", ".npz")):
+        elif path.suffix == ".csv" or (
+            name.startswith("inference/") and path.suffix in (".npy", ".gz", ".npz", ".png")
+        ):
             result[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     if not any(name.endswith(".pt") for name in result) or not any(".jsonl" in name for name in result):
         raise SystemExit(f"{folder} holds no weights or no losses")

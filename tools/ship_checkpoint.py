@@ -135,7 +135,13 @@ def _without_paths(value: Any) -> Any:
 def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     datalist = resolve_datalist(dataset_dir, seed=settings["split_seed"], progress=False)
     sections = select_sections(
-        datalist, dataset_dir, fold=settings["fold"], n_folds=settings["n_folds"], seed=settings["split_seed"]
+        datalist,
+        dataset_dir,
+        fold=settings["fold"],
+        n_folds=settings["n_folds"],
+        seed=settings["split_seed"],
+        # the shipped runs are from before there was a choice
+        fold_source=settings.get("fold_source", "group"),
     )
     manifest = dataset_dir / DATALIST_NAME
     ids = {name: sorted((item["id"] for item in items), key=str) for name, items in sections.items()}

@@ -1,0 +1,43 @@
+"""What the scripts of tools/ write and compare."""
+
+from __future__ import annotations
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from skimage.io import imsave
+
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.sections.slices import figshare_sections
+
+
+def tool(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, Path(__file__).resolve().parents[1] / "tools" / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("source", ["group", "official"])
+def test_a_shipped_record_has_the_patients_of_its_run(tmp_path: Path, source: str) -> None:
+    data = write_figshare_phantoms(tmp_path / "data", 15, (2, 3), 32, progress=False).parent
+    sections = figshare_sections(str(data), "", fold=0, n_folds=5, fold_source=source)
+    found = tool("ship_checkpoint")._split(data, {"split_seed": 0, "fold": 0, "n_folds": 5, "fold_source": source})
+    for name in ("train", "validation", "test"):
+        assert found["patient_groups"][name] == sorted({item["patient_group"] for item in sections[name]})
+
+
+def test_masks_of_slices_are_compared_between_commits(tmp_path: Path) -> None:
+    compare, results = tool("compare_commits"), []
+    for value in (0, 255):
+        folder = tmp_path / str(value)
+        (folder / "inference").mkdir(parents=True)
+        torch.save({"weight": torch.zeros(1)}, folder / "model.pt")
+        (folder / "metrics.jsonl").write_text('{"epoch": 1}\n')
+        imsave(folder / "inference/1_mask.png", np.full((8, 8), value, np.uint8), check_contrast=False)
+        results.append(compare._read(folder))
+    assert compare._differences(*results) == ["inference/1_mask.png"]
