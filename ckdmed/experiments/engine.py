@@ -306,7 +306,14 @@ class Experiment(Report):
         return True
 
     def do(self, runs: Sequence[Run], final: bool = False) -> None:
-        """Train what is missing, with a bar over the runs; with ``final`` then evaluate on the test set."""
+        """Train what is missing, with a bar over the runs; with ``final`` then evaluate on the test set.
+
+        Raises:
+            ValueError: see :meth:`done`; of any of the runs, before the first training.
+        """
+        # hours of training must not come before a refusal that the records that are there call for
+        for run in runs:
+            self.done(run)
         remove_leftovers(self.output_dir)
         steps = [(self.train, run, "train") for run in runs] + [(self.test, run, "test") for run in runs if final]
         with tqdm(steps, desc=self.name, unit="run") as bar:

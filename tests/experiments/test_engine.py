@@ -161,6 +161,17 @@ def test_other_settings_or_data_need_another_folder(
     changed, _ = made(name, tmp_path, data, *FEW[name], "--set", "batch_size=3")
     with pytest.raises(ValueError, match="made with other settings .*batch_size .* then and 3 now"):
         changed.done(runs[0])
+    # a record that is there is looked at before any training, whichever run comes first
+    first = changed.record_path(runs[0], "validation")
+    kept = first.read_bytes()
+    if len(runs) > 1:
+        first.unlink()
+        trainer = FakeTrainer()
+        install(monkeypatch, trainer)
+        with pytest.raises(ValueError, match="made with other settings .*batch_size .* then and 3 now"):
+            changed.do(runs)
+        assert not trainer.asked
+        first.write_bytes(kept)
     # a setting that is left out is another one as well
     left_out, _ = made(name, tmp_path, data, *FEW[name])
     changed.record_path(runs[0], "validation").unlink()

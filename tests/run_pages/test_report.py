@@ -315,7 +315,9 @@ def test_a_mask_of_another_size_is_not_drawn_over_the_image(tmp_path):
     folder = write_inference(tmp_path / "run", RAS)
     nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.uint8), RAS), folder / "one_mask.nii.gz")
     assert cli.main(["report", str(folder)]) == 0
-    assert "has shape (3, 3, 3), its image (20, 24, 6)" in (folder / "report/cases/one.html").read_text(encoding="utf-8")
+    assert "has shape (3, 3, 3), its image (20, 24, 6)" in (folder / "report/cases/one.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_report_json_cannot_name_files_outside_of_its_folder(tmp_path, capsys):
