@@ -76,8 +76,8 @@ def find_patients(
     Files belong together by the Patient ID and study of DICOM headers (a series may lie in several folders), by the
     subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a
     patient's volumes one is taken: that whose header or name says the sequence, with the most slices if there are
-    several; else the only one that there is, or one of MR that says nothing, for then the check of intended inputs has
-    the last word. Single slices are all taken.
+    several; else the only one that there is, or one that says nothing, for then the check of intended inputs has the
+    last word; not one of CT where a sequence of MR is wanted. Single slices are all taken.
 
     Args:
         source: a file, a folder, a DICOM series, or a datalist.
@@ -203,8 +203,11 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
         patient.chosen = list(series)
         return
     fitting = [one for one in series if one.facts.sequence in sequences]
-    # sequences are of magnetic resonance: a CT that stands beside it fits none
-    open_ones = [one for one in series if not one.facts.sequence and one.facts.modality in ("", "MR")]
+    # sequences are of magnetic resonance: a CT beside it fits none, unless nobody knows what the network was made for;
+    # "OT" is what converters write
+    open_ones = [
+        one for one in series if not one.facts.sequence and (not sequences or one.facts.modality in ("", "MR", "OT"))
+    ]
     if fitting:
         best = max(fitting, key=lambda one: one.slices)
         more = f", of {len(fitting)} such series the one with most slices" if len(fitting) > 1 else ""
@@ -212,7 +215,10 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     elif len(series) == 1:
         best, because = series[0], "it is the only series"
     elif open_ones:
-        best, because = max(open_ones, key=lambda one: one.slices), "nothing tells its sequence; the others fit not"
+        best, because = (
+            max(open_ones, key=lambda one: one.slices),
+            "nothing tells its sequence, and the others do not fit",
+        )
     else:
         best, because = None, ""
     for one in series:

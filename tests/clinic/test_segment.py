@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -123,6 +124,19 @@ def test_another_modality_is_not_taken_for_a_sequence_that_nothing_tells(tmp_pat
         image.save_as(file)
     patients, (left,), _ = find_patients(tmp_path, SEQUENCES)
     assert not patients and "no series is contrast-enhanced T1" in left.reason
+
+
+@pytest.mark.parametrize(("sequences", "modality"), [((), "CT"), (SEQUENCES, "OT")])
+def test_a_series_that_may_be_meant_is_taken(tmp_path: Path, sequences: Sequence[str], modality: str) -> None:
+    for count in (3, 4):
+        values = np.random.default_rng(0).integers(0, 800, (8, 8, count))
+        for file in write_mr_series(tmp_path / str(count), values, study="1.2.3", description="head 5.0"):
+            image = dcmread(file)
+            image.Modality = modality
+            del image.EchoTime
+            image.save_as(file)
+    (patient,), _, _ = find_patients(tmp_path, sequences)
+    assert patient.chosen[0].slices == 4
 
 
 @pytest.mark.parametrize(
