@@ -167,9 +167,11 @@ def rescaled(frame: np.ndarray, places: list[Dataset]) -> np.ndarray:
     """
     for place in places:
         for group in (*(place.get("PixelValueTransformationSequence") or [])[:1], place):
-            if "RescaleSlope" in group and "RescaleIntercept" not in group:
+            # an empty one is None, and says nothing
+            slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
+            if slope is not None and intercept is None:
                 # pydicom rescales by both or not at all
-                return frame * float(group.RescaleSlope)
-            if "RescaleSlope" in group or "ModalityLUTSequence" in group:
+                return frame * float(slope)
+            if slope is not None or "ModalityLUTSequence" in group:
                 return apply_modality_lut(frame, group)
     return frame

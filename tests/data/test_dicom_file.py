@@ -95,6 +95,15 @@ def test_a_slope_without_an_intercept_counts(tmp_path):
     assert np.array_equal(read_dicom_volume([file])[0][..., 0], 2.5 * FRAMES[0].T)
 
 
+@pytest.mark.parametrize("slope", [None, 2.5])
+def test_an_empty_slope_or_intercept_counts_for_nothing(tmp_path, slope):
+    def empty(data: Dataset) -> None:
+        data.RescaleSlope, data.RescaleIntercept = slope, None
+
+    file = classic(tmp_path / "a.dcm", empty)
+    assert np.array_equal(read_dicom_volume([file])[0][..., 0], (slope or 1) * FRAMES[0].T)
+
+
 @pytest.mark.parametrize(("bits", "signed", "white"), [(16, 0, 65535), (12, 0, 4095), (16, 1, -1)])
 def test_larger_values_are_brighter_however_they_are_stored(tmp_path, bits, signed, white):
     def smallest_is_white(data: Dataset) -> None:
