@@ -44,7 +44,7 @@ _T1 = re.compile(
 )
 _T2 = re.compile(r"t2|\bhaste|\btse2|ciss|fiesta")
 _CONTRAST = re.compile(
-    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post(?!\W?op)|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km|post)\b"
+    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post(?!\W?op)|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km)\b"
     r"|\bce\b|contrast|enhanc|mit.?km|nach.?km|\bkm\b|omni|magnev|dotarem|prohance|gadav"
 )
 _NO_CONTRAST = re.compile(

@@ -44,6 +44,8 @@ def header(**values: object) -> Dataset:
         ({"SeriesDescription": "AX T1 POST NO FS"}, "t1c"),
         ({"SeriesDescription": "AX T1 W/O FAT SAT", "ContrastBolusAgent": "Gadavist"}, "t1c"),
         ({"SeriesDescription": "t1_se_tra_postop"}, "t1n"),
+        ({"SeriesDescription": "T1 post-op"}, "t1n"),
+        ({"SeriesDescription": "t1post"}, "t1c"),
         ({"SeriesDescription": "Ax T2 FSE"}, "t2w"),
         ({"SeriesDescription": "T2*_GRE"}, "other"),
         ({"SeriesDescription": "ep2d_diff_3scan_trace_ADC"}, "other"),
