@@ -115,8 +115,9 @@ def _segmented(
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     inputs = output_dir / INPUTS
     _clear(inputs)
+    # absolute, as an inference's report has its inputs
     placed = {
-        _link(inputs, patient, number, series): (patient, series)
+        _link(inputs, patient, number, series).absolute(): (patient, series)
         for patient in patients
         for number, series in enumerate(patient.chosen)
     }
@@ -134,7 +135,8 @@ def _segmented(
     hold(output_dir)
     of_patient: dict[str, list[tuple[ChosenSeries, dict[str, Any]]]] = {}
     for result in read_json(output_dir / "report.json")["results"]:
-        first = Path(result["input"][0])
+        # an earlier version's result that is kept has it as it was given then
+        first = Path(result["input"][0]).absolute()
         place = first if first in placed else first.parent
         if place in placed:
             patient, series = placed[place]
@@ -180,7 +182,8 @@ def _by_their_own_names(
 ) -> list[SkippedFile]:
     renamed = []
     for entry in skipped:
-        place = entry.path if entry.path in placed else entry.path.parent
+        path = entry.path.absolute()
+        place = path if path in placed else path.parent
         own = placed[place][1].files[0] if place in placed else entry.path
         renamed.append(SkippedFile(own, entry.reason.replace(str(entry.path), str(own))))
     return renamed

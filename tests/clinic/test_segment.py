@@ -217,13 +217,17 @@ def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
 
 @pytest.mark.slow
 @pytest.mark.bundle
-def test_a_folder_of_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_folder_of_patients(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
     volume(tmp_path / "in/a/a_t1ce.nii.gz")
     volume(tmp_path / "in/a/a_flair.nii.gz")
     volume(tmp_path / "in/b/b_t1.nii.gz")
     (tmp_path / "in/broken.png").write_bytes(b"x")
     out = tmp_path / "out"
-    arguments = ["segment", str(tmp_path / "in"), "-o", str(out), "--no-tta"]
+    monkeypatch.chdir(tmp_path)
+    arguments = ["segment", *(("in", "-o", "out") if relative else (str(tmp_path / "in"), "-o", str(out))), "--no-tta"]
     assert main(arguments) == 3
     said = capsys.readouterr().out
     assert "broken.png" in said and "2 patients segmented, 2 of them outside" in said
@@ -236,6 +240,7 @@ def test_a_folder_of_patients(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     # going on: nothing is done twice
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.nii.gz")}
     assert main(arguments) == 3
+    assert "2 patients segmented" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.nii.gz")}
     assert not [path for path in (tmp_path / "in").rglob("*") if path.is_symlink()]
 
