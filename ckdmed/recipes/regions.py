@@ -37,6 +37,7 @@ from ckdmed.transforms import (
 )
 from ckdmed.transforms.brats_regions import RegionsToBratsLabelsd
 from ckdmed.transforms.case_intensity import CaseIntensityd
+from ckdmed.transforms.flip_state import FlipStated
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
 
@@ -136,7 +137,10 @@ def region_augmentation(
         patches = ForegroundPatchesd(_BOTH, LABEL, roi_size, patches_per_volume, tumour_share)
     else:
         patches = RandCropByPosNegLabeld(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
-    return Compose([patches, augmentation]).flatten()
+    # each step goes through all patches of a volume before the next, so that FlipStated would tell of the last one's
+    # flips in every patch; nothing asks for them
+    steps = Compose([patches, augmentation]).flatten().transforms
+    return Compose([step for step in steps if not isinstance(step, FlipStated)])
 
 
 def whole_regions(preprocessing: Compose) -> Compose:

@@ -18,7 +18,8 @@ class FlipStated(Transform, RandomizableTrait):
     """Write down which of the flips before it in the chain a sample went through.
 
     ``data[key]`` becomes the sum of 2**axis over the axes that were flipped: 0 to 3 in two dimensions. The flips draw
-    what they would draw without this, and the number passes through collation into the batch.
+    what they would draw without this, and the number passes through collation into the batch. Not for several patches
+    of one sample, of which it would tell what the last one went through.
 
     Args:
         flips: the very objects that stand in the chain, each with one spatial axis.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ckdmed.recipes import case_preprocessing, region_preprocessing
+from ckdmed.recipes import case_preprocessing, region_augmentation, region_preprocessing
 
 
 @pytest.mark.parametrize("clahe", [False, True])
@@ -30,3 +30,13 @@ def test_a_training_sees_the_whole_brain_where_it_is_negative(tmp_path, clahe):
     assert int(trained["label"][1].sum()) == np.count_nonzero(mask)
     # the same statistics as in an evaluation
     assert torch.as_tensor(scored["image"]).max() == pytest.approx(float(trained["image"].max()), rel=1e-3)
+
+
+def test_no_patch_tells_the_flips_of_another():
+    ramp = torch.arange(16**3).reshape(1, 16, 16, 16).float()
+    chain = region_augmentation("flips", 3, 8, (8, 8, 8), 4)
+    chain.set_random_state(seed=1)
+    patches = chain({"image": ramp, "label": torch.ones(3, 16, 16, 16)})
+    first = [patch["image"][0] for patch in patches]
+    flipped = {tuple(bool(p[at] < p[0, 0, 0]) for at in ((1, 0, 0), (0, 1, 0), (0, 0, 1))) for p in first}
+    assert len(flipped) > 1 and all("flips" not in patch for patch in patches)
