@@ -56,7 +56,8 @@ class CaseName:
     Args:
         case: one person at one time.
         patient: the person, within a release.
-        patient_group: equal for what may be one person in the releases 2017 to 2019, which repeat persons.
+        patient_group: equal for what may be one person in the releases 2017 to 2019, which repeat persons, and however
+            a name's capitals and separators are written.
         time_point: number in the name; 0 where names have none.
         tumour_type: GLI, MEN, MET, PED or SSA.
         release: "2017" to "2021", "2023" (2023 and later), or "decathlon"; see `ckdmed.labels.brats_labels`. Of other
@@ -90,14 +91,14 @@ def parse_case_name(name: str) -> CaseName | None:
     if match is None:
         return None
     year = "20" + match["year"][-2:]
-    if year in ("2020", "2021"):
-        return CaseName(name, name, name, 0, "GLI", year)
-    # 2017 to 2019: institution, person and time; 2018 adds the collection's number to TCIA.
     rest = re.sub(r"[- ]", "_", match["rest"])
+    if year in ("2020", "2021"):
+        return CaseName(name, name, f"BraTS{match['year']}_{rest.title()}", 0, "GLI", year)
+    # 2017 to 2019: institution, person and time; 2018 adds the collection's number to TCIA.
     person, _, time = rest.rpartition("_")
     if not person or not time.isdigit():
         person, time = rest, "0"
-    return CaseName(name, person, re.sub(r"^TCIA\d*_", "TCIA_", person), int(time), "GLI", year)
+    return CaseName(name, person, re.sub(r"^TCIA\d*_", "TCIA_", person.upper()), int(time), "GLI", year)
 
 
 def free_case_name(name: str) -> CaseName:

@@ -35,6 +35,23 @@ def test_persons_whom_releases_repeat_share_a_group():
 
 
 @pytest.mark.parametrize(
+    "official, renamed",
+    [
+        ("Brats18_CBICA_AAB_1", "brats18-cbica-aab-2"),
+        ("Brats18_TCIA05_396_1", "brats18_tcia05_396_2"),
+        ("BraTS20_Training_001", "brats20_training_001"),
+        ("BraTS2021_00495", "brats2021-00495"),
+        ("BraTS-GLI-00495-000", "brats_gli_00495_001"),
+    ],
+)
+def test_spelling_makes_no_other_person(official, renamed):
+    first, second = parse_case_name(official), parse_case_name(renamed)
+    assert first.patient_group == second.patient_group
+    # the group of a name as it was published is what records of earlier trainings have
+    assert first.patient_group == first.patient.replace("TCIA05", "TCIA")
+
+
+@pytest.mark.parametrize(
     "file",
     [
         "BraTS-GLI-00001-000-ct.nii.gz",
