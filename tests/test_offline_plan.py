@@ -158,3 +158,14 @@ def test_two_data_sets_of_one_name_are_not_made_one(
     words = ["pack", str(PLAN), "--dataset_dir", *map(str, folders), "--output_dir", str(tmp_path / "pieces")]
     assert tool.main(words) == 2 and "slices: two of one name" in capsys.readouterr().err
     assert not (tmp_path / "pieces").exists()
+
+
+def test_slices_in_linked_folders_are_packed_too(tool: ModuleType, tmp_path: Path) -> None:
+    source = tmp_path / "slices"
+    source.mkdir()
+    far = write_figshare_phantoms(tmp_path / "far", 2, (1, 1), 48, progress=False).parent
+    (source / "part").symlink_to(far, target_is_directory=True)
+    # beside every file of an archive that was packed on macOS
+    (far / "._1.mat").write_bytes(b"no slice")
+    assert tool.shrink(source, tmp_path / "small", 32) == 2
+    assert sorted(path.name for path in (tmp_path / "small/part").iterdir()) == ["1.mat", "2.mat", "cvind.mat"]

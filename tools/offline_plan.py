@@ -67,12 +67,17 @@ def shrink(source: Path, target: Path, image_size: int) -> int:
     from skimage.transform import resize
 
     from ckdmed.data.figshare import read_figshare_slice
+    from ckdmed.data.input_walk import OFFICIAL_FOLDS_NAME, InputWalk
     from ckdmed.data.phantoms.files import write_slice_mat
 
     target.mkdir(parents=True, exist_ok=True)
     written = 0
-    for path in sorted(source.rglob("*.mat")):
-        if path.name == "cvind.mat":
+    walk = InputWalk(source)
+    found = sorted(path for _, files in walk.folders() for path in files if path.suffix.lower() == ".mat")
+    if walk.unlisted:
+        raise ValueError(walk.unlisted[0][1])
+    for path in found:
+        if path.name.lower() == OFFICIAL_FOLDS_NAME:
             shutil.copyfile(path, target / path.name)
             continue
         one = read_figshare_slice(path)
