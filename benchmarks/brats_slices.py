@@ -14,9 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -65,16 +65,14 @@ def forget(folder: Path) -> None:
         os.close(handle)
 
 
-def write_cases(folder: Path, cases: int, distinct: int, shape: tuple[int, int, int]) -> Path:
-    """Phantoms, the first `distinct` of them drawn and the rest copies under other names; the datalist's path."""
+def write_cases(folder: Path, named: Path, cases: int, distinct: int, shape: tuple[int, int, int]) -> Path:
+    """Phantoms, the first `distinct` of them drawn in `folder` and all linked from `named`; the datalist's path."""
     from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
     from ckdmed.data.phantoms import write_brats_phantoms
 
     drawn = folder / "drawn"
     write_brats_phantoms(drawn, min(distinct, cases), shape, time_points=(1, 1))
     sources = sorted(path for path in drawn.iterdir() if path.is_dir())
-    named = folder / f"cases-{cases}"
-    shutil.rmtree(named, ignore_errors=True)
     for number in range(cases):
         source = sources[number % len(sources)]
         target = named / f"BraTS-GLI-{number:05d}-000"
@@ -170,13 +168,20 @@ def main() -> int:
     if args.cache is not None:
         print(json.dumps(train(args)))
         return 0
+    args.folder.mkdir(parents=True, exist_ok=True)
+    # nothing that is there already is removed
+    with tempfile.TemporaryDirectory(prefix="measured-", dir=args.folder) as measured:
+        return measure(args, Path(measured))
+
+
+def measure(args: argparse.Namespace, measured: Path) -> int:
+    """Cut and read the cases below `measured`; the exit status."""
     from ckdmed.data.brats import build_slice_cache, load_brats_datalist
 
     start = time.perf_counter()
-    datalist = write_cases(args.folder, args.cases, args.distinct, tuple(args.shape))
+    datalist = write_cases(args.folder, measured / "cases", args.cases, args.distinct, tuple(args.shape))
     print(f"phantoms of {args.cases} cases: {time.perf_counter() - start:.0f} s", flush=True)
-    cache = args.folder / f"cache-{args.cases}"
-    shutil.rmtree(cache, ignore_errors=True)
+    cache = measured / "cache"
     start = time.perf_counter()
     made, skipped = build_slice_cache(load_brats_datalist(datalist), cache, workers=args.build_workers)
     seconds = time.perf_counter() - start
