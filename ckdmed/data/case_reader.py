@@ -88,6 +88,7 @@ class CaseReader(VolumeReader):
                 raise VolumeFileError(f"{path}: is constant ({array.flat[0]:g} everywhere).")
         reference = volumes[self.reference if len(volumes) > 1 else 0]
         for volume in volumes:
+            check_places(reference, volume)
             check_meeting(reference, volume)
         return volumes, reference
 
@@ -108,11 +109,11 @@ def _says_where(path: Path) -> bool:
     return bool(header["sform_code"] or header["qform_code"])
 
 
-def check_meeting(reference: Volume, volume: Volume) -> None:
-    """Check that some of a lattice of places in the reference lies within the volume, by path, array and affine.
+def check_places(reference: Volume, volume: Volume) -> None:
+    """Check that two files, by path, array and the affine that was read, say where they lie or are on one grid.
 
     Raises:
-        VolumeFileError: none does; they are on different grids, and a NIfTI file does not say where it lies.
+        VolumeFileError: they are on different grids, and a NIfTI file does not say where it lies.
     """
     for path in (reference[0], volume[0]):
         if not _says_where(path) and _disagreement(reference, volume, DEFAULT_TOLERANCE_MM):
@@ -121,6 +122,14 @@ def check_meeting(reference: Volume, volume: Volume) -> None:
                 f"{reference[0].name} and {volume[0].name} are on different grids. Write its affine into its header, "
                 "or bring the images to one grid first."
             )
+
+
+def check_meeting(reference: Volume, volume: Volume) -> None:
+    """Check that some of a lattice of places in the reference lies within the volume, by path, array and affine.
+
+    Raises:
+        VolumeFileError: none does.
+    """
     axes = [np.linspace(0, size - 1, 9) for size in reference[1].shape[:3]]
     places = np.stack([*np.meshgrid(*axes, indexing="ij"), np.ones((9, 9, 9))]).reshape(4, -1)
     index = (np.linalg.inv(volume[2]) @ reference[2] @ places)[:3]

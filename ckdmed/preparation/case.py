@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 
 from ckdmed.data.brats import VolumeFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
-from ckdmed.data.case_reader import check_meeting
+from ckdmed.data.case_reader import check_meeting, check_places
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.labels import BratsLabels
 from ckdmed.preparation.inputs import CaseInput
@@ -62,6 +62,9 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     if settings.n4:
         volumes = {modality: (without_shading(*volume), volume[1]) for modality, volume in volumes.items()}
     reference = settings.reference or next(iter(volumes))
+    # before a registration, which gives images of one grid different affines
+    for modality, volume in volumes.items():
+        check_places((item.images[reference], *volumes[reference]), (item.images[modality], *volume))
     registrations = _registered(item, volumes, reference) if settings.coregister else {}
     headers = {m: VolumeHeader(item.images[m], v.shape, affine) for m, (v, affine) in volumes.items()}
     volumes = {m: (v, _moved(registrations, m, affine)) for m, (v, affine) in volumes.items()}

@@ -87,6 +87,18 @@ def test_prepare_registers_and_a_mask_goes_back(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.slow
+def test_images_of_one_grid_that_does_not_say_where_it_lies_are_registered(tmp_path: Path) -> None:
+    first, second = head(0)
+    (tmp_path / "in").mkdir()
+    for name, volume in (("t1ce", first), ("flair", np.roll(second, 2, axis=0))):
+        image = nib.Nifti1Image(volume, None)
+        image.header.set_zooms((2.5, 2.5, 2.5))
+        nib.save(image, tmp_path / f"in/p_{name}.nii.gz")
+    given = [str(tmp_path / "in"), "--coregister", "t1ce", "--output_dir", str(tmp_path / "out")]
+    assert main(["prepare", *given, "--keep-spacing", "--quiet"]) == 0
+
+
+@pytest.mark.slow
 def test_prepare_refuses_series_of_two_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in").mkdir()
     # BraTS's names say that images lie on one grid; these do not, and are to be brought there
