@@ -127,20 +127,26 @@ def _segmented(
     workflow.run()
     used = dict(workflow.parser.get_parsed_content("job").settings)
     skipped: list[SkippedFile] = []
+    told: set[Path | None] = set()
     try:
         workflow.finalize()
     except InputsSkipped as found:
         skipped = _by_their_own_names(found.skipped, placed)
+        told = {_place(entry.path, placed) for entry in found.skipped}
     # the run gave it up, and its outputs are read below
     hold(output_dir)
     of_patient: dict[str, list[tuple[ChosenSeries, dict[str, Any]]]] = {}
     for result in read_json(output_dir / "report.json")["results"]:
         # an earlier version's result that is kept has it as it was given then
-        first = Path(result["input"][0]).absolute()
-        place = first if first in placed else first.parent
-        if place in placed:
+        place = _place(Path(result["input"][0]), placed)
+        if place is not None:
             patient, series = placed[place]
             of_patient.setdefault(patient.name, []).append((series, result))
+            told.add(place)
+    # no patient is lost without a word
+    for place, (_, series) in placed.items():
+        if place not in told:
+            skipped.append(SkippedFile(series.files[0], f"{series.files[0]}: the inference's report does not name it"))
     results = []
     for patient in patients:
         if patient.name in of_patient:
@@ -177,14 +183,19 @@ def _link(inputs: Path, patient: Patient, number: int, series: ChosenSeries) -> 
     return place
 
 
+def _place(path: Path, placed: Mapping[Path, tuple[Patient, ChosenSeries]]) -> Path | None:
+    """Of the series that an input is, or lies in the folder of; None for another input."""
+    file = path.absolute()
+    return next((place for place in (file, file.parent) if place in placed), None)
+
+
 def _by_their_own_names(
     skipped: Sequence[SkippedFile], placed: Mapping[Path, tuple[Patient, ChosenSeries]]
 ) -> list[SkippedFile]:
     renamed = []
     for entry in skipped:
-        path = entry.path.absolute()
-        place = path if path in placed else path.parent
-        own = placed[place][1].files[0] if place in placed else entry.path
+        place = _place(entry.path, placed)
+        own = entry.path if place is None else placed[place][1].files[0]
         renamed.append(SkippedFile(own, entry.reason.replace(str(entry.path), str(own))))
     return renamed
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -213,6 +215,33 @@ def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
     result = {"name": "a", "outputs": ["a_mask.nii.gz"]}
     row, (told,) = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=True)
     assert row.marked_voxels == 8 and "in: masks, but no DICOM result: AttributeError: no attribute" in told.reason
+
+
+def test_a_patient_whom_the_inference_does_not_name_is_named_as_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent:
+        """An inference whose report holds nothing."""
+
+        def __init__(self, bundle: Path, given: dict[str, Any], *_: object) -> None:
+            self.folder = Path(given["output_dir"])
+            self.parser = self
+
+        def initialize(self) -> None: ...
+
+        def run(self) -> None: ...
+
+        def get_parsed_content(self, _: str) -> Any:
+            return SimpleNamespace(settings={})
+
+        def finalize(self) -> None:
+            (self.folder / "report.json").write_text('{"results": []}')
+
+    monkeypatch.setattr("ckdmed.clinic.run.bundle_workflow", Silent)
+    file = volume(tmp_path / "in/a.nii.gz")
+    patient = Patient("a", "a", [ChosenSeries((file,), "nifti", SeriesFacts(), "it is the only series")])
+    results, (told,) = segment_patients([patient], tmp_path / "out", tmp_path)
+    assert not results and told.path == file and "does not name it" in told.reason
 
 
 @pytest.mark.slow
