@@ -144,7 +144,7 @@ def test_table_without_baseline_and_with_one_run_and_undefined_values():
 def test_pairs_are_seed_and_split_and_partly_shared_arms_say_so():
     records = [*RECORDS, record("half", 0, dice=0.8), record("half", 0, fold=2, dice=0.1), record("other", 9, dice=1.0)]
     table = arm_table(records, ["dice"], "alone")
-    assert "+0.1000 (1 pairs)" in table and "no shared runs" in table
+    assert "+0.1000 (1 pair)" in table and "no shared runs" in table
 
 
 def test_table_errors():
