@@ -56,6 +56,8 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         record = read_json(path)
         settings = record["settings"]
         is_training = "epochs" in settings
+        if not isinstance(record.get("components", {}), dict):
+            raise TypeError("components are no object")
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedStart(
             f"'{path}' is damaged ({error}), so the settings with which the run began are unknown; move it away to "

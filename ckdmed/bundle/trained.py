@@ -323,10 +323,10 @@ def _tell_of_components(parser: ConfigParser, option: str) -> None:
     checkpoint = parser.get_parsed_content("trained").checkpoint if "trained" in config else None
     if not checkpoint or is_deployed(Path(checkpoint)):
         return
-    entry = _recorded_entry(Path(checkpoint)) or {}
+    recorded = (_recorded_entry(Path(checkpoint)) or {}).get("components", {})
     others = {
         name: content
-        for name, content in entry.get("components", {}).items()
+        for name, content in (recorded.items() if isinstance(recorded, Mapping) else ())
         if name.split("#")[0] not in _OF_TRAINING_ALONE
         and json.loads(json.dumps(parser.get(name), default=str)) != content
     }

@@ -212,3 +212,9 @@ def test_a_run_from_before_components_were_recorded_goes_on(tmp_path: Path):
     del record["components"]
     (out / "settings.json").write_text(json.dumps(record))
     start(out, resume=True, **{"optimizer#weight_decay": 0.5})
+
+
+def test_components_that_are_no_object_are_a_damaged_record(begun: Path):
+    record = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
+    (begun / "settings.json").write_text(json.dumps({**record, "components": 3}), encoding="utf-8")
+    assert "is damaged (components are no object)" in refused(begun, seed=1)
