@@ -8,12 +8,32 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["REGIONS", "TUMOUR_TYPES", "BratsLabels", "brats_labels", "slice_category", "SLICE_CATEGORIES"]
+__all__ = [
+    "REGIONS",
+    "SLICE_CATEGORIES",
+    "TUMOUR_TYPES",
+    "BratsLabels",
+    "brats_labels",
+    "checked_regions",
+    "slice_category",
+]
 
 # The order of MONAI's ConvertToMultiChannelBasedOnBratsClasses.
 REGIONS = ("TC", "WT", "ET")
 TUMOUR_TYPES = ("GLI", "MEN", "MET", "PED", "SSA")
 SLICE_CATEGORIES = ("no tumour", "oedema only", "core", "enhancing")
+
+
+def checked_regions(regions: Sequence[str]) -> tuple[str, ...]:
+    """The names of regions, each of TC, WT and ET at most once.
+
+    Raises:
+        ValueError: none, another name, or one that stands twice.
+    """
+    names = (regions,) if isinstance(regions, str) else tuple(regions)
+    if not names or not set(names) <= set(REGIONS) or len(set(names)) != len(names):
+        raise ValueError(f"regions must be some of {', '.join(REGIONS)}, each once, got {names}.")
+    return names
 
 
 @dataclass(frozen=True)
@@ -61,24 +81,23 @@ class BratsLabels:
         return np.stack([np.isin(mask, self.region_values(region)) for region in regions])
 
     def from_regions(self, channels: np.ndarray, regions: Sequence[str] = REGIONS) -> np.ndarray:
-        """The mask [*S], uint8, of channels [3, *S] (nonzero is inside); undoes `to_regions` up to `others`.
+        """The mask [*S], uint8, of channels [len(regions), *S] (nonzero is inside); undoes `to_regions` up to `others`.
 
         Predicted channels need not be nested. ET goes before TC, TC before WT: a voxel of ET is `et` whatever TC and WT
-        say, else one of TC is `ncr`, else one of WT is `ed`.
+        say, else one of TC is `ncr`, else one of WT is `ed`. Of a region that is no channel nothing is known: without
+        TC and ET all of WT is `ed`, and `to_regions` of the mask gives the same channels again.
 
         Raises:
-            ValueError: `regions` is not TC, WT and ET in some order, or the channels are not three.
+            ValueError: `regions` is not some of TC, WT and ET, each once, or there is another number of channels.
         """
-        if sorted(regions) != sorted(REGIONS) or len(channels) != len(REGIONS):
-            raise ValueError(
-                f"a mask is made of the channels {', '.join(REGIONS)} in any order, got {len(channels)} channels for "
-                f"{tuple(regions)}."
-            )
-        tc, wt, et = (np.asarray(channels[list(regions).index(region)]) != 0 for region in REGIONS)
-        mask = np.zeros(tc.shape, np.uint8)
-        mask[wt] = self.ed
-        mask[tc] = self.ncr
-        mask[et] = self.et
+        names = checked_regions(regions)
+        if len(channels) != len(names):
+            raise ValueError(f"a mask of {', '.join(names)} is made of a channel for each, got {len(channels)}.")
+        inside = {name: np.asarray(channel) != 0 for name, channel in zip(names, channels, strict=True)}
+        mask = np.zeros(np.shape(channels[0]), np.uint8)
+        for region, value in (("WT", self.ed), ("TC", self.ncr), ("ET", self.et)):
+            if region in inside:
+                mask[inside[region]] = value
         return mask
 
     def convert(self, mask: np.ndarray, target: BratsLabels) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckdmed.labels import REGIONS, brats_labels, slice_category
+from ckdmed.labels import REGIONS, brats_labels, checked_regions, slice_category
 
 RELEASES = [*range(2017, 2026), "decathlon"]
 
@@ -49,6 +49,19 @@ def test_contradicting_channels_take_the_innermost_region():
     assert brats_labels(2023).from_regions(np.array([tc, wt, et])).tolist() == [3, 1, 2, 3]
 
 
+@pytest.mark.parametrize("release", [2018, 2023, "decathlon"])
+@pytest.mark.parametrize("regions", [["WT"], ["TC"], ["ET"], ["WT", "TC"], ["ET", "WT"], ["ET", "TC"]])
+def test_a_mask_of_some_regions_gives_these_again(release, regions):
+    table = brats_labels(release)
+    mask = np.array([0, table.ncr, table.ed, table.et])
+    channels = table.to_regions(mask, regions)
+    assert np.array_equal(table.to_regions(table.from_regions(channels, regions), regions), channels)
+
+
+def test_of_a_whole_tumour_alone_no_part_is_claimed():
+    assert brats_labels(2023).from_regions(np.array([[0, 1, 1]]), ["WT"]).tolist() == [0, 2, 2]
+
+
 def test_the_cavity_of_2024_is_in_no_region():
     table = brats_labels(2024, "GLI")
     assert table.names[4] == "RC"
@@ -74,8 +87,12 @@ def test_errors_name_the_value():
         brats_labels(2023, "GBM")
     with pytest.raises(ValueError, match="a region is one of TC, WT, ET, got 'RC'"):
         brats_labels().region_values("RC")
-    with pytest.raises(ValueError, match="got 2 channels for"):
+    with pytest.raises(ValueError, match="a mask of TC, WT, ET is made of a channel for each, got 2."):
         brats_labels().from_regions(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"some of TC, WT, ET, each once, got \('WT', 'WT'\)"):
+        brats_labels().from_regions(np.zeros((2, 3)), ["WT", "WT"])
+    with pytest.raises(ValueError, match=r"some of TC, WT, ET, each once, got \(\)"):
+        checked_regions([])
 
 
 def test_slice_categories_go_by_the_most_malignant_part():

@@ -17,7 +17,7 @@ __all__ = ["check_deployed", "named_outputs"]
 def named_outputs(parser: ConfigParser) -> tuple[str, ...]:
     """What the outputs of a bundle's network are, in their order: classes, or regions of masks."""
     config = parser.get()
-    for name in ("class_names", "region_names"):
+    for name in ("class_names", "region_names", "regions"):
         if name in config:
             return tuple(map(str, parser.get_parsed_content(name)))
     return REGIONS

@@ -27,6 +27,7 @@ from ckdmed.bundle.setting_kinds import (
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.cached import STORAGES
 from ckdmed.data.slice_geometry import SLICE_AXES
+from ckdmed.labels import REGIONS
 from ckdmed.networks.backbone_unet import BACKBONES
 from ckdmed.networks.classification_student import CLASSIFICATION_STUDENTS
 from ckdmed.networks.classifier_teacher import CLASSIFIER_FUSIONS, TEACHER_KINDS, VGGS
@@ -65,6 +66,7 @@ FOLLOWS = frozenset(
             "taught",
             "region_names",
             "in_channels",
+            "out_channels",
             "input_shape",
             "usual_shares",
         ),
@@ -357,6 +359,11 @@ _CLASSIFICATION: Mapping[str, Setting] = {
     "teacher_kind": Setting(choice(*TEACHER_KINDS), "the teacher's network, or its two branches"),
 }
 
+# what a label's values mean is known of BraTS
+_BRATS_REGIONS = Setting(
+    list_of(choice(*REGIONS), "regions", different=True),
+    "what the outputs of the network are: tumour core, whole tumour, enhancing tumour",
+)
 _UNIMODAL: Mapping[str, Setting] = {
     "teacher_kind": Setting(
         either(choice(*SEGMENTATION_TEACHERS), list_of(choice(*SEGMENTATION_TEACHERS), "kinds")),
@@ -369,6 +376,8 @@ def settings_for(config: Mapping[str, Any]) -> dict[str, Setting]:
     """The table as it holds for a bundle, told by the settings that its configuration has."""
     own = _CLASSIFICATION if "task" in config else _UNIMODAL if "student_modalities" in config else {}
     table = {**SETTINGS, **own}
+    if "region_names" not in config:
+        table["regions"] = _BRATS_REGIONS
     loss = config.get("distillation_loss")
     task = loss.get("task") if isinstance(loss, Mapping) else None
     if isinstance(task, str):

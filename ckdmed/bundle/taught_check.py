@@ -19,12 +19,16 @@ def _as_given(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
+def _regions(value: Any) -> list[Any]:
+    return region_names(value) if value is None or isinstance(value, Mapping) else list(value)
+
+
 # what the channels of a teacher's inputs and outputs mean, in their order; labels may name a region by other values
 _MEANINGS: Mapping[str, Callable[[Any], Any]] = {
     "task": _as_given,
     "modalities": _as_given,
     "class_names": _as_given,
-    "regions": region_names,
+    "regions": _regions,
 }
 
 

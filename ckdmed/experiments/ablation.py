@@ -18,6 +18,7 @@ from ckdmed.experiments.cases import (
     case_phantoms,
     case_scores,
     distance_table,
+    held_scores,
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import parse_settings, profile_settings
@@ -147,7 +148,7 @@ class Ablation(Experiment):
         return [
             arm_table(own, (DICE,), baseline, names),
             *over_patients(group, DICE),
-            arm_table(own, (*REGION_DICE, LESIONWISE_DICE), None, names),
+            arm_table(own, held_scores(own, (*REGION_DICE, LESIONWISE_DICE)), None, names),
             distance_table(own, baseline, names),
             _remarks(group),
         ]

@@ -22,6 +22,7 @@ __all__ = [
     "case_phantoms",
     "case_scores",
     "distance_table",
+    "held_scores",
 ]
 
 # a name each, since ordinary and lesion-wise scores are different things
@@ -42,11 +43,17 @@ def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         DICE: mean(summary, "dice"),
-        **{name: mean(summary["per_region"][region], "dice") for name, region in zip(REGION_DICE, REGIONS)},
+        # a network may have learnt some of the regions only
+        **{f"Dice {region}": mean(part, "dice") for region, part in summary["per_region"].items()},
         LESIONWISE_DICE: mean(summary, "lesionwise_dice"),
         _HD95: mean(summary, "hd95"),
         _LESIONWISE_HD95: mean(summary, "lesionwise_hd95_mm"),
     }
+
+
+def held_scores(records: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
+    """Those of the scores that a record holds: regions that no network has learnt are in none."""
+    return [name for name in names if any(name in record.metrics for record in records)]
 
 
 def distance_table(records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.experiments.cases import held_scores
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
@@ -285,10 +286,11 @@ class Distilling(Experiment):
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:
         task = TASKS[group.records[0].split["task"]]
+        scores = held_scores(group.records, task.scores)
         parts = []
         if is_comparable(group, task.patient_score):
             parts.append(corrected_table(group.records, task.patient_score, str(group.baseline), group.names))
-        parts.append(arm_table(group.records, task.scores, group.baseline, group.names))
+        parts.append(arm_table(group.records, scores, group.baseline, group.names))
         if task.distances:
             parts.append(
                 arm_table(
@@ -303,7 +305,7 @@ class Distilling(Experiment):
         parts.append(cost_table(group))
         teachers = sorted({record.arm for record in group.records} - set(group.names))
         if teachers:
-            parts += ["Teachers:\n", arm_table(group.records, task.scores, arms=teachers)]
+            parts += ["Teachers:\n", arm_table(group.records, scores, arms=teachers)]
         return parts
 
     @classmethod

@@ -18,6 +18,7 @@ from ckdmed.experiments.cases import (
     case_phantoms,
     case_scores,
     distance_table,
+    held_scores,
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
@@ -80,6 +81,7 @@ _OF_TEACHERS = (
     "clahe",
     "augmentation",
     "modalities",
+    "regions",
     "amp",
     "val_interval",
     "split_seed",
@@ -237,7 +239,7 @@ class UnimodalComparison(Experiment):
     def group_tables(cls, group: Group) -> list[str]:
         own, names, baseline = group.records, group.names, group.baseline
         return [
-            arm_table(own, (DICE, *REGION_DICE), baseline, names),
+            arm_table(own, held_scores(own, (DICE, *REGION_DICE)), baseline, names),
             *over_patients(group, DICE),
             arm_table(own, (LESIONWISE_DICE,), None, names),
             distance_table(own, baseline, names),
@@ -247,7 +249,7 @@ class UnimodalComparison(Experiment):
     @classmethod
     def closing(cls, records: Sequence[RunRecord]) -> list[str]:
         return [
-            "Scores are means over patients of whole cases; `Dice` and the distances are means of the three regions. "
+            "Scores are means over patients of whole cases; `Dice` and the distances are means of the regions. "
             "Seconds are without the training of frozen teachers, which all students of a seed share.\n"
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from monai.utils import CommonKeys
 from torch import nn
 
 from ckdmed.handlers.region_dice import RegionDice
+from ckdmed.labels import REGIONS
 from ckdmed.networks.exclusive_regions import exclusive_regions
 
 __all__ = ["class_evaluator", "mask_evaluator", "masks_from_logits", "region_evaluator"]
@@ -43,9 +45,11 @@ def mask_evaluator(
     return _evaluator(shown, val_data_loader, device, {"val_mean_dice": dice}, **settings)
 
 
-def region_evaluator(network: nn.Module, val_data_loader: Any, device: Any, **settings: Any) -> SupervisedEvaluator:
-    """The same with ``val_mean_dice`` over the BraTS regions, see :class:`~ckdmed.handlers.RegionDice`."""
-    return _evaluator(network, val_data_loader, device, {"val_mean_dice": RegionDice()}, **settings)
+def region_evaluator(
+    network: nn.Module, val_data_loader: Any, device: Any, regions: Sequence[str] = REGIONS, **settings: Any
+) -> SupervisedEvaluator:
+    """The same with ``val_mean_dice`` over BraTS ``regions``, see :class:`~ckdmed.handlers.RegionDice`."""
+    return _evaluator(network, val_data_loader, device, {"val_mean_dice": RegionDice(regions)}, **settings)
 
 
 def class_evaluator(network: nn.Module, val_data_loader: Any, device: Any, **settings: Any) -> SupervisedEvaluator:

@@ -19,7 +19,6 @@ from monai.transforms import (
     LoadImaged,
     MapTransform,
     Orientationd,
-    RandCropByPosNegLabeld,
     Resized,
     SpatialPadd,
 )
@@ -38,6 +37,7 @@ from ckdmed.transforms import (
 from ckdmed.transforms.brats_regions import RegionsToBratsLabelsd
 from ckdmed.transforms.case_intensity import CaseIntensityd
 from ckdmed.transforms.flip_state import FlipStated
+from ckdmed.transforms.region_patches import RegionPatchesd
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
 
@@ -64,10 +64,11 @@ def region_preprocessing(
     modalities: Sequence[str],
     scaling: str = "zscore",
     clahe: bool | str = False,
+    regions: Sequence[str] = REGIONS,
 ) -> Compose:
     """What becomes of an item of :func:`~ckdmed.bundle.brats_dataset` in training and validation.
 
-    Slices are cut and scaled already: they are resized, and their labels become the three regions. Of a volume the
+    Slices are cut and scaled already: they are resized, and their labels become regions. Of a volume the
     chosen modalities are cropped to the brain and scaled by its values; it keeps half precision until a patch is taken.
 
     Args:
@@ -76,14 +77,15 @@ def region_preprocessing(
         roi_size: edges of a patch in voxels; smaller volumes are padded.
         modalities: channels, in this order.
         scaling, clahe: of volumes, see :class:`~ckdmed.transforms.BrainIntensity`; slices are cut with theirs.
+        regions: channels of the label, of TC (tumour core), WT (whole tumour) and ET (enhancing tumour).
 
-    Shape: image (C, *spatial), label (3, *spatial): tumour core, whole tumour, enhancing tumour.
+    Shape: image (C, *spatial), label (len(regions), *spatial).
     """
     if spatial_dims == 2:
         return Compose(
             [
                 Resized(_BOTH, (image_size, image_size), mode=("area", "nearest-exact")),
-                BratsLabelsToRegionsd(LABEL),
+                BratsLabelsToRegionsd(LABEL, regions=regions),
                 EnsureTyped(_BOTH, dtype=torch.float32, track_meta=False),
             ]
         )
@@ -99,7 +101,7 @@ def region_preprocessing(
                 _BOTH, VolumeReader(), ensure_channel_first=True, allow_missing_keys=True  # type: ignore[arg-type]
             ),
             SelectModalitiesd(IMAGE, modalities=modalities),
-            CaseLabelsToRegionsd(LABEL),
+            CaseLabelsToRegionsd(LABEL, regions),
             Orientationd(_BOTH, axcodes="RAS", labels=None),
             *scaled,
             SpatialPadd(_BOTH, roi_size),
@@ -136,7 +138,7 @@ def region_augmentation(
     if recipe == "nnunet":
         patches = ForegroundPatchesd(_BOTH, LABEL, roi_size, patches_per_volume, tumour_share)
     else:
-        patches = RandCropByPosNegLabeld(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
+        patches = RegionPatchesd(_BOTH, LABEL, roi_size, pos=1, neg=1, num_samples=patches_per_volume)
     # each step goes through all patches of a volume before the next, so that FlipStated would tell of the last one's
     # flips in every patch; nothing asks for them
     steps = Compose([patches, augmentation]).flatten().transforms
@@ -177,6 +179,7 @@ def case_preprocessing(
     spacing: Sequence[float] | None = None,
     scaling: str = "zscore",
     clahe: bool | str = False,
+    regions: Sequence[str] = REGIONS,
 ) -> Compose:
     """What becomes of a whole case before a network sees it, in evaluation and inference; it can be undone.
 
@@ -191,6 +194,7 @@ def case_preprocessing(
         field_of_view: mm, of a slice of an inference's scan, see :class:`~ckdmed.transforms.scan_grid.ScanGridd`.
         spacing: mm, of a voxel of one.
         scaling, clahe: see :class:`~ckdmed.transforms.BrainIntensity`.
+        regions: channels of an evaluation's label.
 
     Shape: image (C, *spatial of the case).
     """
@@ -199,7 +203,7 @@ def case_preprocessing(
         steps = [EnsureChannelFirstd(IMAGE)]
     else:
         load = LoadImaged(_BOTH, VolumeReader(), ensure_channel_first=True)  # type: ignore[arg-type]
-        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL)]
+        steps = [load, SelectModalitiesd(IMAGE, modalities=modalities), CaseLabelsToRegionsd(LABEL, regions)]
     scale = CaseIntensityd(IMAGE, scaling, clahe, method=brain)
     # slices are those that `build_slice_cache` cuts
     orient = Orientationd(IMAGE, axcodes="PLS" if spatial_dims == 2 else "RAS", labels=None)
@@ -228,16 +232,20 @@ def case_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
     return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks])
 
 
-def case_predictions(preprocessing: Compose, threshold: float = 0.5) -> Compose:
+def case_predictions(preprocessing: Compose, threshold: float = 0.5, regions: Sequence[str] = REGIONS) -> Compose:
     """The same of an inference: ``mask`` are the masks of the regions, ``probability`` what they are of.
 
     ``pred`` becomes one mask of labels (those of BraTS 2023: core 1, oedema 2, enhancing tumour 3), as an application
     takes it; (1, *spatial of the case).
+
+    Args:
+        preprocessing, threshold: see :func:`case_masks`.
+        regions: what the channels are; without TC and ET all of the tumour has the label of oedema.
     """
     undone = Invertd(PRED, preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
     probability, mask = CopyItemsd(PRED, names="probability"), CopyItemsd(PRED, names="mask")
     masks = [probability, AsDiscreted(PRED, threshold=threshold), mask]
-    labels = RegionsToBratsLabelsd(PRED, _LABELS, regions=REGIONS)
+    labels = RegionsToBratsLabelsd(PRED, _LABELS, regions=regions)
     return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks, labels])
 
 

@@ -135,8 +135,10 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
     regions = {}
     if labels is not None and seg is not None:
         table = _labels(labels, settings)
-        found = table.to_regions(labels.reshape(picture.shape), ("WT", "TC", "ET"))
-        regions = {name: geometry.to_slices(mask) for name, mask in zip(("WT", "TC", "ET"), found, strict=True)}
+        # the larger ones first, under the others
+        names = [name for name in ("WT", "TC", "ET") if name in settings.get("regions", REGIONS)]
+        found = table.to_regions(labels.reshape(picture.shape), names)
+        regions = {name: geometry.to_slices(mask) for name, mask in zip(names, found, strict=True)}
     name = modalities[channel] if len(modalities) == len(channels) else ""
     return CaseImages(geometry.to_slices(picture), regions, geometry, name)
 

@@ -25,6 +25,7 @@ from .flip_state import FLIPS, FlipStated
 from .foreground_patches import ForegroundPatchesd
 from .grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD, GreyToRGB, GreyToRGBd, colour_copies
 from .multi_resolution import MultiResolutiond
+from .region_patches import RegionPatchesd
 from .select_modalities import SelectModalitiesd
 from .slice_intensity import SliceIntensity, SliceIntensityd
 from .teacher_image import TEACHER_IMAGE, TeacherImaged
@@ -59,6 +60,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "MultiResolutiond",
+    "RegionPatchesd",
     "RegionsToBratsLabels",
     "RegionsToBratsLabelsd",
     "SelectModalitiesd",

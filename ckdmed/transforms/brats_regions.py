@@ -12,7 +12,7 @@ from monai.transforms import ConvertToMultiChannelBasedOnBratsClasses, MapTransf
 from monai.utils import convert_data_type, convert_to_dst_type
 from monai.utils.enums import TransformBackends
 
-from ckdmed.labels import REGIONS, BratsLabels, brats_labels
+from ckdmed.labels import REGIONS, BratsLabels, brats_labels, checked_regions
 
 __all__ = [
     "BratsLabelsToOneHot",
@@ -48,12 +48,6 @@ def _check_known(table: BratsLabels, array: np.ndarray) -> None:
         )
 
 
-def _check_regions(regions: Sequence[str]) -> tuple[str, ...]:
-    if not regions or not set(regions) <= set(REGIONS) or len(set(regions)) != len(regions):
-        raise ValueError(f"regions must be some of {', '.join(REGIONS)}, each once, got {tuple(regions)}.")
-    return tuple(regions)
-
-
 class BratsLabelsToRegions(Transform):
     """Mask of labels to one channel of 0 and 1 per region, which overlap: ET lies in TC, TC in WT.
 
@@ -81,7 +75,7 @@ class BratsLabelsToRegions(Transform):
 
     def __init__(self, release: int | str = 2023, tumour_type: str = "GLI", regions: Sequence[str] = REGIONS) -> None:
         self.table = brats_labels(release, tumour_type)
-        self.regions = _check_regions(regions)
+        self.regions = checked_regions(regions)
         self._convert = ConvertToMultiChannelBasedOnBratsClasses(et_label=_MONAI_TABLE.et)
 
     def __call__(self, mask: NdarrayOrTensor) -> NdarrayOrTensor:
@@ -95,17 +89,18 @@ class BratsLabelsToRegions(Transform):
 class RegionsToBratsLabels(Transform):
     """Channels of regions to a mask of labels; the inverse of :class:`BratsLabelsToRegions` for nested channels.
 
-    Where channels contradict each other, ET goes before TC and TC before WT.
+    Where channels contradict each other, ET goes before TC and TC before WT. A region without a channel is nowhere, so
+    that WT alone becomes oedema.
 
     Args:
         release: see :func:`ckdmed.labels.brats_labels`. Default 2023.
         tumour_type: see there.
-        regions: what the channels are: TC, WT and ET in some order.
+        regions: what the channels are, of TC, WT and ET.
         threshold: a voxel is inside where its channel is above this. Default 0.5, for probabilities and 0/1; use 0
             for logits.
 
     Shape:
-        ``[3, *S]`` to ``[1, *S]``, uint8.
+        ``[len(regions), *S]`` to ``[1, *S]``, uint8.
 
     Raises:
         ValueError: for an unknown release or type, other regions, or another number of channels.
@@ -121,7 +116,7 @@ class RegionsToBratsLabels(Transform):
         threshold: float = 0.5,
     ) -> None:
         self.table = brats_labels(release, tumour_type)
-        self.regions = _check_regions(regions)
+        self.regions = checked_regions(regions)
         self.threshold = float(threshold)
 
     def __call__(self, channels: NdarrayOrTensor) -> NdarrayOrTensor:

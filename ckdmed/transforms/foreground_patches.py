@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandCropByPosNegLabeld, Randomizable, RandSpatialCropSamplesd
+from monai.transforms import MapTransform, Randomizable, RandSpatialCropSamplesd
 from monai.transforms.traits import MultiSampleTrait
+
+from ckdmed.transforms.region_patches import RegionPatchesd
 
 __all__ = ["ForegroundPatchesd"]
 
@@ -47,7 +49,7 @@ class ForegroundPatchesd(Randomizable, MapTransform, MultiSampleTrait):
             raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
         self.label_key, self.num_samples, self.share = label_key, num_samples, share
         self.forced = 0
-        self.on_label = RandCropByPosNegLabeld(keys, label_key, roi_size, pos=1, neg=0, num_samples=1)
+        self.on_label = RegionPatchesd(keys, label_key, roi_size, pos=1, neg=0, num_samples=1)
         self.anywhere = RandSpatialCropSamplesd(keys, roi_size, num_samples=1, random_size=False)
 
     def set_random_state(

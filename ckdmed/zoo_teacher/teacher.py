@@ -208,12 +208,13 @@ def segmentation_teacher_of(
     scaling: str = "zscore",
     clahe: bool | str = False,
     augmentation: str = "flips",
+    regions: Sequence[str] = REGIONS,
     **settings: Any,
 ) -> nn.Module:
     """A teacher of a bundle, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
 
     Args:
-        bundle, trusted, modalities, size, taps, scaling, clahe, augmentation: see :func:`zoo_teacher`.
+        bundle, trusted, modalities, size, taps, scaling, clahe, augmentation, regions: see :func:`zoo_teacher`.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
         settings: of ``segmentation_teacher``.
 
@@ -225,7 +226,7 @@ def segmentation_teacher_of(
     check_alone(checkpoint, folds)
     if settings.get("in_channels") != len(modalities):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
-    return zoo_teacher(bundle, modalities, size, trusted, taps, scaling=scaling, clahe=clahe, augmentation=augmentation)
+    return zoo_teacher(bundle, modalities, size, trusted, taps, regions, scaling, clahe, augmentation)
 
 
 def taps_of(teacher: nn.Module, kind: str, options: Mapping[str, Any] | None = None) -> dict[str, str]:

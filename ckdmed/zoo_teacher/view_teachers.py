@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckdmed.engines.teachers.group import TeacherEnsemble, teacher_ensemble
+from ckdmed.labels import REGIONS
 from ckdmed.zoo_teacher.bundle_layout import open_bundle
 from ckdmed.zoo_teacher.channel_names import sequences
 from ckdmed.zoo_teacher.teacher import zoo_teacher
@@ -24,6 +25,7 @@ def teacher_ensemble_of(
     augmentation: str = "flips",
     mode: str = "frozen",
     checkpoints: Mapping[str, str] | None = None,
+    regions: Sequence[str] = REGIONS,
     *,
     views: Mapping[str, Sequence[int]],
     **settings: Any,
@@ -31,8 +33,8 @@ def teacher_ensemble_of(
     """Teachers of several views; a bundle's network is that of the view of its sequences, the others stay.
 
     Args:
-        bundle, trusted, size, taps, scaling, clahe, augmentation: see :func:`~ckdmed.zoo_teacher.zoo_teacher`; None
-            for no bundle.
+        bundle, trusted, size, taps, scaling, clahe, augmentation, regions: see
+            :func:`~ckdmed.zoo_teacher.zoo_teacher`; no bundle is None.
         teachers: sequences of each teacher, in the order of ``views``.
         mode: of the teachers; a bundle's network never learns.
         checkpoints: of teachers that exist.
@@ -62,7 +64,5 @@ def teacher_ensemble_of(
         raise ValueError(f"--teacher_bundle is the teacher {name}, and --teacher_checkpoints names another: drop one.")
     if len(views[name]) != len(seen):
         raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
-    ensemble.networks[name] = zoo_teacher(
-        bundle, seen, size, trusted, taps, scaling=scaling, clahe=clahe, augmentation=augmentation
-    )
+    ensemble.networks[name] = zoo_teacher(bundle, seen, size, trusted, taps, regions, scaling, clahe, augmentation)
     return ensemble

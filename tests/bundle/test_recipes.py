@@ -71,8 +71,8 @@ def test_a_teacher_by_nnu_nets_recipe_and_a_student_by_the_usual_one(tmp_path: P
                 made.parser.get_parsed_content("teacher_dataset").dataset,
             )
         )
-        assert "ForegroundPatchesd" in teacher and "RandCropByPosNegLabeld" in student
-        assert [name.replace("ForegroundPatchesd", "RandCropByPosNegLabeld") for name in teacher] == student
+        assert "ForegroundPatchesd" in teacher and "RegionPatchesd" in student
+        assert [name.replace("ForegroundPatchesd", "RegionPatchesd") for name in teacher] == student
     else:
         assert isinstance(made.parser.get_parsed_content("teacher_sampler"), ForegroundSliceSampler)
         assert isinstance(made.parser.get_parsed_content("train#sampler"), BalancedSliceSampler)

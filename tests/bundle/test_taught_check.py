@@ -31,6 +31,8 @@ def write_teacher(folder: Path, record: dict[str, Any] | None) -> str:
     "bundle, name, taught, own",
     [
         ("brats_seg_kd", "modalities", FOUR[::-1], FOUR),
+        ("brats_seg_kd", "regions", ["TC", "WT", "ET"], ["WT"]),
+        ("brats_seg_kd", "regions", ["WT", "TC"], ["TC", "WT"]),
         ("cls_kd", "task", "brats_type", "figshare"),
         ("cls_kd", "class_names", THREE[::-1], THREE),
         ("seg_kd", "regions", REGIONS, None),

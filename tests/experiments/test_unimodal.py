@@ -120,9 +120,17 @@ def test_every_setting_that_a_teachers_training_reads_names_its_folder() -> None
     read = set(component_settings(config, ("prepare_teachers",)))
     # of the student, of the machine, or made of the others
     others = {"accumulation_steps", "align_base", "cache", "cache_rate", "compile", "device", "epochs", "in_channels"}
-    others |= {"input_shape", "learning_rate", "method", "needs_teacher", "num_workers", "peer_views", "phantom_cases"}
-    others |= {"profile", "rank", "resume", "share_source", "shares_by_region", "sizes", "student_backbone"}
-    others |= {"student_base", "student_channels", "student_kind", "student_modalities", "sw_overlap", "taught"}
+    others |= {"input_shape", "learning_rate", "method", "needs_teacher", "num_workers", "out_channels", "peer_views"}
+    others |= {"phantom_cases", "profile", "rank", "resume", "share_source", "shares_by_region", "sizes"}
+    others |= {
+        "student_backbone",
+        "student_base",
+        "student_channels",
+        "student_kind",
+        "student_modalities",
+        "sw_overlap",
+        "taught",
+    }
     others |= {"teacher_augmentation", "teacher_dataset", "teacher_learns", "teacher_mode", "teacher_module"}
     others |= {"teacher_preprocessing", "teacher_tumour_share", "trust_bundle", "usual_shares", "views"}
     # each teacher's file is named by the sequences that it sees

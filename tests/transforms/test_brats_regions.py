@@ -82,5 +82,5 @@ def test_shapes_and_regions_are_checked():
         BratsLabelsToRegions()(np.zeros((2, 6, 5)))
     with pytest.raises(ValueError, match="some of TC, WT, ET"):
         BratsLabelsToRegions(regions=["RC"])
-    with pytest.raises(ValueError, match="in any order, got 2 channels"):
+    with pytest.raises(ValueError, match="is made of a channel for each, got 2."):
         RegionsToBratsLabels()(np.zeros((2, 6, 5)))

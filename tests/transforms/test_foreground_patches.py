@@ -46,6 +46,22 @@ def test_without_label_all_patches_are_from_anywhere() -> None:
     assert len({int(patch["image"][0, 0, 0, 0]) for patch in made}) > 1
 
 
+@pytest.mark.parametrize("recipe", ["adamw", "nnunet"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_region_counts_whichever_channel_it_is(recipe: str, first: bool) -> None:
+    # MONAI takes the first of several channels for the background
+    voxel, empty = torch.zeros(2, 1, 40, 40, 40)
+    voxel[0, 9, 10, 11] = 1
+    label = torch.cat([voxel, empty] if first else [empty, voxel])
+    data = {"image": torch.rand(1, 40, 40, 40), "label": label}
+    sizes = {"spatial_dims": 3, "image_size": 8, "roi_size": [8, 8, 8], "patches_per_volume": 24}
+    chain = region_augmentation("none", recipe=recipe, **sizes).set_random_state(0)
+    made: list[dict[str, torch.Tensor]] = chain(data)  # type: ignore[assignment]
+    assert len(made) == 24 and set(made[0]) == {"image", "label"}
+    # a patch from anywhere meets it once in 70
+    assert sum(bool(patch["label"].any()) for patch in made) >= 6
+
+
 def test_the_recipe_chooses_them() -> None:
     sizes = {"spatial_dims": 3, "image_size": 8, "roi_size": [8, 8, 8], "patches_per_volume": 3}
     chosen = region_augmentation("none", recipe="nnunet", tumour_share=0.5, **sizes).transforms[0]
