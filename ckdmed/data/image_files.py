@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -62,7 +63,8 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
 
     A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.
     Each path is relative to the datalist's folder and names a file or a folder with DICOM series; a list of files is
-    one series.
+    one input: a series, or its images for a network of several channels. It is called after its folder where no other
+    list has files there, else after its first file.
 
     Args:
         path: a file, a folder or a datalist (``.json``).
@@ -101,7 +103,14 @@ class _Finder:
         self.unused = UnusedFiles()
 
     def add_file(self, path: Path, relative: PurePosixPath | None = None) -> None:
-        self.inputs[str(relative or self._relative(path))] = (path,)
+        self.add_files(str(relative or self._relative(path)), (path,))
+
+    def add_files(self, relative: str, files: tuple[Path, ...]) -> None:
+        """An input by its relative path; one that stands twice counts once, and none takes the place of another."""
+        # stacks of one series (a localiser), a file of the folder's name beside it, channels of several images
+        while self.inputs.get(relative, files) != files:
+            relative += "+"
+        self.inputs[relative] = files
 
     def add_dicom_files(self, folder: Path, paths: Sequence[Path]) -> None:
         stacks, unreadable = dicom_stacks(paths)
@@ -115,10 +124,7 @@ class _Finder:
                 self.add_file(files[0])
                 continue
             relative = str(base.parent / f"{base.name}_series{number}" if several else base)
-            # stacks of one series (a localiser), or a file of the folder's name beside it
-            while relative in self.inputs:
-                relative += "+"
-            self.inputs[relative] = files
+            self.add_files(relative, files)
 
     def result(self) -> FoundInputs:
         names = output_names(list(self.inputs))
@@ -166,15 +172,24 @@ def _in_datalist(path: Path, section: str) -> _Finder:
         )
         raise ValueError(f"{path}: there is no section '{section}'; it has {', '.join(lists) or 'none'}.")
     finder = _Finder(path.parent)
+    folders = Counter(str(PurePosixPath(names[0]).parent) for names in map(_listed, datalist[section]) if names)
     for number, entry in enumerate(datalist[section]):
         try:
-            _add_entry(finder, entry)
+            _add_entry(finder, entry, folders)
         except ValueError as error:
             finder.skipped.append(SkippedFile(path, f"{path}: {section}[{number}]: {error}"))
     return finder
 
 
-def _add_entry(finder: _Finder, entry: Any) -> None:
+def _listed(entry: Any) -> list[str]:
+    """The files of an entry that lists several."""
+    image = entry.get("image") if isinstance(entry, dict) else entry
+    names = image if isinstance(image, list) else []
+    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else []
+
+
+def _add_entry(finder: _Finder, entry: Any, folders: Mapping[str, int]) -> None:
+    """Add an entry of a datalist; `folders` tells how many entries list several files of a folder."""
     image = entry.get("image") if isinstance(entry, dict) else entry
     names: list[Any] = image if isinstance(image, list) else [image]
     if not names or not all(isinstance(name, str) and name for name in names):
@@ -194,6 +209,8 @@ def _add_entry(finder: _Finder, entry: Any) -> None:
         _in_folder(paths[0], None, finder)
     elif len(paths) > 1:
         parent = relatives[0].parent
-        finder.inputs[str(parent if parent.parts else relatives[0])] = paths
+        # a folder of its own, as a series has, gives its name
+        own = bool(parent.parts) and folders[str(parent)] == 1
+        finder.add_files(str(parent if own else relatives[0]), paths)
     else:
         finder.add_file(paths[0], relatives[0])

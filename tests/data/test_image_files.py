@@ -118,6 +118,18 @@ def test_datalist(tmp_path):
     assert names(found) == ["series"] and len(found.items[0].files) == 3
 
 
+def test_inputs_of_several_files_in_one_folder(tmp_path):
+    files = [f"images/{patient}_{sequence}.png" for patient in "abc" for sequence in ("t1", "flair")]
+    touch(*(tmp_path / file for file in files), tmp_path / "a_t1.png", tmp_path / "a_flair.png")
+    path = tmp_path / "datalist.json"
+    lists = [files[0:2], files[2:4], files[4:6], files[2:4], [files[2], files[5]], ["a_t1.png", "a_flair.png"]]
+    path.write_text(json.dumps({"test": [*({"image": one} for one in lists), "a_t1.png"]}))
+    found = find_inputs(path)
+    given = [tuple(tmp_path / file for file in one) for one in ([*lists[:3], *lists[4:], ["a_t1.png"]])]
+    assert [item.files for item in found.items] == given
+    assert names(found)[:3:2] == ["images/a_t1", "images/c_t1"] and len(set(names(found))) == 6
+
+
 @pytest.mark.parametrize(
     ("entry", "cause"),
     [
