@@ -213,7 +213,7 @@ def _result(
     skipped = []
     for series, result in parts:
         outputs += result["outputs"]
-        masks = {name: output_dir / name for name in result["outputs"] if "_mask." in name}
+        masks = {name: output_dir / name for name in result["outputs"] if name.endswith(("_mask.nii.gz", "_mask.png"))}
         arrays, voxel_ml = {}, 0.0
         for name, file in masks.items():
             if series.kind in ("nifti", "dicom"):

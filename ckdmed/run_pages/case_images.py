@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from .inference_run import Result
 
 __all__ = ["CaseImages", "read_case_images"]
 
-_MASK, _SEG = "_mask", "_seg.nii.gz"
+_MASKS, _SEG = ("_mask.nii.gz", "_mask.png"), "_seg.nii.gz"
 #: of a prediction without regions
 _ONE_REGION = "tumour"
 
@@ -91,7 +91,7 @@ def read_case_images(result: Result, settings: Mapping[str, Any]) -> CaseImages:
     if missing or not result.inputs:
         raise FileNotFoundError(f"{missing[0] if missing else result.name}: the input is no longer there.")
     seg = next((file for file in result.outputs if file.name.endswith(_SEG)), None)
-    masks = [file for file in result.outputs if file.name.split(".")[0].endswith(_MASK)]
+    masks = [file for file in result.outputs if file.name.endswith(_MASKS)]
     # what classes of slices of a case were predicted of, even of a case of one file
     if seg is not None or settings.get("task") not in (None, "figshare"):
         return _of_case(result, seg, settings)
@@ -107,12 +107,17 @@ def _of_slices(result: Result, masks: Sequence[Path], settings: Mapping[str, Any
     slices, geometry = read_slices(files if series else files[0], settings.get("slice_axis", -1))
     regions = {}
     for mask in masks:
-        name = mask.name.split(".")[0].removesuffix(_MASK).removeprefix(result.name).lstrip("_") or _ONE_REGION
         values = read_volume(mask)[0] if is_nifti(mask) else read_picture(mask, MAX_SIDE)
         if values.size != slices.size:
             raise ValueError(f"{mask}: has shape {values.shape}, its image {geometry.shape}; run the inference again.")
-        regions[name] = geometry.to_slices(np.asarray(values)) > 0
+        regions[_region(mask, result)] = geometry.to_slices(np.asarray(values)) > 0
     return CaseImages(slices, regions, geometry)
+
+
+def _region(mask: Path, result: Result) -> str:
+    """What a mask is of, by its file's name; the input's own may hold dots, and begins with the folder of its files."""
+    stem = next(mask.name.removesuffix(ending) for ending in _MASKS if mask.name.endswith(ending))
+    return stem.removeprefix(PurePosixPath(result.name).name).lstrip("_") or _ONE_REGION
 
 
 def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> CaseImages:

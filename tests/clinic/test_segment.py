@@ -203,6 +203,16 @@ def test_the_volume_is_that_of_all_regions_together_in_millilitres(
     assert (row.marked_voxels, row.volume_ml) == (600, "4.80")
 
 
+def test_only_masks_are_counted_whatever_the_name_of_the_input(tmp_path: Path) -> None:
+    values = {"mask": np.eye(2, dtype=np.uint8)[..., None], "probability": np.full((2, 2, 1), 0.1, np.float32)}
+    for kind, array in values.items():
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"a_mask.2_{kind}.nii.gz")
+    series = ChosenSeries((tmp_path / "a_mask.2.nii.gz",), "nifti", SeriesFacts(), "it is the only series")
+    result = {"name": "a_mask.2", "outputs": ["a_mask.2_mask.nii.gz", "a_mask.2_probability.nii.gz"]}
+    row, _ = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=False)
+    assert row.marked_voxels == 2
+
+
 def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -294,6 +294,21 @@ def test_a_case_whose_input_is_gone_still_has_its_page(tmp_path):
     folder = write_inference(tmp_path / "run", RAS)
     (tmp_path / "inputs/one.nii.gz").unlink()
     assert cli.main(["report", str(folder)]) == 0
+@pytest.mark.parametrize("name", ["P1.2", "1.2.840/P1", "P1/P1.v2_mask.3"])
+@pytest.mark.parametrize("region", ["", "core"])
+def test_a_mask_is_found_whatever_dots_and_folders_the_name_of_its_input_has(tmp_path, name, region):
+    folder = write_inference(tmp_path / "run", RAS)
+    report = json.loads((folder / "report.json").read_text())
+    mask = folder / f"{name}{f'_{region}' if region else ''}_mask.nii.gz"
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "one_mask.nii.gz").rename(mask)
+    report["results"][0] |= {"name": name, "outputs": [mask.relative_to(folder).as_posix()]}
+    (folder / "report.json").write_text(json.dumps(report))
+    run = read_inference_run(folder)
+    found = read_case_images(run.results[0], run.settings)
+    assert {name: int(mask.sum()) for name, mask in found.regions.items()} == {region or "tumour": 8}
+
+
     case = (folder / "report/cases/one.html").read_text(encoding="utf-8")
     assert "The slices cannot be shown" in case and "no longer there" in case
 
