@@ -151,6 +151,12 @@ class CaseInferenceJob(InferenceJob):
         facts = [SeriesFacts("MR", modality, "its name or place says so") for modality in self.modalities]
         return check_input(self.intended, np.concatenate(slices), facts)
 
+    def record(self, name: str, files: Sequence[str], measured: Mapping[str, Any] | None = None) -> None:
+        """As `InferenceJob`; of a case that is one file it keeps what its channels are, which no name tells."""
+        item = self._pending.get(name)
+        held = item.modalities if isinstance(item, CaseItem) and len(item.modalities) > len(item.files) else ()
+        super().record(name, files, {**(measured or {}), **({"modalities": list(held)} if held else {})})
+
     def _entry(self, item: InputItem) -> dict[str, Any]:
         entry: dict[str, Any] = {"image": [str(file) for file in item.files], "name": item.name}
         if isinstance(item, CaseItem):

@@ -121,7 +121,7 @@ def _region(mask: Path, result: Result) -> str:
 
 
 def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> CaseImages:
-    modalities = [str(name) for name in settings.get("modalities") or ()]
+    used = [str(name) for name in settings.get("modalities") or ()]
     reference = 0
     labels: np.ndarray | None = None
     if seg is not None:
@@ -129,8 +129,12 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
         reference = _same_grid(result.inputs, labels.shape, affine)
     channels, meta = CaseReader(reference=reference).get_data([str(file) for file in result.inputs])
     affine = np.asarray(meta["affine"], dtype=np.float64)
-    wanted = settings.get("overlay_on") or "t2f"
-    channel = modalities.index(wanted) if wanted in modalities and len(modalities) == len(channels) else -1
+    # the channels of a single file have an order of their own, which is noted with its result
+    noted = result.more.get("modalities") or (used if len(result.inputs) == len(channels) else ())
+    held = [str(name) for name in noted] if len(noted) == len(channels) else []
+    # as the overlay
+    wanted = settings.get("overlay_on") or ("t2f" if "t2f" in used else used[-1] if used else "")
+    channel = held.index(wanted) if wanted in held else -1
     picture = channels[channel]
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     # as the overlay: thick slices as they were taken, others from below, as classes are predicted of all
@@ -144,7 +148,7 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
         names = [name for name in ("WT", "TC", "ET") if name in settings.get("regions", REGIONS)]
         found = table.to_regions(labels.reshape(picture.shape), names)
         regions = {name: geometry.to_slices(mask) for name, mask in zip(names, found, strict=True)}
-    name = modalities[channel] if len(modalities) == len(channels) else ""
+    name = held[channel] if held else ""
     return CaseImages(geometry.to_slices(picture), regions, geometry, name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -44,3 +45,14 @@ def test_all_doors_find_the_same(tmp_path: Path) -> None:
     found = CaseInferenceJob(str(folder), str(out), CaseReader(), "none.pt", ["t1n"]).found
     assert sorted(item.name for item in found.items) == expected and not found.skipped
     assert sorted(path.name for path in found.unused.some) == ["P1_mask.nii.gz", "P1_seg.nii.gz"]
+
+
+def test_a_case_of_one_file_keeps_what_its_channels_are(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(1, 99, (6, 5, 4, 4)).astype(np.int16)
+    (tmp_path / "imagesTr").mkdir()
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "imagesTr/BRATS_001.nii.gz")
+    job = CaseInferenceJob(str(tmp_path), str(tmp_path / "out"), CaseReader(), "none.pt")
+    (entry,) = job.data
+    job.record(entry["name"], [])
+    noted = json.loads((tmp_path / "out/results.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert noted["modalities"] == ["t2f", "t1n", "t1c", "t2w"] != list(job.modalities)

@@ -236,14 +236,18 @@ def test_a_case_of_one_file_shows_the_modality_that_its_overlay_has(tmp_path):
     mask[2:5, 3:6, 4] = 3
     nib.save(nib.Nifti1Image(images, np.eye(4)), tmp_path / "one.nii.gz")
     nib.save(nib.Nifti1Image(mask, np.eye(4)), folder / "one_seg.nii.gz")
-    report = {
-        "settings": {"modalities": ["t2f", "t1n", "t1c", "t2w"]},
-        "results": [{"name": "one", "input": [str(tmp_path / "one.nii.gz")], "outputs": ["one_seg.nii.gz"]}],
-    }
+    result = {"name": "one", "input": [str(tmp_path / "one.nii.gz")], "outputs": ["one_seg.nii.gz"]}
+    # the network's order, and the file's
+    settings = {"modalities": ["t1n", "t1c", "t2w", "t2f"]}
+    report = {"settings": settings, "results": [{**result, "modalities": ["t2f", "t1n", "t1c", "t2w"]}, result]}
     (folder / "report.json").write_text(json.dumps(report))
     run = read_inference_run(folder)
-    found = read_case_images(run.results[0], run.settings)
+    found, unknown = (read_case_images(one, run.settings) for one in run.results)
     assert found.modality == "t2f" and np.array_equal(found.geometry.to_array(found.slices), images[..., 0])
+    # an earlier version did not note the file's
+    assert unknown.modality == ""
+    of_t1c = read_case_images(run.results[0], {"modalities": ["t1c"]})
+    assert of_t1c.modality == "t1c" and np.array_equal(of_t1c.geometry.to_array(of_t1c.slices), images[..., 2])
     assert np.array_equal(found.geometry.to_array(found.regions["ET"]), mask == 3)
 
 
@@ -290,10 +294,6 @@ def test_an_inference_has_a_page_for_each_case(tmp_path):
     assert case.count('src="data:image/jpeg') == 1 and len(json.loads(slices_of(case))["frames"]) == 6
 
 
-def test_a_case_whose_input_is_gone_still_has_its_page(tmp_path):
-    folder = write_inference(tmp_path / "run", RAS)
-    (tmp_path / "inputs/one.nii.gz").unlink()
-    assert cli.main(["report", str(folder)]) == 0
 @pytest.mark.parametrize("name", ["P1.2", "1.2.840/P1", "P1/P1.v2_mask.3"])
 @pytest.mark.parametrize("region", ["", "core"])
 def test_a_mask_is_found_whatever_dots_and_folders_the_name_of_its_input_has(tmp_path, name, region):
@@ -309,6 +309,10 @@ def test_a_mask_is_found_whatever_dots_and_folders_the_name_of_its_input_has(tmp
     assert {name: int(mask.sum()) for name, mask in found.regions.items()} == {region or "tumour": 8}
 
 
+def test_a_case_whose_input_is_gone_still_has_its_page(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    (tmp_path / "inputs/one.nii.gz").unlink()
+    assert cli.main(["report", str(folder)]) == 0
     case = (folder / "report/cases/one.html").read_text(encoding="utf-8")
     assert "The slices cannot be shown" in case and "no longer there" in case
 
