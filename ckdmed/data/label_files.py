@@ -29,20 +29,20 @@ def read_label_slices(
         path: a PNG with one channel (of a palette the indices count, not the colours), a NIfTI file of whole numbers,
             or a MATLAB v7.3 file with ``tumorMask`` (in ``cjdata`` or at the top level).
         slice_axis: as for the image, see :func:`~ckdmed.data.slice_geometry.spatial_geometry`.
-        soft: the label holds probabilities, 0 to 1 in a NIfTI file and 0 to 65535 in a PNG.
+        soft: the label holds probabilities, 0 to 1 in a NIfTI file and 0 to 65535 in a 16-bit PNG.
 
     Returns:
         int32 (of probabilities float32) slices (S, rows, columns), upright, and the way back to the file's own array.
 
     Raises:
         InputFileError: no such file, another kind (a JPEG changes the numbers), colours, or values that are no whole
-            numbers from 0 to 65535, or no probabilities; damage of any sort.
+            numbers from 0 to 65535, or no probabilities; a PNG of probabilities with 8 bits; damage of any sort.
     """
     path = Path(path)
     if not path.is_file():
         raise InputFileError(f"{path}: no such label file.")
     try:
-        array, geometry = _read(path, slice_axis)
+        array, geometry = _read(path, slice_axis, soft)
         values = geometry.to_slices(array)
         if soft:
             shares = values.astype(np.float32) / (_MAX_LABEL if file_kind(path) == "picture" else 1)
@@ -66,10 +66,10 @@ def read_label_slices(
     return np.ascontiguousarray(rounded, dtype=np.int32), geometry
 
 
-def _read(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
+def _read(path: Path, slice_axis: int | str, soft: bool) -> tuple[np.ndarray, SliceGeometry]:
     kind = file_kind(path)
     if kind == "picture":
-        array = _picture(path)
+        array = _picture(path, soft)
         return array, plain_geometry(kind, (array.shape[0], array.shape[1]))
     if kind == "nifti":
         geometry = spatial_geometry(kind, read_nifti_header(path).shape, affine_mm(read_nifti_header(path)), slice_axis)
@@ -84,7 +84,7 @@ def _read(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]
     raise ValueError("a label is a PNG, NIfTI or Figshare .mat file.")
 
 
-def _picture(path: Path) -> np.ndarray:
+def _picture(path: Path, soft: bool) -> np.ndarray:
     orientation = check_picture(path, MAX_SIDE)
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         if image.format != "PNG":
@@ -92,5 +92,10 @@ def _picture(path: Path) -> np.ndarray:
         if image.mode not in _MODES:
             raise ValueError(
                 f"a label has one channel, this PNG is {image.mode}; save the label's numbers as grey values."
+            )
+        if soft and not image.mode.startswith("I"):
+            raise ValueError(
+                "a PNG of probabilities has 16 bits, in which 65535 is 1, this one has 8 or fewer; save it with 16, or "
+                "as NIfTI with values from 0 to 1."
             )
         return turned_upright(np.asarray(image).astype(np.int64), orientation)

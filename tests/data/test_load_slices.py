@@ -170,3 +170,10 @@ def test_a_label_of_probabilities_has_one_region_and_stays_between_0_and_1(tmp_p
     assert label.shape == (1, 4, 6) and float(label.min()) == float(label.max()) == pytest.approx(16384 / 65535)
     with pytest.raises(InputFileError, match="a label of probabilities has one region"):
         LoadSliced(regions={"a": [1], "b": [2]})(item)
+
+
+@pytest.mark.parametrize("pixels", [np.full((4, 6), 255, np.uint8), np.ones((4, 6), bool)])
+def test_probabilities_in_a_png_of_fewer_bits_are_refused(tmp_path: Path, pixels: np.ndarray):
+    """255 of 8 bits means 1 to whoever wrote it, and is 0.004 of 65535."""
+    with pytest.raises(InputFileError, match="a PNG of probabilities has 16 bits"):
+        read_label_slices(grey(tmp_path / "soft.png", pixels), soft=True)
