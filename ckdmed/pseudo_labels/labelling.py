@@ -142,7 +142,8 @@ def _sections_as_read(
     content: Mapping[str, Any], items: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, list[dict[str, Any]]]:
     """The entries of a datalist in the sections that reading it gave their patients."""
-    section_of = {item["patient_group"]: name for name in SECTIONS for item in items[name]}
+    # by the names that the entries have: an item's group may bear another's, with whom it shares an image
+    section_of = {patient_group(item["patient"]): name for name in SECTIONS for item in items[name]}
     parts: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
     for name in SECTIONS:
         for entry in content.get(name, []):

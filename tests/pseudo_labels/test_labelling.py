@@ -144,6 +144,24 @@ def test_sections_that_are_not_given_stay_those_in_which_the_images_were_chosen(
     assert all(item["label"] for item in after["training"])
 
 
+def test_patients_of_one_image_stay_together(tmp_path: Path):
+    source = datalist(tmp_path / "in")
+    content = json.loads(source.read_text())
+    content["training"] += content.pop("test") + content.pop("validation")
+    # every labelled image is that of a second patient too
+    for entry in [entry for entry in content["training"] if "label" in entry]:
+        copy = entry["image"].replace(".png", "_again.png")
+        (source.parent / copy).write_bytes((source.parent / entry["image"]).read_bytes())
+        content["training"].append({**entry, "image": copy, "patient": f"q{entry['patient']}"})
+    source.write_text(json.dumps(content), encoding="utf-8")
+    out = tmp_path / "out"
+    with pytest.warns(UserWarning, match="persons under several identifiers"):
+        assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]) == 0
+    new = json.loads((out / "datalist.json").read_text())
+    patients = [{entry["patient"].removeprefix("q") for entry in new[name]} for name in ("training", "test")]
+    assert all(patients) and not set.intersection(*patients)
+
+
 def test_no_two_images_share_a_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = datalist(tmp_path / "in")
     content = json.loads(source.read_text())
