@@ -78,7 +78,8 @@ def select_sections(
     """Training, validation and test items for one run.
 
     Without `fold` the sections are those of the datalist, or a new split of all its items where `fractions` are given.
-    With `fold`, test is that fold, validation the next (modulo the number of folds), training the rest.
+    With `fold`, test is that fold, validation the next (modulo the number of folds), training the rest. Patients with
+    unlabelled images are in no new fold and no new split: they stay in training.
 
     The published folds (`fold_source="official"`) split 16 persons. Test is then the published fold as it is, so
     results compare with papers that used it, but slices of its persons are dropped from validation and training, and
@@ -116,12 +117,14 @@ def select_sections(
         raise ValueError("fold_source='official' needs fold, 0 to 4.")
     items = [item for name in SECTIONS for item in datalist[name]]
     if fold is not None:
-        parts = _by_fold(items, datalist, fold, n_folds, seed, fold_source)
+        parts = _by_fold(items, fold, n_folds, seed, fold_source, target)
     elif fractions is not None:
         if len(fractions) != len(SECTIONS):
             raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
-        groups, labels = _groups_and_labels(items)
-        parts = [[items[i] for i in part] for part in split_by_group(groups, labels, fractions, seed)]
+        dealt, rest = _with_target(items, target)
+        groups, labels = _groups_and_labels(dealt)
+        parts = [[dealt[i] for i in part] for part in split_by_group(groups, labels, fractions, seed)]
+        parts[0] += rest
     else:
         parts = [list(datalist[name]) for name in SECTIONS]
     selected = dict(zip(SECTION_KEYS, parts, strict=True))
@@ -171,6 +174,13 @@ def _has_target(item: Mapping[str, Any], target: str) -> bool:
     return bool(item["label"]) if target == "label" or "class" not in item else item["class"] is not None
 
 
+def _with_target(items: Sequence[dict[str, Any]], target: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The items of patients all of whose images have a target, and the others."""
+    without = {item["patient_group"] for item in items if not _has_target(item, target)}
+    dealt = [item for item in items if item["patient_group"] not in without]
+    return dealt, [item for item in items if item["patient_group"] in without]
+
+
 def _batch_item(item: Mapping[str, Any], folder: str, labelled: bool, target: str) -> dict[str, Any]:
     def full(name: str) -> str:
         return os.path.join(folder, *name.split("/")) if name else ""
@@ -193,21 +203,24 @@ def _groups_and_labels(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
 
 
 def _by_fold(
-    items: list[dict[str, Any]], datalist: Mapping[str, Any], fold: int, n_folds: int, seed: int, fold_source: str
+    items: list[dict[str, Any]], fold: int, n_folds: int, seed: int, fold_source: str, target: str
 ) -> list[list[dict[str, Any]]]:
     if n_folds < 3:
         raise ValueError(f"n_folds must be at least 3 (training, validation and test), got {n_folds}.")
     if not 0 <= fold < n_folds:
         raise ValueError(f"fold must be 0 to {n_folds - 1}, got {fold}.")
-    fold_of = _official_folds(items, n_folds) if fold_source == "official" else None
-    if fold_of is None:
-        stored = [item.get("fold") for item in items]
-        if all(f is not None for f in stored) and set(stored) == set(range(n_folds)):
-            fold_of = [int(f) for f in stored if f is not None]
-        else:
-            groups, labels = _groups_and_labels(items)
-            members = {i: f for f, part in enumerate(k_folds(groups, labels, n_folds, seed)) for i in part}
-            fold_of = [members[i] for i in range(len(items))]
+    fold_of: list[int | None] = []
+    stored = [item.get("fold") for item in items]
+    if fold_source == "official":
+        fold_of += _official_folds(items, n_folds)
+    elif all(f is not None for f in stored) and set(stored) == set(range(n_folds)):
+        fold_of += stored
+    else:
+        dealt, _ = _with_target(items, target)
+        folds = k_folds(*_groups_and_labels(dealt), n_folds, seed)
+        members = {dealt[i]["patient_group"]: f for f, part in enumerate(folds) for i in part}
+        # one without a fold is in training
+        fold_of += [members.get(item["patient_group"]) for item in items]
     validation_fold = (fold + 1) % n_folds
     test = [item for item, f in zip(items, fold_of, strict=True) if f == fold]
     validation = [item for item, f in zip(items, fold_of, strict=True) if f == validation_fold]

@@ -69,6 +69,22 @@ def test_every_item_is_tested_once_over_the_folds(folds):
         assert ids(run["train"]) == set().union(*tested) - tested[fold] - tested[(fold + 1) % 5]
 
 
+@pytest.mark.parametrize("by", [{"fold": fold} for fold in range(5)] + [{"fractions": (0.4, 0.3, 0.3), "seed": 1}])
+def test_patients_with_unlabelled_images_stay_in_training(by):
+    datalist = make_datalist()
+    items = [item for name in ("training", "validation", "test") for item in datalist[name]]
+    # one image of one patient, all of three others
+    unlabelled = [item for item in items if item["patient"] in ("p1", "p5", "p6") or item["id"] == "13"]
+    for item in unlabelled:
+        item["label"] = ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sections = select_sections(datalist, "d", **by)
+    assert groups(unlabelled) <= groups(sections["train"]) and sections["validation"] and sections["test"]
+    assert {item["id"] for item in sections["train"] if not item["labelled"]} == ids(unlabelled)
+    assert sum(map(len, sections.values())) == len(items)
+
+
 def test_stored_folds_hold_for_every_seed_and_new_ones_do_not():
     stored, new = make_datalist(folds=5), make_datalist()
     assert select_sections(stored, "d", fold=0, seed=0)["test"] == select_sections(stored, "d", fold=0, seed=1)["test"]
