@@ -211,13 +211,16 @@ def _class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:
 def _dealt_by_slice(
     sections: dict[str, list[dict[str, Any]]], fold: int, n_folds: int, seed: int
 ) -> dict[str, list[dict[str, Any]]]:
-    items: Sequence[dict[str, Any]] = sorted((i for part in sections.values() for i in part), key=lambda i: i["image"])
-    folds = k_folds([item["image"] for item in items], [item["label"] for item in items], n_folds, seed)
+    # by their names: where the images lie must not decide
+    everything = sorted((i for part in sections.values() for i in part), key=lambda i: i["id"])
+    items = [item for item in everything if item["labelled"]]
+    folds = k_folds([item["id"] for item in items], [item["label"] for item in items], n_folds, seed)
     test, validation = folds[fold], folds[(fold + 1) % n_folds]
     held_out = set(test) | set(validation)
     logger.warning("slices are dealt to the folds without regard to patients: what is measured here flatters.")
     return {
-        "train": [item for index, item in enumerate(items) if index not in held_out],
+        "train": [item for index, item in enumerate(items) if index not in held_out]
+        + [item for item in everything if not item["labelled"]],
         "validation": [items[index] for index in validation],
         "test": [items[index] for index in test],
     }

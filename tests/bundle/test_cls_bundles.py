@@ -215,6 +215,9 @@ def test_mixing_slices_of_patients_is_a_choice_and_shows(tmp_path: Path, caplog:
     assert sum(map(len, apart.values())) == sum(map(len, mixed.values()))
     paths = [item["image"] for part in mixed.values() for item in part]
     assert len(set(paths)) == len(paths)
+    elsewhere = figshare_classes(None, str(tmp_path / "elsewhere"), fold_source="slices", **options)
+    for name in mixed:
+        assert [item["id"] for item in elsewhere[name]] == [item["id"] for item in mixed[name]]
     with pytest.raises(ValueError, match="'slices' needs a fold"):
         figshare_classes(None, str(tmp_path), fold_source="slices", phantom_patients=9, phantom_size=48)
 
