@@ -124,7 +124,7 @@ def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path
     alike: dict[tuple[int, ...], list[tuple[str, ...]]] = defaultdict(list)
     for images in groups_of:
         paths = [source.parent / name for name in images]
-        alike[tuple(0 if path.is_dir() else path.stat().st_size for path in paths)].append(images)
+        alike[tuple(sum(file.stat().st_size for file in _files(path)) for path in paths)].append(images)
     same: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for several in alike.values():
         if len(set().union(*(groups_of[images] for images in several))) > 1:
@@ -137,8 +137,14 @@ def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path
         item["patient_group"] = joined.get(item["patient_group"], item["patient_group"])
 
 
+def _files(path: Path) -> list[Path]:
+    """The files of an image: itself, or those of a folder with a series."""
+    return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path]
+
+
 def _identity(path: Path) -> str:
-    return str(path.resolve()) if path.is_dir() else sha256_of(path)
+    # whatever the files of a series are called
+    return " ".join(sorted(map(sha256_of, _files(path))))
 
 
 def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[dict[str, Any]]:

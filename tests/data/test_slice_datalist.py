@@ -16,6 +16,7 @@ from ckdmed.bundle import figshare_sections
 from ckdmed.data.sections import resolve_datalist
 from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.sections.classification import figshare_classes
+from tests.data.dicom_phantom import write_series
 
 
 def png(path: Path, value: int = 200) -> str:
@@ -156,6 +157,19 @@ def test_one_image_of_two_patients_is_one_person(tmp_path: Path, how: str) -> No
     path = write(tmp_path, training=items[2:], validation=items[:2], test=[again])
     with pytest.warns(UserWarning, match="q is p0"), pytest.raises(ValueError, match="'p0' is in test, validation"):
         figshare_sections(str(path), str(tmp_path / "none"))
+
+
+def test_one_series_of_two_patients_is_one_person(tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 99, (6, 5, 3)).astype(np.int16)
+    write_series(tmp_path / "a", volume)
+    write_series(tmp_path / "b", volume + 1)
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    (tmp_path / "c/slice00.dcm").rename(tmp_path / "c/first.dcm")
+    items = [{"image": name, "patient": name} for name in "abc"]
+    path = write(tmp_path, training=[*items_of(tmp_path), *items])
+    with pytest.warns(UserWarning, match="by their images: c is a$"):
+        found = read_slice_datalist(path, progress=False)
+    assert {item["patient_group"] for item in found["training"] if item["patient"] in "abc"} == {"a", "b"}
 
 
 def test_unlabelled_validation_is_refused_and_unlabelled_test_left_out(tmp_path: Path) -> None:
