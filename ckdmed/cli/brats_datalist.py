@@ -14,6 +14,7 @@ EXAMPLES = (
     "ckdmed brats-datalist path/to/brats",
     "ckdmed brats-datalist path/to/brats --patients patients.csv --output datalist.json",
 )
+STATUSES = {1: "the datalist is written, and cases were skipped: each is named"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,4 +71,4 @@ def run(args: argparse.Namespace) -> int:
         types = "".join(f"{sum(item['tumour_type'] == t for item in items):>6}" for t in TUMOUR_TYPES)
         print(f"{section:<12}{len(items):>7}{patients:>10}{enhancing:>9}  {types}")
     print(f"datalist: {path}")
-    return 0
+    return 1 if skipped else 0

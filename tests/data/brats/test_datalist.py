@@ -8,6 +8,7 @@ from monai.data import Dataset
 from monai.data.utils import list_data_collate
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
+from ckdmed import cli
 from ckdmed.data.brats import (
     build_brats_datalist,
     load_brats_datalist,
@@ -156,3 +157,18 @@ def test_crossing_patients_and_double_ids_are_refused(make_case, tmp_path):
     with pytest.raises(ValueError, match="cross a split"):
         write_brats_datalist({**datalist, "test": [{**item, "id": "other"}]}, tmp_path / "x.json")
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("command", [["brats-datalist", "--fractions", "1", "0", "0"], ["check-brats"], ["prepare"]])
+def test_every_command_over_cases_says_by_its_status_that_one_was_skipped(make_case, tmp_path, capsys, command):
+    name, *options = command
+    make_case("BraTS-GLI-00001-000", "cases")
+    words = [name, str(tmp_path / "cases"), *options, "--quiet"]
+    if name == "prepare":
+        words += ["--output_dir", str(tmp_path / "out"), "--no-picture"]
+    assert cli.main(words) == 0
+    make_case("BraTS-GLI-00002-000", "cases", leave_out=("t1c",))
+    assert cli.main([*words, *(["--force"] if name == "brats-datalist" else [])]) == 1
+    assert "BraTS-GLI-00002-000: missing: t1c" in capsys.readouterr().out
+    if name == "brats-datalist":
+        assert read_brats_datalist(tmp_path / "cases" / "datalist.json")["numTraining"] == 1
