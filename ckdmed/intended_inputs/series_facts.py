@@ -32,13 +32,15 @@ SEQUENCE_NAMES = {
 OTHER_SEQUENCE = "other"
 
 _OTHERS = re.compile(
-    r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2\W?\*|t2star|gre\W?t2|hemo|perf|dsc|dce|asl|cbf|cbv|tof|\bmra\b"
-    r"|\bmrv\b|angio|loc(?:ali[sz]er)?\b"
+    r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2w?\W?(?:\*|star|ffe|gre|fl2d)|gre\W?t2|hemo|perf"
+    r"|dsc|dce|asl|cbf|cbv|tof|\bmra\b|\bmrv\b|angio|loc(?:ali[sz]er)?\b"
     r"|scout|survey|3.?plane|bold|fmri|epi\b|spectro|csi|svs|\bpd\b|proton|stir|b0\b|calib|phase"
 )
 _FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|tirm|space.?ir")
 # an inversion recovery whose contrast is that of T1, with one word in between
-_T1_FLAIR = re.compile(r"t1w?(?:[\W_]+(?!t2)\w+)?[\W_]*flair")
+_T1_FLAIR = re.compile(r"t1w?(?:[\W_]+(?!t2)\w+)?[\W_]*(?:flair|fla\b|dark.?fl|tirm)")
+# the words themselves, and not the end of "part1"
+_SAYS_T1, _SAYS_T2 = (re.compile(rf"(?<![a-z]{{2}})t{number}(?!\d)") for number in (1, 2))
 _T1 = re.compile(
     r"t1|mp.?rage|\btfl|spgr|bravo|\bvibe|\blava|thrive|\bffe3d|3d.?ffe|\btfe\b|cube.?t1|\bfse.?ir|\bse.?t1"
 )
@@ -129,11 +131,15 @@ def facts_of_slices(files: Sequence[PathLike] | PathLike, geometry: SliceGeometr
 
 
 def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
-    """What a DICOM image's header says: names before times, for times overlap between sequences."""
-    description = " / ".join(
-        dict.fromkeys(text for key in ("SeriesDescription", "ProtocolName") if (text := _text(dataset, key)))
-    )
-    sequence, because = _sequence(dataset, description)
+    """What a DICOM image's header says: names before times, for times overlap between sequences.
+
+    Where the names say two (a T1-weighted FLAIR, a series description and a protocol that differ), the times choose
+    between them; else the description counts before the protocol.
+    """
+    keys = ("SeriesDescription", "ProtocolName")
+    descriptions = list(dict.fromkeys(text for key in keys if (text := _text(dataset, key))))
+    description = " / ".join(descriptions)
+    sequence, because = _sequence(dataset, descriptions)
     if sequence == "t1n":
         sequence, because = _with_contrast(dataset, description, because)
     return SeriesFacts(_text(dataset, "Modality").upper(), sequence, because, _field_of_view(dataset), description)
@@ -146,16 +152,34 @@ def _by_name(stem: str) -> SeriesFacts:
     return SeriesFacts("MR", parsed[1], f"its name is {stem!r}", None, stem)
 
 
-def _sequence(dataset: Dataset, description: str) -> tuple[str, str]:
-    told = f"its series is called {description!r}"
-    text = description.lower().replace("_", " ")
-    if _FLAIR.search(text) and not _T1_FLAIR.search(text):
-        return "t2f", told
+def _sequence(dataset: Dataset, descriptions: Sequence[str]) -> tuple[str, str]:
+    """The sequence by its names, the times where these leave it open; "" where neither tells."""
+    told = f"its series is called {' / '.join(descriptions)!r}"
+    # the protocol may be that of the whole examination, with the names of all its sequences
+    named = list(dict.fromkeys(one for text in descriptions for one in _named(text.lower().replace("_", " "))))
+    by_times, times = _by_times(dataset)
+    if not named:
+        return by_times, times
+    if len(named) > 1 and named[0] != OTHER_SEQUENCE and by_times and by_times in named:
+        return by_times, f"{told}, and {times}"
+    return named[0], told if named[0] else ""
+
+
+def _named(text: str) -> tuple[str, ...]:
+    """What a name may mean, the likeliest first; "" where that is open."""
+    flair, t1, t2 = _FLAIR.search(text), _SAYS_T1.search(text), _SAYS_T2.search(text)
+    if flair and (t2 or not t1):
+        return ("t2f",)
     if _OTHERS.search(text):
-        return OTHER_SEQUENCE, told
-    for pattern, sequence in ((_T1, "t1n"), (_T2, "t2w")):
-        if pattern.search(text):
-            return sequence, told
+        return (OTHER_SEQUENCE,)
+    if flair:
+        return ("t1n", "t2f") if _T1_FLAIR.search(text) else ("", "t1n", "t2f")
+    if t1 and t2:
+        return ("", "t1n", "t2w")
+    return ("t1n",) if _T1.search(text) else ("t2w",) if _T2.search(text) else ()
+
+
+def _by_times(dataset: Dataset) -> tuple[str, str]:
     echo, repetition, inversion = (_number(dataset, key) for key in ("EchoTime", "RepetitionTime", "InversionTime"))
     if echo is None or repetition is None:
         return "", ""

@@ -34,6 +34,24 @@ def header(**values: object) -> Dataset:
         ({"SeriesDescription": "SAG T1 FLAIR"}, "t1n"),
         ({"SeriesDescription": "Ax T1 FSE FLAIR +C"}, "t1c"),
         ({"SeriesDescription": "t1_tse_t2_flair"}, "t2f"),
+        ({"SeriesDescription": "t1_tirm_tra_dark-fluid"}, "t1n"),
+        ({"SeriesDescription": "PART1 FLAIR"}, "t2f"),
+        # what two words leave open the times decide, or nothing
+        ({"SeriesDescription": "SAG T1 FLAIR", "EchoTime": 120, "RepetitionTime": 9000, "InversionTime": 2500}, "t2f"),
+        ({"SeriesDescription": "FLAIR T1"}, ""),
+        ({"SeriesDescription": "FLAIR T1", "EchoTime": 12, "RepetitionTime": 2200, "InversionTime": 900}, "t1n"),
+        ({"SeriesDescription": "T1 registered to FLAIR"}, ""),
+        ({"SeriesDescription": "SAG T2 C7-T1", "EchoTime": 100, "RepetitionTime": 4000}, "t2w"),
+        ({"SeriesDescription": "T1 T2", "EchoTime": 12, "RepetitionTime": 9000}, ""),
+        # a protocol with the names of a whole examination
+        ({"SeriesDescription": "AX T1", "ProtocolName": "BRAIN T1 T2 FLAIR DWI"}, "t1n"),
+        ({"SeriesDescription": "AX T2", "ProtocolName": "BRAIN FLAIR T1"}, "t2w"),
+        (
+            {"SeriesDescription": "AX T2", "ProtocolName": "FLAIR"}
+            | {"EchoTime": 120, "RepetitionTime": 9000, "InversionTime": 2500},
+            "t2f",
+        ),
+        ({"SeriesDescription": "AX DWI", "ProtocolName": "T1", "EchoTime": 12, "RepetitionTime": 500}, "other"),
         ({"SeriesDescription": "AX T1 POST", "ProtocolName": "MRI BRAIN W/WO"}, "t1c"),
         (
             {"SeriesDescription": "AX T1", "ProtocolName": "BRAIN W WO CONTRAST", "ContrastBolusAgent": "Gadavist"},
@@ -48,6 +66,8 @@ def header(**values: object) -> Dataset:
         ({"SeriesDescription": "t1post"}, "t1c"),
         ({"SeriesDescription": "Ax T2 FSE"}, "t2w"),
         ({"SeriesDescription": "T2*_GRE"}, "other"),
+        ({"SeriesDescription": "AX_T2_STAR"}, "other"),
+        ({"SeriesDescription": "T2W_FFE_tra"}, "other"),
         ({"SeriesDescription": "ep2d_diff_3scan_trace_ADC"}, "other"),
         ({"SeriesDescription": "3-plane loc"}, "other"),
         ({"SeriesDescription": "SWI_Images"}, "other"),

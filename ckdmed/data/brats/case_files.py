@@ -14,6 +14,7 @@ from ckdmed.data.brats.names import (
     MODALITIES,
     CaseName,
     free_case_name,
+    leaves_modality_open,
     nifti_stem,
     parse_case_name,
     parse_free_name,
@@ -156,7 +157,8 @@ class _Sorter:
             return
         parsed = parse_free_name(stem)
         if parsed is None:
-            self.unused.add("the name ends in no modality", path)
+            open_name = leaves_modality_open(stem)
+            self.unused.add("the name leaves the modality open" if open_name else "the name ends in no modality", path)
             return
         case, part = parsed
         if part == "mask" and self.mask_part is None:
@@ -168,10 +170,10 @@ class _Sorter:
         absolute = Path(os.path.abspath(here))
         parsed = parse_free_name(absolute.name)
         if parsed is None or parsed[1] not in MODALITIES:
-            reason = (
-                f"{here}: a DICOM series whose folder is not named by a modality (t1, t1c, t2, flair); rename it, or "
-                "give it by --image MODALITY=FOLDER."
-            )
+            cause = "folder is not named by a modality (t1, t1c, t2, flair)"
+            if leaves_modality_open(absolute.name):
+                cause = "folder's name leaves the modality open"
+            reason = f"{here}: a DICOM series whose {cause}; rename it, or give it by --image MODALITY=FOLDER."
             self.skipped.append(SkippedCase(_relative(here, self.root), reason))
             return
         self.series.append((here, *parsed))

@@ -11,6 +11,7 @@ __all__ = [
     "MODALITIES",
     "CaseName",
     "free_case_name",
+    "leaves_modality_open",
     "nifti_stem",
     "parse_case_name",
     "parse_file_name",
@@ -31,8 +32,8 @@ _DECATHLON_CASE = re.compile(r"BRATS_(\d+)")
 # A part of a name, and the pattern of what stands for it at the end; the longest match of all counts, so that T2_FLAIR
 # is no T2 and T1_Gd no case named T1.
 _FREE_PARTS = {
-    "t1n": r"t1[nw]?|t1w?[-_ ]?pre",
-    "t1c": r"t1c|t1w?[-_ ]?(?:ce|gd|post|km)",
+    "t1n": r"t1[nw]?|t1w?[-_ ]?pre(?:[-_ ]?contrast)?",
+    "t1c": r"t1w?[-_ ]?(?:c|\+c|ce|gd|gado?|km|contrast|post(?:[-_ ]?(?:contrast|gd|gado?))?)",
     "t2w": r"t2w?",
     "t2f": r"t2f|(?:t2w?[-_ ]?)?(?:flair|fla)",
     "seg": r"seg",
@@ -42,6 +43,13 @@ _FREE_PARTS = {
 _FREE = {
     part: re.compile(rf"(?:(?P<case>.+?)[-_ ])??(?:{pattern})", re.IGNORECASE) for part, pattern in _FREE_PARTS.items()
 }
+# Before a T1 these words may say that it has contrast; they also are initials, and `post` the time after an operation.
+_AGENT = {"ce", "gd", "gad", "gado", "km", "contrast", "postcontrast", "post"}
+# What may stand right before a modality and leaves it what it is: T2_FLAIR, T1_t1c.
+_GENERAL = {"t1c": "t1n", "t2f": "t2w"}
+# Entities of a BIDS name that tell how the image was made; `space`, for one, tells whose grid it is on.
+_BIDS_OF_THE_IMAGE = ("acq", "rec", "desc")
+_NO_AGENT = {"no", "non", "none", "pre", "without"}
 # BIDS: sub-01_ses-02_acq-x_ce-gd_T1w; subject and session are the case, `ce` is a contrast agent.
 _BIDS = re.compile(
     r"(?P<subject>sub-[A-Za-z0-9]+)(?P<session>_ses-[A-Za-z0-9]+)?(?P<entities>(?:_[a-z]+-[A-Za-z0-9]+)*)"
@@ -124,16 +132,33 @@ def nifti_stem(name: str) -> str:
 def parse_free_name(stem: str) -> tuple[str, str] | None:
     """Case and part of any name that ends in a modality: `TCGA-FG-6692_fla` is ("TCGA-FG-6692", "t2f").
 
-    Of BIDS names subject and session are the case, and a contrast agent (`ce-gd`) makes T1w a "t1c".
+    Of BIDS names subject and session are the case, and a contrast agent (`ce-gd`) makes T1w a "t1c". A name in which
+    other words leave the modality open (`leaves_modality_open`) is not read: which it is would be a guess.
 
     Args:
         stem: file name without its suffix, or the name of a folder; a bare modality has the case "".
 
     Returns:
         case and part: a modality, "seg", "brain" (a brain mask) or "mask" (of which kind is unknown); None where the
-            name
-        ends in none of these.
+        name ends in none of these, or leaves the modality open.
     """
+    found = _ending(stem)
+    return None if found is None or _is_doubtful(*found[1:]) else (found[0], found[1])
+
+
+def leaves_modality_open(stem: str) -> bool:
+    """Whether a name ends in a modality that other words of it leave open.
+
+    `P1_T1_FLAIR` is a T1-weighted image with inversion recovery or a FLAIR of the time T1, `FLAIR_to_T1` either of
+    the two, `P1_seg_T1` a mask or an image, `P1_post_T1` has contrast or was taken after an operation. `T2_FLAIR` is a
+    FLAIR.
+    """
+    found = _ending(stem)
+    return found is not None and _is_doubtful(*found[1:])
+
+
+def _ending(stem: str) -> tuple[str, str, str] | None:
+    """Case and part, and what else the name says, by its end alone."""
     bids = _BIDS.fullmatch(stem)
     ending = bids["suffix"] or "" if bids else stem
     found = [(match["case"] or "", part) for part, pattern in _FREE.items() if (match := pattern.fullmatch(ending))]
@@ -141,6 +166,20 @@ def parse_free_name(stem: str) -> tuple[str, str] | None:
         return None
     case, part = min(found, key=lambda pair: len(pair[0]))
     if bids is None:
-        return case, part
-    contrast = "_ce-" in bids["entities"]
-    return bids["subject"] + (bids["session"] or ""), "t1c" if contrast and part == "t1n" else part
+        return case, part, case
+    entities = dict(re.findall(r"_([a-z]+)-([A-Za-z0-9]+)", bids["entities"]))
+    contrast = entities.get("ce", "none").lower() not in _NO_AGENT
+    words = "_".join(entities[name] for name in _BIDS_OF_THE_IMAGE if name in entities)
+    return bids["subject"] + (bids["session"] or ""), "t1c" if contrast and part == "t1n" else part, words
+
+
+def _is_doubtful(part: str, others: str) -> bool:
+    if part not in MODALITIES:
+        return False
+    words = re.split(r"[^a-z0-9]+", others.lower())
+    if part == "t1n" and words[-1] in _AGENT:
+        return True
+    named = [next((key for key, pattern in _FREE.items() if pattern.fullmatch(word)), "") for word in words]
+    if named[-1] == _GENERAL.get(part):
+        named.pop()
+    return not set(named) <= {"", "brain", part}

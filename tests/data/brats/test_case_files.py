@@ -91,6 +91,16 @@ def test_every_file_that_is_not_used_is_counted_by_cause(tmp_path):
     )
 
 
+def test_a_t1_flair_is_not_taken_for_the_flair(tmp_path):
+    touch(tmp_path, "P1/P1_t1c.nii.gz", "P1/P1_T1_FLAIR.nii.gz", "P2/T1_FLAIR/1.dcm", "P2/T2_FLAIR/1.dcm")
+    found = find_case_files(tmp_path)
+    assert {case.case: sorted(case.parts) for case in found.cases} == {"P1": ["t1c"], "P2": ["t2f"]}
+    (line,) = found.unused.lines()
+    assert "the name leaves the modality open" in line and "P1_T1_FLAIR.nii.gz" in line
+    (left,) = found.skipped
+    assert "folder's name leaves the modality open; rename it, or give it by --image" in left.reason
+
+
 def test_what_an_earlier_run_wrote_is_no_input(tmp_path):
     touch(tmp_path, "P1/P1_t1.nii.gz", "x/output/P1_t1.nii.gz", "x/prepared/P1/P1-t1n.nii.gz", "out/P1_t1.nii.gz")
     run = {"command": [], "settings": {}, "versions": {}}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ckdmed.data.brats import parse_case_name, parse_file_name, parse_free_name
+from ckdmed.data.brats.names import leaves_modality_open
 
 
 @pytest.mark.parametrize("kind", ["GLI", "MEN", "MET", "PED", "SSA"])
@@ -80,7 +81,11 @@ def test_other_names_are_none(file):
         ("P1-T1_Gd", ("P1", "t1c")),
         ("P1_T1_t1c", ("P1_T1", "t1c")),
         ("sub-01_ce-gd_T1w", ("sub-01", "t1c")),
+        ("sub-01_ce-none_T1w", ("sub-01", "t1n")),
         ("sub-01_ses-2_acq-3d_run-1_FLAIR", ("sub-01_ses-2", "t2f")),
+        ("sub-01_space-T1w_FLAIR", ("sub-01", "t2f")),
+        ("sub-01_acq-T2_FLAIR", ("sub-01", "t2f")),
+        ("P1_brain_T1", ("P1_brain", "t1n")),
         ("sub-01_desc-brain_mask", ("sub-01", "mask")),
         ("affine-mismatch-seg-of-BraTS-GLI-00001-000", None),
         ("notes", None),
@@ -88,6 +93,44 @@ def test_other_names_are_none(file):
 )
 def test_free_names(stem, parsed):
     assert parse_free_name(stem) == parsed
+    assert not leaves_modality_open(stem)
+
+
+@pytest.mark.parametrize(
+    "ending, part",
+    [
+        *[(one, "t1n") for one in ("T1", "T1w", "t1n", "T1_pre", "T1_pre_contrast", "T1_T1")],
+        *[(one, "t1c") for one in ("T1c", "T1C", "T1_C", "T1+C", "t1ce", "T1CE", "T1wCE", "T1_CE", "T1Gd", "T1GD")],
+        *[(one, "t1c") for one in ("T1_Gd", "T1_GAD", "T1gado", "T1_KM", "T1_post", "T1post", "T1_post_contrast")],
+        *[(one, "t1c") for one in ("T1_post_Gd", "T1_contrast", "T1w-contrast")],
+        *[(one, "t2w") for one in ("T2", "T2w", "t2w")],
+        *[(one, "t2f") for one in ("FLAIR", "flair", "fla", "T2_FLAIR", "T2-FLAIR", "T2FLAIR", "T2w_FLAIR", "t2f")],
+    ],
+)
+def test_what_names_call_a_modality(ending, part):
+    assert parse_free_name(ending)[1] == part
+    assert parse_free_name(f"P1_{ending}")[1] == part
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        *["T1_FLAIR", "P_T1_FLAIR", "T1-FLAIR", "P_T1w_tse_FLAIR", "T1c_FLAIR", "T1_to_FLAIR", "T2_to_FLAIR"],
+        *["FLAIR_T1", "P1_FLAIR_T2", "FLAIR_to_T1", "P1.flair_T1", "T1_T2", "P1_T2_T1", "T1_in_T1c", "T1c_T1"],
+        *["CE_T1", "P1_CE-T1", "P1_Gd_T1w", "P1_post_T1", "P1_contrast_T1", "P1_seg_T1", "P1_brain_mask_flair"],
+        *["sub-01_acq-T1_FLAIR", "sub-01_acq-flair_T2w", "sub-01_acq-post_T1w", "sub-01_rec-gd_T1w"],
+    ],
+)
+def test_a_name_that_leaves_the_modality_open_is_not_read(stem):
+    assert parse_free_name(stem) is None and leaves_modality_open(stem)
+
+
+@pytest.mark.parametrize(
+    "stem",
+    ["P1_T2star", "P1_T2_star", "P1_T2*", "P1_T1map", "P1_T1_postop", "P1_CT1", "P1_PART1", "P1_T1_no_contrast"],
+)
+def test_names_of_other_images_are_none(stem):
+    assert parse_free_name(stem) is None and not leaves_modality_open(stem)
 
 
 @pytest.mark.parametrize("name", ["brats_gli_00001_002", "BRATS-GLI-00001-002", "BraTS GLI 00001 002"])
