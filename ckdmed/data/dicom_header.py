@@ -32,6 +32,9 @@ class DicomHeader:
             thickness.
         origins: centre of the first pixel of each frame, LPS millimetres.
         direction: (3, 3) LPS directions of columns, rows and their normal as columns of the matrix, row by row.
+        between, thickness: the millimetres that the file states between slices (0018,0088) and of their thickness
+            (0018,0050), 0 where it states none.
+        instance: Instance Number, None where the file has none.
     """
 
     path: Path
@@ -41,6 +44,9 @@ class DicomHeader:
     spacing: tuple[float, float, float]
     origins: tuple[tuple[float, float, float], ...]
     direction: tuple[float, ...]
+    between: float = 0.0
+    thickness: float = 0.0
+    instance: float | None = None
 
     @property
     def matrix(self) -> np.ndarray:
@@ -122,6 +128,10 @@ def _header(path: Path, dataset: FileDataset, frames: int) -> DicomHeader:
         spacing=spacing,
         origins=tuple((x, y, z) for x, y, z in origins),
         direction=tuple(matrix.ravel().tolist()),
+        # some count downwards
+        between=abs(_stated(groups, "SpacingBetweenSlices") or 0),
+        thickness=abs(_stated(groups, "SliceThickness") or 0),
+        instance=_stated([dataset], "InstanceNumber"),
     )
 
 
@@ -149,6 +159,16 @@ def _value(groups: Sequence[Dataset], keyword: str, sequence: str) -> Any:
             if value is not None and value != "":
                 return value
     return None
+
+
+def _stated(groups: Sequence[Dataset], keyword: str) -> float | None:
+    """A number in a header that the image can do without; None where there is none, or none that can be read."""
+    try:
+        value = float(_value(groups, keyword, "PixelMeasuresSequence"))
+    # values are converted when they are read, and each kind of damage raises its own
+    except Exception:
+        return None
+    return value if np.isfinite(value) else None
 
 
 def _numbers(path: Path, groups: Sequence[Dataset], keyword: str, sequence: str, count: int) -> list[float]:

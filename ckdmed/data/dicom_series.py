@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "DicomFileError",
     "DicomHeader",
     "SeriesGrid",
+    "SliceGapWarning",
     "dicom_stacks",
     "group_series",
     "read_dicom_header",
@@ -28,8 +30,15 @@ __all__ = [
 # How far the gap between neighbouring slices may differ from the series' mean gap, as a share of it. Positions are
 # stored as rounded decimals; a missing slice doubles a gap.
 GAP_TOLERANCE = 0.1
+# How many times as far apart as their headers say slices lie where every other one may be missing; of a rounded decimal
+# the factor is 2.
+_GAP_FACTOR = 1.5
 # How far a slice may lie beside the line from the first to the last one, in voxels of any axis.
 _OFF_TOLERANCE = 0.5
+
+
+class SliceGapWarning(UserWarning):
+    """Slices lie evenly, but so much further apart than their headers say that every other one may be missing."""
 
 
 def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
@@ -93,6 +102,10 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
 
     Raises:
         DicomFileError: as `read_dicom_volume`, what only the pixels would show aside.
+
+    Warns:
+        SliceGapWarning: the slices lie evenly, but at least 1.5 times as far apart as their headers state. Thick gaps
+            exist: a thickness alone tells nothing where the instance numbers leave none out.
     """
     headers = [read_dicom_header(path) for path in paths]
     if not headers:
@@ -117,6 +130,8 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
         for header, frame in ((headers[number], frame) for _, number, frame in planes)
     ]
     step = _step(first, np.array([height for height, _, _ in planes]), origins, names)
+    if doubt := _gap_doubt([headers[number] for _, number, _ in planes], planes[-1][0] - planes[0][0]):
+        warnings.warn(doubt, SliceGapWarning, stacklevel=2)
     lps = np.eye(4)
     lps[:3, :2] = first.matrix[:, :2] * first.spacing[:2]
     lps[:3, 2] = step
@@ -184,6 +199,38 @@ def _step(
             "own series, or convert the series to NIfTI."
         )
     return step
+
+
+def _gap_doubt(slices: Sequence[DicomHeader], length: float) -> str:
+    """What speaks for slices that are missing from an even stack, "" for nothing.
+
+    Args:
+        slices: the header of each slice's file, in the order of the slices.
+        length: from the first to the last, along their normal.
+    """
+    first = slices[0]
+    stated = first.between or first.thickness
+    if len(slices) == 1 or not stated:
+        return ""
+    gap = length / (len(slices) - 1)
+    # some state the empty space between slices, not the distance of their centres
+    only_space = 0 < first.between < first.thickness and (
+        abs(first.between + first.thickness - gap) < GAP_TOLERANCE * gap
+    )
+    if gap < _GAP_FACTOR * stated or only_space:
+        return ""
+    numbers = [header.instance for header in slices]
+    steps = {abs(b - a) for a, b in pairwise(numbers) if a is not None and b is not None}
+    single = first.size[2] > 1
+    if not first.between and (single or steps == {1}):
+        return ""
+    what = "between slices (0018,0088)" if first.between else "of slice thickness (0018,0050)"
+    also = f", and their instance numbers go in steps of {max(steps):g}" if len(steps) == 1 and steps != {1} else ""
+    return (
+        f"{first.path if single else first.path.parent}: the {len(slices)} slices of series {first.number or '?'} lie "
+        f"{gap:.3f} mm apart, but their headers state {stated:.3f} mm {what}{also}; slices between them may be "
+        "missing. They are read as they lie; if the series has more slices, fetch it anew."
+    )
 
 
 def _frames(header: DicomHeader) -> Iterable[np.ndarray]:

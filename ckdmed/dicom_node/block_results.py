@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from ckdmed.atomic_files import write_json
-from ckdmed.data.dicom_series import read_series_grid
+from ckdmed.data.dicom_series import SliceGapWarning, read_series_grid
 
 __all__ = ["FoundInBlocks", "block_folder", "inference_folder"]
 
@@ -93,7 +94,10 @@ class FoundInBlocks:
         files = [_files(block_folder(work, number)) for number in range(count)]
         whole: np.ndarray = np.empty(0, dtype)
         for number, name in enumerate(self.names):
-            grid = read_series_grid(files[number])
+            with warnings.catch_warnings():
+                # a block is every n-th slice
+                warnings.simplefilter("ignore", SliceGapWarning)
+                grid = read_series_grid(files[number])
             stem = name if len(self.regions) == 1 else f"{name}_{region}"
             image = nib.nifti1.Nifti1Image.from_filename(inference_folder(work) / f"{stem}_{kind}.nii.gz")
             values = np.asarray(image.dataobj)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from pydicom import dcmread
 
-from ckdmed.data.dicom_series import DicomFileError, dicom_stacks, group_series, read_dicom_header, read_dicom_volume
+from ckdmed.data.dicom_series import (
+    DicomFileError,
+    SliceGapWarning,
+    dicom_stacks,
+    group_series,
+    read_dicom_header,
+    read_dicom_volume,
+    read_series_grid,
+)
 from tests.data.dicom_phantom import write_series
 
 VOLUME = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
@@ -72,6 +83,73 @@ def test_a_missing_slice_is_an_error(tmp_path):
     files = write_series(tmp_path, VOLUME)
     with pytest.raises(DicomFileError, match=r"not evenly spaced \(3.000 to 6.000 mm\).*follows slice00.dcm"):
         read_dicom_volume([files[0], files[2], files[3]])
+
+
+EIGHT = np.arange(5 * 4 * 8, dtype=np.int16).reshape(5, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("stated", "instances", "words"),
+    [
+        ({"SpacingBetweenSlices": 3}, None, r"state 3.000 mm between slices \(0018,0088\), and .* in steps of 2;"),
+        ({"SpacingBetweenSlices": -3}, None, r"state 3.000 mm between slices"),
+        # the numbers were made anew, or are missing
+        ({"SpacingBetweenSlices": 3}, [1, 2, 3, 4], r"state 3.000 mm between slices \(0018,0088\); slices"),
+        ({"SliceThickness": 2.5}, None, r"state 2.500 mm of slice thickness \(0018,0050\), and .* in steps of 2;"),
+        ({"SliceThickness": 2.5}, ["", "", "", ""], r"state 2.500 mm of slice thickness \(0018,0050\); slices"),
+    ],
+)
+def test_a_series_without_every_other_slice_is_named_and_read(tmp_path, stated, instances, words):
+    files = write_series(tmp_path, EIGHT, number=7)[::2]
+    for index, file in enumerate(files):
+        own = {} if instances is None else {"InstanceNumber": instances[index]}
+        _changed(file, **({"SliceThickness": 3, "SpacingBetweenSlices": None} | stated | own))
+    told = re.escape(f"{tmp_path}: the 4 slices of series 7 lie 6.000 mm apart, but their headers ")
+    with pytest.warns(SliceGapWarning, match=told + words):
+        _, affine = read_dicom_volume(files)
+    assert affine[2, 2] == 6
+
+
+@pytest.mark.parametrize(
+    ("every", "stated"),
+    [
+        (1, {}),
+        # gaps as thick as the slices, of which none is left out
+        (1, {"SliceThickness": 1.5}),
+        (1, {"SliceThickness": 1.5, "SpacingBetweenSlices": 3}),
+        # the empty space in the place of the distance
+        (1, {"SliceThickness": 2, "SpacingBetweenSlices": 1}),
+        # one echo of two that were acquired in turn
+        (2, {"SliceThickness": 5, "SpacingBetweenSlices": 6}),
+        (2, {"SliceThickness": 6}),
+    ],
+)
+def test_gaps_that_are_meant_are_no_finding(tmp_path, every, stated):
+    files = write_series(tmp_path, EIGHT)[::every]
+    for file in files:
+        _changed(file, **({"SpacingBetweenSlices": None} | stated))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SliceGapWarning)
+        read_dicom_volume(files)
+        read_dicom_volume(files[:1])
+
+
+@pytest.mark.parametrize("keyword", ["InstanceNumber", "SliceThickness"])
+def test_what_only_the_gaps_are_compared_with_may_be_odd(tmp_path, keyword):
+    files = write_series(tmp_path, VOLUME)
+    for file in files:
+        _changed(file, **({"SpacingBetweenSlices": 3} | {keyword: 987654}))
+        file.write_bytes(file.read_bytes().replace(b"987654", b"98 odd"))
+    assert read_dicom_volume(files)[0].shape == VOLUME.shape
+
+
+def test_the_real_series_without_every_other_slice_is_named(shared_data):
+    files = sorted((shared_data / "dicom" / "t1w").glob("*.dcm"))
+    with pytest.warns(SliceGapWarning, match=r"1.333 mm apart, but their headers state 0.667 mm .* in steps of 2;"):
+        read_series_grid(files[::2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SliceGapWarning)
+        read_series_grid(files)
 
 
 def test_two_volumes_in_one_series_are_an_error(tmp_path):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
+import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
 
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.data.dicom_series import SliceGapWarning
 from ckdmed.data.figshare import read_figshare_slice
+from ckdmed.dicom_node import worker
 from ckdmed.dicom_node.block_inference import block_slices, infer_in_blocks
-from ckdmed.dicom_node.block_results import FoundInBlocks
+from ckdmed.dicom_node.block_results import FoundInBlocks, block_folder, inference_folder
 from ckdmed.dicom_node.worker import Task, bundle_task, make_results
 from tests.dicom_results.mr_series import write_mr_series
 
@@ -28,7 +32,9 @@ def test_blocks_give_what_the_whole_gives(shared_data, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     once = infer_in_blocks(files, bundle, whole)
     # of 3 and 2 slices
-    found = infer_in_blocks(files, bundle, parts, block=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SliceGapWarning)
+        found = infer_in_blocks(files, bundle, parts, block=3)
     assert (len(once.names), len(found.names), found.regions, found.classes) == (1, 2, ("tumour",), ())
     mask = once.masks(whole)["tumour"]
     assert mask.any() and mask.shape == volume.shape and mask.dtype == np.uint8
@@ -41,6 +47,27 @@ def test_blocks_give_what_the_whole_gives(shared_data, tmp_path):
 
 def test_blocks_of_large_slices_are_of_fewer():
     assert [block_slices(side, side) for side in (128, 256, 512, 4096)] == [96, 24, 6, 4]
+
+
+def test_the_slices_that_are_left_out_here_are_not_told_as_missing(tmp_path, monkeypatch):
+    files = write_mr_series(tmp_path / "mr", np.random.default_rng(0).integers(0, 800, (16, 12, 8)))
+    names, work = ("a", "b"), tmp_path / "work"
+    inference_folder(work).mkdir(parents=True)
+    for number, name in enumerate(names):
+        block_folder(work, number).mkdir(parents=True)
+        for file in files[number::2]:
+            (block_folder(work, number) / file.name).symlink_to(file)
+        affine = np.diag([-0.8, -0.9, 6, 1])
+        affine[:3, 3] = 10, -20, 30 + 3 * number
+        nib.save(
+            nib.Nifti1Image(np.ones((16, 12, 4), np.uint8), affine), inference_folder(work) / f"{name}_mask.nii.gz"
+        )
+    monkeypatch.setattr(worker, "_LOOKED_AT", 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SliceGapWarning)
+        found = FoundInBlocks(names=names, regions=("tumour",), classes=(), settings={})
+        assert found.masks(work)["tumour"].all()
+        assert worker._check(files, bundle_folder("seg_kd") / worker.WEIGHTS).reasons
 
 
 def test_results_are_written_without_pytorch():
