@@ -17,8 +17,11 @@ from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.nifti_files import affine_mm, open_nifti
+from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.files import write_atomic
 from ckdmed.inference import InputsSkipped
+from ckdmed.inference.job import LEDGER
+from ckdmed.inference.ledger import add_checksums, read_ledger
 from ckdmed.json_files import read_json
 from ckdmed.paths import output_path
 from ckdmed.research_use import RESEARCH_USE_ONLY
@@ -227,11 +230,18 @@ def _result(
         voxels += marked
         millilitres += marked * voxel_ml
         if series.kind == "dicom" and dicom:
+            folder = series.files[0].parent
+            written = _dicom_checksums(output_dir, str(result["name"]))
+            if note := edited_note(written, output_dir):
+                skipped.append(SkippedFile(folder, f"{folder}: no DICOM results are written again. {note}"))
+                continue
+            if written and all(checksum(output_dir / file) == stated for file, stated in written.items()):
+                outputs += written
+                continue
             try:
                 outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
             # highdicom raises its own for each attribute that is missing or odd; the other patients get theirs
             except (ValueError, AttributeError, KeyError, TypeError) as error:
-                folder = series.files[0].parent
                 cause = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 skipped.append(SkippedFile(folder, f"{folder}: masks, but no DICOM result: {cause}"))
     checks = [result.get("intended_inputs") or {"status": "unknown", "reasons": []} for _, result in parts]
@@ -279,7 +289,15 @@ def _write_dicom(
         unintended=unintended,
         prefix=f"{name}_",
     )
-    return [path.relative_to(output_dir.resolve()).as_posix() for path in map(Path.resolve, written.files)]
+    files = [path.relative_to(output_dir.resolve()).as_posix() for path in map(Path.resolve, written.files)]
+    add_checksums(output_path(output_dir, LEDGER), name, files)
+    return files
+
+
+def _dicom_checksums(output_dir: Path, name: str) -> dict[str, object]:
+    """Of the DICOM results that an earlier call made of a result that is kept."""
+    known = read_ledger(output_dir / LEDGER).get(name, {}).get("checksums")
+    return {file: stated for file, stated in (known or {}).items() if file.endswith(".dcm")}
 
 
 def _region(file: str, name: str) -> str:

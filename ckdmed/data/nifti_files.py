@@ -14,7 +14,7 @@ from nibabel.arrayproxy import ArrayProxy
 from ckdmed.limits import DEFLATE_RATIO, FileTooLargeError, check_decoded_size, max_decoded_bytes
 from ckdmed.paths import PathLike
 
-__all__ = ["VolumeFileError", "affine_mm", "is_whole_nifti", "nifti_values", "open_nifti", "read_nifti_header"]
+__all__ = ["VolumeFileError", "affine_mm", "nifti_values", "open_nifti", "read_nifti_header"]
 
 _CLASSES = {348: nib.nifti1.Nifti1Image, 540: nib.nifti2.Nifti2Image}
 # From the header's unit to millimetres. 0 is "unknown", which everybody takes for millimetres.
@@ -47,14 +47,6 @@ def open_nifti(path: PathLike) -> nib.nifti1.Nifti1Image:
         FileTooLargeError: as `read_nifti_header`.
     """
     return _image(Path(path), voxels=True)
-
-
-def is_whole_nifti(path: PathLike) -> bool:
-    """Whether a file is called NIfTI and can be read to its end: one that was changed then is somebody's work."""
-    try:
-        return str(path).lower().endswith((".nii", ".nii.gz")) and open_nifti(path) is not None
-    except ValueError:
-        return False
 
 
 def nifti_values(path: PathLike) -> tuple[nib.nifti1.Nifti1Image, np.ndarray]:

@@ -24,11 +24,12 @@ from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
+from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
-from ckdmed.inference.ledger import checksum, edited_output, outputs_are_whole, read_ledger, stamp
+from ckdmed.inference.ledger import outputs_are_whole, read_ledger, stamp
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -69,8 +70,8 @@ class InferenceJob:
         checkpoint: the weights; their hash is a part of what must be unchanged for a result to be reused.
         section: of a datalist.
         resume: keep the finished results of an earlier run whose files are in place, if the input (size and time of
-            change), the checkpoint and the settings are the same. A volume among them that was changed since, such as a
-            corrected mask, is never replaced: its input is skipped.
+            change), the checkpoint and the settings are the same. Whether or not: a file among them that was changed
+            since, such as a corrected mask, is never replaced; its input is skipped.
         settings: what else the results depend on.
     """
 
@@ -187,7 +188,7 @@ class InferenceJob:
         self.skipped = list(self.found.skipped)
         if self._section_record is None:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
-        earlier = read_ledger(self.output_dir / LEDGER) if self.resume else {}
+        earlier = read_ledger(self.output_dir / LEDGER)
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
@@ -195,9 +196,8 @@ class InferenceJob:
                 self.kept.append(item.name)
                 self._records[item.name] = done[item.name]
                 continue
-            if (edited := edited_output(earlier.get(item.name, {}), self.output_dir)) is not None:
-                reason = f"{edited}: was changed since it was written, and stays; move it away to have it made again."
-                self.skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {reason}"))
+            if note := edited_note(earlier.get(item.name, {}).get("checksums"), self.output_dir):
+                self.skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
                 # known to the next run, but no result of this one
                 self._records[item.name] = earlier[item.name]
                 self._edited.add(item.name)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data.nifti_files import is_whole_nifti
+from ckdmed.atomic_files import write_atomic
+from ckdmed.data.written_files import checksum
 from ckdmed.json_files import parse_json
 
-__all__ = ["checksum", "edited_output", "outputs_are_whole", "read_ledger", "stamp"]
+__all__ = ["add_checksums", "outputs_are_whole", "read_ledger", "stamp"]
 
 
 def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
@@ -30,31 +31,29 @@ def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+def add_checksums(path: Path, name: str, files: Sequence[str]) -> None:
+    """Note files that were made of a result after its inference, so that a later run knows them again.
+
+    Args:
+        path: of the ledger.
+        name: of the result.
+        files: relative to the ledger's folder.
+    """
+    records = read_ledger(path)
+    if name not in records:
+        return
+    known = dict(records[name].get("checksums") or {})
+    records[name]["checksums"] = known | {file: checksum(path.parent / file) for file in files}
+    text = "".join(json.dumps(record) + "\n" for record in records.values())
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def outputs_are_whole(record: Mapping[str, Any], folder: Path) -> bool:
     """Whether all files of a result lie in the folder as they were written."""
     outputs, checksums = record.get("outputs"), record.get("checksums")
     if not outputs or not isinstance(outputs, list) or not isinstance(checksums, dict):
         return False
     return all(checksum(folder / str(name)) == checksums.get(name) for name in outputs)
-
-
-def edited_output(record: Mapping[str, Any], folder: Path) -> Path | None:
-    """A volume of a result that somebody may have corrected since it was written; what is damaged cannot be read."""
-    checksums = record.get("checksums")
-    for name, stated in checksums.items() if isinstance(checksums, dict) else ():
-        path = folder / str(name)
-        if checksum(path) not in (None, stated) and is_whole_nifti(path):
-            return path
-    return None
-
-
-def checksum(path: Path) -> list[int] | None:
-    """Size and CRC-32 of a file, which may have been damaged since it was written; None where there is none."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    return [len(content), zlib.crc32(content)]
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

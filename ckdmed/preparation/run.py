@@ -16,7 +16,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
-from ckdmed.data.nifti_files import is_whole_nifti
+from ckdmed.data.written_files import is_whole_file
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
@@ -65,7 +65,7 @@ def prepare_cases(
     A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files,
     grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
     made from the same files with the same settings is kept, so an interrupted run is continued by running it again. Any
-    other folder of that name is replaced only if its `prepared.json` names all that is in it and no volume of it was
+    other folder of that name is replaced only if its `prepared.json` names all that is in it and no file of it was
     changed since; else the case is refused.
 
     Args:
@@ -215,8 +215,8 @@ def _foreign(folder: Path) -> str | None:
 
 
 def _is_edited(path: Path, state: dict[str, Any]) -> bool:
-    """Whether somebody may have corrected a volume, such as a mask; what is damaged cannot be read."""
-    return not _as_written(path, state) and is_whole_nifti(path)
+    """Whether somebody may have corrected a file, such as a mask; what is damaged cannot be read."""
+    return not _as_written(path, state) and is_whole_file(path)
 
 
 def _as_written(path: Path, state: dict[str, Any]) -> bool:

@@ -16,13 +16,17 @@ from ckdmed.atomic_files import write_atomic, write_json
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
+from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.folders import refuse_place_among
+from ckdmed.json_files import read_json
 from ckdmed.paths import PathLike, output_path
 from ckdmed.runtime.predict import Prediction, Predictor
 
 __all__ = ["RuntimeReport", "predict_folder"]
 
 _REPORT = "report.json"
+# in the report, for the next run into its folder
+_WRITTEN = "written"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ def predict_folder(
 
     Masks and probabilities are written as the inference of the bundle does, see
     `ckdmed.handlers.prediction_writer.PredictionWriter`; of a classifier one table, ``probabilities.csv``. What cannot
-    be read is skipped with its cause; all of it stands in ``report.json``.
+    be read is skipped with its cause, and so is an input of whose earlier results one was changed since; all of it
+    stands in ``report.json``.
 
     Args:
         predictor: of an opened file.
@@ -65,13 +70,19 @@ def predict_folder(
     found = find_inputs(source, section, exclude=folder)
     refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
     skipped, results = list(found.skipped), []
+    written = _written_earlier(folder)
     for item in found.items:
+        if note := edited_note(written.get(item.name), folder):
+            skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
+            continue
         try:
             prediction = predictor(item.files)
         except ValueError as error:
             skipped.append(SkippedFile(item.files[0], str(error)))
             continue
         results.append(_written(folder, item, prediction))
+        files = results[-1].get("outputs", ())
+        written[item.name] = {file: checksum(folder / file) for file in files}
         yield item.name
     if any("class" in result for result in results):
         _write_table(folder, results)
@@ -83,9 +94,18 @@ def predict_folder(
         "results": results,
         "skipped": [{"file": str(entry.path), "cause": entry.reason} for entry in skipped],
         "unused": found.unused.lines(),
+        _WRITTEN: written,
     }
     write_json(output_path(folder, _REPORT), report)
     yield RuntimeReport(results, skipped, found.unused.lines())
+
+
+def _written_earlier(folder: Path) -> dict[str, Any]:
+    """Input -> the checksums of the files that earlier runs wrote for it."""
+    try:
+        return dict(read_json(folder / _REPORT).get(_WRITTEN) or {})
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def _written(folder: Path, item: InputItem, prediction: Prediction) -> dict[str, Any]:

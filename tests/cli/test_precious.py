@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+from skimage.io import imsave
 
 from ckdmed import cli
 
@@ -107,6 +109,31 @@ def test_files_of_the_users_in_our_own_folders_stay(data, datalist, tmp_path, ca
         assert prepare(data, tmp_path / "p") == 1
         assert cut(datalist, data, tmp_path / "c") == 1
     assert capsys.readouterr().out.count("it holds notes.txt") == 2
+
+
+@pytest.mark.parametrize("form", ["nifti", "npy", "hdf5", "png"])
+def test_what_somebody_corrected_in_a_prepared_case_stays(data, tmp_path, capsys, form):
+    options = ("--format", form)
+    assert prepare(data, tmp_path / "p", *options) == 0
+    case = tmp_path / "p" / CASES[0]
+    places = {"nifti": "*-seg.nii.gz", "npy": "label.npy", "hdf5": "*.h5", "png": "seg/*.png"}
+    corrected = sorted(case.glob(places[form]))[0]
+    if form == "nifti":
+        nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE), corrected)
+    elif form == "npy":
+        np.save(corrected, np.ones(SHAPE, np.uint8))
+    elif form == "hdf5":
+        with h5py.File(corrected, "r+") as file:
+            file["label"][:] = 1
+    else:
+        imsave(corrected, np.ones((9, 9), np.uint8), check_contrast=False)
+    # the originals are others now
+    os.utime(data / CASES[0] / f"{CASES[0]}-t1c.nii.gz", ns=(5, 5))
+    capsys.readouterr()
+    with kept(tmp_path):
+        assert prepare(data, tmp_path / "p", *options) == 1
+    name = corrected.relative_to(case).as_posix()
+    assert f"{CASES[0]} is not replaced: it holds {name}, which was changed since" in capsys.readouterr().out
 
 
 def test_results_within_the_given_folder_are_no_inputs(data, tmp_path, capsys):

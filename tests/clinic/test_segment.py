@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from ckdmed.cli import main
 from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.clinic.run import _result, segment_patients
+from ckdmed.data.written_files import edited_note
+from ckdmed.inference.ledger import read_ledger
 from ckdmed.intended_inputs import SeriesFacts
 from tests.dicom_results.mr_series import write_enhanced_mr, write_mr_series
 
@@ -225,6 +228,43 @@ def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
     result = {"name": "a", "outputs": ["a_mask.nii.gz"]}
     row, (told,) = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=True)
     assert row.marked_voxels == 8 and "in: masks, but no DICOM result: AttributeError: no attribute" in told.reason
+
+
+def test_dicom_results_that_somebody_corrected_stay(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="needs the extra dicom")
+    values = np.random.default_rng(0).integers(1, 800, (8, 8, 3))
+    files = write_mr_series(tmp_path / "in", values)
+    out, bundle = tmp_path / "out", tmp_path / "seg_kd"
+    (bundle / "models").mkdir(parents=True)
+    (bundle / "models/model.pt").write_bytes(b"weights")
+    out.mkdir()
+    nib.save(nib.Nifti1Image((values > 400).astype(np.uint8), np.diag([-0.8, -0.9, 3, 1])), out / "a_mask.nii.gz")
+    result = {"name": "a", "input": [str(tmp_path / "in")], "outputs": ["a_mask.nii.gz"]}
+    (out / "results.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
+    series = ChosenSeries(tuple(files), "dicom", SeriesFacts(), "")
+
+    def again() -> tuple[str, list[str]]:
+        row, told = _result(Patient("a", "a", [series]), [(series, result)], out, bundle, {}, dicom=True)
+        return row.outputs, [entry.reason for entry in told]
+
+    segmentation, report = out / "a_seg.dcm", out / "a_sr.dcm"
+    assert again() == ("a_mask.nii.gz a_seg.dcm a_sr.dcm", [])
+    before = {path: path.stat().st_mtime_ns for path in (segmentation, report)}
+    assert again() == ("a_mask.nii.gz a_seg.dcm a_sr.dcm", [])
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    # what is damaged or moved away is written again
+    report.unlink()
+    segmentation.write_bytes(b"")
+    assert again()[1] == [] and report.is_file()
+    edited = dcmread(segmentation)
+    edited.SeriesDescription = "corrected by me"
+    edited.save_as(segmentation)
+    kept = segmentation.read_bytes()
+    outputs, (told,) = again()
+    assert outputs == "a_mask.nii.gz" and f"{segmentation}: was changed since it was written, and stays" in told
+    assert segmentation.read_bytes() == kept
+    # an inference with other settings finds it in its account
+    assert str(segmentation) in edited_note(read_ledger(out / "results.jsonl")["a"]["checksums"], out)
 
 
 def test_a_patient_whom_the_inference_does_not_name_is_named_as_skipped(

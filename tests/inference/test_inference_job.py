@@ -96,6 +96,30 @@ def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
     assert "1" in work_on(job(inputs, resume=True))
 
 
+def test_a_picture_that_somebody_corrected_stays_whether_or_not_the_run_is_resumed(inputs: Path) -> None:
+    def work_on(job: InferenceJob) -> list[str]:
+        names = [item["name"] for item in job.data]
+        for name in names:
+            file = job.output_dir / f"{name}_mask.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            imsave(file, np.zeros((9, 9), np.uint8), check_contrast=False)
+            job.record(name, [f"{name}_mask.png"])
+        with pytest.raises(InputsSkipped):
+            job.finish()
+        return names
+
+    assert work_on(job(inputs)) == ["1", "2", "sub/1"]
+    corrected, damaged = (inputs.parent / f"out/{name}_mask.png" for name in ("1", "2"))
+    imsave(corrected, np.full((9, 9), 255, np.uint8), check_contrast=False)
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    before = corrected.read_bytes()
+    assert work_on(job(inputs, resume=True)) == ["2"]
+    # and nothing of it is forgotten
+    for _ in range(2):
+        assert work_on(job(inputs)) == ["2", "sub/1"]
+        assert corrected.read_bytes() == before
+
+
 class Passing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if round(float(x.max()) * 255) == 101:

@@ -52,6 +52,26 @@ def test_masks_without_pytorch_and_what_is_skipped_is_named(slices, tmp_path):
     np.testing.assert_array_equal(mask > 0, probability >= round(0.3 * 65535))
 
 
+def test_a_mask_that_somebody_corrected_stays(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx")
+    out = tmp_path / "out"
+    assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+    first, second = json.loads((out / "report.json").read_text())["results"][:2]
+    corrected, damaged = (out / entry["outputs"][0] for entry in (first, second))
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(corrected)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-20])
+    kept = corrected.read_bytes()
+    # and it is known in every later run
+    for _ in range(2):
+        assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+        assert f"{corrected}: was changed since it was written, and stays" in capsys.readouterr().err
+        assert corrected.read_bytes() == kept and damaged.read_bytes() == whole
+    corrected.unlink()
+    assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+    assert "was changed since" not in capsys.readouterr().err and corrected.is_file()
+
+
 def test_a_table_of_classes(slices, tmp_path, capsys):
     form = write_tiny(tmp_path / "model.onnx", CLASSES)
     image = next(path for path in sorted(slices.glob("*.mat")) if path.name != "broken.mat")

@@ -1,0 +1,67 @@
+"""Files that were written as results: whether they still are what was written, were damaged, or are somebody's work."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+
+from ckdmed.data.nifti_files import open_nifti
+from ckdmed.data.pictures import check_picture
+
+__all__ = ["checksum", "edited_note", "is_whole_file"]
+
+_MAX_SIDE = 1 << 20
+
+
+def checksum(path: Path) -> list[int] | None:
+    """Size and CRC-32 of a file, which may have been damaged since it was written; None where there is none."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return [len(content), zlib.crc32(content)]
+
+
+def edited_note(checksums: object, folder: Path) -> str:
+    """What is to be said of a result that somebody may have corrected since it was written; "" where there is none.
+
+    Args:
+        checksums: of each file, relative to the folder, as it was written; anything else than a mapping counts as none.
+        folder: of the results.
+    """
+    for name, stated in checksums.items() if isinstance(checksums, Mapping) else ():
+        path = folder / str(name)
+        # what is damaged cannot be read
+        if checksum(path) not in (None, stated) and is_whole_file(path):
+            return f"{path}: was changed since it was written, and stays; move it away to have it made again."
+    return ""
+
+
+def is_whole_file(path: Path) -> bool:
+    """Whether a file of a kind that results have can be read: one that was changed then is somebody's work.
+
+    Text cannot be told from half of it, and counts as whole unless it is empty.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            return open_nifti(path) is not None
+        if name.endswith(".png"):
+            return check_picture(path, _MAX_SIDE) is not None
+        if name.endswith(".dcm"):
+            return "SOPClassUID" in dcmread(path, defer_size="1 MB")
+        if name.endswith(".npy"):
+            return np.load(path, mmap_mode="r", allow_pickle=False) is not None
+        if name.endswith(".h5"):
+            import h5py
+
+            with h5py.File(path) as file:
+                return len(file) > 0
+        return name.endswith((".csv", ".tfm")) and path.stat().st_size > 0
+    # each library raises its own for damaged files
+    except Exception:
+        return False
