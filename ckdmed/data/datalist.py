@@ -25,6 +25,7 @@ from ckdmed.data.splits import k_folds, split_by_group
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json
+from ckdmed.limits import FileTooLargeError
 
 DATALIST_NAME = "datalist.json"
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
@@ -60,7 +61,7 @@ def _official_folds(files: Sequence[Path], skipped: list[SkippedFile]) -> dict[i
     for path in files:
         try:
             return read_official_folds(path)
-        except FigshareFileError as error:
+        except (FigshareFileError, FileTooLargeError) as error:
             skipped.append(SkippedFile(path, str(error)))
     return {}
 
@@ -83,7 +84,7 @@ def _read_items(
         try:
             item = read_figshare_slice(path)
             digest = sha256_of(path) if hashes else None
-        except (FigshareFileError, OSError) as error:
+        except (FigshareFileError, FileTooLargeError, OSError) as error:
             skipped.append(SkippedFile(path, str(error)))
             continue
         number = int(path.stem) if re.fullmatch(r"[0-9]{1,9}", path.stem) else None

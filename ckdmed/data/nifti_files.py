@@ -77,13 +77,15 @@ def _image(path: Path, voxels: bool) -> nib.nifti1.Nifti1Image:
         raise VolumeFileError(f"{path}: the file is empty (0 bytes).")
     try:
         kind, header, end = _header(path)
+        # of a quaternion that is none, too
+        affine = header.get_best_affine()
     except (VolumeFileError, FileTooLargeError):
         raise
     # gzip, zlib, struct and nibabel each raise their own for damaged files.
     except Exception as error:
         raise VolumeFileError(f"{path}: its NIfTI header cannot be read ({_cause(error)}).") from error
     content = _content(path, end) if voxels else b""
-    image = kind(ArrayProxy(io.BytesIO(content), header.copy(), mmap=False), header.get_best_affine(), header)
+    image = kind(ArrayProxy(io.BytesIO(content), header.copy(), mmap=False), affine, header)
     return image
 
 

@@ -11,6 +11,7 @@ from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.mat73 import FigshareFileError
 from ckdmed.data.output_names import input_stem
 from ckdmed.data.patients import patient_group
+from ckdmed.limits import FileTooLargeError
 from ckdmed.sections.record import SectionRecord
 
 __all__ = ["known_sections"]
@@ -52,7 +53,7 @@ def known_sections(record: SectionRecord, name: str, files: Sequence[str | Path]
 def _identifiers_of_slice(file: Path) -> set[str]:
     try:
         patient = read_figshare_slice(file).patient
-    except FigshareFileError:
+    except (FigshareFileError, FileTooLargeError):
         # an image alone can be predicted on, without a patient
         return set()
     return {patient, patient_group(patient)}

@@ -20,6 +20,7 @@ from ckdmed.data import (
     read_official_folds,
     write_datalist,
 )
+from ckdmed.limits import MAX_BYTES_VARIABLE
 
 from .conftest import upright_image
 
@@ -105,6 +106,13 @@ def test_bad_files_are_left_out_and_named(small_set, make_mat):
     reasons = {entry.path.name: entry.reason for entry in skipped}
     assert "label must be 1, 2 or 3" in reasons["37.mat"] and "v5" in reasons["cvind.mat"]
     assert "its id is taken by" in reasons["1.mat"]
+
+
+def test_a_file_that_is_too_large_costs_no_other(small_set, make_mat, monkeypatch):
+    make_mat("37.mat", image=np.eye(64), tumorMask=np.eye(64), tumorBorder=None)
+    monkeypatch.setenv(MAX_BYTES_VARIABLE, "9000")
+    datalist, (left_out,) = build(small_set, hashes=False)
+    assert len(all_items(datalist)) == 36 and "37.mat" in left_out.reason and MAX_BYTES_VARIABLE in left_out.reason
 
 
 def test_subfolders_are_searched(small_set):

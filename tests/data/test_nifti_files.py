@@ -114,6 +114,19 @@ def test_an_extension_of_any_size_is_not_read(tmp_path: Path) -> None:
         read_volume_header(path)
 
 
+def test_a_quaternion_that_is_none_is_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "turned.nii"
+    turned = image()
+    turned.set_sform(None, 0)
+    turned.set_qform(np.eye(4), 1)
+    nib.save(turned, path)
+    content = bytearray(path.read_bytes())
+    # quatern_b
+    content[256:260] = np.float32(5).tobytes()
+    path.write_bytes(content)
+    refused(path, "turned.nii: its NIfTI header cannot be read .*w2 should be positive")
+
+
 def test_units_of_length_are_honoured(tmp_path: Path) -> None:
     expected = np.diag([1.0, 2, 3, 1])
     for unit, factor in (("meter", 1e-3), ("micron", 1e3), ("mm", 1.0), ("unknown", 1.0)):

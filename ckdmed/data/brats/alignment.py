@@ -16,6 +16,7 @@ from ckdmed.data.brats.headers import (
 )
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.labels import BratsLabels
+from ckdmed.limits import FileTooLargeError
 
 __all__ = ["MaskCheck", "check_mask"]
 
@@ -98,7 +99,7 @@ def check_mask(
             outside = _outside(values != 0, images)
             if outside > outside_limit * tumour:
                 problems.append(f"{outside} of {tumour} tumour voxels ({outside / tumour:.1%}) lie outside the brain")
-    except VolumeFileError as error:
+    except (VolumeFileError, FileTooLargeError) as error:
         problems.append(str(error))
     return MaskCheck(case, grid, affine, labels, tumour, outside, tuple(problems))
 

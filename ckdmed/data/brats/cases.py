@@ -23,6 +23,7 @@ from ckdmed.data.brats.headers import (
 from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_free_name
 from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.json_files import read_json
+from ckdmed.limits import FileTooLargeError
 
 __all__ = ["BratsCase", "SkippedCase", "check_cases", "find_brats_cases"]
 
@@ -122,7 +123,7 @@ def check_cases(
                 cases.append(_decathlon_case(files.parts[VOLUME], wanted, require_label, tolerance_mm))
             else:
                 cases.append(_case(files.name, files.parts, wanted, require_label, tolerance_mm))
-        except VolumeFileError as error:
+        except (VolumeFileError, FileTooLargeError) as error:
             skipped.append(SkippedCase(files.case, str(error), isinstance(error, IncompleteCaseError)))
     return cases, skipped
 
@@ -132,7 +133,7 @@ def _headers(files: Mapping[str, Path]) -> tuple[dict[str, VolumeHeader], list[s
     for part, path in files.items():
         try:
             headers[part] = read_volume_header(path)
-        except VolumeFileError as error:
+        except (VolumeFileError, FileTooLargeError) as error:
             problems.append(str(error))
     return headers, problems
 

@@ -11,6 +11,7 @@ import numpy as np
 from ckdmed.data.brats.headers import VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.labels import brats_labels
+from ckdmed.limits import FileTooLargeError
 
 __all__ = ["OpenReleaseError", "decided_releases", "labels_of"]
 
@@ -88,7 +89,7 @@ def labels_of(cases: Iterable[_Named], masks: Mapping[str, Path | None]) -> dict
             continue
         try:
             found[case.case] = {int(value) for value in np.unique(read_mask(mask))}
-        except VolumeFileError:
+        except (VolumeFileError, FileTooLargeError):
             # it is refused by name when the case is read
             continue
     return found

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ckdmed.data.brats import brats_labels, check_mask
+from ckdmed.limits import MAX_BYTES_VARIABLE
 
 from .conftest import AFFINE, brain, mask, save
 
@@ -51,12 +52,15 @@ def test_wrong_affine_grid_and_labels(tmp_path, image):
     assert not row.grid and not row.affine and "(8, 9, 7)" in row.problems[0]
 
 
-def test_an_empty_or_damaged_mask(tmp_path, image):
+def test_an_empty_or_damaged_mask(tmp_path, image, monkeypatch):
     assert check(tmp_path, image, np.zeros_like(mask())).problems == ("the mask is empty",)
     path = save(tmp_path / "seg.nii.gz", np.random.default_rng(0).integers(0, 4, (64,) * 3).astype(np.uint8))
     path.write_bytes(path.read_bytes()[:3000])
     row = check_mask("case", [image], path, brats_labels(2023))
     assert any("seg.nii.gz: truncated or damaged" in problem for problem in row.problems)
+    monkeypatch.setenv(MAX_BYTES_VARIABLE, "400")
+    row = check_mask("case", [image], path, brats_labels(2023))
+    assert "400 are allowed" in row.problems[0]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ckdmed.data.brats import find_brats_cases
+from ckdmed.limits import MAX_BYTES_VARIABLE
 
 from .conftest import AFFINE, SHAPE, brain, mask, save
 
@@ -81,6 +82,16 @@ def test_damaged_headers_are_named(make_case, tmp_path, content, cause):
     cases, skipped = find_brats_cases(tmp_path)
     assert not cases
     assert "BraTS-GLI-00001-000-t2w.nii.gz" in skipped[0].reason and cause in skipped[0].reason
+
+
+def test_a_file_that_is_too_large_costs_no_other_case(make_case, tmp_path, monkeypatch):
+    folder = make_case("BraTS-GLI-00001-000")
+    make_case("BraTS-GLI-00002-000")
+    save(folder / "BraTS-GLI-00001-000-t2w.nii.gz", brain((40, 40, 40)))
+    monkeypatch.setenv(MAX_BYTES_VARIABLE, "100000")
+    cases, skipped = find_brats_cases(tmp_path)
+    assert [case.case for case in cases] == ["BraTS-GLI-00002-000"]
+    assert "00001-000-t2w.nii.gz" in skipped[0].reason and MAX_BYTES_VARIABLE in skipped[0].reason
 
 
 def test_no_voxel_is_read(make_case, tmp_path):
