@@ -99,18 +99,25 @@ class _Finder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.inputs: dict[str, tuple[Path, ...]] = {}
+        # those that have their folder's name
+        self.folders: set[str] = set()
         self.skipped: list[SkippedFile] = []
         self.unused = UnusedFiles()
 
     def add_file(self, path: Path, relative: PurePosixPath | None = None) -> None:
         self.add_files(str(relative or self._relative(path)), (path,))
 
-    def add_files(self, relative: str, files: tuple[Path, ...]) -> None:
-        """An input by its relative path; one that stands twice counts once, and none takes the place of another."""
+    def add_files(self, relative: str, files: tuple[Path, ...], of_folder: bool = False) -> None:
+        """An input by its relative path, or its folder's.
+
+        One that stands twice counts once, and none takes the place of another.
+        """
         # stacks of one series (a localiser), a file of the folder's name beside it, channels of several images
         while self.inputs.get(relative, files) != files:
             relative += "+"
         self.inputs[relative] = files
+        if of_folder:
+            self.folders.add(relative)
 
     def add_dicom_files(self, folder: Path, paths: Sequence[Path]) -> None:
         stacks, unreadable = dicom_stacks(paths)
@@ -124,10 +131,10 @@ class _Finder:
                 self.add_file(files[0])
                 continue
             relative = str(base.parent / f"{base.name}_series{number}" if several else base)
-            self.add_files(relative, files)
+            self.add_files(relative, files, of_folder=True)
 
     def result(self) -> FoundInputs:
-        names = output_names(list(self.inputs))
+        names = output_names(list(self.inputs), self.folders)
         items = [InputItem(name, files) for name, files in zip(names, self.inputs.values(), strict=True)]
         return FoundInputs(items, self.skipped, self.unused)
 
@@ -211,6 +218,6 @@ def _add_entry(finder: _Finder, entry: Any, folders: Mapping[str, int]) -> None:
         parent = relatives[0].parent
         # a folder of its own, as a series has, gives its name
         own = bool(parent.parts) and folders[str(parent)] == 1
-        finder.add_files(str(parent if own else relatives[0]), paths)
+        finder.add_files(str(parent if own else relatives[0]), paths, own)
     else:
         finder.add_file(paths[0], relatives[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 __all__ = ["input_stem", "output_names"]
@@ -20,7 +20,7 @@ def input_stem(name: str) -> str:
     return name[:-7] if name.lower().endswith(".nii.gz") and len(name) > 7 else PurePosixPath(name).stem
 
 
-def output_names(inputs: Sequence[str]) -> list[str]:
+def output_names(inputs: Sequence[str], folders: Collection[str] = ()) -> list[str]:
     """A different name for the outputs of each input, in the input's subfolder: ``sub/1.mat`` to ``sub/1``.
 
     Names stay different on file systems that ignore case. Inputs that share a folder and a stem (``1.mat``, ``1.png``)
@@ -30,24 +30,29 @@ def output_names(inputs: Sequence[str]) -> list[str]:
 
     Args:
         inputs: different relative paths with ``/``, without ``..``.
+        folders: those among them that are no files, as series and cases: a dot in their name begins no suffix.
 
     Raises:
         ValueError: an input stands twice, is absolute or holds ``..``.
     """
     if len(set(inputs)) != len(inputs):
         raise ValueError(f"inputs stand twice: {[name for name, n in Counter(inputs).items() if n > 1][:3]}.")
-    names = [_name(path, with_suffix=False) for path in inputs]
-    for again in (lambda path: _name(path, with_suffix=True), lambda path: _hashed(_name(path, True), path)):
+
+    def full(path: str) -> str:
+        return _name(path, True, path not in folders)
+
+    names = [_name(path, False, path not in folders) for path in inputs]
+    for again in (full, lambda path: _hashed(full(path), path)):
         counts = Counter(name.casefold() for name in names)
         names = [again(path) if counts[name.casefold()] > 1 else name for name, path in zip(names, inputs)]
     return names
 
 
-def _name(path: str, with_suffix: bool) -> str:
+def _name(path: str, with_suffix: bool, is_file: bool) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         raise ValueError(f"the input {path!r} is no path relative to a folder.")
-    stem = input_stem(pure.name)
+    stem = input_stem(pure.name) if is_file else pure.name
     suffix = pure.name[len(stem) :].strip(".").replace(".", "_")
     wanted = [*pure.parts[:-1], f"{stem}_{suffix}" if with_suffix and suffix else stem]
     clean = [_clean(part, folder=i < len(wanted) - 1) for i, part in enumerate(wanted)]

@@ -117,7 +117,8 @@ class CaseInferenceJob(InferenceJob):
                 f"{skipped[0].reason.rstrip('.')}). Name what it was trained on by the setting modalities, or give "
                 "such images."
             )
-        names = output_names([case.case for case in cases])
+        called = [case.case for case in cases]
+        names = output_names(called, called)
         items = [self._item(name, case) for name, case in zip(names, cases, strict=True)]
         refused = [
             SkippedFile(

@@ -98,6 +98,16 @@ def test_a_series_folder_by_itself_and_single_files(tmp_path):
     assert names(find_inputs(tmp_path / "mixed")) == ["p0", "p1"]
 
 
+def test_a_series_has_the_whole_name_of_its_folder(tmp_path):
+    write_series(tmp_path / "study/1.2.840.5", VOLUME)
+    assert names(find_inputs(tmp_path)) == ["study/1.2.840.5"] and names(find_inputs(tmp_path / "study")) == [
+        "1.2.840.5"
+    ]
+    for n, uid in enumerate(("1.2.7", "1.2.8")):
+        write_series(tmp_path / "Lee.A", VOLUME, uid=uid, number=n + 3, names=f"{n}-{{:02d}}.dcm")
+    assert names(find_inputs(tmp_path / "Lee.A")) == ["Lee.A_series3", "Lee.A_series4"]
+
+
 def test_a_file_of_the_series_folders_name(tmp_path):
     write_series(tmp_path / "x" / "t1w", VOLUME)
     touch(tmp_path / "x" / "t1w.png")

@@ -18,6 +18,11 @@ def test_one_stem_in_two_folders_or_with_two_suffixes():
     assert output_names(["1.mat", "1.png", "1.nii.gz", "2.png"]) == ["1_mat", "1_png", "1_nii_gz", "2"]
 
 
+def test_a_dot_in_the_name_of_a_folder_begins_no_suffix():
+    assert output_names(["1.2.840.5", "x.y/Lee.A"], ["1.2.840.5", "x.y/Lee.A"]) == ["1.2.840.5", "x.y/Lee.A"]
+    assert output_names(["t1.png", "t1.png.mat", "t1"], ["t1"]) == ["t1_png", "t1.png", "t1"]
+
+
 def test_capitals_are_not_told_apart_everywhere():
     first, second = output_names(["scan.png", "SCAN.png"])
     assert first.casefold() != second.casefold()

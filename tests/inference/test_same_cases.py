@@ -47,6 +47,16 @@ def test_all_doors_find_the_same(tmp_path: Path) -> None:
     assert sorted(path.name for path in found.unused.some) == ["P1_mask.nii.gz", "P1_seg.nii.gz"]
 
 
+def test_a_case_has_its_whole_name(tmp_path: Path) -> None:
+    """Of two patients who are segmented one after the other into one folder, none takes the place of the other."""
+    volume = np.random.default_rng(0).integers(1, 99, (6, 5, 4)).astype(np.int16)
+    for name in ("Lee.A", "Lee.B"):
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / name / "t1n.nii.gz")
+        job = CaseInferenceJob(str(tmp_path / name), str(tmp_path / "out"), CaseReader(), "none.pt", ["t1n"])
+        assert [item.name for item in job.found.items] == [name]
+
+
 def test_a_case_of_one_file_keeps_what_its_channels_are(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(1, 99, (6, 5, 4, 4)).astype(np.int16)
     (tmp_path / "imagesTr").mkdir()
