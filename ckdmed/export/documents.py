@@ -16,10 +16,17 @@ __all__ = ["eval_metrics", "exported_metadata", "exported_readme", "figures_tabl
 
 # marks in a README, invisible where it is rendered
 _SOURCE_ONLY = re.compile(r"<!-- source tree only -->.*?<!-- end of source tree only -->\n*", re.DOTALL)
+_SHIPPED_ONLY = re.compile(r"<!-- shipped weights only -->(.*?)<!-- end of shipped weights only -->", re.DOTALL)
 _FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+_NO_FIGURES = (
+    'No figures are recorded here yet. The command "Evaluate" below scores the test set, with bootstrap intervals over '
+    "patients, and writes `summary.json` to `evaluation` in the output folder of the run."
+)
 
 # of a classification, in the order of the table
 _OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
+# how predictions are made of a network's outputs, wherever the network was trained
+_OF_PREDICTIONS = ("threshold", "tta")
 _OF_REGIONS = ("dice", "hd95", "lesionwise_dice", "lesionwise_hd95_mm")
 
 
@@ -126,46 +133,63 @@ def _number(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.4f}"
 
 
-def exported_readme(text: str, source: str, summary: Mapping[str, Any] | None = None) -> str:
+def exported_readme(
+    text: str,
+    source: str,
+    summary: Mapping[str, Any] | None = None,
+    shipped: bool = False,
+    inference: Mapping[str, Any] | None = None,
+) -> str:
     """The README of the exported bundle: its own paths, without what needs the source tree, with figures if given.
+
+    Args:
+        text: of the bundle in the source tree.
+        source: its path there.
+        summary: of an evaluation of the weights that are exported.
+        shipped: they are those that ship with the bundle. What the text says of these, their figures among it, is true
+            of no others.
+        inference: settings of the exported inference. Where an evaluation was made with others, the text says so.
 
     Raises:
         ValueError: figures are given and the text has no marked place for them.
     """
     text = rebase_text(_SOURCE_ONLY.sub("", text), source)
-    if summary is not None:
-        if not _FIGURES.search(text):
-            raise ValueError(f"the README of {source} has no place marked for figures.")
-        table = figures_table(summary)
-        text = _FIGURES.sub(lambda match: f"{match[1]}\n{table.rstrip()}\n\n{match[2]}", text)
-    return text
+    text = _SHIPPED_ONLY.sub(lambda match: match[1] if shipped else "", text)
+    if summary is None:
+        return text if shipped else _FIGURES.sub(lambda match: f"{match[1]}{_NO_FIGURES}\n\n{match[2]}", text)
+    if not _FIGURES.search(text):
+        raise ValueError(f"the README of {source} has no place marked for figures.")
+    table = figures_table(summary).rstrip() + _evaluated_otherwise(summary, inference or {})
+    return _FIGURES.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text)
+
+
+def _evaluated_otherwise(summary: Mapping[str, Any], inference: Mapping[str, Any]) -> str:
+    """Which settings of the predictions the inference has otherwise than the evaluation had."""
+    evaluated = summary.get("settings", {}).get("settings", {})
+    both = [name for name in _OF_PREDICTIONS if name in evaluated and name in inference]
+    found = [f"`{n}` {inference[n]}, not {evaluated[n]}" for n in both if inference[n] != evaluated[n]]
+    return f"\n\nThis bundle's inference was not scored as it is; it has {'; '.join(found)}." if found else ""
 
 
 def exported_metadata(
-    metadata: Mapping[str, Any],
-    old_size: int | None,
-    new_size: int | None,
-    summary: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any], summary: Mapping[str, Any] | None = None, shipped: bool = False
 ) -> dict[str, Any]:
-    """The metadata with the versions at hand, the image size of the checkpoint and, if given, the figures.
+    """The metadata with the versions at hand and, if given, the figures.
 
     Args:
-        metadata: as in the source tree.
-        old_size, new_size: edge of the network's input there and in the exported bundle, or None where the bundle has
-            no such setting.
+        metadata: of the bundle, with what its network takes and gives.
         summary: of an evaluation.
+        shipped: the weights are those that ship with the bundle, whose figures stand in its metadata.
     """
     result = dict(metadata)
     for key, package in (("monai_version", "monai"), ("pytorch_version", "torch"), ("numpy_version", "numpy")):
         result[key] = _version(package, str(result.get(key, "")))
     stated = result.get("required_packages_version", {})
     result["required_packages_version"] = {name: _version(name, version) for name, version in stated.items()}
-    if old_size is not None and new_size is not None:
-        for key, value in result.items():
-            if key.endswith("_data_format"):
-                result[key] = _resized(value, old_size, new_size)
     if summary is not None:
         result["eval_metrics"] = eval_metrics(summary)
+    elif not shipped:
+        result["eval_metrics"] = {}
     return result
 
 
@@ -175,12 +199,3 @@ def _version(package: str, fallback: str) -> str:
         return importlib.metadata.version(package).split("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return fallback
-
-
-def _resized(value: Any, old: int, new: int) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: [new if size == old else size for size in entry] if key == "spatial_shape" else _resized(entry, old, new)
-        for key, entry in value.items()
-    }

@@ -25,6 +25,7 @@ from ckdmed.export.configs import (
 )
 from ckdmed.export.documents import exported_metadata, exported_readme, read_evaluation
 from ckdmed.export.large_files import LIMIT, move_large_files
+from ckdmed.export.network_format import with_network_format
 from ckdmed.export.record import student_record, teacher_record
 from ckdmed.export.torchscript import export_torchscript, scripting_problem
 from ckdmed.export.undisturbed import undisturbed
@@ -182,17 +183,17 @@ def _write_files(
     taught = None if teacher is None else teacher_record(configs["train.json"], teacher, overrides)
     settings = {**_sizes(configs["inference.json"], trained), **overrides}
     rewritten = rewrite_configs(configs, source, settings, trained, taught)
-    stated = read_object(bundle / "metadata.json")
-    size = trained.get("image_size") if "image_size" in configs["inference.json"] else None
-    # in the source tree the size may be an expression, so what the metadata state is looked up there
-    old_size = stated["network_data_format"]["inputs"]["image"]["spatial_shape"][0]
-    metadata = exported_metadata(stated, old_size, size if isinstance(size, int) else None, summary)
+    own = bundle / "models" / "model.pt"
+    shipped = own.is_file() and checkpoint.is_file() and sha256_of(own) == sha256_of(checkpoint)
+    stated = with_network_format(read_object(bundle / "metadata.json"), rewritten["inference.json"])
+    metadata = exported_metadata(stated, summary, shipped)
     for name, config in {**rewritten, "metadata.json": metadata}.items():
         (folder / "configs" / name).write_text(json_text(config), encoding="utf-8")
     shutil.copyfile(bundle / "logging.conf", folder / "configs" / "logging.conf")
     shutil.copyfile(bundle / "LICENSE", folder / "LICENSE")
     shutil.copyfile(bundle / "docs" / "data_license.txt", folder / "docs" / "data_license.txt")
-    (folder / "docs" / "README.md").write_text(exported_readme(readme, source, summary), encoding="utf-8")
+    readme = exported_readme(readme, source, summary, shipped, rewritten["inference.json"])
+    (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
 
     _write_weights(checkpoint, folder / "models" / "model.pt", trained)
     if (inputs := IntendedInputs.beside(checkpoint)) is not None:

@@ -275,6 +275,16 @@ def test_teacher_and_large_files(checkpoint, tmp_path):
         assert entry["url"] == f"https://example.org/files/{moved.name}"
 
 
+def test_nothing_is_claimed_of_weights_that_were_not_scored(exported):
+    """The bundle ships weights of its own, whose figures stand in its documents."""
+    assert json.loads((SEG_KD / "metadata.json").read_text())["eval_metrics"]
+    assert json.loads((exported / "configs/metadata.json").read_text())["eval_metrics"] == {}
+    readme = (exported / "docs/README.md").read_text()
+    assert "No figures are recorded here yet" in readme
+    for other in ("mean over patients", "was made in this order", "checkpoint that ships", "shipped weights only"):
+        assert other not in readme, other
+
+
 def test_figures_of_an_evaluation(checkpoint, tmp_path):
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     scores = {"dice": {"patient_mean": 0.81234, "patient_interval": [0.75, 0.86]}}
@@ -293,6 +303,7 @@ def test_figures_of_an_evaluation(checkpoint, tmp_path):
     assert result.passed
     readme = (result.folder / "docs/README.md").read_text()
     assert "0.8123" in readme and "40 slices of 9 patients" in readme and "No figures" not in readme
+    assert "inference was not scored as it is" not in readme, "the summary does not tell"
     metadata = json.loads((result.folder / "configs/metadata.json").read_text())
     assert metadata["eval_metrics"] == {"test_mean_dice": 0.8123}
     path.write_text(json.dumps({**summary, "settings": {"checkpoint_sha256": "0" * 64}}))

@@ -23,6 +23,6 @@ def test_each_region_has_its_lines_and_the_two_kinds_stay_apart(tmp_path):
     lines = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines() if "|" in line}
     assert lines["dice, WT"] == "0.6667" and lines["lesionwise_dice, WT"] == "0.5000" and lines["dice, TC"] == "1.0000"
     assert lines["lesionwise_hd95_mm, WT"] == "187.0000" and lines["dice, mean"] == "0.8889"
-    metrics = exported_metadata({}, None, None, summary)["eval_metrics"]
+    metrics = exported_metadata({}, summary)["eval_metrics"]
     assert metrics["test_mean_dice_WT"] == 0.6667 and metrics["test_mean_dice"] == 0.8889
     assert metrics["test_mean_lesionwise_dice_WT"] == 0.5

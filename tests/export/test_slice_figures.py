@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ckdmed.export.documents import figures_table
+from ckdmed.export.documents import exported_readme, figures_table
 from ckdmed.metrics import segmentation_scores
 from ckdmed.reports import write_segmentation_report
 
@@ -37,3 +37,27 @@ def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) 
     assert "probability" not in text
     lower = figures_table({**summary, "settings": {"section": "test", "settings": {"threshold": 0.4}}})
     assert "; in the mask is what has a probability of 0.4 or more; " in lower
+
+
+def test_what_the_page_says_of_shipped_weights_is_said_of_these_alone() -> None:
+    page = (
+        "A network<!-- shipped weights only -->, as shipped<!-- end of shipped weights only -->.\n"
+        "<!-- figures: written by the exporter -->\nDice 0.777\n\n<!-- end of figures -->\n"
+    )
+    assert exported_readme(page, "bundles/b", shipped=True).startswith("A network, as shipped.\n")
+    assert "Dice 0.777" in exported_readme(page, "bundles/b", shipped=True)
+    other = exported_readme(page, "bundles/b")
+    assert other.startswith("A network.\n") and "0.777" not in other and "No figures are recorded here yet" in other
+
+
+def test_an_evaluation_that_predicted_otherwise_than_the_inference_is_told_as_such() -> None:
+    page = "<!-- figures: written by the exporter -->\n<!-- end of figures -->\n"
+    summary = {
+        "settings": {"settings": {"threshold": 0.5, "tta": False}},
+        "overall": {"dice": {"patient_mean": 0.8, "patient_interval": [0.7, 0.9]}},
+        "n_slices": 4,
+        "n_patients": 2,
+    }
+    text = exported_readme(page, "bundles/b", summary, inference={"threshold": 0.3, "tta": True})
+    assert "inference was not scored as it is; it has `threshold` 0.3, not 0.5; `tta` True, not False." in text
+    assert "not scored" not in exported_readme(page, "bundles/b", summary, inference={"threshold": 0.5, "tta": False})
