@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ckdmed.bundle.evaluation_folder import evaluation_folder
+from ckdmed.bundle.evaluation_folder import check_evaluation_folder, evaluation_folder
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.peer import with_peer
@@ -42,6 +42,7 @@ __all__ = [
     "brats_dataset",
     "brats_sampler",
     "brats_sections",
+    "check_evaluation_folder",
     "check_networks",
     "check_settings",
     "check_training_images",

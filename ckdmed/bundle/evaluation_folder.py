@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,17 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.reference_resolver import ReferenceResolver
 
 from ckdmed.bundle.component_overrides import component_overrides
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import MAY_CHANGE, changed_components, changed_settings
 from ckdmed.bundle.run import settings_of
-from ckdmed.bundle.run_folder import from_rank_0
+from ckdmed.bundle.run_folder import SETTINGS, from_rank_0, holds_run
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.settings_table import FOLLOWS
+from ckdmed.bundle.typed_settings import typed_settings
 from ckdmed.json_files import read_json
 
-__all__ = ["evaluation_folder"]
+__all__ = ["check_evaluation_folder", "evaluation_folder"]
 
 logger = logging.getLogger("ckdmed")
 
@@ -44,18 +46,47 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
         checkpoint: what is scored.
         settings: what results depend on beside the settings of the bundle that is running.
     """
-    workflow = running_workflow()
-    given: Collection[str] = ()
-    components: dict[str, Any] = {}
-    if workflow is not None:
-        settings = {**settings_of(workflow.parser, without=["evaluation_dir"]), **settings}
-        given = _not_by_default(workflow, settings)
-        components = component_overrides(workflow, settings)
-    base = _base(output_dir, Path(checkpoint))
-    folder = from_rank_0(lambda: str(_free(base, checkpoint, settings, given, components)))
-    if workflow is not None:
+    base, made_with = _base(output_dir, Path(checkpoint)), _made_with(settings)
+    folder = from_rank_0(lambda: str(_free(base, checkpoint, *made_with)))
+    if running_workflow() is not None:
         logger.info(f"the evaluation goes into {folder}")
     return folder
+
+
+def check_evaluation_folder(folder: str, checkpoint: str, **settings: Any) -> None:
+    """Refuse a folder, as it was given on the command line, in which this evaluation would replace something else.
+
+    A program that gives one keeps account of its folders itself.
+
+    Args:
+        folder: of the results.
+        checkpoint, settings: see `evaluation_folder`.
+
+    Raises:
+        RefusedStart: the folder holds another evaluation, by its checkpoint or settings, or a training.
+    """
+    if not typed_settings():
+        return
+    held = None
+    # a classifier's training has pictures of the same names
+    if (Path(folder) / SETTINGS).is_file() and holds_run(Path(folder)):
+        held = "a training"
+    elif not _is_same(Path(folder) / _SUMMARY, checkpoint, *_made_with(settings)):
+        held = "an evaluation with another checkpoint or other settings"
+    if held is not None:
+        raise RefusedStart(
+            f"'{folder}' holds {held}, of which nothing is overwritten: give another evaluation_dir, or leave it out, "
+            "by which a free folder is taken."
+        )
+
+
+def _made_with(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Collection[str], dict[str, Any]]:
+    """All settings of the evaluation that is running, those that are not by default, and entries of components."""
+    workflow = running_workflow()
+    if workflow is None:
+        return dict(settings), (), {}
+    settings = {**settings_of(workflow.parser, without=["evaluation_dir"]), **settings}
+    return settings, _not_by_default(workflow, settings), component_overrides(workflow, settings)
 
 
 def _base(output_dir: str, checkpoint: Path) -> Path:

@@ -12,7 +12,9 @@ from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
 from ckdmed.bundle.component_overrides import component_overrides
+from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.run import settings_of
+from ckdmed.bundle.typed_settings import taken_from
 from tests.bundle.bundle_runs import BUNDLES
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -33,7 +35,8 @@ def evaluation(runs: Path, checkpoint: str | None = None, bundle: str = "seg_kd"
     if checkpoint is not None:
         settings["checkpoint"] = str(runs / checkpoint)
     files = [str(BUNDLES / bundle / name) for name in ("train.json", "evaluate.json")]
-    only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir"]}
+    check = "$ckdmed.bundle.check_evaluation_folder(@evaluation_dir, @checkpoint, section=@section)"
+    only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir", check]}
     made = ConfigWorkflow(files, meta_file=None, logging_file=False, bundle_root=str(runs), **only, **settings)
     setattr(made, "given", tuple(settings))
     made.initialize()
@@ -139,3 +142,34 @@ def test_an_entry_inside_a_component_makes_another_evaluation(runs: Path) -> Non
     assert folder(runs, checkpoint, **inferer) == "output/evaluation-2"
     assert folder(runs, checkpoint) == "output/evaluation"
     assert folder(runs, checkpoint, **{"inferer#amp": False}) == "output/evaluation-3"
+
+
+def test_a_folder_given_on_the_command_line_is_not_one_of_another_evaluation(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = runs / evaluated(runs, "output/models/model.pt", threshold=0.4)
+
+    def begin(checkpoint: str, **settings: Any) -> None:
+        evaluation(runs, checkpoint, evaluation_dir=str(place), **settings)
+
+    def refused(checkpoint: str, **settings: Any) -> str:
+        with pytest.raises(Exception) as raised:
+            begin(checkpoint, **settings)
+        cause = root_cause(raised.value)
+        assert isinstance(cause, RefusedStart), cause
+        return str(cause)
+
+    other = {"output-2/models/model.pt": {"threshold": 0.4}, "output/models/model.pt": {"threshold": 0.5}}
+    # of a program, which keeps account of its folders
+    begin("output/models/model.pt", threshold=0.5)
+    with taken_from(["--config_file", "evaluate.json", "--evaluation_dir", str(place)]):
+        begin("output/models/model.pt", threshold=0.4)
+        for checkpoint, settings in other.items():
+            assert "holds an evaluation with another checkpoint or other settings" in refused(checkpoint, **settings)
+        (place / "summary.json").unlink()
+        begin("output-2/models/model.pt")
+        # as a classifier's evaluation has it, too
+        (place / "predictions.png").write_bytes(b"")
+        begin("output-2/models/model.pt")
+        (place / "settings.json").write_text('{"settings": {"epochs": 1}}')
+        assert "holds a training, of which nothing is overwritten" in refused("output-2/models/model.pt")
