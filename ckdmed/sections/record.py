@@ -288,20 +288,26 @@ def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
     if other is None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
         return
-    known = [
-        group
-        for group, names in record.patients["test"].items()
-        if {"train", "validation"} & set(other.sections_of([group, *names]))
-    ]
+    known = _known_to(other, record.patients["test"])
     if known:
         raise SectionOverlapError(
-            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(sorted(known))}"
+            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(known)}"
             f"; see {other.path}): give one that was trained on the same split."
         )
 
 
+def _known_to(record: SectionRecord, patients: Mapping[str, Iterable[str]]) -> list[str]:
+    """The groups on whose persons a network was trained or chosen."""
+    return sorted(
+        group for group, names in patients.items() if {"train", "validation"} & set(record.sections_of([group, *names]))
+    )
+
+
 def scored_items(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]], section: str, labelled: bool = False
+    sections: Mapping[str, Sequence[Mapping[str, Any]]],
+    section: str,
+    labelled: bool = False,
+    beside: str | None = None,
 ) -> list[Mapping[str, Any]]:
     """The items of the section that an evaluation scores.
 
@@ -309,9 +315,11 @@ def scored_items(
         sections: of a bundle's data.
         section: "test", "validation", "train", or "new" for patients that came after the training.
         labelled: leave out items whose labels are not used.
+        beside: a further checkpoint that is scored together with that of the sections.
 
     Raises:
         ValueError: no such section, or nothing is in it.
+        SectionOverlapError: the further checkpoint was trained or chosen on patients of the section "test" or "new".
     """
     if section not in sections:
         why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
@@ -322,7 +330,26 @@ def scored_items(
         raise ValueError(
             f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
         )
+    if beside is not None and section in ("test", NEW):
+        _check_scored_beside(beside, items, section)
     return items
+
+
+def _check_scored_beside(checkpoint: str, items: Sequence[Mapping[str, Any]], section: str) -> None:
+    other = find_record(checkpoint)
+    if other is None:
+        logger.warning(f"{checkpoint} has no record of its patients; whether it knows those that are scored is unknown")
+        return
+    if other.by_item:
+        used = {*other.items["train"], *other.items["validation"]}
+        known = sorted({_item_name(item) for item in items} & used)
+    else:
+        known = _known_to(other, {str(item[GROUP_KEY]): [str(item["patient"])] for item in items})
+    if known:
+        raise SectionOverlapError(
+            f"{checkpoint} was trained or chosen on {len(known)} of the section {section} ({_listed(known)}; see "
+            f"{other.path}), on whom it cannot be scored: give one that was trained on the same split."
+        )
 
 
 def _item_name(item: Mapping[str, Any]) -> str:

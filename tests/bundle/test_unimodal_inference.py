@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.inference.job import InputsSkipped
 from ckdmed.networks import UNet
-from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.bundle_runs import BUNDLES, completed, opened
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -111,3 +112,20 @@ def test_a_case_that_lacks_it_among_others_is_skipped(folder: Path, tmp_path: Pa
     assert "missing: t1c (there: t2w)" in skipped.reason
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"done": 1, "kept": 0, "skipped": 1, "ignored": 0}
+
+
+def test_results_of_another_peer_under_the_same_name_are_not_kept(folder: Path, tmp_path: Path) -> None:
+    peer = tmp_path / "t1c.pt"
+    config = json.loads((BUNDLES / "brats_unimodal_kd" / "inference.json").read_text())
+
+    def settings() -> dict[str, Any]:
+        given = {"peer_checkpoint": str(peer), "checkpoint": str(folder / "1.pt"), "output_dir": str(tmp_path)}
+        return dict(ConfigParser({**config, **given}).get_parsed_content("job").settings)
+
+    peer.write_bytes(b"one")
+    before = settings()
+    peer.write_bytes(b"two")
+    # a resumed inference keeps what was made with equal settings
+    assert settings() != before
+    peer.unlink()
+    assert settings()["peer_checkpoint"] is None

@@ -43,6 +43,24 @@ def test_later_arrivals_change_no_section(run: Path, caplog: pytest.LogCaptureFi
     assert "1 items of 1 known patients came after the training and are left out: 'CC'" in caplog.text
 
 
+def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    peer = tmp_path / "peer/models/teachers/t1c.pt"
+    # the one test patient of the student trained it
+    learned = dealt(train=[item("4", "C", "CC")], validation=[item("3", "B")], test=[item("1", "A")])
+    record_sections(learned, str(tmp_path / "peer"), str(peer.parents[1]))
+    (tmp_path / "peer/settings.json").write_text("{}")
+    message = "t1c.pt was trained or chosen on 1 of the section test .'CC'; see .*, on whom it cannot be scored"
+    with pytest.raises(SectionOverlapError, match=message):
+        scored_items(SECTIONS, "test", beside=str(peer))
+    assert scored_items(SECTIONS, "validation", beside=str(peer)) and scored_items(SECTIONS, "test")
+    new = dealt(new=[item("5", "D"), item("6", "B")])
+    with pytest.raises(SectionOverlapError, match="on 1 of the section new .'B'"):
+        scored_items(new, "new", beside=str(peer))
+    assert not caplog.records
+    assert scored_items(SECTIONS, "test", beside=str(tmp_path / "else/t1c.pt"))
+    assert "whether it knows those that are scored is unknown" in caplog.text
+
+
 def test_what_is_missing_is_named(run: Path, caplog: pytest.LogCaptureFixture):
     found = SectionRecord.read(run / RECORD_NAME).assign([item("4", "C", "CC")])
     assert ids(found)["test"] == ["4"]
