@@ -35,6 +35,7 @@ from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import load_weights, write_atomic, write_json
 from ckdmed.reports import machine_in_words
+from ckdmed.sections.record import RECORD_NAME, SectionRecord
 
 #: In bytes; a wheel takes no larger file.
 LARGEST = 10_000_000
@@ -92,11 +93,13 @@ def main() -> int:
     target = args.bundle / "models/model.pt"
     if args.run is None:
         before = json.loads(place.read_text(encoding="utf-8"))
-        made = {name: before[name] for name in ("machine", "runs", "split")}
+        made = {name: before[name] for name in ("machine", "runs", "split", "sections")}
     else:
         runs = [json.loads((run / "settings.json").read_text(encoding="utf-8")) for run in args.run]
         split = _split(args.dataset_dir, runs[-1]["settings"])
         made = {"machine": machine_in_words(), "runs": [_without_paths(run) for run in runs], "split": split}
+        # by which an evaluation of the shipped weights scores no patient that they know
+        made["sections"] = SectionRecord.read(args.run[-1] / RECORD_NAME).content()
     target.parent.mkdir(exist_ok=True)
     write_atomic(target, lambda path: shutil.copyfile(source, path))
     record = {

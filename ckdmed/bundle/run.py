@@ -30,7 +30,7 @@ from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines
-from ckdmed.sections.record import find_record
+from ckdmed.sections.record import find_own_or_shipped
 
 __all__ = ["claim_run", "evaluation_settings", "finish_run", "running_settings", "settings_of", "start_run"]
 
@@ -118,7 +118,7 @@ def start_run(
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
     """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoint by hash."""
     workflow = running_workflow()
-    record = find_record(checkpoint)
+    record = find_own_or_shipped(checkpoint)
     return {
         **_origin({} if workflow is None else settings_of(workflow.parser)),
         "checkpoint": str(checkpoint),

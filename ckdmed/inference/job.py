@@ -34,7 +34,7 @@ from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
 from ckdmed.research_use import RESEARCH_USE_ONLY
-from ckdmed.sections.record import SectionRecord, find_record
+from ckdmed.sections.record import SectionRecord, find_own_or_shipped
 
 __all__ = ["InferenceJob", "InputsSkipped"]
 
@@ -349,7 +349,7 @@ class InferenceJob:
 
     @cached_property
     def _section_record(self) -> SectionRecord | None:
-        return find_record(self.checkpoint)
+        return find_own_or_shipped(self.checkpoint)
 
     @cached_property
     def _checkpoint_hash(self) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ckdmed.data.splits import GROUP_KEY
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_json
 from ckdmed.json_files import read_json
 
@@ -18,6 +19,7 @@ __all__ = [
     "RECORD_NAME",
     "SectionOverlapError",
     "SectionRecord",
+    "find_own_or_shipped",
     "find_record",
     "record_of_scored",
     "record_sections",
@@ -50,12 +52,14 @@ class SectionRecord:
         items: section -> what was used of its patients: ids of slices, or names of cases.
         by_item: the split was one of single slices, so that patients stand on both sides and only `items` tell them
             apart.
+        shipped: of weights that everybody has, most of whom have data of other people, see `concerns`.
     """
 
     path: Path
     patients: Mapping[str, Mapping[str, Sequence[str]]]
     items: Mapping[str, Sequence[str]]
     by_item: bool = False
+    shipped: bool = False
 
     @classmethod
     def of(cls, sections: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> SectionRecord:
@@ -77,9 +81,21 @@ class SectionRecord:
         Raises:
             ValueError: the file is no such record.
         """
-        path = Path(path)
         try:
             content = read_json(path)
+        except ValueError as error:
+            raise _no_record(Path(path), error) from error
+        return cls.from_content(content, path)
+
+    @classmethod
+    def from_content(cls, content: Any, path: str | os.PathLike[str]) -> SectionRecord:
+        """The record of which `content` tells, that lies in ``path``.
+
+        Raises:
+            ValueError: it is no such record.
+        """
+        path = Path(path)
+        try:
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             parts = {name: content["sections"][name] for name in SECTION_NAMES}
@@ -90,16 +106,16 @@ class SectionRecord:
             items = {name: [str(item) for item in part["items"]] for name, part in parts.items()}
             return cls(path, patients, items, by_item=content["split_by"] == "item")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} "
-                "from the output folder of the training that made the weights."
-            ) from error
+            raise _no_record(path, error) from error
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, whole or not at all."""
+        write_json(path, self.content())
+
+    def content(self) -> dict[str, Any]:
+        """What `write` writes."""
         sections = {name: {"patients": self.patients[name], "items": self.items[name]} for name in SECTION_NAMES}
-        split_by = "item" if self.by_item else "patient"
-        write_json(path, {"format": _FORMAT, "split_by": split_by, "sections": sections})
+        return {"format": _FORMAT, "split_by": "item" if self.by_item else "patient", "sections": sections}
 
     def sections_of(self, identifiers: Iterable[str]) -> list[str]:
         """The sections in which a person of any of these identifiers is, in the order train, validation, test."""
@@ -109,6 +125,10 @@ class SectionRecord:
             for name in SECTION_NAMES
             if any(wanted & {group, *known} for group, known in self.patients[name].items())
         ]
+
+    def concerns(self, items: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether sections of these items are those of the record: of shipped weights, where it knows a person."""
+        return not self.shipped or any(self.sections_of([str(item[GROUP_KEY]), str(item["patient"])]) for item in items)
 
     def assign(self, items: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         """Deal items that lie in a folder today to the recorded sections; no split is drawn.
@@ -193,6 +213,13 @@ class SectionRecord:
             )
 
 
+def _no_record(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} from the "
+        "output folder of the training that made the weights."
+    )
+
+
 def find_record(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
     """The record that lies beside a checkpoint, or in the output folder of the run that the checkpoint is in.
 
@@ -209,13 +236,30 @@ def find_record(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
     return None
 
 
+def find_own_or_shipped(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
+    """As `find_record`; of a checkpoint that ships with a bundle what its ``model.json`` tells of its patients.
+
+    Raises:
+        ValueError: there is one that cannot be read.
+    """
+    if (own := find_record(checkpoint)) is not None:
+        return own
+    checkpoint = Path(checkpoint).expanduser()
+    place = checkpoint.with_suffix(".json")
+    content = read_json(place) if place.is_file() and checkpoint.is_file() else None
+    # weights that were put into a bundle's folder are others than its record tells of
+    if not isinstance(content, Mapping) or "sections" not in content or content.get("sha256") != sha256_of(checkpoint):
+        return None
+    return replace(SectionRecord.from_content(content["sections"], place), shipped=True)
+
+
 def record_of_scored(checkpoint: str | None) -> SectionRecord | None:
     """The record of a checkpoint that is to be scored; None without a checkpoint, or with a warning that it has none.
 
     Args:
         checkpoint: None where a network is trained, not scored.
     """
-    record = None if checkpoint is None else find_record(checkpoint)
+    record = None if checkpoint is None else find_own_or_shipped(checkpoint)
     if checkpoint is not None and record is None:
         logger.warning(
             f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): the split "
@@ -284,7 +328,7 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
 
 
 def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
-    other = find_record(checkpoint)
+    other = find_own_or_shipped(checkpoint)
     if other is None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
         return

@@ -85,8 +85,8 @@ def figshare_sections(
         if distributed.is_initialized():
             distributed.barrier()
     record = record_of_scored(checkpoint)
-    if record is not None:
-        return _recorded(record, data, label_fraction, split_seed, target)
+    if record is not None and (known := _recorded(record, data, label_fraction, split_seed, target)) is not None:
+        return known
     if teacher_folds == 1:
         check_split_seed(split_seed, data, label_fraction, fold, n_folds, fold_source)
     datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
@@ -122,10 +122,16 @@ def slice_class_names(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> di
     return dict(TUMOR_LABELS) if slice_modalities(sections) else {}
 
 
-def _recorded(record: SectionRecord, data: Path, label_fraction: float, seed: int, target: str) -> dict[str, list[Any]]:
-    """Sections of a record: nothing is split, so that a folder of two patients will do."""
+def _recorded(
+    record: SectionRecord, data: Path, label_fraction: float, seed: int, target: str
+) -> dict[str, list[Any]] | None:
+    """Sections of a record: nothing is split, so that a folder of two patients will do; None where they are drawn."""
     datalist = resolve_datalist(data, seed=seed, fractions=(1.0, 0.0, 0.0), target=target)
-    parts = record.assign([item for name in SECTIONS for item in datalist[name]])
+    items = [item for name in SECTIONS for item in datalist[name]]
+    if not record.concerns(items):
+        logger.info(f"{record.path}: none of the patients that the weights were trained on is in {data}")
+        return None
+    parts = record.assign(items)
     sections = section_items(parts, datalist_folder(data), label_fraction, seed, target)
     logger.info(f"{data}: {_counts(sections)}")
     return sections

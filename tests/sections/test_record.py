@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from ckdmed.bundle import SectionOverlapError, brats_sections, figshare_sections, record_sections, scored_items
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
-from ckdmed.sections.record import RECORD_NAME, SectionRecord, find_record
+from ckdmed.sections.record import RECORD_NAME, SectionRecord, find_own_or_shipped, find_record
 
 
 def item(name: str, patient: str, group: str = "") -> dict[str, Any]:
@@ -187,3 +188,41 @@ def test_only_a_run_that_has_weights_can_lack_its_record(tmp_path: Path, caplog:
     (weights / "resume_epoch=3.pt").write_bytes(b"")
     record_sections(SECTIONS, first, str(weights), resume=True)
     assert "has no record of the run's sections" in caplog.text
+
+
+def test_weights_that_ship_know_their_patients_and_others_in_their_place_do_not(tmp_path: Path):
+    bundles = Path(__file__).resolve().parents[2] / "bundles"
+    for bundle, trained_on in (("seg_kd", {"train", "validation"}), ("cls_kd", {"train"})):
+        models = bundles / bundle / "models"
+        assert find_record(models / "model.pt") is None
+        record = find_own_or_shipped(models / "model.pt")
+        assert record is not None and record.path == models / "model.json"
+        split = json.loads(record.path.read_text())["split"]
+        for name, groups in split["patient_groups"].items():
+            wanted = {other for other in ("train", "validation") if other in trained_on} & {"train", name}
+            assert set(groups) <= set(record.patients[name]), name
+            assert wanted or not set(groups) & {*record.patients["train"]}
+        assert set(split["trained_on"]) == trained_on
+        learned = {group for name in trained_on for group in split["patient_groups"][name]}
+        assert set(record.patients["train"]) == learned
+        assert len(record.items["test"]) == split["slices"]["test"]
+    # of other people, whose slices are numbered too
+    others = [item("1", "A"), item("2", "B")]
+    assert not record.concerns(others)
+    assert record.concerns([*others, item("none of its slices", next(iter(record.patients["test"])))])
+    assert replace(record, shipped=False).concerns(others)
+    with pytest.raises(SectionOverlapError, match="model.pt was trained or chosen on 1 of this run's test patients"):
+        mine = dealt(test=[item("1", next(iter(record.patients["train"])))])
+        record_sections(mine, str(tmp_path / "run"), str(tmp_path / "run"), made_from=[str(models / "model.pt")])
+    weights = tmp_path / "model.pt"
+    (tmp_path / "model.json").write_bytes((bundles / "seg_kd/models/model.json").read_bytes())
+    weights.write_bytes(b"others")
+    assert find_own_or_shipped(weights) is None
+
+
+def test_the_shipped_weights_are_scored_on_phantoms_as_others_are(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    shipped = Path(__file__).resolve().parents[2] / "bundles/seg_kd/models/model.pt"
+    with caplog.at_level("INFO"):
+        sections = figshare_sections(None, str(tmp_path), phantom_patients=6, phantom_size=48, checkpoint=str(shipped))
+    assert "new" not in sections and all(sections.values())
+    assert "none of the patients that the weights were trained on is in" in caplog.text
