@@ -11,6 +11,7 @@ from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.deployed_network import read_description, run_deployed
 from ckdmed.engines import load_network
+from ckdmed.recipes import mask_evaluator
 from ckdmed.runtime import DeployedFileError, open_form
 from tests.runtime.tiny_forms import SEGMENTATION, write_tiny
 
@@ -23,6 +24,12 @@ def test_a_network_computes_with_the_file(tmp_path, load):
     network = load(nn.Conv2d(1, 1, 1), str(path))
     images = torch.rand(2, 1, 48, 48)
     np.testing.assert_array_equal(network(images).numpy(), open_form(path)(images.numpy()))
+
+
+def test_its_regions_are_those_of_a_network_whose_regions_exclude_each_other(tmp_path):
+    network = run_deployed(nn.Conv2d(1, 2, 1), write_tiny(tmp_path / "model.onnx"))
+    assert mask_evaluator(network, [], torch.device("cpu"), exclusive=True).network is network
+    assert mask_evaluator(nn.Conv2d(1, 2, 1), [], torch.device("cpu"), exclusive=True).network is not network
 
 
 def test_the_settings_of_the_training_are_read_from_the_file(tmp_path):
