@@ -14,6 +14,7 @@ from monai.engines import Evaluator
 from monai.utils import CommonKeys
 from torch import distributed, nn
 
+from ckdmed.handlers.item_writer import check_finite
 from ckdmed.metrics import apply_temperature, fit_temperature
 from ckdmed.reports import gradcam_maps, plot_classified, plot_gradcam, write_classification_report
 
@@ -61,7 +62,10 @@ class CollectLogits:
         who = {key: list(batch[key]) for key in _WHO if key in batch}
         for i, label in enumerate(labels):
             self.rows.append({**{key: str(values[i]) for key, values in who.items()}, "label": int(label)})
-        self._logits.append(torch.as_tensor(output[CommonKeys.PRED]).detach().float().cpu())
+        logits = torch.as_tensor(output[CommonKeys.PRED]).detach().float().cpu()
+        for row, own in zip(self.rows[-len(labels) :], logits, strict=True):
+            check_finite(row.get("id", "an image"), own.numpy())
+        self._logits.append(logits)
         if self.keep_images:
             self.images.extend(torch.as_tensor(output[CommonKeys.IMAGE]).detach().float().cpu())
 

@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import distributed
 
+from ckdmed.handlers.item_writer import check_finite
 from ckdmed.metrics import reliability_counts, segmentation_scores
 from ckdmed.reports import write_segmentation_report
 
@@ -85,9 +86,12 @@ class SegmentationEvaluation:
                     "bring the prediction back to the label's grid before it is scored."
                 )
             who = {key: _plain(sample.get(key)) for key in ("id", "patient", "patient_group")}
+            if "probability" in output:
+                near = torch.as_tensor(output["probability"]).cpu().numpy()
+                check_finite(str(who["id"]), near)
             self._score({**who, "class": _plain(sample.get(self.class_key))}, sample, output, predicted, truth)
             if "probability" in output:
-                spacing, near = self._spacing(sample, output), torch.as_tensor(output["probability"]).cpu().numpy()
+                spacing = self._spacing(sample, output)
                 for region, values, own, true in zip(self.regions, near, predicted, truth, strict=True):
                     counts = reliability_counts(values, own, true, spacing)
                     self.reliability.append({**who, "region": region, "counts": counts})

@@ -177,3 +177,14 @@ def test_slices_with_classes_of_their_own_leave_patients_unscored(tmp_path: Path
         "confusion_slices.png",
     }
     assert "slices" in table.splitlines()[0] and "patients" not in table.splitlines()[0]
+
+
+def test_logits_that_overflowed_are_no_class() -> None:
+    network = Brightness()
+    with torch.no_grad():
+        network.conv.weight.fill_(torch.inf)
+    collected = CollectLogits()
+    run = evaluator(network, items(6), [])
+    collected.attach(run)
+    with pytest.raises(ValueError, match="0: the network gave values that are not numbers.*set amp to false"):
+        run.run()

@@ -29,3 +29,15 @@ def test_equal_scores_still_have_their_pictures(found: str, tmp_path: Path):
     names = [entry["id"] for entry in summary["best"] + summary["worst"]]
     assert names == (["0", "1", "10", "11"] if found == "none of them" else ["0", "12", "1", "10"])
     assert (tmp_path / "best_and_worst.png").is_file()
+
+
+def test_an_output_that_overflowed_is_no_empty_prediction(tmp_path: Path):
+    label = torch.ones(1, 8, 8)
+    nothing = torch.full_like(label, torch.nan)
+    # as a threshold leaves it
+    found = {"image": label, "label": label, "pred": (nothing >= 0.5).float(), "probability": nothing}
+    engine = Engine(lambda e, sample: [found])
+    SegmentationEvaluation(str(tmp_path)).attach(engine)
+    with pytest.raises(ValueError, match="7: the network gave values that are not numbers.*set amp to false"):
+        engine.run([[{"id": "7", "patient": "a"}]])
+    assert not any(tmp_path.iterdir())
