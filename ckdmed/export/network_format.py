@@ -36,15 +36,19 @@ def with_network_format(metadata: Mapping[str, Any], inference: Mapping[str, Any
             for tensor in tensors.values():
                 _describe(tensor, inputs if side == "inputs" else outputs, shape)
     if inputs != takes:
-        result["image_classes"] = f"{len(inputs)} channels: {', '.join(inputs)}"
+        result["image_classes"] = f"{_counted(inputs)}: {', '.join(inputs)}"
     if outputs != gives:
         result["label_classes"] = ", ".join(outputs)
-        result["pred_classes"] = f"{len(outputs)} channels of logits: {', '.join(outputs)}"
+        result["pred_classes"] = f"{_counted(outputs)} of logits: {', '.join(outputs)}"
     return result
 
 
 def _stated(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(name) for tensor in tensors for name in tensor["channel_def"].values()]
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{len(names)} channel{'' if len(names) == 1 else 's'}"
 
 
 def _describe(tensor: dict[str, Any], names: Sequence[str], shape: Sequence[int]) -> None:

@@ -44,6 +44,7 @@ def test_cases_of_other_sequences_and_of_volumes() -> None:
     assert found["pred_classes"] == config("brats_seg_kd", "metadata.json")["pred_classes"]
     assert described("brats_seg_kd", spatial_dims=3, roi_size=[64, 64, 32])[2] == [64, 64, 32]
     assert described("brats_unimodal_kd", student_modalities=["t2f"])[0] == ["t2f"]
+    assert described("brats_seg_kd", regions=["WT"])[3]["pred_classes"] == "1 channel of logits: whole tumour (WT)"
 
 
 def test_other_classes_of_the_same_number() -> None:
