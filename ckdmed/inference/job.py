@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 SKIPPED_STATUS = 3
 LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
+# marks a line of the ledger
+_OF_OTHERS = "of_other_inputs"
 _PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
 
 
@@ -100,6 +102,8 @@ class InferenceJob:
         self._noted: set[str] = set()
         # those whose results of an earlier run somebody changed
         self._edited: set[str] = set()
+        # of inputs of earlier runs that are none of this one
+        self._others: list[dict[str, Any]] = []
         # of each input, as it was when it was checked
         self._fingerprints: dict[str, str] = {}
         # of each input that is to be done
@@ -189,6 +193,7 @@ class InferenceJob:
         if self._section_record is None:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
         earlier = read_ledger(self.output_dir / LEDGER)
+        self._others = self._of_others(earlier)
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
@@ -232,8 +237,18 @@ class InferenceJob:
             elif item.name in self._noted:
                 # one without outputs is still to be done; a later run then knows that it was there
                 lines.append({"name": item.name, "input": _places(item), "outputs": []})
+        lines += self._others
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
+
+    def _of_others(self, earlier: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Results of other inputs that still lie in the folder: a later run has to know whether they were corrected."""
+        mine = {item.name for item in self.found.items}
+        return [
+            {**record, _OF_OTHERS: True}
+            for name, record in earlier.items()
+            if name not in mine and any((self.output_dir / str(file)).exists() for file in record.get("outputs") or ())
+        ]
 
     def run(self, evaluator: Evaluator) -> None:
         """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
@@ -306,7 +321,7 @@ class InferenceJob:
         Raises:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
-        internal = ("fingerprint", "checksums")
+        internal = ("fingerprint", "checksums", _OF_OTHERS)
         self._write_ledger()
         mine = self._records.keys() - self._edited
         records = [self._records[item.name] for item in self.found.items if item.name in mine]
@@ -360,6 +375,8 @@ class InferenceJob:
         records = read_ledger(self.output_dir / LEDGER)
         there = {item.name for item in self.found.items} | {str(entry.path.absolute()) for entry in self.found.skipped}
         for name, record in records.items():
+            if record.get(_OF_OTHERS):
+                continue
             files = [str(file) for file in record.get("input") or [name]]
             if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
                 kept = "; its result of then stays" if record.get("outputs") else ""

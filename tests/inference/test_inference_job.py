@@ -120,6 +120,34 @@ def test_a_picture_that_somebody_corrected_stays_whether_or_not_the_run_is_resum
         assert corrected.read_bytes() == before
 
 
+def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    imsave(tmp_path / "more/9.png", np.eye(4, dtype=np.uint8), check_contrast=False)
+    (inputs / "3.png").unlink()
+
+    def work_on(folder: Path, resume: bool = False) -> tuple[list[str], list[str]]:
+        made = job(folder, output_dir=str(tmp_path / "out"), resume=resume)
+        names = [item["name"] for item in made.data]
+        for name in names:
+            (made.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
+            put_mask(made.output_dir / f"{name}_mask.nii.gz", 1)
+            made.record(name, [f"{name}_mask.nii.gz"])
+        return names, [entry.reason for entry in made.skipped]
+
+    assert work_on(inputs) == (["1", "2", "sub/1"], [])
+    put_mask(tmp_path / "out/1_mask.nii.gz", 0)
+    assert work_on(tmp_path / "more") == (["9"], [])
+    # what others left is no input of this run that is gone
+    assert work_on(tmp_path / "more", resume=True) == ([], [])
+    names, skipped = work_on(inputs)
+    assert (
+        names == ["2", "sub/1"]
+        and len(skipped) == 1
+        and "1_mask.nii.gz: was changed since it was written" in skipped[0]
+    )
+    assert not nib.load(tmp_path / "out/1_mask.nii.gz").get_fdata().any()
+
+
 class Passing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if round(float(x.max()) * 255) == 101:
