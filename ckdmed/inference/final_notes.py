@@ -1,17 +1,24 @@
-"""What an inference says at its end: of patients that the network knows, and of inputs that it was not made for."""
+"""What an inference says of its inputs: skipped ones, patients that the network knows, what it was not made for."""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle.errors import root_cause
+from ckdmed.data.image_files import InputItem
+from ckdmed.data.input_walk import SkippedFile
+from ckdmed.files import write_atomic
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.research_use import RESEARCH_USE_ONLY
 from ckdmed.sections.record import SectionRecord
 
-__all__ = ["count_intended", "mark_known", "on_one_line"]
+__all__ = ["count_intended", "mark_known", "on_one_line", "skipped_for", "write_skipped"]
 
 logger = logging.getLogger("ckdmed.inference.job")
 
@@ -67,3 +74,22 @@ def count_intended(
 def on_one_line(text: str) -> str:
     """On one line: a file's name may hold line breaks and terminal codes."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def skipped_for(item: InputItem, error: Exception) -> SkippedFile:
+    """An input at which an error came up, with its cause."""
+    cause = root_cause(error)
+    text = " ".join(str(cause).split())[:500] or type(cause).__name__
+    named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
+    expected = isinstance(cause, (ValueError, OSError))
+    return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
+
+
+def write_skipped(path: Path, skipped: Sequence[Mapping[str, str]]) -> None:
+    """The table of skipped inputs."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, ["file", "cause"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(skipped)
+    text = table.getvalue().encode("utf-8", "backslashreplace")
+    write_atomic(path, lambda part: part.write_bytes(text) and None)

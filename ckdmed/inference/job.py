@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import warnings
@@ -28,8 +26,8 @@ from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
 from ckdmed.folders import refuse_place_among
-from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line
-from ckdmed.inference.ledger import outputs_are_whole, read_ledger, stamp
+from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line, skipped_for, write_skipped
+from ckdmed.inference.ledger import OF_OTHERS, lines_of_others, outputs_are_whole, read_ledger, stamp
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -42,8 +40,6 @@ logger = logging.getLogger(__name__)
 
 SKIPPED_STATUS = 3
 LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
-# marks a line of the ledger
-_OF_OTHERS = "of_other_inputs"
 _PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
 
 
@@ -193,7 +189,7 @@ class InferenceJob:
         if self._section_record is None:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
         earlier = read_ledger(self.output_dir / LEDGER)
-        self._others = self._of_others(earlier)
+        self._others = lines_of_others(earlier, {item.name for item in self.found.items}, self.output_dir)
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
@@ -212,7 +208,7 @@ class InferenceJob:
                 self._checks[item.name] = self._check(item)
             # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
-                self.skipped.append(_skipped(item, error))
+                self.skipped.append(skipped_for(item, error))
                 continue
             self._pending[item.name] = item
             if self._checks[item.name].outside:
@@ -240,15 +236,6 @@ class InferenceJob:
         lines += self._others
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
-
-    def _of_others(self, earlier: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """Results of other inputs that still lie in the folder: a later run has to know whether they were corrected."""
-        mine = {item.name for item in self.found.items}
-        return [
-            {**record, _OF_OTHERS: True}
-            for name, record in earlier.items()
-            if name not in mine and any((self.output_dir / str(file)).exists() for file in record.get("outputs") or ())
-        ]
 
     def run(self, evaluator: Evaluator) -> None:
         """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
@@ -285,7 +272,7 @@ class InferenceJob:
             todo = [entry for entry in todo if entry["name"] in self._pending and entry["name"] not in self._records]
 
     def _give_up(self, name: str, error: Exception) -> None:
-        entry = _skipped(self._pending.pop(name), error)
+        entry = skipped_for(self._pending.pop(name), error)
         self.skipped.append(entry)
         logger.warning(f"skipped {on_one_line(entry.reason)}")
 
@@ -321,7 +308,7 @@ class InferenceJob:
         Raises:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
-        internal = ("fingerprint", "checksums", _OF_OTHERS)
+        internal = ("fingerprint", "checksums", OF_OTHERS)
         self._write_ledger()
         mine = self._records.keys() - self._edited
         records = [self._records[item.name] for item in self.found.items if item.name in mine]
@@ -349,12 +336,7 @@ class InferenceJob:
             "skipped": skipped,
         }
         write_json(output_path(self.output_dir, REPORT), report)
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, ["file", "cause"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(skipped)
-        text = table.getvalue().encode("utf-8", "backslashreplace")
-        write_atomic(output_path(self.output_dir, SKIPPED), lambda path: path.write_bytes(text) and None)
+        write_skipped(output_path(self.output_dir, SKIPPED), skipped)
         logger.info(f"{len(results)} results ({len(self.kept)} kept) are in {self.output_dir.resolve()}")
         if self.skipped:
             for entry in self.skipped:
@@ -375,7 +357,7 @@ class InferenceJob:
         records = read_ledger(self.output_dir / LEDGER)
         there = {item.name for item in self.found.items} | {str(entry.path.absolute()) for entry in self.found.skipped}
         for name, record in records.items():
-            if record.get(_OF_OTHERS):
+            if record.get(OF_OTHERS):
                 continue
             files = [str(file) for file in record.get("input") or [name]]
             if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
@@ -405,11 +387,3 @@ class InferenceJob:
 def _places(item: InputItem) -> list[str]:
     """Where its files lie, for whoever reads the report from another folder."""
     return [str(file.absolute()) for file in item.files]
-
-
-def _skipped(item: InputItem, error: Exception) -> SkippedFile:
-    cause = root_cause(error)
-    text = " ".join(str(cause).split())[:500] or type(cause).__name__
-    named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
-    expected = isinstance(cause, (ValueError, OSError))
-    return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from ckdmed.atomic_files import write_atomic
 from ckdmed.data.written_files import checksum
 from ckdmed.json_files import parse_json
 
-__all__ = ["add_checksums", "outputs_are_whole", "read_ledger", "stamp"]
+__all__ = ["OF_OTHERS", "add_checksums", "lines_of_others", "outputs_are_whole", "read_ledger", "stamp"]
+
+#: marks a line that is kept for a later run over its input
+OF_OTHERS = "of_other_inputs"
 
 
 def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
@@ -54,6 +57,16 @@ def outputs_are_whole(record: Mapping[str, Any], folder: Path) -> bool:
     if not outputs or not isinstance(outputs, list) or not isinstance(checksums, dict):
         return False
     return all(checksum(folder / str(name)) == checksums.get(name) for name in outputs)
+
+
+def lines_of_others(
+    records: Mapping[str, dict[str, Any]], names: Collection[str], folder: Path
+) -> list[dict[str, Any]]:
+    """Results of other inputs than these that still lie in the folder: who makes them anew asks whether they were
+    corrected."""
+    others = [record for name, record in records.items() if name not in names]
+    there = [one for one in others if any((folder / str(file)).exists() for file in one.get("outputs") or ())]
+    return [{**record, OF_OTHERS: True} for record in there]
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

@@ -21,9 +21,11 @@ __all__ = [
     "SectionRecord",
     "find_own_or_shipped",
     "find_record",
+    "item_name",
+    "known_to",
+    "listed",
     "record_of_scored",
     "record_sections",
-    "scored_items",
 ]
 
 RECORD_NAME = "sections.json"
@@ -71,7 +73,7 @@ class SectionRecord:
                 groups.setdefault(str(item[GROUP_KEY]), set()).add(str(item["patient"]))
             patients[name] = {group: sorted(groups[group]) for group in sorted(groups)}
         crossing = set(patients["test"]) & {*patients["train"], *patients["validation"]}
-        items = {name: sorted({_item_name(item) for item in sections[name]}) for name in SECTION_NAMES}
+        items = {name: sorted({item_name(item) for item in sections[name]}) for name in SECTION_NAMES}
         return cls(Path(path), patients, items, by_item=bool(crossing))
 
     @classmethod
@@ -151,7 +153,7 @@ class SectionRecord:
         left_over: dict[str, int] = {}
         where = {} if self.by_item else self._sections_of_groups(items)
         for item in items:
-            name, group = _item_name(item), str(item[GROUP_KEY])
+            name, group = item_name(item), str(item[GROUP_KEY])
             homes = [section for section in SECTION_NAMES if name in recorded[section]]
             if self.by_item:
                 homes = homes or [NEW]
@@ -199,17 +201,17 @@ class SectionRecord:
     def _tell(self, dealt: Mapping[str, Sequence[Any]], left_over: Mapping[str, int]) -> None:
         logger.info(f"the sections are those that the training recorded in {self.path}; no split is drawn")
         for name in ("validation", "test"):
-            if missing := sorted(set(self.items[name]) - {_item_name(item) for item in dealt[name]}):
-                logger.warning(f"{len(missing)} recorded {name} items are not there: {_listed(missing)}")
+            if missing := sorted(set(self.items[name]) - {item_name(item) for item in dealt[name]}):
+                logger.warning(f"{len(missing)} recorded {name} items are not there: {listed(missing)}")
         if groups := sorted({str(item[GROUP_KEY]) for item in dealt[NEW]}):
             logger.warning(
                 f"{len(groups)} patients are in none of the training's sections, as those who came later "
-                f"(--section {NEW} scores them): {_listed(groups)}"
+                f"(--section {NEW} scores them): {listed(groups)}"
             )
         if left_over:
             logger.warning(
                 f"{sum(left_over.values())} items of {len(left_over)} known patients came after the training and are "
-                f"left out: {_listed(sorted(left_over))}"
+                f"left out: {listed(sorted(left_over))}"
             )
 
 
@@ -319,7 +321,7 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
     changes = [f"{len(moved)} patients would change their section ({'; '.join(moved[:_SHOWN])})"] if moved else []
     for words, groups in (("are new", today - earlier), ("are gone", earlier - today)):
         if groups:
-            changes.append(f"{len(groups)} patients {words} ({_listed(sorted(groups))})")
+            changes.append(f"{len(groups)} patients {words} ({listed(sorted(groups))})")
     raise SectionOverlapError(
         f"the run in {before.path.parent} cannot be resumed with other data: "
         f"{'; '.join(changes) or 'the items of its patients differ'}. Give the data and the settings of the split that "
@@ -332,74 +334,27 @@ def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
     if other is None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
         return
-    known = _known_to(other, record.patients["test"])
+    known = known_to(other, record.patients["test"])
     if known:
         raise SectionOverlapError(
-            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({_listed(known)}"
+            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({listed(known)}"
             f"; see {other.path}): give one that was trained on the same split."
         )
 
 
-def _known_to(record: SectionRecord, patients: Mapping[str, Iterable[str]]) -> list[str]:
+def known_to(record: SectionRecord, patients: Mapping[str, Iterable[str]]) -> list[str]:
     """The groups on whose persons a network was trained or chosen."""
     return sorted(
         group for group, names in patients.items() if {"train", "validation"} & set(record.sections_of([group, *names]))
     )
 
 
-def scored_items(
-    sections: Mapping[str, Sequence[Mapping[str, Any]]],
-    section: str,
-    labelled: bool = False,
-    beside: str | None = None,
-) -> list[Mapping[str, Any]]:
-    """The items of the section that an evaluation scores.
-
-    Args:
-        sections: of a bundle's data.
-        section: "test", "validation", "train", or "new" for patients that came after the training.
-        labelled: leave out items whose labels are not used.
-        beside: a further checkpoint that is scored together with that of the sections.
-
-    Raises:
-        ValueError: no such section, or nothing is in it.
-        SectionOverlapError: the further checkpoint was trained or chosen on patients of the section "test" or "new".
-    """
-    if section not in sections:
-        why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
-        raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")
-    items = [item for item in sections[section] if item["labelled"] or not labelled]
-    if not items:
-        others = ", ".join(f"{name} {len(part)}" for name, part in sections.items())
-        raise ValueError(
-            f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
-        )
-    if beside is not None and section in ("test", NEW):
-        _check_scored_beside(beside, items, section)
-    return items
-
-
-def _check_scored_beside(checkpoint: str, items: Sequence[Mapping[str, Any]], section: str) -> None:
-    other = find_record(checkpoint)
-    if other is None:
-        logger.warning(f"{checkpoint} has no record of its patients; whether it knows those that are scored is unknown")
-        return
-    if other.by_item:
-        used = {*other.items["train"], *other.items["validation"]}
-        known = sorted({_item_name(item) for item in items} & used)
-    else:
-        known = _known_to(other, {str(item[GROUP_KEY]): [str(item["patient"])] for item in items})
-    if known:
-        raise SectionOverlapError(
-            f"{checkpoint} was trained or chosen on {len(known)} of the section {section} ({_listed(known)}; see "
-            f"{other.path}), on whom it cannot be scored: give one that was trained on the same split."
-        )
-
-
-def _item_name(item: Mapping[str, Any]) -> str:
+def item_name(item: Mapping[str, Any]) -> str:
+    """By which a record knows an item."""
     return str(item.get("case", item["id"]))
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many there are beside them."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(f"'{name}'" for name in names[:_SHOWN]) + more
