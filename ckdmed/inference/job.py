@@ -229,7 +229,7 @@ class InferenceJob:
         lines = []
         for item in self.found.items:
             if item.name in self._records:
-                lines.append(self._records[item.name])
+                lines.append({key: value for key, value in self._records[item.name].items() if key != OF_OTHERS})
             elif item.name in self._noted:
                 # one without outputs is still to be done; a later run then knows that it was there
                 lines.append({"name": item.name, "input": _places(item), "outputs": []})

@@ -125,6 +125,9 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     imsave(tmp_path / "more/9.png", np.eye(4, dtype=np.uint8), check_contrast=False)
     (inputs / "3.png").unlink()
 
+    def put_mask(file: Path, value: int) -> None:
+        nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.uint8), np.eye(4)), file)
+
     def work_on(folder: Path, resume: bool = False) -> tuple[list[str], list[str]]:
         made = job(folder, output_dir=str(tmp_path / "out"), resume=resume)
         names = [item["name"] for item in made.data]
@@ -140,11 +143,8 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     # what others left is no input of this run that is gone
     assert work_on(tmp_path / "more", resume=True) == ([], [])
     names, skipped = work_on(inputs)
-    assert (
-        names == ["2", "sub/1"]
-        and len(skipped) == 1
-        and "1_mask.nii.gz: was changed since it was written" in skipped[0]
-    )
+    assert names == ["2", "sub/1"] and len(skipped) == 1
+    assert "1_mask.nii.gz: was changed since it was written" in skipped[0]
     assert not nib.load(tmp_path / "out/1_mask.nii.gz").get_fdata().any()
 
 
