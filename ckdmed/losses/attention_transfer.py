@@ -40,7 +40,8 @@ class AttentionTransferLoss(PairLoss):
         exponent: p >= 1. 2 is usual; 4 gives the importance map of Qin et al. 2021 (EMKD).
         resize: "min" (default) pools the larger map; "student", "teacher" or "none" as in `match_grids`. It happens
             after the sum over channels.
-        stab: lower bound of the norm or mean, > 0; an all-zero map stays 0 with a zero gradient.
+        stab: lower bound of the norm or mean, > 0; by default 0.001^p, which bounds the gradient of features that are
+            next to nothing. An all-zero map stays 0 with a zero gradient.
         teacher_grad: let gradients reach the teacher.
         ignore_index: label in `target` whose positions do not count ; its grid may be finer than the features'.
 
@@ -61,7 +62,7 @@ class AttentionTransferLoss(PairLoss):
         variant: str = "l2sum",
         exponent: float = 2.0,
         resize: str = "min",
-        stab: float = 1e-12,
+        stab: float | None = None,
         teacher_grad: bool = False,
         ignore_index: int | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class AttentionTransferLoss(PairLoss):
         self.variant = choose("variant", variant, VARIANTS)
         if exponent < 1:
             raise ValueError(f"exponent is {exponent}; it must be at least 1 (below, the gradient at 0 is infinite).")
+        stab = 1e-3**exponent if stab is None else stab
         if not stab > 0:
             raise ValueError(f"stab is {stab}; it must be above 0.")
         self.exponent = exponent

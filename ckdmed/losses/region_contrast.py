@@ -11,6 +11,9 @@ from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 
 __all__ = ["PrototypeLoss", "RegionContrastLoss", "region_weights"]
 
+# Of a feature vector's norm in a cosine: it bounds the gradient where a vector is all zero, as after a ReLU.
+_LEAST_NORM = 1e-3
+
 
 def region_weights(target: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """The label's regions and the background, what none of them covers, as shares of the cells of a grid.
@@ -119,10 +122,11 @@ def _prototypes(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def _affinity(prototypes: torch.Tensor) -> torch.Tensor:
-    unit = F.normalize(prototypes, dim=2)
+    unit = F.normalize(prototypes, dim=2, eps=_LEAST_NORM)
     return unit @ unit.transpose(1, 2)
 
 
 def _likeness(features: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
     """[B, R, N]."""
-    return F.normalize(prototypes, dim=2) @ F.normalize(features.flatten(2), dim=1)
+    units = F.normalize(features.flatten(2), dim=1, eps=_LEAST_NORM)
+    return F.normalize(prototypes, dim=2, eps=_LEAST_NORM) @ units

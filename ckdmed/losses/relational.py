@@ -9,13 +9,17 @@ from ckdmed.losses.conventions import PairLoss
 
 __all__ = ["RelationalLoss"]
 
+_SHORTEST = 1e-3
+
 
 class RelationalLoss(PairLoss):
     """Differences of the pairwise distances and of the angles between samples; zero for equal relations.
 
     Of embeddings e_i: distances d_ij = |e_i - e_j| divided by their mean over the pairs with d > 0, and angles
     cos(e_i - e_j, e_k - e_j) of all triples; each compared by the Huber loss (threshold 1) as a mean over all ordered
-    pairs or triples. The embedding of a map is its mean over the positions, so channels and grids may differ.
+    pairs or triples. The embedding of a map is its mean over the positions, so channels and grids may differ. The mean
+    distance, and the length of a way that an angle is of, count as at least 0.001, which bounds the gradient of samples
+    whose embeddings are next to equal.
 
     Args:
         distance, angle: weights of the two, not negative.
@@ -29,7 +33,7 @@ class RelationalLoss(PairLoss):
         ValueError: negative weights; batches that differ; a mask is given.
 
     Source:
-        Park et al. 2019 (arXiv 1904.05068), equations 4 to 9, weights 25 and 50.
+        Park et al. 2019 (arXiv 1904.05068), equations 4 to 9, weights 25 and 50; the bound is of this project.
     """
 
     accepts_mask = False
@@ -68,10 +72,10 @@ def _distances(e: torch.Tensor) -> torch.Tensor:
     # the root has no gradient at 0, where a sample is compared with itself
     distances = torch.where(apart, squares.clamp_min(1e-24).sqrt(), torch.zeros_like(squares))
     mean = distances.sum() / apart.sum().clamp_min(1)
-    return distances / mean.clamp_min(1e-12)
+    return distances / mean.clamp_min(_SHORTEST)
 
 
 def _angles(e: torch.Tensor) -> torch.Tensor:
     """[B, B, B]: the cosine between the ways from one sample to two others."""
-    ways = F.normalize(e[None, :] - e[:, None], dim=2)
+    ways = F.normalize(e[None, :] - e[:, None], dim=2, eps=_SHORTEST)
     return ways @ ways.transpose(1, 2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import torch
-import torch.nn.functional as F
 
 from ckdmed.losses.conventions import PairLoss
 
@@ -16,7 +15,8 @@ class SimilarityLoss(PairLoss):
     """Squared distance of the two networks' sample-by-sample similarity matrices; zero when those are equal.
 
     G = rows of A A^T scaled to L2 norm 1, A the features as [B, -1]; sum (G_s - G_t)^2 / B^2. Channels, grids and even
-    the numbers of axes may differ: no projection, no resizing.
+    the numbers of axes may differ: no projection, no resizing. A row's norm counts as at least 0.001 |A|, or as 1e-6,
+    which bounds the gradient of a sample whose features are next to nothing, as after a ReLU.
 
     Args:
         teacher_grad: let gradients reach the teacher.
@@ -28,7 +28,7 @@ class SimilarityLoss(PairLoss):
         ValueError: batches that differ; a mask is given.
 
     Source:
-        Tung and Mori 2019 (arXiv 1907.09682), eq. 2-4. Published weight 3000.
+        Tung and Mori 2019 (arXiv 1907.09682), eq. 2-4, without the bound. Published weight 3000.
     """
 
     accepts_mask = False
@@ -53,5 +53,8 @@ class SimilarityLoss(PairLoss):
         return (gram_s - gram_t).square().sum() / batch**2
 
 
-def _similarities(rows: torch.Tensor) -> torch.Tensor:
-    return F.normalize(rows @ rows.T, dim=1)
+def _similarities(rows: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
+    gram = rows @ rows.T
+    # A row of G is a_i A^T: with its norm at least eps |A|, its gradient in a_i is at most 1 / eps, whatever the scale.
+    whole = gram.diagonal().sum().clamp_min(eps**2).sqrt()
+    return gram / torch.linalg.vector_norm(gram, dim=1, keepdim=True).maximum(eps * whole)

@@ -23,10 +23,14 @@ DEFAULT_TEMPERATURE = {"softmax": 4.0, "sigmoid": 2.0}
 
 
 def standardize_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Subtract the mean over the class axis and divide by the (unbiased) standard deviation over it."""
+    """Subtract the mean over the class axis and divide by the (unbiased) standard deviation over it.
+
+    That counts as at least 0.001, which bounds the gradient of logits that are next to equal.
+    """
     if logits.shape[1] < 2:
         raise ValueError("standardize=True needs two or more channels: one value has no standard deviation.")
-    return (logits - logits.mean(dim=1, keepdim=True)) / (logits.std(dim=1, keepdim=True) + 1e-7)
+    deviation = (logits.std(dim=1, keepdim=True) + 1e-7).clamp_min(1e-3)
+    return (logits - logits.mean(dim=1, keepdim=True)) / deviation
 
 
 def soft_target_divergence(student: torch.Tensor, teacher: torch.Tensor, link: str, temperature: float) -> torch.Tensor:
