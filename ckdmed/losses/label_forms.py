@@ -1,13 +1,22 @@
-"""Labels in the layout of the logits that they are compared with."""
+"""Labels in the layout of the logits that they are compared with, and the base of losses that need all three."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from ckdmed.losses.conventions import plain
+from ckdmed.losses.conventions import (
+    LINKS,
+    check_same_shape,
+    choose,
+    full_precision,
+    plain,
+    resolve_link,
+    working_dtype,
+)
 
-__all__ = ["as_probabilities"]
+__all__ = ["LabelledLogitsLoss", "as_probabilities"]
 
 
 def as_probabilities(target: torch.Tensor, logits: torch.Tensor, link: str) -> torch.Tensor:
@@ -29,3 +38,27 @@ def as_probabilities(target: torch.Tensor, logits: torch.Tensor, link: str) -> t
         if tuple(labels.shape) == (logits.shape[0], *logits.shape[2:]):
             return F.one_hot(plain(labels.detach(), torch.long), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     raise ValueError(f"target has shape {tuple(target.shape)}, which fits no logits of shape {tuple(logits.shape)}.")
+
+
+class LabelledLogitsLoss(nn.Module):
+    """Base of losses between a student's logits, a teacher's and the label: autocast off, the teacher cut off.
+
+    Args:
+        link: "softmax", "sigmoid", or "auto" (one channel only).
+    """
+
+    def __init__(self, link: str = "auto") -> None:
+        super().__init__()
+        self.link = choose("link", link, LINKS)
+
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        dtype = working_dtype(student)
+        with full_precision(student):
+            z, t = plain(student, dtype), plain(teacher.detach(), dtype)
+            check_same_shape(z, t)
+            link = resolve_link(self.link, z.shape[1])
+            return self.compare(z, t, as_probabilities(target, z, link), link)
+
+    def compare(self, z: torch.Tensor, t: torch.Tensor, label: torch.Tensor, link: str) -> torch.Tensor:
+        """The formula; ``z`` and ``t`` are the logits, ``label`` has their shape, ``link`` is never "auto"."""
+        raise NotImplementedError

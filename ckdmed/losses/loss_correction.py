@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from ckdmed.losses.conventions import (
-    LINKS,
-    check_same_shape,
-    check_temperature,
-    choose,
-    full_precision,
-    plain,
-    resolve_link,
-    working_dtype,
-)
-from ckdmed.losses.label_forms import as_probabilities
+from ckdmed.losses.conventions import check_temperature
+from ckdmed.losses.label_forms import LabelledLogitsLoss
 
 __all__ = ["LossCorrection"]
 
 
-class LossCorrection(nn.Module):
+class LossCorrection(LabelledLogitsLoss):
     """The correction of soft targets for the error of the teacher's probabilities; to be added to them.
 
     With p the teacher's probabilities (T = 1), p_T those at the temperature, y the label and z the student's logits,
@@ -52,25 +42,18 @@ class LossCorrection(nn.Module):
     """
 
     def __init__(self, link: str = "auto", temperature: float = 1.0, floor: float = 0.05) -> None:
-        super().__init__()
-        self.link = choose("link", link, LINKS)
+        super().__init__(link)
         self.temperature = check_temperature(temperature)
         if floor <= 0:
             raise ValueError(f"floor is {floor}; it must be above 0.")
         self.floor = floor
 
-    def forward(self, student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        dtype = working_dtype(student)
-        with full_precision(student):
-            z, t = plain(student, dtype), plain(teacher.detach(), dtype)
-            check_same_shape(z, t)
-            link = resolve_link(self.link, z.shape[1])
-            label = as_probabilities(target, z, link)
-            if link == "sigmoid":
-                p, soft = torch.sigmoid(t), torch.sigmoid(t / self.temperature)
-                slope = soft * (1 - soft) / (p * (1 - p)).clamp_min(self.floor)
-                return -((label - p) * slope * z).mean()
-            p, soft = torch.softmax(t, dim=1), torch.softmax(t / self.temperature, dim=1)
-            error = (label - p) / p.clamp_min(self.floor)
-            centred = z - (soft * z).sum(dim=1, keepdim=True)
-            return -(error * soft * centred).sum(dim=1).mean()
+    def compare(self, z: torch.Tensor, t: torch.Tensor, label: torch.Tensor, link: str) -> torch.Tensor:
+        if link == "sigmoid":
+            p, soft = torch.sigmoid(t), torch.sigmoid(t / self.temperature)
+            slope = soft * (1 - soft) / (p * (1 - p)).clamp_min(self.floor)
+            return -((label - p) * slope * z).mean()
+        p, soft = torch.softmax(t, dim=1), torch.softmax(t / self.temperature, dim=1)
+        error = (label - p) / p.clamp_min(self.floor)
+        centred = z - (soft * z).sum(dim=1, keepdim=True)
+        return -(error * soft * centred).sum(dim=1).mean()

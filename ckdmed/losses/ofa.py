@@ -8,16 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ckdmed.losses.conventions import (
-    LINKS,
-    check_same_shape,
-    choose,
-    full_precision,
-    plain,
-    resolve_link,
-    working_dtype,
-)
-from ckdmed.losses.label_forms import as_probabilities
+from ckdmed.losses.label_forms import LabelledLogitsLoss, as_probabilities
 from ckdmed.losses.resizing import resize_to
 
 __all__ = ["ExitsLoss", "OFALoss"]
@@ -27,7 +18,7 @@ _NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _POOL: dict[int, type[nn.Module]] = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
 
-class OFALoss(nn.Module):
+class OFALoss(LabelledLogitsLoss):
     """Soft targets whose class of the label counts more, the surer the teacher is of it.
 
     - sum_c [(p_t,c + 1{c = y})^eps - 1{c = y}] log p_s,c, softmax at T = 1, as a mean over samples and positions. With
@@ -50,25 +41,18 @@ class OFALoss(nn.Module):
     """
 
     def __init__(self, epsilon: float = 1.5, link: str = "auto") -> None:
-        super().__init__()
+        super().__init__(link)
         if not epsilon >= 1:
             raise ValueError(f"epsilon is {epsilon}; it must be at least 1.")
         self.epsilon = epsilon
-        self.link = choose("link", link, LINKS)
 
-    def forward(self, student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        dtype = working_dtype(student)
-        with full_precision(student):
-            z, t = plain(student, dtype), plain(teacher.detach(), dtype)
-            check_same_shape(z, t)
-            link = resolve_link(self.link, z.shape[1])
-            label = as_probabilities(target, z, link)
-            if link == "softmax":
-                weights = (torch.softmax(t, dim=1) + label).pow(self.epsilon) - label
-                return -(weights * F.log_softmax(z, dim=1)).sum(dim=1).mean()
-            inside = (torch.sigmoid(t) + label).pow(self.epsilon) - label
-            outside = (torch.sigmoid(-t) + 1 - label).pow(self.epsilon) - (1 - label)
-            return -(inside * F.logsigmoid(z) + outside * F.logsigmoid(-z)).mean()
+    def compare(self, z: torch.Tensor, t: torch.Tensor, label: torch.Tensor, link: str) -> torch.Tensor:
+        if link == "softmax":
+            weights = (torch.softmax(t, dim=1) + label).pow(self.epsilon) - label
+            return -(weights * F.log_softmax(z, dim=1)).sum(dim=1).mean()
+        inside = (torch.sigmoid(t) + label).pow(self.epsilon) - label
+        outside = (torch.sigmoid(-t) + 1 - label).pow(self.epsilon) - (1 - label)
+        return -(inside * F.logsigmoid(z) + outside * F.logsigmoid(-z)).mean()
 
 
 class ExitsLoss(nn.Module):

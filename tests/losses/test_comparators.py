@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from ckdmed.losses import (
     soft_target_divergence,
 )
 from ckdmed.losses.cross_attention import attention_of
+from ckdmed.losses.label_forms import LabelledLogitsLoss
 from ckdmed.networks.token_projectors import (
     AttentionProjector,
     GroupLinearProjector,
@@ -41,12 +43,13 @@ def test_ofa(epsilon: float, value: float):
     assert OFALoss(epsilon, "softmax")(STUDENT, TEACHER, LABELS).item() == pytest.approx(value, abs=1e-7)
 
 
+@pytest.mark.parametrize("make", [lambda link: OFALoss(1.5, link), LossCorrection], ids=["ofa", "correction"])
 @pytest.mark.parametrize("link", ["sigmoid", "softmax"])
-def test_ofa_is_reckoned_in_full_precision(link: str):
+def test_logits_and_labels_are_compared_in_full_precision(make: Callable[[str], LabelledLogitsLoss], link: str):
     generator = torch.Generator().manual_seed(0)
     s, t = ((6 * torch.randn(2, 3, 8, 8, generator=generator)).half() for _ in range(2))
     y = (torch.rand(2, 3, 8, 8, generator=generator) > 0.5).half() if link == "sigmoid" else torch.ones(2, 1, 8, 8)
-    loss = OFALoss(1.5, link)
+    loss = make(link)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         value = loss(s, t, y)
     assert value.dtype == torch.float32 and torch.equal(value, loss(s.float(), t.float(), y.float()))
