@@ -1,4 +1,4 @@
-"""Entries of components that a run was given otherwise than its bundle has them, such as ``optimizer#lr``."""
+"""Entries of components that a run was given otherwise than its bundle has them, such as ``optimizer#weight_decay``."""
 
 from __future__ import annotations
 

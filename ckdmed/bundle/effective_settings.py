@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["IneffectiveSettingError", "check_effect", "ineffective", "strings"]
+__all__ = ["IneffectiveSettingError", "check_effect", "content_at", "ineffective", "strings"]
 
 _SEPARATOR = "::"
 
@@ -69,12 +69,12 @@ def _reached(config: Mapping[str, Any], entry_points: Iterable[str]) -> set[str]
         id_ = waiting.pop()
         if id_ not in reached:
             reached.add(id_)
-            for text in strings(_content(config, id_)):
+            for text in strings(content_at(config, id_)):
                 waiting.extend(ReferenceResolver.match_refs_pattern(text))
     return reached
 
 
-def _content(config: Any, id_: str) -> Any:
+def content_at(config: Any, id_: str) -> Any:
     """What lies at an id; None where nothing does, of which MONAI tells."""
     for part in id_.split(_SEPARATOR):
         if isinstance(config, Mapping):

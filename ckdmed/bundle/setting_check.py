@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.config_item import ConfigExpression
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle.contradictions import contradictions
 from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.renamed_settings import check_renamed
 from ckdmed.bundle.setting_kinds import Kind
@@ -61,11 +62,12 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
 
     Args:
         config: content of the bundle's ``train.json``.
-        given: setting -> value; of an entry inside a section (``optimizer#lr``) the section's name is checked.
+        given: setting -> value; of an entry in a section (``optimizer#weight_decay``) the section's name is checked.
 
     Raises:
         RenamedSettingError: see `check_renamed`.
-        WrongSettingError: names every setting that the bundle does not have, with the nearest, and every wrong value.
+        WrongSettingError: names every setting that the bundle does not have, with the nearest, every wrong value, and
+            every entry of a component that contradicts a setting.
     """
     table = settings_for(config)
     check_renamed(given, {*config, *taken_settings(config)}, [name for name in given if name not in config])
@@ -79,6 +81,7 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
                 checked(name, value, table[name])
             except WrongSettingError as error:
                 wrong.append(str(error))
+    wrong += contradictions(config, config, given, lambda name: given.get(name, config.get(name)))
     if wrong:
         raise WrongSettingError(" ".join(wrong))
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
 from monai.utils import BundlePropertyConfig, ensure_tuple
 
 from ckdmed.bundle.component_overrides import NO_COMPONENTS
+from ckdmed.bundle.contradictions import contradictions
 from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
@@ -53,7 +54,7 @@ def check_settings() -> None:
         UnknownSettingError: names each key and the nearest setting that the value could be one of.
         IneffectiveSettingError: names each setting of the command line that changes nothing.
         WrongSettingError: names each setting with a value that it cannot have, or that contradicts the record of the
-            checkpoint.
+            checkpoint, and each entry of a component that contradicts a setting.
     """
     explain_errors(
         without_traceback=(UnknownSettingError, RenamedSettingError, IneffectiveSettingError, WrongSettingError)
@@ -74,6 +75,7 @@ def check_settings() -> None:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
         in_files = _values_in_files(workflow.config_root_path)
         check_values(workflow.parser, in_files)
+        _check_components(workflow)
         check_trained(workflow.parser, in_files)
         check_taught(workflow.parser)
         check_deployed(workflow.parser)
@@ -85,6 +87,25 @@ def check_settings() -> None:
         lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
     plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
     raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
+
+
+def _check_components(workflow: ConfigWorkflow) -> None:
+    parser = workflow.parser
+    config = parser.get()
+    # a training from before this check goes on as it began; its entries are compared with those of its record
+    if "resume" in config and parser.get_parsed_content("resume"):
+        return
+    # what evaluates such a training is given the same entries, while its settings are those of the record
+    if "trained" in config:
+        return
+    declared: dict[str, Any] = {}
+    for path in _named_files() or [workflow.config_root_path / "train.json"]:
+        if path.is_file():
+            declared.update(ConfigParser.load_config_file(str(path)))
+    given = {name: parser.get(name) for name in {*typed_settings(), *getattr(workflow, "given", ())} if name in parser}
+    wrong = contradictions(config, declared, given, parser.get_parsed_content)
+    if wrong:
+        raise WrongSettingError(" ".join(wrong))
 
 
 def unknown_settings(config: Mapping[str, Any], entry_points: set[str] | None = None) -> list[str]:

@@ -70,7 +70,7 @@ def started(monkeypatch: pytest.MonkeyPatch, bundle: str, configs: tuple[str, ..
 
 @pytest.mark.parametrize("bundle", NAMES)
 def test_an_evaluation_refuses_settings_of_the_training(bundle: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = {"epochs": "5", "learning_rate": "0.1", "split_seed": "3", "train#trainer#max_epochs": "2"}
+    typed = {"epochs": "5", "learning_rate": "0.1", "split_seed": "3", "train#trainer#max_epochs": "5"}
     with pytest.raises(Exception) as raised:
         started(monkeypatch, bundle, ("train.json", "evaluate.json"), typed)
     cause = root_cause(raised.value)

@@ -198,10 +198,11 @@ def test_the_bundles_own_defaults_pass_and_stay(bundle: str, configs: tuple[str,
         ({"epoch": 3}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
         ({"epochs": "abc"}, "--epochs must be a whole number of at least 1 (epochs), got 'abc'"),
         ({"optimiser#lr": 1}, "'optimiser#lr' is no setting of this bundle"),
+        ({"train#trainer#max_epochs": 3}, "lr_scheduler#epochs as well: give --epochs 3 in its place"),
     ],
 )
 def test_settings_of_an_experiment_are_refused_before_its_first_training(settings: dict, message: str):
     with pytest.raises(WrongSettingError) as raised:
         check_bundle_settings("cls_kd", settings, BUNDLES)
     assert message in str(raised.value)
-    check_bundle_settings("cls_kd", {"epochs": 3, "optimizer#lr": 1}, BUNDLES)
+    check_bundle_settings("cls_kd", {"epochs": 3, "optimizer#amsgrad": True}, BUNDLES)
