@@ -58,6 +58,9 @@ def teachers_of(source: DeploySource) -> dict[str, Definition]:
         for key, value in wanted.items():
             if key in config:
                 parser[key] = value
+        if "needed" in config[teacher]:
+            # a student that was trained alone is compared with what could have taught it
+            parser[f"{teacher}#needed"] = True
         found[name] = _resolved(parser, teacher)
         if teacher == _SEVERAL:
             channels = int(parser.get_parsed_content("in_channels"))

@@ -212,6 +212,8 @@ class Distilling(Experiment):
                     raise ValueError(f"{run.arm.name}: {reason}")
                 refused[run.arm.name] = reason
         left = [run for run in runs if run.arm.name not in refused and run.arm.teacher not in refused]
+        if refused and not any(run.arm.teacher for run in left):
+            raise ValueError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
         for name, reason in refused.items():
             logger.warning(f"left out, since it does not fit: {name}: {reason}")
         return left

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.classifier_teacher import classification_teacher, classification_teacher_taps
+from ckdmed.networks.no_teacher import NoTeacher
 from ckdmed.networks.segmentation_teacher import segmentation_teacher
 from ckdmed.transforms.classification import imagenet_statistics
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
@@ -34,6 +35,7 @@ def slice_teacher_of(
     clahe: bool | str = False,
     checkpoint: str | None = None,
     folds: int = 1,
+    needed: bool = True,
     **settings: Any,
 ) -> nn.Module:
     """A teacher of a bundle for slices, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
@@ -44,12 +46,15 @@ def slice_teacher_of(
         regions: that the student learns, in its order.
         size: of its images.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
+        needed: whether anything learns from it; :class:`~ckdmed.networks.no_teacher.NoTeacher` takes its place else.
         settings: of ``segmentation_teacher``.
 
     Raises:
         ValueError: a bundle beside a checkpoint or folds; images of which nothing tells what they are; as
             ``zoo_teacher``.
     """
+    if not needed:
+        return NoTeacher(settings["out_channels"])
     if not bundle:
         return segmentation_teacher(**settings)
     check_alone(checkpoint, folds)
@@ -76,6 +81,7 @@ def class_teacher_of(
     clahe: bool | str = False,
     checkpoint: str | None = None,
     folds: int = 1,
+    needed: bool = True,
     **settings: Any,
 ) -> nn.Module:
     """A classifier of a bundle, or without one that of :func:`~ckdmed.networks.classification_teacher`.
@@ -87,11 +93,14 @@ def class_teacher_of(
         size: of its images.
         taps: "msgff" -> path in the bundle's network; found by :func:`~ckdmed.zoo_teacher.decoder_taps` without.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
+        needed: whether anything learns from it; :class:`~ckdmed.networks.no_teacher.NoTeacher` takes its place else.
         settings: of ``classification_teacher``.
 
     Raises:
         ValueError: a bundle beside a checkpoint or folds; channels of other sequences; as ``zoo_teacher``.
     """
+    if not needed:
+        return NoTeacher(settings["num_classes"], dense=False)
     if not bundle:
         return classification_teacher(**settings)
     check_alone(checkpoint, folds)

@@ -13,6 +13,7 @@ from torch import nn
 from ckdmed.engines.teachers.training import load_network
 from ckdmed.labels import REGIONS
 from ckdmed.networks.exclusive_regions import log_odds
+from ckdmed.networks.no_teacher import NoTeacher
 from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentation_teacher_taps
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
@@ -209,6 +210,7 @@ def segmentation_teacher_of(
     clahe: bool | str = False,
     augmentation: str = "flips",
     regions: Sequence[str] = REGIONS,
+    needed: bool = True,
     **settings: Any,
 ) -> nn.Module:
     """A teacher of a bundle, or without one that of :func:`~ckdmed.networks.segmentation_teacher`.
@@ -216,11 +218,14 @@ def segmentation_teacher_of(
     Args:
         bundle, trusted, modalities, size, taps, scaling, clahe, augmentation, regions: see :func:`zoo_teacher`.
         checkpoint, folds: what the other settings say of a teacher, which a bundle contradicts.
+        needed: whether anything learns from it; :class:`~ckdmed.networks.no_teacher.NoTeacher` takes its place else.
         settings: of ``segmentation_teacher``.
 
     Raises:
         ValueError: a bundle beside a checkpoint, folds, or several slices as channels; as both functions.
     """
+    if not needed:
+        return NoTeacher(settings["out_channels"])
     if not bundle:
         return segmentation_teacher(**settings)
     check_alone(checkpoint, folds)
@@ -230,7 +235,8 @@ def segmentation_teacher_of(
 
 
 def taps_of(teacher: nn.Module, kind: str, options: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Paths of a teacher's decoder stages: those of its bundle, else ``segmentation_teacher_taps`` of its kind."""
+    """Paths of a teacher's decoder stages: those of its bundle, else ``segmentation_teacher_taps`` of its kind; none
+    where there is no teacher."""
     if isinstance(teacher, ZooTeacher):
         return dict(teacher.decoder_taps)
-    return segmentation_teacher_taps(kind, options, teacher)
+    return {} if isinstance(teacher, NoTeacher) else segmentation_teacher_taps(kind, options, teacher)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ckdmed.engines.teachers.group import TeacherEnsemble, teacher_ensemble
 from ckdmed.labels import REGIONS
+from ckdmed.networks.no_teacher import NoTeacher
 from ckdmed.zoo_teacher.bundle_layout import open_bundle
 from ckdmed.zoo_teacher.channel_names import sequences
 from ckdmed.zoo_teacher.teacher import zoo_teacher
@@ -26,6 +27,7 @@ def teacher_ensemble_of(
     mode: str = "frozen",
     checkpoints: Mapping[str, str] | None = None,
     regions: Sequence[str] = REGIONS,
+    needed: bool = True,
     *,
     views: Mapping[str, Sequence[int]],
     **settings: Any,
@@ -38,12 +40,15 @@ def teacher_ensemble_of(
         teachers: sequences of each teacher, in the order of ``views``.
         mode: of the teachers; a bundle's network never learns.
         checkpoints: of teachers that exist.
+        needed: whether anything learns from it; :class:`~ckdmed.networks.no_teacher.NoTeacher` takes its place else.
         views, settings: see :func:`~ckdmed.engines.teacher_ensemble`.
 
     Raises:
         ValueError: a bundle whose sequences are those of no teacher, or of one with a checkpoint; teachers that learn;
             several slices as channels; as ``zoo_teacher`` and ``teacher_ensemble``.
     """
+    if not needed:
+        return TeacherEnsemble({name: NoTeacher(settings["out_channels"]) for name in views}, views)
     ensemble = teacher_ensemble(views, **settings)
     if not bundle:
         return ensemble

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from ckdmed.bundle.workflow import bundle_folder, bundle_parser
 from ckdmed.cli import main
@@ -238,8 +239,14 @@ def test_a_method_for_another_teacher_is_left_out(tmp_path: Path, few_slices: Pa
 
 def test_networks_that_none_can_have_are_an_error(tmp_path: Path, data: Path):
     comparison, runs = _tiny(tmp_path, data, "--set", "fuse=stn", "teacher_kind=unet")
-    with pytest.raises(ValueError, match="supervised: fuse='stn' joins a U-Net and a ViT"):
+    with pytest.raises(ValueError, match="teacher: fuse='stn' joins a U-Net and a ViT"):
         comparison.possible(runs)
+    # a given teacher has no arm of its own, and the student alone does without
+    torch.save({}, tmp_path / "teacher.pt")
+    given = ("--teacher_checkpoint", str(tmp_path / "teacher.pt"))
+    comparison, runs = _tiny(tmp_path, data, *given, "--set", "fuse=stn", "teacher_kind=unet")
+    with pytest.raises(ValueError, match="^dist: fuse='stn' joins a U-Net .*; kd: fuse='stn' joins a U-Net"):
+        comparison.possible([run for run in runs if run.arm.name in ("supervised", "dist", "kd")])
 
 
 def test_cost_of_a_step_by_hand():

@@ -23,6 +23,7 @@ from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.teachers.scored_loader import scored_loader
 from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.metrics import fit_temperature
+from ckdmed.networks.no_teacher import check_is_teacher
 
 __all__ = ["load_teacher", "loader_of", "prepare_fold_teachers"]
 
@@ -50,9 +51,11 @@ def load_teacher(
     Raises:
         FileNotFoundError, ValueError: see :func:`~ckdmed.engines.load_network` and
             :func:`~ckdmed.engines.cross_fit`; ValueError also when weights are not those that the record of the folds
-            was written for.
+            was written for, and when what is needed is a :class:`~ckdmed.networks.no_teacher.NoTeacher`.
     """
     network.eval()
+    if needed:
+        check_is_teacher(network)
     check_folds(len(network.networks) if isinstance(network, FoldNetworks) else 1, checkpoint, calibrate)
     if not isinstance(network, FoldNetworks):
         return load_network(network, checkpoint, device, needed)

@@ -20,6 +20,7 @@ from ckdmed.engines.teachers.performance import TeacherPerformance
 from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.files import save_weights
 from ckdmed.inferers.channels import ChannelsInferer
+from ckdmed.networks.no_teacher import check_is_teacher
 
 __all__ = ["TeachersState", "load_teachers", "prepare_teachers", "save_teachers"]
 
@@ -102,9 +103,12 @@ def load_teachers(
     """Put all into evaluation mode and load those that have a checkpoint; none where no term of the loss has a teacher.
 
     Raises:
-        ValueError: a checkpoint of a teacher that does not exist; see :func:`~ckdmed.engines.load_network`.
+        ValueError: a checkpoint of a teacher that does not exist; see :func:`~ckdmed.engines.load_network`; a needed
+            teacher that is a :class:`~ckdmed.networks.no_teacher.NoTeacher`.
     """
     ensemble.eval()
+    if needed:
+        check_is_teacher(ensemble)
     given = dict(checkpoints or {}) if needed else {}
     if unknown := sorted(set(given) - set(ensemble.names)):
         raise ValueError(f"there are no teachers {unknown}; there are {', '.join(ensemble.names)}.")
