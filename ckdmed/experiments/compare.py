@@ -94,7 +94,8 @@ class Comparison(SliceExperiment):
             "--one_teacher",
             action="store_true",
             help="train the teacher with the first seed alone, for the students of all seeds; intervals over seeds are "
-            "then of the students' training alone (default: a teacher for each seed)",
+            "then of the students' training alone (default: a teacher for each seed). Arms without a teacher stay as "
+            "they are",
         )
         add_label_fraction_options(parser, (1.0, 0.25, 0.1))
         add_slice_phantom_options(parser)
@@ -109,8 +110,6 @@ class Comparison(SliceExperiment):
             settings = parse_settings(words)
             check_bundle_settings(cls.bundle, settings, args.bundles)
             arms.append(variant(name, settings))
-        if args.one_teacher and not any(arm.needs and arm.teacher for arm in arms):
-            raise ValueError(f"--one_teacher: none of the arms {', '.join(arm.name for arm in arms)} has a teacher.")
         return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher)
 
     @classmethod

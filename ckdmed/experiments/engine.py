@@ -25,6 +25,7 @@ from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import check_alike, read_experiment
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
+from ckdmed.experiments.teacher_settings import settings_that_reach
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
@@ -253,7 +254,7 @@ class Experiment(Report):
         if not path.is_file():
             return False
         record = RunRecord.read(path)
-        planned, kept = self._recorded_settings(run), with_new_names(record.settings)
+        planned, kept = self._recorded_settings(run), settings_that_reach(with_new_names(record.settings))
         # what was set then and is not now would be another training as well
         compared = [*planned, *(key for key in kept if key not in {*planned, *self.unrecorded, "profile"})]
         differ = [key for key in compared if kept.get(key) != planned.get(key)]
@@ -351,7 +352,8 @@ class Experiment(Report):
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         """As JSON has them."""
-        kept = {key: value for key, value in self._plan(run).items() if key not in self.unrecorded}
+        reaching = settings_that_reach(self._plan(run))
+        kept = {key: value for key, value in reaching.items() if key not in self.unrecorded}
         return dict(json.loads(json.dumps(kept)))
 
     def _execute(self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:

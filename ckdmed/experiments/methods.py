@@ -75,7 +75,9 @@ class MethodComparison(Distilling):
         chosen = [name for name in args.arms or arms if name != ALONE]
         if unknown := [name for name in chosen if name not in arms]:
             raise ValueError(f"there are no arms {unknown} of {task.name}; there are {', '.join([ALONE, *arms])}.")
-        check_different(arms=chosen)
+        # the student alone may be a part of its own
+        if chosen or args.arms != [ALONE]:
+            check_different(arms=chosen)
         alone = Arm(ALONE, "student alone", {"method": ALONE}, task.bundle)
         return cls.runs_of([alone, *(arms[name] for name in chosen)], teachers, args.seeds, task.name)
 

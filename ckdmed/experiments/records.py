@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.experiments.teacher_settings import settings_that_reach
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json_lines
 from ckdmed.reports import RunRecord, read_records
@@ -85,7 +86,8 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
     """Raise ValueError when runs of one arm, whose mean a table gives, were made with different settings, or when arms,
     which it compares, were made at the sizes of different profiles.
 
-    A command compares the runs that it is asked for with their records, not with those that lie beside them.
+    A command compares the runs that it is asked for with their records, not with those that lie beside them. Of runs
+    without a teacher, settings of teachers may differ.
 
     Args:
         records: of one experiment.
@@ -103,13 +105,13 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
         groups.setdefault((record.arm, json.dumps(split, sort_keys=True)), []).append(record)
     for (arm, _), (first, *others) in groups.items():
         own = set(of_a_run(arm))
+        of_first = settings_that_reach(first.settings)
         for other in others:
-            names = [name for name in dict.fromkeys([*first.settings, *other.settings]) if name not in own]
-            differ = [name for name in names if first.settings.get(name) != other.settings.get(name)]
+            of_other = settings_that_reach(other.settings)
+            names = [name for name in dict.fromkeys([*of_first, *of_other]) if name not in own]
+            differ = [name for name in names if of_first.get(name) != of_other.get(name)]
             if differ:
-                told = ", ".join(
-                    f"{name} {first.settings.get(name)!r} and {other.settings.get(name)!r}" for name in differ
-                )
+                told = ", ".join(f"{name} {of_first.get(name)!r} and {of_other.get(name)!r}" for name in differ)
                 raise ValueError(
                     f"the runs {first.name} and {other.name} of the arm {arm} were made with different settings "
                     f"({told}), so they have no common mean; keep those of one setting in a folder of their own."

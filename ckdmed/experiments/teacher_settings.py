@@ -1,4 +1,4 @@
-"""What a bundle that trains a teacher alone takes of the settings of the bundle that distils from it."""
+"""What a teacher alone and a student alone take of the settings of the bundle that distils."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from typing import Any
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.json_files import read_json
 
-__all__ = ["settings_of_teacher"]
+__all__ = ["OF_TEACHERS", "settings_of_teacher", "settings_that_reach"]
 
 # what it calls by a name that the student's bundle has for its own
 _OF_BOTH = ("epochs", "image_size", "learning_rate", "recipe", "weight_decay")
 # of these, what is the student's where the teacher has none of its own
 _SHARED = frozenset({"image_size", "weight_decay"})
+#: what says something of teachers alone, and changes nothing where a student is trained without
+OF_TEACHERS = frozenset(
+    {
+        *("teacher_kind", "teacher_base", "teacher_options", "vit_img_size", "vit_patch", "vit_hidden", "vit_layers"),
+        *("vit_heads", "vit_pretrained", "vgg", "vgg_width", "vgg_pretrained", "lite_pretrained", "freeze", "fuse"),
+        *("resolutions", "map_weights", "teacher_image_size", "teacher_bundle", "trust_bundle", "teacher_bundle_taps"),
+        *("teacher_bundle_images", "teacher_checkpoint", "teacher_checkpoints", "teachers", "teachers_dir"),
+        *("teacher_epochs", "teacher_recipe", "teacher_learning_rate", "teacher_weight_decay", "teacher_tumour_share"),
+        *("teacher_view", "teacher_seed", "teacher_folds", "calibrate_teacher", "teacher_flips", "teacher_mode"),
+        *("share_source", "shares_by_region", "w_cooperative", "w_mutual", "cache_teacher", "cache_teacher_dtype"),
+    }
+)
 
 
 def settings_of_teacher(bundle: str, settings: Mapping[str, Any], bundles: Path | None = None) -> dict[str, Any]:
@@ -29,3 +41,16 @@ def settings_of_teacher(bundle: str, settings: Mapping[str, Any], bundles: Path 
     known = set(read_json(bundle_folder(bundle, bundles) / "train.json")) - {"network_def", *_OF_BOTH}
     renamed = {name: settings[f"teacher_{name}"] for name in _OF_BOTH if f"teacher_{name}" in settings}
     return {name: value for name, value in settings.items() if name.split("#")[0] in known | _SHARED} | renamed
+
+
+def settings_that_reach(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A training's settings without those of teachers where it is of a student alone.
+
+    Two such trainings are the same whatever would have taught them. Records of earlier versions hold these settings.
+
+    Args:
+        settings: of a bundle, or of a record.
+    """
+    if settings.get("method") != "supervised":
+        return dict(settings)
+    return {name: value for name, value in settings.items() if name not in OF_TEACHERS}

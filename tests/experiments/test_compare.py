@@ -98,11 +98,6 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
         compared.check_records([*records, *both])
 
 
-def test_one_teacher_without_a_student_of_it(data: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="none of the arms alone has a teacher"):
-        made("compare", tmp_path, data, "--arms", "alone", "--one_teacher")
-
-
 def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
     words = ["--arms", "teacher", "alone", "--label_fractions", "1", "--seeds", "0", "--profile", "compact"]
     words += ["--variant", "nn", "recipe=nnunet"]
