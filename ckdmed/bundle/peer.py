@@ -11,6 +11,7 @@ from torch import nn
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.trained import recorded_settings
+from ckdmed.labels import REGIONS
 from ckdmed.networks.mean_of_networks import MeanOfNetworks
 from ckdmed.networks.segmentation_teacher import segmentation_teacher
 
@@ -25,7 +26,7 @@ def with_peer(
     modalities: Sequence[str],
     in_channels: int,
     spatial_dims: int,
-    out_channels: int = 3,
+    regions: Sequence[str] = REGIONS,
 ) -> nn.Module:
     """The student itself, or with a peer's checkpoint the mean of both networks' probabilities.
 
@@ -34,10 +35,12 @@ def with_peer(
         checkpoint: of a peer that sees what the student sees, as a training leaves it in ``models/teachers``; None for
             the student alone.
         modalities: that the student sees.
-        in_channels, spatial_dims, out_channels: of the student.
+        in_channels, spatial_dims: of the student.
+        regions: its outputs.
 
     Raises:
-        RefusedStart: there is no record of the peer's training, or the peer sees other sequences.
+        RefusedStart: there is no record of the peer's training, or the peer sees other sequences or finds
+            other regions.
         ValueError: as :func:`~ckdmed.bundle.load_weights.load_checkpoint`.
     """
     if checkpoint is None:
@@ -54,7 +57,12 @@ def with_peer(
             f"'{checkpoint}' is of a peer that sees {path.stem}, and the student sees {'+'.join(modalities)}: only a "
             "peer of the same sequences, or one that was trained with align, can be averaged with it."
         )
-    channels: dict[str, Any] = {"in_channels": in_channels, "out_channels": out_channels}
+    if list(found := record.get("regions", REGIONS)) != list(regions):
+        raise RefusedStart(
+            f"'{checkpoint}' is of a peer that finds {', '.join(found)}, and the student finds {', '.join(regions)}: "
+            "only a peer of the same regions, in the same order, can be averaged with it."
+        )
+    channels: dict[str, Any] = {"in_channels": in_channels, "out_channels": len(regions)}
     peer = segmentation_teacher(**_network(record, path), spatial_dims=spatial_dims, **channels)
     load_checkpoint(peer, checkpoint)
     return MeanOfNetworks([student, peer])

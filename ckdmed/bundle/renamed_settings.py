@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-__all__ = ["NEW_NAMES", "NEW_VALUES", "RenamedSettingError", "check_renamed", "with_new_names"]
+__all__ = ["NEW_NAMES", "NEW_VALUES", "RenamedSettingError", "as_of_now", "check_renamed", "with_new_names"]
 
 #: Name before -> name now, in every bundle.
 NEW_NAMES: Mapping[str, str] = {
@@ -29,6 +29,10 @@ NEW_VALUES: Mapping[str, Mapping[Any, Any]] = {
     "method": {"ours": "ckd", "report": "report_kd", "alone": "supervised"},
     "scales": {False: None, True: [None, 1, 2, 4]},
 }
+
+# settings that came later, and what they were until then: of slices, and of cases
+_SLICES_UNTIL_THEN: Mapping[str, Any] = {"scaling": "percentiles", "clahe": False}
+_CASES_UNTIL_THEN: Mapping[str, Any] = {"scaling": "zscore", "clahe": False, "regions": ["TC", "WT", "ET"]}
 
 
 class RenamedSettingError(ValueError):
@@ -66,3 +70,11 @@ def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: NEW_VALUES[name].get(value, value) if name in NEW_VALUES and isinstance(value, (str, bool)) else value
         for name, value in renamed.items()
     }
+
+
+def as_of_now(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a training of an earlier version recorded, with those that came later as they were until then."""
+    named = with_new_names(settings)
+    if "image_size" not in named:
+        return named
+    return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.run_folder import SETTINGS, holds_run
 from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.json_files import read_json
@@ -69,7 +70,7 @@ def run_record(folder: Path) -> dict[str, Any] | None:
 def changed_settings(record: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Setting -> its values then and now, of those that both know and that differ."""
     now = json.loads(json.dumps(dict(settings), default=str))
-    then = record["settings"]
+    then = as_of_now(record["settings"])
     both = [name for name in then if name in now and name not in FOLLOWS]
     return {name: (then[name], now[name]) for name in both if _differ(name, then[name], now[name])}
 
@@ -104,7 +105,7 @@ def check_resumed(
     if record is None or "epochs" not in settings:
         return
     changed = changed_settings(record, settings)
-    then = record["settings"]
+    then = as_of_now(record["settings"])
     given_once = [name for name in sorted(options) if (name in then) != (name in settings)]
     changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once}
     # a run from before they were recorded tells nothing of them

@@ -14,7 +14,7 @@ from monai.bundle import ConfigParser
 from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_folder import own_folder
-from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
 from ckdmed.bundle.settings_table import settings_for
@@ -39,9 +39,6 @@ logger = logging.getLogger("ckdmed")
 
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
-# settings of intensities that came later, and what they were until then: of slices, and over the brain of cases
-_SLICES_UNTIL_THEN = {"scaling": "percentiles", "clahe": False}
-_CASES_UNTIL_THEN = {"scaling": "zscore", "clahe": False}
 # how a configuration reads a setting of a record
 _READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
 # and one that is null, as in most trainings, where no record has it
@@ -174,14 +171,9 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
             deployed file that cannot be opened.
     """
     if is_deployed(checkpoint) and checkpoint.is_file():
-        return with_new_names(read_description(checkpoint).settings) or None
+        return as_of_now(read_description(checkpoint).settings) or None
     entry = _recorded_entry(checkpoint)
-    if entry is None:
-        return None
-    named = with_new_names(entry["settings"])
-    if "image_size" not in named:
-        return dict(named)
-    return {**(_CASES_UNTIL_THEN if "spatial_dims" in named else _SLICES_UNTIL_THEN), **named}
+    return None if entry is None else as_of_now(entry["settings"])
 
 
 def _recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:

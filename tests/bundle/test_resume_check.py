@@ -94,6 +94,15 @@ def test_regions_in_another_order_are_others(tmp_path: Path):
         check_resumed(tmp_path, {"epochs": 3, "regions": {"whole": [1, 2, 3], "core": [3]}})
 
 
+def test_regions_of_a_run_from_before_they_could_be_chosen(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    old = {"epochs": 3, "image_size": 16, "spatial_dims": 2}
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": old}))
+    check_resumed(tmp_path, {**old, "regions": ["TC", "WT", "ET"]})
+    with pytest.raises(RefusedStart, match=r"--regions was \['TC', 'WT', 'ET'\] and is \['WT', 'TC', 'ET'\]"):
+        check_resumed(tmp_path, {**old, "regions": ["WT", "TC", "ET"]})
+
+
 def test_an_option_of_a_method_that_is_given_once_is_another_setting(tmp_path: Path):
     start(tmp_path / "out", seed=1, w_feat=0.2)
     (tmp_path / "out/metrics.jsonl").write_text("{}\n")

@@ -49,6 +49,38 @@ def test_another_teacher_is_refused(bundle: str, name: str, taught: Any, own: An
     assert not (tmp_path / "run").exists()
 
 
+OLD_RECORD = {"spatial_dims": 2, "image_size": 16}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    "record, own",
+    [
+        ({"regions": ["WT", "TC"]}, ["TC", "WT"]),
+        # one from before there was a choice
+        (OLD_RECORD, ["WT", "TC", "ET"]),
+        (OLD_RECORD, ["WT"]),
+    ],
+)
+def test_of_regions_each_teacher_is_asked(
+    record: dict[str, Any], own: list[str], several: bool, tmp_path: Path
+) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / ("brats_unimodal_kd" if several else "brats_seg_kd") / "train.json"))
+    checkpoint = write_teacher(tmp_path, record)
+    other = write_teacher(tmp_path / "other", {"regions": own})
+    given: Any = {"t1c": other, "t2f": checkpoint} if several else checkpoint
+    parser.update({"teacher_checkpoints" if several else "teacher_checkpoint": given, "regions": own})
+    with pytest.raises(WrongSettingError) as raised:
+        check_taught(parser)
+    taught = record.get("regions", ["TC", "WT", "ET"])
+    assert f"--regions is {own!r}, but '{checkpoint}' was trained with {taught!r}." in str(raised.value)
+    assert other not in str(raised.value)
+    parser["regions"] = taught
+    if not several:
+        check_taught(parser)
+
+
 @pytest.mark.parametrize(
     "bundle, record, given",
     [

@@ -12,10 +12,11 @@ import torch
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.peer import with_peer
 from ckdmed.bundle.setting_check import WrongSettingError
 from ckdmed.bundle.trained import check_trained, recorded_settings, trained_with
 from tests.bundle import seg_kd_runs
-from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.bundle_runs import BUNDLES, completed, opened
 
 
 def write_record(path: Path, **settings: Any) -> Path:
@@ -38,6 +39,23 @@ def test_where_the_record_lies(tmp_path: Path) -> None:
     runs = {"runs": [{"settings": {"epochs": 1, "seed": n}} for n in (0, 1)]}
     weights.with_suffix(".json").write_text(json.dumps(runs), encoding="utf-8")
     assert recorded_settings(weights) == {"epochs": 1, "seed": 1}
+
+
+@pytest.mark.parametrize("bundle", ["brats_seg_kd", "brats_seg_teacher", "brats_unimodal_kd"])
+@pytest.mark.parametrize("files", [["inference.json"], ["train.json", "evaluate.json"]])
+def test_cases_of_before_were_learned_in_the_usual_regions(bundle: str, files: list[str], tmp_path: Path) -> None:
+    write_record(tmp_path / "model.json", image_size=64, spatial_dims=2)
+    declared = [json.loads((BUNDLES / bundle / name).read_text(encoding="utf-8")) for name in files]
+    parser = ConfigParser()
+    parser.read_config([str(BUNDLES / bundle / name) for name in files])
+    parser["checkpoint"] = str(tmp_path / "model.pt")
+    assert parser.get_parsed_content("regions") == ["TC", "WT", "ET"]
+    regions = {"regions": [content["regions"] for content in declared]}
+    parser["regions"] = ["TC", "WT", "ET"]
+    check_trained(parser, regions)
+    parser["regions"] = ["WT", "TC", "ET"]
+    with pytest.raises(WrongSettingError, match=r"was trained with \['TC', 'WT', 'ET'\]"):
+        check_trained(parser, regions)
 
 
 def test_the_settings_of_an_inference_are_none_of_a_training(tmp_path: Path) -> None:
@@ -146,3 +164,11 @@ def test_entries_of_components_that_only_the_training_was_given_are_told(
     assert "optimizer" not in caplog.text and "sections" not in caplog.text
     assert "--preprocessing_of#clahe true" in told(preprocessing_of={"clahe": False})
     assert not told(preprocessing_of={"clahe": True})
+
+
+def test_a_peer_of_other_regions_is_refused(tmp_path: Path) -> None:
+    peer = tmp_path / "t1c.pt"
+    torch.save({}, peer)
+    write_record(peer.with_suffix(".json"), regions=["WT", "TC"])
+    with pytest.raises(RefusedStart, match="peer that finds WT, TC, and the student finds TC, WT:"):
+        with_peer(torch.nn.Identity(), str(peer), ["t1c"], 1, 2, ["TC", "WT"])
