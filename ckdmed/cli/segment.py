@@ -39,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle_files import bundle_folder, named_bundle
     from ckdmed.clinic import PatientResult, find_patients, segment_patients
     from ckdmed.clinic.run import TABLE
+    from ckdmed.inference.job import SKIPPED as LIST_OF_SKIPPED
     from ckdmed.intended_inputs import IntendedInputs
     from ckdmed.research_use import RESEARCH_USE_ONLY
 
@@ -50,19 +51,20 @@ def run(args: argparse.Namespace) -> int:
         for line in patient.passed_over:
             print(f"not taken: {patient.identifier}: {line}")
     results: list[PatientResult] = []
-    if patients:
+    if patients or skipped:
         settings = {"tta": False} if args.no_tta else {}
-        results, more = segment_patients(
-            patients, args.output_dir, bundle, settings, not args.no_dicom, lambda result: print(result.line)
+        results, skipped = segment_patients(
+            patients, args.output_dir, bundle, settings, not args.no_dicom, lambda one: print(one.line), skipped
         )
-        skipped += more
     for entry in skipped:
         print(f"skipped: {entry.reason}")
     for line in unused.lines():
         print(line)
     outside = sum(result.intended == "outside" for result in results)
+    listed = f" (listed in {args.output_dir / LIST_OF_SKIPPED})" if skipped else ""
+    table = f"; {args.output_dir / TABLE}" if results else ""
     print(
         f"{len(results)} patients segmented, {outside} of them outside of what the network was made for, "
-        f"{len(skipped)} inputs skipped; {args.output_dir / TABLE}. {RESEARCH_USE_ONLY}"
+        f"{len(skipped)} inputs skipped{listed}{table}. {RESEARCH_USE_ONLY}"
     )
     return SKIPPED if skipped else 0

@@ -20,7 +20,8 @@ from ckdmed.data.nifti_files import affine_mm, open_nifti
 from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.files import write_atomic
 from ckdmed.inference import InputsSkipped
-from ckdmed.inference.job import LEDGER
+from ckdmed.inference.final_notes import write_skipped
+from ckdmed.inference.job import LEDGER, SKIPPED
 from ckdmed.inference.ledger import add_checksums, read_ledger
 from ckdmed.json_files import read_json
 from ckdmed.paths import output_path
@@ -79,6 +80,7 @@ def segment_patients(
     settings: Mapping[str, Any] | None = None,
     dicom: bool = True,
     each: Callable[[PatientResult], object] | None = None,
+    unread: Sequence[SkippedFile] = (),
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     """Segment the chosen series of patients.
 
@@ -86,15 +88,16 @@ def segment_patients(
 
     Args:
         patients: see `find_patients`.
-        output_dir: gets a folder for each patient, `report.json` and `patients.csv`.
+        output_dir: gets a folder for each patient, `report.json`, `patients.csv` and `skipped.csv`.
         bundle: folder of a segmentation bundle with weights.
         settings: of its `inference.json`.
         dicom: whether to write DICOM Segmentation and structured report for DICOM series.
         each: called with each result.
+        unread: what `find_patients` skipped. Where there are no patients, this list alone is written.
 
     Returns:
-        a result for each patient that was segmented, and what was skipped: inputs, and DICOM results of series that no
-        result can refer to (their masks and volumes are there).
+        a result for each patient that was segmented, and what was skipped: ``unread``, inputs, and DICOM results of
+        series that no result can refer to (their masks and volumes are there).
 
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make.
@@ -103,7 +106,14 @@ def segment_patients(
     # another call would put other patients' files behind the links that this one reads
     hold(output_dir)
     try:
-        return _segmented(patients, output_dir, bundle, settings, dicom, each)
+        results, skipped = _segmented(patients, output_dir, bundle, settings, dicom, each)
+        skipped = [*unread, *skipped]
+        if not (ledger := output_path(output_dir, LEDGER)).exists():
+            # by which a later call knows the folder as one of results
+            write_atomic(ledger, lambda path: path.write_bytes(b""))
+        listed = [{"file": str(entry.path), "cause": entry.reason} for entry in skipped]
+        write_skipped(output_path(output_dir, SKIPPED), listed)
+        return results, skipped
     finally:
         release(output_dir)
 
@@ -118,6 +128,8 @@ def _segmented(
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     inputs = output_dir / INPUTS
     _clear(inputs)
+    if not patients:
+        return [], []
     # absolute, as an inference's report has its inputs
     placed = {
         _link(inputs, patient, number, series).absolute(): (patient, series)

@@ -21,6 +21,7 @@ from ckdmed.cli import main
 from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.clinic.run import _result, segment_patients
+from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import edited_note
 from ckdmed.inference.ledger import read_ledger
 from ckdmed.intended_inputs import SeriesFacts
@@ -290,8 +291,27 @@ def test_a_patient_whom_the_inference_does_not_name_is_named_as_skipped(
     monkeypatch.setattr("ckdmed.clinic.run.bundle_workflow", Silent)
     file = volume(tmp_path / "in/a.nii.gz")
     patient = Patient("a", "a", [ChosenSeries((file,), "nifti", SeriesFacts(), "it is the only series")])
-    results, (told,) = segment_patients([patient], tmp_path / "out", tmp_path)
+    unread = SkippedFile(tmp_path / "in/b.png", "b.png: cannot be read")
+    results, (first, told) = segment_patients([patient], tmp_path / "out", tmp_path, unread=[unread])
     assert not results and told.path == file and "does not name it" in told.reason
+    assert first == unread
+    rows = list(csv.DictReader((tmp_path / "out/skipped.csv").open(encoding="utf-8")))
+    assert [(row["file"], row["cause"]) for row in rows] == [(str(one.path), one.reason) for one in (unread, told)]
+
+
+def test_a_patient_without_a_fitting_series_is_listed_where_no_other_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("c/c_t2", "c/c_flair"):
+        volume(tmp_path / f"in/{name}.nii.gz")
+    # among the inputs, where a folder of no run is refused: the second call knows it
+    out = tmp_path / "in/out"
+    for _ in range(2):
+        assert main(["segment", str(tmp_path / "in"), "-o", str(out)]) == 3
+        said = capsys.readouterr().out
+        assert "0 patients segmented" in said and str(out / "skipped.csv") in said and "patients.csv" not in said
+        (row,) = csv.DictReader((out / "skipped.csv").open(encoding="utf-8"))
+        assert Path(row["file"]).name == "c_flair.nii.gz" and "c: no series is contrast-enhanced T1" in row["cause"]
 
 
 @pytest.mark.slow
@@ -310,6 +330,8 @@ def test_a_folder_of_patients(
     assert main(arguments) == 3
     said = capsys.readouterr().out
     assert "broken.png" in said and "2 patients segmented, 2 of them outside" in said
+    (left,) = csv.DictReader((out / "skipped.csv").open(encoding="utf-8"))
+    assert Path(left["file"]).name == "broken.png" and left["cause"]
     rows = list(csv.DictReader((out / "patients.csv").open(encoding="utf-8")))
     assert [row["patient"] for row in rows] == ["a", "b"]
     for row in rows:
