@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
 from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.folders import refuse_place_among
-from ckdmed.json_files import read_json
+from ckdmed.json_files import parse_json
 from ckdmed.paths import PathLike, output_path
 from ckdmed.runtime.predict import Prediction, Predictor
 
 __all__ = ["RuntimeReport", "predict_folder"]
 
 _REPORT = "report.json"
-# in the report, for the next run into its folder
-_WRITTEN = "written"
+# a line for each result as it is written, so that the next run knows its files, also after one that was killed
+_WRITTEN = "written.jsonl"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def predict_folder(
     Masks and probabilities are written as the inference of the bundle does, see
     `ckdmed.handlers.prediction_writer.PredictionWriter`; of a classifier one table, ``probabilities.csv``. What cannot
     be read is skipped with its cause, and so is an input of whose earlier results one was changed since; all of it
-    stands in ``report.json``.
+    stands in ``report.json``. ``written.jsonl`` holds the checksums of the results.
 
     Args:
         predictor: of an opened file.
@@ -66,7 +67,7 @@ def predict_folder(
     """
     source, folder = Path(inputs).expanduser(), Path(output_dir)
     around = source if source.is_dir() else source.parent
-    refuse_foreign_files(folder, around, {_REPORT: ("form", "results", "skipped")})
+    refuse_foreign_files(folder, around, {_REPORT: ("form", "results", "skipped"), _WRITTEN: ()})
     found = find_inputs(source, section, exclude=folder)
     refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
     skipped, results = list(found.skipped), []
@@ -80,9 +81,10 @@ def predict_folder(
         except ValueError as error:
             skipped.append(SkippedFile(item.files[0], str(error)))
             continue
+        # killed from here on, it is unknown whose the files are
+        _note(folder, item.name, ())
         results.append(_written(folder, item, prediction))
-        files = results[-1].get("outputs", ())
-        written[item.name] = {file: checksum(folder / file) for file in files}
+        _note(folder, item.name, results[-1].get("outputs", ()))
         yield item.name
     if any("class" in result for result in results):
         _write_table(folder, results)
@@ -94,7 +96,6 @@ def predict_folder(
         "results": results,
         "skipped": [{"file": str(entry.path), "cause": entry.reason} for entry in skipped],
         "unused": found.unused.lines(),
-        _WRITTEN: written,
     }
     write_json(output_path(folder, _REPORT), report)
     yield RuntimeReport(results, skipped, found.unused.lines())
@@ -102,10 +103,24 @@ def predict_folder(
 
 def _written_earlier(folder: Path) -> dict[str, Any]:
     """Input -> the checksums of the files that earlier runs wrote for it."""
+    known: dict[str, Any] = {}
     try:
-        return dict(read_json(folder / _REPORT).get(_WRITTEN) or {})
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
+        lines = (folder / _WRITTEN).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return known
+    for line in lines:
+        try:
+            known |= parse_json(line, _WRITTEN)
+        # the last one of a killed run may be half a line
+        except (ValueError, TypeError):
+            continue
+    return known
+
+
+def _note(folder: Path, name: str, files: Sequence[str]) -> None:
+    line = json.dumps({name: {file: checksum(folder / file) for file in files}})
+    with open(output_path(folder, _WRITTEN), "a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
 
 
 def _written(folder: Path, item: InputItem, prediction: Prediction) -> dict[str, Any]:

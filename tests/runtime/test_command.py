@@ -15,6 +15,9 @@ from PIL import Image
 
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.runtime.command import main
+from ckdmed.runtime.forms import open_form
+from ckdmed.runtime.predict import Predictor
+from ckdmed.runtime.run import predict_folder
 from tests.runtime.tiny_forms import CLASSES, write_tiny
 
 pytest.importorskip("onnxruntime")
@@ -70,6 +73,24 @@ def test_a_mask_that_somebody_corrected_stays(slices, tmp_path, capsys):
     corrected.unlink()
     assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
     assert "was changed since" not in capsys.readouterr().err and corrected.is_file()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_after_a_run_that_was_killed_only_what_was_corrected_stays(slices, tmp_path, first):
+    """Its report is missing, or that of a run before it."""
+    form, out = write_tiny(tmp_path / "model.onnx"), tmp_path / "out"
+    if not first:
+        assert main([str(form), str(slices), "--output_dir", str(out), "--threshold", "0.9"]) == 3
+    steps = predict_folder(Predictor(open_form(form), threshold=0.1), slices, out)
+    names = [next(steps), next(steps)]
+    steps.close()
+    corrected, own = (next(out.glob(f"{name}_mask.png")) for name in names)
+    Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(corrected)
+    kept = corrected.read_bytes()
+    *_, report = predict_folder(Predictor(open_form(form), threshold=0.2), slices, out)
+    told = [entry.reason for entry in report.skipped if "was changed since" in entry.reason]
+    assert len(told) == 1 and str(corrected) in told[0]
+    assert corrected.read_bytes() == kept and own.is_file()
 
 
 def test_a_table_of_classes(slices, tmp_path, capsys):
