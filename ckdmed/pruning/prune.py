@@ -21,6 +21,7 @@ from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.timing import latencies
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import save_weights, write_json
+from ckdmed.json_files import read_json
 from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_regions
 from ckdmed.networks.padded import AnySizeDynUNet
 from ckdmed.networks.segmentation_kinds import PRUNED
@@ -98,7 +99,9 @@ def prune(
         raise FileExistsError(f"{output_dir} holds a network already; name another folder.")
     source = find_source(given, checkpoint)
     settings = recorded_settings(source.checkpoint)
-    side = next((word for word in ("student", "teacher") if f"{word}_options" in (settings or {})), None)
+    # a record tells of a student and its teacher, or is from before one of the two could have options
+    declared = read_json(source.configs / "inference.json")
+    side = next((word for word in ("student", "teacher") if f"{word}_options" in declared), None)
     if source.description.task == "classification" or settings is None or side is None:
         raise ValueError(
             f"{source.checkpoint}: only networks of the segmentation bundles can be pruned, with the record of their "

@@ -72,3 +72,19 @@ def test_a_dynunet_of_the_recipe_nnunet(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
     assert record["settings"]["student_options"]["deep_supervision"] is False
     assert not find_source("seg_kd", tmp_path / "small/model.pt").network.deep_supervision
+
+
+def test_the_weights_that_ship_and_the_teacher_of_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    run(tmp_path / "whole", teacher_kind="unet")
+    for bundle, side, given in (
+        ("seg_kd", "student", []),
+        ("seg_teacher", "teacher", ["--checkpoint", str(tmp_path / "whole/teacher/teacher.pt")]),
+    ):
+        small = tmp_path / bundle
+        options = ["--ratio", "0.5", "--images", "1", "--output_dir", str(small)]
+        assert main(["prune", bundle, *given, *options]) == 0
+        settings = json.loads((small / "model.json").read_text(encoding="utf-8"))["settings"]
+        assert settings[f"{side}_options"]["pruned_channels"]
+        # its record tells the small network
+        find_source(bundle, small / "model.pt")
