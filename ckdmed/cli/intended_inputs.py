@@ -72,12 +72,12 @@ def _record(args: argparse.Namespace) -> int:
 
     from ckdmed.data.slice_files import read_slices
     from ckdmed.intended_inputs import INPUTS_SUFFIX, fit_intended_inputs
-    from ckdmed.sections.record import find_record
+    from ckdmed.sections.record import find_own_or_shipped
     from ckdmed.sections.slices import figshare_sections
 
     target = args.checkpoint.with_suffix(INPUTS_SUFFIX)
     refuse_existing(target, args.force, lambda path: path.name.endswith(INPUTS_SUFFIX))
-    known = args.checkpoint.is_file() and find_record(args.checkpoint) is not None
+    known = args.checkpoint.is_file() and find_own_or_shipped(args.checkpoint) is not None
     with tempfile.TemporaryDirectory() as nowhere:
         sections = figshare_sections(
             args.dataset_dir,

@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ckdmed.sections.record import RECORD_NAME, find_record
+from ckdmed.json_files import read_json
+from ckdmed.sections.record import RECORD_NAME, find_own_or_shipped
 
 __all__ = ["copy_training_records"]
 
@@ -24,10 +25,10 @@ def copy_training_records(checkpoint: Path, folder: Path, files: Iterable[str]) 
     Raises:
         FileExistsError: the folder has a record of other sections.
     """
-    record, kept = find_record(checkpoint), folder / RECORD_NAME
+    record, kept = find_own_or_shipped(checkpoint), folder / RECORD_NAME
     if record is not None and not kept.exists():
-        shutil.copyfile(record.path, kept)
-    elif record is not None and kept.read_bytes() != record.path.read_bytes():
+        record.write(kept)
+    elif record is not None and read_json(kept) != record.content():
         raise FileExistsError(
             f"{kept} tells of other patients than {record.path}, the record of {checkpoint}: name another folder."
         )

@@ -34,6 +34,7 @@ from ckdmed.files import load_weights, save_weights
 from ckdmed.folders import files_below, put_in_place, remove_leftover_folders, work_folder
 from ckdmed.intended_inputs import INPUTS_SUFFIX, IntendedInputs
 from ckdmed.networks.checkpoint import read_checkpoint, read_state_dict
+from ckdmed.sections.record import find_own_or_shipped
 
 __all__ = ["Export", "export_bundle"]
 
@@ -243,5 +244,8 @@ def _write_weights(source: Path, target: Path, settings: Mapping[str, Any]) -> N
         shutil.copyfile(source, target)
     else:
         save_weights(target, state)
-    record = {"sha256": sha256_of(target), "settings": settings}
+    record: dict[str, Any] = {"sha256": sha256_of(target), "settings": settings}
+    # whom a user's own weights know is nobody else's business
+    if (known := find_own_or_shipped(source)) is not None and known.shipped:
+        record["sections"] = known.content()
     target.with_suffix(".json").write_text(json_text(record), encoding="utf-8")

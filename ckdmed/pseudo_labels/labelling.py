@@ -27,7 +27,7 @@ from ckdmed.pseudo_labels.ensemble import Agreed, combined
 from ckdmed.pseudo_labels.mask_values import Regions, common_regions, mask_value
 from ckdmed.pseudo_labels.written_folder import MANIFEST, content_sha256, foreign_content
 from ckdmed.reports.files import write_csv
-from ckdmed.sections.record import find_record
+from ckdmed.sections.record import find_own_or_shipped
 
 __all__ = ["PseudoLabelSettings", "write_pseudo_labels"]
 
@@ -173,7 +173,7 @@ def _check_model(model: Path, items: Mapping[str, Any]) -> None:
         raise ValueError(f"there is no checkpoint '{model}'.")
     if recorded_settings(model) is None:
         raise ValueError(f"'{model}' has no record of its training (model.json beside it), which tells its network.")
-    record = find_record(model)
+    record = find_own_or_shipped(model)
     if record is None:
         logger.warning(f"{model} has no record of its patients; whether it knows test patients is not known")
         return

@@ -106,7 +106,8 @@ class SectionRecord:
                 for name, part in parts.items()
             }
             items = {name: [str(item) for item in part["items"]] for name, part in parts.items()}
-            return cls(path, patients, items, by_item=content["split_by"] == "item")
+            shipped = bool(content.get("shipped", False))
+            return cls(path, patients, items, by_item=content["split_by"] == "item", shipped=shipped)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _no_record(path, error) from error
 
@@ -117,7 +118,10 @@ class SectionRecord:
     def content(self) -> dict[str, Any]:
         """What `write` writes."""
         sections = {name: {"patients": self.patients[name], "items": self.items[name]} for name in SECTION_NAMES}
-        return {"format": _FORMAT, "split_by": "item" if self.by_item else "patient", "sections": sections}
+        split_by = "item" if self.by_item else "patient"
+        # of what is made of weights that ship, which are of other people wherever they go
+        shipped = {"shipped": True} if self.shipped else {}
+        return {"format": _FORMAT, "split_by": split_by, **shipped, "sections": sections}
 
     def sections_of(self, identifiers: Iterable[str]) -> list[str]:
         """The sections in which a person of any of these identifiers is, in the order train, validation, test."""

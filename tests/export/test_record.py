@@ -13,6 +13,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.trained import portable_settings, recorded_settings
 from ckdmed.export import export_bundle
+from ckdmed.export.exporter import _write_files
+from ckdmed.sections.record import find_own_or_shipped, find_record, record_sections
 from tests.bundle.bundle_runs import record
 from tests.export.tiny import ROOT, SIZES, sizes_of, write_checkpoint
 
@@ -113,6 +115,22 @@ def test_what_is_exported_has_a_record_or_all_that_it_would_tell(tmp_path):
     (tmp_path / "model.json").unlink()
     with pytest.raises(RefusedStart, match="no record .*give --override image_size, --override student_kind"):
         export_bundle(ROOT / "bundles" / "seg_kd", checkpoint, tmp_path / "brain_seg", overrides={"student_base": 4})
+
+
+def test_the_weights_that_ship_still_know_their_patients(tmp_path):
+    bundle = ROOT / "bundles" / "seg_kd"
+    _write_files(tmp_path / "a", bundle, bundle / "models" / "model.pt", None, {}, None)
+    exported, own = (find_own_or_shipped(folder / "models" / "model.pt") for folder in (tmp_path / "a", bundle))
+    assert exported is not None and exported.shipped and exported.content() == own.content()
+    assert find_record(tmp_path / "a/models/model.pt") is None
+
+
+def test_whom_weights_of_a_users_own_know_is_not_exported(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
+    record_sections({name: [] for name in ("train", "validation", "test")}, str(tmp_path), str(tmp_path))
+    assert find_record(checkpoint) is not None
+    _write_files(tmp_path / "out", ROOT / "bundles" / "seg_kd", checkpoint, None, {}, None)
+    assert find_own_or_shipped(tmp_path / "out/models/model.pt") is None
 
 
 def test_a_shipped_record_is_of_no_machine():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.load_slices import LoadSliced
@@ -18,7 +19,7 @@ from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.files import save_weights
 from ckdmed.pseudo_labels.mask_values import mask_value
 from ckdmed.pseudo_labels.written_folder import check_pseudo_labels, content_sha256
-from ckdmed.sections.record import SectionRecord
+from ckdmed.sections.record import SectionRecord, find_own_or_shipped
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import record
 from tests.toy import unet
@@ -307,3 +308,14 @@ def test_a_network_that_knows_the_test_patients_may_not_label(tmp_path: Path, ca
     SectionRecord.of(sections, good.parent / "sections.json").write(good.parent / "sections.json")
     assert main(["pseudo-label", str(source), "--models", str(good), "--output_dir", str(tmp_path / "x")]) == 2
     assert "was trained or chosen on 2 patients of the test section (p8)" in capsys.readouterr().err
+
+
+def test_nor_may_the_weights_that_ship(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, shipped = datalist(tmp_path / "in"), bundle_folder("seg_kd") / "models" / "model.pt"
+    known = find_own_or_shipped(shipped)
+    assert known is not None
+    content = json.loads(source.read_text())
+    content["test"][0]["patient"] = next(iter(known.patients["train"]))
+    source.write_text(json.dumps(content))
+    assert main(["pseudo-label", str(source), "--models", str(shipped), "--output_dir", str(tmp_path / "x")]) == 2
+    assert "was trained or chosen on 1 patients of the test section" in capsys.readouterr().err

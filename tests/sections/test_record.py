@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ckdmed.bundle import SectionOverlapError, brats_sections, figshare_sections, record_sections, scored_items
+from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
 from ckdmed.sections.record import RECORD_NAME, SectionRecord, find_own_or_shipped, find_record
 
@@ -226,3 +227,20 @@ def test_the_shipped_weights_are_scored_on_phantoms_as_others_are(tmp_path: Path
         sections = figshare_sections(None, str(tmp_path), phantom_patients=6, phantom_size=48, checkpoint=str(shipped))
     assert "new" not in sections and all(sections.values())
     assert "none of the patients that the weights were trained on is in" in caplog.text
+
+
+def test_what_inputs_the_shipped_weights_take_is_learned_of_the_patients_that_they_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bundle, given = Path(__file__).resolve().parents[2] / "bundles/seg_kd", []
+
+    def sections_of(*_: Any, checkpoint: str | None, **__: Any) -> None:
+        given.append(checkpoint)
+        raise ValueError("that is all")
+
+    monkeypatch.setattr("ckdmed.sections.slices.figshare_sections", sections_of)
+    for name in ("model.pt", "model.json"):
+        (tmp_path / name).write_bytes((bundle / "models" / name).read_bytes())
+    words = ["intended-inputs", "record", str(tmp_path), "--checkpoint", str(tmp_path / "model.pt")]
+    assert main([*words, "--sequence", "t1c"]) == 2
+    assert given == [str(tmp_path / "model.pt")]
