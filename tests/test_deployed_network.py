@@ -33,7 +33,9 @@ def test_its_regions_are_those_of_a_network_whose_regions_exclude_each_other(tmp
 
 
 def test_the_settings_of_the_training_are_read_from_the_file(tmp_path):
-    assert recorded_settings(write_tiny(tmp_path / "model.onnx")) == SEGMENTATION.settings
+    # with what the file says of the predictions, and what was so before there was a choice
+    told = {**SEGMENTATION.settings, "threshold": 0.3, "tta": True, "scaling": "percentiles", "clahe": False}
+    assert recorded_settings(write_tiny(tmp_path / "model.onnx")) == told
 
 
 def test_torchscript_with_a_description(tmp_path):

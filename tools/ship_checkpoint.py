@@ -29,6 +29,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.bundle.trained import reads_record
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
@@ -77,11 +78,8 @@ def main() -> int:
         return 1
     summary = read_evaluation(args.evaluation, source)
     evaluated = with_new_names(summary["settings"]["settings"])
-    with_inference = ConfigParser()
-    with_inference.read_config(str(args.bundle / "inference.json"))
-    used = [name for name in USED_AT_INFERENCE if name in with_inference.get() and name in evaluated]
-    inference = {name: with_inference.get_parsed_content(name) for name in used}
-    other = [name for name in used if inference[name] != evaluated[name]]
+    inference = _at_inference(args.bundle, evaluated)
+    other = [name for name, value in inference.items() if value != evaluated[name]]
     if other:
         for name in other:
             print(
@@ -119,6 +117,16 @@ def main() -> int:
     document(args.bundle, record)
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
+
+
+def _at_inference(bundle: Path, evaluated: dict[str, Any]) -> dict[str, Any]:
+    """What the inference will have of the settings that an evaluation had, when the weights are shipped."""
+    parser = ConfigParser()
+    parser.read_config(str(bundle / "inference.json"))
+    declared = dict(parser.get())
+    used = [name for name in USED_AT_INFERENCE if name in declared and name in evaluated]
+    # the evaluation read the same record, or its figures become part of the one that is shipped
+    return {name: evaluated[name] if reads_record(declared[name]) else parser.get_parsed_content(name) for name in used}
 
 
 def _precision(path: Path) -> str:

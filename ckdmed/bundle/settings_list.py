@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.setting_check import taken_settings
 from ckdmed.bundle.settings_table import Setting, profiles_of, settings_for
+from ckdmed.bundle.trained import OF_PREDICTIONS
 from ckdmed.bundle_files import bundle_configs
 from ckdmed.recipes.profile import sizes_of
 from ckdmed.recipes.schedule import of_recipes
@@ -80,7 +81,7 @@ def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any
     else:
         shown = of_training[1] if of_training else _shown(default)
     if of_training:
-        shown = f"that of the training, else {shown}"
+        shown = f"that of the {'record of the checkpoint' if name in OF_PREDICTIONS else 'training'}, else {shown}"
     if of_recipe:
         shown += "".join(
             f", {name} {_shown(value)}" for name, value in of_recipes(of_recipe[1] or "learning_rate").items()

@@ -24,6 +24,7 @@ from ckdmed.json_files import read_json
 from ckdmed.runtime import is_deployed
 
 __all__ = [
+    "OF_PREDICTIONS",
     "Trained",
     "check_trained",
     "portable_settings",
@@ -37,6 +38,9 @@ __all__ = [
 
 logger = logging.getLogger("ckdmed")
 
+#: How predictions are made of a network's outputs: a record may say what was chosen for its weights, and whoever uses
+#: them may choose otherwise.
+OF_PREDICTIONS = ("threshold", "tta")
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
 # how a configuration reads a setting of a record
@@ -164,14 +168,17 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
     """The settings of the run that left a checkpoint, by the names of today; None where nothing tells them.
 
     They lie beside the weights, as ``model.json`` of ``model.pt``, or as ``settings.json`` in the run's output folder.
-    A deployed file holds them itself.
+    A deployed file holds them itself. Of weights that ship with a bundle or were deployed, the threshold and the
+    averaging that were chosen for them are among these.
 
     Raises:
         ValueError: a file that is no JSON; one that names the SHA-256 of other weights than those it lies beside; a
             deployed file that cannot be opened.
     """
     if is_deployed(checkpoint) and checkpoint.is_file():
-        return as_of_now(read_description(checkpoint).settings) or None
+        description = read_description(checkpoint)
+        named = as_of_now(description.settings)
+        return {**_chosen(description.postprocessing), **named} if named else None
     entry = _recorded_entry(checkpoint)
     return None if entry is None else as_of_now(entry["settings"])
 
@@ -192,8 +199,14 @@ def _recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:
             if isinstance(settings, Mapping) and (beside or "epochs" in settings):
                 if beside:
                     _check_hash(checkpoint, place, content)
-                return entry
+                # the evaluation of weights that ship was made as they are meant to be used
+                evaluation = content.get("evaluation") if entry is not content else None
+                return {**entry, "settings": {**settings, **_chosen(evaluation)}}
     return None
+
+
+def _chosen(said: Any) -> dict[str, Any]:
+    return {name: said[name] for name in OF_PREDICTIONS if name in said} if isinstance(said, Mapping) else {}
 
 
 def _check_hash(checkpoint: Path, record: Path, content: Any) -> None:
@@ -271,6 +284,8 @@ def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
 def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], option: str = "--") -> None:
     """Refuse given settings that contradict the record of the checkpoint that they are given for.
 
+    How predictions are made of the network's outputs is free.
+
     Args:
         parser: of the bundle.
         declared: setting -> what the configuration files say of it, such as ``$@trained['image_size']``.
@@ -288,7 +303,7 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
         source = next(
             (record for record in ("trained", "taught") if record in config and record in reading.values()), None
         )
-        if source is None or name not in table or name not in config:
+        if source is None or name not in table or name not in config or name in OF_PREDICTIONS:
             continue
         given = config.get(name)
         record: Trained = parser.get_parsed_content(source)

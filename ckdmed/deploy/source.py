@@ -14,7 +14,7 @@ import ckdmed
 from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.run_folder import weights_folder
-from ckdmed.bundle.trained import reads_record, record_to_ship, recorded_settings
+from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record, record_to_ship, recorded_settings
 from ckdmed.bundle_files import named_bundle
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
@@ -148,7 +148,7 @@ def _description(
     before["images"] = int(setting("input_images", 1))
     if setting("grey_as_rgb", False):
         before["grey_as_rgb"] = True
-    after = {key: setting(key) for key in ("threshold", "tta") if key in config}
+    after = {key: setting(key) for key in OF_PREDICTIONS if key in config}
     licence = next(
         (line.strip() for line in (root / "LICENSE").read_text(encoding="utf-8").splitlines() if line.strip()), ""
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle.trained import OF_PREDICTIONS
 from ckdmed.export.configs import read_object, rebase_text
 from ckdmed.file_hash import sha256_of
 from ckdmed.reports import markdown_table
@@ -25,8 +26,6 @@ _NO_FIGURES = (
 
 # of a classification, in the order of the table
 _OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auc", "ece")
-# how predictions are made of a network's outputs, wherever the network was trained
-_OF_PREDICTIONS = ("threshold", "tta")
 _OF_REGIONS = ("dice", "hd95", "lesionwise_dice", "lesionwise_hd95_mm")
 
 
@@ -166,7 +165,7 @@ def exported_readme(
 def _evaluated_otherwise(summary: Mapping[str, Any], inference: Mapping[str, Any]) -> str:
     """Which settings of the predictions the inference has otherwise than the evaluation had."""
     evaluated = summary.get("settings", {}).get("settings", {})
-    both = [name for name in _OF_PREDICTIONS if name in evaluated and name in inference]
+    both = [name for name in OF_PREDICTIONS if name in evaluated and name in inference]
     found = [f"`{n}` {inference[n]}, not {evaluated[n]}" for n in both if inference[n] != evaluated[n]]
     return f"\n\nThis bundle's inference was not scored as it is; it has {'; '.join(found)}." if found else ""
 

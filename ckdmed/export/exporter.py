@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
-from ckdmed.bundle.trained import reads_record
+from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
     component_settings,
@@ -193,7 +193,10 @@ def _write_files(
     shutil.copyfile(bundle / "logging.conf", folder / "configs" / "logging.conf")
     shutil.copyfile(bundle / "LICENSE", folder / "LICENSE")
     shutil.copyfile(bundle / "docs" / "data_license.txt", folder / "docs" / "data_license.txt")
-    readme = exported_readme(readme, source, summary, shipped, rewritten["inference.json"])
+    inference = {
+        name: trained[name] if reads_record(value) else value for name, value in rewritten["inference.json"].items()
+    }
+    readme = exported_readme(readme, source, summary, shipped, inference)
     (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
 
     _write_weights(checkpoint, folder / "models" / "model.pt", trained)
@@ -227,7 +230,8 @@ def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str)
 def _sizes(inference: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str, Any]:
     """What the network and its input depend on, as the checkpoint has it: a further training begins with it, too."""
     found = component_settings(inference, ("network_def", "preprocessing"))
-    read = [name for name, value in inference.items() if reads_record(value)]
+    # how predictions are made belongs to an inference with these weights, not to a training or an evaluation
+    read = [name for name, value in inference.items() if reads_record(value) and name not in OF_PREDICTIONS]
     # an expression of other settings stays one, even where a setting of the training has its name: the modalities of a
     # student of one sequence are not those of its teachers
     plain = {name: trained.get(name, value) for name, value in found.items() if is_plain(value)}

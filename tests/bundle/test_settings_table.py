@@ -192,6 +192,7 @@ def test_defaults_of_each_profile_are_shown():
     assert "--profile" in text and "compact_3d" in text
     # the columns for volumes too, where the table leaves them out
     assert "--epochs  (default: demo 12, full 60, compact 8, demo_3d 12, full_3d 60, compact_3d 8)" in text
+    assert "--threshold  (default: that of the record of the checkpoint, else 0.5)" in settings_text("seg_kd")
     assert "--student_base  (default: that of the training, else demo 8, full 32, compact 8)" in settings_text("seg_kd")
 
 

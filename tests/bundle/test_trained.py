@@ -63,6 +63,27 @@ def test_the_settings_of_an_inference_are_none_of_a_training(tmp_path: Path) -> 
     assert recorded_settings(tmp_path / "model.pt") is None
 
 
+@pytest.mark.usefixtures("process_as_it_was")
+def test_masks_are_cut_as_was_chosen_for_the_weights_at_hand(tmp_path: Path) -> None:
+    weights = tmp_path / "model.pt"
+    torch.save({}, weights)
+    write_record(tmp_path / "model.json", image_size=64, student_kind="unet", student_base=8)
+    common = {"device": "$torch.device('cpu')", "output_dir": str(tmp_path / "out"), "dataset_dir": str(tmp_path)}
+
+    def cut(**given: Any) -> tuple[float, bool]:
+        parser = opened("seg_kd", "inference.json", **common, **given).parser
+        return parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")
+
+    assert cut() == (0.3, True)
+    # as their evaluation does
+    assert cut(checkpoint=str(weights)) == (0.5, False)
+    # neither is a property of the weights
+    assert cut(threshold=0.4, tta=False) == (0.4, False)
+    assert cut(checkpoint=str(weights), threshold=0.4, tta=True) == (0.4, True)
+    write_record(tmp_path / "model.json", image_size=64, student_kind="unet", student_base=8, threshold=0.2, tta=True)
+    assert cut(checkpoint=str(weights)) == (0.2, True)
+
+
 def test_what_is_asked_of_a_record(tmp_path: Path) -> None:
     with pytest.raises(RefusedStart, match="there is no checkpoint .*; |there is no checkpoint"):
         trained_with(str(tmp_path / "none.pt"))["image_size"]

@@ -48,7 +48,8 @@ def test_a_description_holds_what_an_inference_needs(checkpoint):
     description = find_source("seg_kd", checkpoint).description
     assert description.task == "segmentation" and description.input_shape == (1, 32, 32)
     assert description.preprocessing["image_size"] == 32 and description.outputs == ("tumour",)
-    assert set(description.postprocessing) == {"threshold", "tta"}
+    assert description.postprocessing == {"threshold": 0.5, "tta": False}
+    assert find_source("seg_kd").description.postprocessing == {"threshold": 0.3, "tta": True}
     assert len(description.source["checkpoint_sha256"]) == 64 and "Apache" in description.licence
     assert not any("checkpoint" in name or name.endswith("_dir") for name in description.settings)
     # all that an inference with the file asks for

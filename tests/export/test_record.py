@@ -117,6 +117,24 @@ def test_what_is_exported_has_a_record_or_all_that_it_would_tell(tmp_path):
         export_bundle(ROOT / "bundles" / "seg_kd", checkpoint, tmp_path / "brain_seg", overrides={"student_base": 4})
 
 
+def test_the_weights_that_ship_keep_their_threshold(tmp_path):
+    bundle = ROOT / "bundles" / "seg_kd"
+    weights = bundle / "models" / "model.pt"
+    scored = {"settings": {"checkpoint": "", "section": "test", "settings": {"threshold": 0.5, "tta": True}}}
+    scored |= {"overall": {"dice": {"patient_mean": 0.8, "patient_interval": [0.7, 0.9]}}}
+    for name, overrides, threshold in (("a", {}, 0.3), ("b", {"threshold": 0.4}, 0.4)):
+        folder = tmp_path / name
+        _write_files(folder, bundle, weights, None, overrides, {**scored, "n_slices": 4, "n_patients": 2})
+        parser = ConfigParser()
+        parser.read_config(str(folder / "configs" / "inference.json"))
+        assert (parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")) == (threshold, True)
+        # an evaluation's are its own
+        evaluation = json.loads((folder / "configs" / "evaluate.json").read_text(encoding="utf-8"))
+        assert (evaluation["threshold"], evaluation["tta"]) == (overrides.get("threshold", 0.5), False)
+        text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+        assert f"inference was not scored as it is; it has `threshold` {threshold}, not 0.5." in text
+
+
 def test_the_weights_that_ship_still_know_their_patients(tmp_path):
     bundle = ROOT / "bundles" / "seg_kd"
     _write_files(tmp_path / "a", bundle, bundle / "models" / "model.pt", None, {}, None)
@@ -131,6 +149,13 @@ def test_whom_weights_of_a_users_own_know_is_not_exported(tmp_path):
     assert find_record(checkpoint) is not None
     _write_files(tmp_path / "out", ROOT / "bundles" / "seg_kd", checkpoint, None, {}, None)
     assert find_own_or_shipped(tmp_path / "out/models/model.pt") is None
+
+
+def test_a_users_own_weights_take_what_an_evaluation_takes(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
+    _write_files(tmp_path / "out", ROOT / "bundles" / "seg_kd", checkpoint, None, {}, None)
+    noted = json.loads((tmp_path / "out/models/model.json").read_text(encoding="utf-8"))["settings"]
+    assert (noted["threshold"], noted["tta"]) == (0.5, False)
 
 
 def test_a_shipped_record_is_of_no_machine():
