@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -62,13 +63,20 @@ def table1_plain() -> str:
     return experiment("table1").tables(records_of("table1-plain"))
 
 
+_CONVERGED = {"ours": "distilled", BASELINE: "alone", "teacher": "teacher"}
+
+
 def headline() -> str:
     """The main result of each task, a line of text each, for the README."""
     tuned, pretrained, plain = (
         [r for r in records_of(name) if r.split["section"] == "test" and r.split["label_fraction"] == 1]
         for name in ("compare-tuned", "compare-pretrained", "compare")
     )
-    longer = [r for r in records_of("compare-tuned-40") if r.split["section"] == "test"]
+    longer, converged = (
+        [r for r in records_of(name) if r.split["section"] == "test"]
+        for name in ("compare-tuned-40", "compare-converged")
+    )
+    per_slice, seeds = partial(_arm_mean, converged, metric="Dice per slice"), Counter(r.arm for r in converged)
     by_patient = [r for r in records_of("table1") if r.split["name"] == "group"]
     accuracy = partial(_arm_mean, by_patient, metric="test_accuracy")
     return "\n".join(
@@ -77,6 +85,9 @@ def headline() -> str:
             + _segmentation_result(tuned, BASELINE),
             "- That student alone, 40 epochs instead of 12: Dice per slice "
             + f"{_arm_mean(longer, BASELINE, 'Dice per slice')} ({len(longer)} seed{'s' if len(longer) > 1 else ''}).",
+            "- 40 epochs, another split, teacher on larger images: Dice per slice "
+            + ", ".join(f"{per_slice(arm)} {what} ({seeds[arm]})" for arm, what in _CONVERGED.items())
+            + " (seeds in brackets).",
             "- A teacher of that kind, recipe searched for the distilled student: " + _segmentation_result(pretrained),
             f"- That recipe, teacher trained on the same slices only: {_segmentation_result(plain)}",
             f"- Tumour type: accuracy {accuracy('student_vgg_vit')} for the student distilled from VGG19 + ViT, "
@@ -113,7 +124,10 @@ def _arm_mean(records: list[RunRecord], arm: str, metric: str) -> str:
 
 
 # comparisons below docs/records with a table in full, a short one and a picture
-COMPARISONS = ("compare-tuned", "compare", "compare-pretrained", "compare-pretrained-25")
+COMPARISONS = (
+    *("compare-tuned", "compare-converged", "compare-converged-25"),
+    *("compare", "compare-pretrained", "compare-pretrained-25"),
+)
 
 
 def compared(folder: str) -> str:
