@@ -15,6 +15,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.compare_arms import (
     ARMS,
     BASELINE,
+    TEACHER,
     check_teachers,
     compare_name,
     compare_runs,
@@ -97,6 +98,13 @@ class Comparison(SliceExperiment):
             "then of the students' training alone (default: a teacher for each seed). Arms without a teacher stay as "
             "they are",
         )
+        parser.add_argument(
+            "--teacher_label_fraction",
+            type=float,
+            metavar="FRACTION",
+            help="label fraction of the teachers, such as 1 for students of a hospital that has few labels and a "
+            "teacher of one that has many (default: that of their students)",
+        )
         add_label_fraction_options(parser, (1.0, 0.25, 0.1))
         add_slice_phantom_options(parser)
 
@@ -110,7 +118,7 @@ class Comparison(SliceExperiment):
             settings = parse_settings(words)
             check_bundle_settings(cls.bundle, settings, args.bundles)
             arms.append(variant(name, settings))
-        return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher)
+        return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher, args.teacher_label_fraction)
 
     @classmethod
     def option_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -172,8 +180,11 @@ class Comparison(SliceExperiment):
         known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
         groups = []
         for own in by_key(records, lambda r: (r.split["section"] != "test", -label_fraction_of(r))).values():
+            own = _with_their_teachers(own, records)
+            if not own:
+                continue
             title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
-            names = named_arms(own, known)
+            names = named_arms(own, {**known, TEACHER: _teacher_label(own, known[TEACHER])})
             baseline = BASELINE if BASELINE in names else None
             groups.append(Group(title, own[0].split["section"], own, names, baseline, cls.patient_score))
         return groups
@@ -194,14 +205,35 @@ class Comparison(SliceExperiment):
         return [*parts, seconds_line(own, names)]
 
 
+def _with_their_teachers(own: Sequence[RunRecord], records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs of a label fraction, and the teachers of another one that taught them; none where all of them are
+    teachers of students of another label fraction."""
+    names = {record.name for record in own}
+    others = [r for r in records if r.split["section"] == own[0].split["section"] and r.name not in names]
+    if names <= {_shared_teacher_of(record) for record in others}:
+        return []
+    taught_by = {_shared_teacher_of(record) for record in own}
+    return [*own, *(record for record in others if record.name in taught_by)]
+
+
+def _shared_teacher_of(record: RunRecord) -> str | None:
+    return record.settings.get("shared_teacher")
+
+
+def _teacher_label(records: Sequence[RunRecord], label: str) -> str:
+    """A teacher's name to print, with its label fraction where that is not its students'."""
+    fractions = {label_fraction_of(record) for record in records if record.arm == TEACHER}
+    return label if fractions <= {label_fraction_of(records[0])} else f"{label}, {max(fractions):.0%} labelled"
+
+
 def _shared_teacher(run: Run) -> str | None:
-    """The teacher's run where it is that of another seed."""
+    """The teacher's run where it is that of another seed or label fraction."""
     own = compare_name(str(run.arm.teacher), run.split["label_fraction"], run.seed)
     return None if run.teacher == own else run.teacher
 
 
 def _students(records: Sequence[RunRecord]) -> list[tuple[str, float, int, str | None]]:
-    return [(r.arm, label_fraction_of(r), r.seed, r.settings.get("shared_teacher")) for r in records]
+    return [(r.arm, label_fraction_of(r), r.seed, _shared_teacher_of(r)) for r in records]
 
 
 EXPERIMENT = Comparison

@@ -9,20 +9,29 @@ from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fract
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
 
-__all__ = ["ARMS", "BASELINE", "check_teachers", "compare_name", "compare_runs", "compare_settings", "variant"]
+__all__ = [
+    "ARMS",
+    "BASELINE",
+    "TEACHER",
+    "check_teachers",
+    "compare_name",
+    "compare_runs",
+    "compare_settings",
+    "variant",
+]
 
 BASELINE = "alone"
-_TEACHER = "teacher"
+TEACHER = "teacher"
 
 
 def _taught(name: str, label: str, settings: Mapping[str, Any]) -> Arm:
-    return Arm(name, label, settings, teacher=_TEACHER, needs=(_TEACHER,))
+    return Arm(name, label, settings, teacher=TEACHER, needs=(TEACHER,))
 
 
 ARMS: dict[str, Arm] = {
     arm.name: arm
     for arm in (
-        Arm(_TEACHER, "teacher", bundle="seg_teacher", unlabelled=False),
+        Arm(TEACHER, "teacher", bundle="seg_teacher", unlabelled=False),
         Arm(BASELINE, "student alone", {"method": "supervised"}, unlabelled=False),
         Arm(
             "alone_view",
@@ -79,7 +88,11 @@ def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_runs(
-    arms: Sequence[Arm], fractions: Sequence[float], seeds: Sequence[int], one_teacher: bool = False
+    arms: Sequence[Arm],
+    fractions: Sequence[float],
+    seeds: Sequence[int],
+    one_teacher: bool = False,
+    teacher_fraction: float | None = None,
 ) -> list[Run]:
     """All runs, an arm after those that it needs; seed by seed, so that a half done comparison is a whole smaller one.
 
@@ -88,6 +101,7 @@ def compare_runs(
     Args:
         arms, fractions, seeds: of the comparison.
         one_teacher: train the teacher with the first seed alone; the students of all seeds learn from it.
+        teacher_fraction: label fraction of the teachers; None for that of their students.
 
     Raises:
         ValueError: an arm needs another one that is not among them; a label fraction outside (0, 1]; something stands
@@ -95,49 +109,71 @@ def compare_runs(
     """
     check_different(seeds=seeds)
     check_label_fractions(fractions)
+    if teacher_fraction is not None:
+        check_label_fractions([teacher_fraction])
     ordered = in_order(arms)
-    return [
-        _run(arm, fraction, seed, seeds[0] if one_teacher else seed)
-        for seed in seeds
-        for fraction in fractions
-        for arm in ordered
-        if not (fraction == 1 and arm.settings.get("method") == "hard_pseudo")
-        and not (one_teacher and arm.name == _TEACHER and seed != seeds[0])
-    ]
+    runs = []
+    for seed in seeds:
+        for fraction in fractions:
+            for arm in ordered:
+                if fraction == 1 and arm.settings.get("method") == "hard_pseudo":
+                    continue
+                if arm.name == TEACHER and one_teacher and seed != seeds[0]:
+                    continue
+                if arm.name == TEACHER and teacher_fraction is not None and fraction != fractions[0]:
+                    continue  # one teacher for the students of all label fractions
+                taught_by = (teacher_fraction or fraction, seeds[0] if one_teacher else seed)
+                runs.append(_run(arm, fraction, seed, *taught_by))
+    return runs
 
 
-def _run(arm: Arm, fraction: float, seed: int, teacher_seed: int) -> Run:
-    teacher = compare_name(arm.teacher, fraction, teacher_seed) if arm.teacher and arm.teacher != "random" else None
+def _run(arm: Arm, fraction: float, seed: int, teacher_fraction: float, teacher_seed: int) -> Run:
+    if arm.name == TEACHER:
+        fraction = teacher_fraction
+    taught = arm.teacher and arm.teacher != "random"
+    teacher = compare_name(str(arm.teacher), teacher_fraction, teacher_seed) if taught else None
     return Run(arm, seed, compare_name(arm.name, fraction, seed), {"label_fraction": fraction}, teacher)
 
 
 def check_teachers(students: Iterable[tuple[str, float, int, str | None]]) -> None:
-    """Refuse students of one teacher for all seeds together with those of another.
+    """Refuse students of one label fraction whose teachers do not go together.
+
+    Either one teacher has taught all seeds, or each seed's own teacher its students, and with one label fraction.
 
     Args:
-        students: arm, label fraction, seed and, where it is not that of the seed itself, the name of the teacher's run;
-            arms that have no teacher are passed over.
+        students: arm, label fraction, seed and, where it is not that of the seed and label fraction themselves, the
+            name of the teacher's run; arms that have no teacher are passed over.
 
     Raises:
-        ValueError: with one label fraction, a teacher that some share and another one.
+        ValueError: they do not.
     """
-    of_fractions: dict[float, dict[str, str]] = {}
-    shared: dict[float, str] = {}
+    of_fractions: dict[float, dict[str, tuple[int, str]]] = {}
     for arm, fraction, seed, teacher in students:
         # an arm that is not among these is a variant of the distilled student
-        if arm not in ARMS or ARMS[arm].teacher == _TEACHER:
-            used = teacher or compare_name(_TEACHER, fraction, seed)
-            of_fractions.setdefault(fraction, {}).setdefault(used, compare_name(arm, fraction, seed))
-            if teacher:
-                shared[fraction] = teacher
-    for fraction, one in shared.items():
-        for other, student in of_fractions[fraction].items():
-            if other != one:
-                raise ValueError(
-                    f"{one} teaches the students of several seeds, but {student} learnt from {other}: an interval over "
-                    "these seeds would mean neither. Give --one_teacher with the same first seed, or use another "
-                    "output folder."
-                )
+        if arm not in ARMS or ARMS[arm].teacher == TEACHER:
+            used = teacher or compare_name(TEACHER, fraction, seed)
+            student = (seed, compare_name(arm, fraction, seed))
+            known = of_fractions.setdefault(fraction, {})
+            # of a teacher's students, one of another seed says more: that it is shared
+            if used not in known or _is_of_seed(used, known[used][0]):
+                known[used] = student
+    for taught in of_fractions.values():
+        each_its_own = all(_is_of_seed(teacher, seed) for teacher, (seed, _) in taught.items())
+        label_fractions = {teacher.rsplit("-seed=", 1)[0] for teacher in taught}
+        if len(taught) == 1 or (each_its_own and len(label_fractions) == 1):
+            continue
+        # the shared one first, where one is
+        ordered = sorted(taught.items(), key=lambda item: _is_of_seed(item[0], item[1][0]))
+        (one, (_, its_student)), (other, (_, student)) = ordered[:2]
+        raise ValueError(
+            f"{its_student} learns from {one}, but {student} learnt from {other}: an interval over these seeds would "
+            "mean neither. Give --one_teacher with the same first seed and --teacher_label_fraction as before, or use "
+            "another output folder."
+        )
+
+
+def _is_of_seed(teacher: str, seed: int) -> bool:
+    return teacher.rsplit("-seed=", 1)[-1] == str(seed)
 
 
 def compare_name(arm: str, fraction: float, seed: int) -> str:

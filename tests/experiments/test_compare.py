@@ -94,8 +94,72 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
     with pytest.raises(ValueError, match="learnt from labelled=1-teacher-seed=[03].*another output folder"):
         added.possible(more)
     both = [record(run.arm.name, run.seed, 0.5, settings=added._recorded_settings(run)) for run in more]
-    with pytest.raises(ValueError, match="teaches the students of several seeds"):
+    with pytest.raises(ValueError, match="learnt from .*another output folder"):
         compared.check_records([*records, *both])
+
+
+def test_teachers_with_another_label_fraction():
+    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ours"]]
+    runs = compare_runs(arms, [0.25, 0.1], [3, 4], teacher_fraction=1.0)
+    assert [run.name for run in runs if run.arm.name == "teacher"] == [f"labelled=1-teacher-seed={s}" for s in (3, 4)]
+    assert {run.split["label_fraction"] for run in runs if run.arm.name == "teacher"} == {1.0}
+    taught = {run.name: run.teacher for run in runs if run.arm.name == "ours"}
+    assert taught == {
+        f"labelled={f}-ours-seed={s}": f"labelled=1-teacher-seed={s}" for f in ("0.25", "0.1") for s in (3, 4)
+    }
+    assert {run.teacher for run in runs if run.arm.name == "alone"} == {None}
+    one = compare_runs(arms, [0.25], [3, 4], one_teacher=True, teacher_fraction=1.0)
+    assert {run.teacher for run in one if run.arm.name == "ours"} == {"labelled=1-teacher-seed=3"}
+    assert len([run for run in one if run.arm.name == "teacher"]) == 1
+    with pytest.raises(ValueError, match="label"):
+        compare_runs(arms, [0.25], [3], teacher_fraction=1.5)
+
+
+@pytest.mark.parametrize("shared", [(), ("--one_teacher",)])
+def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_path: Path, shared):
+    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5", "--seeds", "0", "1", *shared]
+    compared, runs = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "1")
+    records = []
+    for run in runs:
+        of_run = compared._recorded_settings(run)
+        records.append(
+            replace(
+                record(run.arm.name, run.seed, 0.5, settings=of_run),
+                name=run.name,
+                split={"section": "validation", **run.split},
+            )
+        )
+    compared.check_records(records)
+    (group,) = compared.groups(records)
+    assert group.title.endswith("50% of the training patients labelled")
+    assert group.names["teacher"] == "teacher, 100% labelled" and group.names["alone"] == "student alone"
+    assert len(group.records) == len(records)
+    # a teacher of as many labels as its students' is one more group of students beside it
+    alone = replace(records[-2], split={**records[-2].split, "label_fraction": 1.0}, name="labelled=1-alone-seed=1")
+    assert [set(one.names) for one in compared.groups([*records, alone])] == [
+        {"teacher", "alone"},
+        {"teacher", "alone", "ours"},
+    ]
+
+
+def test_a_folder_does_not_mix_label_fractions_of_teachers(data: Path, tmp_path: Path):
+    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5", "--seeds", "0"]
+    compared, runs = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "1")
+    records = [
+        replace(
+            record(run.arm.name, run.seed, 0.5, settings=compared._recorded_settings(run)),
+            name=run.name,
+            split={"section": "validation", **run.split},
+        )
+        for run in runs
+    ]
+    for one in records:
+        one.write(tmp_path / "records/validation" / f"{one.name}.json")
+    again, more = made("compare", tmp_path, data, *words[:-1], "1", "--teacher_label_fraction", "1")
+    assert again.possible(more) == more
+    other, own = made("compare", tmp_path, data, *words[:-1], "1")
+    with pytest.raises(ValueError, match="--teacher_label_fraction as before"):
+        other.possible(own)
 
 
 def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
