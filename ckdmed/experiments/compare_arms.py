@@ -164,9 +164,9 @@ def check_teachers(students: Iterable[tuple[str, float, int, str | None]]) -> No
             continue
         # the shared one first, where one is
         ordered = sorted(taught.items(), key=lambda item: _is_of_seed(item[0], item[1][0]))
-        (one, (_, its_student)), (other, (_, student)) = ordered[:2]
+        (one, (_, its_student)), (other, (_, its_own)) = ordered[:2]
         raise ValueError(
-            f"{its_student} learns from {one}, but {student} learnt from {other}: an interval over these seeds would "
+            f"{its_student} learns from {one}, but {its_own} learnt from {other}: an interval over these seeds would "
             "mean neither. Give --one_teacher with the same first seed and --teacher_label_fraction as before, or use "
             "another output folder."
         )
