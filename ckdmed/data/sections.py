@@ -13,7 +13,14 @@ from monai.config import PathLike
 from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, build_figshare_datalist, read_datalist
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
-from ckdmed.data.splits import check_no_group_crosses, k_folds, labelled_subset, split_by_group
+from ckdmed.data.splits import (
+    check_fold,
+    check_no_group_crosses,
+    k_folds,
+    labelled_subset,
+    sections_of_fold,
+    split_by_group,
+)
 from ckdmed.json_files import read_json
 
 SECTION_KEYS = ("train", "validation", "test")
@@ -205,10 +212,7 @@ def _groups_and_labels(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
 def _by_fold(
     items: list[dict[str, Any]], fold: int, n_folds: int, seed: int, fold_source: str, target: str
 ) -> list[list[dict[str, Any]]]:
-    if n_folds < 3:
-        raise ValueError(f"n_folds must be at least 3 (training, validation and test), got {n_folds}.")
-    if not 0 <= fold < n_folds:
-        raise ValueError(f"fold must be 0 to {n_folds - 1}, got {fold}.")
+    check_fold(fold, n_folds)
     fold_of: list[int | None] = []
     stored = [item.get("fold") for item in items]
     if fold_source == "official":
@@ -221,10 +225,7 @@ def _by_fold(
         members = {dealt[i]["patient_group"]: f for f, part in enumerate(folds) for i in part}
         # one without a fold is in training
         fold_of += [members.get(item["patient_group"]) for item in items]
-    validation_fold = (fold + 1) % n_folds
-    test = [item for item, f in zip(items, fold_of, strict=True) if f == fold]
-    validation = [item for item, f in zip(items, fold_of, strict=True) if f == validation_fold]
-    train = [item for item, f in zip(items, fold_of, strict=True) if f not in (fold, validation_fold)]
+    train, validation, test = sections_of_fold(items, fold_of, fold, n_folds)
     return _without_split_persons(train, validation, test) if fold_source == "official" else [train, validation, test]
 
 

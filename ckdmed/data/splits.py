@@ -139,6 +139,31 @@ def k_folds(groups: Sequence[str], labels: Sequence[int], k: int = 5, seed: int 
     return split_by_group(groups, labels, [1 / k] * k, seed)
 
 
+def check_fold(fold: int, n_folds: int) -> None:
+    """Raise ValueError unless a fold can be the test section of so many, beside others that validate and train."""
+    if n_folds < 3:
+        raise ValueError(f"n_folds must be at least 3 (training, validation and test), got {n_folds}.")
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"fold must be 0 to {n_folds - 1}, got {fold}.")
+
+
+def sections_of_fold(
+    items: Sequence[dict[str, Any]], fold_of: Sequence[int | None], fold: int, n_folds: int
+) -> list[list[dict[str, Any]]]:
+    """Training, validation and test: test is the fold, validation the next one, training the rest.
+
+    Args:
+        items: in any order.
+        fold_of: the fold of each, None for one that stays in training.
+        fold, n_folds: see :func:`check_fold`.
+    """
+    validation_fold = (fold + 1) % n_folds
+    test = [item for item, f in zip(items, fold_of, strict=True) if f == fold]
+    validation = [item for item, f in zip(items, fold_of, strict=True) if f == validation_fold]
+    train = [item for item, f in zip(items, fold_of, strict=True) if f not in (fold, validation_fold)]
+    return [train, validation, test]
+
+
 def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], key: str = GROUP_KEY) -> None:
     """Make sure that no group has items in two sections.
 

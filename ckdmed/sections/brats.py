@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import distributed
 
-from ckdmed.data.brats import MODALITIES, build_brats_datalist, read_brats_datalist, select_brats_items
+from ckdmed.data.brats import MODALITIES, brats_fold, build_brats_datalist, read_brats_datalist, select_brats_items
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
@@ -36,6 +36,9 @@ def brats_sections(
     phantom_types: Sequence[str] = ("GLI",),
     checkpoint: str | None = None,
     teacher_folds: int = 1,
+    fold: int | None = None,
+    n_folds: int = 5,
+    train_on_validation: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Cases of the training, validation and test sections, split by patient.
 
@@ -57,6 +60,10 @@ def brats_sections(
             :class:`~ckdmed.sections.record.SectionRecord`, with "new" for patients that it did not know. None
             for a training.
         teacher_folds: of cross-fitted teachers, which `split_seed` draws too.
+        fold, n_folds: k-fold instead of one split; the fold is the test section and the next one validates, see
+            :func:`~ckdmed.data.brats.brats_fold`.
+        train_on_validation: the training section has the cases of the validation section too, which then says nothing
+            of other patients.
 
     Returns:
         "train", "validation", "test" -> items of whole cases: ``image`` (absolute paths, one for each modality in the
@@ -68,7 +75,8 @@ def brats_sections(
         ValueError: the folder is missing or holds no usable case, has no datalist and leaves open whose labels its
             masks have (see `decided_releases`), the stored datalist is damaged or names a file that
             is not there, a case lacks a modality, or the training or validation section is empty; `split_seed` would
-            change nothing, see `check_split_seed`; a patient's cases are in several sections of the record.
+            change nothing, see `check_split_seed`; a patient's cases are in several sections of the record; the fold
+            does not exist.
     """
     if dataset_dir:
         folder = Path(dataset_dir).expanduser().resolve()
@@ -81,8 +89,8 @@ def brats_sections(
     record = record_of_scored(checkpoint)
     if record is None:
         if teacher_folds == 1:
-            check_split_seed(split_seed, folder, label_fraction)
-        datalist = _resolve(folder, split_seed, fractions, modalities, release)
+            check_split_seed(split_seed, folder, label_fraction, fold, n_folds)
+        datalist = _resolve(folder, split_seed, fractions, modalities, release, fold, n_folds)
         parts = {key: datalist[name] for key, name in _SECTIONS.items()}
     else:
         # nothing is split, so that a folder of two patients will do
@@ -102,6 +110,9 @@ def brats_sections(
                 f"{folder}: {len(without)} case(s) of the {key} section have no mask (the first: {without[0]}); "
                 "make the datalist again from cases with masks."
             )
+    if train_on_validation and record is None:
+        sections["train"] = [*sections["train"], *sections["validation"]]
+        logger.warning("training on the validation section too: its scores say nothing of patients never seen")
     labelled = sum(item["labelled"] for item in sections["train"])
     counts = ", ".join(f"{name} {len(items)} cases of {_groups(items)} patients" for name, items in sections.items())
     logger.info(f"{folder}: {counts}; {labelled} of the training cases are used with their masks")
@@ -124,13 +135,24 @@ def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str]
 
 
 def _resolve(
-    folder: Path, seed: int, fractions: Sequence[float], modalities: Sequence[str], release: str | None
+    folder: Path,
+    seed: int,
+    fractions: Sequence[float],
+    modalities: Sequence[str],
+    release: str | None,
+    fold: int | None = None,
+    n_folds: int = 5,
 ) -> dict[str, Any]:
     stored = folder / "datalist.json"
     if stored.is_file():
         datalist = read_brats_datalist(stored)
+        if fold is not None:
+            datalist = brats_fold(datalist, fold, n_folds, seed)
         _check_persons(datalist, folder)
         return datalist
+    if fold is not None:
+        # the folds are of all cases, so a set too small for three shares will do
+        fractions = (1.0, 0.0, 0.0)
     try:
         datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities, release=release)
     except OpenReleaseError as error:
@@ -141,7 +163,7 @@ def _resolve(
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         warnings.warn(f"{folder}: {len(skipped)} case(s) left out:\n{reasons}{more}", stacklevel=3)
-    return datalist
+    return datalist if fold is None else brats_fold(datalist, fold, n_folds, seed)
 
 
 def _check_persons(datalist: dict[str, Any], folder: Path) -> None:

@@ -92,6 +92,30 @@ def test_the_teacher_alone(tmp_path: Path, phantoms: dict):
     plain.load_state_dict(torch.load(tmp_path / "models" / "model.pt", weights_only=True), strict=True)
 
 
+@pytest.mark.parametrize("bundle", ["brats_seg_kd", "brats_seg_teacher"])
+def test_of_a_fold_all_but_its_patients_train_to_the_last_epoch(
+    tmp_path: Path, phantoms: dict, bundle: str, caplog: pytest.LogCaptureFixture
+):
+    folds = {"fold": 1, "n_folds": 3, "train_on_validation": True}
+    with caplog.at_level("INFO"):
+        made = run(bundle, tmp_path, **phantoms, **folds, epochs=2, learning_rate=0.01)
+    get = made.parser.get_parsed_content
+    groups = {name: {item["patient_group"] for item in items} for name, items in get("sections").items()}
+    assert groups["validation"] < groups["train"] and groups["test"] and not groups["test"] & groups["train"]
+    own = {"phantom_cases": 4, "phantom_shape": [24, 24, 16], "fold": 1, "n_folds": 3}
+    drawn = brats_sections(None, phantoms["sections#phantom_dir"], **own)
+    assert groups["test"] == {item["patient_group"] for item in drawn["test"]}
+    # of each of them slices are cut and drawn
+    assert {str(table["patient_group"]) for table in get("train#dataset").index.tables} == groups["train"]
+    assert get("best_model").last and get("best_model").epoch == 2
+    state = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(value, state[name]) for name, value in get("network_def").state_dict().items())
+    assert "models/model.pt: weights of the student's last epoch" in caplog.text
+    if bundle == "brats_seg_kd":
+        # the teacher that it trains as well
+        assert get("prepare_teacher").keywords["last"] is True
+
+
 @pytest.mark.slow
 def test_a_teacher_is_used_as_it_is_by_the_student(tmp_path: Path, phantoms: dict):
     made = run("brats_seg_teacher", tmp_path / "teacher", teacher_kind="cohra", **phantoms)

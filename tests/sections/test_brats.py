@@ -80,6 +80,67 @@ def test_a_stored_datalist_goes_before_a_new_split(dataset: Path, phantom_dir: P
     assert [item["case"] for item in found["test"]] == [item["case"] for item in stored["test"]]
 
 
+def test_every_patient_is_left_out_once(dataset: Path, phantom_dir: Path):
+    every = {path.name for path in dataset.iterdir() if path.is_dir()}
+    assert len(every) == 5
+    drawn = [brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=3) for fold in range(3)]
+    parts = [{name: {item["case"] for item in items} for name, items in found.items()} for found in drawn]
+    assert sorted(case for part in parts for case in part["test"]) == sorted(every)
+    for number, part in enumerate(parts):
+        assert part["validation"] == parts[(number + 1) % 3]["test"]
+        assert part["train"] == every - part["test"] - part["validation"] and part["train"]
+
+    # the folds are those of a datalist as well, whatever its sections; with the validation patients all others train
+    datalist, _ = build_brats_datalist(dataset, fractions=(0.4, 0.2, 0.4), progress=False)
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    for number, part in enumerate(parts):
+        found = brats_sections(str(dataset), str(phantom_dir), fold=number, n_folds=3, train_on_validation=True)
+        cases = {name: {item["case"] for item in items} for name, items in found.items()}
+        assert cases == {**part, "train": every - part["test"]}
+        assert len(found["train"]) == len(cases["train"]) and all(item["labelled"] for item in found["train"])
+
+
+def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Path):
+    datalist, _ = build_brats_datalist(dataset, fractions=(1.0, 0.0, 0.0), progress=False)
+    items = sorted(datalist["training"], key=lambda item: item["case"])
+    for number, item in enumerate(items):
+        item["fold"] = min(number, 2)
+    write_brats_datalist(datalist, dataset / "datalist.json")
+
+    def test_cases(**settings: int) -> list[str]:
+        return sorted(item["case"] for item in brats_sections(str(dataset), str(phantom_dir), **settings)["test"])
+
+    assert test_cases(fold=0, n_folds=3) == [items[0]["case"]]
+    assert test_cases(fold=2, n_folds=3) == [item["case"] for item in items[2:]]
+    with pytest.raises(ValueError, match="split_seed 7 would change nothing: folds are those of"):
+        test_cases(fold=0, n_folds=3, split_seed=7)
+    # of another number they are drawn
+    assert len({tuple(test_cases(fold=fold, n_folds=5)) for fold in range(5)}) == 5
+    with pytest.raises(ValueError, match="fold must be 0 to 2, got 3"):
+        test_cases(fold=3, n_folds=3)
+    with pytest.raises(ValueError, match="6 sections|cannot fill 6"):
+        test_cases(fold=0, n_folds=6)
+    items[1]["patient_group"] = items[0]["patient_group"]
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    with pytest.raises(ValueError, match="cross a split"):
+        test_cases(fold=0, n_folds=3)
+    items[0]["fold"] = "0"
+    (dataset / "datalist.json").write_text(json.dumps(datalist), encoding="utf-8")
+    with pytest.raises(ValueError, match="'fold' must be a whole number, got '0'"):
+        test_cases(fold=0, n_folds=3)
+
+
+def test_a_patient_with_a_case_without_a_mask_stays_in_training(dataset: Path, phantom_dir: Path):
+    datalist, _ = build_brats_datalist(dataset, fractions=(1.0, 0.0, 0.0), progress=False)
+    lacking = datalist["training"][2]
+    del lacking["label"]
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    for fold in range(3):
+        found = brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=3)
+        (own,) = (item for item in found["train"] if item["case"] == lacking["case"])
+        assert own["labelled"] is False and found["validation"] and found["test"]
+
+
 def test_one_modality_by_choice(dataset: Path, phantom_dir: Path):
     # none of the others has to be there
     for path in dataset.glob("*/*-t2w.nii.gz"):

@@ -7,6 +7,7 @@ from ckdmed.data.brats.cached_slices import CaseSlicesd, LoadCachedSliced
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.cases import BratsCase, find_brats_cases
 from ckdmed.data.brats.datalist import (
+    brats_fold,
     build_brats_datalist,
     check_brats_datalist,
     load_brats_datalist,
@@ -51,6 +52,7 @@ __all__ = [
     "TUMOUR_TYPES",
     "VolumeHeader",
     "affine_text",
+    "brats_fold",
     "brats_labels",
     "build_brats_datalist",
     "build_slice_cache",

@@ -22,13 +22,21 @@ from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import decided_releases
 from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.data.patient_table import check_patients
-from ckdmed.data.splits import check_no_group_crosses, labelled_subset, split_by_group
+from ckdmed.data.splits import (
+    check_fold,
+    check_no_group_crosses,
+    k_folds,
+    labelled_subset,
+    sections_of_fold,
+    split_by_group,
+)
 from ckdmed.files import write_json
 from ckdmed.json_files import read_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
 from ckdmed.paths import checked_name
 
 __all__ = [
+    "brats_fold",
     "build_brats_datalist",
     "check_brats_datalist",
     "load_brats_datalist",
@@ -118,9 +126,7 @@ def build_brats_datalist(
         warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
         items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
     groups = [item["patient_group"] for item in items]
-    # Without a mask the enhancing part is unknown; such cases are a class of their own.
-    classes = [3 * item["tumor_label"] + (2 if item["has_et"] is None else int(item["has_et"])) for item in items]
-    parts = split_by_group(groups, classes, fractions, seed)
+    parts = split_by_group(groups, [_class_of(item) for item in items], fractions, seed)
     sections = {name: [items[i] for i in part] for name, part in zip(SECTIONS, parts, strict=True)}
     return {
         "name": "BraTS cases",
@@ -135,6 +141,44 @@ def build_brats_datalist(
         **{_COUNT_KEYS[name]: len(sections[name]) for name in SECTIONS},
         **sections,
     }, skipped
+
+
+def _class_of(item: Mapping[str, Any]) -> int:
+    """The class that splits balance: tumour type together with whether there is enhancing tumour."""
+    # without a mask the enhancing part is unknown; such cases are a class of their own
+    has_et = item.get("has_et")
+    return 3 * int(item["tumor_label"]) + (2 if has_et is None else int(has_et))
+
+
+def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: int = 0) -> dict[str, Any]:
+    """The datalist with the sections of one fold of cross-validation in the place of its own.
+
+    Test is the fold, validation the next one (modulo the number of folds), training the rest. Folds that all items
+    hold under ``fold`` are used where their number is `n_folds`, whatever the seed; else they are drawn by patient,
+    balanced as `build_brats_datalist` balances. Patients with a case without a mask are in no fold: they stay in
+    training.
+
+    Args:
+        datalist: see `build_brats_datalist`.
+        fold: 0 to `n_folds` - 1.
+        n_folds: 3 or more.
+        seed: of the folds.
+
+    Raises:
+        ValueError: `fold` or `n_folds` is out of range; fewer patients than folds; stored folds part a patient.
+    """
+    check_fold(fold, n_folds)
+    items = [item for name in SECTIONS for item in datalist[name]]
+    fold_of: list[int | None] = [item.get("fold") for item in items]
+    if set(fold_of) != set(range(n_folds)):
+        without = {item["patient_group"] for item in items if "label" not in item}
+        dealt = [item for item in items if item["patient_group"] not in without]
+        parts = k_folds([i["patient_group"] for i in dealt], [_class_of(i) for i in dealt], n_folds, seed)
+        folds = {dealt[index]["patient_group"]: number for number, part in enumerate(parts) for index in part}
+        fold_of = [folds.get(item["patient_group"]) for item in items]
+    sections = dict(zip(SECTIONS, sections_of_fold(items, fold_of, fold, n_folds), strict=True))
+    check_no_group_crosses(sections)
+    return {**datalist, **sections}
 
 
 def _named(case: BratsCase, tumour_type: str | None, patients: Mapping[str, str]) -> BratsCase:
@@ -260,6 +304,8 @@ def _check_item(where: str, item: Any) -> None:
     checked_name(item["case"], f"{where}: the case")
     if isinstance(item.get("time_point"), bool) or not isinstance(item.get("time_point"), int):
         raise ValueError(f"{where}: 'time_point' must be a whole number, got {item.get('time_point')!r}.")
+    if "fold" in item and (isinstance(item["fold"], bool) or not isinstance(item["fold"], int)):
+        raise ValueError(f"{where}: 'fold' must be a whole number, got {item['fold']!r}.")
     try:
         brats_labels(item["release"], item["tumour_type"])
     except ValueError as error:
