@@ -372,6 +372,14 @@ def choosing(kind: str) -> str:
     return "\n".join(parts) or "No run is recorded yet.\n"
 
 
+def brats_experts() -> str:
+    """Patients with experts' masks, each scored by networks that were trained without them."""
+    if not (RECORDS / "brats-experts.jsonl").is_file():
+        return "No run is recorded yet.\n"
+    left_out = [record for record in records_of("brats-experts") if record.split["section"] == "test"]
+    return experiment("methods").tables(left_out)
+
+
 def method_costs() -> str:
     """What a training step of each method costs, by a short run of the task, or else by its comparison."""
     parts = []
@@ -403,6 +411,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": method_tables,
     "methods-compared": partial(choosing, "methods"),
     "methods-costs": method_costs,
+    "brats-experts": brats_experts,
     "sweeps": partial(choosing, "sweep"),
     **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
     "unimodal": unimodal,

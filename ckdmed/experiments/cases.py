@@ -14,10 +14,12 @@ from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = [
+    "ALL_CASE_DISTANCES",
     "CASE_DISTANCES",
     "DICE",
     "LESIONWISE_DICE",
     "REGION_DICE",
+    "REGION_LESIONWISE_DICE",
     "add_case_phantom_options",
     "case_phantoms",
     "case_scores",
@@ -29,9 +31,13 @@ __all__ = [
 DICE = "Dice"
 REGION_DICE = tuple(f"Dice {region}" for region in REGIONS)
 LESIONWISE_DICE = "lesion-wise Dice"
+REGION_LESIONWISE_DICE = tuple(f"{LESIONWISE_DICE} {region}" for region in REGIONS)
 _HD95, _LESIONWISE_HD95 = "HD95 [mm]", "lesion-wise HD95 [mm]"
+_REGION_HD95 = tuple(f"HD95 {region} [mm]" for region in REGIONS)
 #: of these the smaller one wins
 CASE_DISTANCES = (_HD95, _LESIONWISE_HD95)
+#: with those of each region
+ALL_CASE_DISTANCES = (_HD95, *_REGION_HD95, _LESIONWISE_HD95)
 
 
 def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,12 +47,15 @@ def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
     def mean(part: Mapping[str, Any], score: str) -> Any:
         return part["overall"][score]["patient_mean"]
 
+    # a network may have learnt some of the regions only
+    regions = summary["per_region"]
     return {
         DICE: mean(summary, "dice"),
-        # a network may have learnt some of the regions only
-        **{f"Dice {region}": mean(part, "dice") for region, part in summary["per_region"].items()},
+        **{f"Dice {region}": mean(part, "dice") for region, part in regions.items()},
         LESIONWISE_DICE: mean(summary, "lesionwise_dice"),
+        **{f"{LESIONWISE_DICE} {region}": mean(part, "lesionwise_dice") for region, part in regions.items()},
         _HD95: mean(summary, "hd95"),
+        **{f"HD95 {region} [mm]": mean(part, "hd95") for region, part in regions.items()},
         _LESIONWISE_HD95: mean(summary, "lesionwise_hd95_mm"),
     }
 

@@ -43,6 +43,8 @@ TEACHER = "teacher"
 GIVEN = "given"
 # how images look is the same for all, the student alone among them, whose settings no teacher's record tells
 _INPUTS = ("scaling", "clahe")
+# scores side by side in one table
+_COLUMNS = 4
 
 
 @dataclass
@@ -51,8 +53,8 @@ class Distilling(Experiment):
     and by its own bundle, or given as a checkpoint, so that differences between seeds are the students' alone.
 
     All arms have the same epochs, steps and seeds. What belongs to a method, such as the view of the student
-    (``Method.training``), goes before the shared settings. Only the validation section is looked at: this is where a
-    method and its settings are chosen, and the test set is for what was chosen.
+    (``Method.training``), goes before the shared settings. A method and its settings are chosen on the validation
+    section, and nothing else is looked at unless a subclass says so: the test set is for what was chosen.
 
     Args:
         task: of the runs.
@@ -136,28 +138,40 @@ class Distilling(Experiment):
         return True
 
     @classmethod
-    def runs_of(cls, arms: Sequence[Arm], teachers: Mapping[str, Arm], seeds: Sequence[int], task: str) -> list[Run]:
-        """Runs seed by seed, so that a half done experiment is a whole smaller one; a teacher before its first student.
+    def runs_of(
+        cls,
+        arms: Sequence[Arm],
+        teachers: Mapping[str, Arm],
+        seeds: Sequence[int],
+        task: str,
+        folds: Sequence[int] | None = None,
+    ) -> list[Run]:
+        """Runs fold by fold and in there seed by seed, so that a half done experiment is a whole smaller one; a teacher
+        before its first student.
 
         Args:
             arms: the students.
-            teachers: by name, of those arms that are not given; trained with the first seed.
+            teachers: by name, of those arms that are not given; trained with the first seed, in each fold anew.
             seeds: of the students.
             task: its name.
+            folds: that are left out in turn; None for the one split of the settings.
 
         Raises:
             ValueError: something stands twice.
         """
         check_different(seeds=seeds, arms=[arm.name for arm in arms])
-        split = {"task": task}
+        if folds is not None:
+            check_different(folds=folds)
         runs: dict[str, Run] = {}
-        for seed in seeds:
-            for arm in arms:
-                name = None
-                if arm.teacher in teachers:
-                    name = f"{arm.teacher}-seed={seeds[0]}"
-                    runs.setdefault(name, Run(teachers[str(arm.teacher)], seeds[0], name, split))
-                runs[f"{arm.name}-seed={seed}"] = Run(arm, seed, f"{arm.name}-seed={seed}", split, name)
+        for fold in [None] if folds is None else folds:
+            split, place = ({"task": task}, "") if fold is None else ({"task": task, "fold": fold}, f"-fold={fold}")
+            for seed in seeds:
+                for arm in arms:
+                    own, teacher = f"{arm.name}{place}-seed={seed}", None
+                    if arm.teacher in teachers:
+                        teacher = f"{arm.teacher}{place}-seed={seeds[0]}"
+                        runs.setdefault(teacher, Run(teachers[str(arm.teacher)], seeds[0], teacher, split))
+                    runs[own] = Run(arm, seed, own, split, teacher)
         return list(runs.values())
 
     def sizes(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +179,7 @@ class Distilling(Experiment):
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         # images are prepared once for all runs
-        made = {**base, "cache": "disk"}
+        made = {**base, "cache": "disk", **({"fold": run.split["fold"]} if "fold" in run.split else {})}
         if run.arm.bundle == self.task.teacher_bundle:
             made = settings_of_teacher(run.arm.bundle, made, self.bundles)
         else:
@@ -273,7 +287,7 @@ class Distilling(Experiment):
             task = TASKS[own[0].split["task"]]
             names = {arm: (labels or {}).get(arm, label) for arm, label in cls.arm_labels(own).items()}
             baseline = ALONE if ALONE in names else None
-            title = f"{task.name.capitalize()}, {section_title(own[0]).lower()}"
+            title = f"{task.name.capitalize()}, {section_title(own[0]).lower()}{_of_folds(own)}"
             groups.append(Group(title, own[0].split["section"], own, names, baseline, task.patient_score))
         return groups
 
@@ -288,26 +302,14 @@ class Distilling(Experiment):
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:
         task = TASKS[group.records[0].split["task"]]
-        scores = held_scores(group.records, task.scores)
         parts = []
         if is_comparable(group, task.patient_score):
             parts.append(corrected_table(group.records, task.patient_score, str(group.baseline), group.names))
-        parts.append(arm_table(group.records, scores, group.baseline, group.names))
-        if task.distances:
-            parts.append(
-                arm_table(
-                    group.records,
-                    task.distances,
-                    group.baseline,
-                    group.names,
-                    decimals=2,
-                    smaller_is_better=task.distances,
-                )
-            )
+        parts += _score_tables(task, group.records, group.baseline, group.names)
         parts.append(cost_table(group))
         teachers = sorted({record.arm for record in group.records} - set(group.names))
         if teachers:
-            parts += ["Teachers:\n", arm_table(group.records, scores, arms=teachers)]
+            parts += ["Teachers:\n", *_score_tables(task, group.records, None, teachers)]
         return parts
 
     @classmethod
@@ -318,6 +320,28 @@ class Distilling(Experiment):
             "p-values are corrected for the number of arms. Costs are of training steps, without validation. "
             f"Machine: {machines}.\n"
         ]
+
+
+def _of_folds(records: Sequence[RunRecord]) -> str:
+    """What a title says of cross-validation, with the number of patients in all; nothing of the one split."""
+    folds = sorted({record.split["fold"] for record in records if "fold" in record.split})
+    if not folds:
+        return ""
+    patients = {patient for record in records for scores in record.patients.values() for patient in scores}
+    return f" of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}: {len(patients)} patients"
+
+
+def _score_tables(
+    task: DistilledTask, records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str] | Sequence[str]
+) -> list[str]:
+    """A table of every few scores, so that it stays readable, then those of the distances."""
+    parts = []
+    for names, smaller, decimals in ((task.scores, (), 4), (task.distances, task.distances, 2)):
+        held = held_scores(records, names)
+        for first in range(0, len(held), _COLUMNS):
+            shown = held[first : first + _COLUMNS]
+            parts.append(arm_table(records, shown, baseline, arms, decimals=decimals, smaller_is_better=smaller))
+    return parts
 
 
 def check_one_teacher(runs: Sequence[tuple[str, int]]) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.data.splits import check_fold
 from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
 from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.tasks import TASKS, DistilledTask
+from ckdmed.json_files import read_json
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord
 
@@ -26,9 +29,12 @@ class MethodComparison(Distilling):
 
     The primary result is the difference to the student alone over patients, each the mean of its seeds: bootstrap
     intervals and p-values corrected for the number of arms by Holm's procedure.
+
+    With ``--fold`` all of it is trained anew for each of these folds, whose patients are its test set.
     """
 
     name: ClassVar[str] = "methods"
+    looks_at_test: ClassVar[bool] = True
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -49,6 +55,13 @@ class MethodComparison(Distilling):
             + ", ".join(f"{task.hybrid} for {task.name}" for task in TASKS.values())
             + ")",
         )
+        parser.add_argument(
+            "--fold",
+            type=int,
+            nargs="+",
+            metavar="N",
+            help="cross-validation: these folds, of the setting n_folds, are the test set in turn (default: one split)",
+        )
         cls.add_shared_options(parser)
 
     @classmethod
@@ -62,6 +75,10 @@ class MethodComparison(Distilling):
     @classmethod
     def plan(cls, args: argparse.Namespace) -> list[Run]:
         task, known = TASKS[args.task], methods(args.task)
+        if args.final and not args.arms:
+            raise ValueError(
+                "--final looks at the test set, which is for methods that are chosen: name them by --arms."
+            )
         if args.fusion_method not in known or args.fusion_method == ALONE:
             raise ValueError(f"--fusion_method must teach; got {args.fusion_method!r}, there are {', '.join(known)}.")
         shared = TEACHER if args.teacher_checkpoint is None else GIVEN
@@ -79,7 +96,18 @@ class MethodComparison(Distilling):
         if chosen or args.arms != [ALONE]:
             check_different(arms=chosen)
         alone = Arm(ALONE, "student alone", {"method": ALONE}, task.bundle)
-        return cls.runs_of([alone, *(arms[name] for name in chosen)], teachers, args.seeds, task.name)
+        return cls.runs_of([alone, *(arms[name] for name in chosen)], teachers, args.seeds, task.name, args.fold)
+
+    @classmethod
+    def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
+        settings = super().given_settings(args)
+        if args.fold is not None:
+            if "fold" in settings:
+                raise ValueError("the command makes fold itself by --fold; leave it out of --set.")
+            config = read_json(bundle_folder(cls.task_of(args).bundle, args.bundles) / "train.json")
+            for fold in args.fold:
+                check_fold(fold, settings.get("n_folds", config["n_folds"]))
+        return settings
 
     @classmethod
     def arm_labels(cls, records: Sequence[RunRecord]) -> dict[str, str]:

@@ -64,8 +64,10 @@ def named_arms(records: Iterable[RunRecord], known: Mapping[str, str]) -> dict[s
 
 
 def section_title(record: RunRecord) -> str:
-    """ "Test set" or "Validation set"."""
-    return f"{str(record.split['section']).capitalize()} set"
+    """ "Test set" or "Validation set", and whether its patients were trained on."""
+    section = str(record.split["section"])
+    seen = section == "validation" and record.settings.get("train_on_validation") is True
+    return f"{section.capitalize()} set{' (trained on)' if seen else ''}"
 
 
 def is_comparable(group: Group, metric: str) -> bool:

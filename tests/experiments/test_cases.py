@@ -23,7 +23,13 @@ def test_what_a_record_keeps_of_a_summary() -> None:
             "Dice WT": 0.2,
             "Dice ET": 0.3,
             "lesion-wise Dice": 0.25,
+            "lesion-wise Dice TC": 0.05,
+            "lesion-wise Dice WT": 0.1,
+            "lesion-wise Dice ET": 0.15,
             "HD95 [mm]": 3.0,
+            "HD95 TC [mm]": 3.0,
+            "HD95 WT [mm]": 3.0,
+            "HD95 ET [mm]": 3.0,
             "lesion-wise HD95 [mm]": 7.0,
         }
     )

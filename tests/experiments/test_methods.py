@@ -293,7 +293,8 @@ RECORDS = [
 
 def test_tables_by_hand():
     text = MethodComparison.tables(RECORDS)
-    primary, scores, distances, costs, teachers = (part for part in text.split("\n\n") if part.startswith("| arm"))
+    tables = [part for part in text.split("\n\n") if part.startswith("| arm")]
+    primary, scores, distances, costs, teachers, teachers_distances = tables
     assert "[95% interval, Holm]" in primary and "p (Holm)" in primary
     # the best first; a teacher is no arm, and does not count among the comparisons
     rows = [line.split("|")[1].strip() for line in primary.splitlines()[2:]]
@@ -303,7 +304,56 @@ def test_tables_by_hand():
     cells = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:4]] for line in costs.splitlines()[2:]}
     assert CPU in costs and "times student alone" in costs
     assert cells["student alone"] == ["10.0 ± 0.0", "1.00"] and cells["cwd"] == ["30.0 ± 0.0", "3.00"]
-    assert "| teacher" in teachers and "Machine: a machine, no GPU." in text
+    assert "| teacher" in teachers and "HD95" in teachers_distances and "Machine: a machine, no GPU." in text
+
+
+def test_each_fold_has_its_teacher_and_its_runs(tmp_path: Path, data: Path):
+    words = ["--task", "regions", "--arms", "kd", "--fold", "2", "0", "--seeds", "4", "5", "--set", "n_folds=3"]
+    comparison, runs = made("methods", tmp_path, data, *words, "train_on_validation=true")
+    own = ["supervised-{}-seed=4", "teacher-{}-seed=4", "kd-{}-seed=4", "supervised-{}-seed=5", "kd-{}-seed=5"]
+    assert [run.name for run in runs] == [name.format(f"fold={fold}") for fold in (2, 0) for name in own]
+    assert {run.teacher for run in runs if run.arm.name == "kd"} == {"teacher-fold=2-seed=4", "teacher-fold=0-seed=4"}
+    for run in runs:
+        plan = comparison._plan(run)
+        assert (plan["fold"], plan["n_folds"], plan["train_on_validation"]) == (run.split["fold"], 3, True)
+        assert f"-fold={plan['fold']}-" in plan.get("teacher_checkpoint", run.name)
+    assert "fold" not in comparison._plan(planned("methods", "--task", "regions", "--arms", "kd")[0])
+
+
+def test_refusals_of_folds_and_of_the_test_set(data: Path):
+    for words, message in (
+        (["--fold", "0", "5"], "fold must be 0 to 4, got 5"),
+        (["--fold", "3", "--set", "n_folds=3"], "fold must be 0 to 2, got 3"),
+        (["--fold", "1", "--set", "fold=1"], "the command makes fold itself by --fold"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MethodComparison.given_settings(options("methods", "--task", "regions", *words))
+    with pytest.raises(ValueError, match="folds must be different"):
+        planned("methods", "--fold", "1", "1")
+    with pytest.raises(ValueError, match="--final looks at the test set, .* name them by --arms"):
+        planned("methods", "--final")
+    assert planned("methods", "--final", "--arms", "kd")
+
+
+def test_a_table_of_folds_names_them_and_their_patients():
+    def of_fold(arm: str, fold: int, section: str = "test") -> RunRecord:
+        one = record(arm, 0, 0.1 * (arm == "kd"), 5.0, "regions", None if arm == "teacher" else arm)
+        patients = {metric: {f"{fold}{p}": v for p, v in own.items()} for metric, own in one.patients.items()}
+        split = {"task": "regions", "fold": fold, "section": section}
+        settings = {**one.settings, "fold": fold, "train_on_validation": True}
+        return replace(one, name=f"{arm}-{fold}", split=split, patients=patients, settings=settings)
+
+    text = MethodComparison.tables([of_fold(arm, fold) for fold in (0, 2) for arm in ("supervised", "kd", "teacher")])
+    assert text.startswith("### Regions, test set of folds 0, 2: 16 patients\n")
+    assert " 16 of 16 |" in text and text.count("| kd ") == 6
+    # all scores of each region, in tables of a width that can be read
+    heads = [line.split("|")[3:-1] for line in text.splitlines() if line.startswith("| arm")]
+    named = [cell.strip() for head in heads for cell in head if ":" not in cell and "wins" not in cell]
+    assert {*TASKS["regions"].scores, *TASKS["regions"].distances} <= set(named)
+    assert {"Dice ET", "lesion-wise Dice ET", "HD95 ET [mm]", "lesion-wise HD95 [mm]"} <= set(named)
+    # who was trained on is not taken for somebody new
+    (seen,) = MethodComparison.groups([of_fold("kd", 1, "validation")])
+    assert seen.title == "Regions, validation set (trained on) of fold 1: 8 patients"
 
 
 def test_records_of_two_tasks_are_no_comparison():
