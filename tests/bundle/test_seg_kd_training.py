@@ -13,9 +13,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.engines import FrozenTeacher, weights_hash
+from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.networks import EfficientNetLiteUNet, UNet, segmentation_student
 from tests.bundle.broken_off import break_off
-from tests.bundle.seg_kd_runs import BUNDLE, command, environment, run, workflow
+from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.seg_kd_runs import BUNDLE, TINY, command, environment, run, workflow
 
 pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
 
@@ -98,6 +100,20 @@ def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
         assert torch.equal(value, state[name]), name
     groups = [{i["patient_group"] for i in items} for items in made.parser.get_parsed_content("sections").values()]
     assert groups[1] < groups[0] and not groups[2] & groups[0]
+
+
+def test_a_teacher_trains_on_the_validation_patients_too(tmp_path: Path):
+    # under the name that the student's bundle has for it, which experiments hand on
+    settings = settings_of_teacher("seg_teacher", {**TINY, "train_on_validation": True})
+    made = completed(
+        opened(
+            "seg_teacher", **{**settings, "epochs": 2, "device": "$torch.device('cpu')", "output_dir": str(tmp_path)}
+        )
+    )
+    get = made.parser.get_parsed_content
+    groups = [{item["patient_group"] for item in items} for items in get("sections").values()]
+    assert groups[1] < groups[0] and not groups[2] & groups[0]
+    assert get("best_model").last and get("best_model").epoch == 2
 
 
 def test_metrics_name_every_term(finished: tuple[Path, str]):
