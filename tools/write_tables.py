@@ -346,13 +346,13 @@ def kills() -> str:
 
 
 # name of an experiment -> how the files of its records in docs/records begin
-_CHOOSING = {"methods": "methods-", "sweep": "sweep-"}
+_CHOOSING = {"methods": "methods-", "sweep": "sweep-", "sizes": "sizes-"}
 # records of a short run for costs alone, without a cache of teacher outputs
 _COSTS = "methods-costs-"
 
 
 def chosen_from() -> dict[str, str]:
-    """Comparisons of methods and sweeps below docs/records: name -> experiment."""
+    """Comparisons of methods and of sizes, and sweeps, below docs/records: name -> experiment."""
     names = {path.name.removesuffix(".jsonl") for path in RECORDS.iterdir() if path.is_dir() or path.suffix == ".jsonl"}
     return {
         name: kind
@@ -363,7 +363,7 @@ def chosen_from() -> dict[str, str]:
 
 
 def choosing(kind: str) -> str:
-    """All comparisons of methods, or all sweeps, that are recorded: each with its picture."""
+    """All that is recorded of one of these experiments: tables, each with its picture."""
     parts = []
     for name, own in chosen_from().items():
         if own == kind:
@@ -413,6 +413,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods-costs": method_costs,
     "brats-experts": brats_experts,
     "sweeps": partial(choosing, "sweep"),
+    "sizes": partial(choosing, "sizes"),
     **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
     "unimodal": unimodal,
     "unimodal-short": unimodal_short,

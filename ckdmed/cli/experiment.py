@@ -24,6 +24,7 @@ EXAMPLES = (
     "ckdmed experiment methods --arms kd cwd fuse_stn --teacher_checkpoint teacher/models/model.pt",
     "ckdmed experiment sweep --bundle seg_kd --method kd --over temperature=1,2,4,8 --over w_logit=0.3,1,3",
     "ckdmed experiment sweep --bundle brats_seg_kd --method kd --over temperature=1,2,4 --set spatial_dims=3",
+    "ckdmed experiment sizes --dataset_dir path/to/figshare --widths 4 8 16 32",
 )
 
 
@@ -122,8 +123,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 
 def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     from ckdmed.experiments.cluster import do_as_jobs
-    from ckdmed.experiments.engine import listed_runs
-    from ckdmed.experiments.records import collect_records, read_experiment
+    from ckdmed.experiments.records import collect_records, listed_runs, read_experiment
 
     output_dir = args.output_dir.resolve()
     table = _place(args.table, output_dir / f"{chosen.name}.md", args.force)

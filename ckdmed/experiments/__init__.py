@@ -22,6 +22,7 @@ EXPERIMENTS = {
     "table1": "train the reports' four classification teachers, four students and the student alone",
     "methods": "train a student by every method of distillation and of every fusion's teacher, and alone, over seeds",
     "sweep": "train a student by one method over values of its temperature, weights or other settings, over seeds",
+    "sizes": "train students of several widths, alone and by one method, over seeds: what each gains and costs",
 }
 
 

@@ -22,7 +22,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.records import check_alike, read_experiment
+from ckdmed.experiments.records import check_alike, read_experiment, record_path
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
@@ -32,7 +32,7 @@ from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
 
-__all__ = ["Experiment", "listed_runs"]
+__all__ = ["Experiment"]
 
 logger = logging.getLogger(__name__)
 
@@ -233,11 +233,15 @@ class Experiment(Report):
         patients = {str(row[key]): row["dice"] for row in summary["per_patient"]}
         return self.scores(run, summary), {self.patient_score: patients}
 
+    def costs(self, run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+        """What a finished run and its network cost, by name; no result, another number on every machine."""
+        return step_costs(history)
+
     # the engine
 
     def record_path(self, run: Run, section: str) -> Path:
         """Where the record of a run on a section lies."""
-        return _record_path(self.output_dir, run, section)
+        return record_path(self.output_dir, run, section)
 
     def folder(self, run: Run | str) -> Path:
         """Where the files of a run, or of a run's name, lie."""
@@ -382,18 +386,9 @@ class Experiment(Report):
             split={**self.split, **run.split, "section": section},
             metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
             patients=patients,
-            costs=step_costs(history),
+            costs=self.costs(run, history),
             data_sha256=self.data_sha256,
             settings={**self._recorded_settings(run), "profile": self.profile},
             seconds=round(sum(row["seconds"] for row in history), 1),
             notes=f"{self.seconds_note}; {len(history)} epochs",
         ).write(self.record_path(run, section))
-
-
-def listed_runs(output_dir: Path, runs: Sequence[Run]) -> list[str]:
-    """A line for each run, with whether its record is in the output folder; nothing is made or read."""
-    return [f"{'done' if _record_path(output_dir, r, 'validation').is_file() else '    '}  {r.name}" for r in runs]
-
-
-def _record_path(output_dir: Path, run: Run, section: str) -> Path:
-    return output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)

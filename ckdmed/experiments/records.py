@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.renamed_settings import with_new_names
+from ckdmed.experiments.plan import Run
 from ckdmed.experiments.teacher_settings import settings_that_reach
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json_lines
+from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord, read_records
 from ckdmed.reports.run_record import record_files
 
-__all__ = ["SECTIONS", "check_alike", "check_one_datalist", "collect_records", "read_experiment"]
+__all__ = [
+    "SECTIONS",
+    "check_alike",
+    "check_one_datalist",
+    "collect_records",
+    "listed_runs",
+    "read_experiment",
+    "record_path",
+]
 
 #: in the order in which they are read and collected
 SECTIONS = ("validation", "test")
@@ -116,3 +126,13 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
                     f"the runs {first.name} and {other.name} of the arm {arm} were made with different settings "
                     f"({told}), so they have no common mean; keep those of one setting in a folder of their own."
                 )
+
+
+def listed_runs(output_dir: Path, runs: Sequence[Run]) -> list[str]:
+    """A line for each run, with whether its record is in the output folder; nothing is made or read."""
+    return [f"{'done' if record_path(output_dir, r, 'validation').is_file() else '    '}  {r.name}" for r in runs]
+
+
+def record_path(output_dir: Path, run: Run, section: str) -> Path:
+    """Where the record of a run on a section lies in an experiment's folder."""
+    return output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)

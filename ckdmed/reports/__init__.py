@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ckdmed.reports.classified import plot_classified
     from ckdmed.reports.confusion import plot_confusion
     from ckdmed.reports.corrected import CorrectedDifference, corrected_differences, corrected_table
+    from ckdmed.reports.costs import CostPoint, plot_against_costs
     from ckdmed.reports.curves import plot_curves, read_history
     from ckdmed.reports.drawn_values import read_values
     from ckdmed.reports.evaluation import write_segmentation_report
@@ -33,6 +34,7 @@ __getattr__, __dir__ = lazy_names(
         "classified": ("plot_classified",),
         "confusion": ("plot_confusion",),
         "corrected": ("CorrectedDifference", "corrected_differences", "corrected_table"),
+        "costs": ("CostPoint", "plot_against_costs"),
         "curves": ("plot_curves", "read_history"),
         "drawn_values": ("read_values",),
         "evaluation": ("write_segmentation_report",),
@@ -51,6 +53,7 @@ __getattr__, __dir__ = lazy_names(
 
 __all__ = [
     "CorrectedDifference",
+    "CostPoint",
     "RegionPicture",
     "RunRecord",
     "arm_table",
@@ -63,6 +66,7 @@ __all__ = [
     "mean_sd",
     "package_versions",
     "patient_table",
+    "plot_against_costs",
     "plot_best_and_worst",
     "plot_classified",
     "plot_confusion",

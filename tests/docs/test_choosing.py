@@ -31,5 +31,5 @@ def test_the_commands_plan(command: str):
     assert len(chosen.plan(experiment_parser(chosen).parse_args(options))) > 2
 
 
-def test_there_are_commands_of_both():
-    assert {shlex.split(command)[2] for command in COMMANDS} == {"methods", "sweep"}
+def test_there_are_commands_of_all():
+    assert {shlex.split(command)[2] for command in COMMANDS} == {"methods", "sweep", "sizes"}

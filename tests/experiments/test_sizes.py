@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.experiments.sizes import Sizes
+from ckdmed.reports import CostPoint, RunRecord, plot_against_costs, read_values
+from tests.experiments.trainers import made, options, planned
+
+
+def record(arm: str, seed: int, dice: float, width: int | None = None, **costs: float) -> RunRecord:
+    method = {} if width is None else {"method": "kd" if "distilled" in arm else "supervised", "student_base": width}
+    return RunRecord(
+        f"{arm}-seed={seed}",
+        arm,
+        ["c"],
+        seed,
+        {"section": "validation", "task": "segmentation"},
+        {"Dice per slice": dice, "Dice per patient": dice - 0.1, "HD95 per slice": 9.0},
+        patients={"Dice per patient": {"a": dice, "b": dice - 0.1}},
+        settings={**method, "seed": seed},
+        costs=dict(costs),
+    )
+
+
+def some_records() -> list[RunRecord]:
+    found = [record("teacher", 0, 0.8)]
+    for width, gain in ((4, 0.05), (16, 0.01)):
+        for seed in (0, 1):
+            size = {"parameters [million]": width / 4}
+            taken = {"ms per input": 2.0 * width, "teacher: ms per input": 90.0, "teacher: parameters [million]": 5.0}
+            found.append(record(f"supervised-{width}", seed, 0.6 + 0.01 * seed, width, **size))
+            found.append(record(f"distilled-{width}", seed, 0.6 + gain + 0.01 * seed, width, **size, **taken))
+    return found
+
+
+def test_each_width_alone_and_distilled():
+    runs = planned("sizes", "--seeds", "3", "4", "--widths", "2", "6", "--method", "kd")
+    assert [run.name for run in runs] == [
+        *("supervised-2-seed=3", "teacher-seed=3", "distilled-2-seed=3", "supervised-6-seed=3", "distilled-6-seed=3"),
+        *("supervised-2-seed=4", "distilled-2-seed=4", "supervised-6-seed=4", "distilled-6-seed=4"),
+    ]
+    assert runs[2].arm.settings == {"method": "kd", "student_base": 2} and runs[2].teacher == "teacher-seed=3"
+    assert runs[0].arm.settings == {"method": "supervised", "student_base": 2} and runs[0].teacher is None
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--widths", "4", "4"], "different"),
+        (["--widths", "0"], "at least 1"),
+        (["--method", "supervised"], "student alone"),
+        (["--method", "nothing"], "nothing"),
+    ],
+)
+def test_impossible_plans(words: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        planned("sizes", *words)
+
+
+def test_the_width_is_the_commands():
+    with pytest.raises(ValueError, match="--widths"):
+        Sizes.given_settings(options("sizes", "--set", "student_base=4"))
+
+
+def test_the_runs_are_given_their_width(tmp_path: Path, data: Path):
+    sizes, runs = made("sizes", tmp_path, data, "--widths", "3", "5", "--seeds", "0")
+    given = {run.arm.name: sizes._plan(run) for run in runs}
+    assert given["distilled-5"]["student_base"] == given["supervised-5"]["student_base"] == 5
+    assert given["distilled-3"]["epochs"] == given["supervised-3"]["epochs"] == 2
+    assert "student_base" not in given["teacher"]
+
+
+def test_the_table_by_hand():
+    text = Sizes.tables(some_records())
+    rows = [line for line in text.splitlines() if line.startswith(("| 4 ", "| 16 ", "| teacher"))]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert cells[0] == [
+        "4",
+        "1.00",
+        "8.0 ± 0.0",
+        *("0.6050 ± 0.0071", "0.6550 ± 0.0071", "0.5050 ± 0.0071"),
+        cells[0][6],
+    ]
+    assert cells[1][:3] == ["16", "4.00", "32.0 ± 0.0"] and cells[1][4] == "0.6150 ± 0.0071"
+    assert cells[2][:5] == ["teacher", "5.00", "90.0 ± 0.0", "0.8000", ""]
+    assert text.index("### Width 4") < text.index("### Width 16")
+    section = text[text.index("### Width 4") : text.index("### Width 16")]
+    assert "+0.0500" in section and "distilled, width 4" in section and "width 16" not in section
+    mixed = some_records()
+    for one in mixed:
+        if one.arm == "distilled-16":
+            one.settings["method"] = "ckd"
+    with pytest.raises(ValueError, match="of the methods ckd, kd"):
+        Sizes.tables(mixed)
+
+
+def test_the_picture_keeps_what_it_shows(tmp_path: Path):
+    path = Sizes.picture(some_records(), tmp_path / "sizes.png")
+    assert path is not None
+    shown = read_values(path)
+    assert shown["score"] == "Dice per slice" and set(shown["lines"]) == {"student alone", "distilled"}
+    first, second = shown["lines"]["distilled"]
+    assert first == {
+        "name": "4",
+        "costs": {"parameters [million]": 1.0, "ms per input": 8.0},
+        "scores": [pytest.approx(0.65), pytest.approx(0.66)],
+    }
+    assert second["costs"]["ms per input"] == 32.0
+    # the same network: what the distilled student takes, the one alone takes as well
+    assert shown["lines"]["student alone"][0]["costs"] == first["costs"]
+    assert shown["upper"]["costs"] == {"parameters [million]": 5.0, "ms per input": 90.0}
+    alone = [one for one in some_records() if not one.arm.startswith("distilled")]
+    assert Sizes.picture(alone, tmp_path / "none.png") is None and not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize(
+    "point", [CostPoint("4", {}, [0.5]), CostPoint("4", {"ms": 1.0}, []), CostPoint("4", {"ms": 0.0}, [0.5])]
+)
+def test_nothing_to_draw(point: CostPoint, tmp_path: Path):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot_against_costs({"alone": [point]}, "Dice", tmp_path / "p.png")
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+def test_sizes_on_phantoms(tmp_path: Path, capsys: pytest.CaptureFixture):
+    words = ["--profile", "tiny", "--widths", "2", "4", "--seeds", "0", "--method", "kd", "--set", "epochs=1"]
+    words += ["--phantom_patients", "10", "--phantom_size", "32", "--output_dir", str(tmp_path / "o")]
+    assert main(["experiment", "sizes", *words]) == 0
+    assert "### Width 4" in capsys.readouterr().out
+    shown = read_values(tmp_path / "o/sizes.png")
+    costs = [point["costs"]["parameters [million]"] for point in shown["lines"]["distilled"]]
+    assert len(costs) == 2 and costs[0] < costs[1] and shown["upper"] is not None
+    before = (tmp_path / "o/sizes.md").read_bytes()
+    assert main(["experiment", "sizes", *words]) == 0
+    assert (tmp_path / "o/sizes.md").read_bytes() == before
