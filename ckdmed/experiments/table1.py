@@ -23,7 +23,7 @@ from ckdmed.reports import RunRecord, arm_table
 __all__ = ["ARMS", "EXPERIMENT", "Table1"]
 
 _METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-_TEST = ("val_accuracy", "test_accuracy", "test_balanced_accuracy", "test_patient_accuracy")
+_TEST = ("test_accuracy", "test_balanced_accuracy", "test_macro_auc", "test_ece", "test_patient_accuracy")
 _SPLITS = {
     "group": "Folds by person (all slices of a person on one side)",
     "official": "Official folds (by patient code as published)",
