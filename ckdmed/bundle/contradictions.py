@@ -21,6 +21,8 @@ _OF_ITS_OWN = frozenset(
     {
         *("amp", "batch_size", "cache", "cache_dir", "cache_rate", "device", "last", "num_workers", "seed"),
         *("val_interval", "weight_decay", "workers"),
+        # how much an epoch draws: a teacher may draw more than its student
+        *("num_samples", "slices_per_epoch"),
         # the windows of a validation may be larger than the patches of the training
         "window_inferer::roi_size",
     }

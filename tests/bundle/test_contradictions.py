@@ -105,6 +105,8 @@ def test_the_setting_is_named_with_what_reads_it_however_many_do() -> None:
         ("best_model#last", True, None),
         ("inferer#amp", True, None),
         ("optimizer#weight_decay", 0.5, None),
+        ("teacher_sampler#slices_per_epoch", 9, None),
+        ("train#sampler#num_samples", 9, None),
     ],
 )
 def test_of_the_bundles(name: str, value: Any, setting: str | None) -> None:
