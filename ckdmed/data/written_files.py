@@ -12,7 +12,7 @@ from pydicom import dcmread
 from ckdmed.data.nifti_files import open_nifti
 from ckdmed.data.pictures import check_picture
 
-__all__ = ["checksum", "edited_note", "is_whole_file"]
+__all__ = ["as_written", "checksum", "edited_note", "is_whole_file"]
 
 _MAX_SIDE = 1 << 20
 
@@ -24,6 +24,13 @@ def checksum(path: Path) -> list[int] | None:
     except OSError:
         return None
     return [len(content), zlib.crc32(content)]
+
+
+def as_written(checksums: object, folder: Path) -> dict[str, object]:
+    """Those of the checksums, see `edited_note`, whose files still are what was written."""
+    if not isinstance(checksums, Mapping):
+        return {}
+    return {name: value for name, value in checksums.items() if checksum(folder / str(name)) == value}
 
 
 def edited_note(checksums: object, folder: Path) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.data.image_reader import ImageReader
 from monai.engines import Evaluator
 from tqdm import tqdm
@@ -22,12 +22,22 @@ from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
-from ckdmed.data.written_files import checksum, edited_note
+from ckdmed.data.written_files import as_written, checksum, edited_note
 from ckdmed.file_hash import sha256_of
-from ckdmed.files import DISK_FULL, naming_full_disk, write_atomic, write_json
+from ckdmed.files import DISK_FULL, write_atomic, write_json
 from ckdmed.folders import refuse_place_among
 from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line, skipped_for, write_skipped
-from ckdmed.inference.ledger import OF_OTHERS, lines_of_others, outputs_are_whole, read_ledger, stamp
+from ckdmed.inference.ledger import (
+    OF_OTHERS,
+    add_line,
+    gone_inputs,
+    line_of_undone,
+    lines_of_others,
+    outputs_are_whole,
+    places,
+    read_ledger,
+    stamp,
+)
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -96,8 +106,10 @@ class InferenceJob:
         self._pending: dict[str, InputItem] = {}
         # those that were to be done when the run began
         self._noted: set[str] = set()
-        # those whose results of an earlier run somebody changed
-        self._edited: set[str] = set()
+        # those whose results of an earlier run stay: somebody changed them, or the input cannot be read now
+        self._left: set[str] = set()
+        # the checksums of what earlier runs wrote of each input
+        self._earlier: dict[str, Any] = {}
         # of inputs of earlier runs that are none of this one
         self._others: list[dict[str, Any]] = []
         # of each input, as it was when it was checked
@@ -190,6 +202,7 @@ class InferenceJob:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
         earlier = read_ledger(self.output_dir / LEDGER)
         self._others = lines_of_others(earlier, {item.name for item in self.found.items}, self.output_dir)
+        self._earlier = {name: record.get("checksums") for name, record in earlier.items()}
         done = self._finished() if self.resume else {}
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
@@ -199,9 +212,7 @@ class InferenceJob:
                 continue
             if note := edited_note(earlier.get(item.name, {}).get("checksums"), self.output_dir):
                 self.skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
-                # known to the next run, but no result of this one
-                self._records[item.name] = earlier[item.name]
-                self._edited.add(item.name)
+                self._leave(item.name, earlier[item.name])
                 continue
             try:
                 self._fingerprints[item.name] = self._fingerprint(item)
@@ -209,6 +220,8 @@ class InferenceJob:
             # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
                 self.skipped.append(skipped_for(item, error))
+                if item.name in earlier:
+                    self._leave(item.name, earlier[item.name])
                 continue
             self._pending[item.name] = item
             if self._checks[item.name].outside:
@@ -231,11 +244,15 @@ class InferenceJob:
             if item.name in self._records:
                 lines.append({key: value for key, value in self._records[item.name].items() if key != OF_OTHERS})
             elif item.name in self._noted:
-                # one without outputs is still to be done; a later run then knows that it was there
-                lines.append({"name": item.name, "input": _places(item), "outputs": []})
+                lines.append(line_of_undone(item, self._earlier.get(item.name)))
         lines += self._others
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
+
+    def _leave(self, name: str, record: dict[str, Any]) -> None:
+        # known to the next run, but no result of this one
+        self._records[name] = record
+        self._left.add(name)
 
     def run(self, evaluator: Evaluator) -> None:
         """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
@@ -255,6 +272,7 @@ class InferenceJob:
         failed: list[Exception] = []
         # what this handler takes ends the round, and not the process
         evaluator.add_event_handler(Events.EXCEPTION_RAISED, lambda _engine, error: failed.append(error))
+        evaluator.add_event_handler(Events.ITERATION_STARTED, self._begin)
         while todo:
             loader.dataset.data = todo if together else todo[:1]
             evaluator.state.epoch_length = len(loader)
@@ -271,7 +289,15 @@ class InferenceJob:
                     self._give_up(todo[0]["name"], failed[0])
             todo = [entry for entry in todo if entry["name"] in self._pending and entry["name"] not in self._records]
 
+    def _begin(self, engine: Engine) -> None:
+        """Should the run be killed from here on, it is unknown whose the files of an earlier result are."""
+        batch: Any = engine.state.batch
+        for name in batch.get("name", ()) if isinstance(batch, Mapping) else ():
+            if self._earlier.get(name) and name in self._pending:
+                add_line(output_path(self.output_dir, LEDGER), line_of_undone(self._pending[name]))
+
     def _give_up(self, name: str, error: Exception) -> None:
+        self._earlier[name] = as_written(self._earlier.get(name), self.output_dir)
         entry = skipped_for(self._pending.pop(name), error)
         self.skipped.append(entry)
         logger.warning(f"skipped {on_one_line(entry.reason)}")
@@ -288,7 +314,7 @@ class InferenceJob:
             return
         line = {
             "name": name,
-            "input": _places(item),
+            "input": places(item),
             "outputs": list(files),
             "checksums": {file: checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
@@ -298,9 +324,7 @@ class InferenceJob:
             check = self._checks[name]
             line["intended_inputs"] = {**check.to_json(), "warning": check.short}
         self._records[name] = line
-        ledger = output_path(self.output_dir, LEDGER)
-        with naming_full_disk(ledger), open(ledger, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        add_line(output_path(self.output_dir, LEDGER), line)
 
     def finish(self) -> None:
         """Write the report and the list of skipped inputs, and say so.
@@ -310,7 +334,7 @@ class InferenceJob:
         """
         internal = ("fingerprint", "checksums", OF_OTHERS)
         self._write_ledger()
-        mine = self._records.keys() - self._edited
+        mine = self._records.keys() - self._left
         records = [self._records[item.name] for item in self.found.items if item.name in mine]
         results = [{k: v for k, v in record.items() if k not in internal} for record in records]
         known = mark_known(self._section_record, results)
@@ -355,15 +379,7 @@ class InferenceJob:
     def _finished(self) -> dict[str, dict[str, Any]]:
         """Records of an earlier run that still hold, by name."""
         records = read_ledger(self.output_dir / LEDGER)
-        there = {item.name for item in self.found.items} | {str(entry.path.absolute()) for entry in self.found.skipped}
-        for name, record in records.items():
-            if record.get(OF_OTHERS):
-                continue
-            files = [str(file) for file in record.get("input") or [name]]
-            if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
-                kept = "; its result of then stays" if record.get("outputs") else ""
-                reason = f"{files[0]}: it was an input of the run that is resumed, and is no longer there{kept}."
-                self.skipped.append(SkippedFile(Path(files[0]), reason))
+        self.skipped += gone_inputs(records, self.found)
         return {item.name: records[item.name] for item in self.found.items if self._holds(records.get(item.name), item)}
 
     def _holds(self, record: dict[str, Any] | None, item: InputItem) -> bool:
@@ -382,8 +398,3 @@ class InferenceJob:
             # a result says whether its input is like the training's
             state.append(sha256_of(self.intended.path))
         return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _places(item: InputItem) -> list[str]:
-    """Where its files lie, for whoever reads the report from another folder."""
-    return [str(file.absolute()) for file in item.files]

@@ -8,10 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.atomic_files import write_atomic
+from ckdmed.data.image_files import FoundInputs, InputItem
+from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import checksum
+from ckdmed.files import naming_full_disk
 from ckdmed.json_files import parse_json
 
-__all__ = ["OF_OTHERS", "add_checksums", "lines_of_others", "outputs_are_whole", "read_ledger", "stamp"]
+__all__ = [
+    "OF_OTHERS",
+    "add_checksums",
+    "add_line",
+    "gone_inputs",
+    "line_of_undone",
+    "lines_of_others",
+    "outputs_are_whole",
+    "places",
+    "read_ledger",
+    "stamp",
+]
 
 #: marks a line that is kept for a later run over its input
 OF_OTHERS = "of_other_inputs"
@@ -32,6 +46,28 @@ def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             continue
     return records
+
+
+def add_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append a record to a ledger; the last one of a name counts."""
+    with naming_full_disk(path), open(path, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def places(item: InputItem) -> list[str]:
+    """Where its files lie, for whoever reads the report from another folder."""
+    return [str(file.absolute()) for file in item.files]
+
+
+def line_of_undone(item: InputItem, checksums: object = None) -> dict[str, Any]:
+    """The record of an input that is still to be done, by which a later run knows that it was there.
+
+    Args:
+        item: the input.
+        checksums: of the files of an earlier result, which may be corrected before this input's turn comes.
+    """
+    line: dict[str, Any] = {"name": item.name, "input": places(item), "outputs": []}
+    return {**line, "checksums": checksums} if checksums else line
 
 
 def add_checksums(path: Path, name: str, files: Sequence[str]) -> None:
@@ -59,13 +95,30 @@ def outputs_are_whole(record: Mapping[str, Any], folder: Path) -> bool:
     return all(checksum(folder / str(name)) == checksums.get(name) for name in outputs)
 
 
+def gone_inputs(records: Mapping[str, Mapping[str, Any]], found: FoundInputs) -> list[SkippedFile]:
+    """Inputs of the run that wrote the records that are not there any more."""
+    gone = []
+    there = {item.name for item in found.items} | {str(entry.path.absolute()) for entry in found.skipped}
+    for name, record in records.items():
+        if record.get(OF_OTHERS):
+            continue
+        files = [str(file) for file in record.get("input") or [name]]
+        if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
+            kept = "; its result of then stays" if record.get("outputs") else ""
+            reason = f"{files[0]}: it was an input of the run that is resumed, and is no longer there{kept}."
+            gone.append(SkippedFile(Path(files[0]), reason))
+    return gone
+
+
 def lines_of_others(
     records: Mapping[str, dict[str, Any]], names: Collection[str], folder: Path
 ) -> list[dict[str, Any]]:
     """Results of other inputs than these that still lie in the folder: who makes them anew asks whether they were
     corrected."""
     others = [record for name, record in records.items() if name not in names]
-    there = [one for one in others if any((folder / str(file)).exists() for file in one.get("outputs") or ())]
+    # of one that was to be done anew the checksums alone tell of files
+    files = [{*(one.get("outputs") or ()), *(one.get("checksums") or ())} for one in others]
+    there = [one for one, own in zip(others, files) if any((folder / str(name)).exists() for name in own)]
     return [{**record, OF_OTHERS: True} for record in there]
 
 

@@ -148,6 +148,52 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     assert not nib.load(tmp_path / "out/1_mask.nii.gz").get_fdata().any()
 
 
+def put_mask(job: InferenceJob, name: str, value: int) -> None:
+    file = job.output_dir / f"{name}_mask.nii.gz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.uint8), np.eye(4)), file)
+
+
+def finished(job: InferenceJob) -> list[str]:
+    names = [item["name"] for item in job.data]
+    for name in names:
+        put_mask(job, name, 1)
+        job.record(name, [f"{name}_mask.nii.gz"])
+    return names
+
+
+def test_a_mask_that_is_corrected_after_a_stopped_run_is_known(inputs: Path, tmp_path: Path) -> None:
+    """A run with other settings was stopped before the turn of an input: its result is that of the run before."""
+    assert finished(job(inputs)) == ["1", "2", "sub/1"]
+    stopped = job(inputs, settings={"a": 2})
+    assert [item["name"] for item in stopped.data] == ["1", "2", "sub/1"]
+    put_mask(stopped, "2", 0)
+    # one over other inputs in between forgets nothing
+    (tmp_path / "more").mkdir()
+    imsave(tmp_path / "more/9.png", np.eye(4, dtype=np.uint8), check_contrast=False)
+    assert finished(job(tmp_path / "more", output_dir=str(stopped.output_dir))) == ["9"]
+    for resume in (False, True):
+        again = job(inputs, settings={"a": 2}, resume=resume)
+        assert finished(again) == ([] if resume else ["1", "sub/1"])
+        assert any("2_mask.nii.gz: was changed since it was written" in entry.reason for entry in again.skipped)
+    assert not nib.load(again.output_dir / "2_mask.nii.gz").get_fdata().any()
+
+
+def test_a_mask_that_is_corrected_while_its_input_cannot_be_read_is_known(inputs: Path) -> None:
+    assert finished(job(inputs)) == ["1", "2", "sub/1"]
+    content = (inputs / "2.png").read_bytes()
+    (inputs / "2.png").write_bytes(content[:-20])
+    damaged = job(inputs, settings={"a": 2})
+    assert finished(damaged) == ["1", "sub/1"] and len(damaged.skipped) == 2
+    with pytest.raises(InputsSkipped):
+        damaged.finish()
+    report = json.loads((damaged.output_dir / "report.json").read_text())
+    assert [result["name"] for result in report["results"]] == ["1", "sub/1"]
+    (inputs / "2.png").write_bytes(content)
+    put_mask(damaged, "2", 0)
+    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
+
+
 class Passing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if round(float(x.max()) * 255) == 101:
@@ -210,6 +256,23 @@ def test_a_result_that_cannot_be_written_does_not_end_the_batch(inputs):
     run(one, fails="1")
     assert list(one._records) == ["2", "sub/1"]
     assert any("a link stands in the output folder" in entry.reason for entry in one.skipped)
+
+
+@pytest.mark.parametrize("put", [False, True])
+def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path, put: bool) -> None:
+    """What it wrote of the result in place of an earlier one is nobody's correction."""
+    finished(job(inputs))
+
+    class Killed(Passing):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if put:
+                put_mask(killed, "1", 2)
+            raise OSError(errno.ENOSPC, "as good as killed")
+
+    killed = job(inputs, settings={"a": 2})
+    with pytest.raises(OSError):
+        run(killed, Killed())
+    assert finished(job(inputs, settings={"a": 2})) == ["1", "2", "sub/1"]
 
 
 def test_a_full_disk_ends_the_run(inputs):
