@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +38,9 @@ def test_the_settings_of_the_training_are_read_from_the_file(tmp_path):
     # with what the file says of the predictions, and what was so before there was a choice
     told = {**SEGMENTATION.settings, "threshold": 0.3, "tta": True, "scaling": "percentiles", "clahe": False}
     assert recorded_settings(write_tiny(tmp_path / "model.onnx")) == told
+    # made of a bundle that has a threshold of its own
+    other = replace(SEGMENTATION, settings={**SEGMENTATION.settings, "threshold": 0.6, "tta": False})
+    assert recorded_settings(write_tiny(tmp_path / "other.onnx", other)) == told
 
 
 def test_torchscript_with_a_description(tmp_path):

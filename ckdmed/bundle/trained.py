@@ -178,7 +178,8 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
     if is_deployed(checkpoint) and checkpoint.is_file():
         description = read_description(checkpoint)
         named = as_of_now(description.settings)
-        return {**_chosen(description.postprocessing), **named} if named else None
+        # its maker may have chosen others than the record of the training has
+        return {**named, **_chosen(description.postprocessing)} if named else None
     entry = _recorded_entry(checkpoint)
     return None if entry is None else as_of_now(entry["settings"])
 
