@@ -183,27 +183,29 @@ def nothing() -> Kind:
     return Kind("null", convert)
 
 
-def list_of(kind: Kind, what: str, length: int | None = None, different: bool = False) -> Kind:
-    """A list of values of a kind, at least one; a single value is a list of one.
+def list_of(kind: Kind, what: str, length: int | None = None, different: bool = False, empty: bool = False) -> Kind:
+    """A list of values of a kind; a single value is a list of one.
 
     Args:
         kind: of each.
         what: they are, in the plural.
         length: how many there must be; None for any number.
         different: none stands twice.
+        empty: whether there may be none.
     """
 
     def convert(value: Any) -> list[Any]:
         given = [value] if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence) else value
         found = [kind.convert(entry) for entry in given]
-        if not found or (length is not None and len(found) != length):
+        if not (found or empty) or (length is not None and len(found) != length):
             raise ValueError
         if different and any(entry in found[:n] for n, entry in enumerate(found)):
             raise ValueError("one stands twice.")
         return found
 
     many = "a list of" if length is None else f"a list of {length}"
-    return Kind(f"{many} {'different ' if different else ''}{what}, each {kind.legal}", convert)
+    none = "an empty list or " if empty else ""
+    return Kind(f"{none}{many} {'different ' if different else ''}{what}, each {kind.legal}", convert)
 
 
 def either(*kinds: Kind) -> Kind:

@@ -230,8 +230,8 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "label_smoothing": Setting(number(0, 1, below=True), "smoothing of the labels"),
     "feature_layers": Setting(
-        either(_NONE, list_of(text(), "stages", different=True)),
-        "decoder stages that are compared; null for the method's",
+        either(_NONE, list_of(text(), "stages", different=True, empty=True)),
+        "decoder stages that are compared, of some methods none; null for the method's",
         taken_by=_LOSS,
     ),
     "scales": Setting(

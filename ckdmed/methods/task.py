@@ -54,8 +54,12 @@ class Task:
         """The layers that a method compares: those chosen, or the ``deepest`` ones (all by default).
 
         Raises:
-            ValueError: a layer that the networks do not have in common; none at all.
+            ValueError: a layer that the networks do not have in common; none at all, or none chosen.
         """
+        if chosen is not None and not chosen:
+            raise ValueError(
+                "this method compares feature maps, of one layer at least: feature_layers cannot be an empty list."
+            )
         if unknown := [name for name in chosen or () if name not in self.layers]:
             raise ValueError(f"the layers {unknown} are not among those of both networks, {list(self.layers)}.")
         found = tuple(chosen) if chosen else self.layers[:deepest]

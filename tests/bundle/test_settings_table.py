@@ -13,7 +13,7 @@ import pytest
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.run import settings_of
-from ckdmed.bundle.setting_check import WrongSettingError, check_given, hand_over, is_plain, taken_settings
+from ckdmed.bundle.setting_check import WrongSettingError, check_given, checked, hand_over, is_plain, taken_settings
 from ckdmed.bundle.setting_kinds import boolean, choice, either, list_of, number, whole
 from ckdmed.bundle.settings_list import bundle_defaults, settings_text
 from ckdmed.bundle.settings_table import FOLLOWS, SETTINGS, settings_for
@@ -101,6 +101,7 @@ def test_a_copied_bundle_is_listed_by_its_folder(tmp_path: Path):
         (either(choice("memory", "disk"), boolean()), "no", False),
         (list_of(whole(1), "edges", 3), (1, 2, 3), [1, 2, 3]),
         (list_of(choice("a", "b"), "words"), "a", ["a"]),
+        (list_of(whole(), "numbers", empty=True), [], []),
     ],
 )
 def test_kinds_convert(kind: Any, given: Any, made: Any):
@@ -182,6 +183,22 @@ def test_a_given_option_reaches_the_loss_and_the_record(tmp_path: Path):
         check_given(parser.get(), {"w_edge": "x"})
     with pytest.raises(WrongSettingError, match="did you mean 'w_edge'"):
         check_given(parser.get(), {"w_edgee": 1})
+
+
+def test_an_empty_list_of_layers_reaches_the_methods_that_can_do_without():
+    for name in methods("segmentation"):
+        if "feature_layers" not in methods("segmentation")[name].options:
+            continue
+        parser = ConfigParser()
+        parser.read_config(str(BUNDLES / "seg_kd" / "train.json"))
+        parser.update({"method": name, "feature_layers": checked("feature_layers", [], SETTINGS["feature_layers"])})
+        hand_over(parser)
+        if name in ("ckd", "report_kd", "report_kdpp", "report_kdpp_literal", "cwd"):
+            assert parser.get_parsed_content("distillation_loss").layers == ()
+        else:
+            with pytest.raises(RuntimeError) as caught:
+                parser.get_parsed_content("distillation_loss")
+            assert "feature_layers cannot be an empty list" in str(caught.value.__cause__), name
 
 
 def test_defaults_of_each_profile_are_shown():
