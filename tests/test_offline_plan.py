@@ -15,6 +15,7 @@ import pytest
 
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.phantoms.files import write_slice_mat
 
 TOOL = Path(__file__).resolve().parent.parent / "tools/offline_plan.py"
 PLAN = TOOL.with_name("evidence_plan.json")
@@ -140,6 +141,26 @@ def test_slices_are_shrunk_with_mask_and_border(tool: ModuleType, tmp_path: Path
         assert abs(after.mask.sum() * 4 / before.mask.sum() - 1) < 0.25
         mean = before.image.astype(float).reshape(48, 2, 48, 2).mean(axis=(1, 3))
         assert np.corrcoef(mean.ravel(), after.image.astype(float).ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(("shape", "shrunk"), [((96, 64), (72, 48)), ((64, 96), (48, 72)), ((40, 64), (40, 64))])
+def test_slices_keep_their_proportions(
+    tool: ModuleType, tmp_path: Path, shape: tuple[int, int], shrunk: tuple[int, int]
+) -> None:
+    image, mask = np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.zeros(shape, np.uint8)
+    mask[8:24, 32:56] = 1
+    corners = np.array([[32.0, 8], [56, 8], [56, 24], [32, 24]]) + 0.5  # (x, y), 1-based
+    write_slice_mat(tmp_path / "1.mat", image, mask, corners, 1, "p")
+    assert tool.shrink(tmp_path, tmp_path / "small", 48) == 1
+    after = read_figshare_slice(tmp_path / "small/1.mat")
+    assert after.image.shape == after.mask.shape == shrunk
+    rows, columns = np.nonzero(after.mask)
+    # the border's corners stay those of the mask's pixels
+    low, high = after.border.min(axis=0) + 0.5, after.border.max(axis=0) + 0.5
+    assert np.abs(low - (rows.min(), columns.min())).max() < 0.75
+    assert np.abs(high - (rows.max() + 1, columns.max() + 1)).max() < 0.75
+    factor = shrunk[0] / shape[0]
+    assert rows.size == pytest.approx(16 * 24 * factor**2, rel=0.1)
 
 
 def test_the_plan_of_the_evidence_can_be_read(tool: ModuleType, tmp_path: Path) -> None:

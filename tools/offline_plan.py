@@ -61,7 +61,8 @@ def read_plan(path: Path) -> list[dict]:
 def shrink(source: Path, target: Path, image_size: int) -> int:
     """Write the slices of a Figshare tree at another size, with its folds; returns how many.
 
-    Images are averaged, masks take the nearest pixel, borders are scaled; a smaller slice stays as it is.
+    Images are averaged, masks take the nearest pixel, borders are scaled; a smaller slice stays as it is. Of a slice
+    that is no square the shorter edge gets the size, and the longer one as many pixels as keep its proportions.
     """
     import numpy as np
     from skimage.transform import resize
@@ -81,12 +82,15 @@ def shrink(source: Path, target: Path, image_size: int) -> int:
             shutil.copyfile(path, target / path.name)
             continue
         one = read_figshare_slice(path)
-        rows = one.image.shape[0]
-        size, factor = (min(image_size, rows),) * 2, min(image_size, rows) / rows
-        image = resize(one.image.astype(np.float64), size, order=1, anti_aliasing=factor < 1, preserve_range=True)
+        shape = np.array(one.image.shape)
+        # one factor for both edges; the shorter one gets the size, so that no edge has fewer pixels than networks see
+        size = np.rint(shape * min(1.0, image_size / shape.min())).astype(int)
+        factor = size / shape
+        smooth = bool((factor < 1).any())
+        image = resize(one.image.astype(np.float64), size, order=1, anti_aliasing=smooth, preserve_range=True)
         mask = resize(one.mask > 0, size, order=0, anti_aliasing=False)
         # from (row, column), 0-based, to (x, y), 1-based
-        border = (one.border[:, ::-1] + 0.5) * factor + 0.5
+        border = ((one.border + 0.5) * factor + 0.5)[:, ::-1]
         name = target / path.relative_to(source)
         name.parent.mkdir(parents=True, exist_ok=True)
         write_slice_mat(
