@@ -6,7 +6,9 @@ import csv
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -42,13 +44,27 @@ def job(inputs: Path, **settings) -> InferenceJob:
     return InferenceJob(str(inputs), **{**fixed, "settings": {"a": 1}, **settings})
 
 
-def work(job: InferenceJob, most: int = 9) -> list[str]:
+def put_answer(path: Path) -> None:
+    path.write_text(path.name)
+
+
+def put_mask(path: Path, value: int = 1) -> None:
+    nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.uint8), np.eye(4)), path)
+
+
+def put_picture(path: Path, value: int = 0) -> None:
+    imsave(path, np.full((9, 9), value, np.uint8), check_contrast=False)
+
+
+def work(
+    job: InferenceJob, most: int = 9, ending: str = "answer.txt", put: Callable[[Path], None] = put_answer
+) -> list[str]:
     """Finish up to `most` inputs, as a task would that writes one file for each; returns their names."""
     done = [item["name"] for item in job.data[:most]]
     for name in done:
-        file = f"{name}_answer.txt"
-        (job.output_dir / file).parent.mkdir(exist_ok=True)
-        (job.output_dir / file).write_text(name)
+        file = f"{name}_{ending}"
+        (job.output_dir / file).parent.mkdir(parents=True, exist_ok=True)
+        put(job.output_dir / file)
         job.record(name, [file])
     return done
 
@@ -70,22 +86,14 @@ def test_the_result_of_a_link_that_leads_elsewhere_now_is_not_kept(inputs: Path,
 
 
 def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
-    def work_on(job: InferenceJob) -> list[str]:
-        names = [item["name"] for item in job.data]
-        for name in names:
-            file = job.output_dir / f"{name}_mask.nii.gz"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), file)
-            job.record(name, [f"{name}_mask.nii.gz"])
-        return names
-
-    assert work_on(job(inputs)) == ["1", "2", "sub/1"]
+    masks: Any = {"ending": "mask.nii.gz", "put": put_mask}
+    assert work(job(inputs), **masks) == ["1", "2", "sub/1"]
     corrected, damaged = (inputs.parent / f"out/{name}_mask.nii.gz" for name in ("1", "2"))
-    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), corrected)
+    put_mask(corrected, 0)
     damaged.write_bytes(damaged.read_bytes()[:-9])
     for settings in ({"a": 1}, {"a": 2}):
         again = job(inputs, resume=True, settings=settings)
-        assert "1" not in work_on(again) and not nib.load(corrected).get_fdata().any()
+        assert "1" not in work(again, **masks) and not nib.load(corrected).get_fdata().any()
         with pytest.raises(InputsSkipped):
             again.finish()
         report = json.loads((again.output_dir / "report.json").read_text())
@@ -93,30 +101,25 @@ def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
         causes = " ".join(entry["cause"] for entry in report["skipped"])
         assert f"{corrected}: was changed since it was written, and stays" in causes
     corrected.unlink()
-    assert "1" in work_on(job(inputs, resume=True))
+    assert "1" in work(job(inputs, resume=True), **masks)
 
 
 def test_a_picture_that_somebody_corrected_stays_whether_or_not_the_run_is_resumed(inputs: Path) -> None:
-    def work_on(job: InferenceJob) -> list[str]:
-        names = [item["name"] for item in job.data]
-        for name in names:
-            file = job.output_dir / f"{name}_mask.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            imsave(file, np.zeros((9, 9), np.uint8), check_contrast=False)
-            job.record(name, [f"{name}_mask.png"])
+    def whole_run(made: InferenceJob) -> list[str]:
+        names = work(made, ending="mask.png", put=put_picture)
         with pytest.raises(InputsSkipped):
-            job.finish()
+            made.finish()
         return names
 
-    assert work_on(job(inputs)) == ["1", "2", "sub/1"]
+    assert whole_run(job(inputs)) == ["1", "2", "sub/1"]
     corrected, damaged = (inputs.parent / f"out/{name}_mask.png" for name in ("1", "2"))
-    imsave(corrected, np.full((9, 9), 255, np.uint8), check_contrast=False)
+    put_picture(corrected, 255)
     damaged.write_bytes(damaged.read_bytes()[:-9])
     before = corrected.read_bytes()
-    assert work_on(job(inputs, resume=True)) == ["2"]
+    assert whole_run(job(inputs, resume=True)) == ["2"]
     # and nothing of it is forgotten
     for _ in range(2):
-        assert work_on(job(inputs)) == ["2", "sub/1"]
+        assert whole_run(job(inputs)) == ["2", "sub/1"]
         assert corrected.read_bytes() == before
 
 
@@ -125,17 +128,9 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     imsave(tmp_path / "more/9.png", np.eye(4, dtype=np.uint8), check_contrast=False)
     (inputs / "3.png").unlink()
 
-    def put_mask(file: Path, value: int) -> None:
-        nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.uint8), np.eye(4)), file)
-
     def work_on(folder: Path, resume: bool = False) -> tuple[list[str], list[str]]:
         made = job(folder, output_dir=str(tmp_path / "out"), resume=resume)
-        names = [item["name"] for item in made.data]
-        for name in names:
-            (made.output_dir / name).parent.mkdir(parents=True, exist_ok=True)
-            put_mask(made.output_dir / f"{name}_mask.nii.gz", 1)
-            made.record(name, [f"{name}_mask.nii.gz"])
-        return names, [entry.reason for entry in made.skipped]
+        return work(made, ending="mask.nii.gz", put=put_mask), [entry.reason for entry in made.skipped]
 
     assert work_on(inputs) == (["1", "2", "sub/1"], [])
     put_mask(tmp_path / "out/1_mask.nii.gz", 0)
