@@ -19,6 +19,7 @@ from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.nifti_files import affine_mm, open_nifti
 from ckdmed.data.written_files import checksum, edited_note
 from ckdmed.files import write_atomic
+from ckdmed.folders import refuse_place_among
 from ckdmed.inference import InputsSkipped
 from ckdmed.inference.final_notes import write_skipped
 from ckdmed.inference.job import LEDGER, SKIPPED
@@ -100,9 +101,14 @@ def segment_patients(
         series that no result can refer to (their masks and volumes are there).
 
     Raises:
-        ValueError: the folder `inputs` of the output folder holds files that this function did not make.
+        ValueError: the folder `inputs` of the output folder holds files that this function did not make; the output
+            folder is that of a series.
         RefusedStart: another run uses the output folder.
     """
+    # where it may lie among the inputs, `find_patients` says; here the originals have to be safe alone
+    refuse_place_among(
+        output_dir, {f"{one.name}/{number}": s.files for one in patients for number, s in enumerate(one.chosen)}
+    )
     # another call would put other patients' files behind the links that this one reads
     hold(output_dir)
     try:
@@ -127,8 +133,13 @@ def _segmented(
     each: Callable[[PatientResult], object] | None,
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     inputs = output_dir / INPUTS
+    workflow = None
+    if patients:
+        given = {"dataset_dir": str(inputs), "output_dir": str(output_dir), "resume": True, **(settings or {})}
+        workflow = bundle_workflow(bundle, given, ("inference.json",))
+        workflow.initialize()
     _clear(inputs)
-    if not patients:
+    if workflow is None:
         return [], []
     # absolute, as an inference's report has its inputs
     placed = {
@@ -136,11 +147,11 @@ def _segmented(
         for patient in patients
         for number, series in enumerate(patient.chosen)
     }
-    given = {"dataset_dir": str(inputs), "output_dir": str(output_dir), "resume": True, **(settings or {})}
-    workflow = bundle_workflow(bundle, given, ("inference.json",))
-    workflow.initialize()
+    job = workflow.parser.get_parsed_content("job")
+    # the originals lie behind links, and only who searched for them knows which folders they share
+    job.place_is_checked = True
     workflow.run()
-    used = dict(workflow.parser.get_parsed_content("job").settings)
+    used = dict(job.settings)
     skipped: list[SkippedFile] = []
     told: set[Path | None] = set()
     try:

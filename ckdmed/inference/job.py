@@ -81,6 +81,10 @@ class InferenceJob:
             change), the checkpoint and the settings are the same. Whether or not: a file among them that was changed
             since, such as a corrected mask, is never replaced; its input is skipped.
         settings: what else the results depend on.
+
+    Attributes:
+        place_is_checked: set by who links inputs out of other folders, and has seen to it that the output folder is
+            none of these.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class InferenceJob:
         self.section = section
         self.resume = resume
         self.settings = dict(settings or {})
+        self.place_is_checked = False
         self.kept: list[str] = []
         self.skipped: list[SkippedFile] = []
         self._records: dict[str, dict[str, Any]] = {}
@@ -157,8 +162,9 @@ class InferenceJob:
             )
         refuse_foreign_files(self.output_dir, folder, {LEDGER: ()})
         found = self._find(source)
-        sources = {item.name: item.files for item in found.items}
-        refuse_place_among(self.output_dir, sources, [folder], "--output_dir")
+        if not self.place_is_checked:
+            sources = {item.name: item.files for item in found.items}
+            refuse_place_among(self.output_dir, sources, [folder], "--output_dir")
         return found
 
     def _phantoms(self, folder: Path) -> None:

@@ -17,6 +17,8 @@ import pytest
 from pydicom import dcmread
 from skimage.io import imsave
 
+from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
@@ -162,6 +164,27 @@ def test_results_come_to_no_place_where_files_of_others_lie(
     assert main(["segment", str(tmp_path), "-o", str(tmp_path / place)]) == 2
     assert message in capsys.readouterr().err
     assert [mask.read_bytes() for mask in masks] == before and not (tmp_path / place / "inputs").exists()
+
+
+@pytest.mark.parametrize("patients", [["p"], ["p", "q"]])
+def test_results_may_come_to_a_folder_of_their_own_among_the_inputs(tmp_path: Path, patients: list[str]) -> None:
+    for name in patients:
+        volume(tmp_path / f"in/{name}.nii.gz", slices=1)
+    out = tmp_path / "in/results"
+    for _ in range(2):
+        assert main(["segment", str(tmp_path / "in"), "-o", str(out), "--no-tta"]) == 0
+        assert [row["patient"] for row in csv.DictReader((out / "patients.csv").open(encoding="utf-8"))] == patients
+
+
+def test_nothing_is_written_before_all_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = volume(tmp_path / "in/p/p.nii.gz")
+    patient = Patient("p", "p", [ChosenSeries((file,), "nifti", SeriesFacts(), "it is the only series")])
+    with pytest.raises(ValueError, match="is a folder of the inputs"):
+        segment_patients([patient], file.parent, bundle_folder("seg_kd"))
+    with pytest.raises(RuntimeError) as caught:
+        segment_patients([patient], tmp_path / "out", bundle_folder("seg_kd"), {"tda": True})
+    assert "'tda' is no setting of this bundle" in str(root_cause(caught.value))
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [file]
 
 
 def test_links_that_another_run_reads_stay(tmp_path: Path) -> None:
