@@ -129,6 +129,9 @@ def bundle_data(source: DeploySource, dataset_dir: str | None, section: str) -> 
             parser = workflow.parser
             if threshold is not None and "threshold" in parser.get():
                 parser["threshold"] = threshold
+            # forms are compared by their own answers, and calibrated with the images as they are
+            if "tta" in parser.get():
+                parser["tta"] = False
             parser.parse(True)
             sections = parser.get_parsed_content("sections")
             held_out = parser.get_parsed_content("validate#dataset")

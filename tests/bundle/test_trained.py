@@ -13,10 +13,13 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.peer import with_peer
+from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.setting_check import WrongSettingError
 from ckdmed.bundle.trained import check_trained, recorded_settings, trained_with
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
+
+SHIPPED = BUNDLES / "seg_kd/models/model.pt"
 
 
 def write_record(path: Path, **settings: Any) -> Path:
@@ -64,18 +67,21 @@ def test_the_settings_of_an_inference_are_none_of_a_training(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("process_as_it_was")
-def test_masks_are_cut_as_was_chosen_for_the_weights_at_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize("files", [["inference.json"], ["train.json", "evaluate.json"]])
+def test_masks_are_cut_as_was_chosen_for_the_weights_at_hand(tmp_path: Path, files: list[str]) -> None:
     weights = tmp_path / "model.pt"
     torch.save({}, weights)
     write_record(tmp_path / "model.json", image_size=64, student_kind="unet", student_base=8)
     common = {"device": "$torch.device('cpu')", "output_dir": str(tmp_path / "out"), "dataset_dir": str(tmp_path)}
+    only: Any = {"initialize": ["$ckdmed.bundle.check_settings()"], "checkpoint": str(SHIPPED)}
 
     def cut(**given: Any) -> tuple[float, bool]:
-        parser = opened("seg_kd", "inference.json", **common, **given).parser
-        return parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")
+        parser = opened("seg_kd", *files, **{**only, **common, **given}).parser
+        # the record of an evaluation states them
+        recorded = settings_of(parser)
+        return recorded["threshold"], recorded["tta"]
 
     assert cut() == (0.3, True)
-    # as their evaluation does
     assert cut(checkpoint=str(weights)) == (0.5, False)
     # neither is a property of the weights
     assert cut(threshold=0.4, tta=False) == (0.4, False)
