@@ -88,9 +88,9 @@ def brats_sections(
     release = None if dataset_dir else PHANTOM_RELEASE
     record = record_of_scored(checkpoint)
     if record is None:
+        datalist = _resolve(folder, split_seed, fractions, modalities, release, fold, n_folds)
         if teacher_folds == 1:
             check_split_seed(split_seed, folder, label_fraction, fold, n_folds)
-        datalist = _resolve(folder, split_seed, fractions, modalities, release, fold, n_folds)
         parts = {key: datalist[name] for key, name in _SECTIONS.items()}
     else:
         # nothing is split, so that a folder of two patients will do

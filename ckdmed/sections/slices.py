@@ -87,9 +87,9 @@ def figshare_sections(
     record = record_of_scored(checkpoint)
     if record is not None and (known := _recorded(record, data, label_fraction, split_seed, target)) is not None:
         return known
+    datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     if teacher_folds == 1:
         check_split_seed(split_seed, data, label_fraction, fold, n_folds, fold_source)
-    datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     sections = select_sections(
         datalist,
         datalist_folder(data),

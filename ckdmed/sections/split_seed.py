@@ -8,6 +8,7 @@ from typing import Any
 
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
 
 __all__ = ["check_split_seed"]
@@ -25,7 +26,7 @@ def check_split_seed(
 
     Args:
         split_seed: 0, the default, is never refused, nor is the seed of the datalist.
-        dataset_dir: a dataset's folder, or a datalist.
+        dataset_dir: a dataset's folder, or a datalist, which was read before, so that its form is known to be right.
         label_fraction: below 1 the seed chooses the labelled patients.
         fold, n_folds, fold_source: folds are drawn by the seed where the datalist has not so many of its own.
 
@@ -42,7 +43,9 @@ def check_split_seed(
         # sections that are missing in a user's own datalist are drawn from its training items
         drawn = not datalist.get("validation")
     else:
-        drawn = fold_source == "group" and _folds(datalist) != set(range(n_folds))
+        # a user's own datalist has no folds, whatever keys its items have beside those that are read
+        own = is_slice_datalist(datalist)
+        drawn = fold_source == "group" and (own or _folds(datalist) != set(range(n_folds)))
     if not drawn:
         made = f", made with seed {datalist['seed']}" if "seed" in datalist else ""
         raise ValueError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from ckdmed.data.datalist import DATALIST_NAME, build_figshare_datalist, write_d
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
 from ckdmed.sections.split_seed import check_split_seed
 
-ITEMS = [{"id": name, "fold": number} for number, name in enumerate("abc")]
+ITEMS = [{"id": name, "fold": number, "tumor_label": 1} for number, name in enumerate("abc")]
 
 
 def stored(folder: Path, **own: object) -> Path:
@@ -46,6 +48,24 @@ def test_sections_that_are_drawn(tmp_path: Path) -> None:
     check_split_seed(2, stored(tmp_path, validation=[]))
     with pytest.raises(ValueError, match="sections are those of"):
         check_split_seed(2, stored(tmp_path))
+
+
+def test_folds_of_a_users_own_datalist_are_drawn(tmp_path: Path) -> None:
+    own = [{"image": f"{number}.png", "patient": str(number), "fold": number} for number in range(3)]
+    data = stored(tmp_path, **{name: [item] for name, item in zip(("training", "validation", "test"), own)})
+    # nothing reads what they call folds
+    check_split_seed(2, data, fold=0, n_folds=3)
+
+
+@pytest.mark.parametrize("damaged", ["text", {"id": 3}, ["a"]])
+@pytest.mark.parametrize("task", ["slices", "cases"])
+def test_a_damaged_datalist_is_told_of_by_file_and_entry(tmp_path: Path, task: str, damaged: object) -> None:
+    stored(tmp_path, training=[damaged, *ITEMS[:1]])
+    sections = (
+        partial(figshare_sections, str(tmp_path), "") if task == "slices" else partial(brats_sections, str(tmp_path))
+    )
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(tmp_path / DATALIST_NAME))}: training\[0\](: '| is a)"):
+        sections(split_seed=2, fold=0, n_folds=3)
 
 
 def test_in_the_sections_of_slices(tmp_path: Path) -> None:
