@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.bundle.typed_settings import typed_settings
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 
 __all__ = ["check_evaluation_folder", "evaluation_folder"]
@@ -28,8 +28,8 @@ logger = logging.getLogger("ckdmed")
 
 _SUMMARY = "summary.json"
 _CONFIGS = ("train.json", "evaluate.json")
-# where things lie and how they are computed; the checkpoint is compared by its contents
-_NO_MATTER = (MAY_CHANGE - {"dataset_dir"}) | {"batch_size", "checkpoint", "teacher_file"}
+# where things lie and how they are computed; checkpoints are compared by their contents
+_NO_MATTER = (MAY_CHANGE - {"dataset_dir"}) | {"batch_size", "checkpoint", "peer_checkpoint", "teacher_file"}
 
 
 def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
@@ -141,7 +141,15 @@ def _is_same(
         known = {"section": record["section"], **record["settings"]}
         changed = {*changed_settings({"settings": known}, settings), *(set(given) - known.keys())}
         changed |= {name.split("#")[-1] for name in changed_components(record, components)}
-        same = record["checkpoint_sha256"] == hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
-        return same and not changed - _NO_MATTER
+        same = record["checkpoint_sha256"] == sha256_of(checkpoint)
+        return same and _same_peer(record, settings) and not changed - _NO_MATTER
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _same_peer(record: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    then, now = (found.get("peer_checkpoint") for found in (record["settings"], settings))
+    # the path alone tells of an evaluation from before the contents were noted
+    if then is None or now is None or "peer_sha256" not in record:
+        return bool(then == now)
+    return bool(record["peer_sha256"] == sha256_of(now))

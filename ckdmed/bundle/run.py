@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -28,6 +27,7 @@ from ckdmed.bundle.setting_check import is_plain, taken_settings
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.typed_command import typed_command
+from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines
 from ckdmed.sections.record import find_own_or_shipped
@@ -116,13 +116,15 @@ def start_run(
 
 
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
-    """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoint by hash."""
-    workflow = running_workflow()
+    """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoints by hash."""
+    settings = running_settings()
     record = find_own_or_shipped(checkpoint)
+    peer = settings.get("peer_checkpoint")
     return {
-        **_origin({} if workflow is None else settings_of(workflow.parser)),
+        **_origin(settings),
+        **({} if peer is None else {"peer_sha256": sha256_of(peer)}),
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest(),
+        "checkpoint_sha256": sha256_of(checkpoint),
         "section": section,
         # None: it is unknown whether the training had other sections
         "section_record": None if record is None else str(record.path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import pytest
 from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
-from ckdmed.bundle.component_overrides import component_overrides
 from ckdmed.bundle.errors import RefusedStart, root_cause
-from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.typed_settings import taken_from
 from tests.bundle.bundle_runs import BUNDLES
 
@@ -36,7 +33,8 @@ def evaluation(runs: Path, checkpoint: str | None = None, bundle: str = "seg_kd"
         settings["checkpoint"] = str(runs / checkpoint)
     files = [str(BUNDLES / bundle / name) for name in ("train.json", "evaluate.json")]
     check = "$ckdmed.bundle.check_evaluation_folder(@evaluation_dir, @checkpoint, section=@section)"
-    only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir", check]}
+    noted = "$ckdmed.bundle.evaluation_settings(@checkpoint, section=@section)"
+    only = {"initialize": ["$ckdmed.bundle.check_settings()", "$@evaluation_dir", check], "run": [noted]}
     made = ConfigWorkflow(files, meta_file=None, logging_file=False, bundle_root=str(runs), **only, **settings)
     setattr(made, "given", tuple(settings))
     made.initialize()
@@ -51,12 +49,9 @@ def folder(runs: Path, checkpoint: str | None = None, **settings: Any) -> str:
 def evaluated(runs: Path, checkpoint: str, **settings: Any) -> str:
     """Leave what such an evaluation leaves; its folder."""
     made = evaluation(runs, checkpoint, **settings)
-    parser = made.parser
-    place = Path(parser.get_parsed_content("evaluation_dir"))
+    place = Path(made.parser.get_parsed_content("evaluation_dir"))
     place.mkdir(exist_ok=True)
-    digest = hashlib.sha256((runs / checkpoint).read_bytes()).hexdigest()
-    record = {"checkpoint_sha256": digest, "section": parser["section"], "settings": settings_of(parser)}
-    record["components"] = component_overrides(made, record["settings"])
+    (record,) = made.run()
     (place / "summary.json").write_text(json.dumps({"settings": record}))
     return place.relative_to(runs).as_posix()
 
@@ -142,6 +137,28 @@ def test_an_entry_inside_a_component_makes_another_evaluation(runs: Path) -> Non
     assert folder(runs, checkpoint, **inferer) == "output/evaluation-2"
     assert folder(runs, checkpoint) == "output/evaluation"
     assert folder(runs, checkpoint, **{"inferer#amp": False}) == "output/evaluation-3"
+
+
+def test_peers_are_compared_by_their_contents(
+    runs: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = tmp_path_factory.mktemp("peers")
+    (peers / "t1c.pt").write_bytes(b"peer")
+    monkeypatch.chdir(peers)
+    name, whole = "output/models/model.pt", str(peers / "t1c.pt")
+    unimodal = {"bundle": "brats_unimodal_kd"}
+    assert evaluated(runs, name, **unimodal) == "output/evaluation"
+    assert evaluated(runs, name, peer_checkpoint=whole, **unimodal) == "output/evaluation-2"
+    assert folder(runs, name, peer_checkpoint="t1c.pt", **unimodal) == "output/evaluation-2"
+    assert folder(runs, name, **unimodal) == "output/evaluation"
+    (peers / "t1c.pt").write_bytes(b"trained anew")
+    assert folder(runs, name, peer_checkpoint=whole, **unimodal) == "output/evaluation-3"
+    # one from before the contents were noted
+    summary = runs / "output/evaluation-2/summary.json"
+    record = json.loads(summary.read_text())
+    del record["settings"]["peer_sha256"]
+    summary.write_text(json.dumps(record))
+    assert folder(runs, name, peer_checkpoint=whole, **unimodal) == "output/evaluation-2"
 
 
 def test_a_folder_given_on_the_command_line_is_not_one_of_another_evaluation(
