@@ -20,7 +20,7 @@ from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
-from ckdmed.bundle.taught_check import check_taught
+from ckdmed.bundle.taught_check import check_started_from, check_taught
 from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
@@ -54,7 +54,8 @@ def check_settings() -> None:
         UnknownSettingError: names each key and the nearest setting that the value could be one of.
         IneffectiveSettingError: names each setting of the command line that changes nothing.
         WrongSettingError: names each setting with a value that it cannot have, or that contradicts the record of the
-            checkpoint, and each entry of a component that contradicts a setting.
+            checkpoint, of a teacher's or of what the student starts from, and each entry of a component that
+            contradicts a setting.
     """
     explain_errors(
         without_traceback=(UnknownSettingError, RenamedSettingError, IneffectiveSettingError, WrongSettingError)
@@ -78,6 +79,7 @@ def check_settings() -> None:
         _check_components(workflow)
         check_trained(workflow.parser, in_files)
         check_taught(workflow.parser)
+        check_started_from(workflow.parser)
         check_deployed(workflow.parser)
         return
     known = sorted(_settings(config) - set(unknown))

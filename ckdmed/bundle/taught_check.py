@@ -1,8 +1,9 @@
-"""Whether a teacher has learnt what its student is to learn, by the record beside the teacher's checkpoint."""
+"""Whether a teacher, or what a student starts from, has learnt what the student is to learn, by its own record."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
@@ -12,7 +13,7 @@ from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.trained import Trained, trained_with
 from ckdmed.data import region_names
 
-__all__ = ["check_taught"]
+__all__ = ["check_started_from", "check_taught"]
 
 
 def _as_given(value: Any) -> Any:
@@ -30,6 +31,8 @@ _MEANINGS: Mapping[str, Callable[[Any], Any]] = {
     "class_names": _as_given,
     "regions": _regions,
 }
+# of its outputs alone: a student may start from what was learnt of other images
+_OF_OUTPUTS = {name: _MEANINGS[name] for name in ("class_names", "regions")}
 
 
 def check_taught(parser: ConfigParser) -> None:
@@ -52,7 +55,7 @@ def check_taught(parser: ConfigParser) -> None:
     elif "teacher_checkpoints" in config:
         option, given = "teacher_checkpoints", parser.get_parsed_content("teacher_checkpoints") or {}
         records = [trained_with(checkpoint, teacher=True) for checkpoint in given.values()]
-        meanings = {"regions": _regions}
+        meanings = _OF_OUTPUTS
     else:
         return
     wrong = [line for record in records for line in _differences(parser, record, meanings)]
@@ -60,6 +63,31 @@ def check_taught(parser: ConfigParser) -> None:
         raise WrongSettingError(
             " ".join(wrong) + " A teacher takes and gives the same channels as its student, in the same order: give "
             f"these settings as the teacher's training had them, or another --{option}."
+        )
+
+
+def check_started_from(parser: ConfigParser) -> None:
+    """Refuse weights that a student is to start from whose record tells of other outputs than this training has.
+
+    Weights without a record, or with one from before such a setting was there, are accepted. Nothing is checked where
+    no student is trained.
+
+    Args:
+        parser: of the bundle, with what is given.
+
+    Raises:
+        WrongSettingError: names each setting with both values and the file.
+    """
+    config = parser.get()
+    given = parser.get_parsed_content("student_pretrained") if "student_pretrained" in config else None
+    # what is not there is told of where it is loaded
+    if "trained" in config or given is None or not Path(given).is_file():
+        return
+    if wrong := _differences(parser, trained_with(given), _OF_OUTPUTS):
+        raise WrongSettingError(
+            " ".join(wrong)
+            + " The student's outputs are those that its first weights have, in their order: give these "
+            "settings as their training had them, or other weights with --student_pretrained."
         )
 
 

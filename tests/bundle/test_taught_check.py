@@ -1,4 +1,5 @@
-"""A teacher is refused that has learnt from other inputs, or other outputs, than its student's."""
+"""A teacher is refused that has learnt from other inputs, or other outputs, than its student's; weights that a student
+starts from are refused if they give other outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.setting_check import WrongSettingError
-from ckdmed.bundle.taught_check import check_taught
+from ckdmed.bundle.taught_check import check_started_from, check_taught
 from ckdmed.files import write_json
 from tests.bundle.bundle_runs import BUNDLES, opened
 
@@ -104,3 +105,46 @@ def test_teachers_that_fit_or_without_a_record_are_accepted(
     parser.update({"teacher_checkpoints": {"t1c": checkpoint}} if several else {"teacher_checkpoint": checkpoint})
     parser.update(given)
     check_taught(parser)
+
+
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+@pytest.mark.parametrize(
+    "bundle, name, learnt, own",
+    [
+        ("brats_seg_kd", "regions", ["WT", "TC"], ["TC", "WT"]),
+        ("brats_unimodal_kd", "regions", ["ET"], ["WT"]),
+        ("seg_kd", "regions", dict(reversed(REGIONS.items())), REGIONS),
+        ("cls_kd", "class_names", THREE[::-1], THREE),
+    ],
+)
+def test_weights_of_other_outputs_are_no_start(bundle: str, name: str, learnt: Any, own: Any, tmp_path: Path) -> None:
+    start = tmp_path / "model.pt"
+    start.write_bytes(b"weights")
+    write_json(tmp_path / "model.json", {"settings": {"epochs": 1, name: learnt}})
+    with pytest.raises(Exception) as raised:
+        opened(bundle, student_pretrained=str(start), output_dir=str(tmp_path / "run"), **{name: own})
+    cause = root_cause(raised.value)
+    assert isinstance(cause, WrongSettingError)
+    assert f"--{name} is {own!r}, but '{start}' was trained with {learnt!r}." in str(cause)
+    assert "--student_pretrained" in str(cause) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "record, given",
+    [
+        (None, {"regions": ["WT"]}),
+        (OLD_RECORD, {}),
+        # of other sequences, whose outputs are the same
+        ({"regions": ["WT"], "modalities": ["t2f"]}, {"regions": ["WT"], "modalities": ["t1c"]}),
+    ],
+)
+def test_weights_that_a_student_may_start_from(
+    record: dict[str, Any] | None, given: dict[str, Any], tmp_path: Path
+) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / "brats_seg_kd" / "train.json"))
+    start = Path(write_teacher(tmp_path, record))
+    start.write_bytes(b"weights")
+    parser.update({"student_pretrained": str(start), **given})
+    check_started_from(parser)
