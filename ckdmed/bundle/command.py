@@ -11,7 +11,7 @@ from typing import Any
 import fire
 from monai.bundle import create_workflow
 
-from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
 from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.bundle_files import bundles_folder
@@ -63,6 +63,10 @@ def run_bundle(files: Sequence[Path], settings: Sequence[str], debug: bool = Fal
         except Exception as error:
             if debug:
                 raise
+            # an inference looks for its inputs and weights when it runs
+            if isinstance(cause := root_cause(error), RefusedStart):
+                close_bars()
+                raise cause from error
             # the configuration has hooked in how the cause of a failed run is told
             sys.excepthook(type(error), error, error.__traceback__)
             return 1

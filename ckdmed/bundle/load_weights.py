@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.deployed_network import run_deployed
 from ckdmed.networks.checkpoint import read_state_dict
 from ckdmed.runtime import is_deployed
@@ -84,6 +85,14 @@ class LoadWeights:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
+        """Load it, unless that was done.
+
+        Raises:
+            RefusedStart: see `load_checkpoint`.
+        """
         if not self.loaded:
-            load_checkpoint(self.network, self.checkpoint)
+            try:
+                load_checkpoint(self.network, self.checkpoint)
+            except ValueError as error:
+                raise RefusedStart(str(error)) from error
             self.loaded = True

@@ -158,9 +158,10 @@ def _run(arguments: list[str]) -> int:
     except _USER_ERRORS as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
             return READER_LEFT
-        if getattr(args, "debug", False):
+        cause = _without_wrappings(error)
+        if getattr(args, "debug", False) or not isinstance(cause, _USER_ERRORS):
             raise
-        message = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(cause).split()) or type(cause).__name__
         print(f"ckdmed {args.command}: error: {message}", file=sys.stderr)
         return REFUSED
     except ModuleNotFoundError as error:
@@ -176,6 +177,16 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"ckdmed {args.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _without_wrappings(error: Exception) -> BaseException:
+    """The cause of an error that MONAI wraps in the line of a configuration where it was raised."""
+    if error.__cause__ is None or not isinstance(error, RuntimeError):
+        return error
+    # slow to import; a command whose error is wrapped has done so
+    from ckdmed.bundle.errors import root_cause
+
+    return root_cause(error)
 
 
 def _reader_left() -> bool:

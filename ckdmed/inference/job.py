@@ -16,7 +16,7 @@ from monai.data.image_reader import ImageReader
 from monai.engines import Evaluator
 from tqdm import tqdm
 
-from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
@@ -145,9 +145,15 @@ class InferenceJob:
         """The inputs, before any is read.
 
         Raises:
-            ValueError: see `find_inputs`; the output folder is the folder of the inputs or of one of them, or lies
+            RefusedStart: see `find_inputs`; the output folder is the folder of the inputs or of one of them, or lies
                 among them and holds files that no run wrote.
         """
+        try:
+            return self._found()
+        except ValueError as error:
+            raise RefusedStart(str(error)) from error
+
+    def _found(self) -> FoundInputs:
         if self.dataset_dir is None:
             source = self.output_dir / "phantoms"
             logger.info(f"no dataset_dir is given: making phantoms in {source}")

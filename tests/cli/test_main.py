@@ -123,6 +123,17 @@ def test_a_defect_keeps_its_traceback(failing):
         cli.main(["other"])
 
 
+def test_what_monai_wraps_is_told_by_its_cause(failing, capsys):
+    wrapped = RuntimeError("Failed to evaluate ConfigExpression:\n'$@sections'")
+    wrapped.__cause__ = ValueError("bad 1.mat")
+    failing(wrapped)
+    assert cli.main(["other"]) == 2
+    assert capsys.readouterr().err == "ckdmed other: error: bad 1.mat\n"
+    wrapped.__cause__ = TypeError("ours")
+    with pytest.raises(RuntimeError, match="Failed to evaluate"):
+        cli.main(["other"])
+
+
 def test_a_missing_package_ends_with_the_line_that_installs_it(failing, capsys):
     failing(ModuleNotFoundError("No module named 'skimage'", name="skimage.draw"))
     assert cli.main(["other"]) == 2

@@ -103,6 +103,22 @@ def test_an_error_while_it_runs_keeps_its_traceback_and_ends_with_its_cause(tmp_
         cli.main(["run", str(folder), "train", "--debug"])
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("$ckdmed.bundle.load_weights.LoadWeights(None, 'none.pt')()", "there is no checkpoint 'none.pt'."),
+        ("$ckdmed.inference.InferenceJob('nowhere', 'out', None, 'none.pt').found", "nowhere: no such file or folder."),
+    ],
+)
+def test_what_an_inference_refuses_while_it_runs_is_one_line_and_status_2(tmp_path, capsys, step, said):
+    imports = ["$import ckdmed", "$import ckdmed.bundle.load_weights", "$import ckdmed.inference"]
+    folder = write_bundle(tmp_path / "refusing", imports=imports, run=[step])
+    assert cli.main(["run", str(folder), "train"]) == 2
+    printed = capsys.readouterr().err
+    assert "Failed to" not in printed
+    assert printed.splitlines()[-1].startswith(f"ckdmed run: error: {said}")
+
+
 def test_a_run_that_is_stopped(tmp_path, capsys):
     folder = write_bundle(tmp_path / "stopped", run=["$(_ for _ in ()).throw(KeyboardInterrupt())"])
     assert cli.main(["run", str(folder), "train"]) == 130
