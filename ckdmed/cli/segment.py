@@ -10,7 +10,10 @@ from ckdmed.cli.exit_status import STATUSES as SHARED
 
 NAME = "segment"
 HELP = "segment tumours in patients' scans (DICOM, NIfTI, slices): masks, volumes, overlays, DICOM results, one table"
-EXAMPLES = ("ckdmed segment path/to/scans -o results",)
+EXAMPLES = (
+    "ckdmed segment path/to/scans -o results",
+    "ckdmed segment path/to/scans -o results --checkpoint output/models/model.pt",
+)
 STATUSES = {SKIPPED: SHARED[SKIPPED]}
 
 
@@ -26,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for the results; what is finished there is kept",
     )
     parser.add_argument("--bundle", default="seg_kd", help="a segmentation bundle with weights (default: %(default)s)")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="other weights than those in the bundle: of a training, or a file that `ckdmed deploy` wrote",
+    )
     parser.add_argument("--no-tta", action="store_true", help="do not average over mirror images: faster, less exact")
     parser.add_argument("--no-dicom", action="store_true", help="no DICOM Segmentation and report for DICOM series")
 
@@ -44,7 +53,16 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.research_use import RESEARCH_USE_ONLY
 
     bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else named_bundle(args.bundle)
-    intended = IntendedInputs.beside(bundle / "models/model.pt")
+    settings: dict[str, object] = {"tta": False} if args.no_tta else {}
+    weights = bundle / "models/model.pt"
+    if args.checkpoint is not None:
+        weights = args.checkpoint.expanduser()
+        if not weights.is_file():
+            raise FileNotFoundError(
+                f"{weights}: there are no such weights; a training leaves them in its output folder as models/model.pt."
+            )
+        settings["checkpoint"] = str(weights)
+    intended = IntendedInputs.beside(weights)
     sequences = [] if intended is None else [sequence for sequence in intended.sequences if sequence]
     patients, skipped, unused = find_patients(args.source, sequences, exclude=args.output_dir)
     for patient in patients:
@@ -52,7 +70,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"not taken: {patient.identifier}: {line}")
     results: list[PatientResult] = []
     if patients or skipped:
-        settings = {"tta": False} if args.no_tta else {}
         results, skipped = segment_patients(
             patients, args.output_dir, bundle, settings, not args.no_dicom, lambda one: print(one.line), skipped
         )

@@ -91,7 +91,7 @@ def segment_patients(
         patients: see `find_patients`.
         output_dir: gets a folder for each patient, `report.json`, `patients.csv` and `skipped.csv`.
         bundle: folder of a segmentation bundle with weights.
-        settings: of its `inference.json`.
+        settings: of its `inference.json`; ``checkpoint`` among them is other weights than the bundle's own.
         dicom: whether to write DICOM Segmentation and structured report for DICOM series.
         each: called with each result.
         unread: what `find_patients` skipped. Where there are no patients, this list alone is written.
@@ -151,7 +151,7 @@ def _segmented(
     # the originals lie behind links, and only who searched for them knows which folders they share
     job.place_is_checked = True
     workflow.run()
-    used = dict(job.settings)
+    used, checkpoint = dict(job.settings), Path(job.checkpoint)
     skipped: list[SkippedFile] = []
     told: set[Path | None] = set()
     try:
@@ -176,7 +176,9 @@ def _segmented(
     results = []
     for patient in patients:
         if patient.name in of_patient:
-            result, without = _result(patient, of_patient[patient.name], output_dir, bundle, used, dicom)
+            result, without = _result(
+                patient, of_patient[patient.name], output_dir, bundle, used, dicom, checkpoint=checkpoint
+            )
             results.append(result)
             skipped += without
             if each is not None:
@@ -233,6 +235,7 @@ def _result(
     bundle: Path,
     settings: Mapping[str, Any],
     dicom: bool,
+    checkpoint: Path | None = None,
 ) -> tuple[PatientResult, list[SkippedFile]]:
     voxels, millilitres, outputs = 0, 0.0, []
     sized = True
@@ -262,7 +265,9 @@ def _result(
                 outputs += written
                 continue
             try:
-                outputs += _write_dicom(series, result, arrays, output_dir, bundle, settings)
+                outputs += _write_dicom(
+                    series, result, arrays, output_dir, bundle, settings, checkpoint or bundle / _CHECKPOINT
+                )
             # highdicom raises its own for each attribute that is missing or odd; the other patients get theirs
             except (ValueError, AttributeError, KeyError, TypeError) as error:
                 cause = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
@@ -296,6 +301,7 @@ def _write_dicom(
     output_dir: Path,
     bundle: Path,
     settings: Mapping[str, Any],
+    checkpoint: Path,
 ) -> list[str]:
     # an extra of the package
     from ckdmed.dicom_results import Algorithm, write_results
@@ -308,7 +314,7 @@ def _write_dicom(
         series.files,
         regions,
         output_dir,
-        algorithm=Algorithm.of_checkpoint(bundle.name, bundle / _CHECKPOINT, settings),
+        algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, settings),
         unintended=unintended,
         prefix=f"{name}_",
     )

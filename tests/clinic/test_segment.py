@@ -25,6 +25,7 @@ from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.clinic.run import _result, segment_patients
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import edited_note
+from ckdmed.file_hash import sha256_of
 from ckdmed.inference.ledger import read_ledger
 from ckdmed.intended_inputs import SeriesFacts
 from tests.dicom_results.mr_series import write_enhanced_mr, write_mr_series
@@ -254,6 +255,25 @@ def test_an_attribute_that_no_result_can_be_made_of_leaves_the_others_theirs(
     assert row.marked_voxels == 8 and "in: masks, but no DICOM result: AttributeError: no attribute" in told.reason
 
 
+def test_dicom_results_name_the_weights_that_were_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("highdicom", reason="needs the extra dicom")
+    named: list[str] = []
+
+    def written(*_: object, algorithm: Any, **__: object) -> SimpleNamespace:
+        named.append(algorithm.weights)
+        return SimpleNamespace(files=[])
+
+    monkeypatch.setattr("ckdmed.dicom_results.write_results", written)
+    own = tmp_path / "own.pt"
+    own.write_bytes(b"weights")
+    result = {"name": "a", "outputs": []}
+    (tmp_path / "results.jsonl").write_text(json.dumps(result) + "\n", encoding="utf-8")
+    series = ChosenSeries((tmp_path / "in/1.dcm",), "dicom", SeriesFacts(), "")
+    # the bundle's folder has no weights
+    _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=True, checkpoint=own)
+    assert named == [sha256_of(own)]
+
+
 def test_dicom_results_that_somebody_corrected_stay(tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="needs the extra dicom")
     values = np.random.default_rng(0).integers(1, 800, (8, 8, 3))
@@ -367,6 +387,42 @@ def test_a_folder_of_patients(
     assert "2 patients segmented" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*_mask.nii.gz")}
     assert not [path for path in (tmp_path / "in").rglob("*") if path.is_symlink()]
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume(tmp_path / "in/a_t1ce.nii.gz")
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "none.pt")]
+    assert main(words) == 2
+    assert f"{tmp_path / 'none.pt'}: there are no such weights" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.bundle
+def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)
+    (tmp_path / "own.pt").write_bytes(b"no weights")
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "own.pt")]
+    assert main(words) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"ckdmed segment: error: '{tmp_path / 'own.pt'}' has no record of what it was trained with")
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+def test_other_weights_bring_their_own_record_of_inputs(tmp_path: Path) -> None:
+    shipped, own = bundle_folder("seg_kd") / "models", tmp_path / "own"
+    own.mkdir()
+    for name in ("model.pt", "model.json"):
+        (own / name).write_bytes((shipped / name).read_bytes())
+    volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(own / "model.pt")]
+    assert main([*words, "--no-tta"]) == 0
+    assert json.loads((tmp_path / "out/report.json").read_text())["checkpoint"] == str(own / "model.pt")
+    (row,) = csv.DictReader((tmp_path / "out/patients.csv").open(encoding="utf-8"))
+    # these weights have no record of the inputs that they were made for
+    assert row["intended"] == "unknown"
 
 
 @pytest.mark.slow
