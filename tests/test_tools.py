@@ -22,6 +22,17 @@ def tool(name: str) -> ModuleType:
     return module
 
 
+def test_every_package_of_use_to_others_has_a_page_of_the_site() -> None:
+    pytest.importorskip("mkdocs")
+    of_commands = {"cli", "run_pages"}
+    packages = {
+        path.parent.name
+        for path in (Path(__file__).resolve().parents[1] / "ckdmed").glob("*/__init__.py")
+        if "__all__ = " in path.read_text(encoding="utf-8")
+    }
+    assert set(tool("site_pages").PACKAGES) == packages - of_commands
+
+
 @pytest.mark.parametrize("source", ["group", "official"])
 def test_a_shipped_record_has_the_patients_of_its_run(tmp_path: Path, source: str) -> None:
     data = write_figshare_phantoms(tmp_path / "data", 15, (2, 3), 32, progress=False).parent

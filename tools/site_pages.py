@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Packages whose public names are the API, in the order of use.
 PACKAGES = (
-    *("data", "sections", "preparation", "transforms", "networks", "losses", "methods", "engines", "handlers"),
-    *("metrics", "reports", "inferers", "inference", "bundle", "recipes", "export", "experiments"),
+    *("data", "preparation", "transforms", "networks", "losses", "methods", "engines", "handlers"),
+    *("metrics", "reports", "inferers", "inference", "bundle", "recipes", "export", "deploy", "runtime", "experiments"),
+    *("intended_inputs", "clinic", "dicom_results", "robustness", "pruning", "pseudo_labels", "zoo_teacher"),
 )
 RESULTS = (
     *("distillation", "distillation_tables", "distillation_search", "classification", "cohra_unet", "unimodal"),
