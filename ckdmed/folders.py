@@ -22,6 +22,7 @@ except ImportError:  # Windows
 __all__ = [
     "files_below",
     "put_in_place",
+    "refuse_folder_of_inputs",
     "refuse_place_among",
     "refuse_source_folder",
     "remove_leftover_folders",
@@ -79,6 +80,15 @@ def refuse_source_folder(
             for folder in (real, *real.parents):
                 if folder in targets:
                     raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
+
+
+def refuse_folder_of_inputs(output_dir: Path, folder: Path) -> None:
+    """Raise ValueError where results would go into the very folder of the inputs."""
+    if folder.resolve() == output_dir.resolve():
+        raise ValueError(
+            f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
+            "Give another one with --output_dir."
+        )
 
 
 def refuse_place_among(

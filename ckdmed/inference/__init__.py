@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.inference.case_job import CaseInferenceJob
-from ckdmed.inference.job import InferenceJob, InputsSkipped
+from ckdmed.inference.inputs_skipped import InputsSkipped
+from ckdmed.inference.job import InferenceJob
 
 __all__ = ["CaseInferenceJob", "InferenceJob", "InputsSkipped"]

@@ -13,12 +13,13 @@ from ckdmed.bundle.errors import root_cause
 from ckdmed.data.image_files import InputItem
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.files import write_atomic
+from ckdmed.inference.inputs_skipped import SKIPPED_STATUS
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.research_use import RESEARCH_USE_ONLY
 from ckdmed.sections.record import SectionRecord
 
-__all__ = ["count_intended", "mark_known", "on_one_line", "skipped_for", "write_skipped"]
+__all__ = ["count_intended", "mark_known", "on_one_line", "skipped_for", "tell_skipped", "write_skipped"]
 
 logger = logging.getLogger("ckdmed.inference.job")
 
@@ -83,6 +84,14 @@ def skipped_for(item: InputItem, error: Exception) -> SkippedFile:
     named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
     expected = isinstance(cause, (ValueError, OSError))
     return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
+
+
+def tell_skipped(skipped: Sequence[SkippedFile], file: str) -> None:
+    """Log each input that was skipped, and how many these are; they are listed in the file, too."""
+    for entry in skipped:
+        logger.error(f"skipped {on_one_line(entry.reason)}")
+    count = "1 input was" if len(skipped) == 1 else f"{len(skipped)} inputs were"
+    logger.error(f"{count} skipped (listed in {file}); exit status {SKIPPED_STATUS}")
 
 
 def write_skipped(path: Path, skipped: Sequence[Mapping[str, str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -25,18 +24,26 @@ from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.data.written_files import as_written, checksum, edited_note
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, write_atomic, write_json
-from ckdmed.folders import refuse_place_among
-from ckdmed.inference.final_notes import count_intended, mark_known, on_one_line, skipped_for, write_skipped
+from ckdmed.folders import refuse_folder_of_inputs, refuse_place_among
+from ckdmed.inference.final_notes import (
+    count_intended,
+    mark_known,
+    on_one_line,
+    skipped_for,
+    tell_skipped,
+    write_skipped,
+)
+from ckdmed.inference.inputs_skipped import InputsSkipped
 from ckdmed.inference.ledger import (
     OF_OTHERS,
     add_line,
+    fingerprint,
     gone_inputs,
     line_of_undone,
     lines_of_others,
     outputs_are_whole,
     places,
     read_ledger,
-    stamp,
 )
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
@@ -44,21 +51,12 @@ from ckdmed.paths import output_path
 from ckdmed.research_use import RESEARCH_USE_ONLY
 from ckdmed.sections.record import SectionRecord, find_own_or_shipped
 
-__all__ = ["InferenceJob", "InputsSkipped"]
+__all__ = ["InferenceJob"]
 
 logger = logging.getLogger(__name__)
 
-SKIPPED_STATUS = 3
 LEDGER, REPORT, SKIPPED = "results.jsonl", "report.json", "skipped.csv"
 _PHANTOM_PATIENTS, _PHANTOM_SIZE = 2, 128
-
-
-class InputsSkipped(SystemExit):
-    """Everything that could be read is done, but inputs were skipped; ends the process with status 3."""
-
-    def __init__(self, skipped: Sequence[SkippedFile]) -> None:
-        super().__init__(SKIPPED_STATUS)
-        self.skipped = list(skipped)
 
 
 class InferenceJob:
@@ -161,11 +159,7 @@ class InferenceJob:
         else:
             source = Path(self.dataset_dir).expanduser()
         folder = source if source.is_dir() else source.parent
-        if folder.resolve() == self.output_dir.resolve():
-            raise ValueError(
-                f"output_dir is the folder of the inputs ({folder.resolve()}); results could replace them there. "
-                "Give another one with --output_dir."
-            )
+        refuse_folder_of_inputs(self.output_dir, folder)
         refuse_foreign_files(self.output_dir, folder, {LEDGER: ()})
         found = self._find(source)
         if not self.place_is_checked:
@@ -375,9 +369,7 @@ class InferenceJob:
         write_skipped(output_path(self.output_dir, SKIPPED), skipped)
         logger.info(f"{len(results)} results ({len(self.kept)} kept) are in {self.output_dir.resolve()}")
         if self.skipped:
-            for entry in self.skipped:
-                logger.error(f"skipped {on_one_line(entry.reason)}")
-            logger.error(f"{len(skipped)} inputs were skipped (listed in {SKIPPED}); exit status {SKIPPED_STATUS}")
+            tell_skipped(self.skipped, SKIPPED)
             raise InputsSkipped(self.skipped)
 
     @cached_property
@@ -392,21 +384,17 @@ class InferenceJob:
         """Records of an earlier run that still hold, by name."""
         records = read_ledger(self.output_dir / LEDGER)
         self.skipped += gone_inputs(records, self.found)
-        return {item.name: records[item.name] for item in self.found.items if self._holds(records.get(item.name), item)}
+        return {
+            i.name: records[i.name] for i in self.found.items if i.name in records and self._holds(records[i.name], i)
+        }
 
-    def _holds(self, record: dict[str, Any] | None, item: InputItem) -> bool:
-        if record is None or not outputs_are_whole(record, self.output_dir):
-            return False
+    def _holds(self, record: dict[str, Any], item: InputItem) -> bool:
         try:
-            return record.get("fingerprint") == self._fingerprint(item)
+            return outputs_are_whole(record, self.output_dir) and record.get("fingerprint") == self._fingerprint(item)
         except OSError:
             return False
 
     def _fingerprint(self, item: InputItem) -> str:
-        files = [member for file in item.files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
-        stats = [stamp(file) for file in files]
-        state = [stats, self._checkpoint_hash, self.settings]
-        if self.intended is not None:
-            # a result says whether its input is like the training's
-            state.append(sha256_of(self.intended.path))
-        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()
+        # a result says whether its input is like the training's
+        intended = [] if self.intended is None else [sha256_of(self.intended.path)]
+        return fingerprint(item.files, [self._checkpoint_hash, self.settings, *intended])

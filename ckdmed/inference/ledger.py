@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = [
     "OF_OTHERS",
     "add_checksums",
     "add_line",
+    "fingerprint",
     "gone_inputs",
     "line_of_undone",
     "lines_of_others",
@@ -128,3 +130,10 @@ def stamp(file: Path) -> tuple[str, int, int]:
     # a link of the same name may lead to another patient's file of the same size and time
     name = str(file.resolve()) if file.is_symlink() else file.name
     return name, stat.st_size, stat.st_mtime_ns
+
+
+def fingerprint(files: Sequence[Path], state: Sequence[Any]) -> str:
+    """By which a result is known to be of these files and this state, such as weights and settings."""
+    members = [member for file in files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
+    whole = [[stamp(file) for file in members], *state]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()

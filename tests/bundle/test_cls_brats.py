@@ -20,7 +20,7 @@ from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import LoadCachedSliced, SliceIndex, build_slice_cache, read_mask
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
-from ckdmed.inference.job import InputsSkipped
+from ckdmed.inference import InputsSkipped
 from ckdmed.labels import SLICE_CATEGORIES, slice_category
 from ckdmed.sections.classification import balanced_sampler
 from tests.bundle.broken_off import break_off

@@ -15,7 +15,7 @@ from monai.bundle import ConfigWorkflow
 from ckdmed.bundle import figshare_classes
 from ckdmed.bundle.errors import root_cause
 from ckdmed.engines import weights_hash
-from ckdmed.inference.job import InputsSkipped
+from ckdmed.inference import InputsSkipped
 from ckdmed.networks import EfficientNetB0, classification_teacher
 from tests.bundle.broken_off import break_off
 from tests.bundle.bundle_runs import BUNDLES

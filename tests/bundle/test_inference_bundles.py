@@ -390,5 +390,5 @@ def test_the_process_ends_with_status_3_and_the_list(checkpoints, tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.returncode == 3, done.stderr
     assert "b.png: the file is empty (0 bytes)." in done.stdout.splitlines()[-2]
-    assert "1 inputs were skipped" in done.stdout.splitlines()[-1]
+    assert "1 input was skipped" in done.stdout.splitlines()[-1]
     assert (tmp_path / "out" / "a_mask.png").is_file()

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.phantoms import write_brats_phantoms
-from ckdmed.inference.job import InputsSkipped
+from ckdmed.inference import InputsSkipped
 from ckdmed.networks import UNet
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
 

@@ -22,7 +22,7 @@ from skimage.io import imsave
 
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.data.slice_reader import SliceReader
-from ckdmed.inference.job import InferenceJob, InputsSkipped
+from ckdmed.inference import InferenceJob, InputsSkipped
 from ckdmed.networks import UNet
 
 
@@ -143,7 +143,7 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     assert not nib.load(tmp_path / "out/1_mask.nii.gz").get_fdata().any()
 
 
-def put_mask(job: InferenceJob, name: str, value: int) -> None:
+def put_result(job: InferenceJob, name: str, value: int) -> None:
     file = job.output_dir / f"{name}_mask.nii.gz"
     file.parent.mkdir(parents=True, exist_ok=True)
     nib.save(nib.Nifti1Image(np.full((2, 2, 2), value, np.uint8), np.eye(4)), file)
@@ -152,7 +152,7 @@ def put_mask(job: InferenceJob, name: str, value: int) -> None:
 def finished(job: InferenceJob) -> list[str]:
     names = [item["name"] for item in job.data]
     for name in names:
-        put_mask(job, name, 1)
+        put_result(job, name, 1)
         job.record(name, [f"{name}_mask.nii.gz"])
     return names
 
@@ -162,7 +162,7 @@ def test_a_mask_that_is_corrected_after_a_stopped_run_is_known(inputs: Path, tmp
     assert finished(job(inputs)) == ["1", "2", "sub/1"]
     stopped = job(inputs, settings={"a": 2})
     assert [item["name"] for item in stopped.data] == ["1", "2", "sub/1"]
-    put_mask(stopped, "2", 0)
+    put_result(stopped, "2", 0)
     # one over other inputs in between forgets nothing
     (tmp_path / "more").mkdir()
     imsave(tmp_path / "more/9.png", np.eye(4, dtype=np.uint8), check_contrast=False)
@@ -185,7 +185,7 @@ def test_a_mask_that_is_corrected_while_its_input_cannot_be_read_is_known(inputs
     report = json.loads((damaged.output_dir / "report.json").read_text())
     assert [result["name"] for result in report["results"]] == ["1", "sub/1"]
     (inputs / "2.png").write_bytes(content)
-    put_mask(damaged, "2", 0)
+    put_result(damaged, "2", 0)
     assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
 
 
@@ -261,7 +261,7 @@ def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path, put: bool) ->
     class Killed(Passing):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             if put:
-                put_mask(killed, "1", 2)
+                put_result(killed, "1", 2)
             raise OSError(errno.ENOSPC, "as good as killed")
 
     killed = job(inputs, settings={"a": 2})
