@@ -28,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work = parser.add_argument_group("what is done")
     work.add_argument("--bundle", default="seg_kd", help="its name or folder (default: %(default)s)")
     work.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="other weights than those in the bundle: of a training, or a file that `ckdmed deploy` wrote",
+    )
+    work.add_argument(
         "--quiet-time",
         type=float,
         default=30.0,
@@ -89,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
         timeout_s=args.timeout,
         health_s=args.health_every,
         log_patients=args.log_patients,
+        checkpoint=None if args.checkpoint is None else args.checkpoint.expanduser().absolute(),
     )
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True)
     logging.getLogger("ckdmed").setLevel(logging.INFO)

@@ -33,7 +33,9 @@ def block_slices(columns: int, rows: int) -> int:
     return max(_FEWEST_SLICES, _BLOCK_PIXELS // max(1, columns * rows))
 
 
-def infer_in_blocks(files: Sequence[Path], bundle: Path, work: Path, block: int | None = None) -> FoundInBlocks:
+def infer_in_blocks(
+    files: Sequence[Path], bundle: Path, work: Path, block: int | None = None, checkpoint: Path | None = None
+) -> FoundInBlocks:
     """Run a bundle's ``inference.json``.
 
     Args:
@@ -41,6 +43,7 @@ def infer_in_blocks(files: Sequence[Path], bundle: Path, work: Path, block: int 
         bundle: its folder.
         work: a folder of this inference's own; what an earlier, killed one has finished there is used.
         block: slices in memory at a time; None for `block_slices`.
+        checkpoint: other weights than the bundle's own.
 
     Raises:
         ValueError: an image cannot be read.
@@ -54,6 +57,8 @@ def infer_in_blocks(files: Sequence[Path], bundle: Path, work: Path, block: int 
         for index, file in enumerate(files[number::count]):
             _link(file, folder / f"{index:05d}.dcm")
     settings = {"dataset_dir": str(inputs), "output_dir": str(output), "resume": True, "batch_size": _BATCH}
+    if checkpoint is not None:
+        settings["checkpoint"] = str(checkpoint)
     workflow = bundle_workflow(bundle, settings, ("inference.json",))
     with warnings.catch_warnings():
         # a block's slices lie further apart than they say

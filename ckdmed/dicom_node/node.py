@@ -53,7 +53,7 @@ class Node:
     """
 
     def __init__(self, settings: NodeSettings, worker: Sequence[str] = WORKER) -> None:
-        bundle_task(settings.bundle)
+        bundle_task(settings.bundle, settings.checkpoint)
         self.settings = settings
         self._worker_command = list(worker)
         self.spool = Spool(settings.spool)
@@ -177,6 +177,7 @@ class Node:
             results=str(place / "results" / state.digest),
             fractional=self.settings.fractional,
             captures=self.settings.captures,
+            checkpoint=str(self.settings.checkpoint or ""),
         )
         logger.info(f"series {series}: {len(instances)} images are complete, segmenting")
         with open(place / "worker.log", "wb") as log:

@@ -68,6 +68,7 @@ class NodeSettings:
         keep_hours: how long the images and results of a finished series stay in the spool.
         timeout_s: without a word from the other side, after which a connection ends.
         health_s: between two lines about the node's health.
+        checkpoint: other weights than the bundle's own; of a training, or a deployed file.
         log_patients: whether patients' names and identifiers may stand in the log.
     """
 
@@ -91,6 +92,7 @@ class NodeSettings:
     timeout_s: float = 60.0
     health_s: float = 60.0
     log_patients: bool = False
+    checkpoint: Path | None = None
 
     def __post_init__(self) -> None:
         for title in (self.title, *self.allowed):

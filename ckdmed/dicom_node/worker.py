@@ -49,6 +49,7 @@ class Task:
         work: a folder for the inference; it is removed at the end.
         results: the folder that the results are put into, in one step.
         fractional, captures: whether to make the probabilities, and pictures, too.
+        checkpoint: other weights than the bundle's own; "" for these.
     """
 
     images: Sequence[str]
@@ -57,6 +58,12 @@ class Task:
     results: str
     fractional: bool = False
     captures: bool = False
+    checkpoint: str = ""
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return Path(self.checkpoint) if self.checkpoint else Path(self.bundle) / WEIGHTS
 
 
 def make_results(task: Task) -> dict[str, object]:
@@ -93,8 +100,8 @@ def infer(task: Task) -> None:
     try:
         grid = read_source_series(task.images).grid
         files = list(dict.fromkeys(grid.headers[number].path for number, _ in grid.planes))
-        check = _check(files, Path(task.bundle) / WEIGHTS)
-        infer_in_blocks(files, Path(task.bundle), work)
+        check = _check(files, task.weights)
+        infer_in_blocks(files, Path(task.bundle), work, checkpoint=task.weights)
     except ValueError as error:
         checked["refused"] = str(error)
     else:
@@ -128,11 +135,11 @@ def _results(task: Task, checked: dict, folder: Path) -> list[str]:
     from ckdmed.dicom_node.block_results import FoundInBlocks
     from ckdmed.dicom_results import Algorithm, write_classification, write_results
 
-    work, bundle = Path(task.work), Path(task.bundle)
+    work = Path(task.work)
     files = [Path(path) for path in checked["files"]]
     reasons = None if checked["status"] == "unknown" else list(checked["reasons"])
     found = FoundInBlocks.read(work)
-    algorithm = Algorithm.of_checkpoint(bundle.name, bundle / WEIGHTS, found.settings)
+    algorithm = Algorithm.of_checkpoint(Path(task.bundle).name, task.weights, found.settings)
     if found.classes:
         classes = found.mean_probabilities(work)
         sr = write_classification(files, classes, folder / "sr.dcm", algorithm=algorithm, unintended=reasons)
@@ -149,17 +156,26 @@ def _results(task: Task, checked: dict, folder: Path) -> list[str]:
     return [file.name for file in written.files]
 
 
-def bundle_task(bundle: Path) -> str:
+def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
     """What a bundle does with slices: "segmentation" or "classification".
 
+    Args:
+        bundle: its folder.
+        checkpoint: other weights than its own.
+
     Raises:
-        ValueError: it does neither, or has no weights.
+        ValueError: it does neither, or has no weights; there is no such checkpoint.
     """
     config = bundle / "inference.json"
     settings = set(read_json(config)) if config.is_file() else set()
     if "slice_axis" not in settings or not settings & {"region_names", "class_names"}:
         raise ValueError(f"{bundle}: no bundle that segments or classifies slices, such as seg_kd.")
-    if not (bundle / WEIGHTS).is_file():
+    if checkpoint is not None:
+        if not checkpoint.is_file():
+            raise ValueError(
+                f"{checkpoint}: there are no such weights; a training leaves them in its output folder as {WEIGHTS}."
+            )
+    elif not (bundle / WEIGHTS).is_file():
         raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or take seg_kd.")
     return "segmentation" if "region_names" in settings else "classification"
 

@@ -6,19 +6,23 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from pydicom import dcmread
 
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.cli import main
 from ckdmed.data.dicom_series import SliceGapWarning
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.dicom_node import worker
 from ckdmed.dicom_node.block_inference import block_slices, infer_in_blocks
 from ckdmed.dicom_node.block_results import FoundInBlocks, block_folder, inference_folder
 from ckdmed.dicom_node.worker import Task, bundle_task, make_results
+from ckdmed.file_hash import sha256_of
 from tests.dicom_results.mr_series import write_mr_series
 
 
@@ -92,6 +96,30 @@ def test_a_worker_makes_the_results_of_a_slice(shared_data, tmp_path, bundle, mo
 
 
 @pytest.mark.slow
+def test_other_weights_make_the_results(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    shipped = bundle_folder("seg_kd") / "models"
+    weights = torch.load(shipped / "model.pt", weights_only=True)
+    last = [name for name in weights if name.endswith("bias")][-1]
+    # all is tumour to this network
+    torch.save({**weights, last: weights[last] + 1000}, own / "model.pt")
+    record = (shipped / "model.json").read_text(encoding="utf-8")
+    assert sha256_of(shipped / "model.pt") in record
+    record = record.replace(sha256_of(shipped / "model.pt"), sha256_of(own / "model.pt"))
+    (own / "model.json").write_text(record, encoding="utf-8")
+    files = write_mr_series(tmp_path / "mr", np.random.default_rng(0).integers(0, 99, (32, 32, 1)))
+    images = [str(file) for file in files]
+    bundle = str(bundle_folder("seg_kd"))
+    task = Task(images, bundle, str(tmp_path / "w"), str(tmp_path / "r"), checkpoint=str(own / "model.pt"))
+    outcome = make_results(task)
+    (mask,) = [r for name in outcome["results"] if (r := dcmread(tmp_path / "r" / name)).Modality == "SEG"]
+    assert mask.pixel_array.all() and mask.DeviceSerialNumber == sha256_of(own / "model.pt")
+    # there is no record of the inputs that they were made for
+    assert outcome["status"] == "unknown"
+
+
+@pytest.mark.slow
 def test_a_series_with_a_gap_is_refused_with_the_cause(tmp_path):
     files = write_mr_series(tmp_path / "mr", np.ones((16, 16, 4), int), heights=[0, 3, 9, 12])
     task = Task([str(f) for f in files], str(bundle_folder("seg_kd")), str(tmp_path / "w"), str(tmp_path / "r"))
@@ -106,6 +134,18 @@ def test_a_bundle_has_to_see_slices(tmp_path):
         bundle_task(bundle_folder("brats_seg_kd"))
     with pytest.raises(ValueError, match="has no weights"):
         bundle_task(bundle_folder("seg_teacher"))
+
+
+def test_weights_of_ones_own_take_the_place_of_the_bundles(tmp_path, capsys):
+    own = tmp_path / "own.pt"
+    own.write_bytes(b"")
+    assert bundle_task(bundle_folder("seg_teacher"), own) == "segmentation"
+    assert Task([], "b", "w", "r").weights == Path("b/models/model.pt")
+    assert Task([], "b", "w", "r", checkpoint=str(own)).weights == own
+    words = ["serve-dicom", "--spool", str(tmp_path / "spool"), "--send-to", "A@127.0.0.1:4242"]
+    assert main([*words, "--checkpoint", str(tmp_path / "none.pt")]) == 2
+    assert f"{tmp_path / 'none.pt'}: there are no such weights" in capsys.readouterr().err
+    assert not (tmp_path / "spool").exists()
 
 
 @pytest.mark.slow
