@@ -14,6 +14,7 @@ __all__ = [
     "bundle_files",
     "bundle_folder",
     "bundle_names",
+    "bundle_root",
     "bundles_folder",
     "is_installed",
     "named_bundle",
@@ -26,6 +27,8 @@ _FILES = ("*.json", "logging.conf", "LICENSE", "docs/*")
 _RECORD = "models/model.json"
 _BESIDE = ("models/model.inputs.json",)
 _WEIGHTS = "models/model.pt"
+# where a bundle in the layout of the Model Zoo has its configuration
+_ZOO_CONFIGS = "configs"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -85,5 +88,10 @@ def bundle_configs(bundle: str) -> Path:
 
     That of a bundle in the layout of the Model Zoo is its ``configs``.
     """
-    inside = Path(bundle) / "configs"
+    inside = Path(bundle) / _ZOO_CONFIGS
     return inside if (inside / "train.json").is_file() else named_bundle(bundle)
+
+
+def bundle_root(configs: Path) -> Path:
+    """The folder of the bundle, with ``models`` and its name, that a folder of :func:`bundle_configs` belongs to."""
+    return configs.resolve().parent if configs.name == _ZOO_CONFIGS else configs

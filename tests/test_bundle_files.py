@@ -101,3 +101,12 @@ def test_the_latest_run_of_an_installed_bundle_is_its_own(installed: Path):
     assert output_folder(str(installed / "seg_kd"), resume=True) == "output"
     assert output_folder(str(installed / "cls_kd"), resume=True) == "output-2"
     assert output_folder(str(installed / "seg_kd")) == "output-3"
+
+
+def test_the_layout_of_the_zoo_has_its_configuration_below(tmp_path: Path):
+    zoo = tmp_path / "some_bundle"
+    (zoo / "configs").mkdir(parents=True)
+    (zoo / "configs" / "train.json").write_text("{}", encoding="utf-8")
+    assert places.bundle_configs(str(zoo)) == zoo / "configs" and places.bundle_root(zoo / "configs") == zoo
+    own = places.bundle_folder("seg_kd")
+    assert places.bundle_configs(str(own)) == places.bundle_configs("seg_kd") == own == places.bundle_root(own)

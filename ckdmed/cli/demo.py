@@ -30,15 +30,14 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0.
     """
-    from ckdmed.bundle_files import bundle_folder
+    from ckdmed.bundle_files import bundle_configs, bundle_root
     from ckdmed.demo.page import serve
     from ckdmed.json_files import read_json
 
-    named = Path(args.bundle).expanduser()
-    bundle = named if (named / "inference.json").is_file() else bundle_folder(args.bundle)
+    bundle = bundle_configs(str(Path(args.bundle).expanduser()))
     if "class_names" in read_json(bundle / "inference.json"):
         raise ValueError(f"{args.bundle}: its network tells classes, and the demo shows masks; give one that segments.")
-    weights = args.checkpoint.expanduser() if args.checkpoint else bundle / "models" / "model.pt"
+    weights = args.checkpoint.expanduser() if args.checkpoint else bundle_root(bundle) / "models" / "model.pt"
     if not weights.is_file():
         raise FileNotFoundError(
             f"{weights}: there are no such weights; give those of a training with --checkpoint, or a bundle that has "

@@ -45,16 +45,16 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 3 where something was skipped.
     """
-    from ckdmed.bundle_files import bundle_folder, named_bundle
+    from ckdmed.bundle_files import bundle_configs, bundle_folder, bundle_root
     from ckdmed.clinic import PatientResult, find_patients, segment_patients
     from ckdmed.clinic.run import TABLE
     from ckdmed.inference.job import SKIPPED as LIST_OF_SKIPPED
     from ckdmed.intended_inputs import IntendedInputs
     from ckdmed.research_use import RESEARCH_USE_ONLY
 
-    bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else named_bundle(args.bundle)
+    bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else bundle_configs(args.bundle)
     settings: dict[str, object] = {"tta": False} if args.no_tta else {}
-    weights = bundle / "models/model.pt"
+    weights = bundle_root(bundle) / "models/model.pt"
     if args.checkpoint is not None:
         weights = args.checkpoint.expanduser()
         if not weights.is_file():

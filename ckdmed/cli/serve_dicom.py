@@ -70,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
     """
     import logging
 
-    from ckdmed.bundle_files import named_bundle
+    from ckdmed.bundle_files import bundle_configs
     from ckdmed.dicom_node.node import serve
     from ckdmed.dicom_node.settings import NodeSettings, parse_destination
 
     settings = NodeSettings(
         spool=args.spool,
         destination=parse_destination(args.send_to),
-        bundle=named_bundle(args.bundle),
+        bundle=bundle_configs(args.bundle),
         title=args.title,
         bind=args.bind,
         port=args.port,

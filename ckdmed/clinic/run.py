@@ -14,6 +14,7 @@ from skimage.io import imread
 
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle_files import bundle_root
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.nifti_files import affine_mm, open_nifti
@@ -90,7 +91,7 @@ def segment_patients(
     Args:
         patients: see `find_patients`.
         output_dir: gets a folder for each patient, `report.json`, `patients.csv` and `skipped.csv`.
-        bundle: folder of a segmentation bundle with weights.
+        bundle: folder of the configuration of a segmentation bundle with weights.
         settings: of its `inference.json`; ``checkpoint`` among them is other weights than the bundle's own.
         dicom: whether to write DICOM Segmentation and structured report for DICOM series.
         each: called with each result.
@@ -266,7 +267,13 @@ def _result(
                 continue
             try:
                 outputs += _write_dicom(
-                    series, result, arrays, output_dir, bundle, settings, checkpoint or bundle / _CHECKPOINT
+                    series,
+                    result,
+                    arrays,
+                    output_dir,
+                    bundle,
+                    settings,
+                    checkpoint or bundle_root(bundle) / _CHECKPOINT,
                 )
             # highdicom raises its own for each attribute that is missing or odd; the other patients get theirs
             except (ValueError, AttributeError, KeyError, TypeError) as error:
@@ -314,7 +321,7 @@ def _write_dicom(
         series.files,
         regions,
         output_dir,
-        algorithm=Algorithm.of_checkpoint(bundle.name, checkpoint, settings),
+        algorithm=Algorithm.of_checkpoint(bundle_root(bundle).name, checkpoint, settings),
         unintended=unintended,
         prefix=f"{name}_",
     )

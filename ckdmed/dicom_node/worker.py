@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ckdmed.atomic_files import write_json
+from ckdmed.bundle_files import bundle_root
 from ckdmed.dicom_node.no_names import keep_names_out
 from ckdmed.json_files import read_json
 from ckdmed.paths import output_path
@@ -45,7 +46,7 @@ class Task:
 
     Args:
         images: the files of the series.
-        bundle: folder of the bundle.
+        bundle: folder of the bundle's configuration.
         work: a folder for the inference; it is removed at the end.
         results: the folder that the results are put into, in one step.
         fractional, captures: whether to make the probabilities, and pictures, too.
@@ -63,7 +64,7 @@ class Task:
     @property
     def weights(self) -> Path:
         """The file of the weights."""
-        return Path(self.checkpoint) if self.checkpoint else Path(self.bundle) / WEIGHTS
+        return Path(self.checkpoint) if self.checkpoint else bundle_root(Path(self.bundle)) / WEIGHTS
 
 
 def make_results(task: Task) -> dict[str, object]:
@@ -139,7 +140,7 @@ def _results(task: Task, checked: dict, folder: Path) -> list[str]:
     files = [Path(path) for path in checked["files"]]
     reasons = None if checked["status"] == "unknown" else list(checked["reasons"])
     found = FoundInBlocks.read(work)
-    algorithm = Algorithm.of_checkpoint(Path(task.bundle).name, task.weights, found.settings)
+    algorithm = Algorithm.of_checkpoint(bundle_root(Path(task.bundle)).name, task.weights, found.settings)
     if found.classes:
         classes = found.mean_probabilities(work)
         sr = write_classification(files, classes, folder / "sr.dcm", algorithm=algorithm, unintended=reasons)
@@ -160,7 +161,7 @@ def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
     """What a bundle does with slices: "segmentation" or "classification".
 
     Args:
-        bundle: its folder.
+        bundle: the folder of its configuration.
         checkpoint: other weights than its own.
 
     Raises:
@@ -175,7 +176,7 @@ def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
             raise ValueError(
                 f"{checkpoint}: there are no such weights; a training leaves them in its output folder as {WEIGHTS}."
             )
-    elif not (bundle / WEIGHTS).is_file():
+    elif not (bundle_root(bundle) / WEIGHTS).is_file():
         raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or take seg_kd.")
     return "segmentation" if "region_names" in settings else "classification"
 

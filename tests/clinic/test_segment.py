@@ -411,6 +411,24 @@ def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: p
 
 @pytest.mark.slow
 @pytest.mark.bundle
+def test_a_bundle_in_the_layout_of_the_zoo_segments(tmp_path: Path) -> None:
+    shipped, zoo = bundle_folder("seg_kd"), tmp_path / "some_bundle"
+    for names, place in ((shipped.glob("*.json"), "configs"), ((shipped / "models").glob("model.*"), "models")):
+        (zoo / place).mkdir(parents=True)
+        for file in [*names, *([shipped / "logging.conf"] if place == "configs" else [])]:
+            (zoo / place / file.name).write_bytes(file.read_bytes())
+    volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--bundle", str(zoo), "--no-tta"]
+    assert main(words) == 0
+    used = Path(json.loads((tmp_path / "out/report.json").read_text())["checkpoint"])
+    assert used.resolve() == zoo / "models/model.pt"
+    (row,) = csv.DictReader((tmp_path / "out/patients.csv").open(encoding="utf-8"))
+    # by the record of the inputs beside the weights
+    assert row["intended"] != "unknown"
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
 def test_other_weights_bring_their_own_record_of_inputs(tmp_path: Path) -> None:
     shipped, own = bundle_folder("seg_kd") / "models", tmp_path / "own"
     own.mkdir()
