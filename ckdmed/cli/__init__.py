@@ -146,6 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return READER_LEFT
 
 
+def _slow_bars() -> None:
+    """Where bars go to a file, which keeps each of their steps, let them move every ten seconds."""
+    if not sys.stderr.isatty():
+        # read when tqdm is imported, which the commands do
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+
 def _run(arguments: list[str]) -> int:
     parser = build_parser([_load(name) for name in _chosen(arguments)])
     if "_ARGCOMPLETE" in os.environ:
@@ -153,6 +160,7 @@ def _run(arguments: list[str]) -> int:
 
         complete(parser, shlex.split(os.environ["COMP_LINE"][: int(os.environ["COMP_POINT"])])[1:])
     args = parser.parse_args(arguments)
+    _slow_bars()
     try:
         return int(args.run(args))
     except _USER_ERRORS as error:

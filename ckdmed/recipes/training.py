@@ -95,7 +95,7 @@ def training_handlers(
         seed, val_interval, resume, device: as everywhere.
         summary_writer: TensorBoard's, or None.
         prefix: of the names in TensorBoard.
-        desc, of_bar: of the progress bar.
+        desc, of_bar: of the progress bar, which a terminal alone shows.
     """
     leader = not distributed.is_initialized() or distributed.get_rank() == 0
     rank = distributed.get_rank() if distributed.is_initialized() else 0
@@ -124,7 +124,8 @@ def training_handlers(
         ResumeCheckpoint(resume_dir, objects, resume=resume, device=device, save=leader),
     ]
     if leader:
-        handlers.append(ProgressBar(desc=desc, **of_bar))
+        # none in a file, where each step would be a line; the history logs a line for each epoch
+        handlers.append(ProgressBar(desc=desc, **{"disable": None, **of_bar}))
     if pictures is not None:
         handlers.append(
             pictures(

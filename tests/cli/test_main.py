@@ -195,6 +195,13 @@ def test_python_dash_m():
     assert (done.returncode, done.stdout) == (0, f"ckdmed {ckdmed.__version__}\n")
 
 
+def test_a_log_keeps_few_steps_of_a_bar(tmp_path):
+    program = "import sys, time; from ckdmed.cli import _slow_bars; _slow_bars(); from tqdm import tqdm\n"
+    program += "for _ in tqdm(range(30)): time.sleep(0.02)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert len(done.stderr.split("\r")) <= 4 and "30/30" in done.stderr
+
+
 @pytest.mark.parametrize("length", [1, 100_000], ids=["written at the end", "written at once"])
 def test_a_reader_that_ends_first_gets_no_complaint(length: int):
     """As with `| head -0`: the pipe has no reader when the first line is written."""
