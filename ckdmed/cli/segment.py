@@ -81,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
     listed = f" (listed in {args.output_dir / LIST_OF_SKIPPED})" if skipped else ""
     table = f"; {args.output_dir / TABLE}" if results else ""
     print(
-        f"{len(results)} patients segmented, {outside} of them outside of what the network was made for, "
-        f"{len(skipped)} inputs skipped{listed}{table}. {RESEARCH_USE_ONLY}"
+        f"{_counted(len(results), 'patient')} segmented, {outside} of them outside of what the network was made for, "
+        f"{_counted(len(skipped), 'input')} skipped{listed}{table}. {RESEARCH_USE_ONLY}"
     )
     return SKIPPED if skipped else 0
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
