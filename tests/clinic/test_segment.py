@@ -326,7 +326,7 @@ def test_a_patient_whom_the_inference_does_not_name_is_named_as_skipped(
         def run(self) -> None: ...
 
         def get_parsed_content(self, _: str) -> Any:
-            return SimpleNamespace(settings={})
+            return SimpleNamespace(settings={}, checkpoint="models/model.pt")
 
         def finalize(self) -> None:
             (self.folder / "report.json").write_text('{"results": []}')
