@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -177,14 +177,19 @@ class Comparison(SliceExperiment):
 
     @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
-        known = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
+        of_all = {**{arm.name: arm.label for arm in ARMS.values()}, **(labels or {})}
         groups = []
         for own in by_key(records, lambda r: (r.split["section"] != "test", -label_fraction_of(r))).values():
-            own = _with_their_teachers(own, records)
-            if not own:
+            if _teach_elsewhere(own, records):
                 continue
+            known = of_all
             title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
-            names = named_arms(own, {**known, TEACHER: _teacher_label(own, known[TEACHER])})
+            if teachers := _teachers_elsewhere(own, records):
+                known = {**known, TEACHER: f"{known[TEACHER]}, {label_fraction_of(teachers[0]):.0%} labelled"}
+                # differences are between runs of one split
+                fraction = {"label_fraction": label_fraction_of(own[0])}
+                own = [*own, *(replace(record, split={**record.split, **fraction}) for record in teachers)]
+            names = named_arms(own, known)
             baseline = BASELINE if BASELINE in names else None
             groups.append(Group(title, own[0].split["section"], own, names, baseline, cls.patient_score))
         return groups
@@ -205,25 +210,22 @@ class Comparison(SliceExperiment):
         return [*parts, seconds_line(own, names)]
 
 
-def _with_their_teachers(own: Sequence[RunRecord], records: Sequence[RunRecord]) -> list[RunRecord]:
-    """The runs of a label fraction, and the teachers of another one that taught them; none where all of them are
-    teachers of students of another label fraction."""
+def _teachers_elsewhere(own: Sequence[RunRecord], records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The teachers with another label fraction that taught the runs of one."""
+    names, taught_by = {record.name for record in own}, {_shared_teacher_of(record) for record in own}
+    others = [record for record in records if record.split["section"] == own[0].split["section"]]
+    return [record for record in others if record.name in taught_by - names]
+
+
+def _teach_elsewhere(own: Sequence[RunRecord], records: Sequence[RunRecord]) -> bool:
+    """Whether all runs of a label fraction are teachers of students with another one."""
     names = {record.name for record in own}
     others = [r for r in records if r.split["section"] == own[0].split["section"] and r.name not in names]
-    if names <= {_shared_teacher_of(record) for record in others}:
-        return []
-    taught_by = {_shared_teacher_of(record) for record in own}
-    return [*own, *(record for record in others if record.name in taught_by)]
+    return names <= {_shared_teacher_of(record) for record in others}
 
 
 def _shared_teacher_of(record: RunRecord) -> str | None:
     return record.settings.get("shared_teacher")
-
-
-def _teacher_label(records: Sequence[RunRecord], label: str) -> str:
-    """A teacher's name to print, with its label fraction where that is not its students'."""
-    fractions = {label_fraction_of(record) for record in records if record.arm == TEACHER}
-    return label if fractions <= {label_fraction_of(records[0])} else f"{label}, {max(fractions):.0%} labelled"
 
 
 def _shared_teacher(run: Run) -> str | None:

@@ -127,6 +127,7 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
                 record(run.arm.name, run.seed, 0.5, settings=of_run),
                 name=run.name,
                 split={"section": "validation", **run.split},
+                patients={"Dice per patient": {"a": 0.5, "b": 0.4}},
             )
         )
     compared.check_records(records)
@@ -134,6 +135,10 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
     assert group.title.endswith("50% of the training patients labelled")
     assert group.names["teacher"] == "teacher, 100% labelled" and group.names["alone"] == "student alone"
     assert len(group.records) == len(records)
+    table = compared.tables(records)
+    (row,) = [line for line in table.splitlines() if line.startswith("| teacher, 100% labelled")][:1]
+    assert "50% of the training patients labelled" in table and "0.5000" in row and "+0.0000" in row
+    assert compared.picture(records, tmp_path / "picture.png") == tmp_path / "picture.png"
     # a teacher of as many labels as its students' is one more group of students beside it
     alone = replace(records[-2], split={**records[-2].split, "label_fraction": 1.0}, name="labelled=1-alone-seed=1")
     assert [set(one.names) for one in compared.groups([*records, alone])] == [
