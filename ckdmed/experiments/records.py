@@ -94,7 +94,7 @@ def check_one_datalist(records: Sequence[RunRecord]) -> None:
 
 def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collection[str]]) -> None:
     """Raise ValueError when runs of one arm, whose mean a table gives, were made with different settings, or when arms,
-    which it compares, were made at the sizes of different profiles.
+    which it compares, were made at the sizes of different profiles, or some of folds and others of the one split.
 
     A command compares the runs that it is asked for with their records, not with those that lie beside them. Of runs
     without a teacher, settings of teachers may differ.
@@ -108,13 +108,22 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
             f"the runs are of the profiles {', '.join(sorted(profiles))}, whose networks and images differ in size; "
             "keep those of one profile in a folder of their own."
         )
+    of_fold, of_one_split = (
+        next((record for record in records if ("fold" in record.split) is wanted), None) for wanted in (True, False)
+    )
+    if of_fold is not None and of_one_split is not None:
+        raise ValueError(
+            f"the run {of_fold.name} is of a fold and the run {of_one_split.name} of the one split, whose patients are "
+            "those of several folds; keep folds in a folder of their own."
+        )
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:
         # both sections are of the same training, and a fold is a run as a seed is
         split = {name: value for name, value in record.split.items() if name not in ("section", "fold")}
         groups.setdefault((record.arm, json.dumps(split, sort_keys=True)), []).append(record)
     for (arm, _), (first, *others) in groups.items():
-        own = set(of_a_run(arm))
+        # a setting alone makes no cross-validation: the table would not tell that other patients were scored
+        own = set(of_a_run(arm)) - ({"fold"} if of_fold is None else set())
         of_first = settings_that_reach(first.settings)
         for other in others:
             of_other = settings_that_reach(other.settings)

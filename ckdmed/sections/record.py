@@ -305,7 +305,7 @@ def record_sections(
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
     for checkpoint in made_from:
         if checkpoint and not record.by_item:
-            _check_unknown_to(checkpoint, record)
+            check_unknown_to(checkpoint, record)
     if save:
         for folder in dict.fromkeys((output_dir, ckpt_dir)):
             record.write(Path(folder) / RECORD_NAME)
@@ -333,7 +333,8 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
     )
 
 
-def _check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
+def check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
+    """Raise SectionOverlapError where a checkpoint was trained or chosen on test patients of a record."""
     other = find_own_or_shipped(checkpoint)
     if other is None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.files import save_weights
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord, corrected_differences, read_values
-from tests.experiments.trainers import made, options, planned
+from ckdmed.sections.record import SectionOverlapError, SectionRecord
+from tests.experiments.trainers import FakeTrainer, install, made, options, planned
 
 CPU, WALL = "processor ms per step", "ms per step"
 
@@ -333,6 +335,38 @@ def test_refusals_of_folds_and_of_the_test_set(data: Path):
     with pytest.raises(ValueError, match="--final looks at the test set, .* name them by --arms"):
         planned("methods", "--final")
     assert planned("methods", "--final", "--arms", "kd")
+
+
+def test_folds_and_the_one_split_do_not_mix(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, FakeTrainer())
+    words = ["--arms", "kd", "--seeds", "0"]
+    for fold, message in (
+        (["--fold", "1"], "the run supervised-fold=1-seed=0 is of a fold and the run .* of the one split"),
+        # another seed, so that no run of that name is there
+        (["--set", "fold=1", "--seeds", "3"], r"different settings \(fold None and 1\)"),
+    ):
+        comparison, runs = made("methods", tmp_path, data, *words)
+        comparison.do(runs)
+        other, runs = made("methods", tmp_path, data, *words, *fold)
+        with pytest.raises(ValueError, match=message):
+            other.do(runs)
+
+
+@pytest.mark.parametrize("given", ["--teacher_checkpoint", "student_pretrained"])
+def test_weights_that_know_patients_of_a_later_fold_are_refused_first(
+    tmp_path: Path, phantoms: dict[str, Path], given: str, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, FakeTrainer())
+    words = ["--arms", "kd", "--seeds", "0", "--set", "n_folds=3"]
+    comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "--fold", "0")
+    sections = bundle_parser(bundle_folder("seg_kd"), comparison._plan(runs[0])).get_parsed_content("sections")
+    save_weights(checkpoint := tmp_path / "t" / "model.pt", {})
+    SectionRecord.of(sections, checkpoint.parent).write(checkpoint.parent / "sections.json")
+    words += [given, str(checkpoint)] if given.startswith("--") else [f"{given}={checkpoint}"]
+    for folds, refused in ((["0"], False), (["0", "1"], True)):
+        comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "--fold", *folds)
+        with pytest.raises(SectionOverlapError, match="chosen on .* test patients") if refused else nullcontext():
+            comparison.possible(runs)
 
 
 def test_a_table_of_folds_names_them_and_their_patients():
