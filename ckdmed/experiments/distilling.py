@@ -126,6 +126,11 @@ class Distilling(Experiment):
             settings |= {name: told[name] for name in _INPUTS if name in told and name not in given}
         cls.check_settings(settings)
         check_bundle_settings(task.bundle, settings, args.bundles)
+        if settings.get("train_on_validation") and not cls.looks_at_test:
+            raise ValueError(
+                "--set train_on_validation: this experiment compares scores of the validation section, which would be "
+                "of patients that were trained on; leave it out."
+            )
         return settings
 
     @classmethod

@@ -85,6 +85,20 @@ class Sizes(Distilling):
                 arms.append(Arm(f"{name}-{width}", f"{name}-{width}", settings, task.bundle, teacher))
         return cls.runs_of(arms, teachers, args.seeds, task.name)
 
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        left = super().possible(runs)
+        planned = self._plan(next(run for run in runs if run.arm.bundle == self.task.bundle))
+        sizes = set()
+        for width in (planned[_WIDTH], 2 * planned[_WIDTH]):
+            parser = bundle_parser(bundle_folder(self.task.bundle, self.bundles), {**planned, _WIDTH: width})
+            sizes.add(parameters_of(parser.get_parsed_content("network_def")))
+        if len(sizes) == 1:
+            raise ValueError(
+                f"--widths: {_WIDTH} changes nothing of the student_kind {planned.get('student_kind')!r}, so all "
+                "students would be the same; leave student_kind out of --set, or give one that has a width."
+            )
+        return left
+
     def costs(self, run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         return {**super().costs(run, history), **self._size(run)}
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from ckdmed.cli import main
+from ckdmed.experiments import experiment
 from ckdmed.experiments.sizes import Sizes
 from ckdmed.reports import CostPoint, RunRecord, plot_against_costs, read_values
-from tests.experiments.trainers import made, options, planned
+from tests.experiments.trainers import FakeTrainer, install, made, options, planned
 
 
 def record(arm: str, seed: int, dice: float, width: int | None = None, **costs: float) -> RunRecord:
@@ -71,6 +73,23 @@ def test_the_runs_are_given_their_width(tmp_path: Path, data: Path):
     assert given["distilled-5"]["student_base"] == given["supervised-5"]["student_base"] == 5
     assert given["distilled-3"]["epochs"] == given["supervised-3"]["epochs"] == 2
     assert "student_base" not in given["teacher"]
+
+
+@pytest.mark.parametrize("words", [["sizes"], ["sweep", "--method", "kd", "--over", "temperature=2"]])
+def test_scores_of_patients_that_were_trained_on_are_none_to_choose_by(words: list[str]):
+    name, *own = words
+    with pytest.raises(ValueError, match="of patients that were trained on; leave it out"):
+        experiment(name).given_settings(options(name, *own, "--set", "train_on_validation=true"))
+
+
+@pytest.mark.parametrize(("kind", "refused"), [("flexible_unet", True), ("attention_unet", False)])
+def test_a_student_without_a_width(
+    tmp_path: Path, data: Path, kind: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, FakeTrainer())
+    sizes, runs = made("sizes", tmp_path, data, "--widths", "4", "8", "--set", f"student_kind={kind}")
+    with pytest.raises(ValueError, match=f"changes nothing of the student_kind '{kind}'") if refused else nullcontext():
+        assert sizes.possible(runs) == runs
 
 
 def test_the_table_by_hand():
