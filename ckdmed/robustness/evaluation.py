@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
+from monai.utils import CommonKeys
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import in_words, root_cause
@@ -282,6 +284,8 @@ class RobustnessEvaluation:
             "images_sha256": hashlib.sha256("\n".join(_ids(self._items[section, network.name])).encode()).hexdigest(),
             **network.own(self.options.settings),
         }
+        if files := self._files_sha256.get((section, network.name)):
+            kept["files_sha256"] = files
         return dict(json.loads(json.dumps(kept)))
 
     def _workflow(self, network: ScoredNetwork, **given: Any) -> ConfigWorkflow:
@@ -329,6 +333,13 @@ class RobustnessEvaluation:
                 raise ValueError(f"{section}, {network.name}: {in_words(cause)}") from error
 
     @cached_property
+    def _files_sha256(self) -> dict[tuple[str, str], str]:
+        """Of images and masks of a folder without a datalist: another may have cases of the same names."""
+        if self.options.dataset_dir is None or self._data_sha256:
+            return {}
+        return {place: _sha256_of_files(items) for place, items in self._items.items()}
+
+    @cached_property
     def _data_sha256(self) -> str:
         data = self.options.dataset_dir
         if data is None:
@@ -343,6 +354,16 @@ def _title(network: ScoredNetwork, point: Point) -> str:
 
 def _ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(str(item["id"]) for item in items)
+
+
+def _sha256_of_files(items: Sequence[Mapping[str, Any]]) -> str:
+    found: dict[str, None] = {}
+    for item in items:
+        for key in (CommonKeys.IMAGE, CommonKeys.LABEL):
+            files = item.get(key) or ()
+            for path in (files,) if isinstance(files, (str, PathLike)) else files:
+                found[str(path)] = None
+    return hashlib.sha256("\n".join(map(sha256_of, found)).encode()).hexdigest()
 
 
 def _size(batch: Any) -> int:

@@ -14,7 +14,7 @@ CLEAN = "clean"
 SEVERITIES = (1, 2, 3)
 #: in what the settings of one network's records may differ, within a section and between sections
 OF_POINT = frozenset({"corruption", "severity_value"})
-OF_SECTION = OF_POINT | {"images", "images_sha256"}
+OF_SECTION = OF_POINT | {"images", "images_sha256", "files_sha256"}
 
 
 @dataclass(frozen=True)

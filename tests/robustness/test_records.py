@@ -62,6 +62,29 @@ def test_other_slices_of_the_same_case_are_other_images(tmp_path: Path) -> None:
         is_done(planned(tmp_path, ("c:1", "c:3")))
 
 
+def test_another_folder_with_cases_of_the_same_names_holds_other_images(tmp_path: Path) -> None:
+    def of(name: str, content: bytes | None) -> RobustnessEvaluation:
+        made = planned(tmp_path)
+        if content is not None:
+            (folder := tmp_path / name).mkdir()
+            items = made._items["validation", "student"]
+            for item in items:
+                (folder / f"{item['id']}.nii").write_bytes(content)
+            made.options = RobustnessOptions(dataset_dir=folder)
+            made.__dict__["_items"] = {
+                ("validation", "student"): [
+                    {**item, "image": [path := folder / f"{item['id']}.nii"], "label": str(path)} for item in items
+                ]
+            }
+        return made
+
+    record(of("first", b"image"))
+    assert is_done(of("moved", b"image"))
+    for other in (of("other", b"another"), of("phantoms", None)):
+        with pytest.raises(ValueError, match="made with other settings .files_sha256"):
+            is_done(other)
+
+
 @pytest.mark.parametrize("section", ["validation", "test"])
 def test_records_beside_those_that_are_planned_share_their_tables(tmp_path: Path, section: str) -> None:
     before = planned(tmp_path, threshold=0.3)
