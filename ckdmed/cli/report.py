@@ -104,13 +104,16 @@ def _holds_records(path: Path) -> bool:
 
 def _comparison(path: Path) -> list[ComparedArms]:
     """The groups of an experiment's records; of records that are of no experiment here, one for each section."""
+    from ckdmed.cli.robustness import NAME as ROBUSTNESS
     from ckdmed.experiments import EXPERIMENTS, experiment
     from ckdmed.experiments.records import read_experiment
     from ckdmed.run_pages import ComparedArms
 
     records = read_experiment(path / "records" if (path / "records").is_dir() else path)
-    name = next((word for record in records for word in record.command if word in EXPERIMENTS), None)
-    if name is None:
+    # the command's own name comes before its arguments, which may be folders with the name of another
+    commands = {*EXPERIMENTS, ROBUSTNESS}
+    name = next((word for record in records for word in record.command if word in commands), None)
+    if name is None or name == ROBUSTNESS:
         return _by_section(records)
     declared = experiment(name)
     declared.check_records(records)

@@ -29,7 +29,7 @@ class RunRecord:
         command: the command line, one entry per word.
         seed: random seed.
         split: how patients were divided, for example {"name": "official", "fold": 1}.
-        data_sha256: hash of the datalist or manifest that the run read; empty for phantoms.
+        data_sha256: hash of the datalist or manifest that the run read; empty where it read none, as of phantoms.
         metrics: numbers by name, None where undefined; compared in tables.
         patients: of some metrics, the number of each patient group by its name; empty where a run keeps none.
         costs: what the run took, by name, such as "ms per step"; another number on every machine and in every run.

@@ -157,7 +157,7 @@ def _origin(records: Sequence[RunRecord]) -> Section:
     ]
     settings = [record.settings for record in records]
     shared = {key: settings[0][key] for key in settings[0] if all(own.get(key) == settings[0][key] for own in settings)}
-    data = sorted({record.data_sha256[:12] or "phantoms" for record in records})
+    data = sorted({record.data_sha256[:12] or "no datalist" for record in records})
     return Section(
         "How the runs were made",
         [

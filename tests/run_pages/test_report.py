@@ -210,6 +210,19 @@ def test_a_comparison_shows_the_numbers_of_its_records(tmp_path):
         assert mean_sd([record.metrics["Dice"] for record in arm]) in text
 
 
+def test_corruptions_scored_into_a_folder_with_the_name_of_an_experiment(tmp_path):
+    lines = (ROOT / "docs/records/robustness-seg_kd.jsonl").read_text(encoding="utf-8").splitlines()
+    command = ["ckdmed", "robustness", "seg_kd", "--output_dir", "compare"]
+    records = [{**json.loads(line), "command": command, "data_sha256": ""} for line in lines]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+    assert cli.main(["report", str(path), "--out", str(tmp_path / "out")]) == 0
+    html, markdown = written(tmp_path / "out")
+    assert "student, noise 3" in html
+    # a folder of cases has no datalist either
+    assert "SHA-256 of the datalist): no datalist." in markdown and "phantoms" not in markdown
+
+
 @pytest.mark.parametrize("orientation", AFFINES)
 def test_the_patients_right_is_on_the_left_where_R_stands(tmp_path, orientation):
     """A quarter turn without the affine mirrored a mask once: each orientation must give the same picture."""
