@@ -171,6 +171,10 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
     items = [item for name in SECTIONS for item in datalist[name]]
     fold_of: list[int | None] = [item.get("fold") for item in items]
     if set(fold_of) != set(range(n_folds)):
+        if stored := sorted({number for number in fold_of if number is not None}):
+            warnings.warn(
+                f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2
+            )
         without = {item["patient_group"] for item in items if "label" not in item}
         dealt = [item for item in items if item["patient_group"] not in without]
         parts = k_folds([i["patient_group"] for i in dealt], [_class_of(i) for i in dealt], n_folds, seed)
