@@ -128,9 +128,10 @@ def test_the_weights_that_ship_keep_their_threshold(tmp_path):
         parser = ConfigParser()
         parser.read_config(str(folder / "configs" / "inference.json"))
         assert (parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")) == (threshold, True)
-        # an evaluation's are its own
-        evaluation = json.loads((folder / "configs" / "evaluate.json").read_text(encoding="utf-8"))
-        assert (evaluation["threshold"], evaluation["tta"]) == (overrides.get("threshold", 0.5), False)
+        # and an evaluation scores such masks
+        parser = ConfigParser()
+        parser.read_config([str(folder / "configs" / file) for file in ("train.json", "evaluate.json")])
+        assert (parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")) == (threshold, True)
         text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
         assert f"inference was not scored as it is; it has `threshold` {threshold}, not 0.5." in text
 
