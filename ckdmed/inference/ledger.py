@@ -26,7 +26,6 @@ __all__ = [
     "outputs_are_whole",
     "places",
     "read_ledger",
-    "stamp",
 ]
 
 #: marks a line that is kept for a later run over its input
@@ -124,7 +123,7 @@ def lines_of_others(
     return [{**record, OF_OTHERS: True} for record in there]
 
 
-def stamp(file: Path) -> tuple[str, int, int]:
+def _stamp(file: Path) -> tuple[str, int, int]:
     """Name, size and time of change of an input, by which it is known again."""
     stat = file.stat()
     # a link of the same name may lead to another patient's file of the same size and time
@@ -135,5 +134,5 @@ def stamp(file: Path) -> tuple[str, int, int]:
 def fingerprint(files: Sequence[Path], state: Sequence[Any]) -> str:
     """By which a result is known to be of these files and this state, such as weights and settings."""
     members = [member for file in files for member in (sorted(file.iterdir()) if file.is_dir() else [file])]
-    whole = [[stamp(file) for file in members], *state]
+    whole = [[_stamp(file) for file in members], *state]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
