@@ -31,7 +31,7 @@ _DISTILLED = "distilled"
 _BUNDLES = tuple(task.bundle for task in TASKS.values() if task.name != "classification")
 _ROUNDS = 30
 # of what a record says beside the costs of training
-_PARAMETERS, _MS = "parameters [million]", "ms per input"
+_PARAMETERS, _MS = "parameters [million]", "processor ms per input"
 _OF_TEACHER = "teacher: "
 
 
@@ -152,8 +152,8 @@ class Sizes(Distilling):
         head = [f"{score}, {arm}" for score in scores for arm in ("alone", "distilled")]
         methods = sorted({str(r.settings["method"]) for r in records if r.settings.get("method", ALONE) != ALONE})
         return [
-            f"Validation set. Method: {', '.join(methods)}. Milliseconds are the processor's for one input with one "
-            "thread, student and teacher in turns.\n",
+            f"Validation set. Method: {', '.join(methods)}. Times are the processor's for one input with one thread, "
+            "student and teacher in turns.\n",
             markdown_table(["width", _PARAMETERS, _MS, *head], rows),
         ]
 

@@ -32,7 +32,11 @@ def some_records() -> list[RunRecord]:
     for width, gain in ((4, 0.05), (16, 0.01)):
         for seed in (0, 1):
             size = {"parameters [million]": width / 4}
-            taken = {"ms per input": 2.0 * width, "teacher: ms per input": 90.0, "teacher: parameters [million]": 5.0}
+            taken = {
+                "processor ms per input": 2.0 * width,
+                "teacher: processor ms per input": 90.0,
+                "teacher: parameters [million]": 5.0,
+            }
             found.append(record(f"supervised-{width}", seed, 0.6 + 0.01 * seed, width, **size))
             found.append(record(f"distilled-{width}", seed, 0.6 + gain + 0.01 * seed, width, **size, **taken))
     return found
@@ -124,13 +128,13 @@ def test_the_picture_keeps_what_it_shows(tmp_path: Path):
     first, second = shown["lines"]["distilled"]
     assert first == {
         "name": "4",
-        "costs": {"parameters [million]": 1.0, "ms per input": 8.0},
+        "costs": {"parameters [million]": 1.0, "processor ms per input": 8.0},
         "scores": [pytest.approx(0.65), pytest.approx(0.66)],
     }
-    assert second["costs"]["ms per input"] == 32.0
+    assert second["costs"]["processor ms per input"] == 32.0
     # the same network: what the distilled student takes, the one alone takes as well
     assert shown["lines"]["student alone"][0]["costs"] == first["costs"]
-    assert shown["upper"]["costs"] == {"parameters [million]": 5.0, "ms per input": 90.0}
+    assert shown["upper"]["costs"] == {"parameters [million]": 5.0, "processor ms per input": 90.0}
     alone = [one for one in some_records() if not one.arm.startswith("distilled")]
     assert Sizes.picture(alone, tmp_path / "none.png") is None and not (tmp_path / "none.png").exists()
 
