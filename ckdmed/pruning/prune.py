@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from monai.metrics import compute_dice
 from monai.utils import CommonKeys
 from torch import nn
 from tqdm import tqdm
@@ -43,7 +45,8 @@ class PrunedSize:
         parameters: that can learn.
         gflops: of one input, 10^9.
         milliseconds: of one input on one thread, median.
-        dice: mean over the images of the section, on their own grid; an image that is empty in both is left out.
+        dice: mean over the images of the section and their regions, on their own grid: the ``slice_mean`` of an
+            evaluation's summary.
     """
 
     name: str
@@ -175,10 +178,10 @@ def _dice(data: BundleData, network: nn.Module, items: Iterable[Any]) -> float:
         truth = np.asarray(item[CommonKeys.LABEL]) > 0
         if mask.shape != truth.shape:
             raise ValueError(f"masks of shape {mask.shape} cannot be compared with labels of shape {truth.shape}.")
-        total = int(mask.sum() + truth.sum())
-        if total:
-            scores.append(2 * int((mask & truth).sum()) / total)
-    return float(np.mean(scores)) if scores else float("nan")
+        own, true = (torch.from_numpy(masks)[None].float() for masks in (mask, truth))
+        # of each region, and 1 where both are empty, as `segmentation_scores` of an evaluation has it
+        scores.append(compute_dice(own, true, ignore_empty=False).numpy())
+    return float(np.mean(scores))
 
 
 def _chosen(sizes: list[PrunedSize], tolerance: float) -> PrunedSize:
