@@ -27,6 +27,7 @@ __all__ = [
     "OF_PREDICTIONS",
     "Trained",
     "check_trained",
+    "is_of_a_student",
     "portable_settings",
     "reads_record",
     "record_to_ship",
@@ -130,7 +131,7 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
     for checkpoint in given:
         settings = recorded_settings(Path(checkpoint))
         if settings is not None:
-            student = teacher and _is_of_a_student(Path(checkpoint), settings)
+            student = teacher and is_of_a_student(Path(checkpoint), settings)
             records[checkpoint] = _without_its_teacher(settings) if student else settings
     _check_same_images(records)
     found: dict[str, Any] | None = None
@@ -277,7 +278,13 @@ def told_by_teacher(config: Mapping[str, Any]) -> set[str]:
     return {name for name, found in reading.items() if found and found[1] == "taught"}
 
 
-def _is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
+def is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of the student in its record, and not of the teacher that a run leaves below ``teacher``.
+
+    Args:
+        checkpoint: its path.
+        settings: of its record, see `recorded_settings`; that of a distillation tells of both.
+    """
     folders = {part.name for part in list(checkpoint.absolute().parents)[:2]}
     return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
 

@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from ckdmed.bundle.trained import recorded_settings
+from ckdmed.bundle.trained import is_of_a_student, recorded_settings
 from ckdmed.bundle_files import bundle_configs
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.output_names import output_names
@@ -194,7 +194,7 @@ def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path
     from monai.bundle import ConfigWorkflow
 
     settings = recorded_settings(model) or {}
-    bundle = "seg_kd" if "student_kind" in settings else "seg_teacher"
+    bundle = "seg_kd" if is_of_a_student(model, settings) else "seg_teacher"
     inputs = work / "inputs"
     for number, image in enumerate(images):
         _copy(image, inputs / f"{number:06d}" / image.name)

@@ -98,6 +98,21 @@ def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path
     assert "is another file than when the labels were made" in capsys.readouterr().out
 
 
+def test_the_teacher_that_a_run_leaves_labels_beside_its_student(tmp_path: Path):
+    source, run = datalist(tmp_path / "in"), tmp_path / "run"
+    student = Path(model(run / "models", 1))
+    teacher = save_weights(run / "teacher/teacher.pt", unet(base=4, seed=2).state_dict())
+    # one record tells of both
+    noted = json.loads(student.with_suffix(".json").read_text(encoding="utf-8"))["settings"]
+    noted |= {"teacher_kind": "unet", "teacher_base": 4, "teacher_options": None}
+    student.with_suffix(".json").unlink()
+    (run / "settings.json").write_text(json.dumps({"settings": noted}), encoding="utf-8")
+    words = ["pseudo-label", str(source), "--models", str(teacher), str(student), "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))
+    assert [len(manifest[name]) for name in ("models", "images")] == [2, 4]
+
+
 @pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.parametrize("kind", ["--hard", "--soft"])
