@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -307,6 +307,14 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
     table = settings_for(config)
     wrong, not_given = [], []
     for name, values in declared.items():
+        # files beside it may declare what a training itself does not follow
+        followed = _follows(name, values, declared, table) if "trained" in config else ""
+        if followed and not is_code(config.get(name)):
+            expected = parser.get_parsed_content(followed)
+            if _same(name, config[name], table) != _same(name, expected, table):
+                wrong.append(
+                    f"{option}{name} is {config[name]!r}, but {followed} is {expected!r}, and {name} follows it."
+                )
         reading = {str(text): found[1] for text in values if (found := _READS.search(str(text)))}
         source = next(
             (record for record in ("trained", "taught") if record in config and record in reading.values()), None
@@ -330,6 +338,19 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
     # a checkpoint that is not there is told of where it is looked for
     if trained is not None and Path(str(trained.checkpoint)).is_file():
         trained.missing(not_given, option)
+
+
+def _follows(name: str, values: Iterable[Any], declared: Mapping[str, Iterable[Any]], table: Container[str]) -> str:
+    """The setting told by the checkpoint's record that another one only repeats, such as the student's modalities."""
+    for text in values:
+        other = str(text)[1:]
+        if (
+            str(text) == f"@{other}"
+            and name in table
+            and any(_READS.search(str(one)) for one in declared.get(other, ()))
+        ):
+            return other
+    return ""
 
 
 def _tell_of_components(parser: ConfigParser, option: str) -> None:

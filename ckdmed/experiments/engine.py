@@ -7,7 +7,7 @@ import gc
 import json
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -227,7 +227,11 @@ class Experiment(Report):
         By default the bundle's ``evaluate.json`` is run, and the patients are compared by their Dice.
         """
         evaluation = self.folder(run) / f"evaluation_{section}"
-        self._execute(run, ("train.json", "evaluate.json"), {"section": section, "evaluation_dir": str(evaluation)})
+        bundle = bundle_folder(run.arm.bundle, self.bundles)
+        # what an evaluation declares it takes from the checkpoint's record, and may mean otherwise than a training does
+        told = set(read_json(bundle / "evaluate.json")) - {"output_dir"}
+        asked = {"section": section, "evaluation_dir": str(evaluation)}
+        self._execute(run, ("train.json", "evaluate.json"), asked, without=told)
         summary = read_json(evaluation / "summary.json")
         key = summary["patient_key"]
         patients = {str(row[key]): row["dice"] for row in summary["per_patient"]}
@@ -360,8 +364,10 @@ class Experiment(Report):
         kept = {key: value for key, value in reaching.items() if key not in self.unrecorded}
         return dict(json.loads(json.dumps(kept)))
 
-    def _execute(self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
-        settings = {**self._plan(run), **overrides}
+    def _execute(
+        self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any], without: Collection[str] = ()
+    ) -> None:
+        settings = {**{name: value for name, value in self._plan(run).items() if name not in without}, **overrides}
         self.prepare(run, settings)
         workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), settings, configs)
         try:

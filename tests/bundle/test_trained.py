@@ -61,6 +61,25 @@ def test_cases_of_before_were_learned_in_the_usual_regions(bundle: str, files: l
         check_trained(parser, regions)
 
 
+@pytest.mark.parametrize("files", [["inference.json"], ["train.json", "evaluate.json"]])
+def test_modalities_are_those_of_the_student(files: list[str], tmp_path: Path) -> None:
+    bundle = BUNDLES / "brats_unimodal_kd"
+    seen = {"modalities": ["t1n", "t1c", "t2f"], "student_modalities": ["t1c"]}
+    write_record(tmp_path / "model.json", image_size=64, spatial_dims=2, **seen)
+    declared = [json.loads((bundle / name).read_text(encoding="utf-8")) for name in files]
+    of_files = {name: [content[name] for content in declared if name in content] for name in seen}
+    parser = ConfigParser()
+    parser.read_config([str(bundle / name) for name in files])
+    parser["checkpoint"] = str(tmp_path / "model.pt")
+    check_trained(parser, of_files)
+    parser["modalities"] = ["t1c"]
+    check_trained(parser, of_files)
+    # as the training had them: the network would be fed three channels
+    parser["modalities"] = seen["modalities"]
+    with pytest.raises(WrongSettingError, match=r"modalities is .* but student_modalities is \['t1c'\]"):
+        check_trained(parser, of_files)
+
+
 def test_the_settings_of_an_inference_are_none_of_a_training(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps({"settings": {"image_size": 8}}), encoding="utf-8")
     assert recorded_settings(tmp_path / "model.pt") is None

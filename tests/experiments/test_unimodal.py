@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.unimodal import _OF_TEACHERS, EXPERIMENT
 from ckdmed.experiments.unimodal_arms import STRATEGIES, strategy, unimodal_settings
 from ckdmed.export.configs import component_settings
@@ -101,6 +102,18 @@ def test_the_teachers_of_a_seed_serve_every_student(data: Path, tmp_path: Path) 
     assert shared._plan(later)["teachers_dir"] == first and shared._plan(later)["teacher_seed"] == 3
     assert "teacher_seed" not in shared._plan(one)
     assert strategy("warm", {"temperature": 2}).settings["method"] == STRATEGIES["distilled"].settings["method"]
+
+
+def test_a_student_of_fewer_modalities_than_the_data_is_scored_on_its_own(
+    tmp_path: Path, phantoms: dict[str, Path]
+) -> None:
+    # `modalities` are all those of a training, and those of the student in an evaluation
+    there = ['modalities=["t1n","t1c","t2f"]', 'teachers=[["t1n","t2f"]]']
+    words = ["--students", "t1c", "--strategies", "alone", "--label_fractions", "1", "--seeds", "0", "--set", *there]
+    comparison, (run,) = made("unimodal", tmp_path, phantoms["unimodal"], *words)
+    assert comparison.train(run)
+    (found,) = read_experiment(tmp_path / "records")
+    assert 0 <= found.metrics["Dice"] <= 1 and found.settings["modalities"] == ["t1n", "t1c", "t2f"]
 
 
 def test_teachers_of_other_settings_are_others(data: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class FakeTrainer:
 
 def install(monkeypatch: pytest.MonkeyPatch, trainer: FakeTrainer) -> FakeTrainer:
     """Let all experiments train with it."""
-    monkeypatch.setattr(Experiment, "_execute", lambda *given: trainer(*given))
+    monkeypatch.setattr(Experiment, "_execute", lambda *given, without=(): trainer(*given))
 
     def measure(made: Experiment, run: Run, section: str) -> tuple[dict[str, Any], dict[str, Any]]:
         trainer.asked.append((run.name, section))
