@@ -13,12 +13,11 @@ from ckdmed.experiments.ablation_factors import ABLATION_BUNDLE, BASELINE, FACTO
 from ckdmed.experiments.cases import (
     DICE,
     LESIONWISE_DICE,
-    REGION_DICE,
     add_case_phantom_options,
     case_phantoms,
     case_scores,
     distance_table,
-    held_scores,
+    region_tables,
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import parse_settings, profile_settings
@@ -146,10 +145,10 @@ class Ablation(Experiment):
     def group_tables(cls, group: Group) -> list[str]:
         own, names, baseline = group.records, group.names, group.baseline
         return [
-            arm_table(own, (DICE,), baseline, names),
+            arm_table(own, (DICE, LESIONWISE_DICE), baseline, names),
             *over_patients(group, DICE),
-            arm_table(own, held_scores(own, (*REGION_DICE, LESIONWISE_DICE)), None, names),
             distance_table(own, baseline, names),
+            *region_tables(own, names),
             _remarks(group),
         ]
 

@@ -14,30 +14,25 @@ from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = [
-    "ALL_CASE_DISTANCES",
     "CASE_DISTANCES",
     "DICE",
     "LESIONWISE_DICE",
-    "REGION_DICE",
-    "REGION_LESIONWISE_DICE",
     "add_case_phantom_options",
     "case_phantoms",
     "case_scores",
     "distance_table",
-    "held_scores",
+    "region_tables",
 ]
 
 # a name each, since ordinary and lesion-wise scores are different things
 DICE = "Dice"
-REGION_DICE = tuple(f"Dice {region}" for region in REGIONS)
+_REGION_DICE = tuple(f"Dice {region}" for region in REGIONS)
 LESIONWISE_DICE = "lesion-wise Dice"
-REGION_LESIONWISE_DICE = tuple(f"{LESIONWISE_DICE} {region}" for region in REGIONS)
+_REGION_LESIONWISE_DICE = tuple(f"{LESIONWISE_DICE} {region}" for region in REGIONS)
 _HD95, _LESIONWISE_HD95 = "HD95 [mm]", "lesion-wise HD95 [mm]"
 _REGION_HD95 = tuple(f"HD95 {region} [mm]" for region in REGIONS)
 #: of these the smaller one wins
 CASE_DISTANCES = (_HD95, _LESIONWISE_HD95)
-#: with those of each region
-ALL_CASE_DISTANCES = (_HD95, *_REGION_HD95, _LESIONWISE_HD95)
 
 
 def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,9 +55,20 @@ def case_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def held_scores(records: Sequence[RunRecord], names: Sequence[str]) -> list[str]:
-    """Those of the scores that a record holds: regions that no network has learnt are in none."""
-    return [name for name in names if any(name in record.metrics for record in records)]
+def region_tables(records: Sequence[RunRecord], arms: Mapping[str, str]) -> list[str]:
+    """Markdown tables of the Dice and of the distances of each region, without differences: with them, a table of all
+    regions is too wide to read.
+
+    Args:
+        records: of the runs; regions that no network has learnt are in none, and have no column.
+        arms: arm -> name to print, in the order to print.
+    """
+    parts = []
+    for names, decimals in (((*_REGION_DICE, *_REGION_LESIONWISE_DICE), 4), (_REGION_HD95, 2)):
+        held = [name for name in names if any(name in record.metrics for record in records)]
+        if held:
+            parts.append(arm_table(records, held, None, arms, decimals=decimals))
+    return parts
 
 
 def distance_table(records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str]) -> str:

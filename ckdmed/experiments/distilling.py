@@ -15,7 +15,7 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
-from ckdmed.experiments.cases import held_scores
+from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
@@ -44,8 +44,6 @@ TEACHER = "teacher"
 GIVEN = "given"
 # how images look is the same for all, the student alone among them, whose settings no teacher's record tells
 _INPUTS = ("scaling", "clahe")
-# scores side by side in one table
-_COLUMNS = 4
 
 
 @dataclass
@@ -357,14 +355,13 @@ def _of_folds(records: Sequence[RunRecord]) -> str:
 def _score_tables(
     task: DistilledTask, records: Sequence[RunRecord], baseline: str | None, arms: Mapping[str, str] | Sequence[str]
 ) -> list[str]:
-    """A table of every few scores, so that it stays readable, then those of the distances."""
-    parts = []
-    for names, smaller, decimals in ((task.scores, (), 4), (task.distances, task.distances, 2)):
-        held = held_scores(records, names)
-        for first in range(0, len(held), _COLUMNS):
-            shown = held[first : first + _COLUMNS]
-            parts.append(arm_table(records, shown, baseline, arms, decimals=decimals, smaller_is_better=smaller))
-    return parts
+    """The scores, with their differences to the baseline, then the distances, then what each region has of both."""
+    labels = arms if isinstance(arms, Mapping) else {arm: arm for arm in arms}
+    parts = [arm_table(records, task.scores, baseline, labels)]
+    if task.distances:
+        near = task.distances
+        parts.append(arm_table(records, near, baseline, labels, decimals=2, smaller_is_better=near))
+    return [*parts, *region_tables(records, labels)]
 
 
 def check_one_teacher(runs: Sequence[tuple[str, int]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ckdmed.experiments.cases import ALL_CASE_DISTANCES, DICE, LESIONWISE_DICE, REGION_DICE, REGION_LESIONWISE_DICE
+from ckdmed.experiments.cases import CASE_DISTANCES, DICE, LESIONWISE_DICE
 from ckdmed.experiments.compare import Comparison
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES
 from ckdmed.experiments.table1 import Table1
@@ -66,8 +66,8 @@ TASKS: dict[str, DistilledTask] = {
             "regions",
             "brats_seg_kd",
             "brats_seg_teacher",
-            (DICE, *REGION_DICE, LESIONWISE_DICE, *REGION_LESIONWISE_DICE),
-            ALL_CASE_DISTANCES,
+            (DICE, LESIONWISE_DICE),
+            CASE_DISTANCES,
             DICE,
             "unet_vit",
             BRIDGE_FUSIONS,

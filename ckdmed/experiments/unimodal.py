@@ -13,12 +13,11 @@ from ckdmed.data.brats import read_brats_datalist
 from ckdmed.experiments.cases import (
     DICE,
     LESIONWISE_DICE,
-    REGION_DICE,
     add_case_phantom_options,
     case_phantoms,
     case_scores,
     distance_table,
-    held_scores,
+    region_tables,
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
@@ -239,10 +238,10 @@ class UnimodalComparison(Experiment):
     def group_tables(cls, group: Group) -> list[str]:
         own, names, baseline = group.records, group.names, group.baseline
         return [
-            arm_table(own, held_scores(own, (DICE, *REGION_DICE)), baseline, names),
+            arm_table(own, (DICE, LESIONWISE_DICE), baseline, names),
             *over_patients(group, DICE),
-            arm_table(own, (LESIONWISE_DICE,), None, names),
             distance_table(own, baseline, names),
+            *region_tables(own, names),
             seconds_line(own, names),
         ]
 
