@@ -20,6 +20,7 @@ PACKAGES = (
 )
 RESULTS = (
     *("distillation", "distillation_tables", "distillation_search", "classification", "cohra_unet", "unimodal"),
+    "unimodal_tables",
     *("published_figures", "speed", "real_cases", "reliability"),
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")

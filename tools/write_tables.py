@@ -182,14 +182,18 @@ def search() -> str:
     return "\n".join(parts)
 
 
-def unimodal() -> str:
-    """Students of one sequence with and without teachers."""
-    return experiment("unimodal").tables(records_of("unimodal"))
+# comparisons of students of one sequence below docs/records, each with a table in full and a short one
+UNIMODAL = ("unimodal", "unimodal-short")
 
 
-def unimodal_short() -> str:
-    """The same where training ends too early."""
-    return experiment("unimodal").tables(records_of("unimodal-short")).replace("### ", "#### ")
+def unimodal(folder: str) -> str:
+    """Students of one sequence with and without teachers, in full."""
+    return experiment("unimodal").tables(records_of(folder))
+
+
+def unimodal_summary(folder: str) -> str:
+    """Their mean Dice alone."""
+    return experiment("unimodal").summary(records_of(folder))
 
 
 def ablation() -> str:
@@ -396,8 +400,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "sweeps": partial(choosing, "sweep"),
     "sizes": partial(choosing, "sizes"),
     **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
-    "unimodal": unimodal,
-    "unimodal-short": unimodal_short,
+    **{name: partial(unimodal, name) for name in UNIMODAL},
+    **{f"{name}-summary": partial(unimodal_summary, name) for name in UNIMODAL},
     "reliability": reliability,
     "kills": kills,
 }
