@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckdmed.bundle.dataset_check import check_dataset
 from ckdmed.bundle.evaluation_folder import check_evaluation_folder, evaluation_folder
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
@@ -43,6 +44,7 @@ __all__ = [
     "brats_dataset",
     "brats_sampler",
     "brats_sections",
+    "check_dataset",
     "check_evaluation_folder",
     "check_networks",
     "check_settings",

@@ -108,6 +108,22 @@ def _read_items(
     ]
 
 
+def find_figshare_files(folder: PathLike) -> tuple[list[Path], list[Path], list[SkippedFile]]:
+    """The files of slices below a folder, those of published folds, and folders that cannot be listed; none is read.
+
+    Raises:
+        ValueError: there is no slice.
+    """
+    # Hidden names are passed over: archives packed on macOS hold a `._1.mat` beside every `1.mat`.
+    walk = InputWalk(Path(folder))
+    files = sorted((path for _, here in walk.folders() for path in here if path.suffix.lower() == ".mat"), key=_natural)
+    slices = [path for path in files if path.name.lower() != OFFICIAL_FOLDS_NAME]
+    if not slices:
+        raise ValueError(f"{folder}: no .mat file of a slice here or below.")
+    published = [path for path in files if path.name.lower() == OFFICIAL_FOLDS_NAME]
+    return slices, published, [SkippedFile(path, cause) for path, cause in walk.unlisted]
+
+
 def build_figshare_datalist(
     folder: PathLike,
     seed: int = 0,
@@ -142,14 +158,8 @@ def build_figshare_datalist(
         raise ValueError(f"folds must be at least 3 (training, validation and test), got {folds}.")
     if len(fractions) != len(SECTIONS):
         raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
-    # Hidden names are passed over: archives packed on macOS hold a `._1.mat` beside every `1.mat`.
-    walk = InputWalk(folder)
-    files = sorted((path for _, here in walk.folders() for path in here if path.suffix.lower() == ".mat"), key=_natural)
-    slices = [path for path in files if path.name.lower() != OFFICIAL_FOLDS_NAME]
-    if not slices:
-        raise ValueError(f"{folder}: no .mat file of a slice here or below.")
-    skipped = [SkippedFile(path, cause) for path, cause in walk.unlisted]
-    official = _official_folds([path for path in files if path.name.lower() == OFFICIAL_FOLDS_NAME], skipped)
+    slices, published, skipped = find_figshare_files(folder)
+    official = _official_folds(published, skipped)
     items = _read_items(folder, slices, official, hashes, progress, skipped)
     if not items:
         raise ValueError(f"{folder}: none of {len(slices)} .mat files is usable; the first: {skipped[0].reason}")

@@ -17,7 +17,7 @@ from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
-__all__ = ["brats_sections"]
+__all__ = ["brats_sections", "cases_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +79,7 @@ def brats_sections(
             does not exist.
     """
     if dataset_dir:
-        folder = Path(dataset_dir).expanduser().resolve()
-        if not folder.is_dir():
-            raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
+        folder = cases_folder(dataset_dir)
     else:
         folder = _phantoms(Path(phantom_dir), phantom_cases, phantom_shape, phantom_types, split_seed)
     # phantoms have the labels of 2023; of others only a datalist can say what their names leave open
@@ -120,6 +118,18 @@ def brats_sections(
         if not sections[name] and record is None:
             raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
     return sections
+
+
+def cases_folder(dataset_dir: str) -> Path:
+    """Where a folder of cases lies.
+
+    Raises:
+        ValueError: there is none.
+    """
+    folder = Path(dataset_dir).expanduser().resolve()
+    if not folder.is_dir():
+        raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
+    return folder
 
 
 def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str], seed: int) -> Path:

@@ -16,7 +16,7 @@ from ckdmed.data.sections import datalist_folder, resolve_datalist, section_item
 from ckdmed.sections.record import SectionRecord, record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
-__all__ = ["figshare_sections", "slice_class_names", "slice_modalities"]
+__all__ = ["figshare_sections", "slice_class_names", "slice_modalities", "slices_place"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +71,7 @@ def figshare_sections(
             nothing, see `check_split_seed`; a patient's files are in several sections of the record.
     """
     if dataset_dir:
-        data = Path(dataset_dir).expanduser().resolve()
-        if not data.is_dir() and not (data.is_file() and data.suffix.lower() == ".json"):
-            raise ValueError(f"dataset_dir '{dataset_dir}' is neither a folder nor a datalist (resolved to {data}).")
+        data = slices_place(dataset_dir)
     else:
         fewest, most = phantom_slices
         kind = f"patients={phantom_patients}-slices={fewest}-{most}-size={phantom_size}"
@@ -109,6 +107,18 @@ def figshare_sections(
         if not sections[name]:
             raise ValueError(f"{data}: the {name} section is empty; give more patients or other fractions.")
     return sections
+
+
+def slices_place(dataset_dir: str) -> Path:
+    """Where a folder of slices, or a datalist of them, lies.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    data = Path(dataset_dir).expanduser().resolve()
+    if not data.is_dir() and not (data.is_file() and data.suffix.lower() == ".json"):
+        raise ValueError(f"dataset_dir '{dataset_dir}' is neither a folder nor a datalist (resolved to {data}).")
+    return data
 
 
 def slice_modalities(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

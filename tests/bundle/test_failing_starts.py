@@ -40,8 +40,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("overrides", "message"),
     [
         ({}, "holds an earlier run"),
-        ({"dataset_dir": "/nowhere/at/all"}, "holds an earlier run"),
-        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "began with other settings"),
+        ({"dataset_dir": "/nowhere/at/all"}, "'/nowhere/at/all'"),
+        ({"dataset_dir": "/nowhere/at/all", "resume": True}, "'/nowhere/at/all'"),
+        ({"dataset_dir": "{out}/phantoms", "resume": True}, "began with other settings"),
         ({"batch_size": 0, "resume": True}, "batch_size"),
         ({"image_size": 31, "resume": True}, "31"),
         ({"teacher_checkpoint": "/nowhere.pt", "method": "ckd"}, "nowhere.pt"),

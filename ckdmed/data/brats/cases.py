@@ -25,7 +25,7 @@ from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.json_files import read_json
 from ckdmed.limits import FileTooLargeError
 
-__all__ = ["BratsCase", "SkippedCase", "check_cases", "find_brats_cases"]
+__all__ = ["BratsCase", "SkippedCase", "check_any_case", "check_cases", "find_brats_cases"]
 
 _DECATHLON_MODALITIES = ("t2f", "t1n", "t1c", "t2w")
 
@@ -95,12 +95,25 @@ def find_brats_cases(
     found = find_case_files(folder, exclude, mask_is)
     if unused is not None:
         unused.update(found.unused)
+    check_any_case(found, folder)
+    return check_cases(found, wanted, require_label, tolerance_mm, progress)
+
+
+def check_any_case(found: FoundCases, folder: PathLike) -> None:
+    """Refuse a folder without any file of a case.
+
+    Args:
+        found: by `find_case_files`.
+        folder: where it searched.
+
+    Raises:
+        ValueError: says what a case's files are called, and what is there.
+    """
     if not found.cases and not found.skipped:
         raise ValueError(
             f"{folder}: no case here or below (<case>_t1.nii.gz, <case>-t1n.nii.gz, <case>/t1.nii.gz, "
             f"imagesTr/BRATS_001.nii.gz). {'; '.join(found.unused.lines())}".rstrip()
         )
-    return check_cases(found, wanted, require_label, tolerance_mm, progress)
 
 
 def check_cases(

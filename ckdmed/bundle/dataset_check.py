@@ -1,0 +1,51 @@
+"""Whether there are any data, before networks are built."""
+
+from __future__ import annotations
+
+from ckdmed.bundle.errors import RefusedStart
+from ckdmed.data.brats import read_brats_datalist
+from ckdmed.data.brats.case_files import find_case_files
+from ckdmed.data.brats.cases import check_any_case
+from ckdmed.data.datalist import DATALIST_NAME, find_figshare_files, read_datalist
+from ckdmed.data.slice_datalist import is_slice_datalist
+from ckdmed.json_files import read_json
+from ckdmed.sections.brats import cases_folder
+from ckdmed.sections.slices import slices_place
+
+__all__ = ["check_dataset"]
+
+
+def check_dataset(dataset_dir: str | None, cases: bool = False) -> None:
+    """Refuse a folder without data by the names of its files, or a damaged datalist; no image is opened.
+
+    Args:
+        dataset_dir: of the bundle; None for phantoms.
+        cases: it is of BraTS cases, not of slices.
+
+    Raises:
+        RefusedStart: says what is missing.
+    """
+    if not dataset_dir:
+        return
+    try:
+        (_check_cases if cases else _check_slices)(dataset_dir)
+    except ValueError as error:
+        raise RefusedStart(str(error)) from error
+
+
+def _check_slices(dataset_dir: str) -> None:
+    data = slices_place(dataset_dir)
+    stored = data if data.is_file() else data / DATALIST_NAME
+    if not stored.is_file():
+        find_figshare_files(data)
+    elif not is_slice_datalist(read_json(stored)):
+        read_datalist(stored)
+
+
+def _check_cases(dataset_dir: str) -> None:
+    folder = cases_folder(dataset_dir)
+    stored = folder / DATALIST_NAME
+    if stored.is_file():
+        read_brats_datalist(stored)
+    else:
+        check_any_case(find_case_files(folder), folder)

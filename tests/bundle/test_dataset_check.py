@@ -1,0 +1,64 @@
+"""A folder without data is refused before any network is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckdmed.bundle import check_dataset
+from ckdmed.bundle.errors import RefusedStart, root_cause
+from tests.bundle.bundle_runs import BUNDLES, opened, record
+
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
+
+# the bundle's network cannot be built without notice
+UNBUILT = {"_target_": "pytest.fail", "reason": "the network was built"}
+NO_SLICE, NO_CASE = "no .mat file of a slice here or below", "no case here or below"
+TRAININGS: list[tuple[str, dict[str, Any], str]] = [
+    *((path.name, {}, NO_CASE if path.name.startswith("brats") else NO_SLICE) for path in sorted(BUNDLES.glob("*_*"))),
+    ("cls_kd", {"task": "brats_slice"}, NO_CASE),
+    ("cls_teacher", {"task": "brats_type"}, NO_CASE),
+]
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize(("bundle", "settings", "message"), TRAININGS)
+def test_every_bundle_looks_for_its_data_first(bundle: str, settings: dict[str, Any], message: str, tmp_path: Path):
+    data, output = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    (data / "notes.txt").write_text("to be downloaded")
+    checkpoint = tmp_path / "model.pt"
+    record(checkpoint, bundle, **settings)
+    given = {"dataset_dir": str(data), "output_dir": str(output), "network_def": UNBUILT, **settings}
+    for files, more in (
+        (["train.json"], {}),
+        (["train.json", "evaluate.json"], {"checkpoint": str(checkpoint)}),
+    ):
+        with pytest.raises(Exception) as caught:
+            opened(bundle, *files, **given, **more)
+        cause = root_cause(caught.value)
+        assert isinstance(cause, RefusedStart) and message in str(cause) and str(data) in str(cause)
+        assert not output.exists()
+
+
+def test_datalists_are_looked_at_too(tmp_path: Path):
+    check_dataset(None)
+    stored = tmp_path / "datalist.json"
+    stored.write_text("{")
+    for given in (tmp_path, stored):
+        with pytest.raises(RefusedStart, match="datalist.json"):
+            check_dataset(str(given))
+    stored.write_text('{"training": [{"id": "1", "tumor_label": 1}]}')
+    with pytest.raises(RefusedStart, match="datalist.json"):
+        check_dataset(str(tmp_path))
+    with pytest.raises(RefusedStart, match="datalist.json"):
+        check_dataset(str(tmp_path), cases=True)
+    # images are not opened yet
+    stored.write_text('{"training": [{"image": "1.png", "patient": "1"}]}')
+    check_dataset(str(stored))
+    with pytest.raises(RefusedStart, match="neither a folder nor a datalist"):
+        check_dataset(str(tmp_path / "nowhere"))
+    with pytest.raises(RefusedStart, match="is not a folder"):
+        check_dataset(str(stored), cases=True)
