@@ -68,13 +68,13 @@ def table1_folds() -> str:
 
 # what is trained -> records below docs/records, score, the student alone, the distilled one and the teacher
 _HEADLINE = {
-    "masks, 12 epochs": ("compare-tuned", "Dice per slice", BASELINE, "ours", "teacher"),
-    "masks, 40 epochs, teacher on larger images": ("compare-converged", "Dice per slice", BASELINE, "ours", "teacher"),
+    "masks, 12 epochs": ("compare-tuned", "Dice per slice", BASELINE, "ckd", "teacher"),
+    "masks, 40 epochs, teacher on larger images": ("compare-converged", "Dice per slice", BASELINE, "ckd", "teacher"),
     "masks, a quarter of the labels, the teacher knows no more": (
         *("compare-converged-25", "Dice per slice", BASELINE, "outputs", "teacher"),
     ),
     "masks, a quarter of the labels, the teacher knows all": (
-        *("compare-few-labels", "Dice per slice", BASELINE, "ours", "teacher"),
+        *("compare-few-labels", "Dice per slice", BASELINE, "ckd", "teacher"),
     ),
     "tumour type, VGG19 + ViT without pretrained weights": (
         *("table1", "test_accuracy", "student_alone", "student_vgg_vit", "teacher_vgg_vit"),
@@ -138,8 +138,8 @@ def teachers_compared() -> tuple[list[RunRecord], dict[str, str]]:
         "teacher-plain": "teacher without pretrained weights",
         "teacher": "teacher with ImageNet weights",
         BASELINE: "student alone",
-        "ours-plain": "distilled, teacher without pretrained weights",
-        "ours": "distilled, teacher with ImageNet weights",
+        "ckd-plain": "distilled, teacher without pretrained weights",
+        "ckd": "distilled, teacher with ImageNet weights",
     }
     return [r for r in pretrained if r.seed in seeds] + others, labels
 
@@ -148,13 +148,13 @@ def compare_teachers() -> str:
     """The two teachers and their students beside each other."""
     records, labels = teachers_compared()
     test = [record for record in records if record.split["section"] == "test"]
-    two = {name: labels[name] for name in ("ours-plain", "ours")}
+    two = {name: labels[name] for name in ("ckd-plain", "ckd")}
     return "\n".join(
         [
             COMPARE.tables(records, labels),
             "Test set, the two distilled students against each other:\n",
-            arm_table(test, ("Dice per slice", PATIENTS), "ours-plain", two),
-            patient_table(test, PATIENTS, "ours-plain", two),
+            arm_table(test, ("Dice per slice", PATIENTS), "ckd-plain", two),
+            patient_table(test, PATIENTS, "ckd-plain", two),
         ]
     )
 

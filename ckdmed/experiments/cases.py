@@ -62,12 +62,16 @@ def region_tables(records: Sequence[RunRecord], arms: Mapping[str, str]) -> list
     Args:
         records: of the runs; regions that no network has learnt are in none, and have no column.
         arms: arm -> name to print, in the order to print.
+
+    Returns:
+        the tables; none of a single region, whose scores are those of the mean.
     """
+    held = {name for record in records for name in record.metrics}
     parts = []
     for names, decimals in (((*_REGION_DICE, *_REGION_LESIONWISE_DICE), 4), (_REGION_HD95, 2)):
-        held = [name for name in names if any(name in record.metrics for record in records)]
-        if held:
-            parts.append(arm_table(records, held, None, arms, decimals=decimals))
+        shown = [name for name in names if name in held]
+        if len(held & set(_REGION_DICE)) > 1 and shown:
+            parts.append(arm_table(records, shown, None, arms, decimals=decimals))
     return parts
 
 

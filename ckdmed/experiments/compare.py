@@ -15,6 +15,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.compare_arms import (
     ARMS,
     BASELINE,
+    DISTILLED,
     TEACHER,
     check_teachers,
     compare_name,
@@ -48,7 +49,7 @@ from ckdmed.reports import RunRecord, arm_table
 __all__ = ["EXPERIMENT", "Comparison"]
 
 # compared with the student trained alone for the same time: the distilled one, and the arm that takes no more time
-_DISTILLED, _PSEUDO, _LONGER = "ours", "hard_pseudo", "alone_longer"
+_PSEUDO, _LONGER = "hard_pseudo", "alone_longer"
 
 
 @dataclass
@@ -148,7 +149,7 @@ class Comparison(SliceExperiment):
 
     def _longer(self, run: Run, epochs: int) -> int:
         alone, distilled = (
-            self.folder(compare_name(name, run.split["label_fraction"], run.seed)) for name in (BASELINE, _DISTILLED)
+            self.folder(compare_name(name, run.split["label_fraction"], run.seed)) for name in (BASELINE, DISTILLED)
         )
         return epochs_of_equal_time(self.folder(run), alone, distilled, epochs)
 
@@ -202,8 +203,8 @@ class Comparison(SliceExperiment):
             arm_table(own, (HD95,), group.baseline, names, decimals=2, smaller_is_better=(HD95,)),
             *over_patients(group, PATIENTS),
         ]
-        if {_DISTILLED, _LONGER} <= set(names):
-            shown = {name: label for name, label in names.items() if name in (_DISTILLED, _PSEUDO, _LONGER)}
+        if {DISTILLED, _LONGER} <= set(names):
+            shown = {name: label for name, label in names.items() if name in (DISTILLED, _PSEUDO, _LONGER)}
             parts.append("Against the student trained alone for the same time:\n")
             parts.append(arm_table(own, (SLICES, PATIENTS), _LONGER, shown))
             parts += over_patients(group, PATIENTS, _LONGER, shown)

@@ -12,6 +12,7 @@ from ckdmed.methods import with_options_of
 __all__ = [
     "ARMS",
     "BASELINE",
+    "DISTILLED",
     "TEACHER",
     "check_teachers",
     "compare_name",
@@ -21,6 +22,8 @@ __all__ = [
 ]
 
 BASELINE = "alone"
+#: by the default method, whose name it has
+DISTILLED = "ckd"
 TEACHER = "teacher"
 
 
@@ -41,14 +44,14 @@ ARMS: dict[str, Arm] = {
         ),
         _taught("report_kd", "reports' KD", {"method": "report_kd"}),
         _taught("report_kdpp", "reports' KD++", {"method": "report_kdpp"}),
-        _taught("ours", "distilled", {"method": "ckd"}),
+        _taught(DISTILLED, "distilled", {"method": "ckd"}),
         _taught("hard_pseudo", "hard pseudo-labels", {"method": "hard_pseudo"}),
         Arm("untrained_teacher", "distilled, untrained teacher", {"method": "ckd"}, teacher="random"),
         Arm(
             "alone_longer",
             "student alone, same time",
             {"method": "supervised"},
-            needs=(BASELINE, "ours"),
+            needs=(BASELINE, DISTILLED),
             unlabelled=False,
         ),
     )

@@ -22,7 +22,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.records import check_alike, read_experiment, record_path
+from ckdmed.experiments.records import check_alike, of_before, read_experiment, record_path
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
@@ -250,7 +250,7 @@ class Experiment(Report):
     def folder(self, run: Run | str) -> Path:
         """Where the files of a run, or of a run's name, lie."""
         name = run if isinstance(run, str) else run.name
-        return output_path(self.output_dir, f"runs/{checked_name(name)}", make_parents=False)
+        return of_before(output_path(self.output_dir, f"runs/{checked_name(name)}", make_parents=False))
 
     def done(self, run: Run, section: str = "validation") -> bool:
         """Whether the record is there.

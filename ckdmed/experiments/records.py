@@ -23,10 +23,13 @@ __all__ = [
     "check_one_datalist",
     "collect_records",
     "listed_runs",
+    "of_before",
     "read_experiment",
     "record_path",
 ]
 
+# of `compare`: the student that the default method distils, which has the method's name now
+_ARM_OF_BEFORE, _ARM_OF_NOW = "ours", "ckd"
 #: in the order in which they are read and collected
 SECTIONS = ("validation", "test")
 
@@ -42,11 +45,29 @@ def read_experiment(path: Path) -> list[RunRecord]:
         ValueError: there are none, two of a section have one name, or a file or line is no record.
     """
     records = _collected(path) if path.is_file() else _of_folder(path)
-    # those of earlier versions have settings by the names of then
-    return [
-        replace(record, settings=_settings_of_now(record.settings), split=with_new_names(record.split))
+    # those of earlier versions have settings and an arm by the names of then
+    now = [
+        replace(
+            _with_arm_of_now(record), settings=_settings_of_now(record.settings), split=with_new_names(record.split)
+        )
         for record in records
     ]
+    keys = [(record.split.get("section"), record.name) for record in now]
+    if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+        raise ValueError(f"{path} has several records of {twice[0]}; a run counts once.")
+    return now
+
+
+def of_before(path: Path) -> Path:
+    """The file or folder of a run, or that of one which an earlier version began or finished under another name."""
+    before = path.with_name(path.name.replace(f"-{_ARM_OF_NOW}-", f"-{_ARM_OF_BEFORE}-"))
+    return before if before.exists() and not path.exists() else path
+
+
+def _with_arm_of_now(record: RunRecord) -> RunRecord:
+    if record.arm != _ARM_OF_BEFORE:
+        return record
+    return replace(record, arm=_ARM_OF_NOW, name=record.name.replace(f"-{_ARM_OF_BEFORE}-", f"-{_ARM_OF_NOW}-"))
 
 
 def _settings_of_now(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,9 +92,6 @@ def _collected(path: Path) -> list[RunRecord]:
     records = [RunRecord.from_plain(content, f"{path}, record {number}") for number, content in enumerate(lines, 1)]
     if not records:
         raise ValueError(f"{path} holds no records.")
-    keys = [(record.split.get("section"), record.name) for record in records]
-    if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
-        raise ValueError(f"{path} has several records of {twice[0]}; a run counts once.")
     return records
 
 
@@ -139,9 +157,11 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
 
 def listed_runs(output_dir: Path, runs: Sequence[Run]) -> list[str]:
     """A line for each run, with whether its record is in the output folder; nothing is made or read."""
-    return [f"{'done' if record_path(output_dir, r, 'validation').is_file() else '    '}  {r.name}" for r in runs]
+    found = [record_path(output_dir, run, "validation").is_file() for run in runs]
+    return [f"{'done' if there else '    '}  {run.name}" for there, run in zip(found, runs)]
 
 
 def record_path(output_dir: Path, run: Run, section: str) -> Path:
     """Where the record of a run on a section lies in an experiment's folder."""
-    return output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)
+    path = output_path(output_dir, f"records/{section}/{checked_name(run.name)}.json", make_parents=False)
+    return of_before(path)

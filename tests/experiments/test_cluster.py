@@ -67,7 +67,7 @@ def as_jobs(experiment: Any, runs: Any, **options: Any) -> FakeExecutor:
     return executor
 
 
-COMPARE = ["--arms", "teacher", "alone", "ours", "alone_longer", "--label_fractions", "0.5", "--seeds", "0", "1"]
+COMPARE = ["--arms", "teacher", "alone", "ckd", "alone_longer", "--label_fractions", "0.5", "--seeds", "0", "1"]
 
 
 def test_a_run_begins_after_its_teacher_and_the_arms_that_it_needs(data, tmp_path, monkeypatch):
@@ -81,7 +81,7 @@ def test_a_run_begins_after_its_teacher_and_the_arms_that_it_needs(data, tmp_pat
         assert all(order.index(name) < order.index(run.name) for name in needed)
         assert not needed & set(executor.beside[run.name])
     longer = next(run for run in runs if run.arm.name == "alone_longer" and run.seed == 1)
-    assert {name.partition("-")[2] for name in needed_by(longer, runs)} == {"alone-seed=1", "ours-seed=1"}
+    assert {name.partition("-")[2] for name in needed_by(longer, runs)} == {"alone-seed=1", "ckd-seed=1"}
     # the teachers and the students alone of both seeds go on at a time, and the test set comes after all trainings
     assert executor.most >= 4
     steps = [job.work.step for job in executor.jobs]
@@ -120,7 +120,7 @@ def test_a_failure_is_named_and_keeps_only_what_needs_it(data, tmp_path, monkeyp
     text = str(error.value)
     assert f"1 of {len(runs)} runs failed: {failing}: left (log in {tmp_path}" in text
     missing = [run.name for run in runs if not experiment.done(run)]
-    students = [run.name for run in runs if run.seed == 0 and run.arm.name in ("ours", "alone_longer")]
+    students = [run.name for run in runs if run.seed == 0 and run.arm.name in ("ckd", "alone_longer")]
     assert sorted(missing) == sorted([failing, *students]) and f"Not begun without them: {', '.join(students)}" in text
     assert not (tmp_path / "records/test").exists()
     install(monkeypatch, FakeTrainer())

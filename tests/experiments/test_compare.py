@@ -13,6 +13,7 @@ from ckdmed.experiments.compare import EXPERIMENT, Comparison
 from ckdmed.experiments.compare_arms import ARMS, compare_runs, compare_settings, variant
 from ckdmed.experiments.given_settings import check_bundle_settings
 from ckdmed.experiments.plan import Run
+from ckdmed.experiments.records import listed_runs
 from ckdmed.networks import UNet
 from ckdmed.reports import RunRecord, read_values
 from tests.experiments.trainers import made, planned
@@ -47,31 +48,31 @@ def test_order_of_the_runs():
     assert "labelled=1-hard_pseudo-seed=0" not in names and "labelled=0.25-hard_pseudo-seed=0" in names
     for regime in ("1", "0.25"):
         at = {arm: names.index(f"labelled={regime}-{arm}-seed=0") for arm in ARMS if arm != "hard_pseudo"}
-        assert at["teacher"] < min(at["ours"], at["report_kd"], at["report_kdpp"])
-        assert at["alone_longer"] > max(at["ours"], at["alone"])
+        assert at["teacher"] < min(at["ckd"], at["report_kd"], at["report_kdpp"])
+        assert at["alone_longer"] > max(at["ckd"], at["alone"])
 
 
 def test_one_teacher_for_the_students_of_all_seeds():
-    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ours"]]
+    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ckd"]]
     runs = compare_runs(arms, [1.0, 0.25], [3, 4], one_teacher=True)
     assert [run.seed for run in runs if run.arm.name == "teacher"] == [3, 3]
-    taught = {run.name: run.teacher for run in runs if run.arm.name == "ours"}
+    taught = {run.name: run.teacher for run in runs if run.arm.name == "ckd"}
     assert taught == {
-        f"labelled={f}-ours-seed={s}": f"labelled={f}-teacher-seed=3" for f in ("1", "0.25") for s in (3, 4)
+        f"labelled={f}-ckd-seed={s}": f"labelled={f}-teacher-seed=3" for f in ("1", "0.25") for s in (3, 4)
     }
-    of_each = {run.teacher for run in compare_runs(arms, [1.0], [3, 4]) if run.arm.name == "ours"}
+    of_each = {run.teacher for run in compare_runs(arms, [1.0], [3, 4]) if run.arm.name == "ckd"}
     assert of_each == {"labelled=1-teacher-seed=3", "labelled=1-teacher-seed=4"}
 
 
 def test_a_folder_does_not_mix_shared_teachers_with_those_of_each_seed(data: Path, tmp_path: Path):
-    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "1", "--seeds", "0", "1"]
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "1", "--seeds", "0", "1"]
     told = {}
     for option in ((), ("--one_teacher",)):
         compared, runs = made("compare", tmp_path, data, *words, *option)
         told[option] = {run.name: compared._recorded_settings(run)["shared_teacher"] for run in runs}
     assert set(told[()].values()) == {None}
     shared = {name: teacher for name, teacher in told[("--one_teacher",)].items() if teacher}
-    assert shared == {"labelled=1-ours-seed=1": "labelled=1-teacher-seed=0"}
+    assert shared == {"labelled=1-ckd-seed=1": "labelled=1-teacher-seed=0"}
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_a_folder_does_not_mix_shared_teachers_with_those_of_each_seed(data: Pat
     ],
 )
 def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, first, second):
-    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "1", "--seeds"]
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "1", "--seeds"]
     compared, runs = made("compare", tmp_path, data, *words, *first)
     records = [record(run.arm.name, run.seed, 0.5, settings=compared._recorded_settings(run)) for run in runs]
     for one in records:
@@ -99,17 +100,17 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
 
 
 def test_teachers_with_another_label_fraction():
-    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ours"]]
+    arms = [ARMS["teacher"], ARMS["alone"], ARMS["ckd"]]
     runs = compare_runs(arms, [0.25, 0.1], [3, 4], teacher_fraction=1.0)
     assert [run.name for run in runs if run.arm.name == "teacher"] == [f"labelled=1-teacher-seed={s}" for s in (3, 4)]
     assert {run.split["label_fraction"] for run in runs if run.arm.name == "teacher"} == {1.0}
-    taught = {run.name: run.teacher for run in runs if run.arm.name == "ours"}
+    taught = {run.name: run.teacher for run in runs if run.arm.name == "ckd"}
     assert taught == {
-        f"labelled={f}-ours-seed={s}": f"labelled=1-teacher-seed={s}" for f in ("0.25", "0.1") for s in (3, 4)
+        f"labelled={f}-ckd-seed={s}": f"labelled=1-teacher-seed={s}" for f in ("0.25", "0.1") for s in (3, 4)
     }
     assert {run.teacher for run in runs if run.arm.name == "alone"} == {None}
     one = compare_runs(arms, [0.25], [3, 4], one_teacher=True, teacher_fraction=1.0)
-    assert {run.teacher for run in one if run.arm.name == "ours"} == {"labelled=1-teacher-seed=3"}
+    assert {run.teacher for run in one if run.arm.name == "ckd"} == {"labelled=1-teacher-seed=3"}
     assert len([run for run in one if run.arm.name == "teacher"]) == 1
     with pytest.raises(ValueError, match="label"):
         compare_runs(arms, [0.25], [3], teacher_fraction=1.5)
@@ -117,7 +118,7 @@ def test_teachers_with_another_label_fraction():
 
 @pytest.mark.parametrize("shared", [(), ("--one_teacher",)])
 def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_path: Path, shared):
-    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5", "--seeds", "0", "1", *shared]
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "0.5", "--seeds", "0", "1", *shared]
     compared, runs = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "1")
     records = []
     for run in runs:
@@ -143,12 +144,12 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
     alone = replace(records[-2], split={**records[-2].split, "label_fraction": 1.0}, name="labelled=1-alone-seed=1")
     assert [set(one.names) for one in compared.groups([*records, alone])] == [
         {"teacher", "alone"},
-        {"teacher", "alone", "ours"},
+        {"teacher", "alone", "ckd"},
     ]
 
 
 def test_a_folder_does_not_mix_label_fractions_of_teachers(data: Path, tmp_path: Path):
-    words = ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5", "--seeds", "0"]
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "0.5", "--seeds", "0"]
     compared, runs = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "1")
     records = [
         replace(
@@ -167,6 +168,23 @@ def test_a_folder_does_not_mix_label_fractions_of_teachers(data: Path, tmp_path:
         other.possible(own)
 
 
+def test_a_comparison_of_before_goes_on(data: Path, tmp_path: Path):
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "0.5", "--seeds", "0", "1"]
+    compared, runs = made("compare", tmp_path, data, *words)
+    first, second = (run for run in runs if run.arm.name == "ckd")
+    own = replace(
+        record("ours", 0, 0.5, settings=compared._recorded_settings(first)),
+        name="labelled=0.5-ours-seed=0",
+        data_sha256=compared.data_sha256,
+    )
+    own.write(tmp_path / "records/validation/labelled=0.5-ours-seed=0.json")
+    (tmp_path / "runs/labelled=0.5-ours-seed=0").mkdir(parents=True)
+    assert compared.done(first) and not compared.done(second)
+    assert compared.folder(first).name == "labelled=0.5-ours-seed=0"
+    assert compared.folder(second).name == "labelled=0.5-ckd-seed=1"
+    assert [line[:4] for line in listed_runs(tmp_path, [first, second])] == ["done", "    "]
+
+
 def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
     words = ["--arms", "teacher", "alone", "--label_fractions", "1", "--seeds", "0", "--profile", "compact"]
     words += ["--variant", "nn", "recipe=nnunet"]
@@ -182,7 +200,7 @@ def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
 
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
-    ours = compare_settings(run_of(ARMS["ours"], 0.25, 7), base)
+    ours = compare_settings(run_of(ARMS["ckd"], 0.25, 7), base)
     assert (ours["epochs"], ours["val_interval"], ours["label_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
     assert ours["method"] == "ckd" and "train#dataset#data" not in ours
     # as many steps on the labelled images alone, validated as often
@@ -200,7 +218,7 @@ def test_settings_of_the_arms():
     assert (apart["recipe"], apart["weight_decay"]) == ("adamw", 0.2)
     check_bundle_settings("seg_teacher", apart)
     larger = {**base, "image_size": 96, "teacher_image_size": 160}
-    assert compare_settings(run_of(ARMS["ours"], 1.0, 7), larger)["image_size"] == 96
+    assert compare_settings(run_of(ARMS["ckd"], 1.0, 7), larger)["image_size"] == 96
     taught_by = compare_settings(run_of(ARMS["teacher"], 1.0, 7), larger)
     assert taught_by["image_size"] == 160 and "teacher_image_size" not in taught_by
     warm = compare_settings(run_of(variant("warm", {"temperature": 4}), 1.0, 0), base)
@@ -213,7 +231,7 @@ def test_summary_shows_the_test_section_once_there_is_one():
         metrics = {name: dice for name in ("Dice per slice", "Dice per patient", "HD95 per slice")}
         return RunRecord(f"{arm}{regime}{section}", arm, ["c"], 0, split, metrics, data_sha256="0" * 64)
 
-    validated = [record("ours", "validation", 0.1, 0.5), record("alone", "validation", 0.1, 0.4)]
+    validated = [record("ckd", "validation", 0.1, 0.5), record("alone", "validation", 0.1, 0.4)]
     text = Comparison.summary(validated)
     assert text.startswith("Validation set, 10%") and "+0.1000" in text and "HD95" not in text
     assert text.index("student alone") < text.index("distilled")
@@ -226,7 +244,7 @@ def test_summary_shows_the_test_section_once_there_is_one():
 def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     compared, _ = made("compare", tmp_path, data)
-    for arm, seconds in (("alone", 100.0), ("ours", 250.0)):
+    for arm, seconds in (("alone", 100.0), ("ckd", 250.0)):
         history = tmp_path / "runs" / f"labelled=1-{arm}-seed=0" / "metrics.jsonl"
         history.parent.mkdir(parents=True)
         # the clock on the wall may say anything on a busy machine
@@ -235,7 +253,7 @@ def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path, mo
     run = run_of(ARMS["alone_longer"], 1.0, 0)
     assert compared._plan(run)["epochs"] == 5
     # what was planned once stays, whatever a later history says
-    (tmp_path / "runs" / "labelled=1-ours-seed=0" / "metrics.jsonl").unlink()
+    (tmp_path / "runs" / "labelled=1-ckd-seed=0" / "metrics.jsonl").unlink()
     assert compared._plan(run)["epochs"] == 5
 
 
@@ -247,7 +265,7 @@ def record(arm: str, seed: int, dice: float, section: str = "validation", regime
 
 def test_the_table_by_hand():
     records = [record("alone", s, d) for s, d in enumerate((0.70, 0.72))]
-    records += [record("ours", s, d) for s, d in enumerate((0.74, 0.73))] + [record("mine", 0, 0.5, regime=0.1)]
+    records += [record("ckd", s, d) for s, d in enumerate((0.74, 0.73))] + [record("mine", 0, 0.5, regime=0.1)]
     text = Comparison.tables(records)
     all_labelled, tenth = text.split("### Validation set, 10%")
     (distilled,) = (line for line in all_labelled.splitlines() if line.startswith("| distilled") and "+0.0250" in line)
@@ -269,7 +287,7 @@ def test_the_table_by_hand():
     assert "| distilled " in of_all.split("over patients")[1] and "+0.0125" in of_all.split("over patients")[1]
     assert "+0.0025" in of_same_time.split("over patients")[1]
     with pytest.raises(ValueError, match="several datalists"):
-        Comparison.tables([*records, record("ours", 5, 0.5, data_sha256="ab")])
+        Comparison.tables([*records, record("ckd", 5, 0.5, data_sha256="ab")])
 
 
 def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
@@ -277,30 +295,30 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
         made = record(*args, **kwargs)
         return replace(made, patients={"Dice per patient": {"a": made.metrics["Dice per patient"], "b": 0.5}})
 
-    records = [with_patients(arm, seed, dice) for arm, dice in (("alone", 0.7), ("ours", 0.75)) for seed in (0, 1)]
-    tested = [with_patients(arm, 0, dice, "test", 0.1) for arm, dice in (("alone", 0.6), ("ours", 0.5))]
+    records = [with_patients(arm, seed, dice) for arm, dice in (("alone", 0.7), ("ckd", 0.75)) for seed in (0, 1)]
+    tested = [with_patients(arm, 0, dice, "test", 0.1) for arm, dice in (("alone", 0.6), ("ckd", 0.5))]
     for own, title, gain in (
         (records, "Validation set, 100%", 0.025),
         (records + tested, "Test set, 10%", -0.05),
     ):
-        path = Comparison.picture(own, tmp_path / "x.png", {"ours": "mine"})
+        path = Comparison.picture(own, tmp_path / "x.png", {"ckd": "mine"})
         assert path is not None
         drawn = read_values(path)
         assert list(drawn) == [f"{title} of the training patients labelled"]
         assert drawn[f"{title} of the training patients labelled"]["mine"][0][0] == pytest.approx(gain)
     # runs of before the scores of patients were kept, and of one arm
-    assert Comparison.picture([record("alone", 0, 0.5), record("ours", 0, 0.5)], tmp_path / "y.png") is None
-    assert Comparison.picture([with_patients("ours", 0, 0.5)], tmp_path / "y.png") is None
+    assert Comparison.picture([record("alone", 0, 0.5), record("ckd", 0, 0.5)], tmp_path / "y.png") is None
+    assert Comparison.picture([with_patients("ckd", 0, 0.5)], tmp_path / "y.png") is None
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--arms", "ours"], "needs the arms \\['teacher'\\] too"),
+        (["--arms", "ckd"], "needs the arms \\['teacher'\\] too"),
         (["--arms", "alone", "alone"], "arms must be different"),
         (["--arms", "our"], "there are no arms \\['our'\\]; there are teacher, alone"),
         (["--label_fractions", "0"], "above 0 and is at most 1"),
-        (["--variant", "ours", "w_att=0"], "a name of its own"),
+        (["--variant", "ckd", "w_att=0"], "a name of its own"),
         (
             ["--variant", "warm", "temperatur=4"],
             "'temperatur' is no setting of this bundle; did you mean 'temperature'",
@@ -318,5 +336,5 @@ def test_plans_of_the_command_line():
     assert (
         len(names) == len(ARMS) and "labelled=1-warm-seed=0" in names and "labelled=1-hard_pseudo-seed=0" not in names
     )
-    assert {run.teacher for run in runs if run.arm.name in ("ours", "warm")} == {"labelled=1-teacher-seed=0"}
+    assert {run.teacher for run in runs if run.arm.name in ("ckd", "warm")} == {"labelled=1-teacher-seed=0"}
     assert {run.teacher for run in runs if run.arm.name in ("alone", "untrained_teacher")} == {None}

@@ -16,7 +16,7 @@ from tests.experiments.trainers import FakeTrainer, install, made, planned
 
 # few runs, of the baseline and of an arm beside it
 FEW = {
-    "compare": ["--arms", "teacher", "alone", "ours", "--label_fractions", "0.5"],
+    "compare": ["--arms", "teacher", "alone", "ckd", "--label_fractions", "0.5"],
     "ablation": ["--vary", "norm", "batch"],
     "unimodal": ["--students", "t1n", "--label_fractions", "0.5"],
     "table1": ["--arms", "student_msgff", "student_alone"],

@@ -12,7 +12,7 @@ TEACHERS = 'teachers=[["t1n","t1c","t2w","t2f"],["t2f"]]'
 # what is run, and after how many epochs it is broken off: in the middle of the last run that trains twice
 CASES = {
     # the teacher has two epochs (half of the images, twice as often)
-    "compare": (["--arms", "teacher", "ours", "--label_fractions", "0.5"], 3),
+    "compare": (["--arms", "teacher", "ckd", "--label_fractions", "0.5"], 3),
     "ablation": (["--vary", "norm", "batch"], 3),
     "unimodal": (
         ["--students", "t1n", "--strategies", "distilled", "online", "--label_fractions", "0.5", "--set", TEACHERS],

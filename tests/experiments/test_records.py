@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ def test_settings_of_earlier_versions_get_the_names_of_now(tmp_path: Path) -> No
     first, second = read_experiment(tmp_path)
     assert first.settings == {"label_fraction": 0.5, "method": "ckd"}
     assert second.settings == {"profile": "compact", "method": "supervised", "epochs": 3}
+
+
+def test_the_arm_of_earlier_comparisons_has_the_name_of_its_method(tmp_path: Path) -> None:
+    before = replace(record("labelled=1-ours-seed=0"), arm="ours")
+    before.write(tmp_path / "labelled=1-ours-seed=0.json")
+    (found,) = read_experiment(tmp_path)
+    assert (found.name, found.arm) == ("labelled=1-ckd-seed=0", "ckd")
+    # a run counts once, whatever its name was
+    found.write(tmp_path / "labelled=1-ckd-seed=0.json")
+    with pytest.raises(ValueError, match="several records of .*labelled=1-ckd-seed=0.*a run counts once"):
+        read_experiment(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_a_student_alone_is_the_same_whatever_would_have_taught_it(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = install(monkeypatch, FakeTrainer())
-    words = (*WORDS, "teacher", "alone", "ours", "--seeds", "0")
+    words = (*WORDS, "teacher", "alone", "ckd", "--seeds", "0")
     before, runs = made("compare", tmp_path, data, *words)
     before.do(runs)
     other = ("--set", "teacher_learning_rate=0.5", "vit_layers=2", "cache_teacher=true")
@@ -72,7 +72,7 @@ def test_a_student_alone_is_the_same_whatever_would_have_taught_it(
     assert changed.done(done["alone"])
     assert "teacher_epochs" not in changed._recorded_settings(done["alone"])
     with pytest.raises(ValueError, match="made with other settings .*vit_layers 1 then and 2 now"):
-        changed.done(done["ours"])
+        changed.done(done["ckd"])
     # a part of the experiment, with the options of the whole
     alone, more = made("compare", tmp_path, data, *WORDS, "alone", "--one_teacher", "--seeds", "0", "1", *other)
     asked = len(trainer.asked)

@@ -198,7 +198,7 @@ SCENARIOS: dict[str, Scenario] = {
     "seg_kd, inference": Scenario(_inference("seg_kd", "figshare", {}), _RESUME),
     "brats_seg_kd, inference": Scenario(_inference("brats_seg_kd", "three", {}), _RESUME),
     "experiment compare": Scenario(
-        _experiment("compare", *_SLICES_OF_6, "--label_fractions", "1", "--arms", "teacher", "ours", "--final")
+        _experiment("compare", *_SLICES_OF_6, "--label_fractions", "1", "--arms", "teacher", "ckd", "--final")
     ),
     "experiment table1": Scenario(_experiment("table1", *_SLICES_OF_6, "--arms", "student_msgff", "--collect")),
     "experiment ablation": Scenario(_experiment("ablation", *_CASES_OF_6, "--vary", "norm", "batch")),
