@@ -292,7 +292,7 @@ def is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
 def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], option: str = "--") -> None:
     """Refuse given settings that contradict the record of the checkpoint that they are given for.
 
-    How predictions are made of the network's outputs is free.
+    How predictions are made of the network's outputs is free; where the record says otherwise, the log tells.
 
     Args:
         parser: of the bundle.
@@ -319,10 +319,15 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
         source = next(
             (record for record in ("trained", "taught") if record in config and record in reading.values()), None
         )
-        if source is None or name not in table or name not in config or name in OF_PREDICTIONS:
+        if source is None or name not in table or name not in config:
             continue
         given = config.get(name)
         record: Trained = parser.get_parsed_content(source)
+        if name in OF_PREDICTIONS:
+            chosen = record.get(name)
+            if str(given) not in reading and not is_code(given) and chosen not in (None, given):
+                logger.info(f"{option}{name} is {given!r}, as given; '{record.checkpoint}' itself says {chosen!r}.")
+            continue
         if str(given) in reading:
             # what a network has none of unless it was requested need not be given
             needed = source == "trained" and record.settings is None and _WITHOUT not in str(given)
