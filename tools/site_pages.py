@@ -24,6 +24,11 @@ RESULTS = (
     *("published_figures", "speed", "real_cases", "reliability"),
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
+# in the code of a sentence; blocks of code hold other elements
+_CODE = re.compile(r"<code>[^<]*</code>")
+_OPTION = re.compile(r"(?<![^\s>])--[a-z][\w-]*")
+# IDEs read these words of reStructuredText in docstrings, Markdown shows them
+_ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
 
 
 def pages() -> dict[str, str]:
@@ -85,6 +90,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return f"{picture}[{text}]({posixpath.relpath(site, posixpath.dirname(page.file.src_uri) or '.')}{anchor})"
 
     return _LINK.sub(replaced, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep options whole for `site.css`, and drop the roles of reStructuredText."""
+    return _CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), _ROLE.sub("", html))
 
 
 def _api(name: str) -> str:

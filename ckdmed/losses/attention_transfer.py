@@ -43,7 +43,7 @@ class AttentionTransferLoss(PairLoss):
         stab: lower bound of the norm or mean, > 0; by default 0.001^p, which bounds the gradient of features that are
             next to nothing. An all-zero map stays 0 with a zero gradient.
         teacher_grad: let gradients reach the teacher.
-        ignore_index: label in `target` whose positions do not count ; its grid may be finer than the features'.
+        ignore_index: label in `target` whose positions do not count; its grid may be finer than the features'.
 
     Shape:
         student [B, C, *S], teacher [B, C', *S']. A mask [B, 1, *S] multiplies both maps before normalising.

@@ -1,0 +1,96 @@
+"""The documentation as a site, in a browser: it fits a phone, loads all it shows, and asks nobody else for anything."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.run_pages.browser import Browser, chromium
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+#: home, one of the API, a tutorial, the results
+PAGES = ("index.html", "api/losses.html", "tutorials/clinic_to_masks.html", "distillation.html")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing: a test's output is no log of requests."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the site."""
+    pytest.importorskip("mkdocs")
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    subprocess.run(build, check=True, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium here")
+    with Browser(program) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_fits_the_screen_and_stays_on_its_host(browser, site, page, width, dark):
+    browser.open(site + page, width, dark)
+    # a reader's scheme is the system's, on a second visit too; the script of the page sets it
+    light = "getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'"
+    browser.wait_for(f"({light}) === {str(not dark).lower()}", 10)
+    needed, there = browser.evaluate("['scrollWidth', 'clientWidth'].map(w => document.documentElement[w])")
+    assert needed <= there <= width
+    missing = browser.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+    assert missing == []
+    asked = [url for url in browser.requests if not url.startswith(("data:", "blob:"))]
+    assert asked and [url for url in asked if not url.startswith(site)] == []
+    assert browser.messages == []
+
+
+def test_names_are_whole_and_no_markup_is_left(browser, site):
+    """Neither a line that ends within a name of a table or an option, nor a role of reStructuredText."""
+    # text that is broken over lines has a rectangle for each
+    lines = "[...document.querySelectorAll('{}')].filter(e => e.getClientRects().length > 1).map(e => e.textContent)"
+    for page in PAGES:
+        browser.open(site + page, 375)
+        assert browser.evaluate(lines.format("article .option")) == []
+        assert page != PAGES[0] or browser.evaluate("!!document.querySelector('article .option')")
+        assert not [text for text in browser.evaluate(lines.format("article td code")) if re.fullmatch(r"\w+", text)]
+        assert re.findall(r":(?:attr|class|data|func|meth|mod):", browser.evaluate("document.body.innerText")) == []
+
+
+def test_internal_links_lead_somewhere(browser, site):
+    links = set()
+    for page in PAGES:
+        browser.open(site + page)
+        links |= set(browser.evaluate("[...document.querySelectorAll('a[href]')].map(a => a.href)"))
+    internal = {link for link in links if link.startswith(site)}
+    assert len(internal) > 50
+    texts = {}
+    for address, _, part in (link.partition("#") for link in sorted(internal)):
+        if address not in texts:
+            # an error status raises
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                texts[address] = answer.read().decode("utf-8")
+        assert not part or f'id="{part}"' in texts[address], f"{address} has no part {part}"
