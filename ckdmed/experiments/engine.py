@@ -22,7 +22,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.records import check_alike, of_before, read_experiment, record_path
+from ckdmed.experiments.records import of_before, read_experiment, record_path
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
@@ -292,14 +292,19 @@ class Experiment(Report):
         return missing
 
     def _check_beside(self, run: Run) -> None:
-        """Raise ValueError where earlier runs, with which it will stand in one table, had other settings."""
+        """Raise ValueError where a run and earlier ones could not stand in one table."""
         folder = self.output_dir / "records"
         there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
         beside = [record for record in there if record.name != run.name]
         settings = {**self._recorded_settings(run), "profile": self.profile}
         split = {**self.split, **run.split}
-        planned = RunRecord(run.name, run.arm.name, list(self.command), run.seed, split, {}, settings=settings)
-        check_alike([*beside, planned], self.of_a_run)
+        planned = RunRecord(
+            *(run.name, run.arm.name, list(self.command), run.seed, split, {}),
+            data_sha256=self.data_sha256,
+            settings=settings,
+        )
+        # what the tables would refuse must not be trained for hours first
+        self.check_records([*beside, planned])
 
     def test(self, run: Run) -> bool:
         """Evaluate on the test set, once per run.

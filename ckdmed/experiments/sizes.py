@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from ckdmed.deploy.timing import latencies
 from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
 from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
+from ckdmed.experiments.records import check_alike
 from ckdmed.experiments.tables import Group, by_key
 from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.methods import method_named
@@ -171,6 +172,9 @@ class Sizes(Distilling):
         methods = {str(r.settings["method"]) for r in records if r.settings.get("method", ALONE) != ALONE}
         if len(methods) > 1:
             raise ValueError(f"the records are of the methods {', '.join(sorted(methods))}; a comparison is of one.")
+        # a line of the picture joins widths, which may differ in nothing else
+        of_a_line = [replace(record, arm=record.arm.rpartition("-")[0] or record.arm) for record in records]
+        check_alike(of_a_line, lambda arm: cls.of_a_run(arm) | {_WIDTH})
 
     @classmethod
     def picture(cls, records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None) -> Path | None:

@@ -192,10 +192,10 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
     trainer = install(monkeypatch, FakeTrainer())
     before, runs = made(name, tmp_path, data, *FEW[name], "--seeds", "0")
     before.do(runs)
-    same, more = made(name, tmp_path, data, *FEW[name], "--seeds", "1")
+    same, more = made(name, tmp_path, data, *FEW[name], "--seeds", "0", "1")
     trained = [run for run in more if not same.done(run)]
     same.do(more)
-    other, others = made(name, tmp_path, data, *FEW[name], "--seeds", "2", "--set", "batch_size=3")
+    other, others = made(name, tmp_path, data, *FEW[name], "--seeds", "0", "2", "--set", "batch_size=3")
     new = [run for run in others if not other.record_path(run, "validation").is_file()]
     asked = len(trainer.asked)
     with pytest.raises(ValueError, match="different settings .batch_size .* and 3.*a folder of their own"):
@@ -211,6 +211,21 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
     odd = replace(records[-1], name="odd", seed=7, settings={**records[-1].settings, "batch_size": 3})
     with pytest.raises(ValueError, match=f"and odd of the arm {odd.arm} were made with different settings .batch_size"):
         experiment(name).tables([*records, odd])
+
+
+@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "table1"])
+def test_a_run_on_other_data_than_those_beside_it_is_not_trained(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the tables would be refused after it; those of table1 are also of other splits of the data
+    trainer = install(monkeypatch, FakeTrainer())
+    before, runs = made(name, tmp_path, data, *FEW[name], "--seeds", "0")
+    before.do(runs[:1])
+    asked = len(trainer.asked)
+    before.data_sha256 = "0" * 64
+    with pytest.raises(ValueError, match="of several datalists"):
+        before.train(runs[1])
+    assert len(trainer.asked) == asked
 
 
 def test_the_test_section_is_for_finished_runs(data: Path, tmp_path: Path) -> None:

@@ -147,6 +147,26 @@ def test_nothing_to_draw(point: CostPoint, tmp_path: Path):
         plot_against_costs({"alone": [point]}, "Dice", tmp_path / "p.png")
 
 
+@pytest.mark.parametrize("words", [["--set", "batch_size=3"], ["--method", "ckd"]])
+def test_a_width_that_is_added_with_other_settings(
+    words: list[str], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    install(monkeypatch, FakeTrainer())
+    sizes, runs = made("sizes", tmp_path, data, "--widths", "2", "--seeds", "0", "--method", "kd")
+    sizes.do([run for run in runs if run.arm.name != "teacher"])
+    trainer = install(monkeypatch, FakeTrainer())
+    other, added = made("sizes", tmp_path, data, "--widths", "4", "--seeds", "0", "--method", "kd", *words)
+    with pytest.raises(ValueError, match="(batch_size .* and 3|of the methods ckd, kd)"):
+        other.do([run for run in added if run.arm.name == "distilled-4"])
+    assert not trainer.asked
+    mixed = some_records()
+    for one in mixed:
+        if one.arm == "distilled-16":
+            one.settings["epochs"] = 9
+    with pytest.raises(ValueError, match="distilled-4-seed=0 and distilled-16-seed=0 .*epochs None and 9"):
+        Sizes.tables(mixed)
+
+
 @pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.usefixtures("process_as_it_was")
