@@ -142,7 +142,7 @@ class Comparison(SliceExperiment):
         records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
         planned = [(run.arm.name, run.split["label_fraction"], run.seed, _shared_teacher(run)) for run in runs]
         check_teachers([*planned, *_students(records)])
-        return list(runs)
+        return super().possible(runs)
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         return {**super()._recorded_settings(run), "shared_teacher": _shared_teacher(run)}

@@ -30,7 +30,6 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.methods import method_named, with_options_of
 from ckdmed.reports import RunRecord, arm_table, corrected_table
-from ckdmed.sections.record import SectionRecord, check_unknown_to
 
 __all__ = ["ALONE", "GIVEN", "TEACHER", "Distilling"]
 
@@ -234,24 +233,8 @@ class Distilling(Experiment):
             raise ValueError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
         for name, reason in refused.items():
             logger.warning(f"left out, since it does not fit: {name}: {reason}")
-        self._check_given_weights(left)
+        self.check_given_weights(left, [self.teacher] if self.teacher else [])
         return left
-
-    def _check_given_weights(self, runs: Sequence[Run]) -> None:
-        """Refuse weights that know test patients of a later fold, which its own training would find after hours."""
-        students = [run for run in runs if run.arm.bundle == self.task.bundle and not self.done(run)]
-        for run in {run.split.get("fold"): run for run in students}.values():
-            planned = self._plan(run)
-            given = [
-                path for path in (self.teacher, planned.get("student_pretrained")) if path and Path(path).is_file()
-            ]
-            if not given:
-                continue
-            get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
-            record = SectionRecord.of(get("sections"), self.folder(run))
-            for checkpoint in given:
-                if not record.by_item:
-                    check_unknown_to(str(checkpoint), record)
 
     def _recorded_runs(self) -> list[tuple[str, int]]:
         folder = self.output_dir / "records"

@@ -17,9 +17,10 @@ from tqdm import tqdm
 from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.typed_command import typed_command
-from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.bundle.workflow import bundle_parser, bundle_workflow
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.engines import load_network
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import of_before, read_experiment, record_path
@@ -31,6 +32,7 @@ from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
+from ckdmed.sections.record import SectionRecord, check_unknown_to
 
 __all__ = ["Experiment"]
 
@@ -206,9 +208,49 @@ class Experiment(Report):
         """The runs without those that the networks or the data of these settings do not allow, which are named.
 
         Raises:
-            ValueError: a run that was asked for by name is one of them.
+            ValueError: a run that was asked for by name is one of them; see :meth:`check_given_weights`.
         """
+        self.check_given_weights(runs)
         return list(runs)
+
+    def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
+        """Refuse given weights that training would refuse after hours, when the turn of their run comes.
+
+        Args:
+            runs: all of them.
+            teachers: checkpoints that students of each split learn from.
+
+        Raises:
+            ValueError: what a student starts from is not there or is of another network; weights know test patients of
+                a run's split.
+        """
+        fitting: set[str] = set()
+        known: set[tuple[str, str]] = set()
+        for run in runs:
+            # these start from what the arms start from that they need, whose times alone tell their epochs
+            if run.arm.needs or self.done(run):
+                continue
+            planned = self._plan(run)
+            start = planned.get("student_pretrained")
+            given = [str(path) for path in (*teachers, start) if path]
+            if start and not Path(start).expanduser().is_file():
+                raise ValueError(f"--set student_pretrained: there is no file '{start}'.")
+            split = json.dumps(run.split, sort_keys=True)
+            unknown = [path for path in given if (split, path) not in known]
+            if not unknown and (not start or run.arm.name in fitting):
+                continue
+            get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
+            try:
+                if start and run.arm.name not in fitting:
+                    load_network(get("network_def"), start)
+                    fitting.add(run.arm.name)
+                record = SectionRecord.of(get("sections"), self.folder(run))
+            except Exception as error:
+                raise ValueError(f"{run.name}: {in_words(root_cause(error))}") from error
+            for path in unknown:
+                known.add((split, path))
+                if not record.by_item:
+                    check_unknown_to(path, record)
 
     def shared_work(self, run: Run) -> str | None:
         """What of a run the first of several does for all, such as training their teachers; None for nothing.

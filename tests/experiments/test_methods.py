@@ -359,8 +359,9 @@ def test_weights_that_know_patients_of_a_later_fold_are_refused_first(
     install(monkeypatch, FakeTrainer())
     words = ["--arms", "kd", "--seeds", "0", "--set", "n_folds=3"]
     comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "--fold", "0")
-    sections = bundle_parser(bundle_folder("seg_kd"), comparison._plan(runs[0])).get_parsed_content("sections")
-    save_weights(checkpoint := tmp_path / "t" / "model.pt", {})
+    get = bundle_parser(bundle_folder("seg_kd"), comparison._plan(runs[0])).get_parsed_content
+    sections = get("sections")
+    save_weights(checkpoint := tmp_path / "t" / "model.pt", get("network_def").state_dict())
     SectionRecord.of(sections, checkpoint.parent).write(checkpoint.parent / "sections.json")
     words += [given, str(checkpoint)] if given.startswith("--") else [f"{given}={checkpoint}"]
     for folds, refused in ((["0"], False), (["0", "1"], True)):

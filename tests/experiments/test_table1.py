@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from ckdmed.bundle.workflow import bundle_parser
+from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.table1 import _METRICS, _TEST, EXPERIMENT, Table1
+from ckdmed.files import save_weights
 from ckdmed.reports import RunRecord
+from ckdmed.sections.record import SectionOverlapError, SectionRecord
 from tests.experiments.trainers import made, planned
 
 
@@ -81,6 +86,30 @@ def test_the_student_alone_gets_the_time_of_the_distilled_one(data: Path, tmp_pa
 def test_the_old_name_of_the_full_sizes(data: Path, tmp_path: Path):
     full, _ = made("table1", tmp_path, data, "--preset", "paper")
     assert full.profile == "full" and full.settings["image_size"] == 224 and "amp" not in full.settings
+
+
+def test_weights_to_start_from_are_refused_before_anything_is_trained(phantoms: dict[str, Path], tmp_path: Path):
+    words = ["--arms", "student_alone", "student_vgg_vit", "--seeds", "0", "--set"]
+    table, runs = made("table1", tmp_path / "o", phantoms["table1"], *words, "n_folds=3")
+    get = bundle_parser(bundle_folder("cls_kd"), table._plan(runs[-1])).get_parsed_content
+    checkpoint = tmp_path / "t" / "model.pt"
+    words += ["n_folds=3", f"student_pretrained={checkpoint}"]
+
+    def possible(*folds: str) -> bool:
+        own, planned_runs = made("table1", tmp_path / "o", phantoms["table1"], *words, "--fold", *folds)
+        return own.possible(planned_runs) == planned_runs
+
+    with pytest.raises(ValueError, match="student_pretrained: there is no file"):
+        possible("0")
+    save_weights(checkpoint, {"weight": torch.zeros(3)})
+    with pytest.raises(ValueError, match="does not fit this"):
+        possible("0")
+    save_weights(checkpoint, get("network_def").state_dict())
+    SectionRecord.of(get("sections"), checkpoint.parent).write(checkpoint.parent / "sections.json")
+    assert possible("0")
+    with pytest.raises(SectionOverlapError, match="chosen on .* test patients"):
+        possible("0", "1")
+    assert not (tmp_path / "o").exists()
 
 
 @pytest.mark.slow
