@@ -91,8 +91,8 @@ class Report(ABC):
 
     @classmethod
     def picture(cls, records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None) -> Path | None:
-        """Draw what the arms gain over the baseline, with intervals over patients and over seeds; of the test set
-        if it was looked at.
+        """Draw what the arms gain over the baseline, with intervals over patients and over runs; of the test set if
+        it was looked at.
 
         Args:
             records, labels: those of :meth:`tables`.

@@ -19,6 +19,7 @@ __all__ = [
     "difference_over_runs",
     "scores_of_patients",
     "values_by_pair",
+    "varied_by_runs",
 ]
 
 
@@ -44,7 +45,7 @@ def difference_over_runs(
 ) -> PairedDifference | None:
     """Mean of ``arm - baseline`` over the runs that both have, paired by seed and split, with Student's t interval.
 
-    It asks what other seeds would have given on the same patients.
+    It asks what other seeds would have given on the same patients; of runs of several folds, what other runs would.
 
     Args:
         records: the runs; a pair (seed, split) occurs once per arm.
@@ -63,6 +64,13 @@ def difference_over_runs(
     if not shared:
         return None
     return paired_difference({p: values[p] for p in shared}, {p: base[p] for p in shared}, level=level, method="t")
+
+
+def varied_by_runs(records: Sequence[RunRecord]) -> str:
+    """What the intervals of :func:`difference_over_runs` are over: "seeds", "folds" or "seeds and folds"."""
+    folds = len({record.split["fold"] for record in records if "fold" in record.split}) > 1
+    seeds = len({record.seed for record in records}) > 1
+    return "seeds and folds" if folds and seeds else "folds" if folds else "seeds"
 
 
 def difference_over_patients(

@@ -1,4 +1,4 @@
-"""Forest plot: differences of arms from a baseline, with intervals over patients and over seeds."""
+"""Forest plot: differences of arms from a baseline, with intervals over patients and over runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from ckdmed.metrics import PairedDifference
 
 from .corrected import corrected_differences
-from .differences import difference_over_patients, difference_over_runs
+from .differences import difference_over_patients, difference_over_runs, varied_by_runs
 from .drawn_values import VALUES
 from .files import save_figure
 from .run_record import RunRecord
@@ -39,13 +39,14 @@ def plot_forest(
 ) -> Path:
     """Draw the paired differences of arms to a baseline, one panel for each group of runs, on one scale.
 
-    A dot is the mean difference over the patients, the thick line its interval over patients (bootstrap), the thin
-    one that over seeds (Student's t). Blue and red are those of which no interval holds zero. The scale holds all
-    intervals over patients; one over few seeds can be far wider and then ends in an arrow at the border.
+    A dot is the mean difference over the patients, the thick line its interval over patients (bootstrap), the thin one
+    that over seeds, over folds or over both, as the runs differ (Student's t). Blue and red are those of which no
+    interval holds zero. The scale holds all intervals over patients; one over few runs can be far wider and then ends
+    in an arrow at the border.
 
     The file keeps the numbers that it shows, see :func:`~ckdmed.reports.read_values`: panel -> arm -> difference over
-    patients and over seeds, each [estimate, low, high] rounded to six decimals; an end that is not defined is None, and
-    an empty list stands for no difference over seeds.
+    patients and over runs, each [estimate, low, high] rounded to six decimals; an end that is not defined is None, and
+    an empty list stands for no difference over runs.
 
     Args:
         panels: title of the panel -> its runs, with ``metrics[metric]`` and ``patients[metric]``.
@@ -92,7 +93,8 @@ def plot_forest(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(low, high)
     grid[-1].set_xlabel(f"{metric}: difference to {(arms or {}).get(baseline, baseline)}", fontsize=9)
-    figure.legend(handles=_legend(level, holm), loc="outside lower right", ncols=5, fontsize=8, frameon=False)
+    over = varied_by_runs([record for name in drawn for record in panels[name]])
+    figure.legend(handles=_legend(level, holm, over), loc="outside lower right", ncols=5, fontsize=8, frameon=False)
     values = {
         name: {label: [_numbers(patients), _numbers(seeds)] for label, patients, seeds in rows}
         for name, rows in drawn.items()
@@ -106,7 +108,7 @@ Row = tuple[str, PairedDifference, PairedDifference | None]
 def _rows(
     records: Sequence[RunRecord], metric: str, baseline: str, arms: Mapping[str, str] | None, level: float, holm: bool
 ) -> list[Row]:
-    """Label, difference over patients and over seeds of each arm that can be drawn."""
+    """Label, difference over patients and over runs of each arm that can be drawn."""
     present = {record.arm for record in records}
     labels = arms or {record.arm: record.arm for record in records}
     shown = [arm for arm in labels if arm != baseline and arm in present]
@@ -142,10 +144,10 @@ def _draw(
     axes.plot([patients.estimate], [y], "o", color=color, markersize=6, markeredgecolor="white")
 
 
-def _legend(level: float, holm: bool) -> list[Line2D]:
+def _legend(level: float, holm: bool, over: str) -> list[Line2D]:
     return [
         Line2D([], [], color=_UNDECIDED, linewidth=3.6, label=f"{level:.0%} over patients{' (Holm)' if holm else ''}"),
-        Line2D([], [], color=_UNDECIDED, linewidth=1.0, label=f"{level:.0%} over seeds"),
+        Line2D([], [], color=_UNDECIDED, linewidth=1.0, label=f"{level:.0%} over {over}"),
         *(
             Line2D([], [], color=color, marker="o", linestyle="", markeredgecolor="white", label=label)
             for color, label in ((_GAIN, "both above zero"), (_LOSS, "both below"), (_UNDECIDED, "inconclusive"))

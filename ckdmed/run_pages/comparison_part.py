@@ -12,7 +12,12 @@ from typing import Any
 
 from ckdmed.metrics import PairedDifference
 from ckdmed.reports import RunRecord, corrected_differences, mean_sd, plot_forest
-from ckdmed.reports.differences import difference_over_patients, difference_over_runs, values_by_pair
+from ckdmed.reports.differences import (
+    difference_over_patients,
+    difference_over_runs,
+    values_by_pair,
+    varied_by_runs,
+)
 
 from .blocks import Intervals, Picture, Section, Table, Text
 from .words import NONE, duration, is_smaller_better, shown_value
@@ -121,7 +126,7 @@ def _over_patients(group: ComparedArms, base: str, arms: Mapping[str, str], stem
         )
         picture = Picture(png.read_bytes(), f"{stem}-forest.png", f"Forest plot: {metric}")
     title = f"{metric}: difference to {arms[base]}"
-    key = (f"95% over patients{' (Holm)' if group.holm else ''}", "95% over seeds")
+    key = (f"95% over patients{' (Holm)' if group.holm else ''}", f"95% over {varied_by_runs(group.records)}")
     return [Intervals(title, metric, drawn, key, zero=True, picture=picture)]
 
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ckdmed.metrics import paired_difference
-from ckdmed.reports import RunRecord, plot_forest, read_values, save_figure, style
+from ckdmed.reports import RunRecord, forest, plot_forest, read_values, save_figure, style
 from ckdmed.reports.forest import _draw
 from tests.reports.pixels import pixels_of
 
@@ -82,6 +83,25 @@ def test_an_interval_over_seeds_that_leaves_the_panel_ends_in_an_arrow(limits, a
     assert [line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] == arrows
     line = axes.lines[0].get_xdata()
     assert list(line) == [max(seeds.low, limits[0]), min(seeds.high, limits[1])]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "folds", "over"),
+    [((0, 1), (0,), "seeds"), ((0,), (0, 1), "folds"), ((0, 1), (0, 1), "seeds and folds"), ((0,), (0,), "seeds")],
+)
+def test_the_legend_names_what_the_runs_differ_in(seeds, folds, over, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(forest, "save_figure", lambda figure, path, metadata: drawn.append(figure) or path)
+    runs = [
+        replace(record, seed=seed, split={**record.split, "fold": fold})
+        for arm, score in (("alone", 0.5), ("ours", 0.6))
+        for record in records(arm, (score, score))
+        for seed in seeds
+        for fold in folds
+    ]
+    plot_forest({"all": runs}, METRIC, "alone", tmp_path / "x.png")
+    words = [text.get_text() for legend in drawn[0].legends for text in legend.get_texts()]
+    assert words[:2] == ["95% over patients", f"95% over {over}"]
 
 
 def test_another_picture_keeps_no_numbers(tmp_path):
