@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from skimage.io import imread
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_root
@@ -104,8 +106,10 @@ def segment_patients(
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make; the output
             folder is that of a series.
-        RefusedStart: another run uses the output folder.
+        RefusedStart: another run uses the output folder; DICOM results are asked for and highdicom is not installed.
     """
+    if dicom and any(series.kind == "dicom" for one in patients for series in one.chosen):
+        _check_highdicom()
     # where it may lie among the inputs, `find_patients` says; here the originals have to be safe alone
     refuse_place_among(
         output_dir, {f"{one.name}/{number}": s.files for one in patients for number, s in enumerate(one.chosen)}
@@ -123,6 +127,15 @@ def segment_patients(
         return results, skipped
     finally:
         release(output_dir)
+
+
+def _check_highdicom() -> None:
+    """Before the networks take their time."""
+    if importlib.util.find_spec("highdicom") is None:
+        raise RefusedStart(
+            "the DICOM results need the package highdicom, which is not installed: pip install 'ckdmed[dicom]'; or "
+            "leave them out with --no-dicom"
+        )
 
 
 def _segmented(

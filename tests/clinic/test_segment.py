@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import subprocess
 import sys
@@ -396,6 +397,21 @@ def test_weights_that_are_not_there_are_refused_before_anything_is_written(
     words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(tmp_path / "none.pt")]
     assert main(words) == 2
     assert f"{tmp_path / 'none.pt'}: there are no such weights" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_dicom_results_without_their_package_are_refused_before_anything_is_segmented(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *of: None if name == "highdicom" else find(name, *of))
+    (tmp_path / "in").mkdir()
+    for file in sorted((shared_data / "dicom/t1w").iterdir())[:2]:
+        (tmp_path / "in" / file.name).symlink_to(file)
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--no-tta"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "pip install 'ckdmed[dicom]'" in said and "--no-dicom" in said
     assert not (tmp_path / "out").exists()
 
 
