@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle.errors import in_words, root_cause
-from ckdmed.bundle.trained import recorded_settings, told_by_teacher
+from ckdmed.bundle.trained import is_of_a_student, recorded_settings, settings_read, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.cases import region_tables
@@ -30,6 +30,7 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.methods import method_named, with_options_of
 from ckdmed.reports import RunRecord, arm_table, corrected_table
+from ckdmed.sections.record import SectionRecord, find_own_or_shipped, listed
 
 __all__ = ["ALONE", "GIVEN", "TEACHER", "Distilling"]
 
@@ -41,6 +42,7 @@ ALONE = "supervised"
 TEACHER = "teacher"
 #: in its place, where a checkpoint is given
 GIVEN = "given"
+_LABELS = {GIVEN: "teacher, as given"}
 # how images look is the same for all, the student alone among them, whose settings no teacher's record tells
 _INPUTS = ("scaling", "clahe")
 
@@ -65,6 +67,7 @@ class Distilling(Experiment):
     strict: bool = False
 
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "method", "teacher_checkpoint")
+    untrained: ClassVar[frozenset[str]] = frozenset({GIVEN})
     looks_at_test: ClassVar[bool] = False
     holm: ClassVar[bool] = True
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
@@ -136,6 +139,16 @@ class Distilling(Experiment):
         return {"task": cls.task_of(args), "teacher": teacher, "strict": cls.is_strict(args)}
 
     @classmethod
+    def shared_teacher(cls, args: argparse.Namespace) -> Arm:
+        """The arm of the teacher that all share: one to train, or the given one, which is scored alone."""
+        task, given = cls.task_of(args), args.teacher_checkpoint
+        if given is None:
+            return Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)
+        # a student may teach
+        student = is_of_a_student(given, recorded_settings(given) or {})
+        return Arm(GIVEN, _LABELS[GIVEN], bundle=task.bundle if student else task.teacher_bundle)
+
+    @classmethod
     def is_strict(cls, args: argparse.Namespace) -> bool:
         """Whether the options name each arm, so that none may be left out."""
         return True
@@ -154,7 +167,7 @@ class Distilling(Experiment):
 
         Args:
             arms: the students.
-            teachers: by name, of those arms that are not given; trained with the first seed, in each fold anew.
+            teachers: by name; trained with the first seed, in each fold anew, or scored where they are given.
             seeds: of the students.
             task: its name.
             folds: that are left out in turn; None for the one split of the settings.
@@ -171,7 +184,10 @@ class Distilling(Experiment):
             for seed in seeds:
                 for arm in arms:
                     own, teacher = f"{arm.name}{place}-seed={seed}", None
-                    if arm.teacher in teachers:
+                    if arm.teacher == GIVEN and GIVEN in teachers:
+                        # whichever seed is the first one
+                        runs.setdefault(GIVEN + place, Run(teachers[GIVEN], seeds[0], GIVEN + place, split))
+                    elif arm.teacher in teachers:
                         teacher = f"{arm.teacher}{place}-seed={seeds[0]}"
                         runs.setdefault(teacher, Run(teachers[str(arm.teacher)], seeds[0], teacher, split))
                     runs[own] = Run(arm, seed, own, split, teacher)
@@ -183,6 +199,8 @@ class Distilling(Experiment):
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         # images are prepared once for all runs
         made = {**base, "cache": "disk", **({"fold": run.split["fold"]} if "fold" in run.split else {})}
+        if run.arm.name == GIVEN:
+            return self._settings_of_given(run, made)
         if run.arm.bundle == self.task.teacher_bundle:
             made = settings_of_teacher(run.arm.bundle, made, self.bundles)
         else:
@@ -199,6 +217,20 @@ class Distilling(Experiment):
             made["teacher_checkpoint"] = str(self.teacher)
         return {**made, **run.arm.settings, "seed": run.seed}
 
+    def _settings_of_given(self, run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
+        """The data are those of the students, and the network is what its record tells."""
+        bundle = bundle_folder(run.arm.bundle, self.bundles)
+        told = (recorded_settings(self.teacher) or {}) if self.teacher else {}
+        read = settings_read(read_json(bundle / "evaluate.json"))
+        if run.arm.bundle == self.task.teacher_bundle:
+            made = settings_of_teacher(run.arm.bundle, made, self.bundles)
+        kept = {name: value for name, value in made.items() if name not in {*read, "student_pretrained"}}
+        return kept | {name: told[name] for name in read if name in told}
+
+    def evaluation_settings(self, run: Run) -> dict[str, Any]:
+        # on the patients that its students are scored on, whatever its own sections were
+        return {"checkpoint": str(self.teacher), "sections#checkpoint": None} if run.arm.name == GIVEN else {}
+
     def _told(self) -> set[str]:
         """Settings that the record of the given teacher tells, where the user does not."""
         told = set(recorded_settings(self.teacher) or {}) if self.teacher else set()
@@ -210,7 +242,7 @@ class Distilling(Experiment):
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         kept = super()._recorded_settings(run)
-        if run.arm.teacher == GIVEN and self.teacher is not None:
+        if GIVEN in (run.arm.name, run.arm.teacher) and self.teacher is not None:
             kept["teacher_sha256"] = self._teacher_sha256
         return kept
 
@@ -223,7 +255,7 @@ class Distilling(Experiment):
         refused: dict[str, str] = {}
         # an arm for all its runs; what is done has fitted
         for run in {run.arm.name: run for run in runs if not self.done(run)}.values():
-            if run.arm.teacher not in refused and (reason := self._refusal(run)):
+            if run.arm.name != GIVEN and run.arm.teacher not in refused and (reason := self._refusal(run)):
                 # without these there is no comparison, so the settings of all are wrong
                 if self.strict or run.arm.name in (ALONE, TEACHER):
                     raise ValueError(f"{run.arm.name}: {reason}")
@@ -234,7 +266,27 @@ class Distilling(Experiment):
         for name, reason in refused.items():
             logger.warning(f"left out, since it does not fit: {name}: {reason}")
         self.check_given_weights(left, [self.teacher] if self.teacher else [])
+        for run in [run for run in left if run.arm.name == GIVEN and not self.done(run)]:
+            if reason := self._unscored(run):
+                logger.warning(f"{self.teacher} has no row of its own in {run.name}: {reason}")
+                left.remove(run)
         return left
+
+    def _unscored(self, run: Run) -> str | None:
+        """Why the given teacher cannot be scored on what its students are scored on; None where it can."""
+        teacher = str(self.teacher)
+        if teacher.endswith(".json"):
+            return "each of several cross-fitted teachers answers for patients of its own."
+        if recorded_settings(Path(teacher)) is None:
+            return "it has no record of its training (model.json beside it), which tells what it expects of an image."
+        planned, known = self._plan(run), find_own_or_shipped(teacher)
+        if known is None or planned.get("train_on_validation"):
+            return None
+        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
+        own = SectionRecord.of(get("sections"), self.folder(run))
+        validated = () if own.by_item else own.patients["validation"].items()
+        seen = [group for group, names in validated if "train" in known.sections_of([group, *names])]
+        return f"it was trained on patients of this validation section ({listed(seen)})." if seen else None
 
     def _recorded_runs(self) -> list[tuple[str, int]]:
         folder = self.output_dir / "records"
@@ -271,7 +323,9 @@ class Distilling(Experiment):
             metrics, patients = super().measure(run, section)
             # the name of the score is the task's
             return metrics, {self.task.patient_score: scores for scores in patients.values()}
+        given = self.teacher if run.arm.name == GIVEN else None
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
+        weights = given or weights
         return scores_of_sections(bundle, self._plan(run), section, weights)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +365,8 @@ class Distilling(Experiment):
             parts.append(corrected_table(group.records, task.patient_score, str(group.baseline), group.names))
         parts += _score_tables(task, group.records, group.baseline, group.names)
         parts.append(cost_table(group))
-        teachers = sorted({record.arm for record in group.records} - set(group.names))
+        others = sorted({record.arm for record in group.records} - set(group.names))
+        teachers = {arm: _LABELS.get(arm, arm) for arm in others}
         if teachers:
             parts += ["Teachers:\n", *_score_tables(task, group.records, None, teachers)]
         return parts

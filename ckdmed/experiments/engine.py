@@ -101,6 +101,8 @@ class Experiment(Report):
     unrecorded: ClassVar[tuple[str, ...]] = PLACES
     #: whether the test set may be looked at when all is done
     looks_at_test: ClassVar[bool] = True
+    #: arms of given weights, which are scored and not trained
+    untrained: ClassVar[frozenset[str]] = frozenset()
     #: what records call the Dice of a patient, where :meth:`measure` is the one below
     patient_score: ClassVar[str]
     #: what the seconds of a record are
@@ -128,7 +130,7 @@ class Experiment(Report):
     @classmethod
     @abstractmethod
     def plan(cls, args: argparse.Namespace) -> list[Run]:
-        """The runs that the options ask for, in their order; nothing is read or written.
+        """The runs that the options ask for, in their order; no data are read, and nothing is written.
 
         Raises:
             ValueError: they ask for what is impossible.
@@ -272,12 +274,16 @@ class Experiment(Report):
         bundle = bundle_folder(run.arm.bundle, self.bundles)
         # what an evaluation declares it takes from the checkpoint's record, and may mean otherwise than a training does
         told = set(read_json(bundle / "evaluate.json")) - {"output_dir"}
-        asked = {"section": section, "evaluation_dir": str(evaluation)}
+        asked = {"section": section, "evaluation_dir": str(evaluation), **self.evaluation_settings(run)}
         self._execute(run, ("train.json", "evaluate.json"), asked, without=told)
         summary = read_json(evaluation / "summary.json")
         key = summary["patient_key"]
         patients = {str(row[key]): row["dice"] for row in summary["per_patient"]}
         return self.scores(run, summary), {self.patient_score: patients}
+
+    def evaluation_settings(self, run: Run) -> dict[str, Any]:
+        """What the evaluation of a run is given beside its settings: other weights than those that it left."""
+        return {}
 
     def costs(self, run: Run, history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         """What a finished run and its network cost, by name; no result, another number on every machine."""
@@ -326,7 +332,8 @@ class Experiment(Report):
         missing = not self.done(run)
         if missing:
             self._check_beside(run)
-            self._execute(run, ("train.json",), {})
+            if run.arm.name not in self.untrained:
+                self._execute(run, ("train.json",), {})
             self._record(run, "validation")
         # what a broken-off run would need, teachers' among it; a finished one does not, even if a kill came before this
         for path in sorted(self.folder(run).rglob("resume_epoch=*.pt")):
@@ -371,7 +378,10 @@ class Experiment(Report):
         for run in runs:
             self.done(run)
         remove_leftovers(self.output_dir)
-        steps = [(self.train, run, "train") for run in runs] + [(self.test, run, "test") for run in runs if final]
+        words = {True: "score", False: "train"}
+        steps = [(self.train, run, words[run.arm.name in self.untrained]) for run in runs] + [
+            (self.test, run, "test") for run in runs if final
+        ]
         with tqdm(steps, desc=self.name, unit="run") as bar:
             for number, (step, run, what) in enumerate(bar, 1):
                 bar.set_postfix_str(run.name)
@@ -430,7 +440,8 @@ class Experiment(Report):
 
     def _record(self, run: Run, section: str) -> None:
         found, patients = self.measure(run, section)
-        history = read_json_lines(self.folder(run) / "metrics.jsonl")
+        trained = run.arm.name not in self.untrained
+        history = read_json_lines(self.folder(run) / "metrics.jsonl") if trained else []
         RunRecord(
             name=run.name,
             arm=run.arm.name,
@@ -439,9 +450,9 @@ class Experiment(Report):
             split={**self.split, **run.split, "section": section},
             metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
             patients=patients,
-            costs=self.costs(run, history),
+            costs=self.costs(run, history) if trained else {},
             data_sha256=self.data_sha256,
             settings={**self._recorded_settings(run), "profile": self.profile},
-            seconds=round(sum(row["seconds"] for row in history), 1),
-            notes=f"{self.seconds_note}; {len(history)} epochs",
+            seconds=round(sum(row["seconds"] for row in history), 1) if trained else None,
+            notes=f"{self.seconds_note}; {len(history)} epochs" if trained else "given weights, which were not trained",
         ).write(self.record_path(run, section))

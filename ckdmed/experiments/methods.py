@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.splits import check_fold
-from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
+from ckdmed.experiments.distilling import ALONE, TEACHER, Distilling
 from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.tasks import TASKS, DistilledTask
@@ -81,9 +81,9 @@ class MethodComparison(Distilling):
             )
         if args.fusion_method not in known or args.fusion_method == ALONE:
             raise ValueError(f"--fusion_method must teach; got {args.fusion_method!r}, there are {', '.join(known)}.")
-        shared = TEACHER if args.teacher_checkpoint is None else GIVEN
-        arms = {name: Arm(name, name, {"method": name}, task.bundle, shared) for name in known if name != ALONE}
-        teachers = {TEACHER: Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)} if shared == TEACHER else {}
+        shared = cls.shared_teacher(args)
+        arms = {name: Arm(name, name, {"method": name}, task.bundle, shared.name) for name in known if name != ALONE}
+        teachers = {shared.name: shared}
         for fuse, hybrid in _hybrids(task, args).items():
             teacher = f"{TEACHER}_{_FUSE}{fuse}"
             teachers[teacher] = Arm(teacher, teacher, hybrid, task.teacher_bundle)

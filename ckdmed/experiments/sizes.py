@@ -34,6 +34,7 @@ _ROUNDS = 30
 # of what a record says beside the costs of training
 _PARAMETERS, _MS = "parameters [million]", "processor ms per input"
 _OF_TEACHER = "teacher: "
+_TEACHERS = {TEACHER: "teacher", GIVEN: "teacher, as given"}
 
 
 @dataclass
@@ -77,14 +78,13 @@ class Sizes(Distilling):
             raise ValueError(
                 f"--method {ALONE} is the student alone, which each width has beside it; name one that teaches."
             )
-        shared = TEACHER if args.teacher_checkpoint is None else GIVEN
-        teachers = {TEACHER: Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)} if shared == TEACHER else {}
+        shared = cls.shared_teacher(args)
         arms = []
         for width in args.widths:
-            for name, method, teacher in ((ALONE, ALONE, None), (_DISTILLED, args.method, shared)):
+            for name, method, teacher in ((ALONE, ALONE, None), (_DISTILLED, args.method, shared.name)):
                 settings = {"method": method, _WIDTH: width}
                 arms.append(Arm(f"{name}-{width}", f"{name}-{width}", settings, task.bundle, teacher))
-        return cls.runs_of(arms, teachers, args.seeds, task.name)
+        return cls.runs_of(arms, {shared.name: shared}, args.seeds, task.name)
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         left = super().possible(runs)
@@ -127,7 +127,7 @@ class Sizes(Distilling):
     @classmethod
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         groups = []
-        students = [record for record in records if _WIDTH in record.settings and record.arm != TEACHER]
+        students = [record for record in records if _WIDTH in record.settings and record.arm not in _TEACHERS]
         for own in by_key(students, lambda record: record.settings[_WIDTH]).values():
             task = TASKS[own[0].split["task"]]
             width = own[0].settings[_WIDTH]
@@ -143,13 +143,13 @@ class Sizes(Distilling):
         scores = task.scores[:2]
         rows = []
         for width in _widths(records):
-            own = [record for record in records if record.settings.get(_WIDTH) == width and record.arm != TEACHER]
+            own = [record for record in records if record.settings.get(_WIDTH) == width and record.arm not in _TEACHERS]
             costs = _cost_cells(own)
             cells = [_cell(own, arm, width, score) for score in scores for arm in (ALONE, _DISTILLED)]
             rows.append([str(width), *costs, *cells])
-        if teachers := [record for record in records if record.arm == TEACHER]:
+        if teachers := [record for record in records if record.arm in _TEACHERS]:
             cells = [cell for score in scores for cell in (mean_sd([r.metrics[score] for r in teachers]), "")]
-            rows.append(["teacher", *_cost_cells(records, _OF_TEACHER), *cells])
+            rows.append([_TEACHERS[teachers[0].arm], *_cost_cells(records, _OF_TEACHER), *cells])
         head = [f"{score}, {arm}" for score in scores for arm in ("alone", "distilled")]
         methods = sorted({str(r.settings["method"]) for r in records if r.settings.get("method", ALONE) != ALONE})
         return [
@@ -188,7 +188,9 @@ class Sizes(Distilling):
         lines: dict[str, list[CostPoint]] = {}
         for arm, label in ((ALONE, "student alone"), (_DISTILLED, "distilled")):
             for width in _widths(records):
-                own = [record for record in records if record.settings.get(_WIDTH) == width and record.arm != TEACHER]
+                own = [
+                    record for record in records if record.settings.get(_WIDTH) == width and record.arm not in _TEACHERS
+                ]
                 parameters, taken = _costs(own, _PARAMETERS), _costs(own, _MS)
                 scores = [float(r.metrics[score] or 0) for r in own if r.arm == f"{arm}-{width}"]
                 if taken and scores:
@@ -196,7 +198,7 @@ class Sizes(Distilling):
                     lines.setdefault(label, []).append(CostPoint(str(width), costs, scores))
         if not lines:
             return None
-        of_teacher = [float(record.metrics[score] or 0) for record in records if record.arm == TEACHER]
+        of_teacher = [float(record.metrics[score] or 0) for record in records if record.arm in _TEACHERS]
         own_costs = {name: _mean(_costs(records, _OF_TEACHER + name)) for name in (_PARAMETERS, _MS)}
         upper = CostPoint("teacher", own_costs, of_teacher) if of_teacher else None
         return plot_against_costs(lines, score, path, upper)
@@ -215,7 +217,7 @@ class _OnOwnInput(nn.Module):
 
 
 def _widths(records: Sequence[RunRecord]) -> list[int]:
-    return sorted({int(r.settings[_WIDTH]) for r in records if _WIDTH in r.settings and r.arm != TEACHER})
+    return sorted({int(r.settings[_WIDTH]) for r in records if _WIDTH in r.settings and r.arm not in _TEACHERS})
 
 
 def _costs(records: Sequence[RunRecord], name: str) -> list[float]:

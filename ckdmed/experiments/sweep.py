@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle.workflow import bundle_settings
-from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
+from ckdmed.experiments.distilling import ALONE, Distilling
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Arm, Run
 from ckdmed.experiments.tasks import TASKS, DistilledTask
@@ -72,13 +72,12 @@ class Sweep(Distilling):
             chosen = [dict(zip(over, values)) for values in itertools.product(*over.values())]
         else:
             chosen = [usual, *({**usual, name: value} for name, values in over.items() for value in values)]
-        shared = TEACHER if args.teacher_checkpoint is None else GIVEN
-        teachers = {TEACHER: Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)} if shared == TEACHER else {}
+        shared = cls.shared_teacher(args)
         arms = {ALONE: Arm(ALONE, "student alone", {"method": ALONE}, task.bundle)}
         for values in chosen:
             name = "+".join(f"{key}={_text(value)}" for key, value in values.items() if value != usual[key]) or BASE
-            arms.setdefault(name, Arm(name, name, {"method": args.method, **values}, task.bundle, shared))
-        return cls.runs_of(list(arms.values()), teachers, args.seeds, task.name)
+            arms.setdefault(name, Arm(name, name, {"method": args.method, **values}, task.bundle, shared.name))
+        return cls.runs_of(list(arms.values()), {shared.name: shared}, args.seeds, task.name)
 
     @classmethod
     def arm_labels(cls, records: Sequence[RunRecord]) -> dict[str, str]:

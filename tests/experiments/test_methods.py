@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ckdmed.bundle.trained import settings_read
 from ckdmed.bundle.workflow import bundle_folder, bundle_parser
 from ckdmed.cli import main
 from ckdmed.experiments import experiment
@@ -114,16 +115,17 @@ def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, dat
     checkpoint.with_suffix(".json").write_text(json.dumps({"settings": record}))
     words = ["--arms", "kd", "--seeds", "0", "--teacher_checkpoint", str(checkpoint)]
     comparison, runs = made("methods", tmp_path / "o", data, *words)
-    assert [run.name for run in runs] == ["supervised-seed=0", "kd-seed=0"]
-    alone, taught = (comparison._plan(run) for run in runs)
+    assert [run.name for run in runs] == ["supervised-seed=0", "given", "kd-seed=0"]
+    alone, itself, taught = (comparison._plan(run) for run in runs)
+    assert itself["vit_hidden"] == 48 and "method" not in itself and runs[1].arm.bundle == "seg_teacher"
     assert taught["teacher_checkpoint"] == str(checkpoint.resolve()) and "teacher_checkpoint" not in alone
     # the student alone sees images as all others do
     assert alone["scaling"] == taught["scaling"] == "zscore"
     assert "vit_hidden" not in taught and alone["vit_hidden"] == 16
-    kept = comparison._recorded_settings(runs[1])
+    kept = comparison._recorded_settings(runs[2])
     assert len(kept["teacher_sha256"]) == 64 and "teacher_checkpoint" not in kept
     explicit, runs = made("methods", tmp_path / "o", data, *words, "--set", "vit_hidden=16", "scaling=percentiles")
-    assert explicit._plan(runs[1])["vit_hidden"] == 16 and explicit._plan(runs[0])["scaling"] == "percentiles"
+    assert explicit._plan(runs[2])["vit_hidden"] == 16 and explicit._plan(runs[0])["scaling"] == "percentiles"
 
 
 def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]):
@@ -175,6 +177,49 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path, few_slices: Pat
         strict.possible(runs)
     fits, runs = _tiny(tmp_path, few_slices, "--arms", "hard_pseudo", "--set", "label_fraction=0.5")
     assert fits.possible(runs) == runs
+
+
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_a_given_teacher_is_scored_beside_its_students(
+    task: str, tmp_path: Path, phantoms: dict[str, Path], caplog: pytest.LogCaptureFixture
+):
+    words, bundle = ["--task", task, "--arms", "kd", "--seeds", "0"], TASKS[task].teacher_bundle
+    trained, (_, run, _) = made("methods", tmp_path / "o", phantoms["methods"], *words)
+    get = bundle_parser(bundle_folder(bundle), trained._plan(run)).get_parsed_content
+    checkpoint = save_weights(tmp_path / "t" / "model.pt", get("network_def").state_dict())
+    known = settings_read(json.loads((bundle_folder(bundle) / "evaluate.json").read_text(encoding="utf-8")))
+    told = {name: get(name) for name in known if name not in ("threshold", "tta")}
+    checkpoint.with_suffix(".json").write_text(json.dumps({"settings": {"epochs": 1, **told}}), encoding="utf-8")
+    # its own split is another one
+    others = {name: get("sections")[other] for name, other in (("train", "test"), ("validation", "validation"))}
+    SectionRecord.of({**others, "test": []}, tmp_path).write(tmp_path / "t" / "sections.json")
+    words += ["--teacher_checkpoint", str(checkpoint), "--set", "device=cpu"]
+    comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words)
+    given = runs[1]
+    assert comparison._unscored(given) is None and comparison.train(given) and not comparison.train(given)
+    found = RunRecord.read(comparison.record_path(given, "validation"))
+    patients = {item["patient_group"] for item in get("sections")["validation"]}
+    assert set(found.patients[TASKS[task].patient_score]) == patients
+    assert set(TASKS[task].scores) <= set(found.metrics) and found.seconds is None and found.arm == "given"
+    assert not (comparison.folder(given) / "models").exists()
+    students = [record(arm, 0, gain, 5.0, task) for arm, gain in (("supervised", 0.0), ("kd", 0.1))]
+    scores = {TASKS[task].patient_score: dict.fromkeys(patients, 0.5)}
+    same = {"patients": scores, "split": found.split, "data_sha256": found.data_sha256}
+    alike = [replace(r, **same, settings={**r.settings, "profile": "tiny"}) for r in students]
+    table = MethodComparison.tables([*alike, found])
+    assert "| teacher, as given |" in table.split("Teachers:")[1]
+    if task == "segmentation":
+        summary = (comparison.folder(given) / "evaluation_validation" / "summary.json").read_text(encoding="utf-8")
+        assert json.loads(summary)["settings"]["checkpoint"] == str(checkpoint)
+    # where it learnt from patients that its students are scored on, its score would flatter
+    SectionRecord.of({**others, "train": get("sections")["validation"], "test": []}, tmp_path).write(
+        tmp_path / "t" / "sections.json"
+    )
+    reason = comparison._unscored(given)
+    assert reason is not None and "trained on patients of this validation section" in reason
+    checkpoint.with_suffix(".json").unlink()
+    other, (_, again, _) = made("methods", tmp_path / "p", phantoms["methods"], *words)
+    assert "no record of its training" in str(other._unscored(again))
 
 
 def test_a_method_that_mixes_images_fits_one_size_of_them(tmp_path: Path, few_slices: Path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,19 @@ def test_the_table_by_hand():
             one.settings["method"] = "ckd"
     with pytest.raises(ValueError, match="of the methods ckd, kd"):
         Sizes.tables(mixed)
+
+
+def test_a_given_teacher_has_a_row_of_its_own(tmp_path: Path):
+    records = [replace(one, arm="given") if one.arm == "teacher" else one for one in some_records()]
+    (row,) = [line for line in Sizes.tables(records).splitlines() if line.startswith("| teacher")]
+    assert [cell.strip() for cell in row.strip("|").split("|")][:4] == [
+        "teacher, as given",
+        "5.00",
+        "90.0 ± 0.0",
+        "0.8000",
+    ]
+    path = Sizes.picture(records, tmp_path / "sizes.png")
+    assert path is not None and read_values(path)["upper"]["costs"]["parameters [million]"] == 5.0
 
 
 def test_the_picture_keeps_what_it_shows(tmp_path: Path):
