@@ -50,9 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.clinic.run import TABLE
     from ckdmed.inference.job import SKIPPED as LIST_OF_SKIPPED
     from ckdmed.intended_inputs import IntendedInputs
+    from ckdmed.json_files import read_json
     from ckdmed.research_use import RESEARCH_USE_ONLY
 
     bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else bundle_configs(args.bundle)
+    if "class_names" in read_json(bundle / "inference.json"):
+        # without masks every patient would be one in whom nothing is marked
+        raise ValueError(f"{args.bundle}: its network tells classes and makes no masks; give a bundle that segments.")
     settings: dict[str, object] = {"tta": False} if args.no_tta else {}
     weights = bundle_root(bundle) / "models/model.pt"
     if args.checkpoint is not None:

@@ -415,6 +415,16 @@ def test_dicom_results_without_their_package_are_refused_before_anything_is_segm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bundle_that_tells_classes_marks_nothing_in_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume(tmp_path / "in/a_t1ce.nii.gz")
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--bundle", "cls_kd"]
+    assert main(words) == 2
+    assert "cls_kd: its network tells classes and makes no masks" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.bundle
 def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)
