@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ckdmed.cli.exit_status import SKIPPED
 from ckdmed.cli.exit_status import STATUSES as SHARED
+from ckdmed.counted import counted
 
 NAME = "segment"
 HELP = "segment tumours in patients' scans (DICOM, NIfTI, slices): masks, volumes, overlays, DICOM results, one table"
@@ -85,11 +86,7 @@ def run(args: argparse.Namespace) -> int:
     listed = f" (listed in {args.output_dir / LIST_OF_SKIPPED})" if skipped else ""
     table = f"; {args.output_dir / TABLE}" if results else ""
     print(
-        f"{_counted(len(results), 'patient')} segmented, {outside} of them outside of what the network was made for, "
-        f"{_counted(len(skipped), 'input')} skipped{listed}{table}. {RESEARCH_USE_ONLY}"
+        f"{counted(len(results), 'patient')} segmented, {outside} of them outside of what the network was made for, "
+        f"{counted(len(skipped), 'input')} skipped{listed}{table}. {RESEARCH_USE_ONLY}"
     )
     return SKIPPED if skipped else 0
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"

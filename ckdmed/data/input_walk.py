@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ckdmed.counted import counted
 from ckdmed.folders import files_below
 from ckdmed.json_files import read_json
 from ckdmed.paths import PathLike
@@ -83,7 +84,7 @@ class UnusedFiles:
     def lines(self) -> list[str]:
         """For each cause how many files, and which."""
         return [
-            f"{count} {'file' if count == 1 else 'files'} not used, {cause}: "
+            f"{counted(count, 'file')} not used, {cause}: "
             + ", ".join(map(_shown, self.examples[cause]))
             + (", ..." if count > len(self.examples[cause]) else "")
             for cause, count in self.counts.items()

@@ -9,6 +9,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle.deployed_check import named_outputs
+from ckdmed.counted import counted
 from ckdmed.transforms.classification import imagenet_statistics
 
 __all__ = ["with_network_format"]
@@ -58,23 +59,19 @@ def with_network_format(metadata: Mapping[str, Any], inference: Mapping[str, Any
     for tensor in stated["inputs"].values():
         tensor["value_range"] = limits
     if inputs != takes:
-        result["image_classes"] = f"{_counted(inputs)}: {', '.join(inputs)}; {scaled}"
+        result["image_classes"] = f"{counted(len(inputs), 'channel')}: {', '.join(inputs)}; {scaled}"
     else:
         # that of the scaling which the bundle has by default
         usual = max((text for text in _all_scalings() if text in result["image_classes"]), key=len, default=scaled)
         result["image_classes"] = result["image_classes"].replace(usual, scaled)
     if outputs != gives:
         result["label_classes"] = ", ".join(outputs)
-        result["pred_classes"] = f"{_counted(outputs)} of logits: {', '.join(outputs)}"
+        result["pred_classes"] = f"{counted(len(outputs), 'channel')} of logits: {', '.join(outputs)}"
     return result
 
 
 def _stated(tensors: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(name) for tensor in tensors for name in tensor["channel_def"].values()]
-
-
-def _counted(names: Sequence[str]) -> str:
-    return f"{len(names)} channel{'' if len(names) == 1 else 's'}"
 
 
 def _describe(tensor: dict[str, Any], names: Sequence[str], shape: Sequence[int]) -> None:

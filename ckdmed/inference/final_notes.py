@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.counted import counted
 from ckdmed.data.image_files import InputItem
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.files import write_atomic
@@ -90,8 +91,8 @@ def tell_skipped(skipped: Sequence[SkippedFile], file: str) -> None:
     """Log each input that was skipped, and how many these are; they are listed in the file, too."""
     for entry in skipped:
         logger.error(f"skipped {on_one_line(entry.reason)}")
-    count = "1 input was" if len(skipped) == 1 else f"{len(skipped)} inputs were"
-    logger.error(f"{count} skipped (listed in {file}); exit status {SKIPPED_STATUS}")
+    were = "was" if len(skipped) == 1 else "were"
+    logger.error(f"{counted(len(skipped), 'input')} {were} skipped (listed in {file}); exit status {SKIPPED_STATUS}")
 
 
 def write_skipped(path: Path, skipped: Sequence[Mapping[str, str]]) -> None:

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.json_files import JsonFileError, read_json
 
 from .files import plain, write_json
@@ -142,7 +143,7 @@ def machine_in_words() -> str:
     The cores are those that this process may use, which is less than the machine has within a container.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parts = [f"{_processor()}, {cores} core{'s' if cores != 1 else ''}"]
+    parts = [f"{_processor()}, {counted(cores, 'core')}"]
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         parts.append(f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory")
     # tables are read and written without torch as well

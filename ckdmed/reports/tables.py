@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.metrics import PairedDifference
 
 from .differences import difference_over_patients, difference_over_runs, values_by_pair
@@ -150,7 +151,7 @@ def _labels(records: Sequence[RunRecord], arms: Mapping[str, str] | Sequence[str
 def _compared(got: PairedDifference | None, runs: int, decimals: int, smaller_is_better: bool) -> list[str]:
     if got is None:
         return ["no shared runs", ""]
-    partly = f" ({got.n} pair{'s' if got.n > 1 else ''})" if got.n < runs else ""
+    partly = f" ({counted(got.n, 'pair')})" if got.n < runs else ""
     wins = got.losses if smaller_is_better else got.wins
     return [f"{difference_cell(got, decimals)}{partly}", f"{wins} of {got.n}"]
 

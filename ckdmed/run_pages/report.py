@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ckdmed.counted import counted
 from ckdmed.files import write_atomic
 from ckdmed.folders import files_below, replaced_folder
 from ckdmed.json_files import JsonFileError, read_json
@@ -164,14 +165,14 @@ def _under(name: str, sections: Sequence[Section], several: bool) -> list[Sectio
 
 def _subtitle(sources: Sources) -> str:
     bundles = sorted({run.bundle for run in sources.trainings.values() if run.bundle})
-    counted = [
+    found = [
         (len(sources.comparisons), "comparison"),
         (len(sources.trainings), "training"),
         (len(sources.deployments), "deployment"),
         (len(sources.evaluations), "evaluation"),
         (len(sources.inferences), "inference"),
     ]
-    parts = [f"{number} {what}{'s' if number > 1 else ''}" for number, what in counted if number]
+    parts = [counted(number, what) for number, what in found if number]
     return ", ".join(parts) + (f" of {', '.join(bundles)}" if bundles else "")
 
 
