@@ -356,6 +356,13 @@ class Distilling(Experiment):
         if len(tasks) > 1 or tasks[0] not in TASKS:
             raise ValueError(f"the records are of the tasks {', '.join(tasks)}; make a table of one of {list(TASKS)}.")
         check_one_teacher([(record.arm, record.seed) for record in records])
+        given = {sha256 for record in records if (sha256 := record.settings.get("teacher_sha256"))}
+        if len(given) + any(record.arm == TEACHER for record in records) > 1:
+            raise ValueError(
+                "the students learnt from several teachers: some from another --teacher_checkpoint than others, or "
+                "from one that was trained here, so a table would compare teachers with methods; keep the students of "
+                "one teacher in a folder of their own."
+            )
 
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:

@@ -441,6 +441,24 @@ def test_a_table_of_folds_names_them_and_their_patients():
     assert seen.title == "Regions, validation set (trained on) of fold 1: 8 patients"
 
 
+@pytest.mark.parametrize("first", [[], ["--teacher_checkpoint", "first"]])
+def test_students_of_two_teachers_are_no_comparison(
+    first: list[str], tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # weights without a record are not scored, and the student alone has no teacher that would differ
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        save_weights(tmp_path / name, {"weight": torch.full((1,), len(name))})
+    install(monkeypatch, FakeTrainer())
+    comparison, runs = _tiny(tmp_path / "o", data, "--arms", "kd", *first)
+    comparison.do([run for run in runs if run.arm.name != "given"])
+    trainer = install(monkeypatch, FakeTrainer())
+    other, added = _tiny(tmp_path / "o", data, "--arms", "cwd", "--teacher_checkpoint", "second")
+    with pytest.raises(ValueError, match="students learnt from several teachers"):
+        other.do([run for run in added if run.arm.name != "given"])
+    assert not trainer.asked
+
+
 def test_records_of_two_tasks_are_no_comparison():
     with pytest.raises(ValueError, match="of the tasks classification, segmentation; make a table of one"):
         MethodComparison.tables([*RECORDS, record("supervised", 0, 0.0, 1.0, "classification")])
