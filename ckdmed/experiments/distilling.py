@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle.errors import in_words, root_cause
-from ckdmed.bundle.trained import is_of_a_student, recorded_settings, settings_read, told_by_teacher
+from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_weights import told_of_given, why_unscored
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
@@ -30,7 +31,6 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.methods import method_named, with_options_of
 from ckdmed.reports import RunRecord, arm_table, corrected_table
-from ckdmed.sections.record import SectionRecord, find_own_or_shipped, listed
 
 __all__ = ["ALONE", "GIVEN", "TEACHER", "Distilling"]
 
@@ -140,11 +140,10 @@ class Distilling(Experiment):
 
     @classmethod
     def shared_teacher(cls, args: argparse.Namespace) -> Arm:
-        """The arm of the teacher that all share: one to train, or the given one, which is scored alone."""
+        """The arm of the teacher that all share: one to train, or the given one, maybe a student, which is scored."""
         task, given = cls.task_of(args), args.teacher_checkpoint
         if given is None:
             return Arm(TEACHER, TEACHER, bundle=task.teacher_bundle)
-        # a student may teach
         student = is_of_a_student(given, recorded_settings(given) or {})
         return Arm(GIVEN, _LABELS[GIVEN], bundle=task.bundle if student else task.teacher_bundle)
 
@@ -199,11 +198,9 @@ class Distilling(Experiment):
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         # images are prepared once for all runs
         made = {**base, "cache": "disk", **({"fold": run.split["fold"]} if "fold" in run.split else {})}
-        if run.arm.name == GIVEN:
-            return self._settings_of_given(run, made)
         if run.arm.bundle == self.task.teacher_bundle:
             made = settings_of_teacher(run.arm.bundle, made, self.bundles)
-        else:
+        elif run.arm.name != GIVEN:
             made = with_options_of(run.arm.settings["method"], self.task.name, made)
             # teachers are trained by their own bundle
             for name in ("teacher_epochs", "teacher_learning_rate"):
@@ -212,20 +209,12 @@ class Distilling(Experiment):
             if made.get("mixup") and "cache_teacher" in self._config:
                 # there is no output of a mixture in a cache
                 made["cache_teacher"] = False
+        if run.arm.name == GIVEN and self.teacher is not None:
+            return told_of_given(self.teacher, bundle_folder(run.arm.bundle, self.bundles), made)
         if run.arm.teacher == GIVEN and self.teacher is not None:
             made = {name: value for name, value in made.items() if name not in self._told()}
             made["teacher_checkpoint"] = str(self.teacher)
         return {**made, **run.arm.settings, "seed": run.seed}
-
-    def _settings_of_given(self, run: Run, made: Mapping[str, Any]) -> dict[str, Any]:
-        """The data are those of the students, and the network is what its record tells."""
-        bundle = bundle_folder(run.arm.bundle, self.bundles)
-        told = (recorded_settings(self.teacher) or {}) if self.teacher else {}
-        read = settings_read(read_json(bundle / "evaluate.json"))
-        if run.arm.bundle == self.task.teacher_bundle:
-            made = settings_of_teacher(run.arm.bundle, made, self.bundles)
-        kept = {name: value for name, value in made.items() if name not in {*read, "student_pretrained"}}
-        return kept | {name: told[name] for name in read if name in told}
 
     def evaluation_settings(self, run: Run) -> dict[str, Any]:
         # on the patients that its students are scored on, whatever its own sections were
@@ -273,20 +262,8 @@ class Distilling(Experiment):
         return left
 
     def _unscored(self, run: Run) -> str | None:
-        """Why the given teacher cannot be scored on what its students are scored on; None where it can."""
-        teacher = str(self.teacher)
-        if teacher.endswith(".json"):
-            return "each of several cross-fitted teachers answers for patients of its own."
-        if recorded_settings(Path(teacher)) is None:
-            return "it has no record of its training (model.json beside it), which tells what it expects of an image."
-        planned, known = self._plan(run), find_own_or_shipped(teacher)
-        if known is None or planned.get("train_on_validation"):
-            return None
-        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
-        own = SectionRecord.of(get("sections"), self.folder(run))
-        validated = () if own.by_item else own.patients["validation"].items()
-        seen = [group for group, names in validated if "train" in known.sections_of([group, *names])]
-        return f"it was trained on patients of this validation section ({listed(seen)})." if seen else None
+        bundle = bundle_folder(run.arm.bundle, self.bundles)
+        return why_unscored(self.teacher, bundle, self._plan(run)) if self.teacher else None
 
     def _recorded_runs(self) -> list[tuple[str, int]]:
         folder = self.output_dir / "records"
@@ -323,10 +300,9 @@ class Distilling(Experiment):
             metrics, patients = super().measure(run, section)
             # the name of the score is the task's
             return metrics, {self.task.patient_score: scores for scores in patients.values()}
-        given = self.teacher if run.arm.name == GIVEN else None
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
-        weights = given or weights
-        return scores_of_sections(bundle, self._plan(run), section, weights)
+        given = self.teacher if run.arm.name == GIVEN else None
+        return scores_of_sections(bundle, self._plan(run), section, given or weights)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         return self.task.data.scores(summary)

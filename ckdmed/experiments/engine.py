@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import logging
 from abc import abstractmethod
@@ -14,16 +13,14 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
-from ckdmed.bundle.errors import in_words, root_cause
-from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.typed_command import typed_command
-from ckdmed.bundle.workflow import bundle_parser, bundle_workflow
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
-from ckdmed.engines import load_network
+from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_weights import check_given_weights
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.records import of_before, read_experiment, record_path
+from ckdmed.experiments.records import check_made_so, of_before, read_experiment, record_path
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
@@ -32,7 +29,6 @@ from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
 from ckdmed.paths import checked_name, output_path
 from ckdmed.reports import RunRecord
-from ckdmed.sections.record import SectionRecord, check_unknown_to
 
 __all__ = ["Experiment"]
 
@@ -216,43 +212,10 @@ class Experiment(Report):
         return list(runs)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
-        """Refuse given weights that training would refuse after hours, when the turn of their run comes.
-
-        Args:
-            runs: all of them.
-            teachers: checkpoints that students of each split learn from.
-
-        Raises:
-            ValueError: what a student starts from is not there or is of another network; weights know test patients of
-                a run's split.
-        """
-        fitting: set[str] = set()
-        known: set[tuple[str, str]] = set()
-        for run in runs:
-            # these start from what the arms start from that they need, whose times alone tell their epochs
-            if run.arm.needs or self.done(run):
-                continue
-            planned = self._plan(run)
-            start = planned.get("student_pretrained")
-            given = [str(path) for path in (*teachers, start) if path]
-            if start and not Path(start).expanduser().is_file():
-                raise ValueError(f"--set student_pretrained: there is no file '{start}'.")
-            split = json.dumps(run.split, sort_keys=True)
-            unknown = [path for path in given if (split, path) not in known]
-            if not unknown and (not start or run.arm.name in fitting):
-                continue
-            get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
-            try:
-                if start and run.arm.name not in fitting:
-                    load_network(get("network_def"), start)
-                    fitting.add(run.arm.name)
-                record = SectionRecord.of(get("sections"), self.folder(run))
-            except Exception as error:
-                raise ValueError(f"{run.name}: {in_words(root_cause(error))}") from error
-            for path in unknown:
-                known.add((split, path))
-                if not record.by_item:
-                    check_unknown_to(path, record)
+        """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""
+        # others start from what the arms start from that they need, whose times alone tell their epochs
+        left = [run for run in runs if not run.arm.needs and not self.done(run)]
+        check_given_weights([(run, self._plan(run)) for run in left], teachers, self.bundles)
 
     def shared_work(self, run: Run) -> str | None:
         """What of a run the first of several does for all, such as training their teachers; None for nothing.
@@ -309,15 +272,7 @@ class Experiment(Report):
         path = self.record_path(run, section)
         if not path.is_file():
             return False
-        record = RunRecord.read(path)
-        planned, kept = self._recorded_settings(run), settings_that_reach(with_new_names(record.settings))
-        # what was set then and is not now would be another training as well
-        compared = [*planned, *(key for key in kept if key not in {*planned, *self.unrecorded, "profile"})]
-        differ = [key for key in compared if kept.get(key) != planned.get(key)]
-        if differ or record.data_sha256 != self.data_sha256:
-            told = [f"{key} {kept.get(key)!r} then and {planned.get(key)!r} now" for key in differ]
-            what = ", ".join(told) or "another datalist"
-            raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
+        check_made_so(path, self._recorded_settings(run), self.data_sha256, self.unrecorded)
         return True
 
     def train(self, run: Run) -> bool:
@@ -345,12 +300,10 @@ class Experiment(Report):
         folder = self.output_dir / "records"
         there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
         beside = [record for record in there if record.name != run.name]
-        settings = {**self._recorded_settings(run), "profile": self.profile}
-        split = {**self.split, **run.split}
         planned = RunRecord(
-            *(run.name, run.arm.name, list(self.command), run.seed, split, {}),
+            *(run.name, run.arm.name, list(self.command), run.seed, {**self.split, **run.split}, {}),
             data_sha256=self.data_sha256,
-            settings=settings,
+            settings={**self._recorded_settings(run), "profile": self.profile},
         )
         # what the tables would refuse must not be trained for hours first
         self.check_records([*beside, planned])
@@ -378,10 +331,8 @@ class Experiment(Report):
         for run in runs:
             self.done(run)
         remove_leftovers(self.output_dir)
-        words = {True: "score", False: "train"}
-        steps = [(self.train, run, words[run.arm.name in self.untrained]) for run in runs] + [
-            (self.test, run, "test") for run in runs if final
-        ]
+        steps = [(self.train, run, "score" if run.arm.name in self.untrained else "train") for run in runs]
+        steps += [(self.test, run, "test") for run in runs if final]
         with tqdm(steps, desc=self.name, unit="run") as bar:
             for number, (step, run, what) in enumerate(bar, 1):
                 bar.set_postfix_str(run.name)
@@ -426,17 +377,7 @@ class Experiment(Report):
     ) -> None:
         settings = {**{name: value for name, value in self._plan(run).items() if name not in without}, **overrides}
         self.prepare(run, settings)
-        workflow = bundle_workflow(bundle_folder(run.arm.bundle, self.bundles), settings, configs)
-        try:
-            workflow.initialize()
-            workflow.run()
-            workflow.finalize()
-        except Exception as error:
-            # MONAI says "Failed to evaluate ..." of whatever went wrong
-            raise RuntimeError(f"{run.name}: {in_words(root_cause(error))}") from error
-        finally:
-            del workflow
-            gc.collect()
+        run_bundle(run.name, bundle_folder(run.arm.bundle, self.bundles), settings, configs)
 
     def _record(self, run: Run, section: str) -> None:
         found, patients = self.measure(run, section)

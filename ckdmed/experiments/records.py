@@ -20,6 +20,7 @@ from ckdmed.reports.run_record import record_files
 __all__ = [
     "SECTIONS",
     "check_alike",
+    "check_made_so",
     "check_one_datalist",
     "collect_records",
     "listed_runs",
@@ -102,6 +103,26 @@ def collect_records(records: Sequence[RunRecord], path: Path) -> Path:
     """
     text = "".join(f"{record.to_json()}\n" for record in records)
     return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def check_made_so(path: Path, planned: Mapping[str, Any], data_sha256: str, unrecorded: Collection[str]) -> None:
+    """Raise ValueError where a finished run was made with other settings or other data than those planned now.
+
+    Args:
+        path: of its record.
+        planned: settings as a record has them.
+        data_sha256: of the datalist.
+        unrecorded: settings that a record does not hold.
+    """
+    record = RunRecord.read(path)
+    kept = settings_that_reach(with_new_names(record.settings))
+    # what was set then and is not now would be another training as well
+    compared = [*planned, *(key for key in kept if key not in {*planned, *unrecorded, "profile"})]
+    differ = [key for key in compared if kept.get(key) != planned.get(key)]
+    if differ or record.data_sha256 != data_sha256:
+        told = [f"{key} {kept.get(key)!r} then and {planned.get(key)!r} now" for key in differ]
+        what = ", ".join(told) or "another datalist"
+        raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
 
 
 def check_one_datalist(records: Sequence[RunRecord]) -> None:

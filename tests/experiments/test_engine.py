@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckdmed.cli import ALIASES, main
-from ckdmed.experiments import EXPERIMENTS, engine, experiment, report
+from ckdmed.experiments import EXPERIMENTS, bundle_run, experiment, report
 from ckdmed.experiments.records import listed_runs, read_experiment
 from ckdmed.reports import read_values
 from tests.experiments.trainers import FakeTrainer, install, made, planned
@@ -241,7 +241,7 @@ def test_a_failed_training_is_named(
         def initialize(self) -> None:
             raise RuntimeError("Failed to evaluate '@network'") from ValueError("t9 is no sequence")
 
-    monkeypatch.setattr(engine, "bundle_workflow", lambda *given: Fails())
+    monkeypatch.setattr(bundle_run, "bundle_workflow", lambda *given: Fails())
     assert main(command("ablation", tmp_path, data)) == 2
     assert "error: base-seed=0: t9 is no sequence" in capsys.readouterr().err
 
