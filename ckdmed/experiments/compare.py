@@ -186,10 +186,12 @@ class Comparison(SliceExperiment):
             known = of_all
             title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
             if teachers := _teachers_elsewhere(own, records):
-                known = {**known, TEACHER: f"{known[TEACHER]}, {label_fraction_of(teachers[0]):.0%} labelled"}
+                # an arm of its own: a teacher of this label fraction may be there as well
+                arm = f"{TEACHER}-{label_fraction_of(teachers[0]):g}"
+                known = {arm: f"{known[TEACHER]}, {label_fraction_of(teachers[0]):.0%} labelled", **known}
                 # differences are between runs of one split
                 fraction = {"label_fraction": label_fraction_of(own[0])}
-                own = [*own, *(replace(record, split={**record.split, **fraction}) for record in teachers)]
+                own = [*own, *(replace(one, arm=arm, split={**one.split, **fraction}) for one in teachers)]
             names = named_arms(own, known)
             baseline = BASELINE if BASELINE in names else None
             groups.append(Group(title, own[0].split["section"], own, names, baseline, cls.patient_score))

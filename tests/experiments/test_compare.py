@@ -134,7 +134,7 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
     compared.check_records(records)
     (group,) = compared.groups(records)
     assert group.title.endswith("50% of the training patients labelled")
-    assert group.names["teacher"] == "teacher, 100% labelled" and group.names["alone"] == "student alone"
+    assert group.names["teacher-1"] == "teacher, 100% labelled" and group.names["alone"] == "student alone"
     assert len(group.records) == len(records)
     table = compared.tables(records)
     (row,) = [line for line in table.splitlines() if line.startswith("| teacher, 100% labelled")][:1]
@@ -144,7 +144,15 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
     alone = replace(records[-2], split={**records[-2].split, "label_fraction": 1.0}, name="labelled=1-alone-seed=1")
     assert [set(one.names) for one in compared.groups([*records, alone])] == [
         {"teacher", "alone"},
-        {"teacher", "alone", "ckd"},
+        {"teacher-1", "alone", "ckd"},
+    ]
+    # nor is a teacher of the students' own label fraction, which taught none of them, taken for it
+    own = replace(records[0], split={**records[0].split, "label_fraction": 0.5}, name="labelled=0.5-teacher-seed=0")
+    own = replace(own, metrics={name: 0.1 for name in own.metrics})
+    rows = [line for line in compared.tables([*records, own]).splitlines() if line.startswith("| teacher")][:2]
+    assert [(row.split("|")[1].strip(), "0.1000" in row) for row in rows] == [
+        ("teacher, 100% labelled", False),
+        ("teacher", True),
     ]
 
 
