@@ -192,13 +192,13 @@ class Sizes(Distilling):
                     record for record in records if record.settings.get(_WIDTH) == width and record.arm not in _TEACHERS
                 ]
                 parameters, taken = _costs(own, _PARAMETERS), _costs(own, _MS)
-                scores = [float(r.metrics[score] or 0) for r in own if r.arm == f"{arm}-{width}"]
+                scores = _defined([r.metrics[score] for r in own if r.arm == f"{arm}-{width}"])
                 if taken and scores:
                     costs = {_PARAMETERS: _mean(parameters), _MS: _mean(taken)}
                     lines.setdefault(label, []).append(CostPoint(str(width), costs, scores))
         if not lines:
             return None
-        of_teacher = [float(record.metrics[score] or 0) for record in records if record.arm in _TEACHERS]
+        of_teacher = _defined([record.metrics[score] for record in records if record.arm in _TEACHERS])
         own_costs = {name: _mean(_costs(records, _OF_TEACHER + name)) for name in (_PARAMETERS, _MS)}
         upper = CostPoint("teacher", own_costs, of_teacher) if of_teacher else None
         return plot_against_costs(lines, score, path, upper)
@@ -232,6 +232,11 @@ def _cost_cells(records: Sequence[RunRecord], of: str = "") -> list[str]:
 
 def _cell(records: Sequence[RunRecord], arm: str, width: int, score: str) -> str:
     return mean_sd([record.metrics[score] for record in records if record.arm == f"{arm}-{width}"])
+
+
+def _defined(scores: Sequence[float | None]) -> list[float]:
+    # a score of nothing is none, as in the tables, and not 0
+    return [float(score) for score in scores if score is not None]
 
 
 def _mean(values: Sequence[float]) -> float:

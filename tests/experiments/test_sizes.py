@@ -149,6 +149,12 @@ def test_the_picture_keeps_what_it_shows(tmp_path: Path):
     # the same network: what the distilled student takes, the one alone takes as well
     assert shown["lines"]["student alone"][0]["costs"] == first["costs"]
     assert shown["upper"]["costs"] == {"parameters [million]": 5.0, "processor ms per input": 90.0}
+    undefined = some_records()
+    undefined[0].metrics["Dice per slice"] = undefined[2].metrics["Dice per slice"] = None
+    path = Sizes.picture(undefined, tmp_path / "undefined.png")
+    assert path is not None
+    shown = read_values(path)
+    assert shown["lines"]["distilled"][0]["scores"] == [pytest.approx(0.66)] and shown["upper"] is None
     alone = [one for one in some_records() if not one.arm.startswith("distilled")]
     assert Sizes.picture(alone, tmp_path / "none.png") is None and not (tmp_path / "none.png").exists()
 
