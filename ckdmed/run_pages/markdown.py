@@ -46,7 +46,7 @@ def _of_block(block: Any, pictures: dict[str, bytes]) -> Iterator[str]:
     if isinstance(block, Text):
         yield f"**{escaped(block.text)}**" if block.kind == "warning" else escaped(block.text)
     elif isinstance(block, Facts):
-        yield _table(("", ""), [(name, f"{value} {more}".strip()) for name, value, more in block.items])
+        yield _table(("", ""), [(name, f"{value} ({more})" if more else value) for name, value, more in block.items])
     elif isinstance(block, Table):
         if block.caption:
             yield escaped(block.caption) + ":"

@@ -113,6 +113,11 @@ def test_markdown_holds_the_same_words_and_no_markup():
     assert "\\|" in markdown_of(page_of(Table(["a"], [["b|c"]])))[0]
 
 
+def test_what_else_there_is_to_say_of_a_number_is_no_part_of_it_in_markdown():
+    text, _ = markdown_of(page_of(Facts([("patients", "48", "216 items"), ("epochs", "3", "")])))
+    assert "48 (216 items) |" in text and re.search(r"\| epochs +\| +3 \|", text)
+
+
 def test_the_scale_of_an_axis():
     scale = scale_of([0.0, 10.0], 100.0, 0.0)
     assert (scale(0.0), scale(5.0), scale(10.0), scale(99.0)) == (100.0, 50.0, 0.0, 0.0)
