@@ -77,7 +77,7 @@ class GradientReport:
         parameters = [p for p in self.student.parameters() if p.requires_grad]
         self.norms = term_gradient_norms(values.terms, values.weights, parameters)
         listing = ", ".join(
-            f"{name} {float(values.terms[name].detach()):.4g} x {values.weights[name]:.3g} pulls {norm:.3g}"
+            f"{name} {float(values.terms[name].detach()):.4g} x {values.weights[name]:.3g} (gradient norm {norm:.3g})"
             for name, norm in self.norms.items()
         )
         self.logger.info(f"terms at step {engine.state.iteration}: {listing}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -85,6 +86,7 @@ def test_is_silent_when_all_is_well_and_lists_the_terms(caplog: pytest.LogCaptur
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
     lines = [r.getMessage() for r in caplog.records if "terms at step" in r.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["terms at step 1", "terms at step 3", "terms at step 5"]
+    assert re.search(r"supervised [\d.]+ x 1 \(gradient norm [\d.]+\)", lines[0])
     assert "supervised" in lines[0] and "extra" in lines[0]
     assert all(math.isfinite(n) and n > 0 for n in report.norms.values())
 
