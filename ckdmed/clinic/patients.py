@@ -224,6 +224,8 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     for one in series:
         if one is not best:
             what = one.facts.sequence_text if one.facts.sequence else "an unknown sequence"
-            patient.passed_over.append(f"{one.files[0].name} is {what} ({one.facts.because or 'nothing tells'})")
+            # files of DICOM series are called alike in every folder
+            name = str(one.files[0]) if one.kind == "dicom" else one.files[0].name
+            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing tells'})")
     if best is not None:
         patient.chosen = [replace(best, because=because)]

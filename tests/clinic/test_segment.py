@@ -64,6 +64,20 @@ def test_series_of_dicom_headers(tmp_path: Path, shared_data: Path) -> None:
     assert len(patient.chosen[0].files) == 3 and patient.chosen[0].facts.sequence == "t1n"
 
 
+def test_of_dicom_series_that_are_not_taken_the_path_is_told(tmp_path: Path, shared_data: Path) -> None:
+    import pydicom
+    from pydicom.uid import generate_uid
+
+    for series in ("early", "late"):
+        (tmp_path / series).mkdir()
+        for file in sorted((shared_data / "dicom/t1w").iterdir())[:3]:
+            image = pydicom.dcmread(file)
+            image.SeriesInstanceUID = generate_uid(entropy_srcs=[series])
+            image.save_as(tmp_path / series / file.name)
+    patients, (left,), _ = find_patients(tmp_path, SEQUENCES)
+    assert not patients and all(f"{tmp_path / series}/" in left.reason for series in ("early", "late"))
+
+
 def test_two_cases_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         volume(tmp_path / folder / "p_t1ce.nii.gz")
