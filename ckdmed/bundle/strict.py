@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def check_settings() -> None:
     explain_errors(
         without_traceback=(UnknownSettingError, RenamedSettingError, IneffectiveSettingError, WrongSettingError)
     )
+    # MONAI makes its own readers too, and warns that NVIDIA's decoder, which nothing here uses, is absent
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader", category=UserWarning)
     workflow = running_workflow()
     if workflow is None:
         return

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from monai.bundle import ConfigWorkflow
+from monai.transforms import LoadImaged
 
 from ckdmed.bundle import UnknownSettingError
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.running import running_workflow
-from ckdmed.bundle.strict import unknown_settings
+from ckdmed.bundle.strict import check_settings, unknown_settings
+from ckdmed.data.volume_reader import VolumeReader
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,8 +127,6 @@ def test_settings_in_use_by_expressions_and_macros():
 
 
 def test_outside_of_a_workflow_nothing_is_checked():
-    from ckdmed.bundle import check_settings
-
     assert running_workflow() is None
     check_settings()
 
@@ -133,3 +134,11 @@ def test_outside_of_a_workflow_nothing_is_checked():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("bundles/*/train.json")), ids=lambda p: p.parent.name)
 def test_the_bundles_read_every_setting_that_they_declare(path: Path):
     assert unknown_settings(json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+def test_a_run_says_nothing_of_a_decoder_that_no_reader_uses() -> None:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        check_settings()
+        LoadImaged("image", VolumeReader())  # type: ignore[arg-type]
+    assert not found
