@@ -20,6 +20,7 @@ from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
 from ckdmed.experiments.given_weights import told_of_given, why_unscored
+from ckdmed.experiments.one_teacher import TEACHER, check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
@@ -38,9 +39,7 @@ logger = logging.getLogger(__name__)
 
 #: the method of the student that is trained alone, and the arm of this name
 ALONE = "supervised"
-#: the arm of the teacher that all share
-TEACHER = "teacher"
-#: in its place, where a checkpoint is given
+#: the arm in place of the shared teacher's, where a checkpoint is given
 GIVEN = "given"
 _LABELS = {GIVEN: "teacher, as given"}
 # how images look is the same for all, the student alone among them, whose settings no teacher's record tells
@@ -383,25 +382,3 @@ def _score_tables(
         near = task.distances
         parts.append(arm_table(records, near, baseline, labels, decimals=2, smaller_is_better=near))
     return [*parts, *region_tables(records, labels)]
-
-
-def check_one_teacher(runs: Sequence[tuple[str, int]]) -> None:
-    """Refuse students of several seeds' teachers: each student is named by its own seed, and the table would mix them.
-
-    Args:
-        runs: arm and seed.
-
-    Raises:
-        ValueError: a teacher of several seeds.
-    """
-    seeds: dict[str, set[int]] = {}
-    for arm, seed in runs:
-        if arm == TEACHER or arm.startswith(f"{TEACHER}_"):
-            seeds.setdefault(arm, set()).add(seed)
-    for arm, found in seeds.items():
-        if len(found) > 1:
-            first, *others = sorted(found)
-            raise ValueError(
-                f"{arm} is trained once, with the first seed, for all students, and here it would be trained with "
-                f"the seeds {first} and {', '.join(map(str, others))}. Keep the first seed, or use another folder."
-            )
