@@ -16,6 +16,7 @@ from monai.engines import Evaluator
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.counted import counted
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
@@ -235,7 +236,7 @@ class InferenceJob:
             items.append(self._entry(item))
         for entry in self.skipped:
             logger.warning(f"skipped {on_one_line(entry.reason)}")
-        counts = f"{len(items)} inputs to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
+        counts = f"{counted(len(items), 'input')} to do, {len(self.kept)} done before, {len(self.skipped)} skipped"
         logger.info(counts)
         for line in self.found.unused.lines():
             logger.info(line)
@@ -367,7 +368,9 @@ class InferenceJob:
         }
         write_json(output_path(self.output_dir, REPORT), report)
         write_skipped(output_path(self.output_dir, SKIPPED), skipped)
-        logger.info(f"{len(results)} results ({len(self.kept)} kept) are in {self.output_dir.resolve()}")
+        logger.info(
+            f"{counted(len(results), 'result')} ({len(self.kept)} of an earlier run): {self.output_dir.resolve()}"
+        )
         if self.skipped:
             tell_skipped(self.skipped, SKIPPED)
             raise InputsSkipped(self.skipped)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import distributed
 
+from ckdmed.counted import counted
 from ckdmed.data.brats import MODALITIES, brats_fold, build_brats_datalist, read_brats_datalist, select_brats_items
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
@@ -112,7 +113,10 @@ def brats_sections(
         sections["train"] = [*sections["train"], *sections["validation"]]
         logger.warning("training on the validation section too: its scores say nothing of patients never seen")
     labelled = sum(item["labelled"] for item in sections["train"])
-    counts = ", ".join(f"{name} {len(items)} cases of {_groups(items)} patients" for name, items in sections.items())
+    counts = ", ".join(
+        f"{name} {counted(len(items), 'case')} of {counted(_groups(items), 'patient')}"
+        for name, items in sections.items()
+    )
     logger.info(f"{folder}: {counts}; {labelled} of the training cases are used with their masks")
     for name in ("train", "validation"):
         if not sections[name] and record is None:

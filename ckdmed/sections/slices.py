@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import distributed
 
+from ckdmed.counted import counted
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.figshare import TUMOR_LABELS
 from ckdmed.data.phantoms import write_figshare_phantoms
@@ -148,7 +149,10 @@ def _recorded(
 
 
 def _counts(sections: dict[str, list[dict[str, Any]]]) -> str:
-    return ", ".join(f"{name} {len(items)} slices of {_groups(items)} patients" for name, items in sections.items())
+    return ", ".join(
+        f"{name} {counted(len(items), 'slice')} of {counted(_groups(items), 'patient')}"
+        for name, items in sections.items()
+    )
 
 
 def _groups(items: Sequence[dict[str, Any]]) -> int:
