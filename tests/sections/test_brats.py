@@ -12,6 +12,7 @@ import pytest
 from ckdmed.bundle import brats_sections
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.sections.record import SectionRecord
 
 SHAPE = (16, 16, 16)
 
@@ -80,7 +81,7 @@ def test_a_stored_datalist_goes_before_a_new_split(dataset: Path, phantom_dir: P
     assert [item["case"] for item in found["test"]] == [item["case"] for item in stored["test"]]
 
 
-def test_every_patient_is_left_out_once(dataset: Path, phantom_dir: Path):
+def test_every_patient_is_left_out_once(dataset: Path, phantom_dir: Path, tmp_path: Path):
     every = {path.name for path in dataset.iterdir() if path.is_dir()}
     assert len(every) == 5
     drawn = [brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=3) for fold in range(3)]
@@ -98,6 +99,13 @@ def test_every_patient_is_left_out_once(dataset: Path, phantom_dir: Path):
         cases = {name: {item["case"] for item in items} for name, items in found.items()}
         assert cases == {**part, "train": every - part["test"]}
         assert len(found["train"]) == len(cases["train"]) and all(item["labelled"] for item in found["train"])
+    # the record of such a training has the validation patients in both sections already: none is scored twice
+    SectionRecord.of(found, tmp_path).write(tmp_path / "sections.json")
+    (tmp_path / "model.pt").write_bytes(b"")
+    scored = brats_sections(
+        str(dataset), str(phantom_dir), checkpoint=str(tmp_path / "model.pt"), train_on_validation=True
+    )
+    assert sorted(item["case"] for item in scored["train"]) == sorted(item["case"] for item in found["train"])
 
 
 def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Path):
