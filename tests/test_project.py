@@ -287,6 +287,12 @@ def test_pictures_of_results_are_those_of_their_records(tables, tmp_path):
         assert any(f"images/{name}" in path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
 
 
+def test_an_arm_without_runs_leaves_no_empty_cell_among_the_main_results(tables, monkeypatch):
+    monkeypatch.setattr(tables, "_HEADLINE", {"masks": ("compare-tuned", "Dice per slice", "alone", "none", "teacher")})
+    with pytest.raises(ValueError, match="compare-tuned has no run of none on the test set for 'masks'"):
+        tables.headline()
+
+
 def test_a_number_typed_into_a_table_does_not_stay(tables, monkeypatch):
     monkeypatch.setitem(tables.TABLES, "table1", lambda: "| a |\n")
     page = "before\n<!-- table: table1 -->\n\n| 0.99 |\n\n<!-- end of table -->\nafter\n"

@@ -84,7 +84,11 @@ _HEADLINE = {
 
 
 def headline() -> str:
-    """The main results on test sets, for the README."""
+    """The main results on test sets, for the README.
+
+    Raises:
+        ValueError: an arm that is named has no run.
+    """
     rows = []
     for what, (name, score, *arms) in _HEADLINE.items():
         own = [
@@ -93,6 +97,8 @@ def headline() -> str:
             # Table I has both sections in one record, and was also made with a split by slices, which says little
             if record.split.get("section", "test") == "test" and record.split["name"] != "slices"
         ]
+        if absent := [arm for arm in arms if arm and arm not in {record.arm for record in own}]:
+            raise ValueError(f"docs/records/{name} has no run of {', '.join(absent)} on the test set for '{what}'.")
         cells = [_mean_of_runs([r.metrics[score] for r in own if r.arm == arm]) for arm in arms]
         rows.append([what, "accuracy" if "accuracy" in score else score, *cells])
     return markdown_table(["what is learnt", "score", "student alone", "distilled student", "teacher"], rows)
