@@ -6,13 +6,14 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
 from monai.data.image_reader import ImageReader
 from monai.engines import Evaluator
+from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
@@ -22,10 +23,11 @@ from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
-from ckdmed.data.written_files import as_written, checksum, edited_note
+from ckdmed.data.written_files import checksum
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, write_atomic, write_json
 from ckdmed.folders import refuse_folder_of_inputs, refuse_place_among
+from ckdmed.inference.earlier_results import CorrectedMeanwhile, EarlierResults
 from ckdmed.inference.final_notes import (
     count_intended,
     mark_known,
@@ -42,9 +44,7 @@ from ckdmed.inference.ledger import (
     gone_inputs,
     line_of_undone,
     lines_of_others,
-    outputs_are_whole,
     places,
-    read_ledger,
 )
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
@@ -112,8 +112,6 @@ class InferenceJob:
         self._noted: set[str] = set()
         # those whose results of an earlier run stay: somebody changed them, or the input cannot be read now
         self._left: set[str] = set()
-        # the checksums of what earlier runs wrote of each input
-        self._earlier: dict[str, Any] = {}
         # of inputs of earlier runs that are none of this one
         self._others: list[dict[str, Any]] = []
         # of each input, as it was when it was checked
@@ -200,6 +198,10 @@ class InferenceJob:
         return {"image": image if len(image) > 1 else image[0], "name": item.name}
 
     @cached_property
+    def _earlier(self) -> EarlierResults:
+        return EarlierResults(self.output_dir, LEDGER)
+
+    @cached_property
     def data(self) -> list[dict[str, Any]]:
         """Entries (``image``: file or files, ``name``) of the inputs that can be read and are not done yet."""
         # a blank slice of a volume is nothing to warn about
@@ -207,28 +209,25 @@ class InferenceJob:
         self.skipped = list(self.found.skipped)
         if self._section_record is None:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
-        earlier = read_ledger(self.output_dir / LEDGER)
+        earlier = self._earlier.records
         self._others = lines_of_others(earlier, {item.name for item in self.found.items}, self.output_dir)
-        self._earlier = {name: record.get("checksums") for name, record in earlier.items()}
-        done = self._finished() if self.resume else {}
+        if self.resume:
+            self.skipped += gone_inputs(earlier, self.found)
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
-            if item.name in done:
+            if self.resume and self._earlier.holds(item.name, partial(self._fingerprint, item)):
                 self.kept.append(item.name)
-                self._records[item.name] = done[item.name]
+                self._records[item.name] = earlier[item.name]
                 continue
-            if note := edited_note(earlier.get(item.name, {}).get("checksums"), self.output_dir):
-                self.skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
-                self._leave(item.name, earlier[item.name])
+            if changed := self._earlier.changed(item):
+                self._leave(item.name, changed)
                 continue
             try:
                 self._fingerprints[item.name] = self._fingerprint(item)
                 self._checks[item.name] = self._check(item)
             # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
-                self.skipped.append(skipped_for(item, error))
-                if item.name in earlier:
-                    self._leave(item.name, earlier[item.name])
+                self._leave(item.name, skipped_for(item, error))
                 continue
             self._pending[item.name] = item
             if self._checks[item.name].outside:
@@ -251,15 +250,17 @@ class InferenceJob:
             if item.name in self._records:
                 lines.append({key: value for key, value in self._records[item.name].items() if key != OF_OTHERS})
             elif item.name in self._noted:
-                lines.append(line_of_undone(item, self._earlier.get(item.name)))
+                lines.append(line_of_undone(item, self._earlier.checksums(item.name)))
         lines += self._others
         text = "".join(json.dumps(line) + "\n" for line in lines)
         write_atomic(output_path(self.output_dir, LEDGER), lambda path: path.write_text(text) and None)
 
-    def _leave(self, name: str, record: dict[str, Any]) -> None:
+    def _leave(self, name: str, entry: SkippedFile) -> None:
+        self.skipped.append(entry)
         # known to the next run, but no result of this one
-        self._records[name] = record
-        self._left.add(name)
+        if name in self._earlier.records:
+            self._records[name] = self._earlier.records[name]
+            self._left.add(name)
 
     def run(self, evaluator: Evaluator) -> None:
         """Let the evaluator go through `data`; an input at which it fails is skipped with the cause, the rest is done.
@@ -279,7 +280,8 @@ class InferenceJob:
         failed: list[Exception] = []
         # what this handler takes ends the round, and not the process
         evaluator.add_event_handler(Events.EXCEPTION_RAISED, lambda _engine, error: failed.append(error))
-        evaluator.add_event_handler(Events.ITERATION_STARTED, self._begin)
+        # the last event before the writers', with the items decollated
+        evaluator.add_event_handler(IterationEvents.MODEL_COMPLETED, self._begin)
         while todo:
             loader.dataset.data = todo if together else todo[:1]
             evaluator.state.epoch_length = len(loader)
@@ -287,7 +289,8 @@ class InferenceJob:
             evaluator.run()
             if not failed and together:
                 return
-            if failed:
+            # one that was left is among the records; the others go on together
+            if failed and not isinstance(failed[0], CorrectedMeanwhile):
                 if isinstance(cause := root_cause(failed[0]), OSError) and cause.errno in DISK_FULL:
                     raise failed[0]
                 # of several inputs any may be the cause, where other processes read: it is found one by one
@@ -297,14 +300,24 @@ class InferenceJob:
             todo = [entry for entry in todo if entry["name"] in self._pending and entry["name"] not in self._records]
 
     def _begin(self, engine: Engine) -> None:
-        """Should the run be killed from here on, it is unknown whose the files of an earlier result are."""
+        """The files of these items are about to be written.
+
+        Raises:
+            CorrectedMeanwhile: somebody changed an earlier result since the run began; no writer gets to replace it.
+        """
         batch: Any = engine.state.batch
-        for name in batch.get("name", ()) if isinstance(batch, Mapping) else ():
-            if self._earlier.get(name) and name in self._pending:
-                add_line(output_path(self.output_dir, LEDGER), line_of_undone(self._pending[name]))
+        decollated: list[Any] = [item.get("name") for item in batch if isinstance(item, Mapping)]
+        for name in batch.get("name", ()) if isinstance(batch, Mapping) else decollated:
+            if (item := self._pending.get(name)) is None:
+                continue
+            if changed := self._earlier.changed(item):
+                self._leave(name, changed)
+                logger.warning(f"skipped {on_one_line(changed.reason)}")
+                raise CorrectedMeanwhile(changed.reason)
+            self._earlier.begin(item)
 
     def _give_up(self, name: str, error: Exception) -> None:
-        self._earlier[name] = as_written(self._earlier.get(name), self.output_dir)
+        self._earlier.give_up(name)
         entry = skipped_for(self._pending.pop(name), error)
         self.skipped.append(entry)
         logger.warning(f"skipped {on_one_line(entry.reason)}")
@@ -382,20 +395,6 @@ class InferenceJob:
     @cached_property
     def _checkpoint_hash(self) -> str | None:
         return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
-
-    def _finished(self) -> dict[str, dict[str, Any]]:
-        """Records of an earlier run that still hold, by name."""
-        records = read_ledger(self.output_dir / LEDGER)
-        self.skipped += gone_inputs(records, self.found)
-        return {
-            i.name: records[i.name] for i in self.found.items if i.name in records and self._holds(records[i.name], i)
-        }
-
-    def _holds(self, record: dict[str, Any], item: InputItem) -> bool:
-        try:
-            return outputs_are_whole(record, self.output_dir) and record.get("fingerprint") == self._fingerprint(item)
-        except OSError:
-            return False
 
     def _fingerprint(self, item: InputItem) -> str:
         # a result says whether its input is like the training's

@@ -73,13 +73,16 @@ def predict_folder(
     skipped, results = list(found.skipped), []
     written = _written_earlier(folder)
     for item in found.items:
-        if note := edited_note(written.get(item.name), folder):
-            skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
-            continue
         try:
-            prediction = predictor(item.files)
+            if not (note := edited_note(written.get(item.name), folder)):
+                prediction = predictor(item.files)
+                # in the meantime somebody may have corrected a mask
+                note = edited_note(written.get(item.name), folder)
         except ValueError as error:
             skipped.append(SkippedFile(item.files[0], str(error)))
+            continue
+        if note:
+            skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
             continue
         # killed from here on, it is unknown whose the files are
         _note(folder, item.name, ())

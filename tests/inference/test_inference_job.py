@@ -216,13 +216,35 @@ class Writer:
             self.job.record(name, [f"{name}.txt"])
 
 
-def run(job: InferenceJob, network: torch.nn.Module | None = None, fails: str | None = None, workers: int = 0) -> None:
+class MaskWriter(Writer):
+    """Writes masks of 1, and fails at an item with an error when its mask is in place."""
+
+    def __init__(self, job: InferenceJob, error: Exception | None = None, fails: str | None = None) -> None:
+        super().__init__(job, fails)
+        self.error = error
+
+    def __call__(self, engine) -> None:
+        for item in engine.state.batch:
+            name = item["name"]
+            put_result(self.job, name, 2 if self.error else 1)
+            if self.error and name == self.fails:
+                raise self.error
+            self.job.record(name, [f"{name}_mask.nii.gz"])
+
+
+def run(
+    job: InferenceJob,
+    network: torch.nn.Module | None = None,
+    fails: str | None = None,
+    workers: int = 0,
+    writer: Writer | None = None,
+) -> None:
     chain = Compose([LoadImaged("image", reader=SliceReader()), EnsureChannelFirstd("image")])
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(Dataset(job.data, chain), batch_size=1, num_workers=workers),
         network=network or torch.nn.Identity(),
-        val_handlers=[Writer(job, fails)],
+        val_handlers=[writer or Writer(job, fails)],
     )
     job.run(evaluator)
 
@@ -253,21 +275,66 @@ def test_a_result_that_cannot_be_written_does_not_end_the_batch(inputs):
     assert any("a link stands in the output folder" in entry.reason for entry in one.skipped)
 
 
-@pytest.mark.parametrize("put", [False, True])
-def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path, put: bool) -> None:
+def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path) -> None:
     """What it wrote of the result in place of an earlier one is nobody's correction."""
     finished(job(inputs))
-
-    class Killed(Passing):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if put:
-                put_result(killed, "1", 2)
-            raise OSError(errno.ENOSPC, "as good as killed")
-
     killed = job(inputs, settings={"a": 2})
     with pytest.raises(OSError):
-        run(killed, Killed())
+        run(killed, writer=MaskWriter(killed, OSError(errno.ENOSPC, "as good as killed"), "1"))
     assert finished(job(inputs, settings={"a": 2})) == ["1", "2", "sub/1"]
+
+
+def test_half_a_result_that_a_run_tries_again_is_no_correction(inputs: Path) -> None:
+    finished(job(inputs))
+    made = job(inputs, settings={"a": 2})
+    run(made, writer=MaskWriter(made, ValueError("no overlay"), "2"))
+    assert [entry.reason for entry in made.skipped if entry.path.name == "2.png"] == [f"{inputs / '2.png'}: no overlay"]
+    with pytest.raises(InputsSkipped):
+        made.finish()
+    assert finished(job(inputs, settings={"a": 3})) == ["1", "2", "sub/1"]
+
+
+class Corrected(torch.nn.Module):
+    """Somebody corrects the mask of "2" while an input of this name is at the network."""
+
+    def __init__(self, job: InferenceJob, at: str, fails: bool = False) -> None:
+        super().__init__()
+        self.job, self.at, self.fails = job, {"1": 100, "2": 101}[at], fails
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if round(float(x.max()) * 255) == self.at:
+            put_result(self.job, "2", 0)
+            if self.fails:
+                raise RuntimeError("no memory")
+        return x
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("at", ["1", "2"])
+def test_a_mask_that_is_corrected_during_the_run_stays(inputs: Path, at: str, workers: int) -> None:
+    finished(job(inputs))
+    made = job(inputs, settings={"a": 2})
+    assert [item["name"] for item in made.data] == ["1", "2", "sub/1"]
+    run(made, Corrected(made, at), workers=workers, writer=MaskWriter(made))
+    with pytest.raises(InputsSkipped):
+        made.finish()
+    mask = made.output_dir / "2_mask.nii.gz"
+    assert not nib.load(mask).get_fdata().any()
+    report = json.loads((made.output_dir / "report.json").read_text())
+    assert [result["name"] for result in report["results"]] == ["1", "sub/1"]
+    causes = {Path(entry["file"]).name: entry["cause"] for entry in report["skipped"]}
+    assert f"{mask}: was changed since it was written, and stays" in causes["2.png"]
+    # and is known to the next run
+    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
+
+
+def test_a_mask_that_is_corrected_while_its_input_fails_is_known(inputs: Path) -> None:
+    finished(job(inputs))
+    made = job(inputs, settings={"a": 2})
+    run(made, Corrected(made, "2", fails=True), writer=MaskWriter(made))
+    with pytest.raises(InputsSkipped):
+        made.finish()
+    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
 
 
 def test_a_full_disk_ends_the_run(inputs):

@@ -93,6 +93,21 @@ def test_after_a_run_that_was_killed_only_what_was_corrected_stays(slices, tmp_p
     assert corrected.read_bytes() == kept and own.is_file()
 
 
+def test_a_mask_that_is_corrected_while_its_input_is_predicted_stays(slices, tmp_path):
+    form, out = write_tiny(tmp_path / "model.onnx"), tmp_path / "out"
+    assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+    mask = out / json.loads((out / "report.json").read_text())["results"][0]["outputs"][0]
+
+    class Slow(Predictor):
+        def __call__(self, files):
+            Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(mask)
+            return super().__call__(files)
+
+    *_, report = predict_folder(Slow(open_form(form), threshold=0.2), slices, out)
+    assert [entry.reason for entry in report.skipped if f"{mask}: was changed since" in entry.reason]
+    np.testing.assert_array_equal(np.array(Image.open(mask)), np.eye(64) * 255)
+
+
 def test_a_table_of_classes(slices, tmp_path, capsys):
     form = write_tiny(tmp_path / "model.onnx", CLASSES)
     image = next(path for path in sorted(slices.glob("*.mat")) if path.name != "broken.mat")

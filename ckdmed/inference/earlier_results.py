@@ -1,0 +1,74 @@
+"""Results of earlier runs in an output folder: which of them hold, and which somebody changed, so that they stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ckdmed.data.image_files import InputItem
+from ckdmed.data.input_walk import SkippedFile
+from ckdmed.data.written_files import as_written, edited_note
+from ckdmed.inference.ledger import add_line, line_of_undone, outputs_are_whole, read_ledger
+from ckdmed.paths import output_path
+
+__all__ = ["CorrectedMeanwhile", "EarlierResults"]
+
+
+class CorrectedMeanwhile(RuntimeError):
+    """The earlier result of an input was changed while the run was under way; it stays."""
+
+
+class EarlierResults:
+    """What the ledger of earlier runs says of each input, and whether its files still are what it says.
+
+    Args:
+        folder: of the results.
+        ledger: its name there; there may be none.
+
+    Attributes:
+        records: of the ledger, by name.
+    """
+
+    def __init__(self, folder: Path, ledger: str) -> None:
+        self.folder = folder
+        self.ledger = ledger
+        self.records = read_ledger(folder / ledger)
+        self._begun: set[str] = set()
+
+    def checksums(self, name: str) -> Any:
+        """Of the files as they were written."""
+        return self.records.get(name, {}).get("checksums")
+
+    def holds(self, name: str, fingerprint: Callable[[], str]) -> bool:
+        """Whether a result is whole and of the same input and state; an input that cannot be read has another."""
+        record = self.records.get(name)
+        try:
+            return (
+                record is not None
+                and outputs_are_whole(record, self.folder)
+                and record.get("fingerprint") == fingerprint()
+            )
+        except OSError:
+            return False
+
+    def changed(self, item: InputItem) -> SkippedFile | None:
+        """That an input is not done again, for its result was changed since it was written; None where it was not.
+
+        Nor where the result is being replaced: its files may be new ones.
+        """
+        if item.name in self._begun or not (note := edited_note(self.checksums(item.name), self.folder)):
+            return None
+        return SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}")
+
+    def begin(self, item: InputItem) -> None:
+        """Note that files may be replaced: should the run be killed from here on, it is unknown whose they are."""
+        self._begun.add(item.name)
+        if self.checksums(item.name):
+            add_line(output_path(self.folder, self.ledger), line_of_undone(item))
+
+    def give_up(self, name: str) -> None:
+        """Of a result that was being replaced, keep the checksums of those files that still are the earlier ones."""
+        if name in self._begun:
+            whole = as_written(self.checksums(name), self.folder)
+            self.records[name] = {**self.records.get(name, {}), "checksums": whole}
