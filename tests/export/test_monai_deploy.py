@@ -1,24 +1,32 @@
 """The exports as MONAI Deploy's `MonaiBundleInferenceOperator` uses them.
 
 The operator itself is run where the App SDK is installed (`monai-deploy-app-sdk`); its steps stand in for it
-elsewhere, which is what the SDK 4.0.0 does between the image that it receives and the one that it sends.
+elsewhere, which is what the SDK 4.0.0 does between the image that it receives and the one that it sends. The
+application of docs/examples is run where the SDK is installed, and nowhere else.
 """
 
 from __future__ import annotations
 
 import csv
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 
-from tests.export.tiny import BUNDLES
+from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.data.slice_reader import SliceReader
+from ckdmed.export import export_bundle
+from tests.dicom_results.mr_series import write_mr_series
+from tests.export.tiny import BUNDLES, ROOT
 
 SAMPLE = ("seg_kd", "cls_kd", "brats_unimodal_kd")
 AFFINE = np.array([[-1, 0, 0, 20], [0, -1, 0, 20], [0, 0, 2, 0], [0, 0, 0, 1]], dtype=float)
@@ -154,3 +162,66 @@ def test_the_operator_gives_the_result_of_inference_json(export, tmp_path, monke
     assert result.shape == SHAPE
     np.testing.assert_array_equal(result, expected)
     assert set(np.unique(result)) <= ({0, 1} if "brats_" not in export.name else {0, 1, 2, 3})
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The export of the student that ships, which finds the tumours of phantoms."""
+    bundle = ROOT / "bundles/seg_kd"
+    output = tmp_path_factory.mktemp("shipped") / "brain_tumour_seg_kd"
+    return export_bundle(bundle, bundle / "models/model.pt", output).folder
+
+
+def write_series(folder: Path, plane: str) -> list[Path]:
+    """Slices of phantoms as a series of an axial, oblique or coronal plane; gives its files."""
+    phantoms = write_figshare_phantoms(folder.with_name("phantoms"), 2, (3, 3), 128, progress=False).parent
+    reader = SliceReader()
+    slices = [reader.get_data(reader.read(path))[0][0].T for path in sorted(phantoms.rglob("*.mat"))[:6]]
+    volume = np.round(np.stack(slices, axis=-1)).astype(np.int16)
+    angle = np.deg2rad(20)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    coronal = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    return write_mr_series(folder, volume, direction={"axial": None, "oblique": turn, "coronal": coronal}[plane])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plane", ["axial", "oblique", "coronal", "real"])
+def test_the_application_writes_the_mask_of_inference_json(shipped, request, tmp_path, plane):
+    if not STOCK:
+        pytest.skip("monai-deploy-app-sdk is not installed")
+    highdicom = pytest.importorskip("highdicom")
+    study = tmp_path / "study"
+    if plane == "real":
+        study.mkdir()
+        # of the middle of the head
+        for file in sorted((request.getfixturevalue("shared_data") / "dicom/t1w").iterdir())[20:28]:
+            (study / file.name).symlink_to(file)
+        files = sorted(study.iterdir())
+    else:
+        files = write_series(study, plane)
+    app, out = ROOT / "docs/examples/monai_deploy_app.py", tmp_path / "results"
+    words = ["--input", study, "--output", out, "--model", shipped / "models/model.ts"]
+    subprocess.run([sys.executable, str(app), *map(str, words)], check=True, cwd=tmp_path)
+    infer = ["run", shipped, "infer", "--dataset_dir", study, "--output_dir", tmp_path / "masks"]
+    subprocess.run([sys.executable, "-m", "ckdmed", *map(str, infer)], check=True, cwd=tmp_path)
+    (written,) = out.glob("*.dcm")
+    segments = highdicom.seg.segread(written)
+    images = [pydicom.dcmread(file, stop_before_pixels=True) for file in files]
+    # frames of slices without a tumour are left out
+    found = segments.get_pixels_by_source_instance(
+        [image.SOPInstanceUID for image in images],
+        segment_numbers=[1],
+        ignore_spatial_locations=True,
+        assert_missing_frames_are_empty=True,
+    )[..., 0]
+    (mask,) = (tmp_path / "masks").rglob("*_mask.nii.gz")
+    expected = nibabel.load(mask)
+    values = np.asarray(expected.dataobj)
+    # each file's place in the mask, by geometry alone
+    to_voxels = np.linalg.inv(expected.affine)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0])
+    for image, frame in zip(images, found, strict=True):
+        corner = to_voxels @ lps @ [*map(float, image.ImagePositionPatient), 1]
+        assert np.allclose(corner[:2], 0, atol=1e-2) and abs(corner[2] - round(corner[2])) < 1e-2
+        np.testing.assert_array_equal(frame, values[:, :, round(corner[2])].T)
+    assert found.sum() == values.sum() and (plane == "real" or values.any())
