@@ -184,13 +184,9 @@ class InferenceJob:
         if self.intended is None:
             return check_input(None, slices)
         geometry = SliceGeometry.from_text(meta[GEOMETRY_KEY])
-        several = len(self.intended.sequences) > 1
-        facts = (
-            [facts_of_slices(file, geometry) for file in item.files]
-            if several
-            else facts_of_slices(item.files, geometry)
-        )
-        return check_input(self.intended, slices, facts)
+        if len(self.intended.sequences) > 1:
+            return check_input(self.intended, slices, [facts_of_slices(file, geometry) for file in item.files])
+        return check_input(self.intended, slices, facts_of_slices(item.files, geometry))
 
     def _entry(self, item: InputItem) -> dict[str, Any]:
         """What the data set holds of an input; ``name`` is that of the item."""
