@@ -46,8 +46,8 @@ def test_what_an_inference_takes_from_the_record_is_shipped_as_it_was_evaluated(
     at_inference, bundles = tool("ship_checkpoint")._at_inference, Path(__file__).resolve().parents[1] / "bundles"
     evaluated = {"image_size": 128, "threshold": 0.4, "tta": False, "epochs": 3}
     assert at_inference(bundles / "seg_kd", evaluated) == {"image_size": 128, "threshold": 0.4, "tta": False}
-    # others must be evaluated as the inference has them
-    assert at_inference(bundles / "seg_teacher", evaluated) == {"image_size": 128, "threshold": 0.5, "tta": False}
+    # every bundle of masks reads them from the record
+    assert at_inference(bundles / "seg_teacher", evaluated) == {"image_size": 128, "threshold": 0.4, "tta": False}
 
 
 def test_masks_of_slices_are_compared_between_commits(tmp_path: Path) -> None:

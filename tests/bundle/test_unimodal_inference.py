@@ -67,7 +67,7 @@ def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings:
         ({"modalities": ["t1c", "t1c"]}, "got ['t1c', 't1c']. one stands twice."),
         ({"student_modalities": []}, "each one of t1n, t1c, t2w, t2f, got []."),
         ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network is to be given (the first: "),
-        ({"modalities": ["t1c", "t2f"]}, "missing: t2f (there: t1c)). Name what it was trained on by the setting"),
+        ({"modalities": ["t1c", "t2f"]}, "modalities is ['t1c', 't2f'], but student_modalities is ['t1c']"),
         ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channels, this one 3."),
     ],
 )
