@@ -6,7 +6,18 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Arm", "Run", "check_different", "check_label_fractions", "checked_variant_name", "in_order"]
+__all__ = [
+    "ARM_OF_BEFORE",
+    "Arm",
+    "Run",
+    "check_different",
+    "check_label_fractions",
+    "checked_variant_name",
+    "in_order",
+]
+
+#: the name in records of earlier versions of the student that the default method distils in `compare`
+ARM_OF_BEFORE = "ours"
 
 
 @dataclass(frozen=True)
@@ -75,9 +86,9 @@ def checked_variant_name(name: str, taken: Collection[str]) -> str:
     """The name of an arm of one's own.
 
     Raises:
-        ValueError: the name is taken or cannot be a folder's.
+        ValueError: the name is taken, now or in records of before, or cannot be a folder's.
     """
-    if name in taken or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
+    if name in {*taken, ARM_OF_BEFORE} or not name.replace("_", "").replace("-", "").replace(".", "").isalnum():
         raise ValueError(f"a variant needs a name of its own of letters, digits, '_', '-' and '.', got {name!r}.")
     return name
 

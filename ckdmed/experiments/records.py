@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.renamed_settings import with_new_names
-from ckdmed.experiments.plan import Run
+from ckdmed.experiments.plan import ARM_OF_BEFORE, Run
 from ckdmed.experiments.teacher_settings import settings_that_reach
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json_lines
@@ -29,8 +29,8 @@ __all__ = [
     "record_path",
 ]
 
-# of `compare`: the student that the default method distils, which has the method's name now
-_ARM_OF_BEFORE, _ARM_OF_NOW = "ours", "ckd"
+# what the arm of before is called now, as its method is
+_ARM_OF_NOW = "ckd"
 #: in the order in which they are read and collected
 SECTIONS = ("validation", "test")
 
@@ -61,14 +61,14 @@ def read_experiment(path: Path) -> list[RunRecord]:
 
 def of_before(path: Path) -> Path:
     """The file or folder of a run, or that of one which an earlier version began or finished under another name."""
-    before = path.with_name(path.name.replace(f"-{_ARM_OF_NOW}-", f"-{_ARM_OF_BEFORE}-"))
+    before = path.with_name(path.name.replace(f"-{_ARM_OF_NOW}-", f"-{ARM_OF_BEFORE}-"))
     return before if before.exists() and not path.exists() else path
 
 
 def _with_arm_of_now(record: RunRecord) -> RunRecord:
-    if record.arm != _ARM_OF_BEFORE:
+    if record.arm != ARM_OF_BEFORE:
         return record
-    return replace(record, arm=_ARM_OF_NOW, name=record.name.replace(f"-{_ARM_OF_BEFORE}-", f"-{_ARM_OF_NOW}-"))
+    return replace(record, arm=_ARM_OF_NOW, name=record.name.replace(f"-{ARM_OF_BEFORE}-", f"-{_ARM_OF_NOW}-"))
 
 
 def _settings_of_now(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -327,6 +327,8 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
         (["--arms", "our"], "there are no arms \\['our'\\]; there are teacher, alone"),
         (["--label_fractions", "0"], "above 0 and is at most 1"),
         (["--variant", "ckd", "w_att=0"], "a name of its own"),
+        # records of before hold the distilled arm by this name, and are read as its
+        (["--variant", "ours", "w_att=0"], "a name of its own"),
         (
             ["--variant", "warm", "temperatur=4"],
             "'temperatur' is no setting of this bundle; did you mean 'temperature'",
