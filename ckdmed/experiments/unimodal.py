@@ -20,6 +20,7 @@ from ckdmed.experiments.cases import (
     region_tables,
 )
 from ckdmed.experiments.engine import Experiment
+from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
@@ -38,10 +39,13 @@ from ckdmed.experiments.tables import (
 )
 from ckdmed.experiments.unimodal_arms import (
     ALONE,
+    ALONE_LONGER,
+    DISTILLED,
     STRATEGIES,
     UNIMODAL_BUNDLE,
     Strategy,
     strategy,
+    unimodal_name,
     unimodal_runs,
     unimodal_settings,
 )
@@ -203,10 +207,24 @@ class UnimodalComparison(Experiment):
             if self.teacher_seed not in (None, run.seed):
                 made["teacher_seed"] = self.teacher_seed
             made["teachers_dir"] = str(self._teachers(made))
+        if _lasts_longer(run.arm.name):
+            made["epochs"] = self._longer(run, made["epochs"])
         return made
 
     def shared_work(self, run: Run) -> str | None:
-        return self._plan(run).get("teachers_dir")
+        return str(self._plan(run)["teachers_dir"]) if run.arm.unlabelled else None
+
+    def _longer(self, run: Run, epochs: int) -> int:
+        student, fraction = run.arm.name.removesuffix(f"-{ALONE_LONGER}"), run.split["label_fraction"]
+        alone, distilled = (
+            self.folder(unimodal_name(f"{student}-{name}", fraction, run.seed)) for name in (ALONE, DISTILLED)
+        )
+        return epochs_of_equal_time(self.folder(run), alone, distilled, epochs)
+
+    @classmethod
+    def of_a_run(cls, arm: str) -> frozenset[str]:
+        # as many epochs as take the time of the same seed's distilled student
+        return super().of_a_run(arm) | ({"epochs"} if _lasts_longer(arm) else set())
 
     def _teachers(self, settings: Mapping[str, Any]) -> Path:
         """Where the teachers of such settings lie, whichever student they teach."""
@@ -237,13 +255,18 @@ class UnimodalComparison(Experiment):
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:
         own, names, baseline = group.records, group.names, group.baseline
-        return [
+        parts = [
             arm_table(own, (DICE, LESIONWISE_DICE), baseline, names),
             *over_patients(group, DICE),
             distance_table(own, baseline, names),
             *region_tables(own, names),
-            seconds_line(own, names),
         ]
+        if {DISTILLED, ALONE_LONGER} <= set(names):
+            shown = {name: label for name, label in names.items() if name != ALONE}
+            parts.append("Against the student trained alone for the same time:\n")
+            parts.append(arm_table(own, (DICE, LESIONWISE_DICE), ALONE_LONGER, shown))
+            parts += over_patients(group, DICE, ALONE_LONGER, shown)
+        return [*parts, seconds_line(own, names)]
 
     @classmethod
     def closing(cls, records: Sequence[RunRecord]) -> list[str]:
@@ -251,6 +274,10 @@ class UnimodalComparison(Experiment):
             "Scores are means over patients of whole cases; `Dice` and the distances are means of the regions. "
             "Seconds are without the training of frozen teachers, which all students of a seed share.\n"
         ]
+
+
+def _lasts_longer(arm: str) -> bool:
+    return arm.endswith(f"-{ALONE_LONGER}")
 
 
 def _student(record: RunRecord) -> str:

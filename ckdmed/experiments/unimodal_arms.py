@@ -6,21 +6,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name
+from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name, in_order
 from ckdmed.methods import with_options_of
 
 __all__ = [
     "ALONE",
+    "ALONE_LONGER",
+    "DISTILLED",
     "STRATEGIES",
     "UNIMODAL_BUNDLE",
     "Strategy",
     "strategy",
+    "unimodal_name",
     "unimodal_runs",
     "unimodal_settings",
 ]
 
 UNIMODAL_BUNDLE = "brats_unimodal_kd"
-ALONE = "alone"
+ALONE, ALONE_LONGER, DISTILLED = "alone", "alone_longer", "distilled"
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,14 @@ class Strategy:
         settings: of the bundle, beside the sizes.
         teachers: whether it has teachers; frozen ones are trained once for each seed, share of labels and choice of
             views, and serve the students of all modalities.
+        needs: names of strategies whose runs must be done before.
     """
 
     name: str
     label: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     teachers: bool = True
+    needs: tuple[str, ...] = ()
 
 
 #: ``others`` as the teachers stands for one teacher of each modality that the student does not see
@@ -48,13 +53,15 @@ STRATEGIES: dict[str, Strategy] = {
     entry.name: entry
     for entry in (
         Strategy(ALONE, "alone", {"method": "supervised"}, teachers=False),
-        Strategy("distilled", "distilled", {"method": "ckd"}),
+        Strategy(DISTILLED, "distilled", {"method": "ckd"}),
+        Strategy("hard_pseudo", "hard pseudo-labels", {"method": "hard_pseudo"}),
         Strategy("online", "distilled, teachers learning along", {"method": "ckd", "teacher_mode": "online"}),
         Strategy(
             "published",
             "MTCM-KD as published, per-voxel scale",
             {"method": "mtcm", "teacher_mode": "online", "teachers": OTHERS},
         ),
+        Strategy(ALONE_LONGER, "alone, same time", {"method": "supervised"}, teachers=False, needs=(ALONE, DISTILLED)),
     )
 }
 
@@ -94,23 +101,44 @@ def unimodal_runs(
 ) -> list[Run]:
     """All runs, seed by seed, so that a half done comparison is a whole smaller one.
 
+    Pseudo-labels of images that have labels are left out: they would be the student alone once more.
+
     Raises:
-        ValueError: a label fraction outside (0, 1]; something stands twice or is missing.
+        ValueError: a label fraction outside (0, 1]; something stands twice or is missing; a strategy needs another one
+            that is not among them, or patients without labels where all have them.
     """
     check_different(
         strategies=[entry.name for entry in strategies], students=[tuple(student) for student in students], seeds=seeds
     )
     check_label_fractions(fractions)
-    arms = [_arm(entry, student) for student in students for entry in strategies]
+    if min(fractions) == 1 and (pseudo := [entry.name for entry in strategies if _labels_the_rest(entry.settings)]):
+        raise ValueError(
+            f"the strategies {pseudo} label the patients who have no labels, and with --label_fractions 1 all have: "
+            "give a fraction below 1 as well."
+        )
+    arms = in_order([_arm(entry, student) for student in students for entry in strategies])
     return [
-        Run(arm, seed, f"labelled={fraction:g}-{arm.name}-seed={seed}", {"label_fraction": fraction})
+        Run(arm, seed, unimodal_name(arm.name, fraction, seed), {"label_fraction": fraction})
         for seed in seeds
         for fraction in fractions
         for arm in arms
+        if fraction < 1 or not _labels_the_rest(arm.settings)
     ]
 
 
+def unimodal_name(arm: str, fraction: float, seed: int) -> str:
+    """The name of the run of an arm with a label fraction and a seed."""
+    return f"labelled={fraction:g}-{arm}-seed={seed}"
+
+
+def _labels_the_rest(settings: Mapping[str, Any]) -> bool:
+    return settings.get("method") == "hard_pseudo"
+
+
 def _arm(entry: Strategy, student: Sequence[str]) -> Arm:
+    seen = "+".join(student)
     settings = {**entry.settings, "student_modalities": list(student)}
-    name = f"{'+'.join(student)}-{entry.name}"
-    return Arm(name, entry.label, settings, bundle=UNIMODAL_BUNDLE, unlabelled=entry.teachers)
+    needs = tuple(f"{seen}-{name}" for name in entry.needs)
+    return Arm(
+        f"{seen}-{entry.name}", entry.label, settings, bundle=UNIMODAL_BUNDLE, needs=needs, unlabelled=entry.teachers
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.experiments.records import read_experiment
@@ -59,6 +61,8 @@ def test_runs_and_their_settings() -> None:
         (["--students", "t1c", "t1c"], "students must be different ones"),
         (["--strategies", "best"], "there are no strategies .'best'.; there are alone, distilled"),
         (["--variant", "alone"], "a name of its own"),
+        (["--strategies", "alone", "alone_longer"], "'t1n-alone_longer' needs the arms .'t1n-distilled'. too"),
+        (["--strategies", "hard_pseudo", "--label_fractions", "1"], "'hard_pseudo'. label the patients who have no"),
         (["--variant", "one", "teacher_epoch=3"], "'teacher_epoch' is no setting of this bundle"),
     ],
 )
@@ -83,6 +87,43 @@ def test_table_pairs_each_student_with_itself_alone() -> None:
     assert text.index("student of t1c") < text.index("student of t1n")
     assert "+0.1000" in text and "3 of 3" in text and "-0.0500" in text and "0 of 3" in text
     assert "| distilled" in text and "| warm" in text and "t1c-" not in text
+
+
+def test_pseudo_labels_are_for_patients_without_labels() -> None:
+    words = ["--students", "t1c", "--strategies", "alone", "hard_pseudo", "--label_fractions", "1", "0.25"]
+    runs = planned("unimodal", *words, "--seeds", "0")
+    names = ["labelled=1-t1c-alone-seed=0", "labelled=0.25-t1c-alone-seed=0", "labelled=0.25-t1c-hard_pseudo-seed=0"]
+    assert [run.name for run in runs] == names
+    settings = unimodal_settings(runs[-1], {})
+    # it sees the images of all patients, and learns from teachers
+    assert settings["method"] == "hard_pseudo" and "train#dataset#items" not in settings and runs[-1].arm.unlabelled
+
+
+def test_the_longer_student_gets_the_time_of_the_distilled_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = ["--students", "t1n", "t1c", "--strategies", "alone_longer", "distilled", "alone", "--seeds", "3"]
+    comparison, runs = made("unimodal", tmp_path, data, *words, "--label_fractions", "0.5")
+    assert [run.arm.name for run in runs[-3:]] == ["t1c-distilled", "t1c-alone", "t1c-alone_longer"]
+    for arm, seconds in (("t1n-alone", 1.0), ("t1n-distilled", 1.0), ("t1c-alone", 100.0), ("t1c-distilled", 250.0)):
+        history = tmp_path / "runs" / f"labelled=0.5-{arm}-seed=3" / "metrics.jsonl"
+        history.parent.mkdir(parents=True)
+        history.write_text(json.dumps({"seconds": 1.0, "cpu_seconds": seconds}) + "\n", encoding="utf-8")
+    longer = runs[-1]
+    plan = comparison._plan(longer)
+    # 2 epochs of the profile, in 2.5 times the time
+    assert plan["epochs"] == 5 and plan["method"] == "supervised" and "labelled" in plan["train#dataset#items"]
+    assert "teachers_dir" not in plan and comparison.shared_work(longer) is None
+    assert EXPERIMENT.of_a_run(longer.arm.name) > EXPERIMENT.of_a_run("t1c-alone")
+    # on a cluster nothing is known of what is not trained yet
+    fresh, others = made("unimodal", tmp_path / "fresh", data, *words, "--label_fractions", "0.5")
+    assert fresh.shared_work(others[-1]) is None and fresh.shared_work(others[-3]) is not None
+    longer_records = [record("t1c", "alone_longer", seed, 0.72) for seed in (0, 1)]
+    pairs = [record("t1c", name, seed, dice) for name, dice in (("alone", 0.7), ("distilled", 0.75)) for seed in (0, 1)]
+    assert "same time:" not in EXPERIMENT.tables(pairs)
+    before, after = EXPERIMENT.tables([*pairs, *longer_records]).split("trained alone for the same time:")
+    assert "+0.0500" in before and "+0.0300" in after and "| alone " not in after and "| alone, same time" in after
 
 
 def test_sizes() -> None:

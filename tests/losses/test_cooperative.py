@@ -219,6 +219,27 @@ def test_alone_and_without_fusion() -> None:
     assert "deep_cooperative" not in frozen(student, teacher, label).terms
 
 
+def test_hard_pseudo_labels_are_each_teachers_masks_of_the_unlabelled_images() -> None:
+    student, teacher, label = outputs()
+    shares = TeacherShares(2)
+    shares.update([[0.9, 0.9, 0.9], [0.3, 0.5, 0.7]])
+    loss = distillation_loss("hard_pseudo", "unimodal", shares=shares, w_sup=0.5, w_response=2.0)
+    values = loss(student, teacher, label, labelled=torch.tensor([True, False]))
+    supervised = BCEDiceLoss(skip_empty=True)
+    masks = (teacher.logits[1:] > 0).double().chunk(2, dim=1)
+    first, second = shares.shares[:, 0].tolist()
+    expected = first * supervised(student.logits[1:], masks[0]) + second * supervised(student.logits[1:], masks[1])
+    assert first > second and float(values.terms["pseudo_labels"]) == pytest.approx(float(expected))
+    known = float(supervised(student.logits[:1], label[:1]))
+    assert float(values.total) == pytest.approx(0.5 * known + 2 * float(expected))
+    # where all are labelled nothing is left but the label
+    assert list(loss(student, teacher, label).terms) == ["supervised"]
+    # teachers that learn along have learned nothing in the warm-up
+    warm = distillation_loss("hard_pseudo", "unimodal", shares=shares, warm_up=0.5)
+    assert list(warm(student, teacher, label, torch.tensor([True, False]), 0.2).terms) == ["supervised"]
+    assert not distillation_loss("hard_pseudo", "unimodal", w_response=0).needs_teacher
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -235,7 +235,7 @@ def test_several_teachers(one: Method):
     own = TappedOutput(logits, {HEAD: logits[..., ::2, ::2]}, {HEAD: logits[..., ::2, ::2]})
     said = TappedOutput(torch.randn(2, 6, 8, 8), {}, {})
     label = (torch.rand(2, 3, 8, 8) > 0.5).float()
-    values = loss(own, said, label)
+    values = loss(own, said, label, labelled=torch.tensor([True, False]))
     assert list(values.terms) == list(loss.terms) and torch.isfinite(values.total)
     for name, value in values.terms.items():
         (gradient,) = torch.autograd.grad(value, [own.logits], retain_graph=True)
