@@ -12,6 +12,7 @@ from ckdmed.bundle.ready_networks import ready_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
+from ckdmed.bundle.started_from import started_from
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 from ckdmed.bundle.trained import trained_with
 from ckdmed.bundle.training_images import check_training_images
@@ -77,6 +78,7 @@ __all__ = [
     "start_process",
     "start_run",
     "start_training",
+    "started_from",
     "trained_with",
     "with_peer",
 ]

@@ -158,7 +158,7 @@ def _components(settings: Mapping[str, Any], also: Collection[str] = ()) -> dict
 
 
 #: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.
-RECORDS = frozenset({"trained", "taught", "sizes"})
+RECORDS = frozenset({"trained", "taught", "started", "sizes"})
 
 
 def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:

@@ -19,8 +19,13 @@ from ckdmed.recipes.schedule import of_recipes
 
 __all__ = ["bundle_defaults", "settings_text"]
 
-_FROM_PROFILE = re.compile(r"\$(?:@taught\.get\('\w+', )?@(?:sizes|profiles)\['(\w+)'\](?:\[@profile\])?\)?")
-_FROM_RECORD = re.compile(r"\$@trained\.get\('\w+', (.*)\)")
+_FROM_PROFILE = re.compile(r"\$@(?:sizes|profiles)\['(\w+)'\](?:\[@profile\])?")
+_FROM_RECORD = re.compile(r"\$@(trained|taught|started)\.get\('\w+', (?:None\) or (.+)|(.+)\))")
+_RECORDS = {
+    "trained": "the training",
+    "taught": "the teacher's training",
+    "started": "the training of student_pretrained",
+}
 _FROM_RECIPE = re.compile(r"\$ckdmed\.recipes\.(?:of_recipe\(@\w+, '(\w+)'|rate_of\(@\w+), (.*)\)")
 _FILES = ("train.json", "evaluate.json", "inference.json")
 
@@ -75,13 +80,15 @@ def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any
         # what the usual recipe leaves to the rest of the configuration
         default = f"${of_recipe[2]}" if "@" in of_recipe[2] else of_recipe[2]
     of_training = _FROM_RECORD.fullmatch(str(default))
-    of_profile = _FROM_PROFILE.fullmatch(f"${of_training[1]}" if of_training else str(default))
+    otherwise = (of_training[2] or of_training[3]) if of_training else ""
+    of_profile = _FROM_PROFILE.fullmatch(f"${otherwise}" if of_training else str(default))
     if of_profile:
         shown = ", ".join(f"{name} {_shown(sizes[of_profile[1]])}" for name, sizes in profiles.items())
     else:
-        shown = of_training[1] if of_training else _shown(default)
+        shown = otherwise.replace("None", "null") if of_training else _shown(default)
     if of_training:
-        shown = f"that of the {'record of the checkpoint' if name in OF_PREDICTIONS else 'training'}, else {shown}"
+        whose = "the record of the checkpoint" if name in OF_PREDICTIONS else _RECORDS[of_training[1]]
+        shown = f"that of {whose}, else {shown}"
     if of_recipe:
         shown += "".join(
             f", {name} {_shown(value)}" for name, value in of_recipes(of_recipe[1] or "learning_rate").items()

@@ -64,6 +64,7 @@ FOLLOWS = frozenset(
             "made_from",
             "trained",
             "taught",
+            "started",
             "region_names",
             "in_channels",
             "out_channels",

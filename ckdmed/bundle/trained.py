@@ -45,7 +45,7 @@ OF_PREDICTIONS = ("threshold", "tta")
 # a run's settings lie in its output folder, its weights in a folder in there or one further below
 _FOLDERS_UP = 3
 # how a configuration reads a setting of a record
-_READS = re.compile(r"@(trained|taught)(?:\[|\.get\()'(\w+)'")
+_READS = re.compile(r"@(trained|taught|started)(?:\[|\.get\()'(\w+)'")
 # and one that is null, as in most trainings, where no record has it
 _WITHOUT = ", None)"
 # settings that name files or folders of the machine of the training, and that machine's own
@@ -258,7 +258,8 @@ def settings_read(config: Mapping[str, Any], record: str = "trained") -> set[str
 
     Args:
         config: its content.
-        record: under which name; "trained" is that of the checkpoint in use, "taught" that of the teacher's.
+        record: under which name; "trained" is that of the checkpoint in use, "taught" that of the teacher's, "started"
+            that of the weights that a student starts from.
     """
     return {name for text in strings(config) for source, name in _READS.findall(text) if source == record}
 

@@ -57,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
         print(f"{size.name:<{width}}  {cost}  {size.dice:.4f}")
     print(
         f"{sizes[-1].name} is in {args.output_dir}; train it further with a teacher by --student_pretrained "
-        f"{args.output_dir / 'model.pt'} and the student_kind and student_options of {args.output_dir / 'model.json'}"
+        f"{args.output_dir / 'model.pt'}"
     )
     return 0

@@ -27,10 +27,12 @@ __all__ = [
 
 Config = dict[str, Any]
 
-# a setting of the teacher's record, and what it is where no record has it
-_TAUGHT = re.compile(r"\$(?P<read>@taught\.get\('\w+', )(?:None\) or (?P<otherwise>.+)|(?P<default>.+)\))")
+# a setting of the record of the teacher, or of what the student starts from, and what it is where no record has it
+_OF_RECORD = re.compile(
+    r"\$(?P<read>@(?:taught|started)\.get\('\w+', )(?:None\) or (?P<otherwise>.+)|(?P<default>.+)\))"
+)
 # what follows from something else than settings that are to be
-_OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|taught)\b")
+_OF_NO_SETTING = re.compile(r"@(?:profiles|sizes|taught|started)\b")
 
 # where the exported bundle keeps its weights, seen from any of its configurations
 CHECKPOINT = "$@bundle_root + '/models/model.pt'"
@@ -142,16 +144,17 @@ def _with_shipped(expression: str, record: Mapping[str, Any], read: Collection[s
 def _written(config: Config, settings: Mapping[str, Any], key: str) -> Any:
     """A setting of the exported bundle: an expression where it goes on following others, else the value.
 
-    What is taken from a teacher's record still is, false and 0 too; the value then holds where there is none. A size of
-    a profile follows nothing: the weights are of one size whatever profile a user takes.
+    What is taken from the record of a teacher, or of what the student starts from, still is, false and 0 too; the value
+    then holds where there is none. A size of a profile follows nothing: the weights are of one size whatever profile a
+    user takes.
     """
     written = str(config[key])
-    if of_teacher := _TAUGHT.fullmatch(written):
-        default = of_teacher["default"] or of_teacher["otherwise"]
+    if of_record := _OF_RECORD.fullmatch(written):
+        default = of_record["default"] or of_record["otherwise"]
         if _follows(config, settings, key, f"${default}"):
             return written
-        read, value = of_teacher["read"], as_expression(settings[key])
-        if of_teacher["default"]:
+        read, value = of_record["read"], as_expression(settings[key])
+        if of_record["default"]:
             return f"${read}{value})"
         # with `or` a value that is true would take the place of a recorded false
         return f"${value} if {read}None) is None else {read}None)"

@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ckdmed.bundle.trained import recorded_settings
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.costs import flops_of, parameters_of
 from ckdmed.deploy.float_forms import as_function
@@ -200,6 +201,7 @@ def _write(
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     record = {
+        "command": typed_command(),
         "settings": {**settings, key: dict(options)},
         "pruned": {"from_sha256": sha256_of(source.checkpoint), "sizes": [asdict(size) for size in sizes]},
     }
