@@ -55,9 +55,15 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.research_use import RESEARCH_USE_ONLY
 
     bundle = bundle_folder(args.bundle) if args.bundle == "seg_kd" else bundle_configs(args.bundle)
-    if "class_names" in read_json(bundle / "inference.json"):
-        # without masks every patient would be one in whom nothing is marked
+    config = read_json(bundle / "inference.json")
+    # without the masks of slices every patient would be one in whom nothing is marked
+    if "class_names" in config:
         raise ValueError(f"{args.bundle}: its network tells classes and makes no masks; give a bundle that segments.")
+    if "slice_axis" not in config:
+        raise ValueError(
+            f"{args.bundle}: its network takes whole cases and no single series; segment these with `ckdmed run "
+            f"{args.bundle} infer --dataset_dir CASES --output_dir RESULTS`."
+        )
     settings: dict[str, object] = {"tta": False} if args.no_tta else {}
     weights = bundle_root(bundle) / "models/model.pt"
     if args.checkpoint is not None:

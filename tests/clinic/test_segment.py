@@ -439,6 +439,15 @@ def test_a_bundle_that_tells_classes_marks_nothing_in_nobody(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_bundle_of_cases_marks_nothing_in_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its masks have other names and were not counted."""
+    volume(tmp_path / "in/a_t1ce.nii.gz")
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--bundle", "brats_seg_kd"]
+    assert main(words) == 2
+    assert "brats_seg_kd: its network takes whole cases" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.bundle
 def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)
