@@ -50,6 +50,31 @@ def test_what_an_inference_takes_from_the_record_is_shipped_as_it_was_evaluated(
     assert at_inference(bundles / "seg_teacher", evaluated) == {"image_size": 128, "threshold": 0.4, "tta": False}
 
 
+def test_a_shipped_record_names_no_folder_and_its_page_no_channels() -> None:
+    ship = tool("ship_checkpoint")
+    channels = 'student_options={"pruned_channels": {"a/b": 3}}'
+    command = ["ckdmed", "--output_dir", "/home/me/run", "--set", "student_pretrained=~/small/model.pt", channels]
+    command += ['teacher_options={"weights": "/home/me/lite.pth"}', "student_kind=efficientnet_lite", "epochs=2"]
+    kept = ship._without_paths({"command": command, "of": [3, None, "./here/there"]})
+    assert kept["command"][2] == "run" and kept["command"][4] == "student_pretrained=model.pt"
+    assert (
+        kept["command"][5:7] == [channels, 'teacher_options={"weights": "lite.pth"}']
+        and kept["of"][2] == "./here/there"
+    )
+    shown = ship._command_of_today(kept["command"])
+    assert shown == [*kept["command"][:5], kept["command"][6], "epochs=2"]
+    # without weights to start from nothing else tells the network
+    assert ship._command_of_today(["ckdmed", channels]) == ["ckdmed", channels]
+
+
+def test_a_pruned_network_is_a_step_of_what_ships(tmp_path: Path) -> None:
+    record_of = tool("ship_checkpoint")._record_of
+    (tmp_path / "model.json").write_text("{}")
+    assert record_of(tmp_path).name == "model.json" and record_of(tmp_path / "none").name == "settings.json"
+    (tmp_path / "settings.json").write_text("{}")
+    assert record_of(tmp_path).name == "settings.json"
+
+
 def test_masks_of_slices_are_compared_between_commits(tmp_path: Path) -> None:
     compare, results = tool("compare_commits"), []
     for value in (0, 255):

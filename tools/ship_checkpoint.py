@@ -18,8 +18,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -35,15 +35,22 @@ from ckdmed.data.sections import resolve_datalist, select_sections
 from ckdmed.export.documents import eval_metrics, figures_table, read_evaluation
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import load_weights, write_atomic, write_json
+from ckdmed.intended_inputs.record import INPUTS_SUFFIX
 from ckdmed.reports import machine_in_words
 from ckdmed.sections.record import RECORD_NAME, SectionRecord
 
 #: In bytes; a wheel takes no larger file.
 LARGEST = 10_000_000
 #: Settings of an evaluation that must be those of the bundle's inference for its figures to describe it.
-USED_AT_INFERENCE = ("image_size", "tta", "threshold", "scaling", "student_kind", "student_backbone", "in_channels")
+USED_AT_INFERENCE = tuple(
+    "image_size tta threshold scaling student_kind student_backbone student_options in_channels".split()
+)
+#: Settings of a student that starts from weights with a record, which tells them.
+TOLD_BY_START = ("student_kind", "student_base", "student_backbone", "student_options")
 #: What is kept of a summary: of masks, and of classes.
 OF_SUMMARY = tuple("n_slices n_patients unit level overall per_class class_names rules slices patients".split())
+#: Of a path, or of one in a word such as student_pretrained=/folder/model.pt, what stands before its last part.
+FOLDERS = re.compile(r"""(^|[="'])[/~][^"']*/""")
 FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 
@@ -55,7 +62,7 @@ def main() -> int:
         "--run",
         type=Path,
         action="append",
-        help="output folder; the last one is shipped (default: those of model.json)",
+        help="output folder, of `ckdmed prune` too; the last one is shipped (default: those of model.json)",
     )
     parser.add_argument("--checkpoint", type=Path, help="the weights (default: models/model.pt of the last run)")
     parser.add_argument("--evaluation", type=Path, help="summary.json of the shipped checkpoint")
@@ -93,13 +100,17 @@ def main() -> int:
         before = json.loads(place.read_text(encoding="utf-8"))
         made = {name: before[name] for name in ("machine", "runs", "split", "sections")}
     else:
-        runs = [json.loads((run / "settings.json").read_text(encoding="utf-8")) for run in args.run]
+        runs = [json.loads(_record_of(run).read_text(encoding="utf-8")) for run in args.run]
         split = _split(args.dataset_dir, runs[-1]["settings"])
         made = {"machine": machine_in_words(), "runs": [_without_paths(run) for run in runs], "split": split}
         # by which an evaluation of the shipped weights scores no patient that they know
         made["sections"] = SectionRecord.read(args.run[-1] / RECORD_NAME).content()
     target.parent.mkdir(exist_ok=True)
     write_atomic(target, lambda path: shutil.copyfile(source, path))
+    # of what an input of the training looked like; the weights of the runs that are shipped already keep theirs
+    inputs = args.run and args.run[-1] / "models" / f"model{INPUTS_SUFFIX}"
+    if inputs and inputs.is_file():
+        write_atomic(target.with_suffix(INPUTS_SUFFIX), lambda path: shutil.copyfile(inputs, path))
     record = {
         "sha256": sha256_of(target),
         "bytes": target.stat().st_size,
@@ -117,6 +128,11 @@ def main() -> int:
     document(args.bundle, record)
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
+
+
+def _record_of(run: Path) -> Path:
+    """What a training, or `ckdmed prune`, left of its settings."""
+    return next((path for path in (run / "settings.json", run / "model.json") if path.is_file()), run / "settings.json")
 
 
 def _at_inference(bundle: Path, evaluated: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +156,7 @@ def _without_paths(value: Any) -> Any:
         return {key: _without_paths(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [_without_paths(entry) for entry in value]
-    return os.path.basename(value) if isinstance(value, str) and value.startswith(("/", "~")) else value
+    return FOLDERS.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -195,7 +211,7 @@ def documented(page: str, record: dict[str, Any]) -> str:
         else ""
     )
     order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
-    commands = "\n".join(" ".join(_command_of_today(run["command"])) for run in runs)
+    commands = "\n".join(shlex.join(_command_of_today(run["command"])) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
         f"{settings['split_seed']}) was made {order}\n\n```text\n{commands}\n```\n\n"
@@ -213,7 +229,11 @@ def _summary(record: dict[str, Any]) -> dict[str, Any]:
 
 def _command_of_today(command: list[str]) -> list[str]:
     words, named = [], ""
+    starts = any(word.startswith("student_pretrained=") for word in command)
     for word in command:
+        # a pruned network's channels fill pages, and are in the record beside its weights
+        if starts and word.partition("=")[0] in TOLD_BY_START:
+            continue
         if word.startswith("--"):
             ((named, _),) = with_new_names({word[2:]: None}).items()
             words.append(f"--{named}")
