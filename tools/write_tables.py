@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckdmed.experiments import experiment
 from ckdmed.experiments.compare_arms import BASELINE
@@ -66,21 +66,38 @@ def table1_folds(name: str) -> str:
     return experiment("table1").tables(records_of(name))
 
 
-# what is trained -> records below docs/records, score, the student alone, the distilled one and the teacher
+class _Shown(NamedTuple):
+    """A row of the README: the records below docs/records, their score, and the arms, "" for none."""
+
+    records: str
+    score: str
+    alone: str
+    distilled: str = ""
+    teacher: str = ""
+    #: of the students, where the records are of several
+    label_fraction: float | None = None
+
+
 _HEADLINE = {
-    "masks, 12 epochs": ("compare-tuned", "Dice per slice", BASELINE, "ckd", "teacher"),
-    "masks, 40 epochs, teacher on larger images": ("compare-converged", "Dice per slice", BASELINE, "ckd", "teacher"),
-    "masks, a quarter of the labels, the teacher knows no more": (
-        *("compare-converged-25", "Dice per slice", BASELINE, "outputs", "teacher"),
+    "masks, 12 epochs": _Shown("compare-tuned", "Dice per slice", BASELINE, "ckd", "teacher"),
+    "masks, 40 epochs, teacher on larger images": _Shown(
+        "compare-converged", "Dice per slice", BASELINE, "ckd", "teacher"
     ),
-    "masks, a quarter of the labels, the teacher knows all": (
-        *("compare-few-labels", "Dice per slice", BASELINE, "ckd", "teacher"),
+    "masks, a quarter of the labels, the teacher knows no more": _Shown(
+        "compare-converged-25", "Dice per slice", BASELINE, "outputs", "teacher"
     ),
-    "tumour type, VGG19 + ViT without pretrained weights": (
-        *("table1", "test_accuracy", "student_alone", "student_vgg_vit", "teacher_vgg_vit"),
+    "masks, a quarter of the labels, the teacher knows all": _Shown(
+        "compare-few-labels", "Dice per slice", BASELINE, "ckd", "teacher"
     ),
-    "tumour type, five folds of the classifier that ships": ("table1-folds", "test_accuracy", "student_alone", "", ""),
-    "the same at 224 pixels": ("table1-folds-224", "test_accuracy", "student_alone", "", ""),
+    "glioma in T1 with contrast alone, the teacher sees FLAIR too": _Shown(
+        "unimodal-lgg", "Dice", "t1c-alone", "t1c-distilled", label_fraction=1
+    ),
+    "BraTS regions, four folds of eight patients": _Shown("brats-experts", "Dice", "supervised", "ckd", "teacher"),
+    "tumour type, VGG19 + ViT without pretrained weights": _Shown(
+        "table1", "test_accuracy", "student_alone", "student_vgg_vit", "teacher_vgg_vit"
+    ),
+    "tumour type, five folds of the classifier that ships": _Shown("table1-folds", "test_accuracy", "student_alone"),
+    "the same at 224 pixels": _Shown("table1-folds-224", "test_accuracy", "student_alone"),
 }
 
 
@@ -91,17 +108,22 @@ def headline() -> str:
         ValueError: an arm that is named has no run.
     """
     rows = []
-    for what, (name, score, *arms) in _HEADLINE.items():
+    for what, shown in _HEADLINE.items():
         own = [
             record
-            for record in records_of(name)
+            for record in records_of(shown.records)
             # Table I has both sections in one record, and was also made with a split by slices, which says little
-            if record.split.get("section", "test") == "test" and record.split["name"] != "slices"
+            if record.split.get("section", "test") == "test"
+            and record.split["name"] != "slices"
+            and shown.label_fraction in (None, record.split.get("label_fraction"))
         ]
+        arms = (shown.alone, shown.distilled, shown.teacher)
         if absent := [arm for arm in arms if arm and arm not in {record.arm for record in own}]:
-            raise ValueError(f"docs/records/{name} has no run of {', '.join(absent)} on the test set for '{what}'.")
-        cells = [_mean_of_runs([r.metrics[score] for r in own if r.arm == arm]) for arm in arms]
-        rows.append([what, "accuracy" if "accuracy" in score else score, *cells])
+            raise ValueError(
+                f"docs/records/{shown.records} has no run of {', '.join(absent)} on the test set for '{what}'."
+            )
+        cells = [_mean_of_runs([r.metrics[shown.score] for r in own if r.arm == arm]) for arm in arms]
+        rows.append([what, "accuracy" if "accuracy" in shown.score else shown.score, *cells])
     return markdown_table(["what is learnt", "score", "student alone", "distilled student", "teacher"], rows)
 
 
