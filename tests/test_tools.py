@@ -53,8 +53,8 @@ def test_what_an_inference_takes_from_the_record_is_shipped_as_it_was_evaluated(
 def test_a_shipped_record_names_no_folder_and_its_page_no_channels() -> None:
     ship = tool("ship_checkpoint")
     channels = 'student_options={"pruned_channels": {"a/b": 3}}'
-    command = ["ckdmed", "--output_dir", "/home/me/run", "--set", "student_pretrained=~/small/model.pt", channels]
-    command += ['teacher_options={"weights": "/home/me/lite.pth"}', "student_kind=efficientnet_lite", "epochs=2"]
+    command = ["ckdmed", "--output_dir", "/data/run", "--set", "student_pretrained=~/small/model.pt", channels]
+    command += ['teacher_options={"weights": "/data/lite.pth"}', "student_kind=efficientnet_lite", "epochs=2"]
     kept = ship._without_paths({"command": command, "of": [3, None, "./here/there"]})
     assert kept["command"][2] == "run" and kept["command"][4] == "student_pretrained=model.pt"
     assert (
