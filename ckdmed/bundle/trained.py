@@ -21,6 +21,7 @@ from ckdmed.bundle.settings_table import settings_for
 from ckdmed.deployed_network import read_description
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
+from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS
 from ckdmed.runtime import is_deployed
 
 __all__ = [
@@ -115,7 +116,8 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
 
     Args:
         checkpoints: paths; None for none.
-        teacher: they are used as teachers. Of a student's record, what it says of its own teacher is left out.
+        teacher: they are used as teachers. Of a student's record, what it says of its own teacher is left out; one of
+            segmentation is a teacher of the kind, base and options that it has as a student.
         shipped: of an exported bundle, settings of the weights that it ships. They count where the bundle's folder is
             not known, since its configuration is only parsed, as the Model Zoo's checks and MONAI Deploy do; or where
             these weights have still to be downloaded.
@@ -132,7 +134,7 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
         settings = recorded_settings(Path(checkpoint))
         if settings is not None:
             student = teacher and is_of_a_student(Path(checkpoint), settings)
-            records[checkpoint] = _without_its_teacher(settings) if student else settings
+            records[checkpoint] = _as_a_teacher(settings) if student else settings
     _check_same_images(records)
     found: dict[str, Any] | None = None
     for settings in records.values():
@@ -141,8 +143,14 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
     return Trained(next(iter(given), None), found)
 
 
-def _without_its_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _as_a_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in settings.items() if not name.startswith(_OF_ITS_TEACHER)}
+    kind, options = settings["student_kind"], settings.get("student_options")
+    if "student_base" in settings and kind in SEGMENTATION_KINDS:
+        # of an encoder an option tells which it is
+        if SEGMENTATION_KINDS[kind].encoder and "student_backbone" in settings:
+            options = {"backbone": settings["student_backbone"], **(options or {})}
+        kept |= {"teacher_kind": kind, "teacher_base": settings["student_base"], "teacher_options": options}
     # a student of single sequences has not seen all those of the training
     return {**kept, "modalities": kept["student_modalities"]} if "student_modalities" in kept else kept
 

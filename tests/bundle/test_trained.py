@@ -16,6 +16,7 @@ from ckdmed.bundle.peer import with_peer
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.setting_check import WrongSettingError
 from ckdmed.bundle.trained import check_trained, recorded_settings, trained_with
+from ckdmed.bundle_files import bundle_folder
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
 
@@ -139,6 +140,28 @@ def test_a_students_record_says_of_it_as_a_teacher_all_but_its_own_teacher(
     other = write_record(tmp_path / "b" / "model.json", teacher_kind="unet_vit", teacher_base=4).with_suffix(".pt")
     last = write_record(tmp_path / "c" / "model.json", teacher_kind="unet_vit", teacher_base=8).with_suffix(".pt")
     assert trained_with(str(other), str(last), teacher=True).settings == {"epochs": 1, "teacher_kind": "unet_vit"}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"student_kind": "attention_unet", "student_base": 4, "student_options": {"dropout": 0.1}},
+        {"student_kind": "flexible_unet", "student_base": 8, "student_backbone": "resnet10", "student_options": None},
+        {"student_kind": "unet", "student_base": 4, "student_backbone": "efficientnet-lite0"},
+    ],
+)
+def test_a_student_is_a_teacher_of_its_own_network(own: dict[str, Any], tmp_path: Path) -> None:
+    weights = tmp_path / "run" / "models" / "model.pt"
+    write_record(weights.with_suffix(".json"), **own, teacher_kind="unet_vit", teacher_base=8)
+    weights.write_bytes(b"weights")
+    parser = ConfigParser()
+    parser.read_config(str(bundle_folder("seg_kd") / "train.json"))
+    parser.update({**own, "teacher_checkpoint": str(weights)})
+    shapes = [
+        {name: value.shape for name, value in parser.get_parsed_content(network).state_dict().items()}
+        for network in ("network_def", "teacher_def")
+    ]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize("name, values", [("scaling", ("zscore", "unit")), ("clahe", (False, True))])
