@@ -107,10 +107,12 @@ def main() -> int:
         made["sections"] = SectionRecord.read(args.run[-1] / RECORD_NAME).content()
     target.parent.mkdir(exist_ok=True)
     write_atomic(target, lambda path: shutil.copyfile(source, path))
-    # of what an input of the training looked like; the weights of the runs that are shipped already keep theirs
-    inputs = args.run and args.run[-1] / "models" / f"model{INPUTS_SUFFIX}"
-    if inputs and inputs.is_file():
-        write_atomic(target.with_suffix(INPUTS_SUFFIX), lambda path: shutil.copyfile(inputs, path))
+    inputs, kept = args.run and args.run[-1] / "models" / f"model{INPUTS_SUFFIX}", target.with_suffix(INPUTS_SUFFIX)
+    if kept.is_file():
+        # it was fitted and checked by hand, on more than a training looks at
+        print(f"{kept} stays as it is: `ckdmed intended-inputs record` writes another where the data are others.")
+    elif inputs and inputs.is_file():
+        write_atomic(kept, lambda path: shutil.copyfile(inputs, path))
     record = {
         "sha256": sha256_of(target),
         "bytes": target.stat().st_size,
