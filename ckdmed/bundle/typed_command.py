@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["typed_command", "with_options"]
+__all__ = ["started_by", "typed_command", "with_options"]
+
+_STARTED_BY: ContextVar[tuple[str, ...] | None] = ContextVar("started_by", default=None)
+
+
+@contextmanager
+def started_by(command: Sequence[str]) -> Iterator[None]:
+    """Within it the command is another one: what a user typed of whom this process, such as a job, works for."""
+    token = _STARTED_BY.set(tuple(command))
+    try:
+        yield
+    finally:
+        _STARTED_BY.reset(token)
 
 
 def typed_command() -> list[str]:
@@ -15,8 +29,10 @@ def typed_command() -> list[str]:
     ``python -m ckdmed export`` and ``python -m monai.bundle run`` are written so, though ``sys.argv`` begins with the
     ``__main__.py`` of the package; a program on the path such as ``ckdmed`` is its name, a script given to Python by
     its relative path that path. Options of the interpreter itself (``-u``, ``-X``) are left out. The arguments are
-    those given, paths among them too.
+    those given, paths among them too. Within :func:`started_by` it is the command given there.
     """
+    if (command := _STARTED_BY.get()) is not None:
+        return list(command)
     python = Path(sys.orig_argv[0]).name if sys.orig_argv else "python"
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tqdm import tqdm
 
+from ckdmed.bundle.typed_command import started_by
 from ckdmed.experiments.plan import Run
 from ckdmed.files import remove_leftovers
 
@@ -68,7 +69,9 @@ class RunJob:
 
     def __call__(self) -> None:
         """Do it, unless it is done."""
-        (self.experiment.test if self.step == "test" else self.experiment.train)(self.run)
+        # a job's own command is submitit's, and nobody could repeat it
+        with started_by(self.experiment.command):
+            (self.experiment.test if self.step == "test" else self.experiment.train)(self.run)
 
     def checkpoint(self) -> Any:
         """What submitit queues where the job is preempted or its time is over: the same again."""

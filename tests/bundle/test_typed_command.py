@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import ckdmed.bundle.typed_command
-from ckdmed.bundle.typed_command import typed_command
+from ckdmed.bundle.typed_command import started_by, typed_command
 
 # the file alone: the package would import torch in every process
 ASK = f"""
@@ -64,3 +64,13 @@ def test_in_a_session_without_a_program(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(sys, "orig_argv", [str(Path("folder", "python3").absolute())])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert typed_command() == ["python3"]
+
+
+def test_a_job_has_the_command_of_whom_it_works_for() -> None:
+    own = typed_command()
+    with started_by(["ckdmed", "experiment", "methods"]):
+        assert typed_command() == ["ckdmed", "experiment", "methods"]
+        with pytest.raises(KeyError), started_by(("another",)):
+            raise KeyError(*typed_command())
+        assert typed_command() == ["ckdmed", "experiment", "methods"]
+    assert typed_command() == own != []

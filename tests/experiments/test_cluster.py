@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.cli import main
 from ckdmed.experiments.cluster import RunJob, _log_of, do_as_jobs, needed_by, submitit_executor
 from ckdmed.experiments.records import read_experiment
@@ -68,6 +69,16 @@ def as_jobs(experiment: Any, runs: Any, **options: Any) -> FakeExecutor:
 
 
 COMPARE = ["--arms", "teacher", "alone", "ckd", "alone_longer", "--label_fractions", "0.5", "--seeds", "0", "1"]
+
+
+def test_what_a_run_leaves_names_the_command_of_the_experiment(data, tmp_path, monkeypatch):
+    seen = []
+    install(monkeypatch, FakeTrainer())
+    experiment, runs = made("compare", tmp_path, data, *COMPARE)
+    experiment.command = ["ckdmed", "experiment", "compare", "--executor", "slurm"]
+    monkeypatch.setattr(type(experiment), "train", lambda *_: seen.append(typed_command()))
+    RunJob(experiment, runs[0], "train")()
+    assert seen == [list(experiment.command)]
 
 
 def test_a_run_begins_after_its_teacher_and_the_arms_that_it_needs(data, tmp_path, monkeypatch):
