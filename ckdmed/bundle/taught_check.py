@@ -12,6 +12,7 @@ from ckdmed.bundle.setting_check import WrongSettingError, checked
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.trained import Trained, trained_with
 from ckdmed.data import region_names
+from ckdmed.runtime import is_deployed
 
 __all__ = ["check_started_from", "check_taught"]
 
@@ -67,7 +68,8 @@ def check_taught(parser: ConfigParser) -> None:
 
 
 def check_started_from(parser: ConfigParser) -> None:
-    """Refuse weights that a student is to start from whose record tells of other outputs than this training has.
+    """Refuse weights that a student is to start from whose record tells of other outputs than this training has, and
+    a deployed file, which cannot learn.
 
     Weights without a record, or with one from before such a setting was there, are accepted. Nothing is checked where
     no student is trained.
@@ -76,13 +78,18 @@ def check_started_from(parser: ConfigParser) -> None:
         parser: of the bundle, with what is given.
 
     Raises:
-        WrongSettingError: names each setting with both values and the file.
+        WrongSettingError: names each setting with both values and the file, or the deployed file.
     """
     config = parser.get()
     given = parser.get_parsed_content("student_pretrained") if "student_pretrained" in config else None
     # what is not there is told of where it is loaded
     if "trained" in config or given is None or not Path(given).is_file():
         return
+    if is_deployed(given):
+        raise WrongSettingError(
+            f"--student_pretrained '{given}' is a deployed file, which cannot learn: give the weights that it was made "
+            "of, models/model.pt of their training."
+        )
     if wrong := _differences(parser, trained_with(given), _OF_OUTPUTS):
         raise WrongSettingError(
             " ".join(wrong)

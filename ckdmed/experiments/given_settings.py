@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.setting_check import check_given
+from ckdmed.bundle.started_from import started_from
+from ckdmed.bundle.trained import settings_read
 from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.json_files import read_json
@@ -69,15 +71,30 @@ def profile_settings(
         tiny: settings of that profile; the others have values for the same names.
         compact: what that profile sets beside its sizes. "full" sets mixed precision, where "tiny" says anything of it.
         given: settings of the user's; some of the profile's depend on them. A recipe has a learning rate of its own,
-            volumes have sizes of their own, and a size of their patches beside the names of ``tiny``.
+            volumes have sizes of their own, and a size of their patches beside the names of ``tiny``. What the record
+            of ``student_pretrained`` tells of a student is left to it.
 
     Raises:
-        ValueError: an unknown profile.
+        ValueError: an unknown profile; a record that cannot be read.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
     config = read_json(bundle_folder(bundle) / "train.json")
-    followed = {name: value for name, value in (given or {}).items() if name in FOLLOWED and name in config}
+    sizes = _sizes(profile, bundle, tiny, compact, given or {}, config)
+    started = started_from((given or {}).get("student_pretrained")).settings or {}
+    told = settings_read(config, "started") & set(started)
+    return {name: value for name, value in sizes.items() if name not in told}
+
+
+def _sizes(
+    profile: str,
+    bundle: str,
+    tiny: Mapping[str, Any],
+    compact: Mapping[str, Any],
+    given: Mapping[str, Any],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    followed = {name: value for name, value in given.items() if name in FOLLOWED and name in config}
     volumes = followed.get("spatial_dims") == _VOLUMES
     if profile == "tiny":
         patches = {"roi_size": [tiny["image_size"]] * _VOLUMES} if volumes and "roi_size" not in tiny else {}

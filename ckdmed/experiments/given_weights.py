@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.taught_check import check_started_from
 from ckdmed.bundle.trained import recorded_settings, settings_read
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
@@ -43,9 +44,11 @@ def check_given_weights(
         unknown = [str(path) for path in (*teachers, start) if path and (split, str(path)) not in known]
         if not unknown and (not start or run.arm.name in fitting):
             continue
-        get = bundle_parser(bundle_folder(run.arm.bundle, bundles), settings).get_parsed_content
+        parser = bundle_parser(bundle_folder(run.arm.bundle, bundles), settings)
+        get = parser.get_parsed_content
         try:
             if start and run.arm.name not in fitting:
+                check_started_from(parser)
                 load_network(get("network_def"), start)
                 fitting.add(run.arm.name)
             record = SectionRecord.of(get("sections"), settings["output_dir"])

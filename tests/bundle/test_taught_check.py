@@ -148,3 +148,14 @@ def test_weights_that_a_student_may_start_from(
     start.write_bytes(b"weights")
     parser.update({"student_pretrained": str(start), **given})
     check_started_from(parser)
+
+
+def test_a_deployed_file_is_no_start(tmp_path: Path) -> None:
+    """It would compute in the student's place, and no weight of it could learn."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / "seg_kd" / "train.json"))
+    start = tmp_path / "model.onnx"
+    start.write_bytes(b"graph")
+    parser.update({"student_pretrained": str(start)})
+    with pytest.raises(WrongSettingError, match=r"model\.onnx' is a deployed file, which cannot learn"):
+        check_started_from(parser)

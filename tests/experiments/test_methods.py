@@ -20,8 +20,9 @@ from ckdmed.experiments.slices import slice_phantoms
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.tasks import TASKS
 from ckdmed.experiments.teacher_settings import settings_of_teacher
-from ckdmed.files import save_weights
+from ckdmed.files import save_weights, write_json
 from ckdmed.methods import methods
+from ckdmed.networks import segmentation_student
 from ckdmed.reports import RunRecord, corrected_differences, read_values
 from ckdmed.sections.record import SectionOverlapError, SectionRecord
 from tests.experiments.trainers import FakeTrainer, install, made, options, planned
@@ -413,6 +414,27 @@ def test_weights_that_know_patients_of_a_later_fold_are_refused_first(
         comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "--fold", *folds)
         with pytest.raises(SectionOverlapError, match="chosen on .* test patients") if refused else nullcontext():
             comparison.possible(runs)
+
+
+def test_students_start_from_a_network_of_another_size(
+    tmp_path: Path, phantoms: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    """The record of its weights tells the size, and not the profile."""
+    install(monkeypatch, FakeTrainer())
+    own = {"student_kind": "attention_unet", "student_base": 6, "student_options": {"dropout": 0.1}}
+    network = segmentation_student("attention_unet", spatial_dims=2, in_channels=1, out_channels=1, base=6)
+    save_weights(start := tmp_path / "pruned" / "model.pt", network.state_dict())
+    write_json(start.with_suffix(".json"), {"settings": {"epochs": 1, **own}})
+    words = ["--arms", "kd", "--seeds", "0", "--set", f"student_pretrained={start}"]
+    comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words)
+    assert comparison.possible(runs) == runs
+    plan = comparison._plan(runs[0])
+    assert not {*own} & {*plan} and plan["epochs"] == TASKS["segmentation"].tiny["epochs"]
+    get = bundle_parser(bundle_folder("seg_kd"), plan).get_parsed_content
+    assert {name: get(name) for name in own} == own
+    comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "student_base=4")
+    with pytest.raises(ValueError, match="does not fit this AnySizeAttentionUNet"):
+        comparison.possible(runs)
 
 
 def test_a_table_of_folds_names_them_and_their_patients():
