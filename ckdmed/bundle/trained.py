@@ -18,6 +18,7 @@ from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
 from ckdmed.bundle.settings_table import settings_for
+from ckdmed.bundle.unread_settings import unread_settings
 from ckdmed.deployed_network import read_description
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
@@ -310,7 +311,8 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
 
     Raises:
         WrongSettingError: names each with both values and the checkpoint.
-        RefusedStart: the checkpoint has no record, and settings that it would tell are not given; names them.
+        RefusedStart: the checkpoint has no record, and settings that it would tell, and that the chosen networks read,
+            are not given; names them.
     """
     config = parser.get()
     table = settings_for(config)
@@ -348,10 +350,20 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
     _tell_of_components(parser, option)
+    needless = unread_settings(config) | _of_no_teacher(parser)
+    not_given = [name for name in not_given if name not in needless]
     trained = parser.get_parsed_content("trained") if not_given else None
     # a checkpoint that is not there is told of where it is looked for
     if trained is not None and Path(str(trained.checkpoint)).is_file():
         trained.missing(not_given, option)
+
+
+def _of_no_teacher(parser: ConfigParser) -> set[str]:
+    """Settings of a teacher whose pictures an evaluation would show beside the student's, where it has no file."""
+    config = parser.get()
+    if "teacher_file" not in config or Path(str(parser.get_parsed_content("teacher_file"))).is_file():
+        return set()
+    return {name for name in config if name.startswith(_OF_ITS_TEACHER)}
 
 
 def _follows(name: str, values: Iterable[Any], declared: Mapping[str, Iterable[Any]], table: Container[str]) -> str:

@@ -31,8 +31,8 @@ __all__ = [
     "last_convolution",
 ]
 
-# The branches of each kind; one alone is no hybrid.
-_BRANCHES = {
+#: the branches of each kind; one alone is no hybrid
+TEACHER_BRANCHES = {
     "vgg_vit": ("vgg", "vit"),
     "vgg_vgg": ("vgg", "vgg"),
     "vit_vit": ("vit", "vit"),
@@ -40,7 +40,7 @@ _BRANCHES = {
     "efficientnet_lite_vit": ("lite", "vit"),
     "msgff": ("vgg", "vit"),
 }
-TEACHER_KINDS = tuple(_BRANCHES)
+TEACHER_KINDS = tuple(TEACHER_BRANCHES)
 # The last of EfficientNet's stages at a sixteenth of the image, where VGG19's last convolution is too.
 _LITE_STAGE = "_blocks.4"
 CLASSIFIER_FUSIONS = (*FUSIONS, *MAP_FUSIONS)
@@ -105,7 +105,7 @@ def classification_teacher(
     check_kind(kind, TEACHER_KINDS, "teacher")
     if vgg not in VGGS:
         raise ValueError(f"vgg must be one of {', '.join(VGGS)}, got {vgg!r}.")
-    parts = _BRANCHES[kind]
+    parts = TEACHER_BRANCHES[kind]
     paths = list(freeze) if not isinstance(freeze, str) else []
     if freeze == "early":
         paths = [f"branches.{i}.{_EARLY[vgg]}" for i, name in enumerate(parts) if name == "vgg"]

@@ -55,6 +55,11 @@ class SegmentationKind:
     multiple: int = 1
     encoder: bool = False
 
+    @property
+    def has_base(self) -> bool:
+        """Whether its widths follow from the channels of its first level; a network over a backbone has its own."""
+        return bool(self.arguments(self.multiple))
+
 
 def _widths(base: int) -> list[int]:
     return [base * 2**level for level in range(LEVELS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.peer import with_peer
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.setting_check import WrongSettingError
-from ckdmed.bundle.trained import check_trained, recorded_settings, trained_with
+from ckdmed.bundle.trained import OF_PREDICTIONS, check_trained, reads_record, recorded_settings, trained_with
 from ckdmed.bundle_files import bundle_folder
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
@@ -177,6 +178,50 @@ def test_teachers_of_different_intensities_are_refused_with_files_and_values(
     assert all(f"'{file}' with {value!r}" in str(raised.value) for file, value in zip(files, values))
     # without a record nothing is contradicted
     assert trained_with(files[0], str(tmp_path / "none.pt"), teacher=True)[name] == values[0]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "given", "needless"),
+    [
+        ("seg_kd", {"student_kind": "efficientnet_lite"}, {"student_base"}),
+        ("seg_kd", {"student_kind": "flexible_unet"}, {"student_base"}),
+        ("seg_kd", {"student_kind": "unet"}, set()),
+        # as long as nothing tells the kind it may be any
+        ("seg_kd", {}, set()),
+        ("seg_teacher", {"teacher_kind": "unet_vit"}, set()),
+        ("seg_teacher", {"teacher_kind": "cohra"}, {"vit_img_size", "vit_hidden", "vit_layers", "vit_heads"}),
+        ("brats_seg_kd", {"spatial_dims": 2, "student_kind": "unet"}, {"roi_size"}),
+        ("brats_unimodal_kd", {"spatial_dims": 3, "student_kind": "unet"}, {"image_size"}),
+        ("cls_teacher", {"teacher_kind": "vgg_vgg"}, {"vit_patch", "vit_hidden", "vit_layers", "vit_heads"}),
+        ("cls_teacher", {"teacher_kind": "vit_vit"}, {"vgg", "vgg_width"}),
+        (
+            "cls_teacher",
+            {"teacher_kind": "efficientnet_lite"},
+            {"vgg", "vgg_width", "vit_patch", "vit_hidden", "vit_layers", "vit_heads", "fuse"},
+        ),
+        # no teacher lies beside this student, so that there is none to show
+        (
+            "cls_kd",
+            {"student_kind": "plain_cnn"},
+            {"teacher_kind", "vgg", "vgg_width", "vit_patch", "vit_hidden", "vit_layers", "vit_heads", "fuse"},
+        ),
+    ],
+)
+def test_without_a_record_what_the_chosen_kind_reads_is_asked(
+    bundle: str, given: dict[str, Any], needless: set[str], tmp_path: Path
+) -> None:
+    weights = tmp_path / "model.pt"
+    weights.touch()
+    parser = ConfigParser()
+    parser.read_config([str(BUNDLES / bundle / name) for name in ("train.json", "evaluate.json")])
+    evaluation = json.loads((BUNDLES / bundle / "evaluate.json").read_text(encoding="utf-8"))
+    declared = {name: [value] for name, value in evaluation.items()}
+    told = {name for name in declared if reads_record(evaluation[name]) and ", None)" not in evaluation[name]}
+    for name, value in {"checkpoint": str(weights), **given}.items():
+        parser[name] = value
+    with pytest.raises(RefusedStart, match="has no record of what it was trained with") as raised:
+        check_trained(parser, declared)
+    assert set(re.findall(r"--(\w+)", str(raised.value))) == told - set(OF_PREDICTIONS) - set(given) - needless
 
 
 @pytest.mark.bundle
