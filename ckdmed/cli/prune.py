@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         progress=not args.quiet,
     )
     width = max(len(size.name) for size in sizes)
-    print(f"{'network':<{width}}  {'parameters':>12}  {'GFLOPs':>8}  {'ms':>8}  Dice (validation)")
+    # of phantoms it says that masks come out, and nothing of patients
+    scored = "validation" if args.dataset_dir else "phantoms"
+    print(f"{'network':<{width}}  {'parameters':>12}  {'GFLOPs':>8}  {'ms':>8}  Dice ({scored})")
     for size in sizes:
         cost = f"{size.parameters:>12,}  {size.gflops:>8.3f}  {size.milliseconds:>8.2f}"
         print(f"{size.name:<{width}}  {cost}  {size.dice:.4f}")

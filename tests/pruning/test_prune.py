@@ -24,7 +24,8 @@ def test_a_unet_loses_channels_and_is_trained_on(tmp_path: Path, capsys: pytest.
     record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
     before, after = record["pruned"]["sizes"]
     assert after["parameters"] < 0.35 * before["parameters"] and after["gflops"] < before["gflops"]
-    assert {"milliseconds", "dice"} <= set(after) and "50% of the channels removed" in capsys.readouterr().out
+    assert {"milliseconds", "dice"} <= set(after) and "50% of the channels removed" in (out := capsys.readouterr().out)
+    assert "Dice (phantoms)" in out
     # an evaluation draws no new split, and an inference still knows the patients of the training
     sections = tmp_path / "small/sections.json"
     assert sections.read_bytes() == (tmp_path / "whole/models/sections.json").read_bytes()
