@@ -32,6 +32,9 @@ class FrozenTeacher(nn.Module):
             dimensions, 8 in three): a better teacher at a price that a cache pays once. Features are those of the batch
             as it is.
 
+    Raises:
+        ValueError: taps of a network in whose place a deployed file computes.
+
     Shape:
         image (B, C, *spatial); logits (B, N, *spatial) of :class:`TappedOutput`, features as tapped. For a
         two-dimensional teacher of volumes, (B, N, D, H, W) and (B, C', D, h, w).
@@ -50,6 +53,11 @@ class FrozenTeacher(nn.Module):
         average_flips: bool = False,
     ) -> None:
         super().__init__()
+        if taps and hasattr(network, "deployed_sha256"):
+            raise ValueError(
+                f"a deployed file gives logits and none of the features {', '.join(taps)} that the method compares: "
+                "take a method of logits alone, such as kd, or as teacher the weights that the file was made of."
+            )
         self.network = network
         self.average_flips = average_flips
         self.input_channels = None if input_channels is None else list(input_channels)

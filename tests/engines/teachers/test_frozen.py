@@ -119,3 +119,11 @@ def test_averaging_over_mirror_images(spatial_dims: int, passes: int):
     torch.testing.assert_close(said.logits, torch.stack(each).mean(0))
     torch.testing.assert_close(said.features["d4"], FrozenTeacher(network, {"d4": "decoder.d4"})(image).features["d4"])
     torch.testing.assert_close(teacher(image.flip(2)).logits, said.logits.flip(2))
+
+
+def test_a_deployed_file_has_no_features():
+    network = unet()
+    network.deployed_sha256 = ["0"]  # type: ignore[assignment]
+    FrozenTeacher(network)
+    with pytest.raises(ValueError, match="a deployed file gives logits and none of the features d4 .*kd"):
+        FrozenTeacher(network, {"d4": "decoder.d4"})
