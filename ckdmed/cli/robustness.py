@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
             raise FileNotFoundError(f"{data}: there is no such data.")
         settings = parse_settings(args.set)
         options = RobustnessOptions(data, args.section, args.final, args.images, settings)
-        networks = networks_of(args.source, args.checkpoint, args.teacher_checkpoint)
+        networks = networks_of(args.source, args.checkpoint, args.teacher_checkpoint, data)
         evaluation = RobustnessEvaluation(networks, points, output_dir, options)
         if args.dry_run:
             print("\n".join(evaluation.listed()))

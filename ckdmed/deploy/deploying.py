@@ -101,7 +101,7 @@ def deploy(
     output = Path(output_dir).absolute()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"'{output}' exists and is not empty; name another --output_dir.")
-    source = find_source(given, checkpoint)
+    source = find_source(given, checkpoint, options.dataset_dir)
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_leftover_folders(output.parent, [output.name])
     with work_folder(output) as temporary:

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 import ckdmed
+from ckdmed.bundle.dataset_check import check_dataset
 from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.run_folder import weights_folder
@@ -49,16 +50,21 @@ class DeploySource:
     teacher_settings: Mapping[str, Any] | None
 
 
-def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySource:
+def find_source(
+    given: str, checkpoint: str | Path | None = None, dataset_dir: str | Path | None = None
+) -> DeploySource:
     """Find the network of a run or a bundle and load it.
 
     Args:
         given: a run's output folder, a bundle's folder (exported ones too) or a bundle's name.
         checkpoint: other weights than ``model.pt`` of the run's ``ckpt_dir``, or the bundle's ``models/model.pt``. A
             run without weights of its own never takes those that its bundle ships.
+        dataset_dir: data that are to be read for it, as the bundle takes them; they are looked for before the network
+            is loaded, which takes its time.
 
     Raises:
-        ValueError: there is no such run or bundle, it has no weights, or they are of another network.
+        ValueError: there is no such run or bundle, it has no weights, or they are of another network; there are no data
+            of this bundle in ``dataset_dir``.
     """
     root = _bundle_root(given)
     configs = root / "configs" if (root / "configs" / "inference.json").is_file() else root
@@ -77,6 +83,9 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
             f"as {weights.with_suffix('.json').name}."
         )
     parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())
+    task = _task(parser, configs)
+    if dataset_dir is not None:
+        check_dataset(str(dataset_dir), cases=task == "cases")
     network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
     name = root.name
     return DeploySource(
@@ -85,7 +94,7 @@ def find_source(given: str, checkpoint: str | Path | None = None) -> DeploySourc
         root,
         weights,
         network,
-        _description(name, parser, root, configs, weights, record_to_ship(parser, parser.get(), record)),
+        _description(name, task, parser, root, configs, weights, record_to_ship(parser, parser.get(), record)),
         record or None,
     )
 
@@ -123,17 +132,21 @@ def _bundle_root(given: str) -> Path:
     return named_bundle(given)
 
 
-def _description(
-    name: str, parser: ConfigParser, root: Path, configs: Path, weights: Path, settings: Mapping[str, Any]
-) -> Description:
-    config = parser.get()
-    target = str(config["preprocessing"]["_target_"]).rpartition(".")[2]
+def _task(parser: ConfigParser, configs: Path) -> str:
+    target = str(parser.get()["preprocessing"]["_target_"]).rpartition(".")[2]
     if target not in _TASKS:
         raise ValueError(f"{configs / 'inference.json'}: its preprocessing {target} is none that can be deployed.")
     task = _TASKS[target]
     if task == "classification" and parser.get_parsed_content("task") != "figshare":
         # its slices are cut out of cases
         task = "cases"
+    return task
+
+
+def _description(
+    name: str, task: str, parser: ConfigParser, root: Path, configs: Path, weights: Path, settings: Mapping[str, Any]
+) -> Description:
+    config = parser.get()
 
     def setting(key: str, default: Any = None) -> Any:
         return parser.get_parsed_content(key) if key in config else default

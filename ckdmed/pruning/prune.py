@@ -89,8 +89,9 @@ def prune(
         the figures of the whole network and of each that was looked at, the written one last.
 
     Raises:
-        ValueError: no network of segmentation, none with a record of its settings, both `ratio` and `depth`, or
-            neither for another network than a UNet++; images below 1; as `without_channels` and `UNetPlusPlus.pruned`.
+        ValueError: no network of segmentation, none with a record of its settings; no data in `dataset_dir`; both
+            `ratio` and `depth`, or neither for another network than a UNet++; images below 1; as `without_channels`
+            and `UNetPlusPlus.pruned`.
         FileExistsError: the folder holds a network.
     """
     if ratio is not None and depth is not None:
@@ -101,7 +102,7 @@ def prune(
         raise ValueError(f"images must be at least 1, got {images}.")
     if (output_dir / "model.pt").exists():
         raise FileExistsError(f"{output_dir} holds a network already; name another folder.")
-    source = find_source(given, checkpoint)
+    source = find_source(given, checkpoint, dataset_dir)
     settings = recorded_settings(source.checkpoint)
     # a record tells of a student and its teacher, or is from before one of the two could have options
     declared = read_json(source.configs / "inference.json")

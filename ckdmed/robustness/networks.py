@@ -69,18 +69,21 @@ class ScoredNetwork:
 
 
 def networks_of(
-    given: str, checkpoint: str | Path | None = None, teacher_checkpoint: str | Path | None = None
+    given: str,
+    checkpoint: str | Path | None = None,
+    teacher_checkpoint: str | Path | None = None,
+    dataset_dir: str | Path | None = None,
 ) -> list[ScoredNetwork]:
     """The network of a run or a bundle, and the teacher beside it where there is a checkpoint of one.
 
     Args:
-        given, checkpoint: see :func:`~ckdmed.deploy.source.find_source`.
+        given, checkpoint, dataset_dir: see :func:`~ckdmed.deploy.source.find_source`.
         teacher_checkpoint: of a teacher, scored by the bundle that trains teachers for this one.
 
     Raises:
         ValueError: as ``find_source``; a bundle that cannot evaluate; a teacher for a network that is one itself.
     """
-    source = find_source(given, checkpoint)
+    source = find_source(given, checkpoint, dataset_dir)
     is_student = source.bundle in _TEACHER_BUNDLES
     if missing := [name for name in CONFIGS if not (source.configs / name).is_file()]:
         raise ValueError(f"{source.configs}: there is no {missing[0]}, so this bundle cannot be evaluated.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ckdmed.cli import main
 from ckdmed.deploy.source import find_source
 from tests.export.tiny import ROOT, write_checkpoint
 
@@ -55,3 +56,25 @@ def test_a_run_that_was_moved_has_the_weights_that_moved_with_it(bundle: Path, t
     write_checkpoint(before / "models" / "model.pt", "seg_kd")
     shutil.copytree(before, tmp_path / "moved")
     assert find_source(str(tmp_path / "moved")).checkpoint == tmp_path / "moved" / "models" / "model.pt"
+
+
+@pytest.mark.parametrize(("bundle", "wanted"), [("seg_kd", "no .mat file of a slice"), ("brats_seg_kd", "no case")])
+@pytest.mark.parametrize(
+    "words", [["deploy"], ["prune", "--ratio", "0.5"], ["robustness"]], ids=["deploy", "prune", "robustness"]
+)
+def test_a_folder_without_data_is_refused_before_the_network_is_loaded(
+    words: list[str],
+    bundle: str,
+    wanted: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = write_checkpoint(tmp_path / "model.pt", bundle)
+    monkeypatch.setattr("ckdmed.deploy.source.load_checkpoint", lambda *given: pytest.fail("the network was loaded"))
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    given = ["--checkpoint", str(weights), "--dataset_dir", str(data), "--output_dir", str(out)]
+    assert main([words[0], bundle, *given, *words[1:]]) == 2 and not out.exists()
+    error = capsys.readouterr().err
+    assert str(data) in error and wanted in error
