@@ -120,9 +120,11 @@ def test_what_is_exported_has_a_record_or_all_that_it_would_tell(tmp_path):
 def test_the_weights_that_ship_keep_their_threshold(tmp_path):
     bundle = ROOT / "bundles" / "seg_kd"
     weights = bundle / "models" / "model.pt"
+    own = json.loads((bundle / "models" / "model.json").read_text(encoding="utf-8"))["evaluation"]["threshold"]
+    assert own not in (0.5, 0.35)
     scored = {"settings": {"checkpoint": "", "section": "test", "settings": {"threshold": 0.5, "tta": True}}}
     scored |= {"overall": {"dice": {"patient_mean": 0.8, "patient_interval": [0.7, 0.9]}}}
-    for name, overrides, threshold in (("a", {}, 0.3), ("b", {"threshold": 0.4}, 0.4)):
+    for name, overrides, threshold in (("a", {}, own), ("b", {"threshold": 0.35}, 0.35)):
         folder = tmp_path / name
         _write_files(folder, bundle, weights, None, overrides, {**scored, "n_slices": 4, "n_patients": 2})
         parser = ConfigParser()
