@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class SectionRecord:
         by_item: the split was one of single slices, so that patients stand on both sides and only `items` tell them
             apart.
         shipped: of weights that everybody has, most of whom have data of other people, see `concerns`.
+        earlier: the same as of a section, of those whom the training itself did not have, but what it began with or
+            learnt from was trained or chosen on.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class SectionRecord:
     items: Mapping[str, Sequence[str]]
     by_item: bool = False
     shipped: bool = False
+    earlier: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sections: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> SectionRecord:
@@ -101,13 +104,11 @@ class SectionRecord:
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             parts = {name: content["sections"][name] for name in SECTION_NAMES}
-            patients = {
-                name: {str(group): [str(one) for one in known] for group, known in part["patients"].items()}
-                for name, part in parts.items()
-            }
+            patients = {name: _persons(part["patients"]) for name, part in parts.items()}
             items = {name: [str(item) for item in part["items"]] for name, part in parts.items()}
             shipped = bool(content.get("shipped", False))
-            return cls(path, patients, items, by_item=content["split_by"] == "item", shipped=shipped)
+            earlier = _persons(content.get("earlier", {}))
+            return cls(path, patients, items, content["split_by"] == "item", shipped, earlier)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _no_record(path, error) from error
 
@@ -121,16 +122,21 @@ class SectionRecord:
         split_by = "item" if self.by_item else "patient"
         # of what is made of weights that ship, which are of other people wherever they go
         shipped = {"shipped": True} if self.shipped else {}
-        return {"format": _FORMAT, "split_by": split_by, **shipped, "sections": sections}
+        earlier = {"earlier": self.earlier} if self.earlier else {}
+        return {"format": _FORMAT, "split_by": split_by, **shipped, "sections": sections, **earlier}
 
     def sections_of(self, identifiers: Iterable[str]) -> list[str]:
-        """The sections in which a person of any of these identifiers is, in the order train, validation, test."""
+        """The sections in which a person of any of these identifiers is, in the order train, validation, test.
+
+        Whom only earlier trainings had is in "train".
+        """
         wanted = set(identifiers)
         return [
-            name
-            for name in SECTION_NAMES
-            if any(wanted & {group, *known} for group, known in self.patients[name].items())
+            name for name in SECTION_NAMES if any(wanted & {group, *known} for group, known in self._known_in(name))
         ]
+
+    def _known_in(self, name: str) -> list[tuple[str, Sequence[str]]]:
+        return [*self.patients[name].items(), *(self.earlier.items() if name == "train" else ())]
 
     def concerns(self, items: Iterable[Mapping[str, Any]]) -> bool:
         """Whether sections of these items are those of the record: of shipped weights, where it knows a person."""
@@ -140,7 +146,8 @@ class SectionRecord:
         """Deal items that lie in a folder today to the recorded sections; no split is drawn.
 
         What a section has of its patients is what it had in the training. Items of unknown patients are the section
-        "new". Further items of known patients are in none: they are neither new nor what was scored before.
+        "new". Further items of known patients, and those of earlier trainings' patients, are in none: they are neither
+        new nor what was scored before.
 
         Args:
             items: with ``id`` (or ``case``), ``patient`` and ``patient_group``.
@@ -155,12 +162,13 @@ class SectionRecord:
         dealt: dict[str, list[Any]] = {name: [] for name in (*SECTION_NAMES, NEW)}
         recorded = {name: set(self.items[name]) for name in SECTION_NAMES}
         left_over: dict[str, int] = {}
+        before = {one for group, known in self.earlier.items() for one in (group, *known)}
         where = {} if self.by_item else self._sections_of_groups(items)
         for item in items:
             name, group = item_name(item), str(item[GROUP_KEY])
             homes = [section for section in SECTION_NAMES if name in recorded[section]]
             if self.by_item:
-                homes = homes or [NEW]
+                homes = homes or ([] if {group, str(item["patient"])} & before else [NEW])
             elif not where[group]:
                 if homes:
                     raise SectionOverlapError(
@@ -185,7 +193,7 @@ class SectionRecord:
         """The recorded sections of each group of today's items."""
         section_of: dict[str, list[str]] = {}
         for name in SECTION_NAMES:
-            for group, known in self.patients[name].items():
+            for group, known in self._known_in(name):
                 for one in {group, *known}:
                     section_of.setdefault(one, []).append(name)
         found: dict[str, set[str]] = {}
@@ -214,9 +222,13 @@ class SectionRecord:
             )
         if left_over:
             logger.warning(
-                f"{sum(left_over.values())} items of {len(left_over)} known patients came after the training and are "
-                f"left out: {listed(sorted(left_over))}"
+                f"{sum(left_over.values())} items of {len(left_over)} known patients came after the training, or are "
+                f"of what it began with or learnt from, and are left out: {listed(sorted(left_over))}"
             )
+
+
+def _persons(content: Mapping[Any, Iterable[Any]]) -> dict[str, list[str]]:
+    return {str(group): [str(one) for one in known] for group, known in content.items()}
 
 
 def _no_record(path: Path, error: Exception) -> ValueError:
@@ -288,8 +300,8 @@ def record_sections(
         sections: "train", "validation", "test" -> items.
         output_dir, ckpt_dir: of the run.
         resume: the run goes on; its sections must be those it began with.
-        made_from: checkpoints that the training starts or learns from, such as its teacher's. A run without any may
-            hold None here.
+        made_from: checkpoints that the training starts or learns from, such as its teacher's; the record has whom
+            they know and this training does not. A run without any may hold None here.
         save: False on every rank but one, which checks only.
 
     Raises:
@@ -303,9 +315,10 @@ def record_sections(
         elif any(Path(ckpt_dir).glob("*.pt")):
             # without weights there is no run to go on with: it begins here
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
-    for checkpoint in made_from:
-        if checkpoint and not record.by_item:
+    for checkpoint in filter(None, made_from):
+        if not record.by_item:
             check_unknown_to(checkpoint, record)
+        record = replace(record, earlier={**record.earlier, **_known_before(checkpoint, record)})
     if save:
         for folder in dict.fromkeys((output_dir, ckpt_dir)):
             record.write(Path(folder) / RECORD_NAME)
@@ -345,6 +358,19 @@ def check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
             f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({listed(known)}"
             f"; see {other.path}): give one that was trained on the same split."
         )
+
+
+def _known_before(checkpoint: str, record: SectionRecord) -> dict[str, list[str]]:
+    """Patients that a checkpoint was trained or chosen on, and a record's own training was not."""
+    other = find_own_or_shipped(checkpoint)
+    if other is None:
+        return {}
+    found: dict[str, set[str]] = {}
+    for known in (other.earlier, other.patients["train"], other.patients["validation"]):
+        for group, names in known.items():
+            found.setdefault(group, set(record.earlier.get(group, ()))).update(names)
+    own = {group: {*names} for name in ("train", "validation") for group, names in record.patients[name].items()}
+    return {group: sorted(names) for group, names in sorted(found.items()) if not names <= own.get(group, set())}
 
 
 def known_to(record: SectionRecord, patients: Mapping[str, Iterable[str]]) -> list[str]:

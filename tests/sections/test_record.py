@@ -42,7 +42,8 @@ def test_later_arrivals_change_no_section(run: Path, caplog: pytest.LogCaptureFi
     found = record.assign(today)
     assert ids(found) == {"train": ["1", "2"], "validation": ["3"], "test": ["4"], "new": ["5"]}
     assert "1 patients are in none of the training's sections" in caplog.text and "'D'" in caplog.text
-    assert "1 items of 1 known patients came after the training and are left out: 'CC'" in caplog.text
+    assert "1 items of 1 known patients came after the training, or are of what it began" in caplog.text
+    assert "left out: 'CC'" in caplog.text
 
 
 def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -108,6 +109,27 @@ def test_a_teacher_that_knows_test_patients_is_refused(run: Path, tmp_path: Path
     (tmp_path / "lone.pt").write_bytes(b"")
     record_sections(other, *to, made_from=[str(tmp_path / "lone.pt")])
     assert "lone.pt has no record of its patients" in caplog.text
+
+
+def test_patients_of_what_a_training_began_with_are_not_new_to_it(run: Path, tmp_path: Path):
+    """A student that was trained further on other data knows those of its first training."""
+    other = dealt(train=[item("5", "E"), item("1", "A")], validation=[item("6", "F")], test=[item("7", "G")])
+    start = str(run / "models/model.pt")
+    for folder, made_from in (("second", [start]), ("third", [None, str(tmp_path / "second/models/model.pt")])):
+        record_sections(other, str(tmp_path / folder), str(tmp_path / folder / "models"), made_from=made_from)
+        record = find_record(tmp_path / folder / "models/model.pt")
+        assert record is not None
+        # of its own patients the section tells already
+        assert record.earlier == {"B": ["B"]}
+        assert record.sections_of(["B"]) == ["train"] and record.sections_of(["E"]) == ["train"]
+        today = [*(entry for part in other.values() for entry in part), item("3", "B"), item("8", "H")]
+        found = ids(record.assign(today))
+        assert found == {"train": ["5", "1"], "validation": ["6"], "test": ["7"], "new": ["8"]}
+        assert ids(replace(record, by_item=True).assign(today)) == found
+    # nor is a training on both scored on them
+    later = dealt(train=[item("5", "E")], validation=[item("6", "F")], test=[item("3", "B")])
+    with pytest.raises(SectionOverlapError, match="trained or chosen on 1 of this run's test patients .'B'"):
+        record_sections(later, *2 * [str(tmp_path / "d")], made_from=[str(tmp_path / "third/models/model.pt")])
 
 
 def test_where_the_record_of_a_checkpoint_is_looked_for(run: Path, tmp_path: Path):
