@@ -16,6 +16,8 @@ from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import (
     check_fold,
     check_no_group_crosses,
+    check_stored_folds,
+    holds_folds,
     k_folds,
     labelled_subset,
     sections_of_fold,
@@ -214,11 +216,11 @@ def _by_fold(
 ) -> list[list[dict[str, Any]]]:
     check_fold(fold, n_folds)
     fold_of: list[int | None] = []
-    stored = [item.get("fold") for item in items]
     if fold_source == "official":
         fold_of += _official_folds(items, n_folds)
-    elif all(f is not None for f in stored) and set(stored) == set(range(n_folds)):
-        fold_of += stored
+    elif holds_folds(items, n_folds):
+        check_stored_folds(items)
+        fold_of += [item["fold"] for item in items]
     else:
         dealt, _ = _with_target(items, target)
         folds = k_folds(*_groups_and_labels(dealt), n_folds, seed)

@@ -187,6 +187,32 @@ def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], 
         raise ValueError(f"{len(crossing)} patient group(s) cross a split: {shown}.")
 
 
+def holds_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> bool:
+    """Whether all items of a datalist hold a ``fold``, and these are `n_folds`."""
+    return {item.get("fold") for item in items} == set(range(n_folds))
+
+
+def check_stored_folds(items: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that the folds of a datalist part no patient, whichever of them is the test section.
+
+    Args:
+        items: each with its ``fold``.
+
+    Raises:
+        ValueError: a patient has items in two folds.
+    """
+    folds: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for item in items:
+        folds[f"fold {item['fold']}"].append(item)
+    try:
+        check_no_group_crosses(folds)
+    except ValueError as error:
+        raise ValueError(
+            f"the folds of the datalist part patients: {error} Give all items of a patient one 'fold', or leave it out "
+            "of all items, so that folds are drawn."
+        ) from error
+
+
 def labelled_subset(items: Sequence[Mapping[str, Any]], fraction: float, seed: int = 0) -> list[bool]:
     """Choose the patients whose labels may be used, class by class.
 

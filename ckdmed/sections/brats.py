@@ -15,6 +15,7 @@ from ckdmed.data.brats import MODALITIES, brats_fold, build_brats_datalist, read
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
+from ckdmed.data.splits import holds_folds
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
@@ -160,9 +161,11 @@ def _resolve(
     stored = folder / "datalist.json"
     if stored.is_file():
         datalist = read_brats_datalist(stored)
+        # whichever of the stored folds is the test section
+        of_folds = fold is not None and holds_folds([i for name in _SECTIONS.values() for i in datalist[name]], n_folds)
         if fold is not None:
             datalist = brats_fold(datalist, fold, n_folds, seed)
-        _check_persons(datalist, folder)
+        _check_persons(datalist, folder, of_folds)
         return datalist
     if fold is not None:
         # the folds are of all cases, so a set too small for three shares will do
@@ -180,20 +183,21 @@ def _resolve(
     return datalist if fold is None else brats_fold(datalist, fold, n_folds, seed)
 
 
-def _check_persons(datalist: dict[str, Any], folder: Path) -> None:
-    """Refuse a list in whose sections one person is under several names."""
+def _check_persons(datalist: dict[str, Any], folder: Path, of_folds: bool) -> None:
+    """Refuse a list in whose sections, or in whose folds, one person is under several names."""
     items = {name: datalist[name] for name in _SECTIONS.values()}
     joined = same_persons([item for part in items.values() for item in part], folder)
     sections: dict[str, set[str]] = {}
     for name, part in items.items():
         for item in part:
             if item["patient_group"] in joined:
-                sections.setdefault(joined[item["patient_group"]], set()).add(name)
+                place = item["fold"] if of_folds else name
+                sections.setdefault(joined[item["patient_group"]], set()).add(place)
     if crossing := sorted(name for name, where in sections.items() if len(where) > 1):
         names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
         raise ValueError(
-            f"{folder / 'datalist.json'}: {len(crossing)} person(s) under several names are in several sections (their "
-            f"images are the same: {names}); make the datalist again."
+            f"{folder / 'datalist.json'}: {len(crossing)} person(s) under several names are in several "
+            f"{'folds' if of_folds else 'sections'} (their images are the same: {names}); make the datalist again."
         )
 
 

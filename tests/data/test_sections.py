@@ -85,6 +85,19 @@ def test_patients_with_unlabelled_images_stay_in_training(by):
     assert sum(map(len, sections.values())) == len(items)
 
 
+def test_stored_folds_that_part_a_patient_are_refused_whichever_is_tested():
+    datalist = make_datalist(folds=5)
+    items = [item for name in ("training", "validation", "test") for item in datalist[name]]
+    first = next(item for item in items if item["fold"] == 2)
+    other = next(item for item in items if item["fold"] == 3)
+    other["patient_group"] = first["patient_group"]
+    # drawn ones keep patients together
+    assert select_sections(datalist, "data", fold=0, n_folds=4)["test"]
+    for fold in range(5):
+        with pytest.raises(ValueError, match="folds of the datalist part patients: .*is in fold 2, fold 3"):
+            select_sections(datalist, "data", fold=fold)
+
+
 def test_stored_folds_hold_for_every_seed_and_new_ones_do_not():
     stored, new = make_datalist(folds=5), make_datalist()
     assert select_sections(stored, "d", fold=0, seed=0)["test"] == select_sections(stored, "d", fold=0, seed=1)["test"]

@@ -133,6 +133,14 @@ def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Pa
     write_brats_datalist(datalist, dataset / "datalist.json")
     with pytest.raises(ValueError, match="cross a split"):
         test_cases(fold=0, n_folds=3)
+    # both of whose folds are for training in this one
+    for item, fold in zip(items, (2, 3, 0, 1, 4), strict=True):
+        item["fold"] = fold
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    with pytest.raises(
+        ValueError, match="folds of the datalist part patients: 1 .*fold 2, fold 3.*one 'fold', or leave"
+    ):
+        test_cases(fold=0, n_folds=5)
     items[0]["fold"] = "0"
     (dataset / "datalist.json").write_text(json.dumps(datalist), encoding="utf-8")
     with pytest.raises(ValueError, match="'fold' must be a whole number, got '0'"):

@@ -25,6 +25,8 @@ from ckdmed.data.patient_table import check_patients
 from ckdmed.data.splits import (
     check_fold,
     check_no_group_crosses,
+    check_stored_folds,
+    holds_folds,
     k_folds,
     labelled_subset,
     sections_of_fold,
@@ -170,7 +172,9 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
     check_fold(fold, n_folds)
     items = [item for name in SECTIONS for item in datalist[name]]
     fold_of: list[int | None] = [item.get("fold") for item in items]
-    if set(fold_of) != set(range(n_folds)):
+    if holds_folds(items, n_folds):
+        check_stored_folds(items)
+    else:
         if stored := sorted({number for number in fold_of if number is not None}):
             warnings.warn(
                 f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2

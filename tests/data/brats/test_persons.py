@@ -65,3 +65,13 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
     assert json.loads((folder / "datalist.json").read_text())["test"]
     with pytest.raises(ValueError, match=f"datalist.json: 1 person.s. under several names .*{moved['patient']}"):
         brats_sections(str(folder), modalities=["t1c"])
+    # in two folds, both of which are for training in the first ones
+    items = [item for name in ("training", "validation", "test") for item in datalist[name]]
+    datalist |= {"training": items, "validation": [], "test": []}
+    for item in items:
+        number = 90 - int(item["case"][-7:-4]) if "GLI" in item["case"] else int(item["case"][-5:])
+        item["fold"] = 4 if item["case"] == "BraTS2021_00003" else number % 5
+    write_brats_datalist(datalist, folder / "datalist.json")
+    for fold in (0, 2, 3):
+        with pytest.raises(ValueError, match="1 person.s. under several names are in several folds .*BraTS2021_00003"):
+            brats_sections(str(folder), modalities=["t1c"], fold=fold)
