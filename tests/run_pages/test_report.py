@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import gzip
 import io
 import json
 import os
@@ -27,8 +26,6 @@ from ckdmed.reports import mean_sd
 from ckdmed.run_pages.case_images import read_case_images
 from ckdmed.run_pages.case_pictures import slice_viewer
 from ckdmed.run_pages.inference_run import read_inference_run
-from ckdmed.run_pages.niivue import read_niivue, volume_viewer
-from tests.run_pages.browser import Browser, chromium
 from tests.run_pages.runs import MARKUP, write_inference, write_training
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -392,44 +389,6 @@ def test_equal_runs_give_equal_pages(tmp_path):
     assert (tmp_path / "a/cases/one.html").read_bytes() == (tmp_path / "b/cases/one.html").read_bytes()
 
 
-def niivue_package(folder: Path, licence: str = "BSD-2-Clause") -> Path:
-    (folder / "dist").mkdir(parents=True)
-    package = {"name": "@niivue/niivue", "version": "0.0.1", "license": licence}
-    (folder / "package.json").write_text(json.dumps(package))
-    (folder / "dist/niivue.umd.js").write_text("var niivue = {};")
-    return folder
-
-
-def test_niivue_gets_the_volume_in_its_own_geometry(tmp_path):
-    folder = write_inference(tmp_path / "run", AFFINES["PLS"])
-    run = read_inference_run(folder)
-    viewer = volume_viewer(
-        read_case_images(run.results[0], run.settings), read_niivue(niivue_package(tmp_path / "package"))
-    )
-    assert viewer is not None and "BSD-2-Clause" in viewer.licence and "AS IS" in viewer.licence
-    mask = nib.Nifti1Image.from_bytes(gzip.decompress(viewer.mask))
-    original = nib.load(folder / "one_mask.nii.gz")
-    assert np.array_equal(mask.get_fdata(), original.get_fdata()) and np.allclose(mask.affine, original.affine)
-    middle = (original.affine @ [*(np.argwhere(original.get_fdata() > 0).mean(axis=0)), 1])[:3]
-    assert np.allclose(viewer.centre_mm, middle)
-
-
-def test_another_package_than_niivue_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="npm pack @niivue/niivue"):
-        read_niivue(tmp_path)
-    with pytest.raises(ValueError, match="states the licence 'GPL-3.0'"):
-        read_niivue(niivue_package(tmp_path / "package", "GPL-3.0"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium here")
-    with Browser(program) as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory) -> list[Path]:
     """The first pages of a training and a comparison, and those of an inference, with NiiVue where it is at hand."""
@@ -485,12 +444,3 @@ def test_a_click_sorts_a_table(browser, pages):
     browser.evaluate("document.querySelectorAll('table')[0].querySelectorAll('thead button')[2].click()")
     values = browser.evaluate(rows)
     assert values == sorted(values) and len(set(values)) > 3
-
-
-@pytest.mark.slow
-def test_niivue_opens_a_volume_in_the_page(browser, pages):
-    if not os.environ.get("CKDMED_NIIVUE"):
-        pytest.skip("CKDMED_NIIVUE does not name the unpacked npm package @niivue/niivue")
-    browser.open(pages[-1], 1280)
-    state = "new Promise(r => setTimeout(() => r(document.getElementById('volume-state').textContent), 4000))"
-    assert browser.evaluate(state).startswith("R and L are the patient's right and left")
