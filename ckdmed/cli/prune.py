@@ -13,6 +13,7 @@ EXAMPLES = (
     "ckdmed prune path/to/run --ratio 0.5 --dataset_dir figshare --output_dir pruned",
     "ckdmed prune path/to/unet_plus_plus_run --dataset_dir figshare --output_dir pruned",
 )
+_TOLERANCE = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--depth", type=int, help="of a UNet++: 1 to 4 (default without --ratio: chosen on the validation set)"
     )
-    parser.add_argument(
-        "--tolerance", type=float, default=0.01, help="Dice that the chosen depth may lose (default: %(default)s)"
-    )
+    parser.add_argument("--tolerance", type=float, help=f"Dice that the chosen depth may lose (default: {_TOLERANCE})")
     parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
     parser.add_argument(
         "--images", type=int, help="of the validation set at most, spread over the patients (default: all)"
@@ -39,13 +38,15 @@ def run(args: argparse.Namespace) -> int:
     """Prune, write, and print the figures before and after."""
     from ckdmed.pruning import prune
 
+    if args.tolerance is not None and (args.ratio is not None or args.depth is not None):
+        raise ValueError("--tolerance is for the choice of a depth, which neither --ratio nor --depth leaves open.")
     sizes = prune(
         args.source,
         args.output_dir,
         checkpoint=args.checkpoint,
         ratio=args.ratio,
         depth=args.depth,
-        tolerance=args.tolerance,
+        tolerance=_TOLERANCE if args.tolerance is None else args.tolerance,
         dataset_dir=args.dataset_dir,
         images=args.images,
         progress=not args.quiet,

@@ -129,6 +129,11 @@ def _bundle_root(given: str) -> Path:
             raise ValueError(f"{record}: does not say of which bundle the run is; give the bundle and --checkpoint.")
         # a run that was moved still knows its bundle's name
         return Path(stated) if (Path(stated) / "inference.json").is_file() else named_bundle(Path(stated).name)
+    if (folder / "model.pt").is_file():
+        raise ValueError(
+            f"{given}: weights without their run; give the bundle that they are of by its name, and these by "
+            f"--checkpoint {folder / 'model.pt'}."
+        )
     return named_bundle(given)
 
 

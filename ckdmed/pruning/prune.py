@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ from ckdmed.sections.spread import spread_items
 __all__ = ["PrunedSize", "prune"]
 
 WHOLE = "as trained"
+_WRITTEN = ("model.pt", "model.json", "model.inputs.json")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ def prune(
 
     Raises:
         ValueError: no network of segmentation, none with a record of its settings; no data in `dataset_dir`; both
-            `ratio` and `depth`, or neither for another network than a UNet++; images below 1; as `without_channels`
-            and `UNetPlusPlus.pruned`.
-        FileExistsError: the folder holds a network.
+            `ratio` and `depth`, or neither for another network than a UNet++, or for one that was trained on its
+            validation patients; images below 1, tolerance below 0; as `without_channels` and `UNetPlusPlus.pruned`.
+        FileExistsError: the folder holds a network, or the record of one.
     """
     if ratio is not None and depth is not None:
         raise ValueError(
@@ -100,8 +103,10 @@ def prune(
         )
     if images is not None and images < 1:
         raise ValueError(f"images must be at least 1, got {images}.")
-    if (output_dir / "model.pt").exists():
-        raise FileExistsError(f"{output_dir} holds a network already; name another folder.")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be at least 0, got {tolerance}.")
+    if there := [name for name in _WRITTEN if (output_dir / name).exists()]:
+        raise FileExistsError(f"{output_dir} holds a network already ({there[0]}); name another folder.")
     source = find_source(given, checkpoint, dataset_dir)
     settings = recorded_settings(source.checkpoint)
     # a record tells of a student and its teacher, or is from before one of the two could have options
@@ -112,13 +117,21 @@ def prune(
             f"{source.checkpoint}: only networks of the segmentation bundles can be pruned, with the record of their "
             "training beside them (model.json)."
         )
+    if settings.get("train_on_validation"):
+        if ratio is None and depth is None:
+            raise ValueError(
+                f"{source.checkpoint} was trained on its validation patients too, by whom no depth can be chosen: give "
+                "--depth, or a share of the channels by --ratio."
+            )
+        logger.warning(f"{source.checkpoint} was trained on its validation patients too: their Dice is too high")
     exclusive = isinstance(source.network, ExclusiveRegions)
     # what the settings make is inside, and their channels are named as there
     whole: nn.Module = source.network.network if exclusive else source.network  # type: ignore[assignment]
     own = dict(settings.get(f"{side}_options") or {})
     candidates: dict[str, tuple[nn.Module, dict[str, Any]]] = {}
     if isinstance(whole, UNetPlusPlus):
-        depths = range(1, whole.depth + 1) if ratio is None and depth is None else [depth or whole.depth]
+        all_depths = range(1, whole.depth + 1)
+        depths = [depth] if depth is not None else all_depths if ratio is None else all_depths[-1:]
         for number in depths:
             candidates[f"depth {number}"] = (
                 whole.pruned(number),
@@ -201,9 +214,11 @@ def _write(
     sizes: list[PrunedSize],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    # of a teacher that a distillation left the record tells of its student too, as which it would be taken elsewhere
+    own = {name: settings[name] for name in settings if key == "student_options" or not name.startswith("student_")}
     record = {
         "command": typed_command(),
-        "settings": {**settings, key: dict(options)},
+        "settings": {**own, key: dict(options)},
         "pruned": {"from_sha256": sha256_of(source.checkpoint), "sizes": [asdict(size) for size in sizes]},
     }
     copy_training_records(source.checkpoint, folder, ["model.pt"])

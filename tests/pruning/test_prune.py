@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ckdmed.bundle.trained import is_of_a_student
 from ckdmed.cli import main
 from ckdmed.deploy.source import find_source
 from tests.bundle.seg_kd_runs import run
@@ -87,5 +88,7 @@ def test_the_weights_that_ship_and_the_teacher_of_a_run(tmp_path: Path) -> None:
         assert main(["prune", bundle, *given, *options]) == 0
         settings = json.loads((small / "model.json").read_text(encoding="utf-8"))["settings"]
         assert settings[f"{side}_options"]["pruned_channels"]
+        # a teacher is not taken for the student that its run had
+        assert is_of_a_student(small / "model.pt", settings) == (side == "student")
         # its record tells the small network
         find_source(bundle, small / "model.pt")

@@ -1,0 +1,56 @@
+"""What `ckdmed prune` refuses before it looks at data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckdmed.cli import main
+from ckdmed.files import save_weights, write_json
+from ckdmed.networks import segmentation_student
+from ckdmed.pruning import prune
+
+
+def weights(folder: Path, **settings: Any) -> str:
+    channels = {"spatial_dims": 2, "in_channels": 1, "out_channels": 1}
+    network = segmentation_student("unet_plus_plus", **channels, base=4, options={"deep_supervision": True})
+    own = {"student_kind": "unet_plus_plus", "student_base": 4, "student_options": {"deep_supervision": True}}
+    folder.mkdir()
+    save_weights(folder / "model.pt", network.state_dict())
+    write_json(folder / "model.json", {"settings": {"epochs": 1, "image_size": 32, **own, **settings}})
+    return str(folder / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.json", "model.inputs.json"])
+def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match=rf"holds a network already \({name}\)"):
+        prune("seg_kd", tmp_path, ratio=0.5)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_depth_of_nothing(tmp_path: Path) -> None:
+    """It was taken for the whole depth."""
+    with pytest.raises(ValueError, match="to a depth of 1 to 4, got 0"):
+        prune("seg_kd", tmp_path / "out", weights(tmp_path / "run"), depth=0)
+
+
+def test_no_depth_is_chosen_by_patients_of_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="trained on its validation patients too, by whom no depth can be chosen"):
+        prune("seg_kd", tmp_path / "out", weights(tmp_path / "run", train_on_validation=True))
+
+
+def test_a_tolerance_of_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(ValueError, match="tolerance must be at least 0, got -1"):
+        prune("seg_kd", tmp_path, tolerance=-1)
+    for option in (["--ratio", "0.5"], ["--depth", "2"]):
+        assert main(["prune", "seg_kd", *option, "--tolerance", "0.1", "--output_dir", str(tmp_path / "out")]) == 2
+        assert "--tolerance is for the choice of a depth" in capsys.readouterr().err
+
+
+def test_a_folder_of_weights_is_no_run(tmp_path: Path) -> None:
+    file = weights(tmp_path / "pruned")
+    with pytest.raises(ValueError, match=f"weights without their run; .* by --checkpoint {file}"):
+        prune(str(tmp_path / "pruned"), tmp_path / "out", ratio=0.5)
