@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.data.brats import read_brats_datalist
 from ckdmed.data.brats.case_files import find_case_files
-from ckdmed.data.brats.cases import check_any_case
+from ckdmed.data.brats.cases import check_any_case, check_any_usable
 from ckdmed.data.datalist import DATALIST_NAME, find_figshare_files, read_datalist
 from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
-from ckdmed.sections.brats import cases_folder
+from ckdmed.sections.brats import cases_folder, check_listed_cases
 from ckdmed.sections.slices import slices_place
 
 __all__ = ["check_dataset"]
 
 
-def check_dataset(dataset_dir: str | None, cases: bool = False) -> None:
-    """Refuse a folder without data by the names of its files, or a damaged datalist; no image is opened.
+def check_dataset(dataset_dir: str | None, cases: bool = False, modalities: Sequence[str] | None = None) -> None:
+    """Refuse a folder without data, or a damaged datalist, by the names of its files.
+
+    Of images and masks those of cases alone are opened, one case after another until one can be used; those that a
+    datalist names must be there.
 
     Args:
         dataset_dir: of the bundle; None for phantoms.
         cases: it is of BraTS cases, not of slices.
+        modalities: that every case must have; None to look at names alone.
 
     Raises:
         RefusedStart: says what is missing.
@@ -28,7 +34,10 @@ def check_dataset(dataset_dir: str | None, cases: bool = False) -> None:
     if not dataset_dir:
         return
     try:
-        (_check_cases if cases else _check_slices)(dataset_dir)
+        if cases:
+            _check_cases(dataset_dir, modalities)
+        else:
+            _check_slices(dataset_dir)
     except ValueError as error:
         raise RefusedStart(str(error)) from error
 
@@ -42,10 +51,15 @@ def _check_slices(dataset_dir: str) -> None:
         read_datalist(stored)
 
 
-def _check_cases(dataset_dir: str) -> None:
+def _check_cases(dataset_dir: str, modalities: Sequence[str] | None) -> None:
     folder = cases_folder(dataset_dir)
     stored = folder / DATALIST_NAME
     if stored.is_file():
-        read_brats_datalist(stored)
+        datalist = read_brats_datalist(stored)
+        if modalities is not None:
+            check_listed_cases(datalist, folder, modalities)
     else:
-        check_any_case(find_case_files(folder), folder)
+        found = find_case_files(folder)
+        check_any_case(found, folder)
+        if modalities is not None:
+            check_any_usable(found, folder, modalities)

@@ -85,7 +85,9 @@ def find_source(
     parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())
     task = _task(parser, configs)
     if dataset_dir is not None:
-        check_dataset(str(dataset_dir), cases=task == "cases")
+        cases = task == "cases"
+        modalities = parser.get_parsed_content("modalities") if cases else None
+        check_dataset(str(dataset_dir), cases=cases, modalities=modalities)
     network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
     name = root.name
     return DeploySource(

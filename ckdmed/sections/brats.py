@@ -19,7 +19,7 @@ from ckdmed.data.splits import holds_folds
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
-__all__ = ["brats_sections", "cases_folder"]
+__all__ = ["brats_sections", "cases_folder", "check_listed_cases"]
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +135,19 @@ def cases_folder(dataset_dir: str) -> Path:
     if not folder.is_dir():
         raise ValueError(f"dataset_dir '{dataset_dir}' is not a folder (resolved to {folder}).")
     return folder
+
+
+def check_listed_cases(datalist: dict[str, Any], folder: Path, modalities: Sequence[str]) -> None:
+    """Refuse a stored datalist of which a case lacks a modality or a file is not there; none is opened.
+
+    Args:
+        datalist: as it was read.
+        folder: its own.
+        modalities: those that every case must have.
+    """
+    for name in _SECTIONS.values():
+        for item in select_brats_items(datalist, folder, name):
+            _chosen(item, modalities, folder)
 
 
 def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str], seed: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from ckdmed.bundle import check_dataset
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
+from ckdmed.data.phantoms import write_brats_phantoms
 from tests.bundle.bundle_runs import BUNDLES, opened, record
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -41,6 +44,66 @@ def test_every_bundle_looks_for_its_data_first(bundle: str, settings: dict[str, 
         cause = root_cause(caught.value)
         assert isinstance(cause, RefusedStart) and message in str(cause) and str(data) in str(cause)
         assert not output.exists()
+
+
+@pytest.fixture()
+def cases(tmp_path: Path) -> Path:
+    folder = tmp_path / "cases"
+    write_brats_phantoms(folder, 3, (16, 16, 16))
+    return folder
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize(
+    ("bundle", "settings"),
+    [
+        *((path.name, {}) for path in sorted(BUNDLES.glob("brats_*"))),
+        ("cls_kd", {"task": "brats_slice"}),
+        ("cls_teacher", {"task": "brats_type"}),
+    ],
+)
+def test_a_folder_of_unusable_cases_is_refused_first(
+    bundle: str, settings: dict[str, Any], cases: Path, tmp_path: Path
+) -> None:
+    for path in cases.rglob("*-t1c.nii.gz"):
+        path.unlink()
+    checkpoint, output = tmp_path / "model.pt", tmp_path / "out"
+    record(checkpoint, bundle, **settings)
+    given = {"dataset_dir": str(cases), "output_dir": str(output), "network_def": UNBUILT, **settings}
+    for files, more in (
+        (["train.json"], {}),
+        (["train.json", "evaluate.json"], {"checkpoint": str(checkpoint)}),
+    ):
+        with pytest.raises(Exception) as caught:
+            opened(bundle, *files, **given, **more)
+        cause = root_cause(caught.value)
+        assert isinstance(cause, RefusedStart) and not output.exists()
+        assert f"{cases}: none of 3 cases is usable; the first: " in str(cause) and "missing: t1c" in str(cause)
+
+
+def test_one_usable_case_will_do(cases: Path) -> None:
+    first, second, third = (next(iter(sorted(path.glob("*-seg.nii.gz")))) for path in sorted(cases.glob("BraTS*")))
+    first.write_bytes(b"no mask")
+    # the header is whole
+    second.write_bytes(gzip.compress(gzip.decompress(second.read_bytes())[:600]))
+    check_dataset(str(cases), cases=True, modalities=["t1c"])
+    third.unlink()
+    with pytest.raises(RefusedStart, match=f"{cases}: none of 3 cases is usable; the first: "):
+        check_dataset(str(cases), cases=True, modalities=["t1c"])
+    check_dataset(str(cases), cases=True)
+
+
+def test_files_of_a_list_of_cases_must_be_there(cases: Path) -> None:
+    datalist, _ = build_brats_datalist(cases, fractions=(1, 0, 0), modalities=["t1c", "t2f"], progress=False)
+    write_brats_datalist(datalist, cases / "datalist.json")
+    check_dataset(str(cases), cases=True, modalities=["t2f"])
+    with pytest.raises(RefusedStart, match="lacks t1n"):
+        check_dataset(str(cases), cases=True, modalities=["t1n", "t2f"])
+    gone = cases / datalist["training"][-1]["image"][0]
+    gone.unlink()
+    with pytest.raises(RefusedStart, match=f"{gone}: no such file, though the datalist names it"):
+        check_dataset(str(cases), cases=True, modalities=["t2f"])
+    check_dataset(str(cases), cases=True)
 
 
 def test_datalists_are_looked_at_too(tmp_path: Path):

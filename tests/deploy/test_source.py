@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ckdmed.cli import main
+from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.deploy.source import find_source
 from tests.export.tiny import ROOT, write_checkpoint
 
@@ -78,3 +79,9 @@ def test_a_folder_without_data_is_refused_before_the_network_is_loaded(
     assert main([words[0], bundle, *given, *words[1:]]) == 2 and not out.exists()
     error = capsys.readouterr().err
     assert str(data) in error and wanted in error
+    if bundle == "brats_seg_kd":
+        write_brats_phantoms(data, 2, (16, 16, 16))
+        for mask in data.rglob("*-seg.nii.gz"):
+            mask.unlink()
+        assert main([words[0], bundle, *given, *words[1:]]) == 2 and not out.exists()
+        assert f"{data}: none of 2 cases is usable" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,21 @@ from ckdmed.data.brats.headers import (
     grid_disagreement,
     read_volume_header,
 )
+from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES, CaseName, parse_case_name, parse_free_name
 from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.json_files import read_json
 from ckdmed.limits import FileTooLargeError
 
-__all__ = ["BratsCase", "SkippedCase", "check_any_case", "check_cases", "find_brats_cases"]
+__all__ = [
+    "BratsCase",
+    "SkippedCase",
+    "check_any_case",
+    "check_any_usable",
+    "check_cases",
+    "find_brats_cases",
+    "none_usable",
+]
 
 _DECATHLON_MODALITIES = ("t2f", "t1n", "t1c", "t2w")
 
@@ -114,6 +123,37 @@ def check_any_case(found: FoundCases, folder: PathLike) -> None:
             f"{folder}: no case here or below (<case>_t1.nii.gz, <case>-t1n.nii.gz, <case>/t1.nii.gz, "
             f"imagesTr/BRATS_001.nii.gz). {'; '.join(found.unused.lines())}".rstrip()
         )
+
+
+def check_any_usable(found: FoundCases, folder: PathLike, modalities: Sequence[str] = MODALITIES) -> None:
+    """Refuse a folder in which no case can be used; it looks no further than to the first that can.
+
+    Args:
+        found: by `find_case_files`.
+        folder: where it searched.
+        modalities: those that a case must have.
+
+    Raises:
+        ValueError: in every case a modality or the mask is missing or damaged, or the files differ in their grids.
+    """
+    skipped = list(found.skipped)
+    for files in found.cases:
+        usable, unusable = check_cases(replace(found, cases=[files], skipped=[]), modalities)
+        skipped += unusable
+        for case in usable:
+            try:
+                read_mask(str(case.label))
+                return
+            except VolumeFileError as error:
+                skipped.append(SkippedCase(case.case, str(error)))
+    raise none_usable(folder, skipped)
+
+
+def none_usable(folder: PathLike, skipped: Sequence[SkippedCase]) -> ValueError:
+    """The error that all cases of a folder are left out, with why the first one is."""
+    remedy = " Name the modalities that your cases have by --modalities."
+    lacking = remedy if all(entry.incomplete for entry in skipped) else ""
+    return ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}{lacking}")
 
 
 def check_cases(

@@ -14,7 +14,7 @@ from monai.config import PathLike
 from tqdm import tqdm
 
 from ckdmed.data.brats.case_files import SkippedCase
-from ckdmed.data.brats.cases import BratsCase, find_brats_cases
+from ckdmed.data.brats.cases import BratsCase, find_brats_cases, none_usable
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES
@@ -120,9 +120,7 @@ def build_brats_datalist(
         except ValueError as error:
             skipped.append(SkippedCase(case.case, str(error)))
     if not items:
-        remedy = " Name the modalities that your cases have by --modalities."
-        lacking = remedy if all(entry.incomplete for entry in skipped) else ""
-        raise ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}{lacking}")
+        raise none_usable(folder, skipped)
     if joined := same_persons(items, folder):
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
         warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
