@@ -111,7 +111,7 @@ class Comparison(SliceExperiment):
 
     @classmethod
     def plan(cls, args: argparse.Namespace) -> list[Run]:
-        check_label_fraction_options(args)
+        check_label_fraction_options(args, args.teacher_label_fraction)
         if unknown := [name for name in args.arms or [] if name not in ARMS]:
             raise ValueError(f"there are no arms {unknown}; there are {', '.join(ARMS)}.")
         arms = [ARMS[name] for name in args.arms or ARMS]

@@ -107,13 +107,19 @@ def compare_runs(
         teacher_fraction: label fraction of the teachers; None for that of their students.
 
     Raises:
-        ValueError: an arm needs another one that is not among them; a label fraction outside (0, 1]; something stands
-            twice.
+        ValueError: an arm needs another one that is not among them; a label fraction outside (0, 1], or one of teachers
+            where no arm has any; something stands twice.
     """
     check_different(seeds=seeds)
     check_label_fractions(fractions)
     if teacher_fraction is not None:
         check_label_fractions([teacher_fraction])
+        if not any(TEACHER in (arm.name, arm.teacher) for arm in arms):
+            raise ValueError(
+                f"--teacher_label_fraction {teacher_fraction:g} is of teachers, and none of the arms "
+                f"{', '.join(arm.name for arm in arms)} is one or learns from one: leave it out, or add {TEACHER} and "
+                f"{DISTILLED} to --arms."
+            )
     ordered = in_order(arms)
     runs = []
     for seed in seeds:

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ckdmed.experiments.given_settings import parse_settings
+
 __all__ = ["add_label_fraction_options", "check_label_fraction_options", "without_idle_split_seed"]
 
 
@@ -28,13 +30,18 @@ def add_label_fraction_options(parser: argparse.ArgumentParser, default: Sequenc
     )
 
 
-def check_label_fraction_options(args: argparse.Namespace) -> None:
+def check_label_fraction_options(args: argparse.Namespace, of_teachers: float | None = None) -> None:
     """Refuse a seed that chooses nothing.
 
+    Args:
+        args: the options, those of all experiments among them.
+        of_teachers: label fraction of the teachers, where they have one of their own.
+
     Raises:
-        ValueError: all patients are labelled in all runs.
+        ValueError: all patients are labelled in all runs, and no folds are drawn.
     """
-    if args.split_seed and all(fraction == 1 for fraction in args.label_fractions):
+    all_labelled = all(fraction == 1 for fraction in (*args.label_fractions, of_teachers or 1))
+    if args.split_seed and all_labelled and parse_settings(args.set).get("fold") is None:
         raise ValueError(
             f"--split_seed {args.split_seed} chooses the labelled patients, and here all are labelled. Sections are "
             "those of the datalist: for others make it with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."

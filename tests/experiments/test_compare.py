@@ -114,6 +114,17 @@ def test_teachers_with_another_label_fraction():
     assert len([run for run in one if run.arm.name == "teacher"]) == 1
     with pytest.raises(ValueError, match="label"):
         compare_runs(arms, [0.25], [3], teacher_fraction=1.5)
+    with pytest.raises(ValueError, match="--teacher_label_fraction 1 is of teachers, and none of the arms alone, untr"):
+        compare_runs([ARMS["alone"], ARMS["untrained_teacher"]], [0.25], [3], teacher_fraction=1)
+
+
+def test_the_split_seed_chooses_whom_a_teacher_of_few_labels_knows(data: Path, tmp_path: Path):
+    words = ["--arms", "teacher", "ckd", "--label_fractions", "1", "--seeds", "0", "--split_seed", "2"]
+    with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
+        made("compare", tmp_path, data, *words)
+    compared, (teacher, student) = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "0.5")
+    seeds = [compared._plan(run)["split_seed"] for run in (teacher, student)]
+    assert (teacher.arm.name, student.arm.name, seeds) == ("teacher", "ckd", [2, 0])
 
 
 @pytest.mark.parametrize("shared", [(), ("--one_teacher",)])

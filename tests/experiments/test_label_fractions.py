@@ -15,6 +15,7 @@ from ckdmed.experiments.label_fractions import (
 
 def options(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--set", nargs="+", default=[])
     add_label_fraction_options(parser, (1.0, 0.25))
     return parser.parse_args(words)
 
@@ -24,6 +25,14 @@ def test_a_choice_of_nothing_is_refused() -> None:
     check_label_fraction_options(options("--label_fractions", "1"))
     with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
         check_label_fraction_options(options("--label_fractions", "1", "--split_seed", "2"))
+
+
+def test_a_seed_that_chooses_for_teachers_or_draws_folds_is_taken() -> None:
+    words = ["--label_fractions", "1", "--split_seed", "2"]
+    check_label_fraction_options(options(*words), of_teachers=0.25)
+    with pytest.raises(ValueError, match="here all are labelled"):
+        check_label_fraction_options(options(*words), of_teachers=1)
+    check_label_fraction_options(options(*words, "--set", "fold=0"))
 
 
 def test_runs_with_all_labels_have_no_such_seed() -> None:
