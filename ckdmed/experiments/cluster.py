@@ -93,7 +93,7 @@ class _Progress:
 
 
 def submitit_executor(kind: str, folder: Path, parameters: Mapping[str, Any] | None = None) -> Any:
-    """An executor whose jobs log below ``folder``.
+    """An executor whose jobs log in ``folder``, on a cluster each in a folder of its own in there.
 
     Args:
         kind: "slurm", or "local" for processes of this machine.
@@ -108,7 +108,8 @@ def submitit_executor(kind: str, folder: Path, parameters: Mapping[str, Any] | N
 
     if kind not in EXECUTORS:
         raise ValueError(f"an executor is one of {', '.join(EXECUTORS)}, got {kind!r}.")
-    executor = submitit.AutoExecutor(folder=folder / "%j", cluster=kind)
+    # for a job of this machine submitit would make a folder that is really called so, too
+    executor = submitit.AutoExecutor(folder=folder if kind == "local" else folder / "%j", cluster=kind)
     try:
         executor.update_parameters(**{"timeout_min": _MINUTES[kind], **(parameters or {})})
     except NameError as error:
@@ -233,7 +234,7 @@ def _log_of(job: Job, folder: Path) -> Path:
     written = [path for path in (paths.stderr, paths.stdout) if path.is_file()] if paths is not None else []
     # what a killed process said last may stand in either
     said = [path for path in written if path.stat().st_size]
-    return (said or written or [folder / job.job_id])[0]
+    return (said or written or [folder if paths is None else paths.folder])[0]
 
 
 def _last_line(error: BaseException) -> str:

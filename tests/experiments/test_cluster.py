@@ -145,7 +145,8 @@ def test_the_log_of_a_job_that_died_is_named(tmp_path):
     error = job.exception()
     assert isinstance(error, submitit.core.utils.UncompletedJobError)
     log = _log_of(job, tmp_path / "jobs")
-    assert log.is_file() and log.parent == tmp_path / "jobs" / job.job_id and "said before" in log.read_text()
+    assert log.is_file() and log.parent == tmp_path / "jobs" and "said before" in log.read_text()
+    assert log.name.startswith(job.job_id) and all(path.is_file() for path in log.parent.iterdir())
 
 
 def _die() -> None:
@@ -193,7 +194,7 @@ def test_jobs_of_this_machine_leave_one_record_for_each_run(tmp_path, capfd):
     names = {run.name for run in planned("compare", *arms)}
     records = read_experiment(folder / "records")
     assert len(records) == 2 * len(names) and {record.name for record in records} == names
-    assert len(list((folder / "jobs").glob("*/*_log.out"))) == 2 * len(names)
+    assert len(list((folder / "jobs").glob("*_log.out"))) == 2 * len(names)
     # as the runs one after the other in one process
     assert main(["experiment", "compare", "--output_dir", str(tmp_path / "one"), *words]) == 0
     alone = read_experiment(tmp_path / "one/records")
