@@ -76,7 +76,7 @@ def refuse_source_folder(
     targets = {out.resolve() / case: case for case in sources}
     everything = [path for paths in sources.values() for path in paths] + list((masks or {}).values())
     for path in everything:
-        for real in {path.resolve(), path.parent.resolve() / path.name}:
+        for real in _places(path):
             for folder in (real, *real.parents):
                 if folder in targets:
                     raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
@@ -111,7 +111,7 @@ def refuse_place_among(
     holders: dict[Path, set[str]] = defaultdict(set)
     for case, paths in sources.items():
         for path in paths:
-            for real in {path.resolve(), path.parent.resolve() / path.name}:
+            for real in _places(path):
                 holders[real.parent].add(case)
                 if real.is_dir() and place.is_relative_to(real):
                     raise ValueError(f"{out} lies in {path}, a series of {case}; {remedy}.")
@@ -124,6 +124,12 @@ def refuse_place_among(
             raise ValueError(f"{out} is a folder of the inputs ({sorted(cases)[0]}); {remedy}.")
         if roots and len(cases) == 1 and folder not in roots and place.is_relative_to(folder):
             raise ValueError(f"{out} lies in {folder}, the folder of {sorted(cases)[0]}; {remedy}.")
+
+
+def _places(path: Path) -> set[Path]:
+    """Where a file lies: the link to it, and what that leads to. A link that leads to itself is read, and refused, by
+    whoever wants its image; the others have nothing to do with it."""
+    return {Path(os.path.realpath(path)), path.parent.resolve() / path.name}
 
 
 def _remedy(option: str) -> str:

@@ -148,6 +148,11 @@ def test_the_target_of_a_linked_case_is_a_source_too(tmp_path):
             refuse_source_folder(tmp_path / out, linked, [tmp_path / "data"])
 
 
+def test_a_link_that_leads_to_itself_is_nobodys_place(tmp_path):
+    (tmp_path / "P1.png").symlink_to("P1.png")
+    refuse_source_folder(tmp_path / "out", {"P1": [tmp_path / "P1.png"]}, [tmp_path])
+
+
 def test_a_folder_of_a_series_is_refused(tmp_path):
     (path,) = tree(tmp_path / "data", "P1/t1w/1.dcm")
     for out in ("data/P1/t1w", "data/P1/t1w/x", "data/P1/x"):

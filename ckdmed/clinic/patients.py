@@ -120,7 +120,10 @@ def find_patients(
             patients.append(patient)
         else:
             wanted = " or ".join(SEQUENCE_NAMES.get(sequence, sequence) for sequence in sequences)
-            reason = f"{key[0]}: no series is {wanted}; {'; '.join(patient.passed_over)}."
+            # of several series of known sequences none is taken by chance
+            unknown = "which sequence the weights take is not recorded beside them (ckdmed intended-inputs record)"
+            why = f"no series is {wanted}" if wanted else unknown
+            reason = f"{key[0]}: {why}; {'; '.join(patient.passed_over)}."
             skipped.append(SkippedFile(members[0].files[0], reason))
     return patients, skipped, found.unused
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -221,7 +222,7 @@ def _link(inputs: Path, patient: Patient, number: int, series: ChosenSeries) -> 
         place = inputs / patient.name / series.files[0].name
         links = {place: series.files[0]}
     for link, file in links.items():
-        output_path(inputs, link.relative_to(inputs)).symlink_to(file.resolve())
+        output_path(inputs, link.relative_to(inputs)).symlink_to(os.path.realpath(file))
     return place
 
 

@@ -23,7 +23,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
-from ckdmed.clinic.run import _result, segment_patients
+from ckdmed.clinic.run import _link, _result, segment_patients
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import edited_note
 from ckdmed.file_hash import sha256_of
@@ -437,6 +437,23 @@ def test_a_bundle_that_tells_classes_marks_nothing_in_nobody(
     assert main(words) == 2
     assert "cls_kd: its network tells classes and makes no masks" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_series_none_is_taken_where_no_sequence_is_recorded(tmp_path: Path) -> None:
+    for name in ("a_t1", "a_flair"):
+        volume(tmp_path / f"{name}.nii.gz")
+    patients, (left,), _ = find_patients(tmp_path, [])
+    assert not patients and "a: which sequence the weights take is not recorded beside them" in left.reason
+
+
+def test_a_link_that_leads_to_itself_is_left_to_the_inference(tmp_path: Path) -> None:
+    """It ended the whole batch."""
+    volume(tmp_path / "in/a_t1ce.nii.gz")
+    (tmp_path / "in/loop.png").symlink_to("loop.png")
+    patients, skipped, _ = find_patients(tmp_path / "in", SEQUENCES, exclude=tmp_path / "out")
+    assert {one.name for one in patients} == {"a", "loop"} and not skipped
+    (loop,) = (one for one in patients if one.name == "loop")
+    assert _link(tmp_path / "links", loop, 0, loop.chosen[0]).is_symlink()
 
 
 def test_a_bundle_of_cases_marks_nothing_in_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
