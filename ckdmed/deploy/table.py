@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.deploy.deployment import Costs, Deployment, FormResult, ModelCost
 from ckdmed.deploy.measure import NETWORK, THREADS
 from ckdmed.files import write_atomic, write_json
@@ -62,10 +63,11 @@ def forms_table(deployment: Deployment) -> str:
     judged = next((form.changes for form in deployment.forms if form.changes), None)
     limits = deployment.options.limits
     where = "phantoms" if deployment.options.dataset_dir is None else f"the section {deployment.options.section}"
+    slices = counted(judged.slices if judged else 0, "slice")
     said = (
-        f"Judged on {judged.slices if judged else 0} items of {where}, which calibration did not use. A form passes "
+        f"Judged on {slices} of {where}, which calibration did not use. A form passes "
         f"if its mean {metric} falls by {limits.mean_drop:g} at most, no slice loses more than {limits.worst_drop:g} "
-        f"and at most {limits.changed:.0%} of the items are changed (a mask whose Dice with that of float32 is below "
+        f"and at most {limits.changed:.0%} of the slices are changed (a mask whose Dice with that of float32 is below "
         "0.95, or another class)."
     )
     return markdown_table(head, lines) + "\n\n" + said

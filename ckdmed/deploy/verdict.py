@@ -47,8 +47,9 @@ class Changes:
     """What a form gives on slices beside the float32 network in PyTorch.
 
     Args:
-        metric: "Dice" or "accuracy".
-        before, after: its mean over slices (and regions) with tumour, by the network and by the form.
+        metric: "Dice per slice" or "accuracy".
+        before, after: its mean over slices (and regions) in which there is a tumour or one was found, by the network
+            and by the form.
         worst_drop: see `Limits`; 0 where no slice got worse.
         worst_slice: which slice that is.
         changed: share of changed slices.
@@ -108,7 +109,8 @@ def changes_of(
         expected = data.logits(item, reference)
         for form, run in forms.items():
             rows[form] += measure(data, item, name, expected, data.logits(item, run))
-    metric = "Dice" if data.finish is not None else "accuracy"
+    # of slices in bundles of cases as well, whose evaluation scores whole cases
+    metric = "Dice per slice" if data.finish is not None else "accuracy"
     return {name: _summary(metric, found) for name, found in rows.items()}
 
 

@@ -7,7 +7,10 @@ import pytest
 import torch
 from monai.transforms import Activationsd, AsDiscreted, Compose
 
+from ckdmed.deploy.deploying import DeployOptions
+from ckdmed.deploy.deployment import Deployment, FormResult
 from ckdmed.deploy.held_out import BundleData
+from ckdmed.deploy.table import forms_table
 from ckdmed.deploy.verdict import Limits, changes_of, problems
 
 
@@ -102,6 +105,15 @@ def test_slices_without_tumour_that_get_some_are_changed():
     changes = changes_of({"int8": inventing, "same": identity}, identity, data(empty), progress=False)
     assert changes["int8"].worst_drop == 1 and changes["int8"].changed == 1
     assert problems(changes["same"], Limits()) == []
+
+
+def test_the_table_says_that_the_dice_of_cases_is_one_of_slices():
+    whole = {name: torch.stack([item[name] for item in squares(4)], -1) for name in ("image", "label")}
+    changes = changes_of({"onnx": identity}, identity, data([{"id": "case", **whole}]), progress=False)["onnx"]
+    forms = [FormResult("onnx", "model.onnx", True, [], changes)]
+    table = forms_table(Deployment("brats_seg_kd", DeployOptions(), None, forms, None))
+    assert "| Dice per slice before |" in table and "Judged on 4 slices of phantoms" in table
+    assert "its mean Dice per slice falls by" in table
 
 
 def test_limits_are_shares():
