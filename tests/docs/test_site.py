@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import os
 import re
 import subprocess
@@ -13,7 +15,9 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.run_pages.browser import Browser, chromium
 
@@ -22,6 +26,12 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 #: home, one of the API, a tutorial, the results
 PAGES = ("index.html", "api/losses.html", "tutorials/clinic_to_masks.html", "distillation.html")
+#: with pictures
+PICTURED = (
+    "index.html",
+    *(f"{file.stem}.html" for file in sorted((ROOT / "docs").glob("*.md")) if "](images/" in file.read_text("utf-8")),
+)
+LIGHT = "getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -57,8 +67,7 @@ def browser() -> Iterator[Browser]:
 def test_a_page_fits_the_screen_and_stays_on_its_host(browser, site, page, width, dark):
     browser.open(site + page, width, dark)
     # a reader's scheme is the system's, on a second visit too; the script of the page sets it
-    light = "getComputedStyle(document.body).backgroundColor === 'rgb(255, 255, 255)'"
-    browser.wait_for(f"({light}) === {str(not dark).lower()}", 10)
+    browser.wait_for(f"({LIGHT}) === {str(not dark).lower()}", 10)
     needed, there = browser.evaluate("['scrollWidth', 'clientWidth'].map(w => document.documentElement[w])")
     assert needed <= there <= width
     missing = browser.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
@@ -66,6 +75,38 @@ def test_a_page_fits_the_screen_and_stays_on_its_host(browser, site, page, width
     asked = [url for url in browser.requests if not url.startswith(("data:", "blob:"))]
     assert asked and [url for url in asked if not url.startswith(site)] == []
     assert browser.messages == []
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("page", PICTURED)
+def test_plots_have_the_ground_of_the_page_and_pictures_of_mri_are_shown_as_they_are(browser, site, page, width):
+    shown = {}
+    for dark in (False, True):
+        browser.open(site + page, width, dark)
+        browser.wait_for(f"({LIGHT}) === {str(not dark).lower()}", 10)
+        count = browser.evaluate("document.querySelectorAll('article img').length")
+        shown[dark] = [picture(browser, number) for number in range(count)]
+    assert shown[True] and len(shown[True]) == len(shown[False])
+    for light, dark in zip(shown[False], shown[True], strict=True):
+        if np.median(light) < 250:
+            assert abs(light - dark).max() <= 2
+            continue
+        # rgb(30, 33, 41), with light ink on it
+        assert (np.median(dark, axis=(0, 1)) == [30, 33, 41]).all()
+        assert np.median(light, axis=(0, 1)).min() == 255 and dark.max() > 180
+
+
+def picture(browser: Browser, number: int) -> np.ndarray:
+    """What is shown of an image of the text, in colours."""
+    image = f"document.querySelectorAll('article img')[{number}]"
+    browser.evaluate(f"{image}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    # nothing is measured before the scripts of the page have laid it out
+    browser.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    box = browser.evaluate(f"{image}.getBoundingClientRect().toJSON()")
+    screen = Image.open(io.BytesIO(base64.b64decode(browser.ask("Page.captureScreenshot", format="png")["data"])))
+    sides = [round(box[side]) for side in ("left", "top", "right", "bottom")]
+    # its edges may lie between pixels
+    return np.asarray(screen.convert("RGB").crop(sides)).astype(int)[2:-2, 2:-2]
 
 
 def test_names_are_whole_and_no_markup_is_left(browser, site):
