@@ -24,8 +24,11 @@ from tests.run_pages.browser import Browser, chromium
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-#: home, one of the API, a tutorial, the results
-PAGES = ("index.html", "api/losses.html", "tutorials/clinic_to_masks.html", "distillation.html")
+#: home, one of the API, a tutorial, the results, the widest tables
+PAGES = (
+    *("index.html", "api/losses.html", "tutorials/clinic_to_masks.html", "distillation.html"),
+    *("deploy.html", "choosing.html", "distillation_tables.html"),
+)
 #: with pictures
 PICTURED = (
     "index.html",
@@ -70,6 +73,10 @@ def test_a_page_fits_the_screen_and_stays_on_its_host(browser, site, page, width
     browser.wait_for(f"({LIGHT}) === {str(not dark).lower()}", 10)
     needed, there = browser.evaluate("['scrollWidth', 'clientWidth'].map(w => document.documentElement[w])")
     assert needed <= there <= width
+    # what is too wide can be scrolled to, and is not cut off
+    cut = "[...document.querySelectorAll('article table:not([class])')].filter(t => t.scrollWidth > innerWidth)"
+    scrolled = "['auto', 'scroll'].includes(getComputedStyle(t.closest('.md-typeset__scrollwrap') ?? t).overflowX)"
+    assert browser.evaluate(f"{cut}.filter(t => !{scrolled}).length") == 0
     missing = browser.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
     assert missing == []
     asked = [url for url in browser.requests if not url.startswith(("data:", "blob:"))]
