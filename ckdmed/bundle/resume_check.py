@@ -10,6 +10,7 @@ from typing import Any
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.run_folder import SETTINGS, holds_run
+from ckdmed.bundle.setting_check import in_short
 from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.json_files import read_json
 
@@ -137,7 +138,7 @@ def _is_lost(name: str, then: Any, now: Any) -> bool:
 
 
 def _difference(name: str, then: Any, now: Any) -> str:
-    before, after = (str(value) if value is _NOT_GIVEN else repr(value) for value in (then, now))
+    before, after = (str(value) if value is _NOT_GIVEN else in_short(value) for value in (then, now))
     return f"--{name} was {before} and is {after}"
 
 

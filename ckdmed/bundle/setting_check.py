@@ -26,6 +26,7 @@ __all__ = [
     "check_values",
     "checked",
     "hand_over",
+    "in_short",
     "is_code",
     "is_plain",
     "nearest_setting",
@@ -35,6 +36,8 @@ __all__ = [
 
 # JSON's words, which a command line hands over as text: "false" would be true
 _WORDS = {"true": True, "false": False, "null": None}
+# of a value in a message, characters
+_SHOWN = 200
 
 
 class WrongSettingError(ValueError):
@@ -226,6 +229,12 @@ def _set(parser: ConfigParser, name: str, value: Any, given: Any, setting: Setti
     # what is right already stays as it is, an expression too
     if type(found) is not type(value) or found != value:
         parser[name] = _literal(found) if setting.kind.is_path else found
+
+
+def in_short(value: Any) -> str:
+    """A value for a message: of one as long as the options of a pruned network, its beginning."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"
 
 
 def as_written(value: Any) -> Any:

@@ -16,7 +16,7 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
-from ckdmed.bundle.setting_check import WrongSettingError, checked, is_code
+from ckdmed.bundle.setting_check import WrongSettingError, checked, in_short, is_code
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.unread_settings import unread_settings
 from ckdmed.deployed_network import read_description
@@ -346,7 +346,10 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
         elif not is_code(given):
             recorded = record.get(name, given)
             if _same(name, given, table) != _same(name, recorded, table):
-                wrong.append(f"{option}{name} is {given!r}, but '{record.checkpoint}' was trained with {recorded!r}.")
+                wrong.append(
+                    f"{option}{name} is {in_short(given)}, but '{record.checkpoint}' was trained with "
+                    f"{in_short(recorded)}."
+                )
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
     _tell_of_components(parser, option)

@@ -68,6 +68,16 @@ def test_other_settings_are_refused_with_both_values(begun: Path, name: str, now
     assert f"--{name} was {then!r} and is {now!r}" in message and str(begun) in message
 
 
+def test_a_long_value_leaves_the_others_to_be_seen(tmp_path: Path):
+    """Such as the channels of a pruned network's layers."""
+    start(tmp_path, student_options={"name": ["x" * 100] * 50}, teacher_options={"short": 1})
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    message = refused(tmp_path, seed=1)
+    assert "--seed was 0 and is 1" in message and "--teacher_options was {'short': 1} and is None" in message
+    assert "--student_options was {'name': ['xxx" in message and "... (5210 characters) and is None" in message
+    assert len(message) < 1500
+
+
 def test_every_other_setting_is_named(begun: Path):
     message = refused(begun, split_seed=3, image_size=64)
     assert "--split_seed was 0 and is 3" in message and "--image_size was 96 and is 64" in message
