@@ -18,7 +18,7 @@ from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, checked, in_short, is_code
 from ckdmed.bundle.settings_table import settings_for
-from ckdmed.bundle.unread_settings import unread_settings
+from ckdmed.bundle.unread_settings import OF_TEACHER, unread_settings
 from ckdmed.deployed_network import read_description
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
@@ -57,8 +57,6 @@ _OF_MACHINE = {"device", "rank", "world_size"}
 _OF_TRAINING_ALONE = frozenset(
     {"train", "optimizer", "lr_scheduler", "distillation_loss", "student", "teacher", "best_model", "sections"}
 )
-# what the record of a student says of its teacher, by the beginning of the names
-_OF_ITS_TEACHER = ("teacher_", "vit_", "vgg", "fuse", "resolutions", "map_weights")
 # what the images of a training are like: several teachers see the same ones
 _OF_IMAGES = ("scaling", "clahe")
 
@@ -145,7 +143,7 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
 
 
 def _as_a_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in settings.items() if not name.startswith(_OF_ITS_TEACHER)}
+    kept = {name: value for name, value in settings.items() if not name.startswith(OF_TEACHER)}
     kind, options = settings["student_kind"], settings.get("student_options")
     if "student_base" in settings and kind in SEGMENTATION_KINDS:
         # of an encoder an option tells which it is
@@ -353,20 +351,12 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
     if wrong:
         raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the training.")
     _tell_of_components(parser, option)
-    needless = unread_settings(config) | _of_no_teacher(parser)
+    needless = unread_settings(parser)
     not_given = [name for name in not_given if name not in needless]
     trained = parser.get_parsed_content("trained") if not_given else None
     # a checkpoint that is not there is told of where it is looked for
     if trained is not None and Path(str(trained.checkpoint)).is_file():
         trained.missing(not_given, option)
-
-
-def _of_no_teacher(parser: ConfigParser) -> set[str]:
-    """Settings of a teacher whose pictures an evaluation would show beside the student's, where it has no file."""
-    config = parser.get()
-    if "teacher_file" not in config or Path(str(parser.get_parsed_content("teacher_file"))).is_file():
-        return set()
-    return {name for name in config if name.startswith(_OF_ITS_TEACHER)}
 
 
 def _follows(name: str, values: Iterable[Any], declared: Mapping[str, Iterable[Any]], table: Container[str]) -> str:

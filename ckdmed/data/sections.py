@@ -16,12 +16,11 @@ from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import (
     check_fold,
     check_no_group_crosses,
-    check_stored_folds,
-    holds_folds,
     k_folds,
     labelled_subset,
     sections_of_fold,
     split_by_group,
+    stored_folds,
 )
 from ckdmed.json_files import read_json
 
@@ -218,9 +217,8 @@ def _by_fold(
     fold_of: list[int | None] = []
     if fold_source == "official":
         fold_of += _official_folds(items, n_folds)
-    elif holds_folds(items, n_folds):
-        check_stored_folds(items)
-        fold_of += [item["fold"] for item in items]
+    elif (stored := stored_folds(items, n_folds)) is not None:
+        fold_of += stored
     else:
         dealt, _ = _with_target(items, target)
         folds = k_folds(*_groups_and_labels(dealt), n_folds, seed)

@@ -187,23 +187,15 @@ def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], 
         raise ValueError(f"{len(crossing)} patient group(s) cross a split: {shown}.")
 
 
-def holds_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> bool:
-    """Whether all items of a datalist hold a ``fold``, and these are `n_folds`."""
-    return {item.get("fold") for item in items} == set(range(n_folds))
-
-
-def check_stored_folds(items: Sequence[Mapping[str, Any]]) -> None:
-    """Make sure that the folds of a datalist part no patient, whichever of them is the test section.
-
-    Args:
-        items: each with its ``fold``.
+def stored_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> list[int] | None:
+    """The folds that all items of a datalist hold under ``fold``; None where these are not `n_folds`.
 
     Raises:
-        ValueError: a patient has items in two folds.
+        ValueError: they part a patient, be it that both folds are for training beside the one that is tested.
     """
-    folds: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for item in items:
-        folds[f"fold {item['fold']}"].append(item)
+    if {item.get("fold") for item in items} != set(range(n_folds)):
+        return None
+    folds = {f"fold {fold}": [item for item in items if item["fold"] == fold] for fold in range(n_folds)}
     try:
         check_no_group_crosses(folds)
     except ValueError as error:
@@ -211,6 +203,7 @@ def check_stored_folds(items: Sequence[Mapping[str, Any]]) -> None:
             f"the folds of the datalist part patients: {error} Give all items of a patient one 'fold', or leave it out "
             "of all items, so that folds are drawn."
         ) from error
+    return [item["fold"] for item in items]
 
 
 def labelled_subset(items: Sequence[Mapping[str, Any]], fraction: float, seed: int = 0) -> list[bool]:

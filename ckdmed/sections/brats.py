@@ -15,7 +15,7 @@ from ckdmed.data.brats import MODALITIES, brats_fold, build_brats_datalist, read
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
-from ckdmed.data.splits import holds_folds
+from ckdmed.data.splits import stored_folds
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
@@ -175,7 +175,8 @@ def _resolve(
     if stored.is_file():
         datalist = read_brats_datalist(stored)
         # whichever of the stored folds is the test section
-        of_folds = fold is not None and holds_folds([i for name in _SECTIONS.values() for i in datalist[name]], n_folds)
+        items = [item for name in _SECTIONS.values() for item in datalist[name]]
+        of_folds = fold is not None and stored_folds(items, n_folds) is not None
         if fold is not None:
             datalist = brats_fold(datalist, fold, n_folds, seed)
         _check_persons(datalist, folder, of_folds)

@@ -25,12 +25,11 @@ from ckdmed.data.patient_table import check_patients
 from ckdmed.data.splits import (
     check_fold,
     check_no_group_crosses,
-    check_stored_folds,
-    holds_folds,
     k_folds,
     labelled_subset,
     sections_of_fold,
     split_by_group,
+    stored_folds,
 )
 from ckdmed.files import write_json
 from ckdmed.json_files import read_json
@@ -169,11 +168,9 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
     """
     check_fold(fold, n_folds)
     items = [item for name in SECTIONS for item in datalist[name]]
-    fold_of: list[int | None] = [item.get("fold") for item in items]
-    if holds_folds(items, n_folds):
-        check_stored_folds(items)
-    else:
-        if stored := sorted({number for number in fold_of if number is not None}):
+    fold_of: Sequence[int | None] | None = stored_folds(items, n_folds)
+    if fold_of is None:
+        if stored := sorted({item["fold"] for item in items if item.get("fold") is not None}):
             warnings.warn(
                 f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2
             )
