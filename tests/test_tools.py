@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +33,16 @@ def test_every_package_of_use_to_others_has_a_page_of_the_site() -> None:
         if "__all__ = " in path.read_text(encoding="utf-8")
     }
     assert set(tool("site_pages").PACKAGES) == packages - of_commands
+
+
+def test_a_page_of_the_api_has_all_that_its_package_offers() -> None:
+    pytest.importorskip("mkdocs")
+    site = tool("site_pages")
+    for package in site.PACKAGES:
+        blocks = re.findall(r"^::: (\S+)$", site._api(package), flags=re.MULTILINE)
+        offered = importlib.import_module(f"ckdmed.{package}").__all__
+        assert sorted(block.rpartition(".")[2] for block in blocks) == sorted(offered), package
+        assert all(block.startswith("ckdmed.") for block in blocks)
 
 
 @pytest.mark.parametrize("source", ["group", "official"])

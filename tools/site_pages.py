@@ -101,12 +101,15 @@ def _api(name: str) -> str:
     """A page of what a package exports: mkdocstrings writes what the docstrings say of each name."""
     text = (ROOT / "ckdmed" / name / "__init__.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
-    homes: dict[str, str] = {}
-    for node in tree.body:
+    exported = _exported(tree)
+    # what no module is named for is the package's own
+    homes = {own: f"ckdmed.{name}.{own}" for own in exported}
+    # packages that import a module when a name of it is asked for name it for type checkers only
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             module = f"ckdmed.{name}.{node.module}" if node.level else node.module
             homes |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in node.names}
-    names = [homes[name] for name in _exported(tree) if name in homes]
+    names = [homes[own] for own in exported]
     blocks = "\n\n".join(f"::: {full}" for full in names)
     return f"# ckdmed.{name}\n\n{ast.get_docstring(tree) or ''}\n\n{blocks}\n"
 
