@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ckdmed.cli.exit_status import FOUND
+from ckdmed.counted import counted
 
 NAME = "pseudo-label"
 HELP = "label the unlabelled training images of a datalist by several networks, with an audit, to train a student on"
@@ -57,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
         problems = check_pseudo_labels(args.datalist)
         for problem in problems:
             print(problem)
-        print(f"{args.datalist}: {len(problems)} problem(s)")
+        print(f"{args.datalist}: {counted(len(problems), 'problem')}")
         return FOUND if problems else 0
     if args.output_dir is None:
         raise ValueError("give --output_dir, a new folder for what is written.")
     settings = PseudoLabelSettings(args.average, args.min_confidence, args.min_agreement, args.soft)
     manifest = write_pseudo_labels(args.datalist, args.models, args.output_dir, settings)
     labelled = sum("label" in entry for entry in manifest["images"])
-    print(f"{labelled} of {len(manifest['images'])} images are labelled: {args.output_dir / 'audit.csv'}")
+    print(f"{labelled} of {counted(len(manifest['images']), 'image')} labelled: {args.output_dir / 'audit.csv'}")
     print(f"train on them with: ckdmed run seg_kd train --dataset_dir {args.output_dir / 'datalist.json'}")
     return 0

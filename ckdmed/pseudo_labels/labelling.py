@@ -15,6 +15,7 @@ from PIL import Image
 
 from ckdmed.bundle.trained import is_of_a_student, recorded_settings
 from ckdmed.bundle_files import bundle_configs
+from ckdmed.counted import counted
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.output_names import output_names
 from ckdmed.data.patients import patient_group
@@ -134,7 +135,7 @@ def write_pseudo_labels(
         write_json(folder / MANIFEST, manifest)
     labelled = [row for row in rows if row["label"]]
     mean = float(np.mean([row["agreement"] for row in rows]))
-    logger.info(f"{len(labelled)} of {len(rows)} images are labelled; mean agreement {mean:.3f}: {output_dir}")
+    logger.info(f"{len(labelled)} of {counted(len(rows), 'image')} labelled; mean agreement {mean:.3f}: {output_dir}")
     return manifest
 
 
@@ -184,8 +185,9 @@ def _check_model(model: Path, items: Mapping[str, Any]) -> None:
     }
     if known:
         raise ValueError(
-            f"'{model}' was trained or chosen on {len(known)} patients of the test section ({sorted(known)[0]}): what "
-            "it labels would carry them into the training. Give a network that was trained on the same split."
+            f"'{model}' was trained or chosen on {counted(len(known), 'patient')} of the test section "
+            f"({sorted(known)[0]}): what it labels would carry them into the training. Give a network that was "
+            "trained on the same split."
         )
 
 

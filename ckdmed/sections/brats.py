@@ -107,8 +107,8 @@ def brats_sections(
     for key in ("validation", "test"):
         if without := [item["case"] for item in sections[key] if "label" not in item]:
             raise ValueError(
-                f"{folder}: {len(without)} case(s) of the {key} section have no mask (the first: {without[0]}); "
-                "make the datalist again from cases with masks."
+                f"{folder}: {counted(len(without), 'case')} of the {key} section without a mask (the first: "
+                f"{without[0]}); make the datalist again from cases with masks."
             )
     if train_on_validation and record is None:
         sections["train"] = [*sections["train"], *sections["validation"]]
@@ -153,7 +153,7 @@ def check_listed_cases(datalist: dict[str, Any], folder: Path, modalities: Seque
 def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str], seed: int) -> Path:
     width, height, depth = (int(size) for size in shape)
     folder = root.resolve() / f"cases={cases}-size={width}x{height}x{depth}-types={'-'.join(types)}-seed={seed}"
-    logger.info(f"no dataset_dir is given: making phantoms of {cases} cases in {folder}")
+    logger.info(f"no dataset_dir is given: making phantoms of {counted(cases, 'case')} in {folder}")
     # one process of a distributed run writes, the others wait for it
     if not distributed.is_initialized() or distributed.get_rank() == 0:
         write_brats_phantoms(folder, cases, (width, height, depth), seed, types)
@@ -193,7 +193,7 @@ def _resolve(
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        warnings.warn(f"{folder}: {len(skipped)} case(s) left out:\n{reasons}{more}", stacklevel=3)
+        warnings.warn(f"{folder}: {counted(len(skipped), 'case')} left out:\n{reasons}{more}", stacklevel=3)
     return datalist if fold is None else brats_fold(datalist, fold, n_folds, seed)
 
 
@@ -210,7 +210,7 @@ def _check_persons(datalist: dict[str, Any], folder: Path, of_folds: bool) -> No
     if crossing := sorted(name for name, where in sections.items() if len(where) > 1):
         names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
         raise ValueError(
-            f"{folder / 'datalist.json'}: {len(crossing)} person(s) under several names are in several "
+            f"{folder / 'datalist.json'}: {counted(len(crossing), 'person')} under several names in several "
             f"{'folds' if of_folds else 'sections'} (their images are the same: {names}); make the datalist again."
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import distributed
 
+from ckdmed.counted import counted
 from ckdmed.data.brats import SkippedCase, SliceIndex, build_slice_cache
 from ckdmed.labels import SLICE_CATEGORIES, TUMOUR_TYPES
 from ckdmed.sections.brats import brats_sections
@@ -117,7 +118,7 @@ def _of_types(items: Sequence[dict[str, Any]], names: Sequence[str], section: st
     if len(kept) < len(items):
         others = sorted({str(item["tumour_type"]) for item in items} - set(names))
         logger.info(
-            f"{section}: {len(items) - len(kept)} cases of {', '.join(others)} are left out; class_names says so"
+            f"{section}: {counted(len(items) - len(kept), 'case')} of {', '.join(others)} left out; class_names says so"
         )
     return kept
 
@@ -134,7 +135,7 @@ def _cut(items: Sequence[Mapping[str, Any]], folder: Path) -> set[str]:
         skipped = shared[0]
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
-        warnings.warn(f"{len(skipped)} case(s) could not be cut into slices:\n{reasons}", stacklevel=3)
+        warnings.warn(f"{counted(len(skipped), 'case')} could not be cut into slices:\n{reasons}", stacklevel=3)
     return {str(item["case"]) for item in items} - {entry.case for entry in skipped}
 
 
@@ -172,7 +173,7 @@ def _report(slices: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[s
     for key, items in slices.items():
         counts = np.bincount([item["label"] for item in items if item["labelled"]], minlength=len(names))
         words = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
-        logger.info(f"{key}: {len(items)} slices ({words})")
+        logger.info(f"{key}: {counted(len(items), 'slice')} ({words})")
         if training and key == "train" and (counts == 0).any():
             missing = ", ".join(name for name, count in zip(names, counts, strict=True) if not count)
             there = [name for name, count in zip(names, counts, strict=True) if count]

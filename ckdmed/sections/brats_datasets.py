@@ -14,6 +14,7 @@ from monai.transforms import Compose
 from torch import distributed
 from torch.utils.data import Dataset, DistributedSampler, Sampler, Subset
 
+from ckdmed.counted import counted
 from ckdmed.data import cached_dataset
 from ckdmed.data.brats import BalancedSliceSampler, BratsSliceDataset, ForegroundSliceSampler, build_slice_cache
 from ckdmed.sections.labelled_per_batch import chosen_unlabelled_share
@@ -76,9 +77,11 @@ def brats_dataset(
     made, skipped = build_slice_cache(items, folder, normalise=intensities, progress=False)
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
-        logger.warning(f"{len(skipped)} of {len(items)} case(s) could not be cut and are left out:\n{reasons}")
+        logger.warning(f"{len(skipped)} of {counted(len(items), 'case')} left out, which could not be cut:\n{reasons}")
     if not made:
-        raise ValueError(f"none of {len(items)} cases could be cut into slices; the first: {skipped[0].reason}")
+        raise ValueError(
+            f"none of {counted(len(items), 'case')} could be cut into slices; the first: {skipped[0].reason}"
+        )
     return BratsSliceDataset(
         folder,
         cases=[path.name for path in made],

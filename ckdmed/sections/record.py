@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.data.splits import GROUP_KEY
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_json
@@ -205,8 +206,8 @@ class SectionRecord:
         if crossing := {group: homes for group, homes in sections.items() if "test" in homes and len(homes) > 1}:
             shown = "; ".join(f"'{group}' is in {' and '.join(crossing[group])}" for group in sorted(crossing)[:_SHOWN])
             raise SectionOverlapError(
-                f"{self.path}: {len(crossing)} patient(s) of today's data were in several sections of the training: "
-                f"{shown}. The network cannot be scored on them; leave their files out."
+                f"{self.path}: {counted(len(crossing), 'patient')} of today's data stood in several sections of the "
+                f"training: {shown}. The network cannot be scored on them; leave their files out."
             )
         return sections
 
@@ -214,16 +215,16 @@ class SectionRecord:
         logger.info(f"the sections are those that the training recorded in {self.path}; no split is drawn")
         for name in ("validation", "test"):
             if missing := sorted(set(self.items[name]) - {item_name(item) for item in dealt[name]}):
-                logger.warning(f"{len(missing)} recorded {name} items are not there: {listed(missing)}")
+                logger.warning(f"missing {counted(len(missing), f'recorded {name} item')}: {listed(missing)}")
         if groups := sorted({str(item[GROUP_KEY]) for item in dealt[NEW]}):
             logger.warning(
-                f"{len(groups)} patients are in none of the training's sections, as those who came later "
+                f"{counted(len(groups), 'patient')} in none of the training's sections, as those who came later "
                 f"(--section {NEW} scores them): {listed(groups)}"
             )
         if left_over:
             logger.warning(
-                f"{sum(left_over.values())} items of {len(left_over)} known patients came after the training, or are "
-                f"of what it began with or learnt from, and are left out: {listed(sorted(left_over))}"
+                f"left out {counted(sum(left_over.values()), 'item')} of {counted(len(left_over), 'known patient')}, "
+                f"from after the training or of what it began with or learnt from: {listed(sorted(left_over))}"
             )
 
 
@@ -335,10 +336,10 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
                 moved.append(f"'{group}' was in {homes[0]} and would be in {name}")
     earlier = {group for part in before.patients.values() for group in part}
     today = {group for part in now.patients.values() for group in part}
-    changes = [f"{len(moved)} patients would change their section ({'; '.join(moved[:_SHOWN])})"] if moved else []
-    for words, groups in (("are new", today - earlier), ("are gone", earlier - today)):
+    changes = [f"{counted(len(moved), 'patient')} would change sections ({'; '.join(moved[:_SHOWN])})"] if moved else []
+    for words, groups in (("new", today - earlier), ("missing", earlier - today)):
         if groups:
-            changes.append(f"{len(groups)} patients {words} ({listed(sorted(groups))})")
+            changes.append(f"{counted(len(groups), f'{words} patient')} ({listed(sorted(groups))})")
     raise SectionOverlapError(
         f"the run in {before.path.parent} cannot be resumed with other data: "
         f"{'; '.join(changes) or 'the items of its patients differ'}. Give the data and the settings of the split that "

@@ -77,7 +77,7 @@ def figshare_sections(
         fewest, most = phantom_slices
         kind = f"patients={phantom_patients}-slices={fewest}-{most}-size={phantom_size}"
         data = Path(phantom_dir).resolve() / kind
-        logger.info(f"no dataset_dir is given: making phantoms of {phantom_patients} patients in {data}")
+        logger.info(f"no dataset_dir is given: making phantoms of {counted(phantom_patients, 'patient')} in {data}")
         # one process of a distributed run writes, the others wait for it
         if not distributed.is_initialized() or distributed.get_rank() == 0:
             write_figshare_phantoms(data, phantom_patients, (fewest, most), phantom_size, seed=split_seed)

@@ -276,7 +276,7 @@ def test_a_damaged_case_is_left_out_by_name(cases: Path, tmp_path: Path) -> None
         sections = brats_classes("brats_type", str(folder), "", str(tmp_path / "cache"), TYPES)
     text = "\n".join(str(warning.message) for warning in caught)
     assert f"{names[0]}: " in text and "missing: t1c" in text
-    assert "1 case(s) could not be cut" in text and f"{names[1]}: " in text
+    assert "1 case could not be cut" in text and f"{names[1]}: " in text
     assert not {item["case"] for part in sections.values() for item in part} & set(names[:2])
 
 

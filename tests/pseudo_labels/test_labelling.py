@@ -64,7 +64,7 @@ def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path
     models = [model(tmp_path, seed) for seed in (1, 2)]
     out = tmp_path / "out"
     words = ["pseudo-label", str(source), "--models", *models, "--output_dir", str(out), "--soft"]
-    assert main(words) == 0 and "5 of 5 images are labelled" in capsys.readouterr().out
+    assert main(words) == 0 and "5 of 5 images labelled" in capsys.readouterr().out
     assert source.read_bytes() == before
     content, original = json.loads((out / "datalist.json").read_text()), json.loads(before)
     for name in ("validation", "test"):
@@ -333,4 +333,4 @@ def test_nor_may_the_weights_that_ship(tmp_path: Path, capsys: pytest.CaptureFix
     content["test"][0]["patient"] = next(iter(known.patients["train"]))
     source.write_text(json.dumps(content))
     assert main(["pseudo-label", str(source), "--models", str(shipped), "--output_dir", str(tmp_path / "x")]) == 2
-    assert "was trained or chosen on 1 patients of the test section" in capsys.readouterr().err
+    assert "was trained or chosen on 1 patient of the test section" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_one_modality_by_choice(dataset: Path, phantom_dir: Path):
 
 def test_a_case_without_a_modality_is_named_and_the_run_goes_on(dataset: Path, phantom_dir: Path):
     next(dataset.glob("*-00002-000/*-t2f.nii.gz")).unlink()
-    with pytest.warns(UserWarning, match=r"1 case\(s\) left out:\n  BraTS-GLI-00002-000: .*missing: t2f"):
+    with pytest.warns(UserWarning, match=r"1 case left out:\n  BraTS-GLI-00002-000: .*missing: t2f"):
         found = brats_sections(str(dataset), str(phantom_dir))
     assert sum(map(len, found.values())) == 4
 
@@ -189,7 +189,7 @@ def test_what_cannot_be_used(dataset: Path, phantom_dir: Path, tmp_path: Path):
     shutil.move(tmp_path / gone.name, gone)
     del datalist["test"][0]["label"]
     write_brats_datalist(datalist, dataset / "datalist.json")
-    with pytest.raises(ValueError, match="1 case.s. of the test section have no mask .the first: BraTS-GLI"):
+    with pytest.raises(ValueError, match="1 case of the test section without a mask .the first: BraTS-GLI"):
         brats_sections(str(dataset), str(phantom_dir))
 
 

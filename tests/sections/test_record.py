@@ -41,9 +41,9 @@ def test_later_arrivals_change_no_section(run: Path, caplog: pytest.LogCaptureFi
     today = [*(entry for part in SECTIONS.values() for entry in part), item("5", "D"), item("6", "C", "CC")]
     found = record.assign(today)
     assert ids(found) == {"train": ["1", "2"], "validation": ["3"], "test": ["4"], "new": ["5"]}
-    assert "1 patients are in none of the training's sections" in caplog.text and "'D'" in caplog.text
-    assert "1 items of 1 known patients came after the training, or are of what it began" in caplog.text
-    assert "left out: 'CC'" in caplog.text
+    assert "1 patient in none of the training's sections" in caplog.text and "'D'" in caplog.text
+    assert "left out 1 item of 1 known patient, from after the training or of what it began" in caplog.text
+    assert "learnt from: 'CC'" in caplog.text
 
 
 def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -67,7 +67,7 @@ def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Pat
 def test_what_is_missing_is_named(run: Path, caplog: pytest.LogCaptureFixture):
     found = SectionRecord.read(run / RECORD_NAME).assign([item("4", "C", "CC")])
     assert ids(found)["test"] == ["4"]
-    assert "1 recorded validation items are not there: '3'" in caplog.text
+    assert "missing 1 recorded validation item: '3'" in caplog.text
 
 
 def test_one_person_of_two_sections_is_refused(run: Path):
@@ -89,10 +89,10 @@ def test_a_resumed_run_keeps_its_patients(run: Path):
     record_sections(SECTIONS, *again, resume=True)
     moved = dealt(train=[item("1", "A"), item("3", "B")], validation=[item("2", "E")], test=[item("4", "C", "CC")])
     with pytest.raises(
-        SectionOverlapError, match="1 patients would change .*'B' was in validation and would be in train"
+        SectionOverlapError, match="1 patient would change sections .*'B' was in validation and would be in train"
     ):
         record_sections(moved, *again, resume=True)
-    with pytest.raises(SectionOverlapError, match="1 patients are new .'E'"):
+    with pytest.raises(SectionOverlapError, match="1 new patient .'E'"):
         record_sections(moved, *again, resume=True)
     fewer = {**SECTIONS, "train": [item("1", "A")]}
     with pytest.raises(SectionOverlapError, match="the items of its patients differ"):

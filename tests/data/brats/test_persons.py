@@ -63,7 +63,7 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
     datalist["test"].append(moved)
     write_brats_datalist(datalist, folder / "datalist.json")
     assert json.loads((folder / "datalist.json").read_text())["test"]
-    with pytest.raises(ValueError, match=f"datalist.json: 1 person.s. under several names .*{moved['patient']}"):
+    with pytest.raises(ValueError, match=f"datalist.json: 1 person under several names .*{moved['patient']}"):
         brats_sections(str(folder), modalities=["t1c"])
     # in two folds, both of which are for training in the first ones
     items = [item for name in ("training", "validation", "test") for item in datalist[name]]
@@ -73,5 +73,5 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
         item["fold"] = 4 if item["case"] == "BraTS2021_00003" else number % 5
     write_brats_datalist(datalist, folder / "datalist.json")
     for fold in (0, 2, 3):
-        with pytest.raises(ValueError, match="1 person.s. under several names are in several folds .*BraTS2021_00003"):
+        with pytest.raises(ValueError, match="1 person under several names in several folds .*BraTS2021_00003"):
             brats_sections(str(folder), modalities=["t1c"], fold=fold)
