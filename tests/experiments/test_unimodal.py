@@ -182,6 +182,8 @@ def test_every_setting_that_a_teachers_training_reads_names_its_folder() -> None
         "student_channels",
         "student_kind",
         "student_modalities",
+        "student_options",
+        "started",
         "sw_overlap",
         "taught",
     }
