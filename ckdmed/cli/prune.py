@@ -31,6 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", type=int, help="of the validation set at most, spread over the patients (default: all)"
     )
+    parser.add_argument(
+        "--calibration",
+        type=int,
+        default=64,
+        metavar="N",
+        help="images of the training set by which it is seen what channels do, no labels; 0 to go by the weights alone "
+        "(default: 64)",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -49,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=_TOLERANCE if args.tolerance is None else args.tolerance,
         dataset_dir=args.dataset_dir,
         images=args.images,
+        calibration=args.calibration,
         progress=not args.quiet,
     )
     width = max(len(size.name) for size in sizes)

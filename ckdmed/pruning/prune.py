@@ -69,6 +69,7 @@ def prune(
     tolerance: float = 0.01,
     dataset_dir: str | None = None,
     images: int | None = None,
+    calibration: int = 64,
     rounds: int = 15,
     progress: bool = False,
 ) -> list[PrunedSize]:
@@ -85,6 +86,7 @@ def prune(
         tolerance: loss of Dice that a smaller depth may have.
         dataset_dir: as the bundle takes it; phantoms for None.
         images: of the validation set at most, as many of each patient; all for None.
+        calibration: images of the training set by which it is seen what channels do; 0 to go by the weights alone.
         rounds: of the timing.
         progress: show a bar over the images that are scored.
 
@@ -94,7 +96,8 @@ def prune(
     Raises:
         ValueError: no network of segmentation, none with a record of its settings; no data in `dataset_dir`; both
             `ratio` and `depth`, or neither for another network than a UNet++, or for one that was trained on its
-            validation patients; images below 1, tolerance below 0; as `without_channels` and `UNetPlusPlus.pruned`.
+            validation patients; images below 1, calibration or tolerance below 0; as `without_channels` and
+            `UNetPlusPlus.pruned`.
         FileExistsError: the folder holds a network, or the record of one.
     """
     if ratio is not None and depth is not None:
@@ -103,6 +106,8 @@ def prune(
         )
     if images is not None and images < 1:
         raise ValueError(f"images must be at least 1, got {images}.")
+    if calibration < 0:
+        raise ValueError(f"calibration must be at least 0, got {calibration}.")
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0, got {tolerance}.")
     if there := [name for name in _WRITTEN if (output_dir / name).exists()]:
@@ -141,17 +146,20 @@ def prune(
         raise ValueError(
             f"a {type(whole).__name__} has no depths to choose from: give the share of channels to remove."
         )
-    if ratio is not None:
-        start, options = next(iter(candidates.values()), (whole, own))
-        if isinstance(start, AnySizeDynUNet) and start.deep_supervision:
-            # its other heads are no part of the graph that is followed; one is left, as of a UNet++
-            start, options = start.without_heads(), {**own, "deep_supervision": False}
-        small = without_channels(start, source.description.input_shape, ratio)
-        channels = {**own.get(PRUNED, {}), **removed_channels(start, small)}
-        candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}
-    made = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
-    networks = {name: exclusive_regions(network, exclusive) for name, network in made.items()}
     with bundle_data(source, dataset_dir, "validation") as data:
+        if ratio is not None:
+            start, options = next(iter(candidates.values()), (whole, own))
+            if isinstance(start, AnySizeDynUNet) and start.deep_supervision:
+                # its other heads are no part of the graph that is followed; one is left, as of a UNet++
+                start, options = start.without_heads(), {**own, "deep_supervision": False}
+            run = as_function(source.network.eval())
+            seen = torch.from_numpy(data.calibration(run, calibration)) if calibration else None
+            link = "softmax" if exclusive else "sigmoid"
+            small = without_channels(start, source.description.input_shape, ratio, seen, link)
+            channels = {**own.get(PRUNED, {}), **removed_channels(start, small)}
+            candidates = {f"{ratio:.0%} of the channels removed": (small, {**options, PRUNED: channels})}
+        made = {WHOLE: whole, **{name: network for name, (network, _) in candidates.items()}}
+        networks = {name: exclusive_regions(network, exclusive) for name, network in made.items()}
         found = _figures(source, data, networks, images, rounds, progress)
     chosen = _chosen(found[1:], tolerance)
     network, options = candidates[chosen.name]
