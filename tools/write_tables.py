@@ -83,6 +83,9 @@ _HEADLINE = {
     "masks, 40 epochs, teacher on larger images": _Shown(
         "compare-converged", "Dice per slice", BASELINE, "ckd", "teacher"
     ),
+    "masks, 256 pixels, a quarter of the teacher's channels removed": _Shown(
+        "pruned-quarter", "Dice per slice", "supervised", "ckd", "given"
+    ),
     "masks, a quarter of the labels, the teacher knows no more": _Shown(
         "compare-converged-25", "Dice per slice", BASELINE, "outputs", "teacher"
     ),
@@ -393,6 +396,28 @@ def brats_experts() -> str:
     return experiment("methods").tables(left_out)
 
 
+# below docs/records: a network with fewer channels, trained on alone and distilled from the whole one
+PRUNED = ("pruned-quarter", "pruned-two-fifths")
+
+
+def pruned(name: str) -> str:
+    """Such a comparison in full."""
+    return experiment("methods").tables(records_of(name))
+
+
+def pruned_short(name: str) -> str:
+    """The whole network, and both students, on the validation and on the test set."""
+    labels = {"given": "whole network, the teacher", "supervised": "student alone", "ckd": "distilled student"}
+    sections, records = ("validation", "test"), records_of(name)
+    rows = []
+    for arm, label in labels.items():
+        own = {record.split["section"]: record.metrics for record in records if record.arm == arm}
+        scores = ("Dice per slice", "Dice per patient")
+        rows.append([label, *(f"{own[section][score]:.4f}" for section in sections for score in scores)])
+    heads = [f"{section}: Dice per {unit}" for section in sections for unit in ("slice", "patient")]
+    return markdown_table(["network", *heads], rows)
+
+
 def method_costs() -> str:
     """What a training step of each method costs, by a short run of the task, or else by its comparison."""
     parts = []
@@ -426,6 +451,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods-compared": partial(choosing, "methods"),
     "methods-costs": method_costs,
     "brats-experts": brats_experts,
+    **{name: partial(pruned, name) for name in PRUNED},
+    **{f"{name}-short": partial(pruned_short, name) for name in PRUNED},
     "sweeps": partial(choosing, "sweep"),
     "sizes": partial(choosing, "sizes"),
     **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
