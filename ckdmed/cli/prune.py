@@ -14,6 +14,7 @@ EXAMPLES = (
     "ckdmed prune path/to/unet_plus_plus_run --dataset_dir figshare --output_dir pruned",
 )
 _TOLERANCE = 0.01
+_CALIBRATION = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         type=int,
-        default=64,
         metavar="N",
-        help="images of the training set by which it is seen what channels do, no labels; 0 to go by the weights alone "
-        "(default: 64)",
+        help="with --ratio: images of the training set by which it is seen what channels do, no labels; 0 to go by the "
+        f"weights alone (default: {_CALIBRATION})",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.tolerance is not None and (args.ratio is not None or args.depth is not None):
         raise ValueError("--tolerance is for the choice of a depth, which neither --ratio nor --depth leaves open.")
+    if args.calibration is not None and args.ratio is None:
+        raise ValueError("--calibration is for the choice of channels; give their share with --ratio.")
     sizes = prune(
         args.source,
         args.output_dir,
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=_TOLERANCE if args.tolerance is None else args.tolerance,
         dataset_dir=args.dataset_dir,
         images=args.images,
-        calibration=args.calibration,
+        calibration=_CALIBRATION if args.calibration is None else args.calibration,
         progress=not args.quiet,
     )
     width = max(len(size.name) for size in sizes)

@@ -47,6 +47,9 @@ def test_a_tolerance_of_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture)
         prune("seg_kd", tmp_path, tolerance=-1)
     with pytest.raises(ValueError, match="calibration must be at least 0, got -1"):
         prune("seg_kd", tmp_path, ratio=0.5, calibration=-1)
+    for option in ([], ["--depth", "2"]):
+        assert main(["prune", "seg_kd", *option, "--calibration", "8", "--output_dir", str(tmp_path / "out")]) == 2
+        assert "--calibration is for the choice of channels" in capsys.readouterr().err
     for option in (["--ratio", "0.5"], ["--depth", "2"]):
         assert main(["prune", "seg_kd", *option, "--tolerance", "0.1", "--output_dir", str(tmp_path / "out")]) == 2
         assert "--tolerance is for the choice of a depth" in capsys.readouterr().err
