@@ -40,6 +40,7 @@ from ckdmed.experiments.tables import (
     label_fraction_of,
     named_arms,
     over_patients,
+    same_time_tables,
     seconds_line,
     section_title,
 )
@@ -207,9 +208,7 @@ class Comparison(SliceExperiment):
         ]
         if {DISTILLED, _LONGER} <= set(names):
             shown = {name: label for name, label in names.items() if name in (DISTILLED, _PSEUDO, _LONGER)}
-            parts.append("Against the student trained alone for the same time:\n")
-            parts.append(arm_table(own, (SLICES, PATIENTS), _LONGER, shown))
-            parts += over_patients(group, PATIENTS, _LONGER, shown)
+            parts += same_time_tables(group, (SLICES, PATIENTS), PATIENTS, _LONGER, shown)
         return [*parts, seconds_line(own, names)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ckdmed.reports import RunRecord, patient_table
+from ckdmed.reports import RunRecord, arm_table, patient_table
 
 __all__ = [
     "Group",
@@ -15,6 +15,7 @@ __all__ = [
     "label_fraction_of",
     "named_arms",
     "over_patients",
+    "same_time_tables",
     "section_title",
     "seconds_line",
 ]
@@ -92,6 +93,25 @@ def over_patients(
     if first is None or not is_comparable(compared, metric):
         return []
     return [patient_table(own, metric, first, shown)]
+
+
+def same_time_tables(
+    group: Group, metrics: Sequence[str], metric: str, longer: str, names: Mapping[str, str]
+) -> list[str]:
+    """Arms beside the student that was trained alone for the time of the distilled one.
+
+    Args:
+        group: of the runs.
+        metrics: of the first table.
+        metric: of patients, for the second one.
+        longer: that student's arm.
+        names: arms to show, that one among them.
+    """
+    return [
+        "Against the student trained alone for the same time:\n",
+        arm_table(group.records, metrics, longer, names),
+        *over_patients(group, metric, longer, names),
+    ]
 
 
 def seconds_line(records: Sequence[RunRecord], arms: Mapping[str, str]) -> str:

@@ -34,6 +34,7 @@ from ckdmed.experiments.tables import (
     label_fraction_of,
     named_arms,
     over_patients,
+    same_time_tables,
     seconds_line,
     section_title,
 )
@@ -263,9 +264,7 @@ class UnimodalComparison(Experiment):
         ]
         if {DISTILLED, ALONE_LONGER} <= set(names):
             shown = {name: label for name, label in names.items() if name != ALONE}
-            parts.append("Against the student trained alone for the same time:\n")
-            parts.append(arm_table(own, (DICE, LESIONWISE_DICE), ALONE_LONGER, shown))
-            parts += over_patients(group, DICE, ALONE_LONGER, shown)
+            parts += same_time_tables(group, (DICE, LESIONWISE_DICE), DICE, ALONE_LONGER, shown)
         return [*parts, seconds_line(own, names)]
 
     @classmethod
