@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Before anything imports matplotlib; the processes that tests start inherit it.
 os.environ["MPLBACKEND"] = "Agg"
@@ -111,3 +112,15 @@ def readme_python(checkout: Path, plain_packages: set[str], tmp_path_factory: py
     python = environment_of(tmp_path_factory.mktemp("readme") / "environment", plain_packages)
     install(python, "--editable", str(checkout))
     return python
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, for pages and the site."""
+    from tests.run_pages.browser import Browser, chromium
+
+    program = chromium()
+    if program is None:
+        pytest.skip("no Chromium here")
+    with Browser(program) as opened:
+        yield opened

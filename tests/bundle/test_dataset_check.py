@@ -26,24 +26,28 @@ TRAININGS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+def refusals(bundle: str, settings: dict[str, Any], data: Path, output: Path, checkpoint: Path) -> list[str]:
+    """What the training and the evaluation say of the data, before a network is built."""
+    record(checkpoint, bundle, **settings)
+    given = {"dataset_dir": str(data), "output_dir": str(output), "network_def": UNBUILT, **settings}
+    said = []
+    for files, more in ((["train.json"], {}), (["train.json", "evaluate.json"], {"checkpoint": str(checkpoint)})):
+        with pytest.raises(Exception) as caught:
+            opened(bundle, *files, **given, **more)
+        cause = root_cause(caught.value)
+        assert isinstance(cause, RefusedStart)
+        said.append(str(cause))
+    return said
+
+
 @pytest.mark.bundle
 @pytest.mark.parametrize(("bundle", "settings", "message"), TRAININGS)
 def test_every_bundle_looks_for_its_data_first(bundle: str, settings: dict[str, Any], message: str, tmp_path: Path):
     data, output = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     (data / "notes.txt").write_text("to be downloaded")
-    checkpoint = tmp_path / "model.pt"
-    record(checkpoint, bundle, **settings)
-    given = {"dataset_dir": str(data), "output_dir": str(output), "network_def": UNBUILT, **settings}
-    for files, more in (
-        (["train.json"], {}),
-        (["train.json", "evaluate.json"], {"checkpoint": str(checkpoint)}),
-    ):
-        with pytest.raises(Exception) as caught:
-            opened(bundle, *files, **given, **more)
-        cause = root_cause(caught.value)
-        assert isinstance(cause, RefusedStart) and message in str(cause) and str(data) in str(cause)
-        assert not output.exists()
+    for said in refusals(bundle, settings, data, output, tmp_path / "model.pt"):
+        assert message in said and str(data) in said and not output.exists()
 
 
 @pytest.fixture()
@@ -67,18 +71,10 @@ def test_a_folder_of_unusable_cases_is_refused_first(
 ) -> None:
     for path in cases.rglob("*-t1c.nii.gz"):
         path.unlink()
-    checkpoint, output = tmp_path / "model.pt", tmp_path / "out"
-    record(checkpoint, bundle, **settings)
-    given = {"dataset_dir": str(cases), "output_dir": str(output), "network_def": UNBUILT, **settings}
-    for files, more in (
-        (["train.json"], {}),
-        (["train.json", "evaluate.json"], {"checkpoint": str(checkpoint)}),
-    ):
-        with pytest.raises(Exception) as caught:
-            opened(bundle, *files, **given, **more)
-        cause = root_cause(caught.value)
-        assert isinstance(cause, RefusedStart) and not output.exists()
-        assert f"{cases}: none of 3 cases is usable; the first: " in str(cause) and "missing: t1c" in str(cause)
+    output = tmp_path / "out"
+    for said in refusals(bundle, settings, cases, output, tmp_path / "model.pt"):
+        assert f"{cases}: none of 3 cases is usable; the first: " in said and "missing: t1c" in said
+        assert not output.exists()
 
 
 def test_one_usable_case_will_do(cases: Path) -> None:
