@@ -19,8 +19,8 @@ PACKAGES = (
     *("intended_inputs", "clinic", "dicom_results", "robustness", "pruning", "pseudo_labels", "zoo_teacher"),
 )
 RESULTS = (
-    *("distillation", "distillation_tables", "distillation_search", "classification", "cohra_unet", "unimodal"),
-    "unimodal_tables",
+    *("distillation", "earlier_comparisons", "distillation_tables", "distillation_search", "classification"),
+    *("cohra_unet", "unimodal", "unimodal_tables"),
     *("published_figures", "speed", "real_cases", "reliability"),
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
@@ -29,6 +29,8 @@ _CODE = re.compile(r"<code>[^<]*</code>")
 _OPTION = re.compile(r"(?<![^\s>])--[a-z][\w-]*")
 # IDEs read these words of reStructuredText in docstrings, Markdown shows them
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
+# what announces a block of code there
+_BLOCK = re.compile(r"::(?=</p>)")
 
 
 def pages() -> dict[str, str]:
@@ -93,8 +95,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Keep options whole for `site.css`, and drop the roles of reStructuredText."""
-    return _CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), _ROLE.sub("", html))
+    """Keep options whole for `site.css`, and drop what only reStructuredText reads."""
+    html = _BLOCK.sub(":", _ROLE.sub("", html))
+    return _CODE.sub(lambda code: _OPTION.sub(r'<span class="option">\g<0></span>', code[0]), html)
 
 
 def _api(name: str) -> str:
