@@ -119,7 +119,7 @@ def brats_labels(release: int | str = 2023, tumour_type: str = "GLI") -> BratsLa
     Raises:
         ValueError: another release or type; PED from 2024, whose labels follow another scheme.
 
-    Example:
+    Examples:
         >>> brats_labels(2018).et, brats_labels(2023).et
         (4, 3)
     """

@@ -45,6 +45,20 @@ def test_a_page_of_the_api_has_all_that_its_package_offers() -> None:
         assert all(block.startswith("ckdmed.") for block in blocks)
 
 
+def test_a_page_of_the_api_has_no_marks_of_restructuredtext() -> None:
+    pytest.importorskip("mkdocs")
+    content = tool("site_pages").on_page_content
+    assert content("<p>Example::</p><pre>a::b</pre>") == "<p>Example:</p><pre>a::b</pre>"
+    assert content("<p>See :class:<code>Taps</code>.</p>") == "<p>See <code>Taps</code>.</p>"
+
+
+def test_examples_stand_under_the_heading_that_the_site_reads() -> None:
+    # mkdocstrings knows a section "Examples"; of "Example" it makes quotations and links
+    package = Path(__file__).resolve().parents[1] / "ckdmed"
+    wrong = [path.name for path in package.rglob("*.py") if re.search(r"^ +Example:$", path.read_text("utf-8"), re.M)]
+    assert not wrong
+
+
 @pytest.mark.parametrize("source", ["group", "official"])
 def test_a_shipped_record_has_the_patients_of_its_run(tmp_path: Path, source: str) -> None:
     data = write_figshare_phantoms(tmp_path / "data", 15, (2, 3), 32, progress=False).parent

@@ -19,7 +19,7 @@ def patient_group(pid: str) -> str:
     Args:
         pid: identifier as stored in the file.
 
-    Example:
+    Examples:
         >>> patient_group("MR040240B"), patient_group("101016"), patient_group("MR1B")
         ('MR040240', '101016', 'MR1B')
     """
@@ -33,7 +33,7 @@ def joined_groups(same: Iterable[Iterable[str]]) -> dict[str, str]:
     Args:
         same: sets of groups that are one; those with a group in common are one too.
 
-    Example:
+    Examples:
         >>> joined_groups([["b", "c"], ["a", "b"], ["x", "y"]])
         {'b': 'a', 'c': 'a', 'a': 'a', 'y': 'x', 'x': 'x'}
     """

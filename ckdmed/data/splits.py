@@ -52,7 +52,7 @@ def split_by_group(
         ValueError: lengths differ; fractions are negative, not finite or do not sum to 1; fewer groups than sections of
             a share above 0.
 
-    Example:
+    Examples:
         >>> split_by_group(["a", "a", "b", "c"], [1, 1, 1, 1], (0.5, 0.25, 0.25))[0]
         [0, 1]
     """

@@ -26,7 +26,7 @@ class ViewPrepareBatch(PrepareBatch):
     Shape:
         batch with ``image`` (B, C, *spatial) and ``label``: a mask of the same axes moves, anything else stays.
 
-    Example:
+    Examples:
         >>> SupervisedTrainer(..., prepare_batch=ViewPrepareBatch("strong"))
     """
 

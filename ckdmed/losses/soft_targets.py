@@ -87,7 +87,7 @@ class KDLoss(PairLoss):
         Hinton, Vinyals, Dean 2015 (arXiv 1503.02531); standardisation: Sun et al., CVPR 2024. The binary form subtracts
         the teacher's entropy from the cross entropy, which changes the value (0 at equality), not the gradient.
 
-    Example:
+    Examples:
         >>> loss = KDLoss(link="sigmoid", temperature=2.0)
         >>> value = loss(student_logits, teacher_logits)
     """

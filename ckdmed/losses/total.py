@@ -197,7 +197,7 @@ class DistillationLoss(nn.Module):
     Parameters of a loss itself, such as learned weights of scales, are parameters of this module. They have to learn
     with the student: :func:`~ckdmed.engines.attach_student` sees to it.
 
-    Example:
+    Examples:
         >>> loss = DistillationLoss({
         ...     "supervised": LossTerm(DiceCELoss(sigmoid=True), "target"),
         ...     "soft_targets": LossTerm(KDLoss("sigmoid", temperature=2.0), "logits", weight=0.5)})

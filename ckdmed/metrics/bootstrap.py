@@ -107,7 +107,7 @@ def bootstrap_interval(
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; Davison and Hinkley, 1997,
         section 3.8 for the resampling of groups.
 
-    Example:
+    Examples:
         >>> bootstrap_interval({"p1": [0.8, 0.9], "p2": [0.7], "p3": [0.6, 0.8]}).estimate.__round__(4)
         0.75
     """
@@ -185,7 +185,7 @@ def paired_difference(
         ValueError: when the keys of the arms differ, a pair has no defined value in one of them, there are no pairs, or
             the method is unknown.
 
-    Example:
+    Examples:
         >>> paired_difference({1: 0.8, 2: 0.7}, {1: 0.7, 2: 0.7}, method="t").wins
         1
     """

@@ -23,7 +23,7 @@ def holm_p_values(p_values: Mapping[Key, float]) -> dict[Key, float]:
 
     Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6.
 
-    Example:
+    Examples:
         >>> holm_p_values({"a": 0.01, "b": 0.04, "c": 0.03})
         {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """

@@ -30,7 +30,7 @@ def relative_loss(
     Raises:
         ValueError: the patients are not the same ones, or no patient has a defined score in both.
 
-    Example:
+    Examples:
         >>> relative_loss({"a": 0.4, "b": 0.6}, {"a": 0.8, "b": 0.8}).estimate
         0.375
     """

@@ -86,7 +86,7 @@ def segmentation_scores(
     Source: MONAI's compute functions; of the empty cases MONAI leaves the distances NaN or infinite, so they are
         decided here.
 
-    Example:
+    Examples:
         >>> a = np.zeros((8, 8), bool); a[2:6, 2:6] = True
         >>> segmentation_scores(a, np.roll(a, 1, axis=0), spacing_mm=0.5)["hd95"]
         0.5
@@ -139,7 +139,7 @@ class SegmentationScoresMetric(CumulativeIterationMetric):
 
     Shape: y_pred and y (B, C, *spatial) of 0 and 1, or lists of (C, *spatial).
 
-    Example:
+    Examples:
         >>> metric = SegmentationScoresMetric()
         >>> _ = metric(torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8))
         >>> metric.aggregate()["dice"]

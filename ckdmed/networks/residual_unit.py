@@ -25,7 +25,7 @@ def fitting_norm(norm: str | tuple | None, channels: int) -> str | tuple | None:
     Returns:
         `norm` itself unless it is a group normalisation.
 
-    Example:
+    Examples:
         >>> fitting_norm("group", 12)
         ('group', {'num_groups': 4})
     """

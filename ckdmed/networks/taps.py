@@ -75,7 +75,7 @@ class Taps:
         ValueError: a path names no submodule.
         TypeError: in the forward pass, when the output is no tensor, or has no element i.
 
-    Example:
+    Examples:
         >>> taps = Taps(network, {"deep": "decoder.d4"})
         >>> with taps:
         ...     logits = network(image)

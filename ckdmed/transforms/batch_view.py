@@ -111,7 +111,7 @@ class BatchView:
     Raises:
         ValueError: unknown level.
 
-    Example:
+    Examples:
         >>> view = BatchView("strong")(images)
         >>> student(view.image(images)), view.warp(teacher(images)), view.mask(labels)
 

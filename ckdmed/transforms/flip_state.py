@@ -28,7 +28,7 @@ class FlipStated(Transform, RandomizableTrait):
     Raises:
         ValueError: a flip of several axes or of none that is named.
 
-    Example:
+    Examples:
         >>> flips = [RandFlipd(["image"], prob=0.5, spatial_axis=axis) for axis in (0, 1)]
         >>> Compose([*flips, FlipStated(flips)])
     """

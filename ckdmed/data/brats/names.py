@@ -83,7 +83,7 @@ class CaseName:
 def parse_case_name(name: str) -> CaseName | None:
     """What a case's name says, or None where it is no BraTS name.
 
-    Example:
+    Examples:
         >>> parse_case_name("BraTS-MET-00012-001").patient
         'BraTS-MET-00012'
         >>> parse_case_name("Brats18_TCIA05_396_1").time_point

@@ -39,7 +39,7 @@ class FrozenTeacher(nn.Module):
         image (B, C, *spatial); logits (B, N, *spatial) of :class:`TappedOutput`, features as tapped. For a
         two-dimensional teacher of volumes, (B, N, D, H, W) and (B, C', D, h, w).
 
-    Example:
+    Examples:
         >>> teacher = FrozenTeacher(UNetViT(), taps={"d4": "unet.decoder.d4"})
         >>> teacher(image).logits
     """
