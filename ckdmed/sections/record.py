@@ -312,7 +312,10 @@ def record_sections(
     record = SectionRecord.of(sections, Path(output_dir) / RECORD_NAME)
     if resume:
         if record.path.is_file():
-            _check_same(SectionRecord.read(record.path), record)
+            before = SectionRecord.read(record.path)
+            _check_same(before, record)
+            # what the run began with may lie elsewhere by now, without its own record beside it
+            record = replace(record, earlier=before.earlier)
         elif any(Path(ckpt_dir).glob("*.pt")):
             # without weights there is no run to go on with: it begins here
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")

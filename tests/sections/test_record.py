@@ -132,6 +132,17 @@ def test_patients_of_what_a_training_began_with_are_not_new_to_it(run: Path, tmp
         record_sections(later, *2 * [str(tmp_path / "d")], made_from=[str(tmp_path / "third/models/model.pt")])
 
 
+def test_a_resumed_run_keeps_whom_it_began_with(run: Path, tmp_path: Path):
+    other = dealt(train=[item("5", "E")], validation=[item("6", "F")], test=[item("7", "G")])
+    again = (str(tmp_path / "again"), str(tmp_path / "again/models"))
+    record_sections(other, *again, made_from=[str(run / "models/model.pt")])
+    before = (tmp_path / "again" / RECORD_NAME).read_bytes()
+    # the same weights, moved away from the record of their patients
+    record_sections(other, *again, resume=True, made_from=[str(tmp_path / "moved/teacher.pt")])
+    for folder in again:
+        assert (Path(folder) / RECORD_NAME).read_bytes() == before
+
+
 def test_where_the_record_of_a_checkpoint_is_looked_for(run: Path, tmp_path: Path):
     for name in ("models/model.pt", "teacher/teacher.pt", "teachers/t1c/teacher.pt"):
         found = find_record(run / name)
