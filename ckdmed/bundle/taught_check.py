@@ -10,6 +10,7 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.setting_check import WrongSettingError, checked
 from ckdmed.bundle.settings_table import settings_for
+from ckdmed.bundle.started_from import started_from
 from ckdmed.bundle.trained import Trained, trained_with
 from ckdmed.data import region_names
 from ckdmed.runtime import is_deployed
@@ -34,6 +35,8 @@ _MEANINGS: Mapping[str, Callable[[Any], Any]] = {
 }
 # of its outputs alone: a student may start from what was learnt of other images
 _OF_OUTPUTS = {name: _MEANINGS[name] for name in ("class_names", "regions")}
+# which network weights are of; its options may differ where the weights fit, as a dropout does
+_OF_NETWORK = {name: _as_given for name in ("student_kind", "student_base", "student_backbone")}
 
 
 def check_taught(parser: ConfigParser) -> None:
@@ -68,8 +71,8 @@ def check_taught(parser: ConfigParser) -> None:
 
 
 def check_started_from(parser: ConfigParser) -> None:
-    """Refuse weights that a student is to start from whose record tells of other outputs than this training has, and
-    a deployed file, which cannot learn.
+    """Refuse weights that a student is to start from whose record tells of other outputs than this training has, or of
+    another network, and a deployed file, which cannot learn.
 
     Weights without a record, or with one from before such a setting was there, are accepted. Nothing is checked where
     no student is trained.
@@ -96,6 +99,9 @@ def check_started_from(parser: ConfigParser) -> None:
             + " The student's outputs are those that its first weights have, in their order: give these "
             "settings as their training had them, or other weights with --student_pretrained."
         )
+    # the layers of a pruned network have channels of their own, so that its weights fit whatever base is given
+    if wrong := _differences(parser, started_from(given), _OF_NETWORK):
+        raise WrongSettingError(" ".join(wrong) + " Leave them out: they are taken from the record of the weights.")
 
 
 def _differences(parser: ConfigParser, record: Trained, meanings: Mapping[str, Callable[[Any], Any]]) -> list[str]:

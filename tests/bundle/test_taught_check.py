@@ -150,6 +150,23 @@ def test_weights_that_a_student_may_start_from(
     check_started_from(parser)
 
 
+@pytest.mark.parametrize("name, own", [("student_base", 16), ("student_kind", "segresnet")])
+def test_a_student_has_the_network_of_its_first_weights(name: str, own: Any, tmp_path: Path) -> None:
+    """Those of a pruned network fit whatever base is given, and the record would tell of that one."""
+    parser = ConfigParser()
+    parser.read_config(str(BUNDLES / "seg_kd" / "train.json"))
+    learnt = {"student_kind": "unet", "student_base": 8, "student_options": {"pruned_channels": {}}}
+    start = tmp_path / "model.pt"
+    start.write_bytes(b"weights")
+    write_json(tmp_path / "model.json", {"settings": {"epochs": 1, **learnt}})
+    parser.update({"student_pretrained": str(start), "student_options": {"dropout": 0.2}, name: own})
+    with pytest.raises(WrongSettingError) as raised:
+        check_started_from(parser)
+    assert f"--{name} is {own!r}, but '{start}' was trained with {learnt[name]!r}. Leave" in str(raised.value)
+    parser.update({name: learnt[name]})
+    check_started_from(parser)
+
+
 def test_a_deployed_file_is_no_start(tmp_path: Path) -> None:
     """It would compute in the student's place, and no weight of it could learn."""
     parser = ConfigParser()
