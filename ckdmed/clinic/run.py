@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -217,7 +218,7 @@ def _link(inputs: Path, patient: Patient, number: int, series: ChosenSeries) -> 
         place = (
             inputs / patient.name / f"series{number}" if len(patient.chosen) > 1 else inputs / patient.name / "series"
         )
-        links = {place / f"{index:05d}.dcm": file for index, file in enumerate(series.files)}
+        links = {place / name: file for name, file in zip(_numbered(series.files), series.files)}
     else:
         place = inputs / patient.name / series.files[0].name
         links = {place: series.files[0]}
@@ -238,9 +239,33 @@ def _by_their_own_names(
     renamed = []
     for entry in skipped:
         place = _place(entry.path, placed)
-        own = entry.path if place is None else placed[place][1].files[0]
-        renamed.append(SkippedFile(own, entry.reason.replace(str(entry.path), str(own))))
+        if place is None:
+            renamed.append(entry)
+            continue
+        files = placed[place][1].files
+        # as the reason writes it, which is where the inference was given it
+        given = entry.path if entry.path.absolute() == place else entry.path.parent
+        names = {str(given): str(files[0])}
+        if placed[place][1].kind == "dicom":
+            names = {str(given): str(files[0].parent)}
+            for link, file in zip(_numbered(files), files):
+                names |= {str(given / link): str(file), link: file.name}
+        # in one go, as the files may have such numbers for names too; the longest first
+        links = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        reason = re.sub(rf"(?<!\w)(?:{links})", lambda found: names[found[0]], _cause(entry, given))
+        own = next((file for file in files if reason.startswith(f"{file}:")), files[0])
+        renamed.append(SkippedFile(own, reason))
     return renamed
+
+
+def _cause(entry: SkippedFile, given: Path) -> str:
+    """Why it was skipped, without the input's own name where another file, or the folder, is named behind it."""
+    behind = entry.reason.removeprefix(f"{entry.path}: ")
+    return behind if behind.startswith(str(given)) else entry.reason
+
+
+def _numbered(files: Sequence[Path]) -> list[str]:
+    return [f"{index:05d}.dcm" for index in range(len(files))]
 
 
 def _result(

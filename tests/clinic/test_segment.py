@@ -23,7 +23,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
 from ckdmed.clinic.patients import ChosenSeries, Patient
-from ckdmed.clinic.run import _link, _result, segment_patients
+from ckdmed.clinic.run import _by_their_own_names, _link, _result, segment_patients
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import edited_note
 from ckdmed.file_hash import sha256_of
@@ -355,6 +355,42 @@ def test_a_patient_whom_the_inference_does_not_name_is_named_as_skipped(
     assert first == unread
     rows = list(csv.DictReader((tmp_path / "out/skipped.csv").open(encoding="utf-8")))
     assert [(row["file"], row["cause"]) for row in rows] == [(str(one.path), one.reason) for one in (unread, told)]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_of_a_series_that_is_skipped_the_users_own_files_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    """The inference reads numbered links, in another order than the files' own numbers."""
+    monkeypatch.chdir(tmp_path)
+    inputs = Path("out/inputs") if relative else tmp_path / "out/inputs"
+    files = tuple(tmp_path / "in" / name for name in ("00002.dcm", "IM-7.dcm", "00000.dcm"))
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    series = ChosenSeries(files, "dicom", SeriesFacts(), "it is the only series")
+    patient = Patient("p", "p", [series])
+    folder = _link(inputs, patient, 0, series)
+    image = volume(tmp_path / "in/q.nii.gz")
+    other = Patient("q", "q", [ChosenSeries((image,), "nifti", SeriesFacts(), "it is the only series")])
+    place = _link(inputs, other, 0, other.chosen[0])
+    first = folder / "00000.dcm"
+    given = [
+        SkippedFile(first, f"{folder}: a slice is missing, the largest gap follows frame 1 of 00000.dcm or 00002.dcm."),
+        SkippedFile(first, f"{first}: {folder / '00001.dcm'}: truncated."),
+        SkippedFile(first, f"{first}: truncated."),
+        SkippedFile(place, f"{place}: truncated."),
+        SkippedFile(Path("elsewhere.dcm"), "elsewhere.dcm: truncated; see 00000.dcm"),
+    ]
+    placed = {folder.absolute(): (patient, series), place.absolute(): (other, other.chosen[0])}
+    gap = f"{files[0].parent}: a slice is missing, the largest gap follows frame 1 of 00002.dcm or 00000.dcm."
+    assert _by_their_own_names(given, placed) == [
+        SkippedFile(files[0], gap),
+        SkippedFile(files[1], f"{files[1]}: truncated."),
+        SkippedFile(files[0], f"{files[0]}: truncated."),
+        SkippedFile(image, f"{image}: truncated."),
+        given[4],
+    ]
 
 
 def test_a_patient_without_a_fitting_series_is_listed_where_no_other_is_left(
