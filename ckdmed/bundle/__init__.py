@@ -29,7 +29,7 @@ from ckdmed.sections.classification import (
     figshare_classes,
 )
 from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of
-from ckdmed.sections.record import SectionOverlapError, record_sections
+from ckdmed.sections.record import SectionOverlapError, learned_of_validation, record_sections
 from ckdmed.sections.scored import scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
 from ckdmed.sections.spread import spread_items
@@ -65,6 +65,7 @@ __all__ = [
     "labelled_part",
     "labelled_sampler",
     "labels_of",
+    "learned_of_validation",
     "output_folder",
     "own_device",
     "own_folder",

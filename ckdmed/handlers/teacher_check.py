@@ -6,6 +6,8 @@ import logging
 
 from ignite.engine import Engine, Events
 
+from ckdmed.counted import counted
+
 __all__ = ["TeacherCheck"]
 
 
@@ -19,6 +21,7 @@ class TeacherCheck:
         student_evaluator: the evaluator of the student on the same data.
         key_metric: name of the metric that both have; higher is better.
         minimum: a teacher below this value is refused.
+        learned: how many patients of the validation data the teacher was trained on; its score then is too high.
 
     Attach to the trainer.
 
@@ -27,12 +30,18 @@ class TeacherCheck:
     """
 
     def __init__(
-        self, teacher_evaluator: Engine, student_evaluator: Engine, key_metric: str, minimum: float | None = None
+        self,
+        teacher_evaluator: Engine,
+        student_evaluator: Engine,
+        key_metric: str,
+        minimum: float | None = None,
+        learned: int = 0,
     ) -> None:
         self.teacher_evaluator = teacher_evaluator
         self.student_evaluator = student_evaluator
         self.key_metric = key_metric
         self.minimum = minimum
+        self.learned = learned
         self.teacher_metric: float | None = None
         self._warned = False
         self.logger = logging.getLogger(type(self).__name__)
@@ -45,7 +54,8 @@ class TeacherCheck:
     def _start(self, _: Engine) -> None:
         self.teacher_evaluator.run()
         self.teacher_metric = float(self.teacher_evaluator.state.metrics[self.key_metric])
-        self.logger.info(f"the teacher's {self.key_metric} on the validation data is {self.teacher_metric:.4f}")
+        seen = f"; it was trained on {counted(self.learned, 'patient')} of these data" if self.learned else ""
+        self.logger.info(f"the teacher's {self.key_metric} on the validation data is {self.teacher_metric:.4f}{seen}")
         # of cross-fitted teachers
         if scores := getattr(getattr(self.teacher_evaluator, "network", None), "scores", None):
             self.logger.info(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -155,6 +155,7 @@ def distillation_handlers(
     teachers: Any = None,
     teacher_evaluator: Any = None,
     teacher_checked: bool = True,
+    teacher_learned: Collection[str] = (),
     watch: Sequence[Any] = (),
     gradient_ratio: float | None = None,
     pictures: Callable[..., Any] | None = None,
@@ -170,6 +171,8 @@ def distillation_handlers(
         teachers: in its place a :class:`~ckdmed.engines.TeachersState`.
         teacher_evaluator: of the teacher, which pictures show as well; None where no term has a teacher.
         teacher_checked: whether its score is compared with the student's; no use for teachers that learn along.
+        teacher_learned: validation patients that the teacher was trained on, see
+            :func:`~ckdmed.bundle.learned_of_validation`.
         watch: handlers before these.
         gradient_ratio: see :class:`~ckdmed.handlers.GradientReport`.
         pictures: as in :func:`training_handlers`.
@@ -187,7 +190,8 @@ def distillation_handlers(
     checks = []
     if teacher_evaluator is not None:
         if teacher_checked:
-            checks.append(TeacherCheck(teacher_evaluator, evaluator, settings["best_model"].key_metric))
+            key_metric, learned = settings["best_model"].key_metric, len(teacher_learned)
+            checks.append(TeacherCheck(teacher_evaluator, evaluator, key_metric, learned=learned))
         if pictures is not None:
             shown = {"teacher": teacher_evaluator.network, "teacher_inferer": teacher_evaluator.inferer}
             pictures = partial(pictures, **shown)

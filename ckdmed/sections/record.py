@@ -24,6 +24,7 @@ __all__ = [
     "find_record",
     "item_name",
     "known_to",
+    "learned_of_validation",
     "listed",
     "record_of_scored",
     "record_sections",
@@ -322,6 +323,7 @@ def record_sections(
     for checkpoint in filter(None, made_from):
         if not record.by_item:
             check_unknown_to(checkpoint, record)
+        _tell_of_learned(checkpoint, sections)
         record = replace(record, earlier={**record.earlier, **_known_before(checkpoint, record)})
     if save:
         for folder in dict.fromkeys((output_dir, ckpt_dir)):
@@ -361,6 +363,41 @@ def check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
         raise SectionOverlapError(
             f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({listed(known)}"
             f"; see {other.path}): give one that was trained on the same split."
+        )
+
+
+def learned_of_validation(sections: Mapping[str, Sequence[Mapping[str, Any]]], *checkpoints: str | None) -> list[str]:
+    """The groups of a training's validation patients that some of the checkpoints were trained on.
+
+    Args:
+        sections: "train", "validation", "test" -> items.
+        checkpoints: each with a record, or it tells nothing; None for one that is trained on the training section.
+    """
+    people: dict[str, set[str]] = {}
+    for item in sections["validation"]:
+        people.setdefault(str(item[GROUP_KEY]), set()).add(str(item["patient"]))
+    learned: set[str] = set()
+    for checkpoint in checkpoints:
+        other = None if checkpoint is None else find_own_or_shipped(checkpoint)
+        if other is not None and not other.by_item:
+            # "validation" would be of any network that was chosen on the same split
+            learned.update(group for group, names in people.items() if "train" in other.sections_of([group, *names]))
+        elif other is not None or checkpoint is None:
+            # of a split of single slices the patients stand on both sides, and only the slices tell
+            used = {item_name(item) for item in sections["train"]} if other is None else {*other.items["train"]}
+            learned.update(str(item[GROUP_KEY]) for item in sections["validation"] if item_name(item) in used)
+    return sorted(learned)
+
+
+def _tell_of_learned(checkpoint: str, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Warn of validation patients that a checkpoint learned and the training itself does not."""
+    learned = sorted({*learned_of_validation(sections, checkpoint)} - {*learned_of_validation(sections, None)})
+    if learned:
+        logger.warning(
+            f"{checkpoint} was trained on {counted(len(learned), 'validation patient')} of this run "
+            f"({listed(learned)}): scores on them are too high, and the best epoch and the thresholds are chosen on "
+            "patients that were learned. Give one that was trained on the same split, or set train_on_validation true, "
+            "which chooses nothing by them."
         )
 
 

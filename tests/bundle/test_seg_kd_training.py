@@ -102,6 +102,14 @@ def test_a_final_training_keeps_its_last_weights(tmp_path: Path):
     assert groups[1] < groups[0] and not groups[2] & groups[0]
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_score_of_a_teacher_on_what_it_is_trained_on_says_so(both: bool, tmp_path: Path):
+    parser = workflow(tmp_path / "out", train_on_validation=both).parser
+    validated = {item["patient_group"] for item in parser.get_parsed_content("sections")["validation"]}
+    learned = parser.get_parsed_content("train#handlers#0#teacher_learned")
+    assert learned == (sorted(validated) if both else [])
+
+
 def test_a_teacher_trains_on_the_validation_patients_too(tmp_path: Path):
     # under the name that the student's bundle has for it, which experiments hand on
     settings = settings_of_teacher("seg_teacher", {**TINY, "train_on_validation": True})

@@ -18,9 +18,9 @@ def evaluator(values: list[float]) -> Engine:
     return engine
 
 
-def run(teacher: float, students: list[float], minimum: float | None = None) -> TeacherCheck:
+def run(teacher: float, students: list[float], minimum: float | None = None, learned: int = 0) -> TeacherCheck:
     student = evaluator(students)
-    check = TeacherCheck(evaluator([teacher]), student, "dice", minimum)
+    check = TeacherCheck(evaluator([teacher]), student, "dice", minimum, learned)
     trainer = Engine(lambda *_: None)
     check.attach(trainer)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: student.run())
@@ -35,6 +35,14 @@ def test_warns_once_when_the_student_does_better(caplog: pytest.LogCaptureFixtur
     assert "the teacher's dice on the validation data is 0.7000" in caplog.text
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert "student's dice 0.7100" in warning and "exceeds the teacher's 0.7000" in warning
+
+
+def test_a_score_on_patients_that_the_teacher_learned_says_so(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO"):
+        run(0.7, [0.5])
+        run(0.8, [0.5], learned=3)
+    first, second = [message for message in caplog.messages if "on the validation data" in message]
+    assert first.endswith("is 0.7000") and second.endswith("is 0.8000; it was trained on 3 patients of these data")
 
 
 def test_is_silent_while_the_teacher_is_better(caplog: pytest.LogCaptureFixture):

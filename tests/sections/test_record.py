@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from ckdmed.bundle import SectionOverlapError, brats_sections, figshare_sections, record_sections, scored_items
+from ckdmed.bundle import (
+    SectionOverlapError,
+    brats_sections,
+    figshare_sections,
+    learned_of_validation,
+    record_sections,
+    scored_items,
+)
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms, write_figshare_phantoms
 from ckdmed.sections.record import RECORD_NAME, SectionRecord, find_own_or_shipped, find_record
@@ -109,6 +116,37 @@ def test_a_teacher_that_knows_test_patients_is_refused(run: Path, tmp_path: Path
     (tmp_path / "lone.pt").write_bytes(b"")
     record_sections(other, *to, made_from=[str(tmp_path / "lone.pt")])
     assert "lone.pt has no record of its patients" in caplog.text
+
+
+def test_validation_patients_that_a_checkpoint_learned_are_warned_of(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """Nothing else tells that the best epoch is chosen on patients whom the first weights know."""
+    first = str(run / "models/model.pt")
+    learned = dealt(train=[item("3", "B")], validation=[item("1", "A"), item("5", "E")], test=[item("4", "C", "CC")])
+    assert learned_of_validation(learned, first) == ["A"]
+    # one that was chosen on the same patients has not learned them
+    assert learned_of_validation(SECTIONS, first, None) == []
+    folders = (str(tmp_path / "further"), str(tmp_path / "further/models"))
+    record_sections(SECTIONS, *folders, made_from=[first])
+    assert not caplog.records
+    record_sections(learned, *folders, made_from=[None, first])
+    (warning,) = caplog.messages
+    assert "model.pt was trained on 1 validation patient of this run ('A'): scores on them are too high" in warning
+    assert "or set train_on_validation true" in warning
+    caplog.clear()
+    both = {**learned, "train": [*learned["train"], *learned["validation"]]}
+    assert learned_of_validation(both, None) == ["A", "E"]
+    record_sections(both, *folders, made_from=[first])
+    assert not caplog.records
+
+
+def test_of_a_split_of_single_slices_the_learned_slices_count(tmp_path: Path):
+    both_sides = dealt(train=[item("1", "A"), item("2", "B")], validation=[item("3", "A")], test=[item("4", "B")])
+    record_sections(both_sides, str(tmp_path), str(tmp_path))
+    first = str(tmp_path / "model.pt")
+    assert learned_of_validation(both_sides, first, None) == []
+    assert learned_of_validation({**both_sides, "validation": [item("1", "A"), item("2", "B")]}, first) == ["A", "B"]
 
 
 def test_patients_of_what_a_training_began_with_are_not_new_to_it(run: Path, tmp_path: Path):
