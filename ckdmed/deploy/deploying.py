@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ckdmed.counted import counted
 from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.deployment import Deployment, FormResult, form_files
 from ckdmed.deploy.finetune import finetuned
@@ -19,9 +20,10 @@ from ckdmed.deploy.float_forms import FormError, as_function, write_onnx, write_
 from ckdmed.deploy.held_out import BundleData, Run, bundle_data
 from ckdmed.deploy.int8_forms import write_int8_onnx, write_int8_openvino
 from ckdmed.deploy.measure import measured
+from ckdmed.deploy.sensitive_layers import layer_errors, sensitive_layers
 from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.table import write_documents
-from ckdmed.deploy.verdict import Limits, changes_of, problems
+from ckdmed.deploy.verdict import Changes, Limits, changes_of, problems
 from ckdmed.folders import put_in_place, remove_leftover_folders, work_folder
 from ckdmed.runtime import open_form
 
@@ -123,6 +125,9 @@ def _check_packages(options: DeployOptions) -> None:
     """Before anything takes its time."""
     needed = {"onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino-int8"}
     wanted = [package for package, form in needed.items() if any(name.startswith(form) for name in options.formats)]
+    if any("int8" in name for name in options.formats):
+        # runs the layers one by one, to find those that int8 harms
+        wanted.append("onnxruntime")
     if options.finetune:
         # NNCF needs torchao for what it has trained
         wanted += ["nncf", "torchao"]
@@ -134,41 +139,49 @@ def _check_packages(options: DeployOptions) -> None:
 def _forms(
     source: DeploySource, data: BundleData, options: DeployOptions, folder: Path, say: Callable[[str], None]
 ) -> list[FormResult]:
-    reference = as_function(source.network)
     makers = _Makers(source, data, options, folder.parent / "float.onnx")
-    runs: dict[str, Run] = {}
     results: dict[str, FormResult] = {}
+    made = []
     for name in dict.fromkeys(options.formats):
         say(f"writing {name}")
         try:
             makers.write(name, folder / FORMATS[name])
-            runs[name] = _run(folder / FORMATS[name])
+            _run(folder / FORMATS[name])
+            made.append(name)
         except FormError as error:
             say(f"{name}: {error}; the others go on")
             results[name] = FormResult(name, FORMATS[name], written=False, reasons=[str(error)])
-    say(f"judging {len(runs)} forms on the section {data.section}")
-    judged = changes_of(runs, reference, data, options.held_out)
-    for name, changes in judged.items():
-        results[name] = FormResult(name, FORMATS[name], True, problems(changes, options.limits), changes)
-    failed = [name for name, result in results.items() if result.changes and result.reasons and "int8" in name]
-    if failed and options.finetune:
-        say(f"training {', '.join(failed)} through quantisers, {options.finetune} epoch(s)")
+
+    def judged(names: Sequence[str]) -> Iterator[tuple[str, Changes, list[str]]]:
+        runs = {name: _run(folder / FORMATS[name]) for name in names}
+        for name, changes in changes_of(runs, as_function(source.network), data, options.held_out).items():
+            yield name, changes, problems(changes, options.limits)
+
+    say(f"judging {counted(len(made), 'form')} on the section {data.section}")
+    for name, changes, reasons in judged(made):
+        results[name] = FormResult(name, FORMATS[name], True, reasons, changes)
+    if failed := _failed_int8(results):
+        say(f"looking for the layers that int8 harms most, for {', '.join(failed)}")
+        layers, written = _with_float_layers(makers, failed, folder, say)
+        for name, changes, reasons in judged(written):
+            results[name] = FormResult(name, FORMATS[name], True, reasons, changes, layers, results[name].changes)
+    if options.finetune and (failed := _failed_int8(results)):
+        say(f"training {', '.join(failed)} through quantisers, {counted(options.finetune, 'epoch')}")
         try:
-            trained = finetuned(source, data, failed, folder, options.finetune, options.calibration)
+            layers = max((list(results[name].float_layers) for name in failed), key=len)
+            trained = finetuned(source, data, failed, folder, options.finetune, options.calibration, layers)
         except FormError as error:
             say(f"{error}; the forms stay as they were")
         else:
             say(f"error of the int8 logits: {trained.before:.2g} before, {trained.after:.2g} after")
-            again = changes_of({n: _run(folder / FORMATS[n]) for n in failed}, reference, data, options.held_out)
-            for name, changes in again.items():
-                results[name] = FormResult(
-                    name,
-                    FORMATS[name],
-                    written=True,
-                    reasons=problems(changes, options.limits),
+            for name, changes, reasons in judged(failed):
+                before = results[name]
+                results[name] = replace(
+                    before,
+                    reasons=reasons,
                     changes=changes,
                     finetuned=options.finetune,
-                    before_finetuning=results[name].changes,
+                    before_finetuning=before.changes,
                     logit_errors=(trained.before, trained.after),
                 )
     for name, result in results.items():
@@ -180,6 +193,35 @@ def _forms(
     return [results[name] for name in dict.fromkeys(options.formats)]
 
 
+def _with_float_layers(
+    makers: _Makers, names: Sequence[str], folder: Path, say: Callable[[str], None]
+) -> tuple[list[str], list[str]]:
+    """Write int8 forms again with the most sensitive layers in float32: these layers, and the forms that have them."""
+    try:
+        layers = makers.sensitive_layers()
+    except FormError as error:
+        say(f"{error}; all layers stay in int8")
+        return [], []
+    if not layers:
+        say("int8 changes no answer of a single layer; all layers stay in int8")
+        return [], []
+    say(f"{counted(len(layers), 'layer')} in float32: {', '.join(layers)}")
+    written = []
+    for name in names:
+        try:
+            makers.write(name, folder / FORMATS[name], layers)
+            written.append(name)
+        except FormError as error:
+            say(f"{name}: {error}; all its layers stay in int8")
+            # what was begun may lie in its place
+            makers.write(name, folder / FORMATS[name])
+    return layers, written
+
+
+def _failed_int8(results: Mapping[str, FormResult]) -> list[str]:
+    return [name for name, result in results.items() if result.changes and result.reasons and "int8" in name]
+
+
 class _Makers:
     """Writes forms; what several of them need is made once, when the first asks for it."""
 
@@ -187,7 +229,7 @@ class _Makers:
         self.source, self.data, self.options, self.float_file = source, data, options, float_file
         self._images: np.ndarray | None = None
 
-    def write(self, name: str, path: Path) -> None:
+    def write(self, name: str, path: Path, float_layers: Sequence[str] = ()) -> None:
         description = self.source.description
         if name == "torchscript":
             write_torchscript(self.source.network, description, path)
@@ -199,9 +241,12 @@ class _Makers:
         elif name == "openvino":
             write_openvino(self.float_file, description, path)
         elif name == "onnx-int8":
-            write_int8_onnx(self.float_file, self.images, description, path)
+            write_int8_onnx(self.float_file, self.images, description, path, float_layers)
         else:
-            write_int8_openvino(self.float_file, self.images, description, path)
+            write_int8_openvino(self.float_file, self.images, description, path, float_layers)
+
+    def sensitive_layers(self) -> list[str]:
+        return sensitive_layers(layer_errors(self.float_file, self.images))
 
     @property
     def images(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.deploy.verdict import Changes
 from ckdmed.runtime import Description
 
@@ -23,6 +24,8 @@ class FormResult:
         written: whether it is there.
         reasons: why it fails, if it does.
         changes: on held-out slices; None where it could not be made at all.
+        float_layers: names of the layers in float32 of an int8 form, the most sensitive first.
+        all_int8: what it changed without these; None where all layers are in int8 from the start.
         finetuned: epochs that it was trained through its quantisers.
         before_finetuning: what it changed before that; None where it was not trained.
         logit_errors: before and after that, see `ckdmed.deploy.finetune.ThroughQuantisers`.
@@ -33,9 +36,21 @@ class FormResult:
     written: bool
     reasons: list[str] = field(default_factory=list)
     changes: Changes | None = None
+    float_layers: Sequence[str] = ()
+    all_int8: Changes | None = None
     finetuned: int = 0
     before_finetuning: Changes | None = None
     logit_errors: tuple[float, float] | None = None
+
+    @property
+    def title(self) -> str:
+        """The name with what was done to it."""
+        notes = []
+        if self.float_layers:
+            notes.append(f"{counted(len(self.float_layers), 'layer')} in float32")
+        if self.finetuned:
+            notes.append(f"{counted(self.finetuned, 'epoch')} through quantisers")
+        return ", ".join([self.name, *notes])
 
 
 def form_files(path: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,13 @@ class ThroughQuantisers:
 
 
 def finetuned(
-    source: DeploySource, data: BundleData, names: Sequence[str], folder: Path, epochs: int, images: int
+    source: DeploySource,
+    data: BundleData,
+    names: Sequence[str],
+    folder: Path,
+    epochs: int,
+    images: int,
+    float_layers: Sequence[str] = (),
 ) -> ThroughQuantisers:
     """Write int8 forms again, from weights that were trained through NNCF's quantisers with the float32 network as
     teacher.
@@ -59,12 +66,13 @@ def finetuned(
         folder: of the forms.
         epochs: over the images.
         images: of the training section at most, for calibration and training.
+        float_layers: see `write_int8_onnx`.
 
     Raises:
         FormError: NNCF cannot quantise the network in PyTorch.
     """
     inputs = data.calibration(as_function(source.network), images)
-    trained = train_through_quantisers(source.network, inputs, epochs)
+    trained = train_through_quantisers(source.network, inputs, epochs, float_layers)
     # first, since it can fail: all of the forms are those of this training, or none
     if "onnx-int8" in names:
         # ONNX Runtime runs the patterns of its own quantiser fastest; the weights are what the training is for
@@ -73,13 +81,15 @@ def finetuned(
         network.load_state_dict({name: state[name] for name in network.state_dict()})
         float_file = folder.parent / "finetuned.onnx"
         write_onnx(network.eval(), source.description, float_file)
-        write_int8_onnx(float_file, inputs, source.description, folder / "model-int8.onnx")
+        write_int8_onnx(float_file, inputs, source.description, folder / "model-int8.onnx", float_layers)
     if "openvino-int8" in names:
         _write_openvino(source, trained.network, folder / "model-int8.xml")
     return trained
 
 
-def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int) -> ThroughQuantisers:
+def train_through_quantisers(
+    network: nn.Module, inputs: np.ndarray, epochs: int, float_layers: Sequence[str] = ()
+) -> ThroughQuantisers:
     """A copy of a network with NNCF's quantisers, whose weights and ranges have learned the network's own logits.
 
     The loss is the mean squared difference of logits, divided by their variance. The learning rate falls to zero by
@@ -90,6 +100,7 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
         network: the teacher.
         inputs: (N, C, *spatial).
         epochs: over them, in batches of four, in an order by a fixed seed.
+        float_layers: modules without quantisers.
 
     Raises:
         FormError: NNCF cannot quantise the network, or not compute with its quantisers.
@@ -100,7 +111,12 @@ def train_through_quantisers(network: nn.Module, inputs: np.ndarray, epochs: int
     with quiet(), _time_to_compile():
         try:
             dataset = nncf.Dataset([torch.from_numpy(image[None]) for image in inputs])
-            student = nncf.quantize(copy.deepcopy(teacher), dataset, subset_size=len(inputs)).eval()
+            # NNCF names what a module computes "outer/inner/conv2d/0"
+            scopes = [f"{re.escape(layer.replace('.', '/'))}/[^/]+/[0-9]+" for layer in float_layers]
+            ignored = nncf.IgnoredScope(patterns=scopes)
+            student = nncf.quantize(
+                copy.deepcopy(teacher), dataset, subset_size=len(inputs), ignored_scope=ignored
+            ).eval()
             expected = _answers(teacher, inputs)
             scale = expected.var().clamp_min(1e-6)
             before = _error(_answers(student, inputs), expected, scale)

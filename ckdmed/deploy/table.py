@@ -85,10 +85,15 @@ def _form_line(form: FormResult, costs: Costs | None) -> list[str]:
             f"{changes.worst_drop:.4f}" + (f" ({changes.worst_slice})" if changes.worst_drop else ""),
             f"{changes.changed:.1%}",
         ]
-    name = f"{form.name}, {form.finetuned} epoch(s) through quantisers" if form.finetuned else form.name
     verdict = "passes" if not form.reasons else ("fails, written by --force" if form.written else "not written")
     joules = _joules(costs.of[form.name]) if costs is not None and form.name in costs.of else ""
-    return [name, *cells, *judged, joules, ": ".join([verdict, "; ".join(form.reasons)]) if form.reasons else verdict]
+    return [
+        form.title,
+        *cells,
+        *judged,
+        joules,
+        ": ".join([verdict, "; ".join(form.reasons)]) if form.reasons else verdict,
+    ]
 
 
 def _cost_cells(name: str, costs: Costs | None) -> list[str]:

@@ -88,6 +88,15 @@ def test_a_training_that_spoils_the_weights_gives_those_from_before(nncf, monkey
     assert torch.equal(answers(trained.network, images()), answers(untrained.network, images()))
 
 
+@pytest.mark.slow
+def test_layers_that_stay_in_float32_have_no_quantisers(nncf):
+    network, inputs = Small(), images()
+    some, none = (train_through_quantisers(network, inputs, 0, layers) for layers in (["layers.0"], []))
+    assert 0 < some.before < none.before
+    every = [f"layers.{number}" for number in range(18)]
+    assert train_through_quantisers(network, inputs, 0, every).before == 0
+
+
 def answers(network: nn.Module, inputs: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
         return network(torch.from_numpy(inputs))
@@ -148,7 +157,7 @@ def test_where_it_cannot_be_trained_the_forms_stay_as_they_were(tmp_path: Path, 
     monkeypatch.setattr(deploying, "_check_packages", lambda options: None)
     monkeypatch.setattr(deploying, "finetuned", refused)
     monkeypatch.setattr(deploying, "write_onnx", lambda network, text, path: write_tiny(path, text))
-    monkeypatch.setattr(deploying, "write_int8_onnx", lambda file, images, text, path: write_tiny(path, text))
+    monkeypatch.setattr(deploying, "write_int8_onnx", lambda file, images, text, path, *layers: write_tiny(path, text))
     write_figshare_phantoms(tmp_path / "phantoms", n_patients=8, size=48, progress=False)
     checkpoint = write_checkpoint(tmp_path / "weights/model.pt", "seg_kd")
     said: list[str] = []
@@ -159,6 +168,8 @@ def test_where_it_cannot_be_trained_the_forms_stay_as_they_were(tmp_path: Path, 
     (form,) = result.forms
     assert not form.written and form.reasons and form.finetuned == 0
     assert "NNCF cannot quantise it for training (no); the forms stay as they were" in said
+    # one image cannot both calibrate and measure
+    assert any(line.endswith("to find sensitive layers; all layers stay in int8") for line in said)
 
 
 def test_no_form_is_replaced_where_another_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
