@@ -411,11 +411,13 @@ def pruned_short(name: str) -> str:
     sections, records = ("validation", "test"), records_of(name)
     rows = []
     for arm, label in labels.items():
-        own = {record.split["section"]: record.metrics for record in records if record.arm == arm}
-        scores = ("Dice per slice", "Dice per patient")
-        rows.append([label, *(f"{own[section][score]:.4f}" for section in sections for score in scores)])
+        row = [label]
+        for section in sections:
+            own = [each.metrics for each in records if (each.arm, each.split["section"]) == (arm, section)]
+            row += [mean_sd([metrics[score] for metrics in own]) for score in ("Dice per slice", "Dice per patient")]
+        rows.append([*row, str(len(own))])
     heads = [f"{section}: Dice per {unit}" for section in sections for unit in ("slice", "patient")]
-    return markdown_table(["network", *heads], rows)
+    return markdown_table(["network", *heads, "runs"], rows)
 
 
 def method_costs() -> str:
