@@ -21,6 +21,7 @@ def start_training(
     ckpt_dir: str,
     resume: bool = False,
     made_from: Sequence[str | None] = (),
+    parts: Sequence[str | None] = (),
 ) -> None:
     """Note the patients of the sections, then the settings, in the folder of the run and beside its weights.
 
@@ -29,6 +30,7 @@ def start_training(
         output_dir, ckpt_dir: of the run; claim it before the sections are made (:func:`~ckdmed.bundle.claim_run`).
         resume: the run goes on.
         made_from: checkpoints that the training starts or learns from; None among them is passed over.
+        parts: files that parts of the networks start from, see :func:`~ckdmed.bundle.record_sections`.
 
     Of several processes the first one writes.
 
@@ -37,7 +39,7 @@ def start_training(
         RefusedStart: see :func:`~ckdmed.bundle.start_run`.
     """
     first = is_first_process()
-    record_sections(sections, output_dir, ckpt_dir, resume, made_from, first)
+    record_sections(sections, output_dir, ckpt_dir, resume, made_from, first, parts)
     start_run(output_dir, resume, first, ckpt_dir)
 
 

@@ -295,6 +295,7 @@ def record_sections(
     resume: bool = False,
     made_from: Sequence[str | None] = (),
     save: bool = True,
+    parts: Sequence[str | None] = (),
 ) -> None:
     """Note the patients of a training's sections as ``sections.json``, in its output folder and beside its weights.
 
@@ -305,6 +306,8 @@ def record_sections(
         made_from: checkpoints that the training starts or learns from, such as its teacher's; the record has whom
             they know and this training does not. A run without any may hold None here.
         save: False on every rank but one, which checks only.
+        parts: files that parts of a network start from, such as its encoder. Most are published weights, which know no
+            patients and have no record; one that has a record is like the others.
 
     Raises:
         SectionOverlapError: a resumed run would have other patients in a section, or a checkpoint that it is made from
@@ -320,7 +323,9 @@ def record_sections(
         elif any(Path(ckpt_dir).glob("*.pt")):
             # without weights there is no run to go on with: it begins here
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
-    for checkpoint in filter(None, made_from):
+    # not each a file: "imagenet" is a word
+    recorded = [part for part in parts if part and Path(part).expanduser().is_file() and find_own_or_shipped(part)]
+    for checkpoint in [*filter(None, made_from), *recorded]:
         if not record.by_item:
             check_unknown_to(checkpoint, record)
         _tell_of_learned(checkpoint, sections)

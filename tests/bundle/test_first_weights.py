@@ -28,3 +28,14 @@ def test_the_same_seed_gives_the_same_networks(tmp_path: Path):
         made = workflow(tmp_path / str(number))
         found.append([weights_hash(made.parser.get_parsed_content(name)) for name in ("network_def", "teacher_def")])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/train.json")))
+def test_a_training_looks_whom_its_first_weights_know(bundle: str):
+    config = json.loads((BUNDLES / bundle / "train.json").read_text(encoding="utf-8"))
+    start = next(
+        one for one in config["initialize"] if isinstance(one, dict) and one["_target_"].endswith(".start_training")
+    )
+    named = json.dumps([start.get("made_from"), start["parts"]])
+    first = [name for name in config if name.endswith("_pretrained")]
+    assert first and all(f"@{name}" in named for name in first)

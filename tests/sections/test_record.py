@@ -141,6 +141,21 @@ def test_validation_patients_that_a_checkpoint_learned_are_warned_of(
     assert not caplog.records
 
 
+def test_a_part_of_a_network_knows_whom_its_record_tells_of(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """An encoder may be one that was trained here, as of a classifier; published weights know nobody."""
+    encoder, published = run / "models/model.pt", tmp_path / "published.pth"
+    for file in (encoder, published):
+        file.write_bytes(b"")
+    other = dealt(train=[item("4", "C", "CC")], validation=[item("3", "B")], test=[item("1", "A")])
+    to = (str(tmp_path / "student"), str(tmp_path / "student/models"))
+    record_sections(other, *to, parts=[None, "imagenet", str(published)])
+    assert not caplog.records
+    with pytest.raises(SectionOverlapError, match="model.pt was trained or chosen on 1 of this run's test patients"):
+        record_sections(other, *to, parts=[str(published), str(encoder)])
+
+
 def test_of_a_split_of_single_slices_the_learned_slices_count(tmp_path: Path):
     both_sides = dealt(train=[item("1", "A"), item("2", "B")], validation=[item("3", "A")], test=[item("4", "B")])
     record_sections(both_sides, str(tmp_path), str(tmp_path))
