@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune, write, and print the figures before and after."""
+    from ckdmed.bundle.trained import is_of_a_student, recorded_settings
     from ckdmed.pruning import prune
 
     if args.tolerance is not None and (args.ratio is not None or args.depth is not None):
@@ -69,8 +70,11 @@ def run(args: argparse.Namespace) -> int:
     for size in sizes:
         cost = f"{size.parameters:>12,}  {size.gflops:>8.3f}  {size.milliseconds:>8.2f}"
         print(f"{size.name:<{width}}  {cost}  {size.dice:.4f}")
-    print(
-        f"{sizes[-1].name} is in {args.output_dir}; train it further with a teacher by --student_pretrained "
-        f"{args.output_dir / 'model.pt'}"
-    )
+    weights = args.output_dir / "model.pt"
+    # what a student may start from; a teacher goes on as one
+    if is_of_a_student(weights, recorded_settings(weights) or {}):
+        further = f"train it further with a teacher by --student_pretrained {weights}"
+    else:
+        further = f"let it teach a student by --teacher_checkpoint {weights}"
+    print(f"{sizes[-1].name} is in {args.output_dir}; {further}")
     return 0

@@ -10,7 +10,7 @@ import pytest
 from ckdmed.cli import main
 from ckdmed.files import save_weights, write_json
 from ckdmed.networks import segmentation_student
-from ckdmed.pruning import prune
+from ckdmed.pruning import PrunedSize, prune
 
 
 def weights(folder: Path, **settings: Any) -> str:
@@ -59,3 +59,19 @@ def test_a_folder_of_weights_is_no_run(tmp_path: Path) -> None:
     file = weights(tmp_path / "pruned")
     with pytest.raises(ValueError, match=f"weights without their run; .* by --checkpoint {file}"):
         prune(str(tmp_path / "pruned"), tmp_path / "out", ratio=0.5)
+
+
+@pytest.mark.parametrize("side, option", [("student", "--student_pretrained"), ("teacher", "--teacher_checkpoint")])
+def test_what_is_told_of_a_pruned_network_fits_it(
+    side: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A student cannot start from a teacher's weights."""
+
+    def pruned(_: str, output_dir: Path, **given: Any) -> list[PrunedSize]:
+        output_dir.mkdir()
+        write_json(output_dir / "model.json", {"settings": {f"{side}_kind": "unet", "epochs": 1}})
+        return [PrunedSize("50% of the channels removed", 1, 1.0, 1.0, 0.5)]
+
+    monkeypatch.setattr("ckdmed.pruning.prune", pruned)
+    assert main(["prune", "seg_kd", "--ratio", "0.5", "--output_dir", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"by {option} {tmp_path / 'out/model.pt'}")
