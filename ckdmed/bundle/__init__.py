@@ -29,10 +29,11 @@ from ckdmed.sections.classification import (
     figshare_classes,
 )
 from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of
-from ckdmed.sections.record import SectionOverlapError, learned_of_validation, record_sections
+from ckdmed.sections.record import SectionOverlapError
 from ckdmed.sections.scored import scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
 from ckdmed.sections.spread import spread_items
+from ckdmed.sections.training_record import learned_of_validation, record_sections
 
 __all__ = [
     "CLASS_NAMES",

@@ -8,7 +8,7 @@ from typing import Any
 from ckdmed.bundle.processes import end_process, is_first_process
 from ckdmed.bundle.run import finish_run, start_run
 from ckdmed.bundle.training_inputs import record_inputs
-from ckdmed.sections.record import record_sections
+from ckdmed.sections.training_record import record_sections
 
 __all__ = ["end_training", "start_training"]
 

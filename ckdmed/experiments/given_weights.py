@@ -15,7 +15,8 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.engines import load_network
 from ckdmed.experiments.plan import Run
 from ckdmed.json_files import read_json
-from ckdmed.sections.record import SectionRecord, check_unknown_to, find_own_or_shipped, listed
+from ckdmed.sections.record import SectionRecord, find_own_or_shipped, listed
+from ckdmed.sections.training_record import check_unknown_to
 
 __all__ = ["check_given_weights", "told_of_given", "why_unscored"]
 

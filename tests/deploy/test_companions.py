@@ -10,7 +10,8 @@ from torch import nn
 from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.source import find_source
 from ckdmed.pruning.prune import _write
-from ckdmed.sections.record import find_own_or_shipped, find_record, record_sections
+from ckdmed.sections.record import find_own_or_shipped, find_record
+from ckdmed.sections.training_record import record_sections
 from tests.export.tiny import ROOT, write_checkpoint
 
 SECTIONS = {name: [{"id": name, "patient": name, "patient_group": name}] for name in ("train", "validation", "test")}

@@ -14,7 +14,8 @@ from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.trained import portable_settings, recorded_settings
 from ckdmed.export import export_bundle
 from ckdmed.export.exporter import _write_files
-from ckdmed.sections.record import find_own_or_shipped, find_record, record_sections
+from ckdmed.sections.record import find_own_or_shipped, find_record
+from ckdmed.sections.training_record import record_sections
 from tests.bundle.bundle_runs import record
 from tests.export.tiny import ROOT, SIZES, sizes_of, write_checkpoint
 
