@@ -135,7 +135,9 @@ def test_int8_that_fails_is_trained_written_and_judged_again(tmp_path: Path):
     write_figshare_phantoms(phantoms, n_patients=8, size=48, progress=False)
     at_the_threshold(checkpoint)
     # limits that nothing quantised keeps where pixels lie at the threshold
-    words = ["--mean_drop", "0", "--worst_drop", "0", "--changed", "0", "--calibration", "4", "--finetune", "20"]
+    words = ["--mean_drop", "0", "--worst_drop", "0", "--changed", "0", "--finetune", "20"]
+    # with more images layers would stay in float32, which is enough here
+    words += ["--calibration", "1"]
     words += ["--no_timing", "--formats", "onnx-int8", "openvino-int8"]
     record = deployed(checkpoint, phantoms, tmp_path / "deployed", *words)
     failed = [form for form in record["forms"] if form["finetuned"]]
