@@ -28,6 +28,7 @@ from ckdmed.experiments.given_settings import check_bundle_settings, parse_setti
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
+    check_split_seed_chooses,
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
@@ -139,6 +140,7 @@ class Comparison(SliceExperiment):
         return made
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
+        check_split_seed_chooses(self.settings, runs, self.split["datalist_seed"])
         folder = self.output_dir / "records"
         records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
         planned = [(run.arm.name, run.split["label_fraction"], run.seed, _shared_teacher(run)) for run in runs]

@@ -7,8 +7,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckdmed.experiments.given_settings import parse_settings
+from ckdmed.experiments.plan import Run
 
-__all__ = ["add_label_fraction_options", "check_label_fraction_options", "without_idle_split_seed"]
+__all__ = [
+    "add_label_fraction_options",
+    "check_label_fraction_options",
+    "check_split_seed_chooses",
+    "without_idle_split_seed",
+]
+
+_IDLE = (
+    "chooses the labelled patients, and here all are labelled. Sections are those of the datalist: for others make it "
+    "with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."
+)
 
 
 def add_label_fraction_options(parser: argparse.ArgumentParser, default: Sequence[float]) -> None:
@@ -31,21 +42,24 @@ def add_label_fraction_options(parser: argparse.ArgumentParser, default: Sequenc
 
 
 def check_label_fraction_options(args: argparse.Namespace, of_teachers: float | None = None) -> None:
-    """Refuse a seed that chooses nothing.
+    """Refuse a seed that chooses nothing, or two for one choice.
 
     Args:
         args: the options, those of all experiments among them.
         of_teachers: label fraction of the teachers, where they have one of their own.
 
     Raises:
-        ValueError: all patients are labelled in all runs, and no folds are drawn.
+        ValueError: all patients are labelled in all runs, and no folds are drawn; `--set` has another seed.
     """
-    all_labelled = all(fraction == 1 for fraction in (*args.label_fractions, of_teachers or 1))
-    if args.split_seed and all_labelled and parse_settings(args.set).get("fold") is None:
+    own = parse_settings(args.set)
+    if args.split_seed and own.get("split_seed", args.split_seed) != args.split_seed:
         raise ValueError(
-            f"--split_seed {args.split_seed} chooses the labelled patients, and here all are labelled. Sections are "
-            "those of the datalist: for others make it with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."
+            f"--split_seed {args.split_seed} and --set split_seed={own['split_seed']} are two seeds of one choice; "
+            "give one of them."
         )
+    all_labelled = all(fraction == 1 for fraction in (*args.label_fractions, of_teachers or 1))
+    if args.split_seed and all_labelled and own.get("fold") is None:
+        raise ValueError(f"--split_seed {args.split_seed} {_IDLE}")
 
 
 def without_idle_split_seed(settings: Mapping[str, Any], datalist_seed: object) -> dict[str, Any]:
@@ -56,3 +70,26 @@ def without_idle_split_seed(settings: Mapping[str, Any], datalist_seed: object) 
     chooses = settings.get("label_fraction", 1) < 1 or settings.get("fold") is not None
     idle = not chooses and settings.get("split_seed", 0) != datalist_seed
     return {**settings, "split_seed": 0} if idle and "split_seed" in settings else dict(settings)
+
+
+def check_split_seed_chooses(settings: Mapping[str, Any], runs: Sequence[Run], datalist_seed: object) -> None:
+    """Refuse a seed of ``--set`` or of an arm that is left out of all its runs, see :func:`without_idle_split_seed`.
+
+    Args:
+        settings: that all runs share.
+        runs: all that are asked for.
+        datalist_seed: that of the datalist may be given, as what is there.
+
+    Raises:
+        ValueError: names the seed.
+    """
+    # the shared seed may choose in the runs of one arm alone, such as the students of a teacher that knows all labels
+    used: dict[str, list[tuple[Any, bool]]] = {}
+    for run in runs:
+        whole = {**settings, **run.arm.settings, "label_fraction": run.split["label_fraction"]}
+        whose = f"{run.arm.name}: " if "split_seed" in run.arm.settings else ""
+        kept = without_idle_split_seed(whole, datalist_seed) == whole
+        used.setdefault(whose, []).append((whole.get("split_seed", 0), kept))
+    for whose, seeds in used.items():
+        if not any(kept for _, kept in seeds):
+            raise ValueError(f"{whose}split_seed={seeds[0][0]} {_IDLE}")

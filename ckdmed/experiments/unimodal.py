@@ -25,6 +25,7 @@ from ckdmed.experiments.given_settings import check_bundle_settings, parse_setti
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
+    check_split_seed_chooses,
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
@@ -200,6 +201,10 @@ class UnimodalComparison(Experiment):
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_brats_datalist(path)
+
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        check_split_seed_chooses(self.settings, runs, self.split["datalist_seed"])
+        return super().possible(runs)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         made = without_idle_split_seed(unimodal_settings(run, base), self.split["datalist_seed"])

@@ -125,6 +125,9 @@ def test_the_split_seed_chooses_whom_a_teacher_of_few_labels_knows(data: Path, t
     compared, (teacher, student) = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "0.5")
     seeds = [compared._plan(run)["split_seed"] for run in (teacher, student)]
     assert (teacher.arm.name, student.arm.name, seeds) == ("teacher", "ckd", [2, 0])
+    compared, runs = made("compare", tmp_path, data, *words[:-2], "--set", "split_seed=2")
+    with pytest.raises(ValueError, match="split_seed=2 chooses the labelled patients, and here all are labelled"):
+        compared.possible(runs)
 
 
 @pytest.mark.parametrize("shared", [(), ("--one_teacher",)])

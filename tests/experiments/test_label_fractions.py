@@ -6,11 +6,14 @@ import argparse
 
 import pytest
 
+from ckdmed.experiments.compare_arms import ARMS, Arm, compare_runs, variant
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
+    check_split_seed_chooses,
     without_idle_split_seed,
 )
+from ckdmed.experiments.plan import Run
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -25,6 +28,32 @@ def test_a_choice_of_nothing_is_refused() -> None:
     check_label_fraction_options(options("--label_fractions", "1"))
     with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
         check_label_fraction_options(options("--label_fractions", "1", "--split_seed", "2"))
+
+
+def test_two_seeds_are_refused() -> None:
+    check_label_fraction_options(options("--set", "split_seed=2", "--split_seed", "2"))
+    with pytest.raises(ValueError, match="--split_seed 3 and --set split_seed=2 are two seeds"):
+        check_label_fraction_options(options("--set", "split_seed=2", "--split_seed", "3"))
+
+
+def runs(arm: Arm, *fractions: float) -> list[Run]:
+    return [run for run in compare_runs([ARMS["teacher"], arm], fractions, [0]) if run.arm.name == arm.name]
+
+
+def test_a_seed_among_the_settings_that_chooses_nothing_is_refused() -> None:
+    """It was left out without a word."""
+    seed = {"split_seed": 2}
+    ckd = ARMS["ckd"]
+    # that of the datalist says what is there, and folds are drawn with it
+    check_split_seed_chooses(seed, runs(ckd, 1), 2)
+    check_split_seed_chooses({**seed, "fold": 0}, runs(ckd, 1), 0)
+    check_split_seed_chooses({"split_seed": 0}, runs(ckd, 1), 0)
+    check_split_seed_chooses({"split_seed": 0}, runs(ckd, 1), 5)
+    check_split_seed_chooses(seed, runs(ckd, 1, 0.25), 0)
+    with pytest.raises(ValueError, match="^split_seed=2 chooses the labelled patients, and here all are labelled"):
+        check_split_seed_chooses(seed, runs(ckd, 1), 0)
+    with pytest.raises(ValueError, match="^other: split_seed=2 chooses"):
+        check_split_seed_chooses({}, [*runs(ckd, 1), *runs(variant("other", seed), 1)], 0)
 
 
 def test_a_seed_that_chooses_for_teachers_or_draws_folds_is_taken() -> None:
