@@ -177,6 +177,8 @@ def _resolve(
         # whichever of the stored folds is the test section
         items = [item for name in _SECTIONS.values() for item in datalist[name]]
         of_folds = fold is not None and stored_folds(items, n_folds) is not None
+        if of_folds:
+            _check_folds_have_masks(items, stored)
         if fold is not None:
             datalist = brats_fold(datalist, fold, n_folds, seed)
         _check_persons(datalist, folder, of_folds)
@@ -195,6 +197,17 @@ def _resolve(
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
         warnings.warn(f"{folder}: {counted(len(skipped), 'case')} left out:\n{reasons}{more}", stacklevel=3)
     return datalist if fold is None else brats_fold(datalist, fold, n_folds, seed)
+
+
+def _check_folds_have_masks(items: Sequence[dict[str, Any]], stored: Path) -> None:
+    """Refuse cases without a mask whichever fold is tested, not hours later when the turn of theirs comes."""
+    if without := [item for item in items if "label" not in item]:
+        folds = ", ".join(map(str, sorted({item["fold"] for item in without})))
+        raise ValueError(
+            f"{stored}: {counted(len(without), 'case')} without a mask in the folds to be tested (the first: "
+            f"{without[0]['case']}; folds: {folds}). Give their masks, leave them out, or leave 'fold' out of all items, "
+            "so that folds are drawn and such cases only train."
+        )
 
 
 def _check_persons(datalist: dict[str, Any], folder: Path, of_folds: bool) -> None:

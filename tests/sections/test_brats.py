@@ -147,6 +147,24 @@ def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Pa
         test_cases(fold=0, n_folds=3)
 
 
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_a_case_without_a_mask_in_any_stored_fold_is_refused_in_all(dataset: Path, phantom_dir: Path, fold: int):
+    """Its fold may have its turn hours after the first one."""
+    datalist, _ = build_brats_datalist(dataset, fractions=(1.0, 0.0, 0.0), progress=False)
+    for number, item in enumerate(datalist["training"]):
+        item["fold"] = min(number, 2)
+    del datalist["training"][1]["label"]
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    case = datalist["training"][1]["case"]
+    with pytest.raises(
+        ValueError, match=rf"json: 1 case without a mask .*the first: {case}; folds: 1\).*'fold' out of"
+    ):
+        brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=3)
+    # drawn folds have no such case
+    with pytest.warns(UserWarning, match="others are drawn"):
+        assert brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=4)["test"]
+
+
 def test_a_patient_with_a_case_without_a_mask_stays_in_training(dataset: Path, phantom_dir: Path):
     datalist, _ = build_brats_datalist(dataset, fractions=(1.0, 0.0, 0.0), progress=False)
     lacking = datalist["training"][2]
