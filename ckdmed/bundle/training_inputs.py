@@ -14,6 +14,7 @@ import numpy as np
 from monai.utils import ensure_tuple
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.data.brats.cached_slices import LoadCachedSliced
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.slice_files import read_slices
@@ -85,8 +86,9 @@ def record_inputs(
     per_item = _OF_A_CASE if _is_case(items[0]) else 1
     if len(people) < FEWEST_PATIENTS or per_item * len(items) < FEWEST_SLICES:
         logger.info(
-            f"how inputs look is not recorded beside the weights: {len(items)} training images of {len(people)} "
-            f"patients are too few (at least {FEWEST_SLICES} slices of {FEWEST_PATIENTS} patients)"
+            f"how inputs look is not recorded beside the weights: {counted(len(items), 'training image')} of "
+            f"{counted(len(people), 'patient')}, too few (at least {FEWEST_SLICES} slices of {FEWEST_PATIENTS} "
+            "patients)"
         )
         return
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ckdmed.counted import counted
+
 NAME = "check-datalist"
 HELP = "check a datalist: no patient in two sections, files present, hashes and manifest on demand"
 EXAMPLES = (
@@ -43,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
     for problem in problems:
         print(problem)
     slices = sum(len(datalist[name]) for name in SECTIONS)
-    print(f"{args.datalist}: {slices} slices, {len(problems)} problem(s)")
+    print(f"{args.datalist}: {counted(slices, 'slice')}, {counted(len(problems), 'problem')}")
     return 1 if problems else 0

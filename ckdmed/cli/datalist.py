@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
+from ckdmed.counted import counted
 
 NAME = "datalist"
 HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, split by patient"
@@ -58,5 +59,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name:<10} {len(items):5d} slices of {groups:4d} patients; by tumour label 1/2/3: {kinds}")
     for entry in skipped:
         print(f"left out: {entry.reason}")
-    print(f"{output}: {sum(len(datalist[name]) for name in SECTIONS)} slices, {len(skipped)} file(s) left out")
+    print(
+        f"{output}: {counted(sum(len(datalist[name]) for name in SECTIONS), 'slice')}, {len(skipped)} file(s) left out"
+    )
     return 1 if skipped else 0

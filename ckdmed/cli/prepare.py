@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
 from ckdmed.cli.overwriting import add_output_dir
+from ckdmed.counted import counted
 
 NAME = "prepare"
 HELP = "resample, normalise and convert NIfTI or DICOM volumes to NIfTI, HDF5, NumPy or PNG"
@@ -178,5 +179,5 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'skipped':9} {entry.case}: {entry.reason}")
     print_unused(unused)
     refused = sum(result.status == "refused" for result in results) + len(skipped)
-    print(f"{len(results) + len(skipped)} cases, {refused} of them refused or skipped; in {args.output_dir}")
+    print(f"{counted(len(results) + len(skipped), 'case')}, {refused} of them refused or skipped; in {args.output_dir}")
     return 1 if refused else 0

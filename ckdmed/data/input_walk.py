@@ -200,8 +200,9 @@ def refuse_foreign_files(out: Path, inputs: Path, records: Mapping[str, Collecti
     files = [] if known or is_run_folder(out) else [name for name in files_below(out) if not name.startswith(".")]
     if files:
         raise ValueError(
-            f"output_dir {out} lies among the inputs and holds {len(files)} files that no run wrote, such as "
-            f"{files[0]}; they would be taken for results and not be read. Give another one with --output_dir."
+            f"output_dir {out} lies among the inputs and holds {counted(len(files), 'file')} that no run wrote, such "
+            f"as {files[0]}; what lies there would be taken for results and not be read. Give "
+            "another one with --output_dir."
         )
 
 

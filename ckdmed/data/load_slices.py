@@ -15,6 +15,7 @@ from monai.transforms import LoadImage, MapTransform
 from monai.utils import MetaKeys, ensure_tuple
 
 from ckdmed.checked_entries import file_stamps
+from ckdmed.counted import counted
 from ckdmed.data.figshare import FigshareMatReader
 from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
@@ -99,7 +100,7 @@ class LoadSliced(MapTransform):
         for file, (slices, other) in zip(files[1:], parts[1:]):
             check_same_grid(files[0], geometry, first.shape, file, other, slices.shape)
         if number >= len(first):
-            raise InputFileError(f"{files[0]}: has {len(first)} slices, slice {number} is requested.")
+            raise InputFileError(f"{files[0]}: has {counted(len(first), 'slice')}, slice {number} is requested.")
         array = np.stack([slices[number] for slices, _ in parts])
         return _meta_tensor(array, files[0]), geometry, first.shape
 

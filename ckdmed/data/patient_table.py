@@ -8,6 +8,8 @@ from pathlib import Path
 
 from monai.config import PathLike
 
+from ckdmed.counted import counted
+
 __all__ = ["check_patients", "read_patient_table"]
 
 _COLUMNS = ("case", "patient")
@@ -56,6 +58,6 @@ def check_patients(patients: Mapping[str, str], cases: Iterable[str], source: Pa
     """
     if absent := sorted(set(patients) - set(cases)):
         raise ValueError(
-            f"{source}: the table of patients names {len(absent)} cases that are not there ({', '.join(absent[:3])}); "
+            f"{source}: the table of patients names {counted(len(absent), 'absent case')} ({', '.join(absent[:3])}); "
             "give the cases' names as the file names begin."
         )

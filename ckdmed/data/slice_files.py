@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
@@ -152,7 +153,7 @@ def check_same_grid(
 
 
 def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[0]} slice{'s' * (shape[0] != 1)} of {shape[1]} x {shape[2]} pixels"
+    return f"{counted(shape[0], 'slice')} of {shape[1]} x {shape[2]} pixels"
 
 
 def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry]:
@@ -203,8 +204,8 @@ def _check_values(slices: np.ndarray) -> None:
     height, width = slices.shape[1:]
     if min(height, width) < 2 or max(height, width) > MAX_SIDE or slices.size > MAX_VALUES:
         raise ValueError(
-            f"{len(slices)} slices of {height} x {width} pixels; sides of 2 to {MAX_SIDE} and at most {MAX_VALUES} "
-            "values can be used. Is slice_axis the right one?"
+            f"{counted(len(slices), 'slice')} of {height} x {width} pixels; sides of 2 to {MAX_SIDE} and at most "
+            f"{MAX_VALUES} values can be used. Is slice_axis the right one?"
         )
     bad = np.count_nonzero(~np.isfinite(slices)) if slices.dtype.kind == "f" else 0
     if bad:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.atomic_files import DISK_FULL, DiskFullError, write_json
+from ckdmed.counted import counted
 from ckdmed.dicom_node.no_names import keep_names_out
 from ckdmed.dicom_node.receiver import Receiver
 from ckdmed.dicom_node.sender import SendError, send_files
@@ -77,7 +78,9 @@ class Node:
                 state = replace(state, stage="to send")
                 self.spool.note(name, state)
             if state.stage not in FINAL:
-                logger.info(f"series {name}: {len(self.spool.images(name))} images are here from before, {state.stage}")
+                logger.info(
+                    f"series {name}: {counted(len(self.spool.images(name)), 'image')} here from before, {state.stage}"
+                )
         port = self.receiver.start()
         self._sender.start()
         return port
@@ -179,7 +182,7 @@ class Node:
             captures=self.settings.captures,
             checkpoint=str(self.settings.checkpoint or ""),
         )
-        logger.info(f"series {series}: {len(instances)} images are complete, segmenting")
+        logger.info(f"series {series}: complete with {counted(len(instances), 'image')}, segmenting")
         with open(place / "worker.log", "wb") as log:
             self._worker = subprocess.Popen(
                 self._worker_command,

@@ -15,6 +15,7 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.counted import counted
 from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
@@ -369,7 +370,7 @@ def _of_folds(records: Sequence[RunRecord]) -> str:
     if not folds:
         return ""
     patients = {patient for record in records for scores in record.patients.values() for patient in scores}
-    return f" of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}: {len(patients)} patients"
+    return f" of fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}: {counted(len(patients), 'patient')}"
 
 
 def _score_tables(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.counted import counted
 from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
 from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
@@ -226,7 +227,9 @@ class Table1(SliceExperiment):
     @classmethod
     def closing(cls, records: Sequence[RunRecord]) -> list[str]:
         runs = _of_all_sections(records)
-        return [f"{len(runs)} runs, {sum(record.seconds or 0 for record in runs) / 60:.0f} minutes in all.\n"]
+        return [
+            f"{counted(len(runs), 'run')}, {sum(record.seconds or 0 for record in runs) / 60:.0f} minutes in all.\n"
+        ]
 
 
 def _sizes(record: RunRecord) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
+from ckdmed.counted import counted
 from ckdmed.files import load_weights, remove_leftovers, save_weights
 
 __all__ = ["BestModel", "ResumeCheckpoint"]
@@ -189,12 +190,12 @@ class ResumeCheckpoint:
             raise RuntimeError(f"'{path}' lacks {missing}; it belongs to a run with other settings.")
         if state["epoch_length"] != engine.state.epoch_length:
             raise RuntimeError(
-                f"'{path}' was made with {state['epoch_length']} steps per epoch and this run has "
+                f"'{path}' was made with {counted(state['epoch_length'], 'step')} per epoch and this run has "
                 f"{engine.state.epoch_length}; resume with the same data, batch size and number of processes."
             )
         if state["max_epochs"] != engine.state.max_epochs:
             raise RuntimeError(
-                f"'{path}' is of a training of {state['max_epochs']} epochs and this run has "
+                f"'{path}' is of a training of {counted(state['max_epochs'], 'epoch')} and this run has "
                 f"{engine.state.max_epochs}; learning rate and ramps follow the length of the training: resume with "
                 "the same number of epochs."
             )

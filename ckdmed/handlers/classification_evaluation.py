@@ -14,6 +14,7 @@ from monai.engines import Evaluator
 from monai.utils import CommonKeys
 from torch import distributed, nn
 
+from ckdmed.counted import counted
 from ckdmed.handlers.item_writer import check_finite
 from ckdmed.metrics import apply_temperature, fit_temperature
 from ckdmed.reports import gradcam_maps, plot_classified, plot_gradcam, write_classification_report
@@ -162,7 +163,7 @@ class ClassificationEvaluation(CollectLogits):
             per_patient=self.per_patient,
         )
         self._draw(apply_temperature(self.logits, 1.0))
-        self.logger.info(f"evaluation of {len(self.rows)} slices, in {self.output_dir}:\n{table}")
+        self.logger.info(f"evaluation of {counted(len(self.rows), 'slice')}, in {self.output_dir}:\n{table}")
 
     def _draw(self, probabilities: np.ndarray) -> None:
         labels = np.array([row["label"] for row in self.rows])

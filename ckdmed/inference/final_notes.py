@@ -37,7 +37,8 @@ def mark_known(record: SectionRecord | None, results: Sequence[dict[str, Any]]) 
     if known:
         shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
         logger.warning(
-            f"{len(known)} inputs are of patients of the network's own training (known_from in report.json): {shown}"
+            f"{counted(len(known), 'input')} of patients of the network's own training (known_from in report.json): "
+            f"{shown}"
         )
     return len(known)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.metrics import (
     apply_temperature,
     classification_intervals,
@@ -129,11 +130,12 @@ def _console_table(summary: Mapping[str, Any]) -> str:
             cells.append(f"{_number(part[score]):>8}  {_number(low):>6}-{_number(high):<6}")
         lines.append(f"{label:22}" + "  ".join(cells))
     lines.insert(1, "-" * len(lines[0]))
-    lines.append(f"{summary['n_slices']} slices of {summary['n_patients']} patients; intervals over patients.")
+    slices, patients = counted(summary["n_slices"], "slice"), counted(summary["n_patients"], "patient")
+    lines.append(f"{slices} of {patients}; intervals over patients.")
     for i, name in enumerate(summary["class_names"]):
         part = summary["slices"]
         values = ", ".join(f"{key} {_number(part[key][i])}" for key in ("precision", "recall", "f1", "auc"))
-        lines.append(f"{name}: {values} ({part['support'][i]} slices)")
+        lines.append(f"{name}: {values} ({counted(part['support'][i], 'slice')})")
     if summary["temperature"]:
         scaled = summary["temperature"]
         lines.append(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.metrics import DISTANCE_SCORES, EMPTY_RULES, aggregate_scores
 
 from .calibration import calibration_part
@@ -147,12 +148,12 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     if penalised or empty.get("both"):
         notes.append(
             f"Empty masks: truth only {empty['truth']}, prediction only {empty['prediction']}, both {empty['both']}; "
-            f"{penalised} slices enter the distances with the image diagonal."
+            f"{counted(penalised, 'slice')} in the distances with the image diagonal."
         )
     undefined = {name: part["n_undefined"] for name, part in summary["overall"].items() if part["n_undefined"]}
     if undefined:
-        counts = ", ".join(f"{name} on {count}" for name, count in undefined.items())
-        notes.append(f"Undefined, and left out of their mean: {counts} slices.")
+        counts = ", ".join(f"{name} on {counted(count, 'slice')}" for name, count in undefined.items())
+        notes.append(f"Undefined, and left out of their mean: {counts}.")
     return notes
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.metrics import BRATS_2023_LESION_RULES, EMPTY_RULES, LESION_PENALTY_MM, aggregate_scores, patient_key_of
 
 from .calibration import calibration_part
@@ -186,8 +187,8 @@ def _table(summary: Mapping[str, Any]) -> str:
         empty = part["empty"]
         if empty["truth"] + empty["prediction"]:
             text.append(
-                f"{region}: {empty['truth']} cases without it where some was found, {empty['prediction']} with it "
-                "where none was found; they enter HD95 with the diagonal of the volume."
+                f"{region}: {counted(empty['truth'], 'case')} without it where some was found, "
+                f"{empty['prediction']} with it where none was found; they enter HD95 with the diagonal of the volume."
             )
     return "\n".join(text)
 

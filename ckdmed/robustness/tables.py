@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.metrics import Interval, bootstrap_interval, relative_loss
 from ckdmed.reports import RunRecord, markdown_table, plot_severities
 from ckdmed.robustness.points import CLEAN, OF_POINT, OF_SECTION, Point
@@ -28,9 +29,10 @@ def robustness_tables(records: Sequence[RunRecord]) -> str:
     parts = []
     for section, networks in _by_section(records).items():
         first = next(iter(networks.values()))[0]
-        count = len(_patients(first))
+        images = counted(first.settings["images"], "image")
+        patients = counted(len(_patients(first)), "patient")
         parts.append(
-            f"### {section.capitalize()} section, {first.settings['images']} images of {count} patients\n\n"
+            f"### {section.capitalize()} section, {images} of {patients}\n\n"
             f"Part of the score on clean images ({_score_name(first)}) that is lost, mean over severities, with its "
             "95% interval over patients:\n"
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ckdmed.counted import counted
+
 from .blocks import Facts, Line, LineChart, Picture, Section, Table, Text
 from .mask_calibration_part import mask_calibration_blocks
 from .training_run import Evaluation
@@ -183,7 +185,7 @@ def _classes(evaluation: Evaluation) -> list[Any]:
                     number(summary[levels[0]]["ece"]),
                     _within(summary[levels[0]]["intervals"].get("ece"), "", level),
                 ),
-                ("patients", str(summary["n_patients"]), f"{summary['n_slices']} slices"),
+                ("patients", str(summary["n_patients"]), counted(summary["n_slices"], "slice")),
             ]
         ),
         Table(

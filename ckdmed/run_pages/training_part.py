@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.reports.files import plain
 
 from .blocks import Facts, Line, LineChart, Picture, Section, Table, Text
@@ -112,7 +113,7 @@ def _facts(run: TrainingRun) -> Facts:
 
 def _items(record: Mapping[str, Any]) -> str:
     found = record.get("items")
-    return f"{len(found)} items" if isinstance(found, (list, Mapping)) and found else ""
+    return counted(len(found), "item") if isinstance(found, (list, Mapping)) and found else ""
 
 
 def _teacher_time(run: TrainingRun) -> str:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ckdmed.counted import counted
 from ckdmed.runtime.forms import open_form
 from ckdmed.runtime.predict import Predictor
 from ckdmed.runtime.run import RuntimeReport, predict_folder
@@ -68,5 +69,6 @@ def _told(report: RuntimeReport, folder: Path) -> int:
         print(line, file=sys.stderr)
     for entry in report.skipped:
         print(f"skipped {entry.reason}", file=sys.stderr)
-    print(f"{len(report.results)} results are in {folder.resolve()}; {len(report.skipped)} inputs were skipped")
+    results, skipped = counted(len(report.results), "result"), counted(len(report.skipped), "input")
+    print(f"{results} in {folder.resolve()}; {skipped} skipped")
     return _SKIPPED_STATUS if report.skipped else 0

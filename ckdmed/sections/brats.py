@@ -205,8 +205,8 @@ def _check_folds_have_masks(items: Sequence[dict[str, Any]], stored: Path) -> No
         folds = ", ".join(map(str, sorted({item["fold"] for item in without})))
         raise ValueError(
             f"{stored}: {counted(len(without), 'case')} without a mask in the folds to be tested (the first: "
-            f"{without[0]['case']}; folds: {folds}). Give their masks, leave them out, or leave 'fold' out of all items, "
-            "so that folds are drawn and such cases only train."
+            f"{without[0]['case']}; folds: {folds}). Give their masks, leave them out, or leave 'fold' out of all "
+            "items, so that folds are drawn and such cases only train."
         )
 
 

@@ -167,7 +167,7 @@ def test_a_series_that_may_be_meant_is_taken(tmp_path: Path, sequences: Sequence
     ("place", "message"),
     [
         (".", "is the folder of the inputs"),
-        ("results", "holds 1 files that no run wrote, such as a/a_t1ce_mask.nii.gz"),
+        ("results", "holds 1 file that no run wrote, such as a/a_t1ce_mask.nii.gz"),
         ("a/out", "the folder of a"),
     ],
 )

@@ -62,6 +62,6 @@ def test_the_report_marks_patients_of_the_training(tmp_path: Path, caplog: pytes
     known = report(str(tmp_path / "run/model.pt"))
     assert [result.get("known_from") for result in known["results"]] == [["train"], None]
     assert known["known_inputs"] == 1 and known["section_record"].endswith(RECORD_NAME)
-    assert "1 inputs are of patients of the network's own training" in caplog.text
+    assert "1 input of patients of the network's own training" in caplog.text
     unknown = report(str(tmp_path / "lone.pt"))
     assert unknown["known_inputs"] is None and unknown["section_record"] is None

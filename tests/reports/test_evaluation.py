@@ -60,7 +60,7 @@ def test_segmentation_report_on_disk(tmp_path):
     assert lines[0].split() == "slices patients dice iou hd95 [mm] asd [mm] sensitivity specificity".split()
     assert lines[2].split()[:4] == ["all", "8", "4", f"{expected['overall']['dice']['patient_mean']:.4f}"]
     assert any(line.startswith("meningioma") for line in lines)
-    assert "prediction only 1" in text and "1 slices enter the distances with the image diagonal" in text
+    assert "prediction only 1" in text and "1 slice in the distances with the image diagonal" in text
 
 
 def test_undefined_scores_become_null_and_are_told(tmp_path):
@@ -70,7 +70,7 @@ def test_undefined_scores_become_null_and_are_told(tmp_path):
     summary, text = write_segmentation_report(rows[2:], tmp_path)
     assert summary["overall"]["sensitivity"]["slice_mean"] is None
     assert summary["overall"]["dice"]["patient_interval"] == [None, None]
-    assert "both 1" in text and "sensitivity on 1 slices" in text
+    assert "both 1" in text and "sensitivity on 1 slice." in text
     assert not (tmp_path / "best_and_worst.png").exists()
 
 

@@ -127,7 +127,7 @@ def test_inputs_in_the_output_folder_are_not_left_out_in_silence(slices, tmp_pat
     mine = Path(shutil.copy(images[1], out))
     command = [str(form), str(inputs), "--output_dir", str(out)]
     assert main(command) == 2
-    assert f"holds 1 files that no run wrote, such as {mine.name}" in capsys.readouterr().err
+    assert f"holds 1 file that no run wrote, such as {mine.name}" in capsys.readouterr().err
     # what an earlier run left there is none
     mine.unlink()
     assert main(command) == 0 and main(command) == 0

@@ -13,6 +13,7 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.cases import BratsCase, find_brats_cases, none_usable
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, VolumeFileError
@@ -204,8 +205,8 @@ def _warn_of_assumptions(
     ):
         if unnamed:
             warnings.warn(
-                f"{folder}: of {len(unnamed)} cases, such as {unnamed[0]}, the names leave it open: {assumed}; "
-                f"{option} sets it.",
+                f"{folder}: of {counted(len(unnamed), 'case')}, such as {unnamed[0]}, the names leave it open: "
+                f"{assumed}; {option} sets it.",
                 stacklevel=3,
             )
 

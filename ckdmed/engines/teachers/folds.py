@@ -11,6 +11,7 @@ import numpy as np
 from monai.config import PathLike
 from torch.utils.data import Dataset, Subset
 
+from ckdmed.counted import counted
 from ckdmed.data.brats import BratsSliceDataset
 from ckdmed.data.splits import CLASS_KEY, GROUP_KEY, k_folds
 from ckdmed.files import write_json
@@ -150,8 +151,8 @@ def cross_fit(
     groups = [str(item[GROUP_KEY]) for item in known]
     if len(set(groups)) < count:
         raise ValueError(
-            f"teacher_folds is {count}, and {len(set(groups))} patients of the training section are labelled: give "
-            "fewer folds or more patients."
+            f"teacher_folds is {count}, but the training section has {counted(len(set(groups)), 'labelled patient')}: "
+            "give fewer folds or more patients."
         )
     classes = [_class_of(item) for item in known]
     folds = k_folds(groups, classes, count, seed)

@@ -13,6 +13,7 @@ from monai.engines import Evaluator, SupervisedTrainer
 from monai.inferers import Inferer
 from torch import distributed, nn
 
+from ckdmed.counted import counted
 from ckdmed.deployed_network import run_deployed
 from ckdmed.engines.teachers.frozen import weights_hash
 from ckdmed.engines.view_batch import view_prepare_batch
@@ -147,7 +148,7 @@ def prepare_teacher(
             f"{folder} holds a teacher of an earlier run, which is not overwritten: give {best} as the checkpoint, "
             "resume that run, or give another folder."
         )
-    logger.info(f"no teacher checkpoint is given: training one for {epochs} epochs, into {best}")
+    logger.info(f"no teacher checkpoint is given: training one for {counted(epochs, 'epoch')}, into {best}")
     _unfreeze(network)
     _train(
         network=network,
@@ -176,7 +177,7 @@ def prepare_teacher(
         distributed.barrier()
     if not best.is_file():
         raise RuntimeError(
-            f"the teacher's {key_metric} was no number at any validation in {epochs} epochs (one every "
+            f"the teacher's {key_metric} was no number at any validation in {counted(epochs, 'epoch')} (one every "
             f"{val_interval}), so that no weights were saved: validate at least once, on data whose metric is defined."
         )
     load_network(network, str(best), device)

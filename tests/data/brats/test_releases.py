@@ -104,7 +104,7 @@ def test_a_table_says_whose_the_cases_are(clinic, tmp_path, capsys):
         assert {item["tumour_type"] for item in datalist[name]} == {"MET"}
     table.write_text("case,patient\nscan9,person1\n", encoding="utf-8")
     assert cli.main([*words, "--force", "--patients", str(table)]) == 2
-    assert "cases that are not there (scan9)" in capsys.readouterr().err
+    assert "names 1 absent case (scan9)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
