@@ -39,14 +39,17 @@ def bundle_workflow(
     return workflow
 
 
-def bundle_parser(folder: str | os.PathLike[str], overrides: Mapping[str, Any]) -> ConfigParser:
+def bundle_parser(
+    folder: str | os.PathLike[str], overrides: Mapping[str, Any], config: str = "train.json"
+) -> ConfigParser:
     """The parsed configuration of a bundle's training, to ask for single parts of it; the log stays as it is.
 
     Args:
         folder, overrides: of :func:`bundle_workflow`.
+        config: another of the bundle's files.
     """
     parser = ConfigParser()
-    parser.read_config(str(Path(folder) / "train.json"))
+    parser.read_config(str(Path(folder) / config))
     for name, value in overrides.items():
         parser[name] = as_written(value)
     parser.parse(reset=True)

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.clinic import PatientResult, find_patients, segment_patients
     from ckdmed.clinic.run import TABLE
     from ckdmed.inference.job import SKIPPED as LIST_OF_SKIPPED
+    from ckdmed.inference.several_images import refuse_several_images
     from ckdmed.intended_inputs import IntendedInputs
     from ckdmed.json_files import read_json
     from ckdmed.research_use import RESEARCH_USE_ONLY
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{weights}: there are no such weights; a training leaves them in its output folder as models/model.pt."
             )
         settings["checkpoint"] = str(weights)
+    refuse_several_images(args.bundle, bundle, weights)
     intended = IntendedInputs.beside(weights)
     sequences = [] if intended is None else [sequence for sequence in intended.sequences if sequence]
     patients, skipped, unused = find_patients(args.source, sequences, exclude=args.output_dir)

@@ -8,7 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ckdmed.bundle.workflow import bundle_parser
+from ckdmed.bundle_files import bundle_root
 from ckdmed.demo.segmentation import Found, UnusableInput, segment
+from ckdmed.json_files import read_json
 from ckdmed.run_pages.case_pictures import colours_of
 
 __all__ = ["ADDRESS", "build_page", "serve"]
@@ -16,9 +19,11 @@ __all__ = ["ADDRESS", "build_page", "serve"]
 ADDRESS = "127.0.0.1"
 _LARGEST = "2gb"
 _TITLE = "Brain tumour segmentation"
+_SERIES = "one slice (PNG, JPEG, Figshare .mat, DICOM), one volume (NIfTI) or all files of one DICOM series"
+_CASE = "the NIfTI files of one case together, one of each sequence, told by the ends of their names: {sequences}"
 _USE = (
-    "Drop one slice (PNG, JPEG, Figshare .mat, DICOM), one volume (NIfTI) or all files of one DICOM series. Everything "
-    "stays on this machine and is deleted when the demo ends. **For research, not for diagnosis.**"
+    "Drop {what}. Everything stays on this machine and is deleted when the demo ends. **For research, not for "
+    "diagnosis.**"
 )
 
 
@@ -46,12 +51,17 @@ def build_page(bundle: Path, work: Path, checkpoint: Path | None = None) -> Any:
     def shown(found: Found | None, number: float, with_prediction: bool) -> Any:
         return None if found is None else found.picture(int(number), with_prediction)
 
+    what = _wanted(bundle, checkpoint)
     with gradio.Blocks(title=_TITLE, analytics_enabled=False) as page:
-        gradio.Markdown(f"# {_TITLE}\n{_USE}")
+        gradio.Markdown(f"# {_TITLE}\n{_USE.format(what=what)}")
         state = gradio.State(None)
         with gradio.Row():
             with gradio.Column():
-                files = gradio.File(label="Slice or series", file_count="multiple", elem_id="files")
+                files = gradio.File(
+                    label="Slice or series" if what == _SERIES else "Files of one case",
+                    file_count="multiple",
+                    elem_id="files",
+                )
                 button = gradio.Button("Segment", variant="primary", elem_id="segment")
                 words = gradio.HTML(elem_id="words")
                 masks = gradio.File(label="Masks", file_count="multiple", interactive=False, elem_id="masks")
@@ -107,6 +117,15 @@ def serve(bundle: Path, checkpoint: Path | None = None, port: int | None = None,
             mcp_server=False,
             ssr_mode=False,
         )
+
+
+def _wanted(bundle: Path, checkpoint: Path | None) -> str:
+    """What a person has to drop."""
+    if "slice_axis" in read_json(bundle / "inference.json"):
+        return _SERIES
+    given = {} if checkpoint is None else {"checkpoint": str(checkpoint)}
+    parser = bundle_parser(bundle, {"bundle_root": str(bundle_root(bundle)), **given}, "inference.json")
+    return _CASE.format(sequences=", ".join(parser.get_parsed_content("modalities")))
 
 
 def _words(found: Found) -> str:

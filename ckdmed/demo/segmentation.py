@@ -12,6 +12,7 @@ import numpy as np
 
 from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.counted import counted
 from ckdmed.inference import InputsSkipped
 from ckdmed.reports.overlay import draw_overlay, draw_regions
 from ckdmed.run_pages.case_images import CaseImages, read_case_images
@@ -69,7 +70,8 @@ def segment(files: Sequence[Path], bundle: Path, work: Path, checkpoint: Path | 
     """Run a bundle's ``inference.json`` over what was dropped.
 
     Args:
-        files: one slice or volume, or the files of one DICOM series, in any order.
+        files: one slice or volume, the files of one DICOM series, or those of one case where the bundle takes cases;
+            in any order.
         bundle: folder of the bundle.
         work: a folder for files of this inference; what is written is below it.
         checkpoint: other weights than the bundle's own.
@@ -79,7 +81,7 @@ def segment(files: Sequence[Path], bundle: Path, work: Path, checkpoint: Path | 
         ValueError, RuntimeError: the weights cannot be used.
     """
     if not files:
-        raise UnusableInput("Drop a slice or a series first.")
+        raise UnusableInput("Drop what is to be segmented first.")
     place = Path(tempfile.mkdtemp(prefix="segment-", dir=work))
     inputs = place / "inputs"
     inputs.mkdir()
@@ -96,19 +98,24 @@ def segment(files: Sequence[Path], bundle: Path, work: Path, checkpoint: Path | 
         workflow.finalize()
     except InputsSkipped as skipped:
         first = skipped.skipped[0]
-        raise UnusableInput(first.reason.replace(f"{inputs}/", "")) from skipped
+        raise UnusableInput(_without_place(first.reason, inputs)) from skipped
     except Exception as error:
         cause = root_cause(error)
         if isinstance(cause, ValueError):
-            raise UnusableInput(in_words(cause).replace(f"{inputs}/", "")) from error
+            raise UnusableInput(_without_place(in_words(cause), inputs)) from error
         raise
     run = read_inference_run(place / "found")
     if len(run.results) != 1:
         names = ", ".join(result.name for result in run.results[:5])
-        raise UnusableInput(f"These are {len(run.results)} inputs ({names}); drop one slice or one series at a time.")
+        raise UnusableInput(f"These are {len(run.results)} inputs ({names}); drop one at a time.")
     result = run.results[0]
     images = read_case_images(result, run.settings)
     return Found(images, result.outputs, amounts_of(images), [*_passed_over(run, len(files)), *result.warnings])
+
+
+def _without_place(message: str, inputs: Path) -> str:
+    """The message without the folder of this inference, which the person does not know."""
+    return message.replace(f"{inputs}/", "").replace(f"{inputs}: ", "")
 
 
 def _passed_over(run: InferenceRun, dropped: int) -> list[str]:
@@ -117,7 +124,7 @@ def _passed_over(run: InferenceRun, dropped: int) -> list[str]:
     if not count:
         return []
     names = [Path(str(file)).name for file in run.report.get("ignored_examples") or ()]
-    return [f"{count} of the {dropped} files are no images that are read, and were passed over: {', '.join(names)}."]
+    return [f"Passed over, as no images of an input: {', '.join(names)} ({count} of {counted(dropped, 'file')})."]
 
 
 def _square(drawn: np.ndarray, spacing_mm: tuple[float, float, float] | None) -> np.ndarray:

@@ -501,6 +501,19 @@ def test_a_bundle_of_cases_marks_nothing_in_nobody(tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_of_several_images_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It said that no sequence is recorded, and where one is, skipped every patient."""
+    volume(tmp_path / "in/a_t1ce.nii.gz")
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"")
+    (tmp_path / "model.json").write_text('{"settings": {"input_images": 2, "epochs": 1}}')
+    words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(weights)]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "its network sees 2 images of each input" in said and "ckdmed run seg_kd infer --checkpoint" in said
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.bundle
 def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     volume(tmp_path / "in/a_t1ce.nii.gz", slices=1)

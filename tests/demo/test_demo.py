@@ -17,7 +17,7 @@ from ckdmed import cli
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import plain_geometry, spatial_geometry
 from ckdmed.demo import segmentation
-from ckdmed.demo.page import _words
+from ckdmed.demo.page import _wanted, _words
 from ckdmed.demo.segmentation import Found, UnusableInput, segment
 from ckdmed.run_pages.case_images import CaseImages
 from tests.demo.serving import served
@@ -57,7 +57,7 @@ def test_what_comes_from_files_is_no_markup():
 
 
 def test_nothing_dropped_is_said(tmp_path):
-    with pytest.raises(UnusableInput, match="Drop a slice or a series first"):
+    with pytest.raises(UnusableInput, match="Drop what is to be segmented first"):
         segment([], BUNDLE, tmp_path)
 
 
@@ -69,6 +69,41 @@ def test_a_bundle_without_weights_is_refused(tmp_path, capsys):
 def test_a_bundle_of_classes_is_refused_before_anything_is_dropped(capsys):
     assert cli.main(["demo", "--bundle", "cls_kd"]) == 2
     assert "cls_kd: its network tells classes, and the demo shows masks" in capsys.readouterr().err
+
+
+def test_the_page_asks_for_what_the_bundle_takes(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "model.json").write_text(json.dumps({"settings": {"modalities": ["t1c", "t2f"], "epochs": 1}}))
+    cases = BUNDLE.with_name("brats_seg_kd")
+    assert "all files of one DICOM series" in _wanted(BUNDLE, None)
+    assert _wanted(cases, tmp_path / "model.pt").endswith(
+        "of one case together, one of each sequence, told by the ends " "of their names: t1c, t2f"
+    )
+
+
+def test_weights_of_several_images_are_refused_before_anything_is_dropped(tmp_path, monkeypatch, capsys):
+    """No series alone could be segmented, and every one was refused with a remedy that the page has no place for."""
+    monkeypatch.setattr("ckdmed.demo.page.serve", lambda *_: None)
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"")
+    for images, status in ((1, 0), (2, 2)):
+        (tmp_path / "model.json").write_text(json.dumps({"settings": {"input_images": images, "epochs": 1}}))
+        assert cli.main(["demo", "--checkpoint", str(weights)]) == status
+    assert "its network sees 2 images of each input (input_images), and a series is one" in capsys.readouterr().err
+
+
+def test_a_message_names_no_folder_of_the_demo(tmp_path, monkeypatch):
+    class Refuses:
+        def __init__(self, _: Path, settings: dict[str, str], __: tuple[str, ...]) -> None:
+            self.inputs = settings["dataset_dir"]
+
+        def initialize(self) -> None:
+            raise ValueError(f"{self.inputs}: no case has t1n (the first: {self.inputs}/a-t1c.nii.gz)")
+
+    monkeypatch.setattr(segmentation, "bundle_workflow", Refuses)
+    (tmp_path / "a-t1c.nii.gz").write_bytes(b"")
+    with pytest.raises(UnusableInput, match=r"^no case has t1n .the first: a-t1c.nii.gz.$"):
+        segment([tmp_path / "a-t1c.nii.gz"], BUNDLE, tmp_path)
 
 
 def test_files_that_were_passed_over_are_named(tmp_path, monkeypatch):
@@ -98,7 +133,7 @@ def test_files_that_were_passed_over_are_named(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     found = segment(files, BUNDLE, tmp_path / "work")
     assert found.amounts == {"tumour": "8 px"}
-    assert found.warnings == ["1 of the 2 files are no images that are read, and were passed over: b.bmp."]
+    assert found.warnings == ["Passed over, as no images of an input: b.bmp (1 of 2 files)."]
 
 
 @pytest.mark.slow
