@@ -239,7 +239,7 @@ def test_a_record_that_contradicts_itself_or_the_weights_is_refused(tmp_path: Pa
     with pytest.raises(ValueError, match="calibrate_teacher fits a temperature"):
         cross_fit(1, people(), calibrate=True)
     # of six patients one is not labelled
-    with pytest.raises(ValueError, match="teacher_folds is 9, and 5 patients"):
+    with pytest.raises(ValueError, match="teacher_folds is 9, but the training section has 5 labelled patients"):
         cross_fit(9, people())
 
 
