@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -285,6 +286,19 @@ def test_pictures_of_results_are_those_of_their_records(tables, tmp_path):
         now = read_values(tables.drawn(name, tmp_path / name))
         assert read_values(ROOT / "docs" / "images" / name) == now, f"{name}: run python tools/write_tables.py"
         assert any(f"images/{name}" in path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_short_table_of_pruned_networks_is_of_all_their_runs(tables, monkeypatch):
+    def run(arm, section, score):
+        metrics = {"Dice per slice": score, "Dice per patient": score - 0.1}
+        return SimpleNamespace(arm=arm, split={"section": section}, metrics=metrics)
+
+    runs = [run(arm, section, 0.7) for arm in ("given", "ckd") for section in ("validation", "test")]
+    runs += [run("supervised", section, score) for section in ("validation", "test") for score in (0.5, 0.6, 0.7)]
+    monkeypatch.setattr(tables, "records_of", lambda name: runs)
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables.pruned_short("any").splitlines()]
+    assert ["student alone", *["0.6000 ± 0.1000", "0.5000 ± 0.1000"] * 2, "3"] in cells
+    assert ["distilled student", *["0.7000", "0.6000"] * 2, "1"] in cells
 
 
 def test_an_arm_without_runs_leaves_no_empty_cell_among_the_main_results(tables, monkeypatch):
