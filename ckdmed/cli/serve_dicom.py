@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle_files import bundle_configs
     from ckdmed.dicom_node.node import serve
     from ckdmed.dicom_node.settings import NodeSettings, parse_destination
+    from ckdmed.dicom_node.worker import check_weights
 
     settings = NodeSettings(
         spool=args.spool,
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         log_patients=args.log_patients,
         checkpoint=None if args.checkpoint is None else args.checkpoint.expanduser().absolute(),
     )
+    check_weights(args.bundle, settings.bundle, settings.checkpoint)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", force=True)
     logging.getLogger("ckdmed").setLevel(logging.INFO)
     return serve(settings)

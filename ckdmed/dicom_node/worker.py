@@ -10,12 +10,14 @@ PyTorch and the network, whose memory would otherwise add up to that of the resu
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 import threading
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +31,7 @@ from ckdmed.paths import output_path
 if TYPE_CHECKING:
     from ckdmed.intended_inputs import InputCheck
 
-__all__ = ["OUTCOME", "Task", "bundle_task", "infer", "make_results", "task_line", "write_up"]
+__all__ = ["OUTCOME", "Task", "bundle_task", "check_weights", "infer", "make_results", "task_line", "write_up"]
 
 #: The name of what a worker says at the end, in the folder of the results.
 OUTCOME = "outcome.json"
@@ -179,6 +181,30 @@ def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
     elif not (bundle_root(bundle) / WEIGHTS).is_file():
         raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or take seg_kd.")
     return "segmentation" if "region_names" in settings else "classification"
+
+
+def check_weights(name: str, bundle: Path, checkpoint: Path | None = None) -> None:
+    """Refuse the weights of a network that takes several images at once: it could be given no series.
+
+    In a process of its own: PyTorch, which reads their record, would stay in the memory of the node.
+
+    Args:
+        name: of the bundle as it was given, for the message.
+        bundle, checkpoint: see `bundle_task`.
+
+    Raises:
+        ValueError: see `bundle_task` and :func:`~ckdmed.inference.several_images.refuse_several_images`.
+    """
+    bundle_task(bundle, checkpoint)
+    weights = checkpoint or bundle_root(bundle) / WEIGHTS
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(_check_weights, name, bundle, weights).result()
+
+
+def _check_weights(name: str, bundle: Path, weights: Path) -> None:
+    from ckdmed.inference.several_images import refuse_several_images
+
+    refuse_several_images(name, bundle, weights)
 
 
 def _check(files: list[Path], checkpoint: Path) -> InputCheck:

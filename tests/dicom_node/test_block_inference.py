@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel as nib
@@ -146,6 +147,31 @@ def test_weights_of_ones_own_take_the_place_of_the_bundles(tmp_path, capsys):
     assert main([*words, "--checkpoint", str(tmp_path / "none.pt")]) == 2
     assert f"{tmp_path / 'none.pt'}: there are no such weights" in capsys.readouterr().err
     assert not (tmp_path / "spool").exists()
+
+
+def test_weights_of_several_images_are_refused_before_a_series_is_taken(tmp_path, monkeypatch, capsys):
+    """The node took every series, and refused each."""
+    monkeypatch.setattr("ckdmed.dicom_node.node.serve", lambda _: 0)
+    # here PyTorch is in memory already
+    monkeypatch.setattr("ckdmed.dicom_node.worker.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    weights = tmp_path / "model.pt"
+    weights.write_bytes(b"")
+    words = ["serve-dicom", "--spool", str(tmp_path / "spool"), "--send-to", "A@127.0.0.1:4242"]
+    for images, status in ((1, 0), (2, 2)):
+        (tmp_path / "model.json").write_text(json.dumps({"settings": {"input_images": images, "epochs": 1}}))
+        assert main([*words, "--checkpoint", str(weights)]) == status
+    said = capsys.readouterr().err
+    assert "its network sees 2 images of each input (input_images)" in said and "ckdmed run seg_kd infer" in said
+
+
+@pytest.mark.slow
+def test_weights_are_checked_outside_of_the_nodes_own_process(tmp_path):
+    (tmp_path / "own.pt").write_bytes(b"")
+    (tmp_path / "own.json").write_text('{"settings": {"input_images": 3, "epochs": 1}}')
+    words = ["--spool", str(tmp_path / "spool"), "--send-to", "A@127.0.0.1:4242", "--checkpoint", "own.pt"]
+    program = [sys.executable, "-m", "ckdmed", "serve-dicom", *words]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "its network sees 3 images" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
