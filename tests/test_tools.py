@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -66,6 +67,20 @@ def test_a_shipped_record_has_the_patients_of_its_run(tmp_path: Path, source: st
     found = tool("ship_checkpoint")._split(data, {"split_seed": 0, "fold": 0, "n_folds": 5, "fold_source": source})
     for name in ("train", "validation", "test"):
         assert found["patient_groups"][name] == sorted({item["patient_group"] for item in sections[name]})
+
+
+@pytest.mark.parametrize("option", ["--run", "--checkpoint", "--dataset_dir", "--difference"])
+def test_weights_without_their_evaluation_are_refused(
+    option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were not shipped, and the page was written anew from the record of those before."""
+    ship = tool("ship_checkpoint")
+    monkeypatch.setattr(ship, "document", lambda *_: None)
+    bundle = Path(__file__).resolve().parents[1] / "bundles/seg_kd"
+    monkeypatch.setattr(sys, "argv", ["ship_checkpoint.py", "--bundle", str(bundle), option, "somewhere"])
+    with pytest.raises(SystemExit):
+        ship.main()
+    assert f"error: {option} ships weights, and with them goes their --evaluation" in capsys.readouterr().err
 
 
 def test_what_an_inference_takes_from_the_record_is_shipped_as_it_was_evaluated() -> None:

@@ -71,6 +71,9 @@ def main() -> int:
     args = parser.parse_args()
     place = args.bundle / "models/model.json"
     if args.evaluation is None:
+        given = [name for name in ("run", "checkpoint", "dataset_dir", "difference") if getattr(args, name) is not None]
+        if given:
+            parser.error(f"--{given[0]} ships weights, and with them goes their --evaluation")
         document(args.bundle, json.loads(place.read_text(encoding="utf-8")))
         return 0
     if args.run is None and args.checkpoint is None or args.run is not None and args.dataset_dir is None:
