@@ -11,7 +11,7 @@ from torch import nn
 
 from ckdmed.deploy.source import DeploySource
 
-__all__ = ["Definition", "WithChannels", "built", "definition_of", "teachers_of"]
+__all__ = ["AtSize", "Definition", "WithChannels", "built", "definition_of", "teachers_of"]
 
 #: ``_target_`` and arguments, without references.
 Definition = dict[str, Any]
@@ -38,8 +38,9 @@ def teachers_of(source: DeploySource) -> dict[str, Definition]:
     """Teachers by name, without weights: how long a network takes does not depend on them.
 
     "teacher, full size" has the bundle's default sizes for real data, "own teacher" those that the record of the
-    student's training names, if it was trained with one. Of several teachers it is all of them, one after another. In a
-    bundle that trains a teacher it is that network at its full size.
+    student's training names, if it was trained with one; it sees images of the size that it saw then. Of several
+    teachers it is all of them, one after another. In a bundle that trains a teacher it is that network at its full
+    size.
     """
     record = source.description.settings
     kinds: dict[str, Mapping[str, Any]] = {"teacher, full size": {"profile": "full"}}
@@ -65,6 +66,9 @@ def teachers_of(source: DeploySource) -> dict[str, Definition]:
         if teacher == _SEVERAL:
             channels = int(parser.get_parsed_content("in_channels"))
             found[name] = {"_target_": f"{__name__}.WithChannels", "network": found[name], "channels": channels}
+    edge = record.get("teacher_image_size")
+    if "own teacher" in found and edge and edge != record.get("image_size"):
+        found["own teacher"] = {"_target_": f"{__name__}.AtSize", "network": found["own teacher"], "edge": int(edge)}
     return found
 
 
@@ -93,6 +97,24 @@ class WithChannels(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.network(image[:, [k % image.shape[1] for k in range(self.channels)]])
+
+
+class AtSize(nn.Module):
+    """A network that sees larger images than the one it is compared with, on the images of that one, enlarged.
+
+    Args:
+        network: takes (B, C, edge, edge).
+        edge: in pixels.
+
+    Shape: (B, C, H, W) to what the network gives.
+    """
+
+    def __init__(self, network: nn.Module, edge: int) -> None:
+        super().__init__()
+        self.network, self.edge = network, edge
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network(nn.functional.interpolate(image, size=(self.edge, self.edge)))
 
 
 def built(definition: Definition) -> nn.Module:

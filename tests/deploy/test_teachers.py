@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from ckdmed.deploy.costs import flops_of
 from ckdmed.deploy.source import find_source
-from ckdmed.deploy.teachers import WithChannels, teachers_of
+from ckdmed.deploy.teachers import WithChannels, built, teachers_of
 from tests.export.tiny import write_checkpoint
 
 FULL, OWN = "teacher, full size", "own teacher"
@@ -47,10 +48,21 @@ def test_channels_are_repeated():
     assert WithChannels(nn.Identity(), 5)(image).flatten().tolist() == [0, 1, 0, 1, 0]
 
 
-def distilled(bundle: str, folder: Path) -> Path:
+@pytest.mark.parametrize("bundle", ["seg_kd", "cls_kd"])
+def test_a_teacher_that_saw_larger_images_is_timed_on_them(bundle: str, tmp_path: Path):
+    source = find_source(bundle, distilled(bundle, tmp_path, teacher_image_size=96))
+    assert source.description.input_shape[-1] < 96
+    teachers = teachers_of(source)
+    assert teachers[OWN]["edge"] == 96 and "edge" not in teachers[FULL]
+    small = built(teachers[OWN]["network"])
+    shape = source.description.input_shape
+    assert flops_of(built(teachers[OWN]), shape) == flops_of(small, (shape[0], 96, 96)) > flops_of(small, shape)
+
+
+def distilled(bundle: str, folder: Path, **settings: int) -> Path:
     """Weights whose record says that a teacher taught them."""
     path = write_checkpoint(folder / "model.pt", bundle)
     record = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    record["settings"] |= {"method": "ckd", "teacher_base": 4, "vgg_width": 0.03, "vit_layers": 1}
+    record["settings"] |= {"method": "ckd", "teacher_base": 4, "vgg_width": 0.03, "vit_layers": 1, **settings}
     (folder / "model.json").write_text(json.dumps(record), encoding="utf-8")
     return path
