@@ -141,7 +141,8 @@ def swept_values(words: Sequence[str]) -> dict[str, list[Any]]:
         try:
             values = json.loads(f"[{text}]")
         except json.JSONDecodeError:
-            values = text.split(",")
+            # words are no JSON, and null or a number may stand among them
+            values = [parse_settings([f"{name}={part}"])[name] for part in text.split(",")]
         if name in found or len({_text(value) for value in values}) < len(values):
             raise ValueError(f"--over {word}: give all values of a setting at once, each one once.")
         found[name] = values

@@ -110,6 +110,12 @@ def test_values_of_words():
         "c": [[1, 2], None],
         "d": [True],
     }
+    assert swept_values(["a=null,affine", "b=false,bf16,2"]) == {"a": [None, "affine"], "b": [False, "bf16", 2]}
+
+
+def test_null_among_words_is_the_default_and_no_arm_of_its_own():
+    found = arms("--method", "kd", "--over", "student_view=null,affine")
+    assert [settings["student_view"] for settings in found.values()] == [None, "affine"]
 
 
 @pytest.mark.parametrize(
