@@ -28,7 +28,7 @@ def write_documents(folder: Path, deployment: Deployment) -> None:
         "bundle": deployment.bundle,
         "description": asdict(deployment.description),
         "options": asdict(deployment.options),
-        "forms": [asdict(form) for form in deployment.forms],
+        "forms": [{**asdict(form), "title": form.title} for form in deployment.forms],
         "costs": None if deployment.costs is None else asdict(deployment.costs),
     }
     write_json(folder / "deploy.json", record)

@@ -104,10 +104,11 @@ def _forms(forms: Sequence[Mapping[str, Any]]) -> Table:
         )
         rows.append(
             [
-                str(form["name"]),
+                # one of an earlier version has a name alone
+                str(form.get("title") or form["name"]),
                 number(changes.get("before")),
                 number(changes.get("after")),
-                f"{number(changes.get('worst_drop'))} {changes.get('worst_slice') or ''}".strip(),
+                _worst(changes),
                 NONE if not changes else f"{changes['changed']:.1%}",
                 ": ".join([verdict, "; ".join(form["reasons"])]) if form["reasons"] else verdict,
             ]
@@ -115,6 +116,12 @@ def _forms(forms: Sequence[Mapping[str, Any]]) -> Table:
     metric = next((str(form["changes"]["metric"]) for form in forms if form["changes"]), "score")
     head = ["form", f"{metric} before", "after", "worst slice loses", "changed slices", "verdict"]
     return Table(head, rows, "What the deployed forms change")
+
+
+def _worst(changes: Mapping[str, Any]) -> str:
+    """The largest loss of a slice, with the name of that; a slice that loses nothing has none to give."""
+    drop = changes.get("worst_drop")
+    return f"{number(drop)} ({changes['worst_slice']})" if drop else number(drop)
 
 
 def _decimals(value: Any, decimals: int) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -27,6 +27,7 @@ from ckdmed.run_pages.case_images import read_case_images
 from ckdmed.run_pages.case_pictures import slice_viewer
 from ckdmed.run_pages.inference_run import read_inference_run
 from tests.run_pages.runs import MARKUP, write_inference, write_training
+from tests.runtime.tiny_forms import SEGMENTATION
 
 ROOT = Path(__file__).resolve().parents[2]
 RAS = np.diag([1.0, 1.0, 4.0, 1.0])
@@ -66,7 +67,9 @@ def test_a_training_with_its_evaluation_and_teacher(tmp_path, capsys):
 
 def deployment(folder: Path) -> Path:
     """What ckdmed deploy leaves, by its own classes."""
-    from ckdmed.deploy.deployment import Costs, FormResult, ModelCost
+    from ckdmed.deploy import DeployOptions
+    from ckdmed.deploy.deployment import Costs, Deployment, FormResult, ModelCost
+    from ckdmed.deploy.table import write_documents
     from ckdmed.deploy.verdict import Changes
 
     folder.mkdir()
@@ -78,9 +81,12 @@ def deployment(folder: Path) -> Path:
         {"onnx": ModelCost(2.0, {1: 6.0, 2: 3.0}), "student": student},
         {"processor": "a processor", "cores": 2, "load": 0.5, "versions": {"torch": "2"}},
     )
-    forms = [FormResult("onnx", "a.onnx", True, [], changes), FormResult("onnx-int8", "b.onnx", False, ["too much"])]
-    record = {"bundle": "seg_kd", "forms": [asdict(form) for form in forms], "costs": asdict(costs)}
-    (folder / "deploy.json").write_text(json.dumps(record))
+    forms = [
+        FormResult("onnx", "a.onnx", True, [], replace(changes, worst_drop=0.0, worst_slice="slice 7")),
+        FormResult("openvino-int8", "c.xml", True, [], changes, ["conv1", "conv2"]),
+        FormResult("onnx-int8", "b.onnx", False, ["too much"]),
+    ]
+    write_documents(folder, Deployment("seg_kd", DeployOptions(), SEGMENTATION, forms, costs))
     return folder
 
 
@@ -92,6 +98,8 @@ def test_the_resource_figure_stands_with_the_run_and_by_itself(tmp_path):
     for text in (*written(run / "report"), *written(tmp_path / "alone")):
         assert "486 thousand" in text and "2.50" in text and "12.2" in text and "not measured" in text
         assert "passes" in text and "not written: too much" in text and "a processor, 2 cores" in text
+        # as the command's own table has it; a slice that loses nothing is not the worst one
+        assert "openvino-int8, 2 layers in float32" in text and "slice 7" not in text
         assert "<script>window" not in text
     (run / "deployed/deploy.json").write_text('{"costs": null, "forms": [{}]}')
     assert cli.main(["report", str(run), "--force"]) == 2
