@@ -28,7 +28,7 @@ from ckdmed.sections.classification import (
     classification_sections,
     figshare_classes,
 )
-from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of
+from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of, needs_teacher
 from ckdmed.sections.record import SectionOverlapError
 from ckdmed.sections.scored import scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
@@ -67,6 +67,7 @@ __all__ = [
     "labelled_sampler",
     "labels_of",
     "learned_of_validation",
+    "needs_teacher",
     "output_folder",
     "own_device",
     "own_folder",

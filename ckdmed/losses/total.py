@@ -251,6 +251,20 @@ class DistillationLoss(nn.Module):
         """Whether a term of positive weight uses the teacher's outputs."""
         return any(term.source != "target" for term in self._active())
 
+    def leave_out_unlabelled(self) -> list[str]:
+        """For a training without unlabelled samples: give the teacher's terms no weight where all are of such samples.
+
+        Returns:
+            their names; none where a term uses the teacher's outputs for labelled samples.
+        """
+        active = self._active()
+        taught = {name: term for name, term in self.terms.items() if term in active and term.source != "target"}
+        if any(term.samples != "unlabelled" for term in taught.values()):
+            return []
+        for term in taught.values():
+            term.weight = 0.0
+        return list(taught)
+
     def select_taps(self, taps: Mapping[str, str], of_student: bool = False) -> dict[str, str]:
         """Those of ``taps`` that the terms read of a teacher, or of the student.
 

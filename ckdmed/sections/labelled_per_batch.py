@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import distributed
 
 from ckdmed.data.brats import BalancedSliceSampler
+from ckdmed.losses import DistillationLoss
 
-__all__ = ["chosen_unlabelled_share", "labelled_items", "labelled_sampler", "labels_of"]
+__all__ = ["chosen_unlabelled_share", "labelled_items", "labelled_sampler", "labels_of", "needs_teacher"]
+
+logger = logging.getLogger("ckdmed")
 
 
 def labelled_items(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
@@ -20,6 +24,26 @@ def labelled_items(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[
 def labels_of(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Any]:
     """Their labels."""
     return [item["label"] for item in labelled_items(sections)]
+
+
+def needs_teacher(loss: DistillationLoss, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether a training asks its teacher: terms that hear it on unlabelled images alone need some of these.
+
+    Where all that the teacher says is for unlabelled images and every image has its label, the log says so, and the
+    loss leaves these terms out.
+
+    Args:
+        loss: of the student.
+        sections: "train" ... -> items with ``labelled``.
+    """
+    if loss.needs_teacher and len(labelled_items(sections)) == len(sections["train"]):
+        if left_out := loss.leave_out_unlabelled():
+            logger.warning(
+                f"the method has its teacher for images without labels ({', '.join(left_out)}), and every training "
+                "image has its label: the student learns alone, and no teacher is trained or asked. A label_fraction "
+                "below 1 leaves some without."
+            )
+    return loss.needs_teacher
 
 
 def chosen_unlabelled_share(labelled: Collection[bool], labelled_per_batch: float | None) -> float | None:

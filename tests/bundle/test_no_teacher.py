@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from ckdmed.bundle.workflow import bundle_folder, bundle_parser
+from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import FrozenTeacher, TeacherEnsemble, load_teacher, load_teachers, weights_hash
 from ckdmed.networks.no_teacher import NoTeacher
-from tests.bundle import cls_runs, seg_kd_runs
-from tests.bundle.bundle_runs import completed
+from tests.bundle import cls_runs, seg_kd_runs, test_brats_unimodal
+from tests.bundle.bundle_runs import completed, history
 
 TEACHERS = {
     "seg_kd": "teacher_def",
@@ -67,6 +68,34 @@ def test_a_student_alone_is_trained_without_any(tmp_path: Path, bundle: str) -> 
     completed(made)
     state = torch.load(next((tmp_path / "models").glob("resume*.pt")), weights_only=True)
     assert "teacher" not in state and (tmp_path / "models" / "model.pt").is_file()
+
+
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+def test_a_teacher_of_unlabelled_images_is_not_trained_where_there_are_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was, and nothing heard it."""
+    completed(seg_kd_runs.workflow(tmp_path, method="hard_pseudo", epochs=1))
+    assert "the method has its teacher for images without labels (pseudo_labels), and every training" in caplog.text
+    assert not (tmp_path / "teacher").exists() and (tmp_path / "models" / "model.pt").is_file()
+    state = torch.load(next((tmp_path / "models").glob("resume*.pt")), weights_only=True)
+    (row,) = history(tmp_path)
+    assert "teacher" not in state and "teacher" not in row["metrics"] and list(row["terms"]) == ["supervised"]
+
+
+@pytest.mark.slow
+@pytest.mark.bundle
+@pytest.mark.usefixtures("process_as_it_was")
+@pytest.mark.parametrize("mode", ["frozen", "online"])
+def test_nor_are_several_teachers(tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str) -> None:
+    write_brats_phantoms(tmp_path / "cases", 6, (24, 24, 16), time_points=(1, 1), progress=False)
+    made = test_brats_unimodal.workflow(
+        tmp_path / "run", tmp_path / "cases", method="hard_pseudo", epochs=1, teacher_mode=mode
+    )
+    completed(made)
+    assert "no teacher is trained or asked" in caplog.text
+    assert not list((tmp_path / "run").rglob("teacher*"))
 
 
 def test_its_answers_are_zeros_of_the_teachers_shape() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from torch import distributed
 
-from ckdmed.bundle import labelled_sampler
+from ckdmed.bundle import labelled_sampler, needs_teacher
+from ckdmed.losses import DistillationLoss, LogitMSELoss, LossTerm
 from ckdmed.sections.classification import balanced_sampler
 
 
@@ -51,3 +52,23 @@ def test_every_process_draws_a_part_of_its_own(monkeypatch: pytest.MonkeyPatch):
             parts.append(list(make() or ()))
         monkeypatch.undo()
         assert parts == [whole[0::2], whole[1::2]]
+
+
+@pytest.mark.parametrize(
+    ("samples", "labelled", "needed"),
+    [
+        (["unlabelled"], [True, True], False),
+        (["unlabelled"], [True, False], True),
+        (["unlabelled", "labelled"], [True, True], True),
+        (["all"], [True], True),
+        ([], [True], False),
+    ],
+)
+def test_a_teacher_is_needed_where_an_image_hears_it(samples: list[str], labelled: list[bool], needed: bool) -> None:
+    terms = {"supervised": LossTerm(LogitMSELoss(), "target")}
+    terms |= {name: LossTerm(LogitMSELoss(), "logits", 2.0, samples=name) for name in samples}
+    loss = DistillationLoss(terms)
+    assert needs_teacher(loss, {"train": [{"labelled": known} for known in labelled]}) == needed
+    assert loss.needs_teacher == needed
+    # what some image hears keeps its weight, and what stands beside it
+    assert [loss.terms[name].weight for name in samples] == [2.0 * needed] * len(samples)
