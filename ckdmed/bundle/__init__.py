@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckdmed.bundle.dataset_check import check_dataset
 from ckdmed.bundle.evaluation_folder import check_evaluation_folder, evaluation_folder
+from ckdmed.bundle.first_weights import first_weights
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.peer import with_peer
@@ -61,6 +62,7 @@ __all__ = [
     "figshare_classes",
     "figshare_sections",
     "finish_run",
+    "first_weights",
     "inference_folder",
     "labelled_items",
     "labelled_part",

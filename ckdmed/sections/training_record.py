@@ -59,6 +59,7 @@ def record_sections(
             _check_same(before, record)
             # what the run began with may lie elsewhere by now, without its own record beside it
             record = replace(record, earlier=before.earlier)
+            made_from = [checkpoint for checkpoint in made_from if checkpoint and Path(checkpoint).exists()]
         elif any(Path(ckpt_dir).glob("*.pt")):
             # without weights there is no run to go on with: it begins here
             logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
