@@ -143,7 +143,8 @@ def swept_values(words: Sequence[str]) -> dict[str, list[Any]]:
         except json.JSONDecodeError:
             # words are no JSON, and null or a number may stand among them
             values = [parse_settings([f"{name}={part}"])[name] for part in text.split(",")]
-        if name in found or len({_text(value) for value in values}) < len(values):
+        # 1 and 1.0 are one value
+        if name in found or len({_order(value) for value in values}) < len(values):
             raise ValueError(f"--over {word}: give all values of a setting at once, each one once.")
         found[name] = values
     return found

@@ -125,6 +125,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd"], "a sweep needs --method NAME and --over"),
         (["--method", "kd", "--over", "temperature"], "'temperature' is no SETTING=VALUE,VALUE"),
         (["--method", "kd", "--over", "temperature=1,1"], "give all values of a setting at once, each one once"),
+        (["--method", "kd", "--over", "temperature=1,1.0"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1", "temperature=2"], "give all values of a setting at once"),
         (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, temperature"),
         (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is no setting of this bundle; did you mean"),
