@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.splits import check_fold
 from ckdmed.experiments.distilling import ALONE, TEACHER, Distilling
-from ckdmed.experiments.given_settings import parse_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.json_files import read_json
@@ -81,6 +81,9 @@ class MethodComparison(Distilling):
             )
         if args.fusion_method not in known or args.fusion_method == ALONE:
             raise ValueError(f"--fusion_method must teach; got {args.fusion_method!r}, there are {', '.join(known)}.")
+        if args.hybrid is not None:
+            # a kind that there is not would leave out every fusion
+            check_bundle_settings(task.teacher_bundle, {"teacher_kind": args.hybrid}, args.bundles)
         shared = cls.shared_teacher(args)
         arms = {name: Arm(name, name, {"method": name}, task.bundle, shared.name) for name in known if name != ALONE}
         teachers = {shared.name: shared}

@@ -145,6 +145,7 @@ def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         (["--arms", "tokens"], "no arms ['tokens'] of segmentation"),
         (["--arms", "kd", "kd"], "arms must be different"),
         (["--fusion_method", "supervised"], "--fusion_method must teach"),
+        (["--hybrid", "unet_vti"], "--teacher_kind must be one of unet_vit, vgg_vit"),
         (["--teacher_checkpoint", "none.pt"], "there is no file 'none.pt'"),
         (["--set", "method=kd"], "the command makes method itself"),
     ):
