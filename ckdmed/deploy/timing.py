@@ -39,7 +39,12 @@ class Taken:
 
 
 def latencies(
-    files: Mapping[str, Path], networks: Mapping[str, nn.Module], images: np.ndarray, threads: int, rounds: int = 15
+    files: Mapping[str, Path],
+    networks: Mapping[str, nn.Module],
+    images: np.ndarray,
+    threads: int,
+    rounds: int = 15,
+    progress: bool = True,
 ) -> dict[str, Taken]:
     """What one input takes each form and network: medians.
 
@@ -52,6 +57,7 @@ def latencies(
         images: (N, C, *spatial); taken in turn.
         threads: to compute with.
         rounds: at least 1.
+        progress: whether to show a bar.
     """
     with _torch_threads(threads):
         runs = {name: as_function(network) for name, network in networks.items()}
@@ -64,7 +70,8 @@ def latencies(
         cpu: dict[str, list[float]] = {name: [] for name in runs}
         joules: dict[str, list[float]] = {name: [] for name in runs}
         fastest: dict[str, float] = {}
-        for number in tqdm(range(rounds + _WARM), desc=f"timing, {threads} thread(s)", leave=False):
+        turns = tqdm(range(rounds + _WARM), desc=f"timing, {threads} thread(s)", leave=False, disable=not progress)
+        for number in turns:
             image = images[number % len(images)][None]
             for name, run in runs.items():
                 if number >= _WARM and number % _SELDOM and fastest[name] > _SLOW_SECONDS:

@@ -88,7 +88,7 @@ def prune(
         images: of the validation set at most, as many of each patient; all for None.
         calibration: images of the training set by which it is seen what channels do; 0 to go by the weights alone.
         rounds: of the timing.
-        progress: show a bar over the images that are scored.
+        progress: show bars over the timing and the images that are scored.
 
     Returns:
         the figures of the whole network and of each that was looked at, the written one last.
@@ -179,7 +179,7 @@ def _figures(
     shape = source.description.input_shape
     rng = np.random.default_rng(0)
     inputs = rng.random((1, *shape), dtype=np.float32)
-    times = latencies({}, networks, inputs, threads=1, rounds=rounds)
+    times = latencies({}, networks, inputs, threads=1, rounds=rounds, progress=progress)
     return [
         PrunedSize(
             name,

@@ -42,10 +42,12 @@ def test_a_unet_loses_channels_and_is_trained_on(tmp_path: Path, capsys: pytest.
     assert main(["prune", str(tmp_path / "whole"), *options]) != 0
 
 
-def test_the_depth_of_a_unet_plus_plus_is_chosen_on_validation(tmp_path: Path) -> None:
+def test_the_depth_of_a_unet_plus_plus_is_chosen_on_validation(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     run(tmp_path / "whole", **TINY, student_kind="unet_plus_plus")
-    options = ["--output_dir", str(tmp_path / "small"), "--images", "3", "--tolerance", "1"]
+    options = ["--output_dir", str(tmp_path / "small"), "--images", "3", "--tolerance", "1", "--quiet"]
+    capsys.readouterr()
     assert main(["prune", str(tmp_path / "whole"), *options]) == 0
+    assert "timing" not in capsys.readouterr().err
     record = json.loads((tmp_path / "small/model.json").read_text(encoding="utf-8"))
     assert [size["name"] for size in record["pruned"]["sizes"]] == ["as trained", *(f"depth {j}" for j in (1, 2, 3, 4))]
     assert record["settings"]["student_options"] == {"depth": 1, "deep_supervision": False, "ensemble": False}
