@@ -86,6 +86,8 @@ def write_pseudo_labels(
     if not 0 <= settings.min_agreement <= 1:
         raise ValueError(f"min_agreement is {settings.min_agreement}; it must lie in [0, 1].")
     combined([np.zeros(1)], settings.average, settings.min_confidence)
+    if not datalist.is_file():
+        raise ValueError(f"{datalist}: no such datalist; give the JSON file that lists your images.")
     content = read_json(datalist)
     if not is_slice_datalist(content):
         raise ValueError(f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item.")

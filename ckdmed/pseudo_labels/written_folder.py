@@ -16,9 +16,17 @@ _FORM = {"datalist", "settings", "models", "images", "files"}
 
 
 def check_pseudo_labels(folder: Path) -> list[str]:
-    """What differs from the manifest that the labels were written with; empty where nothing does."""
+    """What differs from the manifest that the labels were written with; empty where nothing does.
+
+    Raises:
+        ValueError: the folder is none of pseudo-labels.
+    """
+    path = folder / MANIFEST
+    manifest = read_json(path) if path.is_file() else None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("images"), list):
+        raise ValueError(f"{path} is no manifest of pseudo-labels: give a folder that `ckdmed pseudo-label` wrote.")
     problems = []
-    for entry in read_json(folder / MANIFEST)["images"]:
+    for entry in manifest["images"]:
         for key, known in (("image", entry["sha256"]), ("label", entry.get("label_sha256"))):
             path = folder / str(entry.get(key))
             if known is None:

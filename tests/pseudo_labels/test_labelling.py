@@ -305,6 +305,8 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             "it holds mine.txt and no manifest.json",
         ),
         ([*complete, "--min_confidence", "2"], "min_confidence is 2"),
+        ([str(tmp_path / "in"), *complete[1:]], "in: no such datalist; give the JSON file"),
+        ([str(tmp_path / "full"), "--check"], "manifest.json is no manifest of pseudo-labels: give a folder"),
     ):
         assert main(["pseudo-label", *words]) == 2
         assert message in capsys.readouterr().err
