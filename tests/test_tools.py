@@ -15,6 +15,7 @@ import torch
 from skimage.io import imsave
 
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.json_files import read_json
 from ckdmed.sections.slices import figshare_sections
 
 
@@ -126,3 +127,39 @@ def test_masks_of_slices_are_compared_between_commits(tmp_path: Path) -> None:
         imsave(folder / "inference/1_mask.png", np.full((8, 8), value, np.uint8), check_contrast=False)
         results.append(compare._read(folder))
     assert compare._differences(*results) == ["inference/1_mask.png"]
+
+
+def _evaluated(folder: Path, point: str, rows: list[str]) -> None:
+    path = folder / "evaluations" / "test" / f"student-{point}" / "probabilities.csv"
+    path.parent.mkdir(parents=True)
+    head = "id,patient,patient_group,label,probability_meningioma,probability_glioma"
+    path.write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+
+
+def test_a_classifier_is_scored_without_the_patients_whose_code_gives_them_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of the others a meningioma of two is found, and the glioma; under the gamma nothing but gliomas are
+    clean = [["1,MR1,MR1,1,0.1,0.9", "2,100,100,0,0.8,0.2"], ["3,200,200,0,0.3,0.7", "4,300,300,1,0.4,0.6"]]
+    for number, rows in enumerate(clean):
+        _evaluated(tmp_path / str(number), "clean", rows)
+        _evaluated(tmp_path / str(number), "darker-2", [row.rsplit(",", 2)[0] + ",0.2,0.8" for row in rows])
+    short_cuts, record = tool("short_cuts"), tmp_path / "record.json"
+    given = ["short_cuts", str(tmp_path / "0"), str(tmp_path / "1")]
+    monkeypatch.setattr("sys.argv", [*given, "--record", str(record)])
+    assert short_cuts.main() == 0
+    points = read_json(record)["points"]
+    assert points["clean"]["all"]["accuracy"] == 0.75 and points["clean"]["all"]["patients"] == 4
+    assert points["clean"]["others"]["accuracy"] == pytest.approx(2 / 3)
+    assert points["clean"]["others"]["balanced_accuracy"] == 0.75 and points["clean"]["others"]["slices"] == 3
+    assert points["darker-2"]["others"]["balanced_accuracy"] == 0.5
+    lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()) for line in lines[2:4]] == [
+        "| clean | all | 4 | 4 | 0.7500 | | 0.7500 | 0.7500 |",
+        "| clean | whose code does not begin with MR | 3 | 3 | 0.6667 | | 0.7500 | 0.5000 |",
+    ]
+    assert "0.3333 |" in lines[5]
+    monkeypatch.setattr("sys.argv", [*given, str(tmp_path / "1")])
+    with pytest.raises(SystemExit):
+        short_cuts.main()
+    assert "slice 3 was scored by another of these folders too" in capsys.readouterr().err

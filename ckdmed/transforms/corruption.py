@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandBiasField, RandRicianNoise, RandSimulateLowResolution
+from monai.transforms import AdjustContrast, MapTransform, RandBiasField, RandRicianNoise, RandSimulateLowResolution
 from monai.utils import convert_data_type, convert_to_dst_type
 
 __all__ = ["CORRUPTIONS", "Corruptiond", "parse_corruption"]
@@ -21,6 +21,8 @@ CORRUPTIONS: Mapping[str, tuple[float, float, float]] = {
     "noise": (0.1, 0.2, 0.4),
     "bias_field": (0.2, 0.4, 0.6),
     "missing_field": (0.1, 0.2, 0.3),
+    "brighter": (0.85, 0.7, 0.5),
+    "darker": (1.2, 1.5, 2.0),
 }
 
 
@@ -49,6 +51,8 @@ class Corruptiond(MapTransform):
     noise           Rician noise of 0.1, 0.2 or 0.4 of the channel's deviation
     bias_field      multiplied with the exponential of a polynomial of degree 3 with coefficients 0.2, 0.4 or 0.6
     missing_field   the last 10, 20 or 30 % of the last axis are 0, as if not scanned: columns; of volumes, slices
+    brighter        gamma of 0.85, 0.7 or 0.5 between the channel's least and largest value
+    darker          gamma of 1.2, 1.5 or 2
     ==============  ===================================================================================
 
     What is 0 stays 0, so that the brain of a skull-stripped image is still told by it. The transforms are those of
@@ -84,6 +88,9 @@ class Corruptiond(MapTransform):
         if self.kind == "missing_field":
             x[..., x.shape[-1] - round(self.value * x.shape[-1]) :] = 0
             return x
+        if self.kind in ("brighter", "darker"):
+            gamma = AdjustContrast(self.value)
+            return torch.stack([torch.as_tensor(gamma(channel)) for channel in x])
         made: Any
         if self.kind == "low_resolution":
             upsample = "bilinear" if x.dim() == 3 else "trilinear"

@@ -41,6 +41,15 @@ def test_a_higher_severity_is_further_from_the_image(kind: str) -> None:
     assert 0 < distances[0] < distances[1] < distances[2]
 
 
+@pytest.mark.parametrize("kind, gammas", [("brighter", (0.85, 0.7, 0.5)), ("darker", (1.2, 1.5, 2.0))])
+def test_gamma_works_within_each_channels_own_range(kind: str, gammas: tuple[float, ...]) -> None:
+    x = torch.tensor([[[0.0, 0.25, 0.5, 1.0]], [[0.0, 100.0, 200.0, 400.0]]])
+    for severity, gamma in enumerate(gammas, start=1):
+        made = Corruptiond("image", f"{kind}-{severity}")({"image": x, "id": "a"})["image"]
+        expected = torch.tensor([0.0, 0.25, 0.5, 1.0]) ** gamma
+        torch.testing.assert_close(made, torch.stack([expected, 400 * expected])[:, None])
+
+
 def test_noise_follows_from_the_item() -> None:
     noise = Corruptiond("image", "noise-1")
     names = [{"image": image(), "id": name} for name in ("a", "b", "a")]
@@ -83,5 +92,7 @@ def test_slices_that_are_scaled_already_are_refused() -> None:
 
 @pytest.mark.parametrize("text", ["noise", "noise-4", "fog-1", "-1"])
 def test_other_words_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="low_resolution, noise, bias_field, missing_field.*such as noise-2; got"):
+    with pytest.raises(
+        ValueError, match="low_resolution, noise, bias_field, missing_field, brighter, darker.*such as noise-2; got"
+    ):
         parse_corruption(text)
