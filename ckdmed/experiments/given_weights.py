@@ -57,8 +57,7 @@ def check_given_weights(
             raise ValueError(f"{run.name}: {in_words(root_cause(error))}") from error
         for path in unknown:
             known.add((split, path))
-            if not record.by_item:
-                check_unknown_to(path, record)
+            check_unknown_to(path, record)
 
 
 def told_of_given(teacher: Path, bundle: Path, made: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,8 +66,7 @@ def record_sections(
     # not each a file: "imagenet" is a word
     recorded = [part for part in parts if part and Path(part).expanduser().is_file() and find_own_or_shipped(part)]
     for checkpoint in [*filter(None, made_from), *recorded]:
-        if not record.by_item:
-            check_unknown_to(checkpoint, record)
+        check_unknown_to(checkpoint, record)
         _tell_of_learned(checkpoint, sections)
         record = replace(record, earlier={**record.earlier, **_known_before(checkpoint, record)})
     if save:
@@ -98,15 +97,20 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
 
 
 def check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
-    """Raise SectionOverlapError where a checkpoint was trained or chosen on test patients of a record."""
+    """Raise SectionOverlapError where a checkpoint was trained or chosen on test patients of a record.
+
+    Where single slices were dealt to its sections, patients stand on both sides, and its test slices count.
+    """
     other = find_own_or_shipped(checkpoint)
     if other is None:
         logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
         return
-    known = known_to(other, record.patients["test"])
+    known, what = known_to(other, record.patients["test"]), "patients"
+    if known and record.by_item:
+        known, what = sorted({*record.items["test"]} & {*other.items["train"], *other.items["validation"]}), "slices"
     if known:
         raise SectionOverlapError(
-            f"{checkpoint} was trained or chosen on {len(known)} of this run's test patients ({listed(known)}"
+            f"{checkpoint} was trained or chosen on {len(known)} of this run's test {what} ({listed(known)}"
             f"; see {other.path}): give one that was trained on the same split."
         )
 

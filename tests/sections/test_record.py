@@ -164,6 +164,22 @@ def test_of_a_split_of_single_slices_the_learned_slices_count(tmp_path: Path):
     assert learned_of_validation({**both_sides, "validation": [item("1", "A"), item("2", "B")]}, first) == ["A", "B"]
 
 
+def test_of_a_split_of_single_slices_no_test_slice_is_known_to_a_teacher(run: Path, tmp_path: Path):
+    mixed = dealt(train=[item("1", "A")], validation=[item("3", "B")], test=[item("2", "A"), item("4", "C", "CC")])
+    to = (str(tmp_path / "mixed"), str(tmp_path / "mixed/models"))
+    teacher = str(run / "models/model.pt")
+    # the teacher's split was by patient, and all slices of A trained it
+    with pytest.raises(SectionOverlapError, match="chosen on 1 of this run's test slices .'2'; see"):
+        record_sections(mixed, *to, made_from=[teacher])
+    assert not (tmp_path / "mixed").exists()
+    # one of the same split knows the patients and none of these slices
+    record_sections(mixed, *to)
+    record_sections(mixed, *2 * [str(tmp_path / "student")], made_from=[str(tmp_path / "mixed/models/model.pt")])
+    # nor are slices of others called alike the same
+    others = dealt(train=[item("1", "X")], validation=[item("3", "Y")], test=[item("2", "X"), item("4", "Z")])
+    record_sections(others, *2 * [str(tmp_path / "others")], made_from=[teacher])
+
+
 def test_patients_of_what_a_training_began_with_are_not_new_to_it(run: Path, tmp_path: Path):
     """A student that was trained further on other data knows those of its first training."""
     other = dealt(train=[item("5", "E"), item("1", "A")], validation=[item("6", "F")], test=[item("7", "G")])
