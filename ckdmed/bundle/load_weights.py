@@ -9,6 +9,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.counted import counted
 from ckdmed.deployed_network import run_deployed
 from ckdmed.networks.checkpoint import read_state_dict
 from ckdmed.runtime import is_deployed
@@ -38,9 +39,9 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
     ] + [f"{name} has no place" for name in weights if name not in own]
     if inputs := _input_channels(own, weights):
         raise ValueError(
-            f"'{checkpoint}' is a checkpoint of another network: it takes {inputs[1]} input channels, this one "
-            f"{inputs[0]}. Give the network the images that it was trained on: the same modalities and neighbours "
-            "(its settings.json holds them)."
+            f"'{checkpoint}' is a checkpoint of another network: it takes "
+            f"{counted(inputs[1], 'input channel')}, this one {inputs[0]}. Give the network the images that it was "
+            "trained on: the same modalities and neighbours (its settings.json holds them)."
         )
     if differing:
         raise ValueError(

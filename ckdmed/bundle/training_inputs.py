@@ -167,7 +167,9 @@ def _look(
         side = (min(known), max(known)) if known and len(known) == len(sides) else None
         named = " and ".join(SEQUENCE_NAMES.get(one, "slices") for one in sequences if one)
         description = f"{named or 'images'} like those of its training"
-    data = f"{sum(map(len, groups))} slices of {len(set(groups[0]))} patients of the section train"
+    data = (
+        f"{counted(sum(map(len, groups)), 'slice')} of {counted(len(set(groups[0])), 'patient')} of the section train"
+    )
     fitted = list(zip(features, groups, strict=True))
     return intended_inputs_of(fitted, sequences, description, data, modality, side), data
 

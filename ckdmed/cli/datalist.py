@@ -56,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
         items = datalist[name]
         kinds = [sum(item["tumor_label"] == label for item in items) for label in (1, 2, 3)]
         groups = len({item["patient_group"] for item in items})
-        print(f"{name:<10} {len(items):5d} slices of {groups:4d} patients; by tumour label 1/2/3: {kinds}")
+        print(
+            f"{name:<10} {counted(len(items), 'slice'):>12} of {counted(groups, 'patient'):>13}; "
+            f"by tumour label 1/2/3: {kinds}"
+        )
     for entry in skipped:
         print(f"left out: {entry.reason}")
     print(

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ckdmed.cli.overwriting import add_force, refuse_existing
+from ckdmed.counted import counted
 
 NAME = "intended-inputs"
 HELP = "record beside a checkpoint how its training's inputs look, or say which inputs are unlike them"
@@ -100,7 +101,7 @@ def _record(args: argparse.Namespace) -> int:
         )
     intended.write(target)
     appearance = intended.appearances[0]
-    print(f"{target}: of {appearance.slices} slices of {appearance.patients} patients")
+    print(f"{target}: of {counted(appearance.slices, 'slice')} of {counted(appearance.patients, 'patient')}")
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ckdmed.cli.overwriting import add_force, refuse_existing
+from ckdmed.counted import counted
 
 NAME = "restore-mask"
 HELP = "bring a mask of a prepared case back to the grid of one of its original images, through the registration"
@@ -42,5 +43,5 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.output} is what the mask is made of; it is not replaced even with --force.")
     data = nifti_bytes(mask, affine, original if is_nifti(original) else None)
     write_atomic(args.output, lambda path: path.write_bytes(data))
-    print(f"{args.output}: {int((mask > 0).sum())} voxels on the grid of {original}")
+    print(f"{args.output}: {counted(int((mask > 0).sum()), 'voxel')} on the grid of {original}")
     return 0

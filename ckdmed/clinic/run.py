@@ -20,6 +20,7 @@ from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_root
 from ckdmed.clinic.patients import ChosenSeries, Patient
+from ckdmed.counted import counted
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.nifti_files import affine_mm, open_nifti
 from ckdmed.data.written_files import checksum, edited_note
@@ -74,7 +75,7 @@ class PatientResult:
     @property
     def line(self) -> str:
         """The same for a terminal."""
-        size = f"{self.volume_ml} ml" if self.volume_ml else f"{self.marked_voxels} pixels"
+        size = f"{self.volume_ml} ml" if self.volume_ml else counted(self.marked_voxels, "pixel")
         warning = f"; NOT AN INPUT THAT THE NETWORK WAS MADE FOR: {self.reasons}" if self.intended == "outside" else ""
         return f"{self.patient}: {size} marked in {self.series} ({self.because}){warning}"
 

@@ -19,6 +19,7 @@ from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pix
 from pydicom.pixels.utils import get_expected_length, get_nr_frames
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
 
+from ckdmed.counted import counted
 from ckdmed.data.dicom_file import DicomFileError, one_line
 from ckdmed.data.pixel_decoder import decode_frames
 from ckdmed.limits import FileTooLargeError, check_decoded_size
@@ -46,7 +47,8 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
     frames = get_nr_frames(dataset, warn=False)
     values = get_expected_length(dataset, unit="pixels")
     claim = (
-        f"{dataset.Rows} rows x {dataset.Columns} columns x {frames} frames of {dataset.SamplesPerPixel} samples of "
+        f"{dataset.Rows} rows x {dataset.Columns} columns x {counted(frames, 'frame')} of "
+        f"{counted(dataset.SamplesPerPixel, 'sample')} of "
         f"{dataset.BitsAllocated} bits"
     )
     if values < 1:

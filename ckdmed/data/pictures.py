@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ckdmed.counted import counted
 from ckdmed.limits import check_decoded_size
 
 __all__ = ["check_picture", "read_picture", "turned_upright"]
@@ -58,7 +59,9 @@ def check_picture(path: Path, max_side: int) -> int:
         if max(width, height) > max_side:
             raise ValueError(f"{height} x {width} pixels; sides of up to {max_side} can be read.")
         channels = _CHANNELS.get(image.mode, 4)
-        check_decoded_size(path, 4 * channels * width * height, f"{height} x {width} pixels of {channels} channels")
+        check_decoded_size(
+            path, 4 * channels * width * height, f"{height} x {width} pixels of {counted(channels, 'channel')}"
+        )
         if image.format == "PNG":
             # Decoding leaves the checksums of the pixels' chunks unread.
             try:

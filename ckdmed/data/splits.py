@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ckdmed.counted import counted
+
 GROUP_KEY = "patient_group"
 CLASS_KEY = "tumor_label"
 _ATTEMPTS = 16
@@ -65,8 +67,8 @@ def split_by_group(
     used = np.flatnonzero(shares > 0)
     if len(names) < len(used):
         raise ValueError(
-            f"{len(names)} patient groups cannot fill {len(used)} sections; give more, or 0 as the fraction of a "
-            "section that may stay empty."
+            f"{counted(len(names), 'patient group')} cannot fill {len(used)} sections; give more, or 0 as the "
+            "fraction of a section that may stay empty."
         )
     counts = _count(groups, labels, names)
     best: tuple[float, dict[str, int]] | None = None

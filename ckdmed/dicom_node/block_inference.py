@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.counted import counted
 from ckdmed.data.dicom_series import SliceGapWarning, read_dicom_header
 from ckdmed.dicom_node.block_results import FoundInBlocks, block_folder, inference_folder
 from ckdmed.inference import InputsSkipped
@@ -73,7 +74,9 @@ def infer_in_blocks(
         first = skipped.skipped[0]
         # the links have names that say nothing to anybody
         reason = first.reason.replace(str(first.path), "an image of the series")
-        raise ValueError(f"{len(skipped.skipped)} of {count} blocks of slices cannot be read: {reason}") from None
+        raise ValueError(
+            f"{len(skipped.skipped)} of {counted(count, 'block')} of slices cannot be read: {reason}"
+        ) from None
     results = read_json(output / "report.json")["results"]
     names = {Path(result["input"][0]).parent.name: str(result["name"]) for result in results}
     config = read_json(bundle / "inference.json")

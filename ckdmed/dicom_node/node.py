@@ -161,8 +161,8 @@ class Node:
         instances = self.spool.images(series)
         if len(instances) > self.settings.max_instances:
             cause = (
-                f"it has more than {self.settings.max_instances} images, the limit, and the others were not taken; "
-                "raise --max-instances, and send it again when it is gone from the spool"
+                f"it has more than {counted(self.settings.max_instances, 'image')}, the limit, and the others were not "
+                "taken; raise --max-instances, and send it again when it is gone from the spool"
             )
             logger.error(f"series {series}: no usable series: {cause}")
             self.spool.note(series, replace(state, stage="refused", cause=cause))

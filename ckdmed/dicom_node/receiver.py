@@ -25,6 +25,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 
 from ckdmed.atomic_files import DISK_FULL
+from ckdmed.counted import counted
 from ckdmed.dicom_node.instance_check import NO_RESOURCES, InstanceRefused, read_instance
 from ckdmed.dicom_node.settings import NodeSettings
 from ckdmed.dicom_node.spool import Spool
@@ -144,7 +145,7 @@ class Receiver:
     def _check_series(self, series: str) -> None:
         count = self.spool.count(series)
         if count > self.settings.max_instances:
-            raise InstanceRefused(NO_RESOURCES, f"the series has more than {count - 1} images, the limit")
+            raise InstanceRefused(NO_RESOURCES, f"the series has more than {counted(count - 1, 'image')}, the limit")
         if count == 0 and self.spool.waiting() >= self.settings.max_series:
             raise InstanceRefused(NO_RESOURCES, f"{self.settings.max_series} series are waiting, the limit")
 

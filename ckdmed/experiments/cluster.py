@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm import tqdm
 
 from ckdmed.bundle.typed_command import started_by
+from ckdmed.counted import counted
 from ckdmed.experiments.plan import Run
 from ckdmed.files import remove_leftovers
 
@@ -161,7 +162,7 @@ def do_as_jobs(
             causes = "; ".join(f"{name}: {cause}" for name, cause in progress.failed.items())
             left = ", ".join(run.name for run in progress.waiting)
             raise RuntimeError(
-                f"{len(progress.failed)} of {len(runs)} runs failed: {causes}."
+                f"{len(progress.failed)} of {counted(len(runs), 'run')} failed: {causes}."
                 + (f" Not begun without them: {left}." if left else "")
                 + " What is done stays; the same command goes on."
             )

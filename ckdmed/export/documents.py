@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.trained import OF_PREDICTIONS
+from ckdmed.counted import counted
 from ckdmed.export.configs import read_object, rebase_text
 from ckdmed.file_hash import sha256_of
 from ckdmed.reports import markdown_table
@@ -84,7 +85,8 @@ def figures_table(summary: Mapping[str, Any]) -> str:
     averaged = ", the network's outputs averaged over mirror images (`tta`)" if settings.get("tta") else ""
     threshold = settings.get("threshold", 0.5)
     return (
-        f"On {summary['n_slices']} {summary.get('counted', 'slices')} of {summary['n_patients']} patients of the "
+        f"On {counted(summary['n_slices'], summary.get('counted', 'slices').removesuffix('s'))} of "
+        f"{counted(summary['n_patients'], 'patient')} of the "
         f"{origin.get('section', 'test')} section"
         + averaged
         + (f"; in the mask is what has a probability of {threshold} or more" if threshold != 0.5 else "")
@@ -103,7 +105,7 @@ def _classification_table(summary: Mapping[str, Any]) -> str:
             line += [_number(value) for value in (part[score], *part["intervals"].get(score, (None, None)))]
         lines.append(line)
     return (
-        f"On {summary['n_slices']} slices of {summary['n_patients']} patients of the "
+        f"On {counted(summary['n_slices'], 'slice')} of {counted(summary['n_patients'], 'patient')} of the "
         f"{summary.get('settings', {}).get('section', 'test')} section; a patient's probabilities are the mean of "
         f"those of the slices; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
         + markdown_table(columns, lines)

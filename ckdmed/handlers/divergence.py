@@ -10,6 +10,8 @@ from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
 
+from ckdmed.counted import counted
+
 __all__ = ["DivergedError", "StopWhenDiverged", "not_finite"]
 
 
@@ -71,7 +73,7 @@ class StopWhenDiverged:
         if broken := not_finite(self.network):
             raise DivergedError(
                 f"the training diverged: the loss was finite{self._told_terms()}, but the last step made {broken[0]} "
-                f"not finite ({len(broken)} tensors) in {self._when(engine)}. {_REMEDY}"
+                f"not finite ({counted(len(broken), 'tensor')}) in {self._when(engine)}. {_REMEDY}"
             )
 
     def _told_terms(self) -> str:

@@ -63,9 +63,9 @@ def count_intended(
         shown = "; ".join(f"{name}: {', '.join(told[name]['reasons'])}" for name in outside[:3])
         more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
         logger.warning(
-            f"{len(outside)} of {len(told)} inputs are not such as the network was made for "
-            f"({intended.description}); do not rely on their results (intended_inputs in report.json): "
-            f"{on_one_line(shown)}{more}"
+            f"{len(outside)} of {counted(len(told), 'input')} {'is' if len(told) == 1 else 'are'} not such as the "
+            f"network was made for ({intended.description}); do not rely on their results "
+            f"(intended_inputs in report.json): {on_one_line(shown)}{more}"
         )
     return {
         "made_for": intended.description,

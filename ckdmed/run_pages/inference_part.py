@@ -13,6 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ckdmed.counted import counted
+
 from .blocks import Bars, Card, Cards, Facts, Page, Picture, Section, Table, Text
 from .case_images import CaseImages, read_case_images
 from .case_pictures import slice_viewer, thumbnail
@@ -87,14 +89,16 @@ def inference_sections(run: InferenceRun, cases: Sequence[CasePage]) -> list[Sec
         )
     if unlike := sum(map(_is_unlike, run.results)):
         blocks.append(
-            Text(f"{unlike} of the inputs are not such as the network was made for; their pages say why.", "warning")
+            Text(f"not such as the network was made for: {counted(unlike, 'input')}; their pages say why.", "warning")
         )
     if isinstance(use := report.get("research_use"), str):
         blocks.append(Text(use, "note"))
     parts = [Section("Inference", blocks)]
     listed: list[Any] = [Cards([case.card for case in cases])]
     if left := len(run.results) - len(cases):
-        listed.append(Text(f"{left} further cases have no page here; --cases sets how many get one.", "warning"))
+        listed.append(
+            Text(f"without a page here: {counted(left, 'further case')}; --cases sets how many get one.", "warning")
+        )
     parts.append(Section("Cases", listed))
     regions = list(dict.fromkeys(name for case in cases for name in case.amounts))
     if regions:

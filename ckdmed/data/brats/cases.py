@@ -11,6 +11,7 @@ import numpy as np
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.data.brats.case_files import VOLUME, FoundCases, SkippedCase, find_case_files
 from ckdmed.data.brats.headers import (
     DEFAULT_TOLERANCE_MM,
@@ -153,7 +154,9 @@ def none_usable(folder: PathLike, skipped: Sequence[SkippedCase]) -> ValueError:
     """The error that all cases of a folder are left out, with why the first one is."""
     remedy = " Name the modalities that your cases have by --modalities."
     lacking = remedy if all(entry.incomplete for entry in skipped) else ""
-    return ValueError(f"{folder}: none of {len(skipped)} cases is usable; the first: {skipped[0].reason}{lacking}")
+    return ValueError(
+        f"{folder}: none of {counted(len(skipped), 'case')} is usable; the first: {skipped[0].reason}{lacking}"
+    )
 
 
 def check_cases(

@@ -11,6 +11,7 @@ import numpy as np
 from monai.config import PathLike
 
 from ckdmed.checked_entries import unsealed
+from ckdmed.counted import counted
 from ckdmed.data.brats.slice_cache import TABLE_NAME
 from ckdmed.labels import slice_category
 
@@ -65,7 +66,9 @@ class SliceIndex:
             number.append(kept)
             counts.append(here[kept])
         if not sum(map(len, case)):
-            raise ValueError(f"{root}: no slice of {len(folders)} cases has {min_brain} brain voxels.")
+            raise ValueError(
+                f"{root}: no slice of {counted(len(folders), 'case')} has {counted(min_brain, 'brain voxel')}."
+            )
         return cls(tuple(folders), tuple(tables), np.concatenate(case), np.concatenate(number), np.concatenate(counts))
 
     def __len__(self) -> int:

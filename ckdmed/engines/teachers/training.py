@@ -60,8 +60,8 @@ def load_network(
         ) from error
     if broken := not_finite(network):
         raise ValueError(
-            f"'{checkpoint}' is of a training that diverged: {broken[0]} ({len(broken)} tensors in all) holds values "
-            "that are not finite. Give another checkpoint."
+            f"'{checkpoint}' is of a training that diverged: {broken[0]} ({counted(len(broken), 'tensor')} in all) "
+            "holds values that are not finite. Give another checkpoint."
         )
     return network
 
