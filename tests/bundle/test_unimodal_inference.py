@@ -68,7 +68,7 @@ def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings:
         ({"student_modalities": []}, "each one of t1n, t1c, t2w, t2f, got []."),
         ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network is to be given (the first: "),
         ({"modalities": ["t1c", "t2f"]}, "modalities is ['t1c', 't2f'], but student_modalities is ['t1c']"),
-        ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channels, this one 3."),
+        ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channel, this one 3."),
     ],
 )
 def test_what_does_not_fit_is_one_clear_error(
