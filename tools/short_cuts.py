@@ -16,35 +16,38 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.files import write_json
 from ckdmed.metrics import classification_scores
-from ckdmed.reports import markdown_table
 
 #: How the codes of patients begin that all have the same kind of tumour.
 GIVEN_AWAY = "MR"
-SCORES = ("accuracy", "balanced_accuracy", "macro_auc")
+#: These patients' class, in the order of the classes.
+GIVEN_CLASS = 1
+SCORES = ("accuracy", "balanced_accuracy", "macro_auc", "glioma_recall")
 
 
 def main() -> int:
-    """Print the table, and write the record where one is asked for."""
+    """Print the scores, and write the record where one is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", help="of ckdmed robustness, one for each fold")
     parser.add_argument("--section", default="test", help="whose evaluations are read (default: test)")
     parser.add_argument("--record", type=Path, help="JSON file for the scores")
     args = parser.parse_args()
     try:
-        scores = {point: scores_of(rows) for point, rows in pooled(args.folders, args.section).items()}
+        found = pooled(args.folders, args.section)
+        scores = {point: scores_of(found[point]) for point in sorted(found, key=lambda name: name != "clean")}
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if args.record is not None:
         write_json(args.record, {"folders": len(args.folders), "section": args.section, "points": scores})
-    print(table(scores))
+    print("\n".join(lines(scores)))
     return 0
 
 
@@ -73,14 +76,15 @@ def pooled(folders: Sequence[Path], section: str) -> dict[str, list[dict[str, st
 
 
 def scores_of(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Scores of all slices, and of those whose patient's code gives nothing away."""
-    plain = [row for row in rows if not row["patient"].startswith(GIVEN_AWAY)]
-    return {"all": _scores(rows), "others": _scores(plain)}
+    """Scores of all slices, of those whose patient's code gives the class away, and of the others."""
+    given = [row for row in rows if row["patient"].startswith(GIVEN_AWAY)]
+    others = [row for row in rows if not row["patient"].startswith(GIVEN_AWAY)]
+    return {"all": _scores(rows), "others": _scores(others), "given away": _scores(given)}
 
 
 def _scores(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     if not rows:
-        raise ValueError(f"all patients' codes begin with {GIVEN_AWAY}: there is nobody else to score.")
+        raise ValueError(f"all patients' codes begin with {GIVEN_AWAY}, or none does: there is nothing to compare.")
     columns = [name for name in rows[0] if name.startswith("probability_")]
     probabilities = np.array([[float(row[name]) for name in columns] for row in rows])
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -88,23 +92,19 @@ def _scores(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     return {
         "slices": len(rows),
         "patients": len({row["patient_group"] for row in rows}),
-        **{name: scores[name] for name in SCORES},
+        "glioma_recall": scores["recall"][GIVEN_CLASS],
+        # of one class alone, where nothing else can be told from it
+        **{name: None if np.isnan(scores[name]) else scores[name] for name in SCORES[:3]},
     }
 
 
-def table(points: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Markdown: a row for each point and group of patients."""
-    head = ["images", "patients", "how many", "slices", "accuracy", "lost", "balanced accuracy", "AUC"]
-    lines = []
-    for point, groups in sorted(points.items(), key=lambda entry: entry[0] != "clean"):
+def lines(points: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Iterator[str]:
+    """What each group of patients scores on each kind of images."""
+    for point, groups in points.items():
         for group, scores in groups.items():
-            clean = points.get("clean", {}).get(group)
-            lost = "" if clean is None or point == "clean" else f"{clean['accuracy'] - scores['accuracy']:.4f}"
-            who = "all" if group == "all" else f"whose code does not begin with {GIVEN_AWAY}"
-            counts = [str(scores[name]) for name in ("patients", "slices")]
-            accuracy, *rest = (f"{scores[name]:.4f}" for name in SCORES)
-            lines.append([point, who, *counts, accuracy, lost, *rest])
-    return markdown_table(head, lines)
+            counts = f"{counted(scores['patients'], 'patient')}, {counted(scores['slices'], 'slice')}"
+            known = [f"{name} {scores[name]:.4f}" for name in SCORES if scores[name] is not None]
+            yield f"{point}, {group}: {counts}: " + ", ".join(known)
 
 
 if __name__ == "__main__":
