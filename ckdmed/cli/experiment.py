@@ -98,7 +98,11 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="of submitit's executor, such as timeout_min=600 (default: a day) slurm_partition=gpu gpus_per_node=1",
     )
-    parser.add_argument("--dry-run", action="store_true", help="list the runs and which are done; nothing is written")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="list the runs and which are done, without the arms that do not fit; nothing is written",
+    )
     if chosen.looks_at_test:
         parser.add_argument(
             "--final", action="store_true", help="evaluate the finished runs on the test set: once, last"
@@ -134,13 +138,21 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     if not args.table_only:
         runs = chosen.plan(args)
         settings = chosen.given_settings(args)
+        phantoms = args.dataset_dir is None
+        data = (output_dir / "phantoms" if phantoms else args.dataset_dir).resolve()
+        made = chosen.from_options(args, output_dir, data, settings)
+        # an arm that cannot be is named before anything is drawn
+        runs = made.possible(runs)
         if args.dry_run:
             print("\n".join(listed_runs(output_dir, runs)))
             return 0
         executor = _executor(args, output_dir)
-        data = chosen.phantoms(output_dir / "phantoms", args) if args.dataset_dir is None else args.dataset_dir
-        made = chosen.from_options(args, output_dir, data.resolve(), settings)
-        runs, final = made.possible(runs), getattr(args, "final", False)
+        if phantoms:
+            chosen.phantoms(data, args)
+        if made.undrawn:
+            made = chosen.from_options(args, output_dir, data, settings)
+            runs = made.possible(runs)
+        final = getattr(args, "final", False)
         if executor is None:
             made.do(runs, final)
         else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_teacher
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
@@ -243,7 +244,7 @@ class Distilling(Experiment):
         check_one_teacher([(run.arm.name, run.seed) for run in runs] + self._recorded_runs())
         refused: dict[str, str] = {}
         # an arm for all its runs; what is done has fitted
-        for run in {run.arm.name: run for run in runs if not self.done(run)}.values():
+        for run in {run.arm.name: run for run in runs if self.undrawn or not self.done(run)}.values():
             if run.arm.name != GIVEN and run.arm.teacher not in refused and (reason := self._refusal(run)):
                 # without these there is no comparison, so the settings of all are wrong
                 if self.strict or run.arm.name in (ALONE, TEACHER):
@@ -255,6 +256,8 @@ class Distilling(Experiment):
         for name, reason in refused.items():
             logger.warning(f"left out, since it does not fit: {name}: {reason}")
         self.check_given_weights(left, [self.teacher] if self.teacher else [])
+        if self.undrawn:
+            return left
         for run in [run for run in left if run.arm.name == GIVEN and not self.done(run)]:
             if reason := self._unscored(run):
                 logger.warning(f"{self.teacher} has no row of its own in {run.name}: {reason}")
@@ -271,13 +274,17 @@ class Distilling(Experiment):
         return [(record.arm, record.seed) for record in records]
 
     def _refusal(self, run: Run) -> str | None:
-        """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can."""
+        """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can.
+
+        A teacher is shown an empty image too: the sizes that one kind takes are not those of another, whose turn may
+        come hours later.
+        """
         planned = self._plan(run)
         get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
         try:
             check_bundle_settings(run.arm.bundle, planned, self.bundles)
             if run.arm.bundle == self.task.teacher_bundle:
-                get("network_def")
+                check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
                 return None
             loss = get("distillation_loss")
             if "teacher_images" in self._config:
@@ -288,7 +295,8 @@ class Distilling(Experiment):
             return in_words(root_cause(error))
         taught = [term for term in loss.terms.values() if term.source != "target"]
         if taught and all(term.samples == "unlabelled" for term in taught):
-            if all(item["labelled"] for item in get("sections")["train"]):
+            # all phantoms have labels
+            if get("label_fraction") == 1 if self.undrawn else all(i["labelled"] for i in get("sections")["train"]):
                 return (
                     "it teaches images without labels, and here all have one, so it would be the student alone once "
                     "more (set label_fraction)."

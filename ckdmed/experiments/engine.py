@@ -62,6 +62,7 @@ class Experiment(Report):
         bundles: folder of the bundles, see ``bundle_folder``.
         command: noted in the records, one entry per word.
         given: names of the settings that the user gave.
+        undrawn: the data are phantoms that are not drawn yet, so that only what needs no data can be looked at.
 
     Raises:
         ValueError: no datalist, with the command that makes one; settings that the runs make themselves.
@@ -74,6 +75,7 @@ class Experiment(Report):
     bundles: Path | None = None
     command: Sequence[str] = field(default_factory=typed_command)
     given: frozenset[str] = frozenset()
+    undrawn: bool = False
 
     #: of the command
     name: ClassVar[str]
@@ -106,6 +108,11 @@ class Experiment(Report):
 
     def __post_init__(self) -> None:
         self.check_settings(self.settings)
+        self.data_sha256 = ""
+        # of all phantoms
+        self.split = {"name": "datalist by patient group", "datalist_seed": 0}
+        if self.undrawn:
+            return
         datalist = self.dataset_dir / DATALIST_NAME
         if not datalist.is_file():
             raise ValueError(
@@ -114,7 +121,7 @@ class Experiment(Report):
             )
         content = self.read_datalist(datalist)
         self.data_sha256 = sha256_of(datalist)
-        self.split = {"name": "datalist by patient group", "datalist_seed": content.get("seed")}
+        self.split["datalist_seed"] = content.get("seed")
 
     # what is run
 
@@ -180,6 +187,7 @@ class Experiment(Report):
     ) -> Experiment:
         """The experiment of the options."""
         given, own = frozenset(parse_settings(args.set)), cls.own_fields(args)
+        own["undrawn"] = args.dataset_dir is None and not (dataset_dir / DATALIST_NAME).is_file()
         return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles, given=given, **own)
 
     @classmethod
@@ -213,6 +221,9 @@ class Experiment(Report):
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
         """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""
+        if self.undrawn:
+            # which patients are the test set is not known yet
+            return
         # others start from what the arms start from that they need, whose times alone tell their epochs
         left = [run for run in runs if not run.arm.needs and not self.done(run)]
         check_given_weights([(run, self._plan(run)) for run in left], teachers, self.bundles)

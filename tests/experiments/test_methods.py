@@ -181,6 +181,54 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path, few_slices: Pat
     assert fits.possible(runs) == runs
 
 
+@pytest.fixture
+def few_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two methods and one fusion, of the many that are built."""
+    monkeypatch.setitem(TASKS, "segmentation", replace(TASKS["segmentation"], fusions=("class_token", "msgff")))
+    known = {name: one for name, one in methods("segmentation").items() if name in (ALONE, "kd", "hard_pseudo")}
+    monkeypatch.setattr("ckdmed.experiments.methods.methods", lambda task: known)
+
+
+def test_a_dry_run_leaves_out_what_does_not_fit_and_says_why(
+    few_arms: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    words = ["experiment", "methods", "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--seeds", "0"]
+    assert main([*words, "--dry-run", "--hybrid", "vgg_vit"]) == 0
+    listed = ["supervised", "teacher", "kd", "teacher_fuse_class_token", "fuse_class_token"]
+    assert capsys.readouterr().out.split() == [f"{name}-seed=0" for name in listed]
+    assert "left out, since it does not fit: teacher_fuse_msgff: fusion must be one of" in caplog.text
+    assert "left out, since it does not fit: hard_pseudo: it teaches images without labels" in caplog.text
+    assert main([*words, "--dry-run", "--set", "label_fraction=0.5"]) == 0
+    assert "hard_pseudo-seed=0" in capsys.readouterr().out
+    # asked for by name it is an error, before phantoms are drawn
+    for more in (["--dry-run"], []):
+        assert main([*words, "--arms", "kd", "fuse_msgff", "--hybrid", "vgg_vit", *more]) == 2
+        assert "teacher_fuse_msgff: fusion must be one of" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_looks_at_the_data_where_they_are_there(
+    few_arms: None, tmp_path: Path, few_slices: Path, capsys: pytest.CaptureFixture[str]
+):
+    words = ["experiment", "methods", "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--dry-run"]
+    assert main([*words, "--dataset_dir", str(few_slices), "--arms", "hard_pseudo"]) == 2
+    assert "hard_pseudo: it teaches images without labels" in capsys.readouterr().err
+    assert main([*words, "--dataset_dir", str(tmp_path), "--arms", "kd"]) == 2
+    assert "there is no datalist" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_teacher_that_cannot_take_the_images_is_left_out(
+    few_arms: None, tmp_path: Path, few_slices: Path, caplog: pytest.LogCaptureFixture
+):
+    # the shared teacher takes any size, and so do its students
+    words = ("--set", "teacher_kind=segresnet", "image_size=40", "student_kind=segresnet")
+    comparison, runs = _tiny(tmp_path, few_slices, *words)
+    left = [run.arm.name for run in comparison.possible(runs)]
+    assert left == ["supervised", "teacher", "kd"]
+    assert "teacher_fuse_class_token: the teacher (UNetViT) cannot take images of 40x40" in caplog.text
+
+
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_a_given_teacher_is_scored_beside_its_students(
     task: str, tmp_path: Path, phantoms: dict[str, Path], caplog: pytest.LogCaptureFixture
