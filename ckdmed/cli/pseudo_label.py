@@ -9,10 +9,11 @@ from ckdmed.cli.exit_status import FOUND
 from ckdmed.counted import counted
 
 NAME = "pseudo-label"
-HELP = "label the unlabelled training images of a datalist by several networks, with an audit, to train a student on"
+HELP = "label the unlabelled training images or cases of a datalist by several networks, with an audit, to train on"
 EXAMPLES = (
     "ckdmed pseudo-label datalist.json --models a/model.pt b/model.pt c/model.pt --output_dir labelled",
     "ckdmed pseudo-label datalist.json --models a.pt b.pt --min_confidence 0.8 --min_agreement 0.7 --output_dir out",
+    "ckdmed pseudo-label brats --models volumes/models/model.pt slices/models/model.pt --output_dir labelled",
     "ckdmed pseudo-label labelled --check",
 )
 STATUSES = {FOUND: "with --check: a file is another one than when the labels were made; each is named"}
@@ -20,15 +21,19 @@ STATUSES = {FOUND: "with --check: a file is another one than when the labels wer
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("datalist", type=Path, help="datalist of your own images; with --check a folder of labels")
+    parser.add_argument(
+        "datalist", type=Path, help="of your own images, or of BraTS cases; with --check a folder of labels"
+    )
     parser.add_argument("--models", type=Path, nargs="+", default=[], help="checkpoints of the networks")
-    parser.add_argument("--output_dir", "--out", type=Path, help="a new folder for images, masks and their datalist")
+    parser.add_argument(
+        "--output_dir", "--out", type=Path, help="a new folder for copies of images and masks, and their datalist"
+    )
     parser.add_argument(
         "--average", choices=("prob", "logit"), default="prob", help="what of the networks is averaged (default: prob)"
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--hard", action="store_true", help="labels are masks (default)")
-    kind.add_argument("--soft", action="store_true", help="labels are the averaged probabilities; masks beside them")
+    kind.add_argument("--soft", action="store_true", help="labels are the averaged probabilities (not of cases)")
     parser.add_argument(
         "--min_confidence",
         "--min-confidence",
@@ -41,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min-agreement",
         type=float,
         default=0.0,
-        help="images on which the networks agree less (mean Dice of two and two) stay unlabelled",
+        help="images on which the networks agree less (mean Dice of two and two; of a case that of the region with the "
+        "least) stay unlabelled",
     )
     parser.add_argument("--check", action="store_true", help="compare a folder of labels with its manifest")
 
@@ -65,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
     settings = PseudoLabelSettings(args.average, args.min_confidence, args.min_agreement, args.soft)
     manifest = write_pseudo_labels(args.datalist, args.models, args.output_dir, settings)
     labelled = sum("label" in entry for entry in manifest["images"])
-    print(f"{labelled} of {counted(len(manifest['images']), 'image')} labelled: {args.output_dir / 'audit.csv'}")
-    print(f"train on them with: ckdmed run seg_kd train --dataset_dir {args.output_dir / 'datalist.json'}")
+    cases = "case" in manifest["images"][0]
+    total = counted(len(manifest["images"]), "case" if cases else "image")
+    print(f"{labelled} of {total} labelled: {args.output_dir / 'audit.csv'}")
+    bundle, data = ("brats_seg_kd", args.output_dir) if cases else ("seg_kd", args.output_dir / "datalist.json")
+    print(f"train on them with: ckdmed run {bundle} train --dataset_dir {data}")
     return 0

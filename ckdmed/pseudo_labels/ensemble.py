@@ -29,6 +29,11 @@ class Agreed(NamedTuple):
     agreement: float
     kept: float
 
+    @property
+    def confidence(self) -> float:
+        """Mean probability of what is said of a voxel, be it tumour or not."""
+        return float(np.maximum(self.probability, 1 - self.probability).mean())
+
 
 def combined(probabilities: Sequence[np.ndarray], average: str = "prob", min_confidence: float = 0.5) -> Agreed:
     """Average the networks' probabilities of one image, and say how far they agree.

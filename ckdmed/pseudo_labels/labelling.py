@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +12,31 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from ckdmed.bundle.trained import is_of_a_student, recorded_settings
-from ckdmed.bundle_files import bundle_configs
 from ckdmed.counted import counted
+from ckdmed.data.brats import is_brats_datalist
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.output_names import output_names
 from ckdmed.data.patients import patient_group
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses
 from ckdmed.files import write_json
-from ckdmed.folders import files_below, replaced_folder
+from ckdmed.folders import replaced_folder
 from ckdmed.json_files import read_json
-from ckdmed.pseudo_labels.ensemble import Agreed, combined
+from ckdmed.pseudo_labels.cases import write_case_labels
+from ckdmed.pseudo_labels.ensemble import combined
 from ckdmed.pseudo_labels.mask_values import Regions, common_regions, mask_value
-from ckdmed.pseudo_labels.written_folder import MANIFEST, content_sha256, foreign_content
+from ckdmed.pseudo_labels.networks import check_models, inferred
+from ckdmed.pseudo_labels.settings import PseudoLabelSettings
+from ckdmed.pseudo_labels.written_folder import content_sha256, foreign_content, write_manifest
 from ckdmed.reports.files import write_csv
-from ckdmed.sections.record import find_own_or_shipped
 
-__all__ = ["PseudoLabelSettings", "write_pseudo_labels"]
+__all__ = ["write_pseudo_labels"]
 
 logger = logging.getLogger(__name__)
 
+_BUNDLES = ("seg_kd", "seg_teacher")
 _MASKS = "pseudo_labels"
 _PARTS, _SUFFIXES = ("mask", "probability"), (".nii.gz", ".png")
-
-
-@dataclass(frozen=True)
-class PseudoLabelSettings:
-    """How labels are made.
-
-    Attributes:
-        average, min_confidence: see :func:`~ckdmed.pseudo_labels.combined`.
-        min_agreement: in [0, 1]; images on which the networks agree less stay unlabelled.
-        soft: the labels are the averaged probabilities instead of masks, and the mask stands beside them.
-    """
-
-    average: str = "prob"
-    min_confidence: float = 0.5
-    min_agreement: float = 0.0
-    soft: bool = False
 
 
 def write_pseudo_labels(
@@ -83,14 +68,23 @@ def write_pseudo_labels(
     """
     if not models:
         raise ValueError("give one checkpoint or more of networks that label.")
-    if not 0 <= settings.min_agreement <= 1:
-        raise ValueError(f"min_agreement is {settings.min_agreement}; it must lie in [0, 1].")
-    combined([np.zeros(1)], settings.average, settings.min_confidence)
+    settings.check()
+    stored = datalist / "datalist.json"
+    if stored.is_file() and is_brats_datalist(read_json(stored)):
+        datalist = stored
     if not datalist.is_file():
-        raise ValueError(f"{datalist}: no such datalist; give the JSON file that lists your images.")
+        raise ValueError(
+            f"{datalist}: no such datalist; give the JSON file that lists your images, or a folder of BraTS cases in "
+            "which `ckdmed brats-datalist --without-masks` wrote theirs."
+        )
     content = read_json(datalist)
+    if is_brats_datalist(content):
+        return write_case_labels(datalist, content, models, output_dir, settings)
     if not is_slice_datalist(content):
-        raise ValueError(f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item.")
+        raise ValueError(
+            f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item, nor one of BraTS "
+            "cases."
+        )
     # checks every item and its files
     items = read_slice_datalist(datalist, progress=False)
     items.pop("classes")
@@ -101,8 +95,7 @@ def write_pseudo_labels(
         raise ValueError(f"{datalist}: every image of the section 'training' has a label; there is none to make.")
     if several := [entry["image"] for entry in unlabelled if not isinstance(entry["image"], str)]:
         raise ValueError(f"{datalist}: images of several channels cannot be labelled yet: {several[0]}.")
-    for model in models:
-        _check_model(model, items)
+    check_models(models, items["test"])
     regions = common_regions(models)
     stems = _mask_stems(datalist, unlabelled, content)
     with replaced_folder(output_dir.absolute().parent, output_dir.name, foreign_content) as folder:
@@ -123,18 +116,11 @@ def write_pseudo_labels(
         shutil.rmtree(folder / ".work")
         write_json(folder / "datalist.json", content)
         write_csv(folder / "audit.csv", rows)
-        manifest = {
-            "datalist": str(datalist),
-            "settings": asdict(settings),
-            "models": [{"checkpoint": str(model), "sha256": content_sha256(model)} for model in models],
-            "images": [
-                {"image": row["image"], "sha256": content_sha256(folder / row["image"])}
-                | _of_label(folder, row["label"])
-                for row in rows
-            ],
-            "files": sorted([*files_below(folder), MANIFEST]),
-        }
-        write_json(folder / MANIFEST, manifest)
+        images = [
+            {"image": row["image"], "sha256": content_sha256(folder / row["image"])} | _of_label(folder, row["label"])
+            for row in rows
+        ]
+        manifest = write_manifest(folder, datalist, settings, models, images)
     labelled = [row for row in rows if row["label"]]
     mean = float(np.mean([row["agreement"] for row in rows]))
     logger.info(f"{len(labelled)} of {counted(len(rows), 'image')} labelled; mean agreement {mean:.3f}: {output_dir}")
@@ -171,54 +157,13 @@ def _mask_stems(
     return stems
 
 
-def _check_model(model: Path, items: Mapping[str, Any]) -> None:
-    if not model.is_file():
-        raise ValueError(f"there is no checkpoint '{model}'.")
-    if recorded_settings(model) is None:
-        raise ValueError(f"'{model}' has no record of its training (model.json beside it), which tells its network.")
-    record = find_own_or_shipped(model)
-    if record is None:
-        logger.warning(f"{model} has no record of its patients; whether it knows test patients is not known")
-        return
-    known = {
-        item["patient_group"]
-        for item in items["test"]
-        if {"train", "validation"} & set(record.sections_of([item["patient_group"], item["patient"]]))
-    }
-    if known:
-        raise ValueError(
-            f"'{model}' was trained or chosen on {counted(len(known), 'patient')} of the test section "
-            f"({sorted(known)[0]}): what it labels would carry them into the training. Give a network that was "
-            "trained on the same split."
-        )
-
-
 def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path, Path]:
     """Image -> the file of a network's probabilities, by the inference of the bundle that trained it."""
-    from monai.bundle import ConfigWorkflow
-
-    settings = recorded_settings(model) or {}
-    bundle = "seg_kd" if is_of_a_student(model, settings) else "seg_teacher"
     inputs = work / "inputs"
     for number, image in enumerate(images):
         _copy(image, inputs / f"{number:06d}" / image.name)
-    workflow = ConfigWorkflow(
-        [str(bundle_configs(bundle) / "inference.json")],
-        meta_file=None,
-        logging_file=False,
-        workflow_type="inference",
-        checkpoint=str(model),
-        dataset_dir=str(inputs),
-        output_dir=str(work / "results"),
-    )
-    workflow.initialize()
-    workflow.run()
-    try:
-        workflow.finalize()
-    except SystemExit as error:
-        raise ValueError(f"'{model}' could not label every image: {error}") from error
     found = {}
-    for result in read_json(work / "results" / "report.json")["results"]:
+    for result in inferred(model, _BUNDLES, inputs, work / "results"):
         answers = [name for name in result["outputs"] if "_probability." in name]
         if len(answers) != 1:
             raise ValueError(f"'{model}' has {len(answers)} regions; networks that label have one.")
@@ -255,12 +200,8 @@ def _label(
         "voxels": int(agreed.mask.sum()),
         "kept": round(agreed.kept, 4),
         "agreement": round(agreed.agreement, 4),
-        "mean_confidence": round(_confidence(agreed), 4),
+        "mean_confidence": round(agreed.confidence, 4),
     }
-
-
-def _confidence(agreed: Agreed) -> float:
-    return float(np.maximum(agreed.probability, 1 - agreed.probability).mean())
 
 
 def _read(path: Path) -> np.ndarray:

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ckdmed.file_hash import sha256_of
+from ckdmed.files import write_json
 from ckdmed.folders import files_below
 from ckdmed.json_files import JsonFileError, read_json
+from ckdmed.pseudo_labels.settings import PseudoLabelSettings
 
-__all__ = ["MANIFEST", "check_pseudo_labels", "content_sha256", "foreign_content"]
+__all__ = ["MANIFEST", "check_pseudo_labels", "content_sha256", "foreign_content", "write_manifest"]
 
 MANIFEST = "manifest.json"
 _FORM = {"datalist", "settings", "models", "images", "files"}
+
+
+def write_manifest(
+    folder: Path,
+    datalist: Path,
+    settings: PseudoLabelSettings,
+    models: Sequence[Path],
+    images: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Write what the labels were made of, when everything else is in the folder.
+
+    Args:
+        folder: of the labels.
+        datalist, settings, models: that they were made of.
+        images: with ``image`` and its ``sha256``, or a list of each, and ``label`` and ``label_sha256`` where there is
+            one; relative to the folder.
+
+    Returns:
+        the manifest.
+    """
+    manifest = {
+        "datalist": str(datalist),
+        "settings": asdict(settings),
+        "models": [{"checkpoint": str(model), "sha256": content_sha256(model)} for model in models],
+        "images": list(images),
+        "files": sorted([*files_below(folder), MANIFEST]),
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
 
 
 def check_pseudo_labels(folder: Path) -> list[str]:
@@ -27,10 +61,12 @@ def check_pseudo_labels(folder: Path) -> list[str]:
         raise ValueError(f"{path} is no manifest of pseudo-labels: give a folder that `ckdmed pseudo-label` wrote.")
     problems = []
     for entry in manifest["images"]:
-        for key, known in (("image", entry["sha256"]), ("label", entry.get("label_sha256"))):
-            path = folder / str(entry.get(key))
-            if known is None:
-                continue
+        images, hashes = entry["image"], entry["sha256"]
+        known_of = dict(zip(images, hashes, strict=True)) if isinstance(images, list) else {images: hashes}
+        if "label_sha256" in entry:
+            known_of[entry["label"]] = entry["label_sha256"]
+        for name, known in known_of.items():
+            path = folder / str(name)
             if not path.exists():
                 problems.append(f"{path}: no such file.")
             elif content_sha256(path) != known:

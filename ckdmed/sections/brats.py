@@ -19,7 +19,7 @@ from ckdmed.data.splits import stored_folds
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
-__all__ = ["brats_sections", "cases_folder", "check_listed_cases"]
+__all__ = ["brats_sections", "cases_folder", "check_listed_cases", "check_persons"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def brats_sections(
     else:
         # nothing is split, so that a folder of two patients will do
         datalist = _resolve(folder, split_seed, (1.0, 0.0, 0.0), modalities, release)
-        parts = record.assign([item for name in _SECTIONS.values() for item in datalist[name]])
+        parts = record.assign([_scored(item) for name in _SECTIONS.values() for item in datalist[name]])
     share = {"train": label_fraction}
     sections = {
         key: [
@@ -181,7 +181,7 @@ def _resolve(
             _check_folds_have_masks(items, stored)
         if fold is not None:
             datalist = brats_fold(datalist, fold, n_folds, seed)
-        _check_persons(datalist, folder, of_folds)
+        check_persons(datalist, stored, of_folds)
         return datalist
     if fold is not None:
         # the folds are of all cases, so a set too small for three shares will do
@@ -200,20 +200,29 @@ def _resolve(
 
 
 def _check_folds_have_masks(items: Sequence[dict[str, Any]], stored: Path) -> None:
-    """Refuse cases without a mask whichever fold is tested, not hours later when the turn of theirs comes."""
-    if without := [item for item in items if "label" not in item]:
+    """Refuse cases that cannot be scored whichever fold is tested, not hours later when the turn of theirs comes."""
+    if without := [item for item in items if "label" not in item or item.get("pseudo_label")]:
         folds = ", ".join(map(str, sorted({item["fold"] for item in without})))
         raise ValueError(
-            f"{stored}: {counted(len(without), 'case')} without a mask in the folds to be tested (the first: "
-            f"{without[0]['case']}; folds: {folds}). Give their masks, leave them out, or leave 'fold' out of all "
-            "items, so that folds are drawn and such cases only train."
+            f"{stored}: {counted(len(without), 'case')} without a mask (or with one that networks made) in the folds "
+            f"to be tested (the first: {without[0]['case']}; folds: {folds}). Give their masks, leave them out, or "
+            "leave 'fold' out of all items, so that folds are drawn and such cases only train."
         )
 
 
-def _check_persons(datalist: dict[str, Any], folder: Path, of_folds: bool) -> None:
-    """Refuse a list in whose sections, or in whose folds, one person is under several names."""
+def check_persons(datalist: dict[str, Any], source: Path, of_folds: bool = False) -> None:
+    """Refuse a list in whose sections, or in whose folds, one person is under several names.
+
+    Args:
+        datalist: as it was read.
+        source: its file.
+        of_folds: whether its items' folds are tested, not its sections.
+
+    Raises:
+        ValueError: names the persons.
+    """
     items = {name: datalist[name] for name in _SECTIONS.values()}
-    joined = same_persons([item for part in items.values() for item in part], folder)
+    joined = same_persons([item for part in items.values() for item in part], source.parent)
     sections: dict[str, set[str]] = {}
     for name, part in items.items():
         for item in part:
@@ -223,9 +232,14 @@ def _check_persons(datalist: dict[str, Any], folder: Path, of_folds: bool) -> No
     if crossing := sorted(name for name, where in sections.items() if len(where) > 1):
         names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
         raise ValueError(
-            f"{folder / 'datalist.json'}: {counted(len(crossing), 'person')} under several names in several "
+            f"{source}: {counted(len(crossing), 'person')} under several names in several "
             f"{'folds' if of_folds else 'sections'} (their images are the same: {names}); make the datalist again."
         )
+
+
+def _scored(item: dict[str, Any]) -> dict[str, Any]:
+    """The item as it is scored: a mask that networks made is no answer."""
+    return {key: value for key, value in item.items() if key != "label"} if item.get("pseudo_label") else item
 
 
 def _chosen(item: dict[str, Any], modalities: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ __all__ = [
     "brats_fold",
     "build_brats_datalist",
     "check_brats_datalist",
+    "is_brats_datalist",
     "load_brats_datalist",
     "read_brats_datalist",
     "select_brats_items",
@@ -155,8 +156,8 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
 
     Test is the fold, validation the next one (modulo the number of folds), training the rest. Folds that all items
     hold under ``fold`` are used where their number is `n_folds`, whatever the seed; else they are drawn by patient,
-    balanced as `build_brats_datalist` balances. Patients with a case without a mask are in no fold: they stay in
-    training.
+    balanced as `build_brats_datalist` balances. Patients with a case without a mask, or with one that networks made
+    (``pseudo_label``), are in no fold: they stay in training.
 
     Args:
         datalist: see `build_brats_datalist`.
@@ -175,7 +176,7 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
             warnings.warn(
                 f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2
             )
-        without = {item["patient_group"] for item in items if "label" not in item}
+        without = {item["patient_group"] for item in items if "label" not in item or item.get("pseudo_label")}
         dealt = [item for item in items if item["patient_group"] not in without]
         parts = k_folds([i["patient_group"] for i in dealt], [_class_of(i) for i in dealt], n_folds, seed)
         folds = {dealt[index]["patient_group"]: number for number, part in enumerate(parts) for index in part}
@@ -259,6 +260,14 @@ def read_brats_datalist(path: PathLike) -> dict[str, Any]:
     datalist = read_json(path)
     check_brats_datalist(datalist, path)
     return dict(datalist)
+
+
+def is_brats_datalist(content: Any) -> bool:
+    """Whether a datalist is of cases, whose items have ``modalities``, be its form right or not."""
+    if not isinstance(content, Mapping):
+        return False
+    lists = [content[name] for name in SECTIONS if isinstance(content.get(name), list)]
+    return any(isinstance(item, Mapping) and "modalities" in item for part in lists for item in part)
 
 
 def check_brats_datalist(datalist: Any, source: PathLike) -> None:
