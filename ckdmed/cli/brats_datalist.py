@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shares of the sections (default: 0.8 0.1 0.1)",
     )
     parser.add_argument("--modalities", nargs="+", metavar="NAME", help="that a case must have (default: all four)")
-    parser.add_argument("--without-masks", action="store_true", help="take cases that have no mask as well")
+    parser.add_argument("--without-masks", action="store_true", help="take cases without a mask too, for training")
     parser.add_argument("--tumour-type", metavar="TYPE", help="of cases whose names do not tell it (default: GLI)")
     add_release(parser)
     add_mask_is(parser)

@@ -72,7 +72,8 @@ def build_brats_datalist(
 
     All time points of a person are in one section, and so are a person's cases under several names
     (:func:`~ckdmed.data.brats.persons.same_persons`), which a warning names. The sections are balanced by tumour type
-    together with whether the mask has enhancing tumour.
+    together with whether the mask has enhancing tumour. Patients with a case without a mask stay in the training
+    section, since no training takes one for validation or test; where every patient has such a case, all are split.
 
     Args:
         folder: see `find_brats_cases`.
@@ -126,9 +127,14 @@ def build_brats_datalist(
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
         warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
         items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
-    groups = [item["patient_group"] for item in items]
-    parts = split_by_group(groups, [_class_of(item) for item in items], fractions, seed)
-    sections = {name: [items[i] for i in part] for name, part in zip(SECTIONS, parts, strict=True)}
+    dealt, rest = _with_masks(items)
+    if not dealt or not fractions[0]:
+        # an inference alone takes such sections
+        dealt, rest = items, []
+    groups = [item["patient_group"] for item in dealt]
+    parts = split_by_group(groups, [_class_of(item) for item in dealt], fractions, seed)
+    sections = {name: [dealt[i] for i in part] for name, part in zip(SECTIONS, parts, strict=True)}
+    sections["training"] += rest
     return {
         "name": "BraTS cases",
         "description": "Brain tumour MRI with masks of core, oedema and enhancing tumour; split by patient.",
@@ -142,6 +148,13 @@ def build_brats_datalist(
         **{_COUNT_KEYS[name]: len(sections[name]) for name in SECTIONS},
         **sections,
     }, skipped
+
+
+def _with_masks(items: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The items of patients all of whose cases have an expert's mask, and the others, which only train."""
+    without = {item["patient_group"] for item in items if "label" not in item or item.get("pseudo_label")}
+    dealt = [item for item in items if item["patient_group"] not in without]
+    return dealt, [item for item in items if item["patient_group"] in without]
 
 
 def _class_of(item: Mapping[str, Any]) -> int:
@@ -176,8 +189,7 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
             warnings.warn(
                 f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2
             )
-        without = {item["patient_group"] for item in items if "label" not in item or item.get("pseudo_label")}
-        dealt = [item for item in items if item["patient_group"] not in without]
+        dealt, _ = _with_masks(items)
         parts = k_folds([i["patient_group"] for i in dealt], [_class_of(i) for i in dealt], n_folds, seed)
         folds = {dealt[index]["patient_group"]: number for number, part in enumerate(parts) for index in part}
         fold_of = [folds.get(item["patient_group"]) for item in items]

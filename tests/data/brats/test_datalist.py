@@ -48,6 +48,27 @@ def test_patients_stay_whole_and_sections_are_balanced(folder):
     assert build_brats_datalist(folder, seed=3, modalities=["t1n"], progress=False)[0] == datalist
 
 
+def test_patients_with_a_case_without_a_mask_only_train(folder):
+    given = {"modalities": ["t1n"], "require_label": False, "progress": False}
+    without = {f"BraTS-GLI-{person:05d}" for person in range(10)}
+    for patient in without:
+        # the other time point has one
+        next(folder.rglob(f"{patient}-001-seg.nii.gz")).unlink()
+    datalist, skipped = build_brats_datalist(folder, **given)
+    assert not skipped and [datalist[name] != [] for name in ("training", "validation", "test")] == [True] * 3
+    assert all("label" in item for name in ("validation", "test") for item in datalist[name])
+    assert {f"{patient}-{time:03d}" for patient in without for time in (0, 1)} <= {
+        item["case"] for item in datalist["training"]
+    }
+    assert [datalist["num" + k] for k in ("Training", "Validation", "Test")] == [48, 6, 6]
+    # an inference takes any section
+    for path in folder.rglob("*-seg.nii.gz"):
+        path.unlink()
+    assert [len(build_brats_datalist(folder, **given)[0][name]) for name in ("validation", "test")] == [6, 6]
+    every = build_brats_datalist(folder, fractions=(0, 0, 1), **given)[0]
+    assert len(every["test"]) == 60
+
+
 def test_items_describe_the_case(make_case, tmp_path):
     make_case("Brats18_TCIA05_396_1", "HGG", et=4)
     datalist, _ = build_brats_datalist(tmp_path, fractions=(1, 0, 0), progress=False)
