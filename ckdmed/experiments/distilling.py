@@ -280,7 +280,9 @@ class Distilling(Experiment):
         come hours later.
         """
         planned = self._plan(run)
-        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), planned).get_parsed_content
+        # weights of classes are counted in the data
+        without = {"label_weights": None} if self.undrawn and "label_weights" in self._config else {}
+        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), {**planned, **without}).get_parsed_content
         try:
             check_bundle_settings(run.arm.bundle, planned, self.bundles)
             if run.arm.bundle == self.task.teacher_bundle:

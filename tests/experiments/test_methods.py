@@ -207,6 +207,14 @@ def test_a_dry_run_leaves_out_what_does_not_fit_and_says_why(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_dry_run_of_each_task_needs_no_data(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["--task", task, "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--arms", "kd", "--seeds", "0"]
+    assert main(["experiment", "methods", *words, "--dry-run"]) == 0
+    assert capsys.readouterr().out.split() == ["supervised-seed=0", "teacher-seed=0", "kd-seed=0"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dry_run_looks_at_the_data_where_they_are_there(
     few_arms: None, tmp_path: Path, few_slices: Path, capsys: pytest.CaptureFixture[str]
 ):
