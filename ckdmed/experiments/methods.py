@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,12 +20,16 @@ from ckdmed.reports import RunRecord
 __all__ = ["EXPERIMENT", "MethodComparison"]
 
 _FUSE = "fuse_"
+#: the fusion of what a hybrid sees at several resolutions
+_RESOLUTIONS = "resolutions"
+# what both networks of a hybrid for segmentation divide an edge by
+_MULTIPLE = 16
 
 
 @dataclass
 class MethodComparison(Distilling):
     """The arms are the registered methods of the task, with the defaults of each, and students of hybrid teachers that
-    differ in how their two networks are joined.
+    differ in how their two networks are joined, or in that they see each image at several resolutions.
 
     The primary result is the difference to the student alone over patients, each the mean of its seeds: bootstrap
     intervals and p-values corrected for the number of arms by Holm's procedure.
@@ -43,7 +47,8 @@ class MethodComparison(Distilling):
             "--arms",
             nargs="+",
             metavar="ARM",
-            help="only these methods, and fusions as fuse_NAME, beside the student alone (default: all that fit)",
+            help="only these methods, and fusions as fuse_NAME (fuse_resolutions: the images' size and half of it), "
+            "beside the student alone (default: all that fit)",
         )
         parser.add_argument(
             "--fusion_method", default="kd", metavar="METHOD", help="of the students of fused teachers (default: kd)"
@@ -87,7 +92,7 @@ class MethodComparison(Distilling):
         shared = cls.shared_teacher(args)
         arms = {name: Arm(name, name, {"method": name}, task.bundle, shared.name) for name in known if name != ALONE}
         teachers = {shared.name: shared}
-        for fuse, hybrid in _hybrids(task, args).items():
+        for fuse, hybrid in _hybrids(task, args, cls.shared_settings(args)).items():
             teacher = f"{TEACHER}_{_FUSE}{fuse}"
             teachers[teacher] = Arm(teacher, teacher, hybrid, task.teacher_bundle)
             settings = {**hybrid, "method": args.fusion_method}
@@ -121,22 +126,39 @@ class MethodComparison(Distilling):
         return {arm: _label(arm, taught[arm]) for arm in ordered}
 
 
-def _hybrids(task: DistilledTask, args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def _hybrids(task: DistilledTask, args: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Fusion -> the settings of its teacher, without that of the shared teacher where it is such a hybrid itself."""
     given = parse_settings(args.set)
-    kind = args.hybrid or task.hybrid
-    fusions = list(task.fusions)
-    if args.teacher_checkpoint is None and given.get("teacher_kind", task.hybrid) == kind:
-        usual = given.get("fuse", fusions[0])
-        fusions = [fuse for fuse in fusions if fuse != usual]
+    kind, usual, seen = args.hybrid or task.hybrid, given.get("fuse", task.fusions[0]), given.get("resolutions")
+    found: dict[str, dict[str, Any]] = {fuse: {"teacher_kind": kind, "fuse": fuse} for fuse in task.fusions}
+    found |= {own: {"teacher_kind": own, "fuse": task.fusions[0]} for own in task.fused_kinds if own != kind}
+    found[_RESOLUTIONS] = {"teacher_kind": kind, "fuse": usual, "resolutions": seen or _halved(settings)}
+    if args.teacher_checkpoint is None:
+        shared = {"teacher_kind": given.get("teacher_kind", task.hybrid), "fuse": usual, "resolutions": seen}
+        found = {fuse: own for fuse, own in found.items() if {"resolutions": seen, **own} != shared}
     # options are of one kind of network
-    others = {"teacher_options": None} if given.get("teacher_kind", kind) != kind and "teacher_options" in given else {}
-    return {fuse: {"teacher_kind": kind, "fuse": fuse, **others} for fuse in fusions}
+    of_kind = given.get("teacher_kind", kind) if "teacher_options" in given else None
+    return {
+        fuse: own if of_kind in (None, own["teacher_kind"]) else {**own, "teacher_options": None}
+        for fuse, own in found.items()
+    }
+
+
+def _halved(settings: Mapping[str, Any]) -> list[int]:
+    """Edges of half the size of the teacher's images and of the whole."""
+    size = settings.get("teacher_image_size") or settings.get("image_size")
+    if settings.get("spatial_dims") == 3 and isinstance(settings.get("roi_size"), list):
+        size = next(iter(settings["roi_size"]), None)
+    # a size that is no number is refused with the other settings
+    whole = size if isinstance(size, int) else 2 * _MULTIPLE
+    return [max(whole // 2 // _MULTIPLE, 1) * _MULTIPLE, whole]
 
 
 def _label(arm: str, method: str) -> str:
     if arm == ALONE:
         return "student alone"
+    if arm == _FUSE + _RESOLUTIONS:
+        return f"{method}, teacher of several resolutions"
     return f"{method}, teacher fused by {arm.removeprefix(_FUSE)}" if arm.startswith(_FUSE) else arm
 
 

@@ -30,6 +30,7 @@ class DistilledTask:
         patient_score: of these the mean over patients, which arms are compared by.
         hybrid: the usual kind of teacher that joins two networks.
         fusions: the ways in which it may join them, the usual one first.
+        fused_kinds: kinds of teacher that are a fusion themselves.
         tiny: sizes of the profile "tiny", whose names those of the others have as well.
         data: what it is trained on.
     """
@@ -44,6 +45,7 @@ class DistilledTask:
     fusions: tuple[str, ...]
     tiny: Mapping[str, Any]
     data: TaskData
+    fused_kinds: tuple[str, ...] = ()
 
 
 #: by the names of the registry of methods
@@ -85,6 +87,7 @@ TASKS: dict[str, DistilledTask] = {
             CLASSIFIER_FUSIONS,
             Table1.tiny,
             SLICE_DATA,
+            ("msgff",),
         ),
     )
 }

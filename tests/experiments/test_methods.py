@@ -4,6 +4,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,9 +40,10 @@ def test_every_registered_method_and_every_fusion_is_an_arm(task: str):
     arms = names("--task", task)
     assert {name for name in arms if not name.startswith(("teacher", "fuse_"))} == set(methods(task))
     # the shared teacher is the hybrid with the usual fusion, so that its student by kd is the arm of that name
-    assert {name.removeprefix("fuse_") for name in arms if name.startswith("fuse_")} == set(TASKS[task].fusions[1:])
+    fusions = {*TASKS[task].fusions[1:], *TASKS[task].fused_kinds, "resolutions"}
+    assert {name.removeprefix("fuse_") for name in arms if name.startswith("fuse_")} == fusions and "msgff" in fusions
     assert arms[0] == ALONE
-    for fuse in TASKS[task].fusions[1:]:
+    for fuse in fusions:
         assert arms.index(f"teacher_fuse_{fuse}") == arms.index(f"fuse_{fuse}") - 1
 
 
@@ -49,6 +51,52 @@ def test_a_teacher_of_another_kind_leaves_all_fusions_to_the_hybrids():
     assert f"fuse_{TASKS['segmentation'].fusions[0]}" in names("--set", "teacher_kind=unet")
     assert "fuse_stn" not in names("--set", "fuse=stn") and "fuse_class_token" in names("--set", "fuse=stn")
     assert "fuse_class_token" in names("--hybrid", "vgg_vit")
+
+
+def _teachers(*words: str) -> dict[str, dict[str, Any]]:
+    """Fusion -> the settings of its teacher."""
+    runs = planned("methods", "--seeds", "0", *words)
+    return {run.arm.name[13:]: dict(run.arm.settings) for run in runs if run.arm.name.startswith("teacher_fuse_")}
+
+
+def test_teachers_of_several_resolutions_and_scales():
+    plain = {"teacher_kind": "vgg_vit", "fuse": "logits"}
+    classes = _teachers("--task", "classification", "--set", "image_size=224")
+    assert classes["msgff"] == {"teacher_kind": "msgff", "fuse": "logits"}
+    assert classes["resolutions"] == {**plain, "resolutions": [112, 224]}
+    # the size of the teacher's own images, and edges that a network for segmentation can have
+    larger = _teachers("--task", "classification", "--set", "image_size=64", "teacher_image_size=160")
+    assert larger["resolutions"]["resolutions"] == [80, 160]
+    masks = _teachers("--task", "regions", "--set", "image_size=240", "fuse=stn")
+    assert masks["resolutions"] == {"teacher_kind": "unet_vit", "fuse": "stn", "resolutions": [112, 240]}
+    assert masks["msgff"] == {"teacher_kind": "unet_vit", "fuse": "msgff"}
+    volumes = _teachers("--task", "regions", "--set", "spatial_dims=3", "roi_size=[96,96,64]")
+    assert volumes["resolutions"]["resolutions"] == [48, 96]
+    labels = MethodComparison.arm_labels([record("fuse_resolutions", 0, 0.1, 5.0, method="kd")])
+    assert labels == {"fuse_resolutions": "kd, teacher of several resolutions"}
+
+
+def test_the_shared_teacher_is_no_fusion_once_more():
+    own = ["--task", "classification", "--set", "resolutions=[32,48]"]
+    assert "resolutions" not in _teachers(*own) and "msgff" in _teachers(*own)
+    # another kind of shared teacher leaves the resolutions to the hybrid
+    assert _teachers(*own, "teacher_kind=vgg_vgg")["resolutions"]["resolutions"] == [32, 48]
+    shared = _teachers("--task", "classification", "--set", "teacher_kind=msgff")
+    assert (
+        "msgff" not in shared and shared["logits"]["teacher_kind"] == shared["resolutions"]["teacher_kind"] == "vgg_vit"
+    )
+    # which is the usual fusion of that kind
+    fused = _teachers("--task", "classification", "--hybrid", "msgff")
+    assert "msgff" not in fused and fused["logits"] == {"teacher_kind": "msgff", "fuse": "logits"}
+
+
+@pytest.mark.parametrize("task, words", [("segmentation", []), ("classification", ["--set", "image_size=64"])])
+def test_teachers_of_several_resolutions_and_scales_can_be_built(
+    task: str, words: list[str], tmp_path: Path, few_slices: Path
+):
+    arms = ["--arms", "fuse_resolutions", "fuse_msgff"]
+    comparison, runs = _tiny(tmp_path, few_slices, "--task", task, *arms, *words)
+    assert comparison.possible(runs) == runs
 
 
 def test_teachers_are_trained_once_by_the_first_seed(tmp_path: Path, data: Path):
@@ -194,7 +242,8 @@ def test_a_dry_run_leaves_out_what_does_not_fit_and_says_why(
 ):
     words = ["experiment", "methods", "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--seeds", "0"]
     assert main([*words, "--dry-run", "--hybrid", "vgg_vit"]) == 0
-    listed = ["supervised", "teacher", "kd", "teacher_fuse_class_token", "fuse_class_token"]
+    fused = [f"{role}fuse_{fuse}" for fuse in ("class_token", "resolutions") for role in ("teacher_", "")]
+    listed = ["supervised", "teacher", "kd", *fused]
     assert capsys.readouterr().out.split() == [f"{name}-seed=0" for name in listed]
     assert "left out, since it does not fit: teacher_fuse_msgff: fusion must be one of" in caplog.text
     assert "left out, since it does not fit: hard_pseudo: it teaches images without labels" in caplog.text
