@@ -20,7 +20,15 @@ from ckdmed import __version__
 from ckdmed.bundle.component_overrides import component_overrides
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
-from ckdmed.bundle.run_folder import ARTEFACTS, SETTINGS, check_places, from_rank_0, refuse_earlier_run
+from ckdmed.bundle.run_folder import (
+    ARTEFACTS,
+    SETTINGS,
+    check_places,
+    from_rank_0,
+    refuse_earlier_run,
+    run_of,
+    weights_folder,
+)
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_plain, taken_settings
@@ -116,19 +124,42 @@ def start_run(
 
 
 def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
-    """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoints by hash."""
+    """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoints by hash.
+
+    Of a student of cross-fitted teachers it says what these score in fold and out of fold, by their record.
+    """
     settings = running_settings()
     record = find_own_or_shipped(checkpoint)
     peer = settings.get("peer_checkpoint")
+    taught = _teacher_scores(Path(checkpoint))
     return {
         **_origin(settings),
         **({} if peer is None else {"peer_sha256": sha256_of(peer)}),
+        **({} if taught is None else {"teacher_scores": taught}),
         "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256_of(checkpoint),
         "section": section,
         # None: it is unknown whether the training had other sections
         "section_record": None if record is None else str(record.path),
     }
+
+
+def _teacher_scores(checkpoint: Path) -> dict[str, Any] | None:
+    """What the cross-fitted teachers of a student score, with the place of their record; None where it has no such
+    teachers, or the record is gone."""
+    run = run_of(checkpoint)
+    told = ((run_record(run) if run else None) or {}).get("settings", {})
+    folds, given = told.get("teacher_folds"), told.get("teacher_checkpoint")
+    if run is None or not isinstance(folds, int) or folds < 2 or told.get("method") == "supervised":
+        return None
+    # an inference calls this package too, and does without trainings
+    from ckdmed.engines.teachers.folds import FOLDS_NAME, TeacherFolds
+
+    record = Path(str(given)) if given else run / "teacher" / FOLDS_NAME
+    # a teacher of the run may be scored as well
+    if checkpoint.absolute().parent != weights_folder(run, told).absolute() or not record.is_file():
+        return None
+    return {"record": str(record), **TeacherFolds.read(record).scores}
 
 
 def running_settings() -> dict[str, Any]:

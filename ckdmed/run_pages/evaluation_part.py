@@ -41,6 +41,16 @@ def evaluation_sections(evaluation: Evaluation, stem: str, title: str = "") -> l
     """
     heading = title or _title(evaluation)
     blocks = _classes(evaluation) if evaluation.is_classification else _masks(evaluation)
+    taught = (evaluation.summary.get("settings") or {}).get("teacher_scores")
+    if isinstance(taught, Mapping):
+        seen, unseen = (number(taught.get(part)) for part in ("in_fold", "out_of_fold"))
+        blocks.append(
+            Text(
+                f"The student's cross-fitted teachers: {taught.get('metric')} {seen} on the training patients that "
+                f"each was trained on (in fold), {unseen} on those that it was not (out of fold).",
+                "note",
+            )
+        )
     for name, alt in _PICTURES.items():
         path = evaluation.folder / name
         if path.is_file():

@@ -12,6 +12,7 @@ from monai.bundle import ConfigWorkflow
 from ckdmed.bundle import evaluation_folder
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.typed_settings import taken_from
+from ckdmed.engines.teachers.folds import TeacherFolds
 from tests.bundle.bundle_runs import BUNDLES
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -54,6 +55,30 @@ def evaluated(runs: Path, checkpoint: str, **settings: Any) -> str:
     (record,) = made.run()
     (place / "summary.json").write_text(json.dumps({"settings": record}))
     return place.relative_to(runs).as_posix()
+
+
+def test_what_cross_fitted_teachers_scored_is_noted(runs: Path) -> None:
+    scores = {"metric": "val_mean_dice", "in_fold": 0.9, "out_of_fold": 0.6, "folds": []}
+    folds = TeacherFolds(2, {"a": 0, "b": 1}, scores=scores)
+    settings = {"epochs": 1, "method": "kd", "teacher_folds": 2}
+
+    def noted(checkpoint: str = "output/models/model.pt", **more: Any) -> Any:
+        record = json.dumps({"settings": {**settings, **more}})
+        (runs / "output/settings.json").write_text(record, encoding="utf-8")
+        return evaluation(runs, checkpoint).run()[0].get("teacher_scores")
+
+    assert noted() is None
+    folds.write(own := runs / "output/teacher/folds.json", ["fold1/teacher.pt", "fold2/teacher.pt"], ["1", "2"])
+    assert noted() == {"record": str(own), **scores}
+    assert noted(method="supervised") is None and noted(teacher_folds=1) is None
+    # teachers of another run
+    folds.scores = {**scores, "in_fold": 0.8}
+    folds.write(given := runs / "folds.json", ["a.pt", "b.pt"], ["1", "2"])
+    assert noted(teacher_checkpoint=str(given)) == {"record": str(given), **folds.scores}
+    # one of the teachers itself
+    (runs / "output/teacher/teacher.pt").write_bytes(b"teacher")
+    assert noted("output/teacher/teacher.pt") is None
+    assert noted("output-2/models/model.pt") is None
 
 
 @pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/evaluate.json")))

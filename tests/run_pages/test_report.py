@@ -65,6 +65,17 @@ def test_a_training_with_its_evaluation_and_teacher(tmp_path, capsys):
     assert "p3" in html and "supervised" in html
 
 
+def test_an_evaluation_tells_what_cross_fitted_teachers_scored(tmp_path):
+    run = write_training(tmp_path / "run")
+    place = run / "evaluation/summary.json"
+    summary = json.loads(place.read_text())
+    scores = {"metric": "val_mean_dice", "in_fold": 0.91234, "out_of_fold": 0.65432}
+    place.write_text(json.dumps({**summary, "settings": {**summary["settings"], "teacher_scores": scores}}))
+    assert cli.main(["report", str(run)]) == 0
+    for text in written(run / "report"):
+        assert "val_mean_dice 0.9123 on the training patients" in text.replace("\\_", "_") and "0.6543 on those" in text
+
+
 def deployment(folder: Path) -> Path:
     """What ckdmed deploy leaves, by its own classes."""
     from ckdmed.deploy import DeployOptions
