@@ -13,6 +13,7 @@ from monai.bundle import create_workflow
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
+from ckdmed.bundle.tracking import check_tracking
 from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.bundle_files import bundles_folder
 
@@ -37,6 +38,8 @@ def run_bundle(files: Sequence[Path], settings: Sequence[str], debug: bool = Fal
     workflows: list[Any] = []
 
     def begin(**options: Any) -> None:
+        if options.get("tracking") is not None:
+            check_tracking(options.get("tracking_uri"))
         workflows.append(create_workflow(**options))
 
     _trust_own(files)

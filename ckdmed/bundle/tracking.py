@@ -16,7 +16,7 @@ from monai.utils import CommonKeys
 from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.errors import RefusedStart
 
-__all__ = ["adapt_tracking", "tracked_loss", "tracked_run_name", "tracked_settings"]
+__all__ = ["adapt_tracking", "check_tracking", "tracked_loss", "tracked_run_name", "tracked_settings"]
 
 _HANDLER = "MLFlowHandler"
 # where MONAI adds its handler
@@ -47,11 +47,7 @@ def adapt_tracking(parser: ConfigParser, run_id: str = "run") -> None:
     found = {place: _handlers(parser, place) for place in (_TRAINING, _VALIDATION, _INFERENCE)}
     if not any(found.values()):
         return
-    if importlib.util.find_spec("mlflow") is None:
-        raise RefusedStart(
-            "--tracking mlflow needs the package mlflow, which is not installed: pip install 'ckdmed[tracking]'"
-        )
-    _check_place(parser)
+    check_tracking(parser.get("tracking_uri"))
     if parser.get("run_name") is None:
         parser["run_name"] = "$ckdmed.bundle.tracking.tracked_run_name(@output_dir)"
     trains = any("train#trainer" in text or "train::trainer" in text for text in strings(parser.get(run_id)))
@@ -67,6 +63,27 @@ def adapt_tracking(parser: ConfigParser, run_id: str = "run") -> None:
                 parser[f"{id_}::close_on_complete"] = True
     if "$import ckdmed.bundle.tracking" not in (imports := list(parser.get("imports") or [])):
         parser["imports"] = [*imports, "$import ckdmed.bundle.tracking"]
+
+
+def check_tracking(tracking_uri: object = None) -> None:
+    """Refuse ``--tracking mlflow`` where it cannot be: MONAI writes into the output folder as it makes the workflow.
+
+    Args:
+        tracking_uri: the place of the runs, as it was given; an expression is left to MONAI.
+
+    Raises:
+        RefusedStart: see `adapt_tracking`.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise RefusedStart(
+            "--tracking mlflow needs the package mlflow, which is not installed: pip install 'ckdmed[tracking]'"
+        )
+    place = os.environ.get("MLFLOW_TRACKING_URI") or tracking_uri
+    if isinstance(place, str) and not place.startswith("$") and (place.startswith("file:") or "://" not in place):
+        raise RefusedStart(
+            f"tracking_uri is {place!r}, a folder, in which MLflow no longer keeps runs; give a database "
+            "(sqlite:///FOLDER/mlruns.db) or the address of a server."
+        )
 
 
 def tracked_loss(output: Any) -> float:
@@ -98,15 +115,6 @@ def _handlers(parser: ConfigParser, place: str) -> list[str]:
         for number, handler in enumerate(handlers)
         if isinstance(handler, Mapping) and handler.get("_target_") == _HANDLER
     ]
-
-
-def _check_place(parser: ConfigParser) -> None:
-    place = os.environ.get("MLFLOW_TRACKING_URI") or parser.get("tracking_uri")
-    if isinstance(place, str) and not place.startswith("$") and (place.startswith("file:") or "://" not in place):
-        raise RefusedStart(
-            f"tracking_uri is {place!r}, a folder, in which MLflow no longer keeps runs; give a database "
-            "(sqlite:///FOLDER/mlruns.db) or the address of a server."
-        )
 
 
 def _artefacts(parser: ConfigParser) -> str:

@@ -12,6 +12,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from ckdmed.bundle import tracking
+from ckdmed.bundle.command import run_bundle
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.tracking import adapt_tracking, tracked_loss, tracked_run_name
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
@@ -94,6 +95,22 @@ def test_a_folder_is_refused_before_anything_is_trained(tmp_path, monkeypatch, w
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///mlruns")
     with pytest.raises(RefusedStart, match="file:///mlruns"):
         adapt_tracking(patched("seg_kd", "train.json", output_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "uri, message", [(None, r"ckdmed\[tracking\]"), ("runs", "a folder, in which MLflow no longer")]
+)
+def test_a_refused_tracking_leaves_nothing_in_the_output_folder(uri, message, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    here = None if uri is None else object()
+    monkeypatch.setattr(
+        tracking.importlib.util, "find_spec", lambda name, *a: here if name == "mlflow" else found(name, *a)
+    )
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = ["--tracking", "mlflow", "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(RefusedStart, match=message):
+        run_bundle([BUNDLES / "seg_kd" / "train.json"], words + ([] if uri is None else ["--tracking_uri", uri]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_loss_of_any_output():
