@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 
 
 def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
+    from ckdmed.data.datalist import DATALIST_NAME
     from ckdmed.experiments.cluster import do_as_jobs
     from ckdmed.experiments.records import collect_records, listed_runs, read_experiment
 
@@ -140,6 +142,10 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         settings = chosen.given_settings(args)
         phantoms = args.dataset_dir is None
         data = (output_dir / "phantoms" if phantoms else args.dataset_dir).resolve()
+        if args.dry_run and not phantoms and not (data / DATALIST_NAME).is_file():
+            print(f"{data} has no {DATALIST_NAME} yet: whether the arms fit is not looked at", file=sys.stderr)
+            print("\n".join(listed_runs(output_dir, runs)))
+            return 0
         made = chosen.from_options(args, output_dir, data, settings)
         # an arm that cannot be is named before anything is drawn
         runs = made.possible(runs)
