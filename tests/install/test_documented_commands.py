@@ -77,6 +77,9 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
     # these take minutes to hours; with this word they check everything that they are given, and list what they would do
     if any(name in words for name in (*EXPERIMENTS, "robustness")) and not {"--dry-run", "--table-only"} & set(words):
         words = [*words, "--dry-run"]
+    if "--dry-run" in words and "--output_dir" in words:
+        # what pages report on lies in folders of these names, made with other settings, which a dry run refuses
+        words[words.index("--output_dir") + 1] += "-planned"
     if words[-1] != "--help" and "phantoms" in words and "brats" in words[words.index("phantoms") :]:
         words += ["--shape", "32", "32", "24"]
     return words
