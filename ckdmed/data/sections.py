@@ -87,7 +87,8 @@ def select_sections(
 
     Without `fold` the sections are those of the datalist, or a new split of all its items where `fractions` are given.
     With `fold`, test is that fold, validation the next (modulo the number of folds), training the rest. Patients with
-    unlabelled images are in no new fold and no new split: they stay in training.
+    images that are unlabelled, or labelled by networks (``pseudo_label``), are in no new fold and no new split: they
+    stay in training.
 
     The published folds (`fold_source="official"`) split 16 persons. Test is then the published fold as it is, so
     results compare with papers that used it, but slices of its persons are dropped from validation and training, and
@@ -142,8 +143,9 @@ def select_sections(
     if not any(_has_target(item, target) for item in selected["train"]):
         raise ValueError(f"no training image has a {target}; at least one must.")
     for item in selected["validation"]:
-        if not _has_target(item, target):
-            raise ValueError(f"the validation image '{item['id']}' has no {target}; all of them need one.")
+        if not _is_scored(item, target):
+            made = ", but one that networks made" if _has_target(item, target) else ""
+            raise ValueError(f"the validation image '{item['id']}' has no {target}{made}; all of them need one.")
     return section_items(selected, base_dir, label_fraction, seed, target)
 
 
@@ -160,7 +162,10 @@ def section_items(
         parts: name of the section to its items; in "train" some may be unlabelled.
         base_dir, label_fraction, seed, target: see `select_sections`.
     """
-    usable = {name: [_has_target(item, target) for item in part] for name, part in parts.items()}
+    usable = {
+        name: [(_has_target if name == "train" else _is_scored)(item, target) for item in part]
+        for name, part in parts.items()
+    }
     labelled = {name: list(part) for name, part in usable.items()}
     with_target = [item for item, flag in zip(parts["train"], usable["train"], strict=True) if flag]
     chosen = iter(labelled_subset(with_target, label_fraction, seed) if with_target else [])
@@ -182,9 +187,14 @@ def _has_target(item: Mapping[str, Any], target: str) -> bool:
     return bool(item["label"]) if target == "label" or "class" not in item else item["class"] is not None
 
 
+def _is_scored(item: Mapping[str, Any], target: str) -> bool:
+    """Whether it has a target that is an answer: a mask that networks made is none."""
+    return _has_target(item, target) and not (target == "label" and item.get("pseudo_label"))
+
+
 def _with_target(items: Sequence[dict[str, Any]], target: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The items of patients all of whose images have a target, and the others."""
-    without = {item["patient_group"] for item in items if not _has_target(item, target)}
+    """The items of patients all of whose images can be scored, and the others."""
+    without = {item["patient_group"] for item in items if not _is_scored(item, target)}
     dealt = [item for item in items if item["patient_group"] not in without]
     return dealt, [item for item in items if item["patient_group"] in without]
 

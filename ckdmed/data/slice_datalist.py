@@ -44,23 +44,24 @@ def read_slice_datalist(
 ) -> dict[str, Any]:
     """Read a user's own datalist; a volume becomes an item for each of its slices.
 
-    ======== =======================================================================================
-    key      value
-    ======== =======================================================================================
-    image    a file (``.mat``, NIfTI, PNG, JPEG, DICOM) or a folder with one DICOM series; a list of
-             them for several channels. Paths are relative to the datalist's folder
-    label    the file of its mask (PNG, NIfTI, ``.mat``); without one the image is unlabelled
-    soft     true where the mask holds probabilities, 0 to 1 in NIfTI and 0 to 65535 in a 16-bit PNG
-    class    name or number of its class, for classification
-    patient  whose image it is
-    id       its name; by default the image's path
-    ======== =======================================================================================
+    ============ =======================================================================================
+    key          value
+    ============ =======================================================================================
+    image        a file (``.mat``, NIfTI, PNG, JPEG, DICOM) or a folder with one DICOM series; a list of
+                 them for several channels. Paths are relative to the datalist's folder
+    label        the file of its mask (PNG, NIfTI, ``.mat``); without one the image is unlabelled
+    soft         true where the mask holds probabilities, 0 to 1 in NIfTI and 0 to 65535 in a 16-bit PNG
+    pseudo_label true where networks made the mask, which then only trains
+    class        name or number of its class, for classification
+    patient      whose image it is
+    id           its name; by default the image's path
+    ============ =======================================================================================
 
     Patients who have one and the same image are one person, which a warning names.
 
     Sections are ``training``, ``validation`` and ``test``. Where only ``training`` is given it is split by patient by
-    ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with unlabelled
-    images stay in the training section.
+    ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with images
+    that are unlabelled, or labelled by networks, stay in the training section.
 
     Args:
         path: the JSON file.
@@ -166,6 +167,9 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
     soft = entry.get("soft", False)
     if not isinstance(soft, bool) or (soft and not label):
         raise ValueError(f"{where}: 'soft' says whether a mask holds probabilities, true or false; got {soft!r}.")
+    pseudo = entry.get("pseudo_label", False)
+    if not isinstance(pseudo, bool):
+        raise ValueError(f"{where}: 'pseudo_label' says whether networks made the mask, true or false; got {pseudo!r}.")
     for name in [*names, *([label] if label else [])]:
         check_relative(source, name)
         if not (source.parent / name).exists():
@@ -178,6 +182,7 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
         "patient": str(patient),
         "patient_group": patient_group(str(patient)),
         **({"soft": True} if soft else {}),
+        **({"pseudo_label": True} if pseudo else {}),
     }
     count = _slice_count(source.parent / names[0], slice_axis)
     if count == 1:
@@ -206,7 +211,11 @@ def _split(
         return sections
     shares = (fractions[0], fractions[1], 0.0) if sections["test"] else tuple(fractions)
     given = sections["training"]
-    unlabelled = {item["patient_group"] for item in given if item[target] in ("", None)}
+    unlabelled = {
+        item["patient_group"]
+        for item in given
+        if item[target] in ("", None) or (target == "label" and "pseudo_label" in item)
+    }
     items = [item for item in given if item["patient_group"] not in unlabelled]
     groups, classes = [item["patient_group"] for item in items], [item["tumor_label"] for item in items]
     parts = split_by_group(groups, classes, [share / sum(shares) for share in shares], seed)

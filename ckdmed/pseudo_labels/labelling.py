@@ -189,7 +189,7 @@ def _label(
     mask, probability = (f"{stem}_{part}{suffix}" for part in _PARTS)
     if used:
         _write(folder / mask, agreed.mask.astype(np.uint16) * np.uint16(mask_value(regions, suffix)), answers[0])
-        entry["label"] = mask
+        entry |= {"label": mask, "pseudo_label": True}
         if settings.soft:
             _write(folder / probability, agreed.probability, answers[0])
             entry |= {"label": probability, "soft": True}

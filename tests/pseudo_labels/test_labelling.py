@@ -20,6 +20,7 @@ from ckdmed.files import save_weights
 from ckdmed.pseudo_labels.mask_values import mask_value
 from ckdmed.pseudo_labels.written_folder import check_pseudo_labels, content_sha256
 from ckdmed.sections.record import SectionRecord, find_own_or_shipped
+from ckdmed.sections.slices import figshare_sections
 from tests.bundle import seg_kd_runs
 from tests.bundle.bundle_runs import record
 from tests.toy import unet
@@ -111,6 +112,35 @@ def test_the_teacher_that_a_run_leaves_labels_beside_its_student(tmp_path: Path)
     assert main(words) == 0
     manifest = json.loads((tmp_path / "out/manifest.json").read_text(encoding="utf-8"))
     assert [len(manifest[name]) for name in ("models", "images")] == [2, 4]
+
+
+def test_nobody_scores_what_networks_labelled(tmp_path: Path):
+    source, out = datalist(tmp_path / "in"), tmp_path / "out"
+    (tmp_path / "other").mkdir()
+    network = model(tmp_path / "other", 1)
+    assert main(["pseudo-label", str(source), "--models", network, "--output_dir", str(out)]) == 0
+    made = {f"p{number}" for number in range(4)}
+    for fold in range(3):
+        drawn = figshare_sections(str(out / "datalist.json"), "", fold=fold, n_folds=3)
+        assert not made & {item["patient"] for name in ("validation", "test") for item in drawn[name]}
+        assert made <= {item["patient"] for item in drawn["train"] if item["labelled"]}
+    # as those who are new to a network
+    record_of = Path(network).parent / "sections.json"
+    SectionRecord.of({"train": [], "validation": [], "test": []}, record_of).write(record_of)
+    with pytest.warns(UserWarning, match=r"4 image\(s\) of the section new have no label"):
+        new = figshare_sections(str(out / "datalist.json"), "", checkpoint=network)["new"]
+    assert {item["patient"] for item in new} == {f"p{number}" for number in range(4, 10)}
+    # sections that are drawn again
+    content = json.loads((out / "datalist.json").read_text())
+    content["training"] += content.pop("validation") + content.pop("test")
+    (out / "datalist.json").write_text(json.dumps(content), encoding="utf-8")
+    for seed in range(3):
+        again = read_slice_datalist(out / "datalist.json", seed=seed, progress=False)
+        assert made <= {item["patient"] for item in again["training"]}
+    content["training"][0]["pseudo_label"] = "yes"
+    (out / "datalist.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="'pseudo_label' says whether networks made the mask, true or false; got"):
+        read_slice_datalist(out / "datalist.json", progress=False)
 
 
 @pytest.mark.slow
