@@ -17,7 +17,7 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.bundle_run import run_bundle
-from ckdmed.experiments.given_settings import FOLLOWED, check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, settings_beside
 from ckdmed.experiments.given_weights import check_given_weights
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import check_made_so, of_before, read_experiment, record_path
@@ -108,9 +108,8 @@ class Experiment(Report):
 
     def __post_init__(self) -> None:
         self.check_settings(self.settings)
-        self.data_sha256 = ""
         # of all phantoms
-        self.split = {"name": "datalist by patient group", "datalist_seed": 0}
+        self.data_sha256, self.split = "", {"name": "datalist by patient group", "datalist_seed": 0}
         if self.undrawn:
             return
         datalist = self.dataset_dir / DATALIST_NAME
@@ -355,19 +354,9 @@ class Experiment(Report):
         """Those of this experiment's profile with other settings given."""
         return self.profile_settings(self.profile, given)
 
-    def _settings_beside(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that all runs share, for an arm with such settings of its own, on which sizes may depend: another
-        recipe has another learning rate."""
-        followed = {name: own[name] for name in FOLLOWED if name in own}
-        if not followed:
-            return dict(self.settings)
-        before, after = self.sizes(self.settings), self.sizes({**self.settings, **followed})
-        changed = {name: value for name, value in after.items() if before.get(name) != value}
-        return {**self.settings, **{name: value for name, value in changed.items() if name not in self.given}}
-
     def _plan(self, run: Run) -> dict[str, Any]:
         base = {
-            **self._settings_beside(run.arm.settings),
+            **settings_beside(run.arm.settings, self.settings, self.given, self.sizes),
             "dataset_dir": str(self.dataset_dir),
             "output_dir": str(self.folder(run)),
             "cache_dir": str(self.output_dir / "cache"),

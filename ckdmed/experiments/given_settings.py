@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.json_files import read_json
 
-__all__ = ["FOLLOWED", "PROFILES", "check_bundle_settings", "parse_settings", "profile_settings"]
+__all__ = ["PROFILES", "check_bundle_settings", "parse_settings", "profile_settings", "settings_beside"]
 
 PROFILES = ("compact", "full", "tiny")
 _VOLUMES = 3
 #: settings on which those of a profile depend
-FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
+_FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _sizes(
     given: Mapping[str, Any],
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
-    followed = {name: value for name, value in given.items() if name in FOLLOWED and name in config}
+    followed = {name: value for name, value in given.items() if name in _FOLLOWED and name in config}
     volumes = followed.get("spatial_dims") == _VOLUMES
     if profile == "tiny":
         patches = {"roi_size": [tiny["image_size"]] * _VOLUMES} if volumes and "roi_size" not in tiny else {}
@@ -103,3 +103,27 @@ def _sizes(
     beside = compact if profile == "compact" else {name: True for name in tiny if name == "amp"}
     names = [*tiny, "roi_size"] if volumes else list(tiny)
     return {**{name: own[name] for name in names}, **beside}
+
+
+def settings_beside(
+    own: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    given: Collection[str],
+    sizes: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Those that all runs share, for an arm with settings of its own, on which sizes may depend.
+
+    Another recipe, for example, has another learning rate.
+
+    Args:
+        own: settings of the arm.
+        shared: settings of all runs.
+        given: names of those among them that the user gave, which stay.
+        sizes: of settings, see :meth:`~ckdmed.experiments.Experiment.sizes`.
+    """
+    followed = {name: own[name] for name in _FOLLOWED if name in own}
+    if not followed:
+        return dict(shared)
+    before, after = sizes(shared), sizes({**shared, **followed})
+    changed = {name: value for name, value in after.items() if before.get(name) != value}
+    return {**shared, **{name: value for name, value in changed.items() if name not in given}}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
 from ckdmed.data.brats import BalancedSliceSampler
-from ckdmed.losses import DistillationLoss
+
+if TYPE_CHECKING:
+    # an inference needs none
+    from ckdmed.losses import DistillationLoss
 
 __all__ = ["chosen_unlabelled_share", "labelled_items", "labelled_sampler", "labels_of", "needs_teacher"]
 

@@ -315,7 +315,7 @@ def test_weights_of_teachers_are_looked_at_where_they_learn(mode: str) -> None:
 
     made.trainer.add_event_handler(Events.ITERATION_COMPLETED, spoil)
     if mode == "online":
-        with pytest.raises(DivergedError, match=r"the last step made teacher\.\S+ not finite \(1 tensors\)"):
+        with pytest.raises(DivergedError, match=r"the last step made teacher\.\S+ not finite \(1 tensor\)"):
             made.trainer.run()
     else:
         made.trainer.run()

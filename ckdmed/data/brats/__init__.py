@@ -9,13 +9,12 @@ from ckdmed.data.brats.cases import BratsCase, find_brats_cases
 from ckdmed.data.brats.datalist import (
     brats_fold,
     build_brats_datalist,
-    check_brats_datalist,
-    is_brats_datalist,
     load_brats_datalist,
     read_brats_datalist,
     select_brats_items,
     write_brats_datalist,
 )
+from ckdmed.data.brats.datalist_form import check_brats_datalist, is_brats_datalist
 from ckdmed.data.brats.foreground_sampler import ForegroundSliceSampler
 from ckdmed.data.brats.headers import (
     IncompleteCaseError,

@@ -1,4 +1,4 @@
-"""Datalists of BraTS cases in MONAI's decathlon JSON form: making, checking and loading them."""
+"""Datalists of BraTS cases in MONAI's decathlon JSON form: making and loading them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from tqdm import tqdm
 from ckdmed.counted import counted
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.cases import BratsCase, find_brats_cases, none_usable
+from ckdmed.data.brats.datalist_form import TEXT_KEYS, check_brats_datalist
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.data.brats.names import MODALITIES
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import decided_releases
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.input_walk import UnusedFiles
 from ckdmed.data.patient_table import check_patients
 from ckdmed.data.splits import (
@@ -40,18 +42,14 @@ from ckdmed.paths import checked_name
 __all__ = [
     "brats_fold",
     "build_brats_datalist",
-    "check_brats_datalist",
-    "is_brats_datalist",
     "load_brats_datalist",
     "read_brats_datalist",
     "select_brats_items",
     "write_brats_datalist",
 ]
 
-SECTIONS = ("training", "validation", "test")
 _COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
 _DEFAULT_TYPE = "GLI"
-_TEXT_KEYS = ("id", "case", "patient", "patient_group", "tumour_type", "release", "grade")
 
 
 def build_brats_datalist(
@@ -274,89 +272,6 @@ def read_brats_datalist(path: PathLike) -> dict[str, Any]:
     return dict(datalist)
 
 
-def is_brats_datalist(content: Any) -> bool:
-    """Whether a datalist is of cases, whose items have ``modalities``, be its form right or not."""
-    if not isinstance(content, Mapping):
-        return False
-    lists = [content[name] for name in SECTIONS if isinstance(content.get(name), list)]
-    return any(isinstance(item, Mapping) and "modalities" in item for part in lists for item in part)
-
-
-def check_brats_datalist(datalist: Any, source: PathLike) -> None:
-    """Check the form of a datalist before anything of it is used.
-
-    Args:
-        datalist: what was read from JSON.
-        source: its file, for messages.
-
-    Raises:
-        ValueError: it is no object, lacks a section, an item lacks a key or has one of the wrong type, modalities,
-            tumour type or release are unknown, an id or a case stands twice, a case cannot be a folder's name
-            (`checked_name`), a path is absolute or leaves the folder, or a patient is in two sections.
-    """
-    if not isinstance(datalist, Mapping):
-        raise ValueError(f"{source}: a datalist is a JSON object, got {type(datalist).__name__}.")
-    for name in SECTIONS:
-        if not isinstance(datalist.get(name), list):
-            raise ValueError(f"{source}: the section '{name}' is missing or no list.")
-        for number, item in enumerate(datalist[name]):
-            _check_item(f"{source}: {name}[{number}]", item)
-    _check_once(datalist, "id", source)
-    check_no_group_crosses({name: datalist[name] for name in SECTIONS})
-    # slices are stored by case: of two items with one case the second's would take the place of the first's
-    _check_once(datalist, "case", source)
-
-
-def _check_once(datalist: Mapping[str, Any], key: str, source: PathLike) -> None:
-    places: dict[str, str] = {}
-    for name in SECTIONS:
-        for number, item in enumerate(datalist[name]):
-            here = f"{name}[{number}]"
-            if item[key] in places:
-                raise ValueError(
-                    f"{source}: {here}: the {key} '{item[key]}' stands twice, in {places[item[key]]} as well; give "
-                    "each item one of its own."
-                )
-            places[item[key]] = here
-
-
-def _check_item(where: str, item: Any) -> None:
-    if not isinstance(item, Mapping):
-        raise ValueError(f"{where} is a {type(item).__name__}, not an object.")
-    for key in _TEXT_KEYS:
-        if not isinstance(item.get(key), str):
-            raise ValueError(f"{where}: '{key}' must be text, got {item.get(key)!r}.")
-    checked_name(item["case"], f"{where}: the case")
-    if isinstance(item.get("time_point"), bool) or not isinstance(item.get("time_point"), int):
-        raise ValueError(f"{where}: 'time_point' must be a whole number, got {item.get('time_point')!r}.")
-    if "fold" in item and (isinstance(item["fold"], bool) or not isinstance(item["fold"], int)):
-        raise ValueError(f"{where}: 'fold' must be a whole number, got {item['fold']!r}.")
-    try:
-        brats_labels(item["release"], item["tumour_type"])
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    if item.get("tumor_label") != TUMOUR_TYPES.index(item["tumour_type"]) + 1:
-        raise ValueError(
-            f"{where}: 'tumor_label' must be the number of the tumour type, got {item.get('tumor_label')!r}."
-        )
-    modalities, images = item.get("modalities"), item.get("image")
-    if not isinstance(modalities, list) or not modalities or not set(map(str, modalities)) <= set(MODALITIES):
-        raise ValueError(f"{where}: 'modalities' must be some of {', '.join(MODALITIES)}, got {modalities!r}.")
-    if not isinstance(images, list) or len(images) not in (1, len(modalities)):
-        raise ValueError(f"{where}: 'image' must be a list of one file, or of one for each modality, got {images!r}.")
-    for path in [*images, *([item["label"]] if "label" in item else [])]:
-        _check_relative(where, path)
-
-
-def _check_relative(where: str, path: Any) -> None:
-    # Both conventions: a list written on one system is read on another.
-    for pure in (PurePosixPath(str(path)), PureWindowsPath(str(path))):
-        if not isinstance(path, str) or pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts:
-            raise ValueError(f"{where}: the path {path!r} leaves the dataset's folder; paths must be relative to it.")
-        if not pure.parts or "\0" in path:
-            raise ValueError(f"{where}: the path {path!r} is empty or no path.")
-
-
 def load_brats_datalist(
     path: PathLike,
     section: str = "training",
@@ -409,7 +324,7 @@ def select_brats_items(
     with_mask = [item for item in items if "label" in item]
     chosen = iter(labelled_subset(with_mask, label_fraction, seed) if with_mask else [])
     flags = ["label" in item and next(chosen) for item in items]
-    kept = (*_TEXT_KEYS, "time_point", "tumor_label", "modalities")
+    kept = (*TEXT_KEYS, "time_point", "tumor_label", "modalities")
     return [
         {
             "image": [os.path.join(folder, *p.split("/")) for p in item["image"]],
