@@ -99,7 +99,9 @@ _HEADLINE = {
     "tumour type, VGG19 + ViT without pretrained weights": _Shown(
         "table1", "test_accuracy", "student_alone", "student_vgg_vit", "teacher_vgg_vit"
     ),
-    "tumour type, five folds of EfficientNet-Lite0 at 160 pixels": _Shown("table1-folds", "test_accuracy", "student_alone"),
+    "tumour type, EfficientNet-Lite0 at 160 pixels, five folds": _Shown(
+        "table1-folds", "test_accuracy", "student_alone"
+    ),
     "the same at 224 pixels": _Shown("table1-folds-224", "test_accuracy", "student_alone"),
 }
 
@@ -463,7 +465,50 @@ def method_costs() -> str:
     return "\n".join(parts) or "No run is recorded yet.\n"
 
 
+# of the bundles whose networks here were trained on phantoms for an epoch, to be deployed
+_SMALL = ("brats_seg_kd", "brats_unimodal_kd", "seg_teacher", "cls_teacher", "brats_seg_teacher")
+
+
+def deployed() -> str:
+    """What the small networks of the bundles cost in every form, from the ``deploy.json`` of each."""
+    head = ["bundle", "input", "form", "MB", "ms, 1 thread", "2 threads", "full-size teacher takes, times"]
+    head += ["own teacher takes, times", "cold start, s", "peak, MB", "changed", "verdict"]
+    rows = []
+    for bundle in _SMALL:
+        record = json.loads((RECORDS / "deploy" / f"{bundle}.json").read_text(encoding="utf-8"))
+        costs = record["costs"]["of"]
+        titles = {form["name"]: form for form in record["forms"]}
+        for name, cost in costs.items():
+            form = titles.get(name, {})
+            first, changes = name == next(iter(costs)), form.get("changes")
+            verdict = ("fails" if form["reasons"] else "passes") if changes else ""
+            rows.append(
+                [
+                    f"`{bundle}`" if first else "",
+                    " x ".join(map(str, record["description"]["input_shape"])) if first else "",
+                    form.get("title", name),
+                    f"{cost['megabytes']:.1f}",
+                    *(f"{cost['milliseconds'][threads]:.1f}" for threads in "12"),
+                    *(_times(costs, teacher, cost) for teacher in ("teacher, full size", "own teacher")),
+                    *("" if cost[key] is None else f"{cost[key]:.{n}f}" for key, n in _MEASURED.items()),
+                    f"{changes['changed']:.1%}" if changes else "",
+                    verdict,
+                ]
+            )
+    return markdown_table(head, rows)
+
+
+_MEASURED = {"cold_start": 2, "peak_megabytes": 0}
+
+
+def _times(costs: dict[str, Any], teacher: str, cost: dict[str, Any]) -> str:
+    if teacher not in costs or cost in (costs[teacher], costs["teacher, full size"]):
+        return ""
+    return f"{costs[teacher]['milliseconds']['1'] / cost['milliseconds']['1']:.1f}"
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "deployed": deployed,
     "table1": table1,
     "table1-plain": table1_plain,
     **{name: partial(table1_folds, name) for name in ("table1-folds", "table1-folds-224")},
