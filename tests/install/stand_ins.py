@@ -203,6 +203,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "path/to/scans": figshare,
     "figshare_mat": figshare,
     "path/to/brats": brats,
+    "path/to/lgg": brats,
     "path/to/volumes": brats,
     "BRATS": brats,
     "brats": brats,
