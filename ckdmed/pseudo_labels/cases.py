@@ -23,6 +23,7 @@ from ckdmed.data.brats import (
 )
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.nifti_bytes import nifti_bytes
+from ckdmed.data.output_names import output_names
 from ckdmed.files import write_json
 from ckdmed.folders import replaced_folder
 from ckdmed.labels import REGIONS, brats_labels
@@ -191,16 +192,16 @@ def _answers(models: Sequence[Path], part: Sequence[Mapping[str, Any]], folder: 
     # in the place of the datalist, to whose folder its paths are relative, until that is written
     cases = folder / "datalist.json"
     write_json(cases, {"training": [], "validation": [], "test": list(part)})
+    called = [entry["case"] for entry in part]
+    # as the inference names what it writes, so that no case gets another's answer, whatever their order there
+    names = output_names(called, called)
     answers = []
     for number, model in enumerate(models):
         work = folder / ".work" / str(number)
-        results = inferred(model, _BUNDLES, cases, work, section="test", probabilities=True)
-        answers.append(
-            [
-                {region: work / f"{result['name']}_probability_{region}.nii.gz" for region in REGIONS}
-                for _, result in zip(part, results, strict=True)
-            ]
-        )
+        told = [result["name"] for result in inferred(model, _BUNDLES, cases, work, section="test", probabilities=True)]
+        if sorted(told) != sorted(names):
+            raise ValueError(f"'{model}' answered for {told}, and was asked for {names}.")
+        answers.append([{region: work / f"{name}_probability_{region}.nii.gz" for region in REGIONS} for name in names])
     return answers
 
 

@@ -19,6 +19,7 @@ from ckdmed.data.brats import brats_fold, build_brats_datalist, read_brats_datal
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.files import save_weights
 from ckdmed.labels import REGIONS, brats_labels
+from ckdmed.pseudo_labels import cases as pseudo_label_cases
 from ckdmed.sections.brats import brats_sections
 from ckdmed.sections.record import SectionRecord
 from tests.bundle.brats_runs import ROOT, infer, write_checkpoint
@@ -210,6 +211,18 @@ def test_more_cases_than_are_asked_at_once(tmp_path: Path, monkeypatch: pytest.M
     assert main(words(source, tmp_path / "singly", network)) == 0
     for name in ("audit.csv", f"pseudo_labels/{OLD}_mask.nii.gz", f"pseudo_labels/{NEW}_mask.nii.gz"):
         assert (tmp_path / "together" / name).read_bytes() == (tmp_path / "singly" / name).read_bytes()
+
+
+def test_a_case_gets_its_own_answer_whatever_the_order_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source, network = cases(tmp_path / "in"), model(tmp_path / "model.pt", seed=1)
+    assert main(words(source, tmp_path / "asked", network)) == 0
+    own = pseudo_label_cases.inferred
+    monkeypatch.setattr(pseudo_label_cases, "inferred", lambda *args, **given: own(*args, **given)[::-1])
+    assert main(words(source, tmp_path / "turned", network)) == 0
+    for name in (f"pseudo_labels/{OLD}_mask.nii.gz", f"pseudo_labels/{NEW}_mask.nii.gz"):
+        assert (tmp_path / "asked" / name).read_bytes() == (tmp_path / "turned" / name).read_bytes()
+    monkeypatch.setattr(pseudo_label_cases, "inferred", lambda *args, **given: own(*args, **given)[:1])
+    assert main(words(source, tmp_path / "half", network)) == 2 and not (tmp_path / "half").exists()
 
 
 def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
