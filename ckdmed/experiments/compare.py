@@ -24,7 +24,7 @@ from ckdmed.experiments.compare_arms import (
     variant,
 )
 from ckdmed.experiments.equal_time import epochs_of_equal_time
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, training_config
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
@@ -131,7 +131,7 @@ class Comparison(SliceExperiment):
         return slice_scores(summary)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-        made = compare_settings(run, {**base, "cache": "disk"})
+        made = compare_settings(run, {**base, "cache": "disk"}, training_config(self.bundle, self.bundles))
         made = without_idle_split_seed(made, self.split["datalist_seed"])
         if run.arm.teacher == "random":
             made["teacher_checkpoint"] = str(self.output_dir / "untrained" / f"seed={run.seed}.pt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ckdmed.experiments.label_fractions import longer, on_labelled_images
 from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name, in_order
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
@@ -67,7 +68,7 @@ def variant(name: str, settings: Mapping[str, Any]) -> Arm:
     return _taught(checked_variant_name(name, ARMS), name, {"method": "ckd", **settings})
 
 
-def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
+def compare_settings(run: Run, base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
     """The bundle's settings of a run.
 
     An arm that sees the labelled images alone has fewer steps an epoch; it gets more epochs and as many steps as the
@@ -76,18 +77,16 @@ def compare_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         run: of :func:`compare_runs`.
         base: what all runs share: sizes, epochs, data.
+        config: of the students' bundle, ``train.json``.
     """
     fraction = run.split["label_fraction"]
     shared = with_options_of(run.arm.settings.get("method", "ckd"), "segmentation", base)
-    made = {**shared, **run.arm.settings, "seed": run.seed, "label_fraction": fraction}
-    more = 1.0 if run.arm.unlabelled else 1 / fraction
+    # records of before have the interval in any case
+    made = {"val_interval": 1, **shared, **run.arm.settings, "seed": run.seed, "label_fraction": fraction}
     if run.arm.bundle == "seg_teacher":
-        made = settings_of_teacher(run.arm.bundle, made)
-    elif more > 1:
-        made["train#dataset#data"] = "$[item for item in @sections['train'] if item['labelled']]"
-    made["epochs"] = max(round(made["epochs"] * more), 1)
-    made["val_interval"] = max(round(made.get("val_interval", 1) * more), 1)
-    return made
+        # it is trained on labelled images whatever there is
+        return longer(settings_of_teacher(run.arm.bundle, made), 1 / fraction)
+    return made if run.arm.unlabelled else on_labelled_images(made, config)
 
 
 def compare_runs(

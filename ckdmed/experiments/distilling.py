@@ -20,8 +20,9 @@ from ckdmed.counted import counted
 from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, training_config
 from ckdmed.experiments.given_weights import told_of_given, why_unscored
+from ckdmed.experiments.label_fractions import on_labelled_images
 from ckdmed.experiments.one_teacher import TEACHER, check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.records import read_experiment
@@ -31,7 +32,6 @@ from ckdmed.experiments.task_data import add_phantom_options
 from ckdmed.experiments.tasks import TASKS, DistilledTask
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.file_hash import sha256_of
-from ckdmed.json_files import read_json
 from ckdmed.methods import method_named, with_options_of
 from ckdmed.reports import RunRecord, arm_table, corrected_table
 
@@ -53,7 +53,8 @@ class Distilling(Experiment):
     """Arms are students of one kind; each names its ``method``. The shared teacher is trained once, with the first seed
     and by its own bundle, or given as a checkpoint, so that differences between seeds are the students' alone.
 
-    All arms have the same epochs, steps and seeds. What belongs to a method, such as the view of the student
+    All arms have the same epochs, steps and seeds; where some images have no labels the student alone goes through the
+    others more often, in as many steps. What belongs to a method, such as the view of the student
     (``Method.training``), goes before the shared settings. A method and its settings are chosen on the validation
     section, and nothing else is looked at unless a subclass says so: the test set is for what was chosen.
 
@@ -215,7 +216,8 @@ class Distilling(Experiment):
         if run.arm.teacher == GIVEN and self.teacher is not None:
             made = {name: value for name, value in made.items() if name not in self._told()}
             made["teacher_checkpoint"] = str(self.teacher)
-        return {**made, **run.arm.settings, "seed": run.seed}
+        made = {**made, **run.arm.settings, "seed": run.seed}
+        return on_labelled_images(made, self._config) if made.get("method") == ALONE else made
 
     def evaluation_settings(self, run: Run) -> dict[str, Any]:
         # on the patients that its students are scored on, whatever its own sections were
@@ -228,7 +230,7 @@ class Distilling(Experiment):
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return read_json(bundle_folder(self.task.bundle, self.bundles) / "train.json")
+        return training_config(self.task.bundle, self.bundles)
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         kept = super()._recorded_settings(run)

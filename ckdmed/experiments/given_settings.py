@@ -14,7 +14,14 @@ from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.json_files import read_json
 
-__all__ = ["PROFILES", "check_bundle_settings", "parse_settings", "profile_settings", "settings_beside"]
+__all__ = [
+    "PROFILES",
+    "check_bundle_settings",
+    "parse_settings",
+    "profile_settings",
+    "settings_beside",
+    "training_config",
+]
 
 PROFILES = ("compact", "full", "tiny")
 _VOLUMES = 3
@@ -52,8 +59,16 @@ def check_bundle_settings(bundle: str, settings: Mapping[str, Any], bundles: Pat
         settings: to be given to it later.
         bundles: folder of the bundles, see :func:`~ckdmed.bundle.workflow.bundle_folder`.
     """
-    config = read_json(bundle_folder(bundle, bundles) / "train.json")
-    check_given(config, settings)
+    check_given(training_config(bundle, bundles), settings)
+
+
+def training_config(bundle: str, bundles: Path | None = None) -> dict[str, Any]:
+    """The ``train.json`` of a bundle, as it stands in the file.
+
+    Args:
+        bundle, bundles: see :func:`check_bundle_settings`.
+    """
+    return read_json(bundle_folder(bundle, bundles) / "train.json")
 
 
 def profile_settings(
@@ -79,7 +94,7 @@ def profile_settings(
     """
     if profile not in PROFILES:
         raise ValueError(f"profile must be full, compact or tiny, got {profile!r}.")
-    config = read_json(bundle_folder(bundle) / "train.json")
+    config = training_config(bundle)
     sizes = _sizes(profile, bundle, tiny, compact, given or {}, config)
     started = started_from((given or {}).get("student_pretrained")).settings or {}
     told = settings_read(config, "started") & set(started)

@@ -13,6 +13,8 @@ __all__ = [
     "add_label_fraction_options",
     "check_label_fraction_options",
     "check_split_seed_chooses",
+    "longer",
+    "on_labelled_images",
     "without_idle_split_seed",
 ]
 
@@ -60,6 +62,34 @@ def check_label_fraction_options(args: argparse.Namespace, of_teachers: float | 
     all_labelled = all(fraction == 1 for fraction in (*args.label_fractions, of_teachers or 1))
     if args.split_seed and all_labelled and own.get("fold") is None:
         raise ValueError(f"--split_seed {args.split_seed} {_IDLE}")
+
+
+def on_labelled_images(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training that leaves out the images without labels, with as many steps as one that sees all.
+
+    A student alone learns nothing from an image without a label: with such images among its batches it would be
+    compared as one that learns from a part of each. Where an epoch goes through the images that there are, it has more
+    epochs, and is validated as often.
+
+    Args:
+        settings: of the run, with ``epochs``; its ``label_fraction`` may leave images without labels.
+        config: of the run's bundle, ``train.json``.
+    """
+    fraction, made = settings.get("label_fraction", 1), dict(settings)
+    if fraction == 1:
+        return made
+    dataset = config["train"]["dataset"]
+    items = "items" if "items" in dataset else "data"
+    made[f"train#dataset#{items}"] = "$[item for item in @sections['train'] if item['labelled']]"
+    balanced = made.get("balanced", made.get("task", "figshare") != "figshare")
+    drawn = made.get("slices_per_epoch") or (balanced and made.get("epoch_slices"))
+    return made if drawn else longer(made, 1 / fraction)
+
+
+def longer(settings: Mapping[str, Any], times: float) -> dict[str, Any]:
+    """The settings with so many times the epochs, validated as often."""
+    epochs, interval = settings["epochs"], settings.get("val_interval", 1)
+    return {**settings, "epochs": max(round(epochs * times), 1), "val_interval": max(round(interval * times), 1)}
 
 
 def without_idle_split_seed(settings: Mapping[str, Any], datalist_seed: object) -> dict[str, Any]:

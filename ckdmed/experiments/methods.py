@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ckdmed.bundle_files import bundle_folder
 from ckdmed.data.splits import check_fold
 from ckdmed.experiments.distilling import ALONE, TEACHER, Distilling
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, training_config
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.tasks import TASKS, DistilledTask
-from ckdmed.json_files import read_json
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord
 
@@ -112,7 +110,7 @@ class MethodComparison(Distilling):
         if args.fold is not None:
             if "fold" in settings:
                 raise ValueError("the command makes fold itself by --fold; leave it out of --set.")
-            config = read_json(bundle_folder(cls.task_of(args).bundle, args.bundles) / "train.json")
+            config = training_config(cls.task_of(args).bundle, args.bundles)
             for fold in args.fold:
                 check_fold(fold, settings.get("n_folds", config["n_folds"]))
         return settings

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ckdmed.bundle_files import bundle_folder
-from ckdmed.json_files import read_json
+from ckdmed.experiments.given_settings import training_config
 
 __all__ = ["OF_TEACHERS", "settings_of_teacher", "settings_that_reach"]
 
@@ -36,9 +35,9 @@ def settings_of_teacher(bundle: str, settings: Mapping[str, Any], bundles: Path 
     Args:
         bundle: of the teacher, such as "cls_teacher".
         settings: of the bundle that distils.
-        bundles: folder of the bundles, see ``bundle_folder``.
+        bundles: folder of the bundles, see :func:`~ckdmed.bundle_files.bundle_folder`.
     """
-    known = set(read_json(bundle_folder(bundle, bundles) / "train.json")) - {"network_def", *_OF_BOTH}
+    known = set(training_config(bundle, bundles)) - {"network_def", *_OF_BOTH}
     renamed = {name: settings[f"teacher_{name}"] for name in _OF_BOTH if f"teacher_{name}" in settings}
     return {name: value for name, value in settings.items() if name.split("#")[0] in known | _SHARED} | renamed
 

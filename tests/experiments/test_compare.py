@@ -11,7 +11,7 @@ import torch
 from ckdmed.engines import load_network
 from ckdmed.experiments.compare import EXPERIMENT, Comparison
 from ckdmed.experiments.compare_arms import ARMS, compare_runs, compare_settings, variant
-from ckdmed.experiments.given_settings import check_bundle_settings
+from ckdmed.experiments.given_settings import check_bundle_settings, training_config
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import listed_runs
 from ckdmed.networks import UNet
@@ -21,6 +21,7 @@ from tests.experiments.trainers import made, planned
 pytestmark = pytest.mark.bundle
 
 TINY = EXPERIMENT.tiny
+CONFIG = training_config("seg_kd")
 
 
 def run_of(arm: Any, fraction: float, seed: int) -> Run:
@@ -222,28 +223,30 @@ def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
 
 def test_settings_of_the_arms():
     base = {**TINY, "epochs": 10, "teacher_epochs": 6, "dataset_dir": "d"}
-    ours = compare_settings(run_of(ARMS["ckd"], 0.25, 7), base)
+    ours = compare_settings(run_of(ARMS["ckd"], 0.25, 7), base, CONFIG)
     assert (ours["epochs"], ours["val_interval"], ours["label_fraction"], ours["seed"]) == (10, 1, 0.25, 7)
     assert ours["method"] == "ckd" and "train#dataset#data" not in ours
     # as many steps on the labelled images alone, validated as often
-    alone = compare_settings(run_of(ARMS["alone"], 0.25, 7), base)
+    alone = compare_settings(run_of(ARMS["alone"], 0.25, 7), base, CONFIG)
     assert (alone["epochs"], alone["val_interval"]) == (40, 4) and "labelled" in alone["train#dataset#data"]
-    assert compare_settings(run_of(ARMS["alone"], 1.0, 7), base)["epochs"] == 10
-    assert "train#dataset#data" not in compare_settings(run_of(ARMS["alone"], 1.0, 7), base)
+    assert compare_settings(run_of(ARMS["alone"], 1.0, 7), base, CONFIG)["epochs"] == 10
+    assert "train#dataset#data" not in compare_settings(run_of(ARMS["alone"], 1.0, 7), base, CONFIG)
     students = {"student_kind": "efficientnet_lite", "student_encoder_pretrained": "lite0.pth"}
-    teacher = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **students, "teacher_kind": "segresnet"})
+    teacher = compare_settings(
+        run_of(ARMS["teacher"], 0.25, 7), {**base, **students, "teacher_kind": "segresnet"}, CONFIG
+    )
     assert teacher["epochs"] == 24 and not {"student_base", "teacher_epochs", "method", *students} & set(teacher)
     assert teacher["teacher_kind"] == "segresnet" and teacher["image_size"] == base["image_size"]
     # what is the student's own is none of its teacher's
     own = {"recipe": "nnunet", "student_options": {}, "mixup": 0.2, "weight_decay": 0.1, "teacher_weight_decay": 0.2}
-    apart = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **own, "teacher_recipe": "adamw"})
+    apart = compare_settings(run_of(ARMS["teacher"], 0.25, 7), {**base, **own, "teacher_recipe": "adamw"}, CONFIG)
     assert (apart["recipe"], apart["weight_decay"]) == ("adamw", 0.2)
     check_bundle_settings("seg_teacher", apart)
     larger = {**base, "image_size": 96, "teacher_image_size": 160}
-    assert compare_settings(run_of(ARMS["ckd"], 1.0, 7), larger)["image_size"] == 96
-    taught_by = compare_settings(run_of(ARMS["teacher"], 1.0, 7), larger)
+    assert compare_settings(run_of(ARMS["ckd"], 1.0, 7), larger, CONFIG)["image_size"] == 96
+    taught_by = compare_settings(run_of(ARMS["teacher"], 1.0, 7), larger, CONFIG)
     assert taught_by["image_size"] == 160 and "teacher_image_size" not in taught_by
-    warm = compare_settings(run_of(variant("warm", {"temperature": 4}), 1.0, 0), base)
+    warm = compare_settings(run_of(variant("warm", {"temperature": 4}), 1.0, 0), base, CONFIG)
     assert (warm["method"], warm["temperature"]) == ("ckd", 4)
 
 

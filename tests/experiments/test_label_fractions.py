@@ -7,10 +7,12 @@ import argparse
 import pytest
 
 from ckdmed.experiments.compare_arms import ARMS, Arm, compare_runs, variant
+from ckdmed.experiments.given_settings import training_config
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
     check_split_seed_chooses,
+    on_labelled_images,
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
@@ -73,3 +75,39 @@ def test_runs_with_all_labels_have_no_such_seed() -> None:
     folds = {"label_fraction": 1, "split_seed": 2, "fold": 0, "n_folds": 4}
     assert without_idle_split_seed(folds, 0) == folds
     assert without_idle_split_seed({"label_fraction": 1}, 0) == {"label_fraction": 1}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "items"),
+    [("seg_kd", "data"), ("cls_kd", "data"), ("brats_seg_kd", "items"), ("brats_unimodal_kd", "items")],
+)
+def test_a_student_alone_goes_through_the_labelled_images_as_often_as_it_takes(bundle: str, items: str) -> None:
+    config = training_config(bundle)
+    base = {"epochs": 10, "label_fraction": 0.25}
+    alone = on_labelled_images(base, config)
+    assert (alone["epochs"], alone["val_interval"], alone["label_fraction"]) == (40, 4, 0.25)
+    assert alone[f"train#dataset#{items}"] == "$[item for item in @sections['train'] if item['labelled']]"
+    assert on_labelled_images({**base, "val_interval": 3, "label_fraction": 0.5}, config)["val_interval"] == 6
+    # the setting that it replaces is there
+    assert "@sections['train']" in config["train"]["dataset"][items]
+    # nothing to leave out
+    assert on_labelled_images({"epochs": 10}, config) == {"epochs": 10}
+    assert on_labelled_images({**base, "label_fraction": 1.0}, config) == {**base, "label_fraction": 1.0}
+    assert base == {"epochs": 10, "label_fraction": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "epochs"),
+    [
+        ({"slices_per_epoch": 64}, 10),
+        ({"balanced": True, "epoch_slices": 64}, 10),
+        ({"task": "brats_slice", "epoch_slices": 64}, 10),
+        ({"balanced": True}, 20),
+        # figshare's slices are drawn as they come
+        ({"epoch_slices": 64}, 20),
+        ({"task": "brats_slice", "balanced": False, "epoch_slices": 64}, 20),
+    ],
+)
+def test_an_epoch_of_a_fixed_length_has_its_steps_already(drawn: dict[str, object], epochs: int) -> None:
+    made = on_labelled_images({"epochs": 10, "label_fraction": 0.5, **drawn}, training_config("cls_kd"))
+    assert made["epochs"] == epochs and "train#dataset#data" in made

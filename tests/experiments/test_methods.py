@@ -139,6 +139,19 @@ def test_what_the_runs_are_given(tmp_path: Path, data: Path):
     assert given["fuse_stn"]["teacher_checkpoint"].endswith("runs/teacher_fuse_stn-seed=0/models/model.pt")
 
 
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_the_student_alone_leaves_out_images_without_labels(task: str, tmp_path: Path, few_slices: Path):
+    """They were among its batches, where it learnt nothing from them."""
+    words = ["--task", task, "--seeds", "0", "--arms", "kd", "--set", "label_fraction=0.5", "epochs=4"]
+    comparison, runs = made("methods", tmp_path, few_slices, *words)
+    given = {run.arm.name: comparison._plan(run) for run in runs}
+    assert (given[ALONE]["epochs"], given["kd"]["epochs"]) == (8, 4)
+    assert "train#dataset#data" in given[ALONE] and "train#dataset#data" not in given["kd"]
+    get = bundle_parser(bundle_folder(comparison.task.bundle), given[ALONE]).get_parsed_content
+    left, drawn = get("train#dataset").data, get("sections")["train"]
+    assert all(item["labelled"] for item in left) and 0 < len(left) < len(drawn)
+
+
 def test_settings_of_a_teacher_are_those_of_its_own_bundle():
     settings = {
         "epochs": 9,
