@@ -17,11 +17,13 @@ from ckdmed.runtime.scaling import (
     area_resized,
     colour_copies,
     eight_bit,
+    equalised,
     imagenet_images,
     scaled,
     smoothly_resized,
     unit_range,
 )
+from ckdmed.tile_equalisation import EQUALISATIONS
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -58,8 +60,8 @@ class Predictor:
         slice_axis: of volumes, see `ckdmed.data.slice_files.read_slices`.
 
     Raises:
-        DeployedFileError: a network of whole cases, or of equalised slices, which are prepared by ckdmed itself; one
-            that asks for what this version does not know.
+        DeployedFileError: a network of whole cases, which are prepared by ckdmed itself; one that asks for what this
+            version does not know.
         ValueError: a threshold outside of [0, 1].
 
     Example::
@@ -93,10 +95,11 @@ class Predictor:
         self.tta = bool(after.get("tta", False) if tta is None else tta)
         self.slice_axis = before.get("slice_axis", -1) if slice_axis is None else slice_axis
         self.scaling = str(before.get("scaling", "percentiles"))
-        if before.get("clahe", False):
+        self.clahe = before.get("clahe", False)
+        if self.clahe is not False and self.clahe not in EQUALISATIONS:
             raise DeployedFileError(
-                f"{form.path}: its slices are equalised by CLAHE (setting clahe), which ckdmed itself does: run the "
-                "inference.json of its bundle with --checkpoint and this file."
+                f"{form.path}: asks for clahe {self.clahe!r}, which this version does not know; install that of the "
+                f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
             )
         self.images = int(before.get("images", 1))
         self.grey_as_rgb = bool(before.get("grey_as_rgb", False))
@@ -119,7 +122,7 @@ class Predictor:
         return Prediction(names, probabilities, probabilities >= np.float32(self.threshold), geometry)
 
     def _regions(self, slices: np.ndarray) -> np.ndarray:
-        prepared = area_resized(scaled(slices, self.scaling), self.size)
+        prepared = area_resized(scaled(equalised(slices, self.clahe), self.scaling), self.size)
         images = prepared.reshape(self.images, -1, *self.size).swapaxes(0, 1)
         if self.grey_as_rgb:
             images = colour_copies(images, self.scaling)
@@ -138,6 +141,7 @@ class Predictor:
         return powers / powers.sum(axis=1, keepdims=True)
 
     def _for_classifier(self, slices: np.ndarray) -> np.ndarray:
+        slices = equalised(slices, self.clahe)
         if self.scaling == "report":
             return unit_range(area_resized(eight_bit(slices), self.size))
         return scaled(area_resized(slices, self.size), self.scaling)

@@ -9,12 +9,43 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-__all__ = ["area_resized", "colour_copies", "eight_bit", "imagenet_images", "scaled", "smoothly_resized", "unit_range"]
+from ckdmed.tile_equalisation import EQUALISATIONS, equalise_tiles
+
+__all__ = [
+    "area_resized",
+    "colour_copies",
+    "eight_bit",
+    "equalised",
+    "imagenet_images",
+    "scaled",
+    "smoothly_resized",
+    "unit_range",
+]
 
 # more values than this MONAI gives to NumPy's percentile instead of PyTorch's quantile
 _QUANTILE_LIMIT = 1_000_000
 _MEAN = (0.485, 0.456, 0.406)
 _STD = (0.229, 0.224, 0.225)
+
+
+def equalised(images: np.ndarray, clahe: bool | str) -> np.ndarray:
+    """Each image (N, H, W) with its histogram equalised, as `ckdmed.transforms.SliceIntensity` does it before scaling.
+
+    Raises:
+        ValueError: another value than true, false and global.
+    """
+    if clahe is False:
+        return images
+    if clahe not in EQUALISATIONS:
+        raise ValueError(f"clahe must be true, false or 'global', got {clahe!r}.")
+    clip_limit, tiles = EQUALISATIONS[clahe]
+    size = [-(-edge // tiles) for edge in images.shape[1:]]
+    result = np.zeros(images.shape, np.float32)
+    for image, out in zip(images, result):
+        # one of a single value has no contrast
+        if image.min() != image.max():
+            equalise_tiles(image, size, clip_limit, 256, out=out)
+    return result
 
 
 def scaled(images: np.ndarray, scaling: str = "percentiles") -> np.ndarray:

@@ -14,7 +14,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_data_type, convert_to_dst_type, convert_to_tensor
 from monai.utils.enums import TransformBackends
 
-from ckdmed.transforms.tile_equalisation import equalise_tiles
+from ckdmed.tile_equalisation import equalise_tiles
 
 __all__ = ["CLAHE", "CLAHEd"]
 

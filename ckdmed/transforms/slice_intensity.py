@@ -11,17 +11,13 @@ from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms import MapTransform, NormalizeIntensity, ScaleIntensity, ScaleIntensityRangePercentiles, Transform
 from monai.utils.enums import TransformBackends
 
+from ckdmed.tile_equalisation import EQUALISATIONS
 from ckdmed.transforms.clahe import CLAHE
 from ckdmed.transforms.grey_to_rgb import IMAGENET_MEAN, IMAGENET_STD
 
 __all__ = ["SliceIntensity", "SliceIntensityd"]
 
 SLICE_SCALINGS = ("percentiles", "unit", "zscore", "report")
-#: values of the switch ``clahe``, with what each makes of :class:`CLAHE`
-_CLAHE: Mapping[bool | str, Mapping[str, float]] = {
-    True: {"clip_limit": 0.01, "tile_grid": 8},
-    "global": {"clip_limit": 0.0, "tile_grid": 1},
-}
 
 
 class SliceIntensity(Transform):
@@ -82,9 +78,10 @@ def clahe_options(clahe: bool | str) -> dict[str, Any] | None:
     """
     if clahe is False:
         return None
-    if clahe not in _CLAHE:
+    if clahe not in EQUALISATIONS:
         raise ValueError(f"clahe must be true, false or 'global', got {clahe!r}.")
-    return dict(_CLAHE[clahe])
+    clip_limit, tile_grid = EQUALISATIONS[clahe]
+    return {"clip_limit": clip_limit, "tile_grid": tile_grid}
 
 
 def _scaling(scaling: str) -> list[Transform]:

@@ -43,13 +43,17 @@ def torch_twin(description: Description) -> nn.Module:
     return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
-@pytest.mark.parametrize("scaling", ["percentiles", "report"])
+@pytest.mark.parametrize(
+    ("scaling", "clahe"), [("percentiles", False), ("report", False), ("percentiles", True), ("zscore", "global")]
+)
 @pytest.mark.parametrize("tta", [True, False])
-def test_masks_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, tta):
-    description = changed(SEGMENTATION, scaling=scaling)
+def test_masks_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, clahe, tta):
+    description = changed(SEGMENTATION, scaling=scaling, clahe=clahe)
     predictor = Predictor(open_form(write_tiny(tmp_path / "model.onnx", description)), tta=tta)
     network = torch_twin(description)
-    preprocessing = Compose([slice_loading(SliceReader()), slice_preprocessing(48, "inference", scaling=scaling)])
+    preprocessing = Compose(
+        [slice_loading(SliceReader()), slice_preprocessing(48, "inference", scaling=scaling, clahe=clahe)]
+    )
     inferer = FlipAverageInferer(SliceInferer(2, roi_size=(48, 48), sw_batch_size=16, overlap=0), enabled=tta)
     for path in inputs:
         item = preprocessing({"image": str(path)})
@@ -63,11 +67,12 @@ def test_masks_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, tta
         np.testing.assert_allclose(prediction.probabilities[0], expected["probability"].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("clahe", [False, True, "global"])
 @pytest.mark.parametrize("scaling", ["percentiles", "unit", "zscore", "report"])
-def test_classes_are_those_of_the_bundles_inference(inputs, tmp_path, scaling):
-    description = changed(CLASSES, scaling=scaling)
+def test_classes_are_those_of_the_bundles_inference(inputs, tmp_path, scaling, clahe):
+    description = changed(CLASSES, scaling=scaling, clahe=clahe)
     predictor = Predictor(open_form(write_tiny(tmp_path / "model.onnx", description)), tta=True)
-    preprocessing = Compose([class_loading(SliceReader()), class_slices(48, scaling)])
+    preprocessing = Compose([class_loading(SliceReader()), class_slices(48, scaling, clahe=clahe)])
     inferer = SliceClassifierInferer(flip=True)
     for path in inputs:
         with torch.no_grad():
@@ -83,8 +88,6 @@ def test_what_is_prepared_by_ckdmed_alone_is_refused(tmp_path):
     form = open_form(write_tiny(tmp_path / "model.onnx", of_cases))
     with pytest.raises(DeployedFileError, match="whole cases.*inference.json with --checkpoint"):
         Predictor(form)
-    with pytest.raises(DeployedFileError, match="CLAHE.*inference.json"):
-        Predictor(open_form(write_tiny(tmp_path / "equalised.onnx", changed(SEGMENTATION, clahe=True))))
     with pytest.raises(ValueError, match=r"in \[0, 1\], got 3"):
         Predictor(open_form(write_tiny(tmp_path / "other.onnx")), threshold=3)
 
@@ -101,6 +104,8 @@ def test_what_a_later_version_asks_for_is_not_left_out(tmp_path):
     later = replace(changed(SEGMENTATION, denoise=True), source={"ckdmed": "9.0"})
     with pytest.raises(DeployedFileError, match="asks for denoise, which this version does not know.*9.0"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", later)))
+    with pytest.raises(DeployedFileError, match="clahe 'local'.*not stated"):
+        Predictor(open_form(write_tiny(tmp_path / "model.onnx", changed(SEGMENTATION, clahe="local"))))
     after = replace(SEGMENTATION, postprocessing={**SEGMENTATION.postprocessing, "largest_part": True})
     with pytest.raises(DeployedFileError, match="asks for largest_part"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", after)))

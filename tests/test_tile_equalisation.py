@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage.exposure import equalize_adapthist
 
+from ckdmed.tile_equalisation import equalise_tiles
 from ckdmed.transforms import CLAHE
-from ckdmed.transforms.tile_equalisation import equalise_tiles
 
 # without its treatment of colour, for which it takes a last axis of 3 or 4
 _grey = equalize_adapthist.__wrapped__

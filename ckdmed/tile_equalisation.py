@@ -1,16 +1,18 @@
-"""The values of scikit-image's `equalize_adapthist`, to the last bit, in a fraction of its time."""
+"""The values of scikit-image's `equalize_adapthist`, to the last bit, in a fraction of its time, with NumPy alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from skimage.exposure import rescale_intensity
 
-__all__ = ["equalise_tiles"]
+__all__ = ["EQUALISATIONS", "equalise_tiles"]
+
+#: value of the setting ``clahe`` -> clip limit, and number of tiles along each axis
+EQUALISATIONS: Mapping[bool | str, tuple[float, int]] = {True: (0.01, 8), "global": (0.0, 1)}
 
 # pixels that are worked on at a time: what is in between stays in the processor's cache
 _SLAB = 2**15
@@ -50,11 +52,18 @@ def equalise_tiles(
     least, most = int(grey.min()), int(grey.max())
     # the table is stretched as the image would be: it has the same least and largest value
     table = np.zeros(most + 1, np.float32)
-    table[least:] = low + rescale_intensity(np.arange(least, most + 1, dtype=np.float64)) * (high - low)
+    table[least:] = low + _stretched(least, most) * (high - low)
     result = np.empty(image.shape, np.float32) if out is None else out
     for slab in _slabs(image.shape):
         result[slab] = table.take(grey[slab], mode="clip")
     return result
+
+
+def _stretched(least: int, most: int) -> np.ndarray:
+    """Every grey level from the least to the most, brought to 0..1."""
+    levels = np.arange(least, most + 1, dtype=np.float64)
+    # of one level nothing can be stretched, and scikit-image clips it
+    return np.clip(levels, 0, 1) if least == most else (levels - least) / (most - least)
 
 
 def _bins(image: np.ndarray, nbins: int) -> np.ndarray:
@@ -114,7 +123,7 @@ def _slabs(shape: Sequence[int]) -> Iterator[slice]:
 
 @lru_cache(maxsize=4)
 def _bin_of_level(nbins: int) -> np.ndarray:
-    grey = np.round(rescale_intensity(np.arange(2**16, dtype=np.uint16), out_range=(0, _LEVELS - 1)))
+    grey = np.round(_stretched(0, 2**16 - 1) * (_LEVELS - 1))
     return (grey // (1 + _LEVELS // nbins)).astype(np.uint16)
 
 
