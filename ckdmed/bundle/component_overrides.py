@@ -14,7 +14,7 @@ from ckdmed.bundle.typed_settings import typed_settings
 __all__ = ["NO_COMPONENTS", "component_overrides"]
 
 #: What MONAI itself reads by name at the top of a configuration, which is no component.
-NO_COMPONENTS = frozenset({"imports", "initialize", "run", "finalize", "_meta_", "evaluate"})
+NO_COMPONENTS = frozenset({"imports", "initialize", "run", "finalize", "_meta_", "evaluate", "save_execute_config"})
 
 _SEPARATOR = "::"
 

@@ -17,7 +17,7 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ckdmed import __version__
-from ckdmed.bundle.component_overrides import component_overrides
+from ckdmed.bundle.component_overrides import NO_COMPONENTS, component_overrides
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
 from ckdmed.bundle.run_folder import (
@@ -210,7 +210,7 @@ def settings_of(parser: Any, without: Collection[str] = ()) -> dict[str, Any]:
             if "_target_" not in config[key] or table[key].kind.is_function:
                 settings[key] = dict(config[key])
             continue
-        if key in {"imports", "initialize", "run", "finalize", "_meta_", *RECORDS} or not is_plain(config, key):
+        if key in NO_COMPONENTS | RECORDS or not is_plain(config, key):
             continue
         value = parser.get_parsed_content(key)
         try:

@@ -29,8 +29,8 @@ from ckdmed.bundle.typed_settings import typed_settings
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "unknown_settings"]
 
 _RESERVED = NO_COMPONENTS
-# may be given to every configuration, whether or not it has a use for it
-_OF_MONAI = _RESERVED | {"bundle_root"}
+# may be given to every configuration, whether or not it has a use for it; a file of the configuration is for tracking
+_OF_MONAI = (_RESERVED - {"save_execute_config"}) | {"bundle_root"}
 
 
 class UnknownSettingError(ValueError):

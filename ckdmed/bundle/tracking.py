@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,18 @@ from monai.utils import CommonKeys
 
 from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.processes import is_first_process
+from ckdmed.bundle.running import running_workflow
+from ckdmed.files import write_json
 
-__all__ = ["adapt_tracking", "check_tracking", "tracked_loss", "tracked_run_name", "tracked_settings"]
+__all__ = [
+    "adapt_tracking",
+    "check_tracking",
+    "tracked_configuration",
+    "tracked_loss",
+    "tracked_run_name",
+    "tracked_settings",
+]
 
 _HANDLER = "MLFlowHandler"
 # where MONAI adds its handler
@@ -35,6 +46,10 @@ def adapt_tracking(parser: ConfigParser, run_id: str = "run") -> None:
     the settings, and leaves the run of an evaluation open. Here the loss is read from a batch's output as well, each
     output folder has a run name of its own (a resumed run goes on in its run), the settings become parameters, the
     history and its curves artefacts, and the last engine closes the run. Without tracking nothing is changed.
+
+    MONAI would also write the configuration into the output folder as it makes the workflow, before any setting is
+    checked. The bundles say no to that by their ``save_execute_config``, and it is written when all is checked, see
+    `tracked_configuration`.
 
     Args:
         parser: of the bundle, changed in place.
@@ -66,7 +81,7 @@ def adapt_tracking(parser: ConfigParser, run_id: str = "run") -> None:
 
 
 def check_tracking(tracking_uri: object = None) -> None:
-    """Refuse ``--tracking mlflow`` where it cannot be: MONAI writes into the output folder as it makes the workflow.
+    """Refuse ``--tracking mlflow`` where it cannot be.
 
     Args:
         tracking_uri: the place of the runs, as it was given; an expression is left to MONAI.
@@ -84,6 +99,18 @@ def check_tracking(tracking_uri: object = None) -> None:
             f"tracking_uri is {place!r}, a folder, in which MLflow no longer keeps runs; give a database "
             "(sqlite:///FOLDER/mlruns.db) or the address of a server."
         )
+
+
+def tracked_configuration(output_dir: str) -> str:
+    """Write the configuration of the running workflow, with all settings, into the output folder; returns the file.
+
+    The first process writes for all.
+    """
+    path = Path(output_dir) / time.strftime("config_%Y%m%d_%H%M%S.json")
+    workflow = running_workflow()
+    if workflow is not None and is_first_process():
+        write_json(path, workflow.parser.get())
+    return str(path)
 
 
 def tracked_loss(output: Any) -> float:
@@ -118,8 +145,10 @@ def _handlers(parser: ConfigParser, place: str) -> list[str]:
 
 
 def _artefacts(parser: ConfigParser) -> str:
-    """An expression of the files that a run's end adds; MONAI's own for its record of the configuration is no path."""
+    """An expression of the files that a run's end adds, the configuration among them."""
     given = parser.get("save_execute_config")
+    # MONAI's own expression for the file that it has written, where somebody asked for it, is no path
     if isinstance(given, str) and (match := _CONFIG_NAME.search(given)):
         parser["save_execute_config"] = f"$@output_dir + '/{match[1]}'"
-    return f"$[@output_dir + '/' + name for name in {_ARTEFACTS!r}] + [@save_execute_config]"
+    config = "@save_execute_config" if given else "ckdmed.bundle.tracking.tracked_configuration(@output_dir)"
+    return f"$[@output_dir + '/' + name for name in {_ARTEFACTS!r}] + [{config}]"

@@ -26,6 +26,7 @@ _NO_SETTINGS = {
     "run",
     "finalize",
     "evaluate",
+    "save_execute_config",
     "profiles",
     "sizes",
     "train",

@@ -308,6 +308,7 @@ def test_the_network_is_that_of_the_training(bundle):
         "batch_size",
         "resume",
         "imports",
+        "save_execute_config",
         "initialize",
         "run",
         "finalize",

@@ -23,7 +23,7 @@ from tests.bundle.bundle_runs import BUNDLES
 
 FILES = ("train.json", "evaluate.json", "inference.json")
 NAMES = sorted(path.parent.name for path in BUNDLES.glob("*/train.json"))
-SECTIONS = {"imports", "initialize", "run", "finalize"}
+SECTIONS = {"imports", "initialize", "run", "finalize", "save_execute_config"}
 
 
 def config_of(bundle: str, file: str) -> tuple[dict[str, Any], dict[str, Any]]:

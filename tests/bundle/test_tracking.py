@@ -13,8 +13,10 @@ from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 
 from ckdmed.bundle import tracking
 from ckdmed.bundle.command import run_bundle
-from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.setting_check import WrongSettingError
 from ckdmed.bundle.tracking import adapt_tracking, tracked_loss, tracked_run_name
+from ckdmed.json_files import read_json
 from tests.bundle.bundle_runs import BUNDLES, completed, opened
 from tests.bundle.cls_runs import STUDENT
 from tests.bundle.cls_runs import TINY as CLASSES
@@ -61,9 +63,18 @@ def test_the_handlers_fit_every_bundle(bundle, tmp_path, with_mlflow):
     assert training["output_transform"] == "$ckdmed.bundle.tracking.tracked_loss"
     assert training["close_on_complete"] is True and "close_on_complete" not in validation
     assert parser.get_parsed_content("run_name") == tracked_run_name(str(tmp_path / "out"))
-    # MONAI writes its record of the configuration before the run; its own expression for it is no path
+    # the configuration is written with the other results, when all is checked
+    assert training["artifacts"].endswith("+ [ckdmed.bundle.tracking.tracked_configuration(@output_dir)]")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_configuration_that_is_asked_for_is_the_artefact(tmp_path, with_mlflow):
+    parser = patched("seg_kd", "train.json", output_dir=str(tmp_path / "out"), save_execute_config=True)
+    adapt_tracking(parser)
     (written,) = (tmp_path / "out").iterdir()
+    # MONAI's own expression for it is no path
     assert parser.get_parsed_content("save_execute_config") == str(written)
+    assert parser.get("train::handlers")[-1]["artifacts"].endswith("+ [@save_execute_config]")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +122,41 @@ def test_a_refused_tracking_leaves_nothing_in_the_output_folder(uri, message, tm
     with pytest.raises(RefusedStart, match=message):
         run_bundle([BUNDLES / "seg_kd" / "train.json"], words + ([] if uri is None else ["--tracking_uri", uri]))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["train.json", "inference.json"])
+@pytest.mark.parametrize("bundle", NAMES)
+def test_no_refused_run_of_monai_leaves_a_configuration(bundle, file, tmp_path, monkeypatch):
+    """As MONAI's command line makes a workflow, which knows nothing of what this package checks."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        tracking.importlib.util, "find_spec", lambda name, *a: None if name == "mlflow" else found(name, *a)
+    )
+    with pytest.raises(RuntimeError) as refused:
+        opened(bundle, file, tracking="mlflow", output_dir=str(tmp_path / "out"))
+    assert isinstance(root_cause(refused.value), RefusedStart)
+    assert "pip install" in str(root_cause(refused.value))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_setting_beside_tracking_leaves_nothing_either(tmp_path, with_mlflow):
+    with pytest.raises(RuntimeError) as refused:
+        opened("seg_kd", tracking="mlflow", output_dir=str(tmp_path / "out"), epochs="many")
+    assert isinstance(root_cause(refused.value), WrongSettingError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_configuration_is_written_with_its_settings(tmp_path, with_mlflow):
+    out = tmp_path / "out"
+    workflow = ConfigWorkflow(
+        str(BUNDLES / "seg_kd/train.json"), logging_file=False, tracking="mlflow", output_dir=str(out), epochs=7
+    )
+    adapt_tracking(workflow.parser, workflow.run_id)
+    workflow.parser["initialize"] = [workflow.parser.get("train::handlers")[-1]["artifacts"]]
+    ((*_, file),) = workflow.initialize()
+    written = Path(file)
+    assert written.parent == out and list(out.iterdir()) == [written]
+    assert read_json(written)["epochs"] == 7
 
 
 def test_the_loss_of_any_output():
