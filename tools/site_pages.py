@@ -20,7 +20,7 @@ PACKAGES = (
 )
 RESULTS = (
     *("distillation", "earlier_comparisons", "distillation_tables", "distillation_search", "classification"),
-    *("cohra_unet", "unimodal", "unimodal_tables"),
+    *("methods_compared", "methods_tables", "cohra_unet", "unimodal", "unimodal_tables"),
     *("published_figures", "speed", "real_cases", "reliability"),
 )
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]*)(#[^)\s]*)?\)")

@@ -24,17 +24,21 @@ from ckdmed.experiments import experiment
 from ckdmed.experiments.compare_arms import BASELINE
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
+from ckdmed.experiments.tables import section_title
+from ckdmed.experiments.tasks import TASKS
 from ckdmed.files import write_atomic
 from ckdmed.methods import methods
 from ckdmed.reports import (
     RunRecord,
     arm_table,
+    corrected_differences,
     markdown_table,
     mean_sd,
     patient_table,
     read_values,
     write_bytes,
 )
+from ckdmed.reports.tables import difference_cell
 from ckdmed.robustness import plot_robustness, robustness_tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -418,6 +422,41 @@ def choosing(kind: str) -> str:
     return "\n".join(parts) or "No run is recorded yet.\n"
 
 
+def chosen_short(name: str) -> str:
+    """A comparison of methods, or a sweep, in one table: what each arm reaches, and its corrected difference."""
+    own = experiment(chosen_from()[name])
+    (group,) = own.groups(records_of(name))
+    task, baseline = TASKS[group.records[0].split["task"]], str(group.baseline)
+    scores = (task.scores[0], task.patient_score)
+    others = [arm for arm in group.names if arm != baseline]
+    found = corrected_differences(group.records, task.patient_score, baseline, others)
+    teachers = sorted({record.arm for record in group.records} - set(group.names))
+    rows = []
+    for arm, label in {**group.names, **dict.fromkeys(teachers, "teacher")}.items():
+        runs = [record for record in group.records if record.arm == arm]
+        got = ["baseline" if arm == baseline else "", ""]
+        if arm in found:
+            got = [difference_cell(found[arm].difference, 4), f"{found[arm].p_value:.3f}"]
+        means = [mean_sd([record.metrics.get(score) for record in runs]) for score in scores]
+        rows.append([label, str(len(runs)), *means, *got])
+    head = [*map(_in_words, scores), "difference per patient [95% interval, Holm]", "p (Holm)"]
+    table = markdown_table(["arm", "runs", *head], rows)
+    picture = f"![{name}](images/{name}.png)\n\n" if f"{name}.png" in PICTURES else ""
+    return f"{picture}{section_title(group.records[0])}:\n\n{table}"
+
+
+def _in_words(score: str) -> str:
+    """A score as a table's head."""
+    words = {"val_accuracy": "accuracy per slice", "val_patient_accuracy": "accuracy per patient"}
+    return words.get(score, score)
+
+
+def sizes_short() -> str:
+    """What each width reaches, of all that is recorded of sizes."""
+    whole = choosing("sizes")
+    return whole.partition("#### Width")[0].rstrip() + "\n"
+
+
 def brats_experts() -> str:
     """Patients with experts' masks, each scored by networks that were trained without them."""
     if not (RECORDS / "brats-experts.jsonl").is_file():
@@ -531,6 +570,8 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"{name}-short": partial(pruned_short, name) for name in PRUNED},
     "sweeps": partial(choosing, "sweep"),
     "sizes": partial(choosing, "sizes"),
+    "sizes-short": sizes_short,
+    **{f"{name}-short": partial(chosen_short, name) for name, kind in chosen_from().items() if kind != "sizes"},
     **{f"robustness-{bundle}": partial(robustness, bundle) for bundle in ROBUST},
     **{name: partial(unimodal, name) for name in UNIMODAL},
     **{f"{name}-summary": partial(unimodal_summary, name) for name in UNIMODAL},
