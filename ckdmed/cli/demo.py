@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.bundle_files import bundle_configs, bundle_root
     from ckdmed.demo.page import serve
     from ckdmed.inference.several_images import refuse_several_images
+    from ckdmed.inference.unrecorded import refuse_unrecorded
     from ckdmed.json_files import read_json
 
     bundle = bundle_configs(str(Path(args.bundle).expanduser()))
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
             f"{weights}: there are no such weights; give those of a training with --checkpoint, or a bundle that has "
             "some (seg_kd)."
         )
+    refuse_unrecorded(bundle, weights)
     refuse_several_images(args.bundle, bundle, weights)
     serve(bundle, None if args.checkpoint is None else weights.absolute(), args.port, not args.no_browser)
     return 0

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.clinic.run import TABLE
     from ckdmed.inference.job import SKIPPED as LIST_OF_SKIPPED
     from ckdmed.inference.several_images import refuse_several_images
+    from ckdmed.inference.unrecorded import refuse_unrecorded
     from ckdmed.intended_inputs import IntendedInputs
     from ckdmed.json_files import read_json
     from ckdmed.research_use import RESEARCH_USE_ONLY
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{weights}: there are no such weights; a training leaves them in its output folder as models/model.pt."
             )
         settings["checkpoint"] = str(weights)
+    refuse_unrecorded(bundle, weights)
     refuse_several_images(args.bundle, bundle, weights)
     intended = IntendedInputs.beside(weights)
     sequences = [] if intended is None else [sequence for sequence in intended.sequences if sequence]

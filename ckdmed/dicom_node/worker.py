@@ -184,7 +184,8 @@ def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
 
 
 def check_weights(name: str, bundle: Path, checkpoint: Path | None = None) -> None:
-    """Refuse the weights of a network that takes several images at once: it could be given no series.
+    """Refuse weights without a record of their training, by which every series would fail, and those of a network that
+    takes several images at once: it could be given no series.
 
     In a process of its own: PyTorch, which reads their record, would stay in the memory of the node.
 
@@ -193,7 +194,8 @@ def check_weights(name: str, bundle: Path, checkpoint: Path | None = None) -> No
         bundle, checkpoint: see `bundle_task`.
 
     Raises:
-        ValueError: see `bundle_task` and :func:`~ckdmed.inference.several_images.refuse_several_images`.
+        ValueError: see `bundle_task`, :func:`~ckdmed.inference.unrecorded.refuse_unrecorded` and
+            :func:`~ckdmed.inference.several_images.refuse_several_images`.
     """
     bundle_task(bundle, checkpoint)
     weights = checkpoint or bundle_root(bundle) / WEIGHTS
@@ -203,7 +205,9 @@ def check_weights(name: str, bundle: Path, checkpoint: Path | None = None) -> No
 
 def _check_weights(name: str, bundle: Path, weights: Path) -> None:
     from ckdmed.inference.several_images import refuse_several_images
+    from ckdmed.inference.unrecorded import refuse_unrecorded
 
+    refuse_unrecorded(bundle, weights)
     refuse_several_images(name, bundle, weights)
 
 

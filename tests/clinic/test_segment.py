@@ -522,6 +522,8 @@ def test_weights_without_a_record_are_refused_in_words(tmp_path: Path, capsys: p
     assert main(words) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"ckdmed segment: error: '{tmp_path / 'own.pt'}' has no record of what it was trained with")
+    # the command has no such settings as an inference of the bundle could be given instead
+    assert "--" not in said and "beside it as own.json" in said and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

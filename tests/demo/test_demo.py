@@ -92,6 +92,15 @@ def test_weights_of_several_images_are_refused_before_anything_is_dropped(tmp_pa
     assert "its network sees 2 images of each input (input_images), and a series is one" in capsys.readouterr().err
 
 
+def test_weights_without_a_record_are_refused_before_anything_is_dropped(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ckdmed.demo.page.serve", lambda *_: None)
+    weights = tmp_path / "own.pt"
+    weights.write_bytes(b"")
+    assert cli.main(["demo", "--checkpoint", str(weights)]) == 2
+    said = capsys.readouterr().err
+    assert f"'{weights}' has no record of what it was trained with" in said and "beside it as own.json" in said
+
+
 def test_a_message_names_no_folder_of_the_demo(tmp_path, monkeypatch):
     class Refuses:
         def __init__(self, _: Path, settings: dict[str, str], __: tuple[str, ...]) -> None:

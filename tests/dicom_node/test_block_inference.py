@@ -164,6 +164,27 @@ def test_weights_of_several_images_are_refused_before_a_series_is_taken(tmp_path
     assert "its network sees 2 images of each input (input_images)" in said and "ckdmed run seg_kd infer" in said
 
 
+def test_weights_without_a_record_are_refused_before_a_series_is_taken(tmp_path, monkeypatch, capsys):
+    """The node listened, and every series failed."""
+    monkeypatch.setattr("ckdmed.dicom_node.node.serve", lambda _: 0)
+    monkeypatch.setattr("ckdmed.dicom_node.worker.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    weights = tmp_path / "own.pt"
+    weights.write_bytes(b"")
+    words = ["serve-dicom", "--spool", str(tmp_path / "spool"), "--send-to", "A@127.0.0.1:4242"]
+    for bundle in ("seg_kd", "cls_kd"):
+        assert main([*words, "--checkpoint", str(weights), "--bundle", bundle]) == 2
+        said = capsys.readouterr().err
+        assert f"'{weights}' has no record of what it was trained with" in said
+        assert "put that of its training" in said and "beside it as own.json" in said
+    (tmp_path / "own.json").write_text('{"settings": {"epochs": 1}}')
+    assert main([*words, "--checkpoint", str(weights)]) == 0
+    (tmp_path / "own.json").write_text("{")
+    assert main([*words, "--checkpoint", str(weights)]) == 2
+    assert "own.json" in capsys.readouterr().err
+    # those that ship with a bundle have one
+    assert main(words) == 0
+
+
 @pytest.mark.slow
 def test_weights_are_checked_outside_of_the_nodes_own_process(tmp_path):
     (tmp_path / "own.pt").write_bytes(b"")
