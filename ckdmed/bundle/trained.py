@@ -22,6 +22,8 @@ from ckdmed.bundle.unread_settings import OF_TEACHER, unread_settings
 from ckdmed.deployed_network import read_description
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
+from ckdmed.networks.classifier_teacher import TEACHER_KINDS
+from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS
 from ckdmed.runtime import is_deployed
 
@@ -70,8 +72,7 @@ class Trained:
     """
 
     def __init__(self, checkpoint: str | None, settings: Mapping[str, Any] | None) -> None:
-        self.checkpoint = checkpoint
-        self.settings = settings
+        self.checkpoint, self.settings = checkpoint, settings
 
     def __getitem__(self, name: str) -> Any:
         """A setting of the training.
@@ -115,8 +116,8 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
 
     Args:
         checkpoints: paths; None for none.
-        teacher: they are used as teachers. Of a student's record, what it says of its own teacher is left out; one of
-            segmentation is a teacher of the kind, base and options that it has as a student.
+        teacher: they are used as teachers. Of a student's record, what it says of its own teacher is left out; it is a
+            teacher of its own kind, where there is such a teacher, and of segmentation of its base and options.
         shipped: of an exported bundle, settings of the weights that it ships. They count where the bundle's folder is
             not known, since its configuration is only parsed, as the Model Zoo's checks and MONAI Deploy do; or where
             these weights have still to be downloaded.
@@ -150,6 +151,8 @@ def _as_a_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
         if SEGMENTATION_KINDS[kind].encoder and "student_backbone" in settings:
             options = {"backbone": settings["student_backbone"], **(options or {})}
         kept |= {"teacher_kind": kind, "teacher_base": settings["student_base"], "teacher_options": options}
+    elif kind in TEACHER_KINDS and settings.get("student_backbone", EFFICIENTNET_LITE[0]) == EFFICIENTNET_LITE[0]:
+        kept["teacher_kind"] = kind
     # a student of single sequences has not seen all those of the training
     return {**kept, "modalities": kept["student_modalities"]} if "student_modalities" in kept else kept
 

@@ -17,6 +17,7 @@ from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_te
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
+from ckdmed.engines import load_network
 from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
@@ -290,6 +291,8 @@ class Distilling(Experiment):
             if run.arm.bundle == self.task.teacher_bundle:
                 check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
                 return None
+            if run.arm.teacher == GIVEN and self.teacher is not None and self.teacher.suffix != ".json":
+                load_network(get("teacher_def"), str(self.teacher))
             loss = get("distillation_loss")
             if "teacher_images" in self._config:
                 get("teacher_images").check()

@@ -130,13 +130,18 @@ def test_a_students_record_says_of_it_as_a_teacher_all_but_its_own_teacher(
     write_record(weights.with_suffix(".json"), **settings)
     write_record(tmp_path / "run" / "settings.json", **settings)
     kept = {"epochs": 1, "student_kind": "efficientnet_lite", **images}
-    assert trained_with(str(weights), teacher=True).settings == kept
+    # a classifier's, which is a kind of teacher as well, with this backbone
+    assert trained_with(str(weights), teacher=True).settings == {**kept, "teacher_kind": "efficientnet_lite"}
     assert trained_with(str(weights)).settings == {"epochs": 1, **settings}
     assert trained_with(str(tmp_path / "run" / "teacher" / "teacher.pt"), teacher=True)["teacher_kind"] == "unet_vit"
     # a path from within the teacher's folder
     (tmp_path / "run" / "teacher").mkdir()
     monkeypatch.chdir(tmp_path / "run" / "teacher")
     assert trained_with("fold1.pt", teacher=True)["teacher_kind"] == "unet_vit"
+    larger = {"student_kind": "efficientnet_lite", "student_backbone": "efficientnet-lite1"}
+    for other in (larger, {"student_kind": "plain_cnn"}):
+        path = write_record(tmp_path / other["student_kind"] / "model.json", **other).with_suffix(".pt")
+        assert trained_with(str(path), teacher=True).get("teacher_kind") is None
     # of several teachers what they agree on
     other = write_record(tmp_path / "b" / "model.json", teacher_kind="unet_vit", teacher_base=4).with_suffix(".pt")
     last = write_record(tmp_path / "c" / "model.json", teacher_kind="unet_vit", teacher_base=8).with_suffix(".pt")

@@ -301,6 +301,17 @@ def test_a_teacher_that_cannot_take_the_images_is_left_out(
     assert "teacher_fuse_class_token: the teacher (UNetViT) cannot take images of 40x40" in caplog.text
 
 
+def test_a_given_teacher_of_another_network_is_refused_before_the_first_training(tmp_path: Path, few_slices: Path):
+    """It was found when the turn of its first student came."""
+    weights = save_weights(tmp_path / "model.pt", segmentation_student(base=2, out_channels=1).state_dict())
+    words = ("--teacher_checkpoint", str(weights), "--arms", "kd")
+    comparison, runs = _tiny(tmp_path, few_slices, *words, "--set", "teacher_kind=unet", "teacher_base=4")
+    with pytest.raises(ValueError, match="kd: .*model.pt' does not fit this"):
+        comparison.possible(runs)
+    comparison, runs = _tiny(tmp_path, few_slices, *words, "--set", "teacher_kind=unet", "teacher_base=2")
+    assert "kd" in [run.arm.name for run in comparison.possible(runs)]
+
+
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_a_given_teacher_is_scored_beside_its_students(
     task: str, tmp_path: Path, phantoms: dict[str, Path], caplog: pytest.LogCaptureFixture
@@ -347,10 +358,11 @@ def test_a_given_teacher_is_scored_beside_its_students(
 def test_a_method_that_mixes_images_fits_one_size_of_them(tmp_path: Path, few_slices: Path):
     # a checkpoint is needed for images of two sizes
     teacher = tmp_path / "teacher.pt"
-    comparison, _ = _tiny(tmp_path, few_slices, "--task", "classification", "--arms", "kd")
+    larger = ("--set", "teacher_image_size=48")
+    comparison, _ = _tiny(tmp_path, few_slices, "--task", "classification", "--arms", "kd", *larger)
     get = bundle_parser(bundle_folder("cls_teacher"), settings_of_teacher("cls_teacher", comparison.settings))
     save_weights(teacher, get.get_parsed_content("network_def").state_dict())
-    words = ["--task", "classification", "--teacher_checkpoint", str(teacher), "--set", "teacher_image_size=48"]
+    words = ["--task", "classification", "--teacher_checkpoint", str(teacher), *larger]
     comparison, runs = _tiny(tmp_path, few_slices, "--arms", "kd", "function_matching", *words)
     with pytest.raises(ValueError, match="function_matching: teacher_image_size is 48 .* changes pixels of one size"):
         comparison.possible(runs)
