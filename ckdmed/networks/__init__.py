@@ -5,6 +5,7 @@ from __future__ import annotations
 from ckdmed.networks.attention_gates import ChannelGate, SpatialGate
 from ckdmed.networks.backbone_unet import BACKBONES, BackboneUNet, load_backbone_weights
 from ckdmed.networks.bridge_fusion import ClassTokenFusion, TokenFusion
+from ckdmed.networks.cascaded_unet import CascadedUNet
 from ckdmed.networks.checkpoint import WeightReport, adapt_input_channels, fill_network, read_state_dict
 from ckdmed.networks.classification_student import (
     CLASSIFICATION_STUDENTS,
@@ -32,6 +33,7 @@ from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassif
 from ckdmed.networks.exclusive_regions import ExclusiveRegions, exclusive_regions
 from ckdmed.networks.freezing import VGG19_BN_EARLY_LAYERS, VGG19_EARLY_LAYERS, freeze, frozen_paths
 from ckdmed.networks.grid_transformer import GridTransformer
+from ckdmed.networks.grouped_unet import GroupedUNet
 from ckdmed.networks.hybrid import HybridClassifier
 from ckdmed.networks.map_hybrid import MapHybridClassifier
 from ckdmed.networks.padded import (
@@ -61,6 +63,7 @@ from ckdmed.networks.segmentation_teacher import (
     usual_base,
 )
 from ckdmed.networks.unet import DoubleConv, UNet, UpBlock
+from ckdmed.networks.unet_blocks import UNET_BLOCKS, unet_block
 from ckdmed.networks.unet_plus_plus import UNetPlusPlus
 from ckdmed.networks.unet_vit import UNetViT
 from ckdmed.networks.vgg import VGG, load_vgg_weights, vgg19, vgg19_bn, vgg_tiny
@@ -79,6 +82,7 @@ __all__ = [
     "BackboneUNet",
     "CLASSIFICATION_STUDENTS",
     "CLASSIFIER_FUSIONS",
+    "CascadedUNet",
     "ChannelGate",
     "ClassTokenFusion",
     "CohraUNet",
@@ -94,6 +98,7 @@ __all__ = [
     "EfficientNetLiteEncoder",
     "EfficientNetLiteUNet",
     "GridTransformer",
+    "GroupedUNet",
     "HybridClassifier",
     "IMAGENET",
     "MapHybridClassifier",
@@ -109,6 +114,7 @@ __all__ = [
     "TEACHER_KINDS",
     "TRANSFORMER_TAPS",
     "TokenFusion",
+    "UNET_BLOCKS",
     "UNet",
     "UNetPlusPlus",
     "UNetViT",
@@ -146,6 +152,7 @@ __all__ = [
     "segmentation_teacher_taps",
     "set_layer_norm_eps",
     "transformer_taps",
+    "unet_block",
     "usual_base",
     "vgg19",
     "vgg19_bn",

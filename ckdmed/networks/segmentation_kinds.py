@@ -10,11 +10,13 @@ from typing import Any
 from torch import nn
 
 from ckdmed.networks.backbone_unet import BackboneUNet
+from ckdmed.networks.cascaded_unet import CascadedUNet
 from ckdmed.networks.channel_counts import with_channel_counts
 from ckdmed.networks.cnn_vit_unet import CnnViTUNet
 from ckdmed.networks.cohra_unet import CohraUNet
 from ckdmed.networks.deep_medic import DeepMedic
 from ckdmed.networks.efficientnet_lite import DECODER_TAPS, EFFICIENTNET_LITE, EfficientNetLiteUNet
+from ckdmed.networks.grouped_unet import GroupedUNet
 from ckdmed.networks.padded import (
     AnySizeAttentionUNet,
     AnySizeDynUNet,
@@ -132,6 +134,15 @@ SEGMENTATION_KINDS: dict[str, SegmentationKind] = {
         lambda base: {"widths": [round(base * width / 3) for width in (3, 3, 4, 4, 4, 4, 5, 5)], "hidden": 5 * base},
         # it has no decoder: its coarse pathway lies on a third of the grid, where no other network has a stage
         lambda own: {"d1": "hidden"},
+    ),
+    "grouped_unet": SegmentationKind(
+        GroupedUNet, lambda base: {"features": _widths(base)}, lambda own: dict(_UNET_TAPS)
+    ),
+    "cascaded_unet": SegmentationKind(
+        CascadedUNet,
+        lambda base: {"features": _widths(base)[:4]},
+        # d4 is the bottom of the network on the whole grid, which has four levels
+        lambda own: {"d4": "unet_1.bridge", **{f"d{i}": f"unet_1.decoder.d{i}" for i in (3, 2, 1)}},
     ),
 }
 

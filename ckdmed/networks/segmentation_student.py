@@ -47,6 +47,10 @@ def segmentation_student(
     pyramid_attention :class:`PyramidAttentionUNet`, five levels, in the style of KDMSANet
     cnn_vit           :class:`CnnViTUNet`, five levels of Res2Net and EdgeViT blocks, in the style of MFFTNet
     deep_medic        :class:`DeepMedic`, two scales without a decoder; ``base`` 30 has the published widths
+    grouped_unet      :class:`GroupedUNet`, five levels, each image by itself in the first convolution; plain, residual
+                      or ResNeXt blocks (``block``); ``base`` 16 has the published widths
+    cascaded_unet     :class:`CascadedUNet`, such U-Nets on a quarter, half and the whole of the grid, with deep
+                      supervision; ``base`` 8 has the published widths
     ================= =======================================================================================
 
     All but unet take images of any size.
@@ -61,7 +65,6 @@ def segmentation_student(
         spatial_dims: 2 or 3; 2 for EfficientNet-Lite.
         options: further arguments of the kind's own network, which go before those above: ``{"norm": "batch"}`` for
             unet, ``{"deep_supervision": True}`` for dynunet.
-
         exclusive: the network is one of a softmax over the background and the regions, and gives the regions'
             log-odds, see :class:`ExclusiveRegions`.
 

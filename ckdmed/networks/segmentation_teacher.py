@@ -29,6 +29,7 @@ _VIT_TAPS = {
     "unet_vit": {f"d{i}": f"unet.decoder.d{i}" for i in (4, 3, 2, 1)},
     "vgg_vit": {f"d{i}": f"decoder.d{i}" for i in (4, 3, 2, 1)},
 }
+_USUAL_BASES = {"swin_unetr": 48, "deep_medic": 30, "grouped_unet": 16, "cascaded_unet": 8}
 #: the kinds of two networks
 HYBRID_TEACHERS = tuple(_VIT_TAPS)
 SEGMENTATION_TEACHERS = (*_VIT_TAPS, *SEGMENTATION_KINDS)
@@ -124,15 +125,16 @@ def segmentation_teacher(
 def usual_base(kind: str | Sequence[str], spatial_dims: int) -> int:
     """Channels of the first level that fit a GPU of 24 GiB.
 
-    64 for unet_vit and vgg_vit on slices, 48 for swin_unetr, 30 for deep_medic, else 32.
+    64 for unet_vit and vgg_vit on slices, 48 for swin_unetr; as published 30 for deep_medic, 16 for grouped_unet and 8
+    for cascaded_unet; else 32.
 
     Args:
         kind: of one teacher; of several teachers of different kinds, 32.
         spatial_dims: 2 or 3.
     """
-    if kind in ("swin_unetr", "deep_medic"):
-        return 48 if kind == "swin_unetr" else 30
-    return 64 if kind in _VIT_TAPS and spatial_dims == 2 else 32
+    if not isinstance(kind, str):
+        return 32
+    return 64 if kind in _VIT_TAPS and spatial_dims == 2 else _USUAL_BASES.get(kind, 32)
 
 
 def segmentation_teacher_taps(
@@ -140,7 +142,7 @@ def segmentation_teacher_taps(
 ) -> dict[str, str]:
     """Paths of a teacher's decoder stages d4 (an eighth of the image's grid) to d1 (the image's).
 
-    SegResNet has three stages of a decoder; its d4 is the bottom of the network.
+    SegResNet and the cascaded U-Net have three stages of a decoder; their d4 is the bottom of the network.
 
     Args:
         kind, options: those of the teacher; a pruned UNet++ has fewer stages, deep_medic d1 alone.

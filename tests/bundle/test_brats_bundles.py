@@ -18,7 +18,7 @@ from ckdmed.bundle.errors import root_cause
 from ckdmed.data.brats import BratsSliceDataset
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import weights_hash
-from ckdmed.networks import SEGMENTATION_STUDENTS, SEGMENTATION_TEACHERS, UNet, segmentation_teacher
+from ckdmed.networks import SEGMENTATION_STUDENTS, SEGMENTATION_TEACHERS, UNET_BLOCKS, UNet, segmentation_teacher
 from tests.bundle.broken_off import break_off
 from tests.bundle.bundle_runs import completed, history, opened
 
@@ -153,6 +153,24 @@ def test_every_teacher_teaches(tmp_path: Path, phantoms: dict, teacher: str, vol
     first, last = history(tmp_path)
     assert {"soft_targets", "features", "attention"} <= set(first["terms"])
     assert all(torch.isfinite(torch.tensor([row["loss"], *row["terms"].values()])).all() for row in (first, last))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("volumes", [False, True], ids=["slices", "volumes"])
+@pytest.mark.parametrize(
+    ("kind", "options"), [*(("grouped_unet", {"block": block}) for block in UNET_BLOCKS), ("cascaded_unet", None)]
+)
+def test_networks_of_an_ensemble_alone(tmp_path: Path, phantoms: dict, kind: str, options: dict | None, volumes: bool):
+    settings = {"teacher_kind": kind, "teacher_options": options, **phantoms, **(VOLUMES if volumes else {})}
+    made = workflow("brats_seg_teacher", tmp_path, **settings)
+    before = {name: value.clone() for name, value in made.network_def.named_parameters()}
+    completed(made)
+    (row,) = history(tmp_path)
+    assert row["loss"] > 0 and 0 <= row["metrics"]["val_mean_dice"] <= 1
+    # of a cascade the networks of every scale learn
+    assert not [name for name, value in made.network_def.named_parameters() if torch.equal(value, before[name])]
+    again = segmentation_teacher(kind, 3 if volumes else 2, base=2, options=options)
+    again.load_state_dict(torch.load(tmp_path / "models" / "model.pt", weights_only=True), strict=True)
 
 
 # networks of images alone, and what of the others a tiny patch allows

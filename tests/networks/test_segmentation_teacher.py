@@ -11,10 +11,12 @@ from ckdmed.networks import (
     SEGMENTATION_TEACHERS,
     AnySizeSegResNet,
     BackboneUNet,
+    CascadedUNet,
     CnnViTUNet,
     CohraUNet,
     DeepMedic,
     EfficientNetLiteUNet,
+    GroupedUNet,
     PyramidAttentionUNet,
     UNet,
     UNetPlusPlus,
@@ -44,6 +46,8 @@ CLASSES = {
     "pyramid_attention": PyramidAttentionUNet,
     "cnn_vit": CnnViTUNet,
     "deep_medic": DeepMedic,
+    "grouped_unet": GroupedUNet,
+    "cascaded_unet": CascadedUNet,
     "efficientnet_lite": EfficientNetLiteUNet,
 }
 SLOW = {("swin_unetr", 3), ("flexible_unet", 3)}
@@ -79,7 +83,7 @@ def test_logits_and_gradients_of_every_kind(kind: str, spatial_dims: int) -> Non
     # a U-Net's levels must be halved; the others take any size
     size = (32,) * spatial_dims if kind in ("unet_vit", "unet") else (17, 22, 9)[:spatial_dims]
     logits = network(torch.rand(2, 4, *size))
-    heads = (4,) if kind == "unet_plus_plus" else ()
+    heads = {"unet_plus_plus": (4,), "cascaded_unet": (3,)}.get(kind, ())
     assert logits.shape == (2, *heads, 3, *size) and torch.isfinite(logits).all()
     logits.square().mean().backward()
     without = [name for name, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
@@ -140,6 +144,17 @@ def test_deep_medic_of_base_30_has_the_published_widths_and_loads_its_own_weight
     assert torch.equal(small(image), again(image)) and usual_base("deep_medic", 3) == 30
 
 
+def test_usual_widths() -> None:
+    usual = {kind: usual_base(kind, 3) for kind in SEGMENTATION_TEACHERS}
+    assert {kind: base for kind, base in usual.items() if base != 32} == {
+        "swin_unetr": 48,
+        "deep_medic": 30,
+        "grouped_unet": 16,
+        "cascaded_unet": 8,
+    }
+    assert usual_base("unet_vit", 2) == usual_base("vgg_vit", 2) == 64 and usual_base(["unet", "deep_medic"], 2) == 32
+
+
 def test_options_go_before_the_settings() -> None:
     assert teacher("cohra", options={"features": [2, 4, 8], "heads": 2}).divisor == 4
     with pytest.raises(TypeError, match="no_such_option"):
@@ -149,7 +164,10 @@ def test_options_go_before_the_settings() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "u_net"}, "must be one of unet_vit, vgg_vit, unet, .*, cohra, .*, deep_medic, got 'u_net'"),
+        (
+            {"kind": "u_net"},
+            "must be one of unet_vit, vgg_vit, unet, .*, cohra, .*, grouped_unet, cascaded_unet, got 'u_net'",
+        ),
         ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
         (
             {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},

@@ -87,6 +87,29 @@ def words(source: Path, out: Path, *models: str, more: tuple[str, ...] = ()) -> 
     return ["pseudo-label", str(source), "--models", *models, "--output_dir", str(out), *more]
 
 
+def test_networks_of_several_kinds_label_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The ensemble of Lachinov et al., and a student of such a kind that reads what it labelled."""
+    source, out, teacher = cases(tmp_path / "in"), tmp_path / "out", "brats_seg_teacher"
+    models = [
+        model(
+            tmp_path / "a/model.pt", teacher, seed=1, teacher_kind="grouped_unet", teacher_options={"block": "plain"}
+        ),
+        model(
+            tmp_path / "b/model.pt", teacher, seed=2, teacher_kind="grouped_unet", teacher_options={"block": "resnext"}
+        ),
+        model(tmp_path / "c/model.pt", teacher, seed=3, teacher_kind="cascaded_unet"),
+    ]
+    assert main(words(source.parent, out, *models)) == 0
+    assert "2 of 2 cases labelled" in capsys.readouterr().out
+    masks = [read_mask(out / entry["label"]) for entry in read_brats_datalist(out / "datalist.json")["training"][:2]]
+    assert all(mask.any() for mask in masks)
+    settings = {**TINY, "student_base": 2, "student_kind": "grouped_unet", "method": "supervised"}
+    for name in ("phantom_cases", "sections#phantom_shape", "teacher_base"):
+        settings.pop(name, None)
+    completed(opened("brats_seg_kd", **settings, dataset_dir=str(out), output_dir=str(tmp_path / "student")))
+    assert (tmp_path / "student" / "models" / "model.pt").is_file()
+
+
 @pytest.mark.parametrize("average", ["prob", "logit"])
 def test_masks_are_those_of_the_averaged_probabilities_on_the_cases_grid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], average: str
