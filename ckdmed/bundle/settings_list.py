@@ -78,7 +78,7 @@ def _lines(name: str, default: Any, setting: Setting, profiles: Mapping[str, Any
     of_recipe = _FROM_RECIPE.fullmatch(str(default))
     if of_recipe:
         # what the usual recipe leaves to the rest of the configuration
-        default = f"${of_recipe[2]}" if "@" in of_recipe[2] else of_recipe[2]
+        default = f"${of_recipe[2]}" if "@" in of_recipe[2] else of_recipe[2].strip("'")
     of_training = _FROM_RECORD.fullmatch(str(default))
     otherwise = (of_training[2] or of_training[3]) if of_training else ""
     of_profile = _FROM_PROFILE.fullmatch(f"${otherwise}" if of_training else str(default))

@@ -47,11 +47,11 @@ from ckdmed.transforms.slice_intensity import SLICE_SCALINGS
 __all__ = ["FOLLOWS", "SETTINGS", "Setting", "profiles_of", "settings_for"]
 
 # The words of `ckdmed.engines` and `ckdmed.losses`, which an exported inference must not need; a test compares them.
-REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky")
+REGION_LOSSES = ("bce_dice", "combination", "dice", "bce", "dice_focal", "tversky", "batch_dice_bce")
 TEACHER_MODES = ("frozen", "fusion", "online")
 SHARE_SOURCES = ("held_out", "average", "epoch", "equal")
 ALIGNMENTS = ("cyclegan",)
-RECIPES = ("adamw", "nnunet")
+RECIPES = ("adamw", "nnunet", "amsgrad")
 CACHE_DTYPES = ("float32", "bfloat16", "float16")
 
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
@@ -182,8 +182,9 @@ SETTINGS: Mapping[str, Setting] = {
     "accumulation_steps": Setting(_COUNT, "steps whose gradients are summed up"),
     "recipe": Setting(
         choice(*RECIPES),
-        "how the network, or the student, is trained: AdamW with a one-cycle rate, or as nnU-Net by Nesterov momentum "
-        "and a polynomial rate, tumour in every batch and, of a dynunet, deep supervision",
+        "how the network, or the student, is trained: AdamW with a one-cycle rate; as nnU-Net by Nesterov momentum "
+        "and a polynomial rate, tumour in every batch and, of a dynunet, deep supervision; or Adam with AMSGrad and a "
+        "rate that falls in steps",
     ),
     "teacher_recipe": Setting(choice(*RECIPES), "the same of a teacher"),
     "learning_rate": Setting(_RATE, "highest rate of the schedule"),

@@ -41,6 +41,8 @@ def _attention(channel: Sequence[str], spatial: Sequence[str], itself: Sequence[
     return {"channel_attention": [*channel], "spatial_attention": [*spatial], "self_attention": [*itself]}
 
 
+# the base of the factor, and losses that the thesis does not study
+_OTHER_LOSSES = ("combination", "bce", "batch_dice_bce")
 _EVERYWHERE = ("encoder", "skips", "concat", "bottleneck", "decoder")
 
 #: The choices that the thesis studies. The base values are the defaults of `CohraUNet`, and the loss of its backbone.
@@ -55,7 +57,7 @@ FACTORS: dict[str, Factor] = {
         "loss",
         {
             name: {"loss": name}
-            for name in ("combination", *(name for name in REGION_LOSSES if name not in ("combination", "bce")))
+            for name in ("combination", *(name for name in REGION_LOSSES if name not in _OTHER_LOSSES))
         },
         of_network=False,
     ),

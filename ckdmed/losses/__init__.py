@@ -31,7 +31,7 @@ from ckdmed.losses.performance_weights import (
     performance_weights,
 )
 from ckdmed.losses.region_contrast import PrototypeLoss, RegionContrastLoss
-from ckdmed.losses.region_losses import REGION_LOSSES, RegionCombinationLoss, region_loss
+from ckdmed.losses.region_losses import REGION_LOSSES, BatchDiceBCELoss, RegionCombinationLoss, region_loss
 from ckdmed.losses.relational import RelationalLoss
 from ckdmed.losses.resizing import match_grids, pool_to, resize_to
 from ckdmed.losses.review import ReviewLoss
@@ -60,6 +60,7 @@ __all__ = [
     "AdversarialLoss",
     "AttentionTransferLoss",
     "BCEDiceLoss",
+    "BatchDiceBCELoss",
     "ChannelWiseLoss",
     "ClassAffinityLoss",
     "CombinationLoss",

@@ -9,6 +9,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 from ckdmed.losses.bce_dice import BCEDiceLoss
+from ckdmed.losses.region_losses import BatchDiceBCELoss
 
 __all__ = [
     "binary_cross_entropy",
@@ -18,7 +19,9 @@ __all__ = [
 ]
 
 
-def supervised_segmentation_loss(link: str = "sigmoid", skip_empty: bool = False) -> nn.Module:
+def supervised_segmentation_loss(
+    link: str = "sigmoid", skip_empty: bool = False, batch_dice: bool = False
+) -> nn.Module:
     """Half cross entropy, half Dice (per sample and channel, stabiliser 1e-5), on logits.
 
     Args:
@@ -28,17 +31,32 @@ def supervised_segmentation_loss(link: str = "sigmoid", skip_empty: bool = False
         skip_empty: with "sigmoid": leave out of the Dice the samples in which a region is empty. Slices mostly have no
             enhancing tumour, and a student that sees little of it in its one modality learns from their Dice, 1 for
             any false positive, to predict nothing.
+        batch_dice: in place of the halves the sum of the cross entropy and of a Dice over the whole batch with squared
+            denominators, see :class:`BatchDiceBCELoss`.
 
     Raises:
-        ValueError: unknown link; ``skip_empty`` with exclusive classes.
+        ValueError: unknown link; ``skip_empty`` with exclusive classes or with ``batch_dice``, which leaves no sample
+            out.
     """
+    if skip_empty and batch_dice:
+        raise ValueError("skip_empty leaves samples out of a Dice that batch_dice takes over all of them.")
     if link == "sigmoid":
-        return BCEDiceLoss(skip_empty=skip_empty)
+        return BatchDiceBCELoss() if batch_dice else BCEDiceLoss(skip_empty=skip_empty)
     if link != "softmax":
         raise ValueError(f"link must be 'sigmoid' or 'softmax', got {link!r}.")
     if skip_empty:
         raise ValueError("skip_empty is for overlapping regions (link 'sigmoid').")
-    return DiceCELoss(softmax=True, to_onehot_y=True, lambda_dice=0.5, lambda_ce=0.5, smooth_nr=1e-5, smooth_dr=1e-5)
+    weight = 1.0 if batch_dice else 0.5
+    return DiceCELoss(
+        softmax=True,
+        to_onehot_y=True,
+        squared_pred=batch_dice,
+        batch=batch_dice,
+        lambda_dice=weight,
+        lambda_ce=weight,
+        smooth_nr=1e-5,
+        smooth_dr=1e-5,
+    )
 
 
 class _BinaryCrossEntropy(nn.BCEWithLogitsLoss):

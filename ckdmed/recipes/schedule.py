@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR, PolynomialLR
 
 __all__ = [
     "RECIPES",
@@ -20,10 +20,15 @@ __all__ = [
     "recipe_schedule",
 ]
 
-RECIPES = ("adamw", "nnunet")
+RECIPES = ("adamw", "nnunet", "amsgrad")
 
 # what a recipe has instead of the bundles' defaults
-_DEFAULTS: dict[str, dict[str, Any]] = {"nnunet": {"learning_rate": 0.01, "weight_decay": 3e-5, "tumour_share": 0.33}}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "nnunet": {"learning_rate": 0.01, "weight_decay": 3e-5, "tumour_share": 0.33},
+    "amsgrad": {"learning_rate": 0.001, "weight_decay": 1e-6, "loss": "batch_dice_bce"},
+}
+# of amsgrad: the steps after which the rate falls, and to which part of it
+_FALLS, _FALL = (18_000, 32_000, 64_000), 0.2
 _MOMENTUM, _POWER, _LARGEST_GRADIENT = 0.99, 0.9, 12.0
 # of five levels the heads on the whole, a half and a quarter of the grid count; the coarsest has no weight
 _DEEP_SUPERVISION = {"dynunet": {"deep_supervision": True, "deep_supr_num": 2}}
@@ -32,12 +37,13 @@ _DEEP_SUPERVISION = {"dynunet": {"deep_supervision": True, "deep_supr_num": 2}}
 def recipe_optimizer(recipe: str, params: Iterable[torch.nn.Parameter], lr: float, weight_decay: float) -> Optimizer:
     """The optimiser of a recipe.
 
-    ====== ===============================================================================================
-    recipe optimiser
-    ====== ===============================================================================================
-    adamw  AdamW
-    nnunet SGD with Nesterov momentum 0.99, whose gradients are scaled down to a norm of 12 where it is more
-    ====== ===============================================================================================
+    ======= ===============================================================================================
+    recipe  optimiser
+    ======= ===============================================================================================
+    adamw   AdamW
+    nnunet  SGD with Nesterov momentum 0.99, whose gradients are scaled down to a norm of 12 where it is more
+    amsgrad Adam with AMSGrad, whose decay is part of the gradients
+    ======= ===============================================================================================
 
     Args:
         recipe: see above.
@@ -48,11 +54,14 @@ def recipe_optimizer(recipe: str, params: Iterable[torch.nn.Parameter], lr: floa
     Raises:
         ValueError: an unknown recipe.
 
-    Source: nnU-Net's trainer, Isensee et al. 2021 (Nature Methods 18) and its code.
+    Source: nnU-Net's trainer, Isensee et al. 2021 (Nature Methods 18) and its code; amsgrad as in Lachinov et al. 2019
+        (arXiv 2002.03688) and its code.
     """
     _check(recipe)
     if recipe == "adamw":
         return AdamW(params, lr=lr, weight_decay=weight_decay)
+    if recipe == "amsgrad":
+        return Adam(params, lr=lr, weight_decay=weight_decay, amsgrad=True)
     optimizer = SGD(params, lr=lr, momentum=_MOMENTUM, nesterov=True, weight_decay=weight_decay)
     # by then gradients that were scaled for float16 have their own size again
     optimizer.register_step_pre_hook(_clip)
@@ -63,6 +72,7 @@ def recipe_schedule(recipe: str, optimizer: Optimizer, max_lr: float, epochs: in
     """The learning rate of a recipe, stepped after each iteration.
 
     adamw: :func:`one_cycle`. nnunet: ``max_lr (1 - step / steps)^0.9``, which nnU-Net changes once an epoch.
+    amsgrad: ``max_lr``, a fifth of what it was after 18000, 32000 and 64000 steps, however long the training is.
 
     Args:
         recipe, optimizer, max_lr, epochs, steps_per_epoch: see :func:`recipe_optimizer` and :func:`one_cycle`.
@@ -73,13 +83,16 @@ def recipe_schedule(recipe: str, optimizer: Optimizer, max_lr: float, epochs: in
     _check(recipe)
     if recipe == "adamw":
         return one_cycle(optimizer, max_lr, epochs, steps_per_epoch)
+    if recipe == "amsgrad":
+        return MultiStepLR(optimizer, milestones=list(_FALLS), gamma=_FALL)
     return PolynomialLR(optimizer, total_iters=max(epochs * steps_per_epoch, 1), power=_POWER)
 
 
 def of_recipe(recipe: str, setting: str, default: Any) -> Any:
     """What a setting is where none is given: that of the recipe, or ``default``.
 
-    nnunet: learning_rate 0.01, weight_decay 3e-5, tumour_share 0.33.
+    nnunet: learning_rate 0.01, weight_decay 3e-5, tumour_share 0.33. amsgrad: learning_rate 0.001, weight_decay 1e-6,
+    loss batch_dice_bce.
     """
     return _DEFAULTS.get(recipe, {}).get(setting, default)
 

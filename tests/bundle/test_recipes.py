@@ -1,4 +1,4 @@
-"""nnU-Net's recipe in the segmentation bundles: the settings reach what they are of."""
+"""The recipes in the segmentation bundles: the settings reach what they are of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ignite.engine import Events
 
 from ckdmed.data.brats import BalancedSliceSampler, ForegroundSliceSampler
 from ckdmed.data.phantoms import write_brats_phantoms
+from ckdmed.losses import BatchDiceBCELoss, MultiHeadLoss
 from tests.bundle import seg_kd_runs, test_brats_unimodal
 from tests.bundle.bundle_runs import completed, history, opened
 from tests.bundle.test_brats_bundles import STUDENT, TINY, VOLUMES
@@ -100,6 +101,24 @@ def test_the_slices_of_figshare(tmp_path: Path) -> None:
     # the teacher's kind and its heads are those of its record
     assert settings_of(tmp_path / "student")["teacher_options"] == {"deep_supervision": True, "deep_supr_num": 2}
     assert taught.trainer.state.terms["soft_targets"] > 0
+
+
+@pytest.mark.slow
+def test_a_cascade_by_amsgrad_alone_and_as_a_teacher(tmp_path: Path) -> None:
+    made = completed(brats("brats_seg_teacher", tmp_path / "alone", teacher_kind="cascaded_unet", recipe="amsgrad"))
+    optimizer, loss = (made.parser.get_parsed_content(name) for name in ("optimizer", "loss_function"))
+    assert isinstance(optimizer, torch.optim.Adam) and optimizer.defaults["amsgrad"]
+    assert isinstance(made.parser.get_parsed_content("lr_scheduler"), torch.optim.lr_scheduler.MultiStepLR)
+    assert isinstance(loss, MultiHeadLoss) and isinstance(loss.loss, BatchDiceBCELoss)
+    noted = settings_of(tmp_path / "alone")
+    assert [noted[name] for name in ("learning_rate", "weight_decay", "loss")] == [0.001, 1e-6, "batch_dice_bce"]
+    assert history(tmp_path / "alone")[0]["learning_rate"] == 0.001
+    settings = {"teacher_kind": "cascaded_unet", "teacher_recipe": "amsgrad"}
+    made = completed(brats("brats_seg_kd", tmp_path / "taught", **settings))
+    assert isinstance(made.parser.get_parsed_content("optimizer"), torch.optim.AdamW)
+    loss = made.parser.get_parsed_content("prepare_teacher").keywords["loss_function"]
+    assert isinstance(loss, MultiHeadLoss) and isinstance(loss.loss, BatchDiceBCELoss)
+    assert (tmp_path / "taught" / "teacher" / "teacher.pt").is_file()
 
 
 @pytest.mark.slow

@@ -70,9 +70,10 @@ def test_the_command_prints_every_setting(bundle: str, capsys: pytest.CaptureFix
 def test_a_setting_with_default_meaning_range_and_unit():
     text = settings_text("seg_kd")
     assert (
-        "  --weight_decay  (default: 0.0001, nnunet 3e-05)\n      decay of the weights: a number of at least 0\n"
-        in text
+        "  --weight_decay  (default: 0.0001, nnunet 3e-05, amsgrad 1e-06)\n"
+        "      decay of the weights: a number of at least 0\n" in text
     )
+    assert "  --loss  (default: bce_dice, amsgrad batch_dice_bce)\n" in settings_text("brats_seg_teacher")
     default = "that of the training, else 256"
     meaning = "edge of a slice: a whole number of at least 8, in pixels"
     assert f"  --image_size  (default: {default})\n      {meaning}\n" in text
@@ -203,7 +204,7 @@ def test_an_empty_list_of_layers_reaches_the_methods_that_can_do_without():
 
 def test_defaults_of_each_profile_are_shown():
     assert "--epochs  (default: demo 20, full 60, compact 20)" in settings_text("seg_kd")
-    rates = "demo 0.004, full 0.001, compact 0.002, nnunet 0.01"
+    rates = "demo 0.004, full 0.001, compact 0.002, nnunet 0.01, amsgrad 0.001"
     assert f"--teacher_learning_rate  (default: {rates})" in settings_text("seg_kd")
     text = settings_text("brats_seg_kd")
     assert "--profile" in text and "compact_3d" in text

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ckdmed.engines import DistilledStudent
-from ckdmed.losses import BCEDiceLoss, DistillationLoss, LossTerm, MultiHeadLoss
+from ckdmed.losses import BatchDiceBCELoss, BCEDiceLoss, DistillationLoss, LossTerm, MultiHeadLoss
 from ckdmed.networks import UNetPlusPlus, segmentation_teacher
 from ckdmed.recipes import loss_for
 
@@ -52,7 +52,9 @@ def test_nnu_nets_weights_halve_from_head_to_head() -> None:
 
 def test_a_network_with_one_head_keeps_its_loss() -> None:
     loss = BCEDiceLoss()
-    assert loss_for(nn.Conv2d(1, 1, 1), loss) is loss
+    assert loss_for(nn.Conv2d(1, 1, 1), loss, recipe="amsgrad") is loss_for(nn.Conv2d(1, 1, 1), loss) is loss
+    assert isinstance(loss_for(nn.Conv2d(1, 1, 1), recipe="amsgrad"), BatchDiceBCELoss)
+    assert isinstance(loss_for(nn.Conv2d(1, 1, 1), recipe="nnunet"), BCEDiceLoss)
 
 
 def test_heads_without_weights_are_refused() -> None:

@@ -7,7 +7,7 @@ import torch
 from monai.losses import DiceLoss
 from torch.nn import functional
 
-from ckdmed.losses import REGION_LOSSES, BCEDiceLoss, RegionCombinationLoss, region_loss
+from ckdmed.losses import REGION_LOSSES, BatchDiceBCELoss, BCEDiceLoss, RegionCombinationLoss, region_loss
 
 
 def softplus(value: float) -> float:
@@ -62,6 +62,32 @@ def test_combination_gradient() -> None:
     assert torch.autograd.gradcheck(lambda z: RegionCombinationLoss()(z, target), (logits,))
 
 
+def test_batch_dice_by_hand() -> None:
+    # p 1/2, 1/2 | 3/4, 1/2 of two samples against 1, 0 | 1, 0: overlap 5/4, squares 1/4 + 1/4 + 9/16 + 1/4 and 2
+    logits = torch.tensor([0.0, 0.0, math.log(3), 0.0], dtype=torch.float64).reshape(2, 1, 2)
+    target = torch.tensor([1, 0, 1, 0]).reshape(2, 1, 2)
+    dice, entropy = 1 - 2.5 / (21 / 16 + 2), (3 * softplus(0) + softplus(-math.log(3))) / 4
+    assert BatchDiceBCELoss(stab=1e-12)(logits, target).item() == pytest.approx(dice + entropy, abs=1e-10)
+
+
+def test_batch_dice_is_that_of_monais_parts_and_counts_what_the_mask_says() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(2, 3, 5, 4), (torch.rand(2, 3, 5, 4) > 0.6).float()
+    dice = DiceLoss(sigmoid=True, squared_pred=True, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)(logits, target)
+    entropy = functional.binary_cross_entropy_with_logits(logits, target)
+    loss = BatchDiceBCELoss()
+    torch.testing.assert_close(loss(logits, target), dice + entropy)
+    mask = torch.tensor([1.0, 1, 1, 0]).expand(2, 1, 5, 4)
+    torch.testing.assert_close(loss(logits, target, mask=mask), loss(logits[..., :3], target[..., :3]))
+
+
+def test_batch_dice_gradient() -> None:
+    torch.manual_seed(0)
+    target = (torch.rand(2, 2, 3, 3) > 0.5).double()
+    logits = torch.randn(2, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: BatchDiceBCELoss()(z, target), (logits,))
+
+
 @pytest.mark.parametrize("kind", REGION_LOSSES)
 @pytest.mark.parametrize("dims", [2, 3])
 def test_every_kind_falls_towards_the_truth(kind: str, dims: int) -> None:
@@ -92,10 +118,14 @@ def test_tversky_minds_a_miss_more() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="bce_dice, combination, dice, bce, dice_focal, tversky, got 'focal'"):
+    with pytest.raises(
+        ValueError, match="bce_dice, combination, dice, bce, dice_focal, tversky, batch_dice_bce, got 'focal'"
+    ):
         region_loss("focal")
     with pytest.raises(ValueError, match="stab is 0"):
         RegionCombinationLoss(stab=0)
+    with pytest.raises(ValueError, match="stab is -1"):
+        BatchDiceBCELoss(stab=-1)
     loss, logits = RegionCombinationLoss(), torch.zeros(1, 3, 4)
     with pytest.raises(ValueError, match="they must be equal"):
         loss(logits, torch.zeros(1, 1, 4))

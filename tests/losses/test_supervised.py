@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from ckdmed.losses import (
+    BatchDiceBCELoss,
     BCEDiceLoss,
     class_weights_of,
     supervised_classification_loss,
@@ -23,6 +24,18 @@ def test_empty_regions_are_left_out_where_asked():
     assert not supervised_segmentation_loss().skip_empty
     with pytest.raises(ValueError, match="skip_empty is for overlapping regions"):
         supervised_segmentation_loss("softmax", skip_empty=True)
+    with pytest.raises(ValueError, match="skip_empty leaves samples out of a Dice that batch_dice takes over all"):
+        supervised_segmentation_loss(skip_empty=True, batch_dice=True)
+
+
+def test_dice_over_the_batch_and_cross_entropy_add_up():
+    assert isinstance(supervised_segmentation_loss(batch_dice=True), BatchDiceBCELoss)
+    torch.manual_seed(0)
+    logits, label = torch.randn(2, 3, 6, 6), torch.randint(0, 3, (2, 1, 6, 6))
+    p, y = logits.softmax(1), F.one_hot(label[:, 0], 3).movedim(-1, 1).float()
+    overlap, sizes = (p * y).sum((0, 2, 3)), (p**2 + y**2).sum((0, 2, 3))
+    expected = (1 - 2 * overlap / sizes).mean() + F.cross_entropy(logits, label[:, 0])
+    torch.testing.assert_close(supervised_segmentation_loss("softmax", batch_dice=True)(logits, label), expected)
 
 
 def test_class_weights_and_smoothing_by_hand():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.losses import DiceCELoss, DiceLoss
 
-from ckdmed.losses import BCEDiceLoss, HardPseudoLabelLoss, RegionCombinationLoss, SoftDiceKDLoss
+from ckdmed.losses import BatchDiceBCELoss, BCEDiceLoss, HardPseudoLabelLoss, RegionCombinationLoss, SoftDiceKDLoss
 
 P = torch.tensor([0.9, 0.2, 0.8, 0.1], dtype=torch.float64).view(1, 1, 2, 2)
 Y = torch.tensor([1.0, 0, 1, 0], dtype=torch.float64).view(1, 1, 2, 2)
@@ -97,8 +97,14 @@ def test_hard_pseudo_labels_of_classes_are_the_most_likely_ones() -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [BCEDiceLoss(), BCEDiceLoss(skip_empty=True), RegionCombinationLoss(), RegionCombinationLoss(batch=False)],
-    ids=["bce_dice", "skip_empty", "combination", "combination_of_samples"],
+    [
+        BCEDiceLoss(),
+        BCEDiceLoss(skip_empty=True),
+        RegionCombinationLoss(),
+        RegionCombinationLoss(batch=False),
+        BatchDiceBCELoss(),
+    ],
+    ids=["bce_dice", "skip_empty", "combination", "combination_of_samples", "batch_dice_bce"],
 )
 def test_a_weight_of_two_counts_a_position_twice(loss: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""nnU-Net's recipe against values worked out by hand."""
+"""The recipes against values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ckdmed.bundle import settings_table
+from ckdmed.losses import REGION_LOSSES
 from ckdmed.recipes import RECIPES, of_recipe, rate_of, recipe_optimizer, recipe_options, recipe_schedule
 
 
@@ -59,15 +60,45 @@ def test_the_usual_recipe_is_adamw_with_one_cycle() -> None:
     assert isinstance(recipe_schedule("adamw", optimizer, 0.01, 1, 5), torch.optim.lr_scheduler.OneCycleLR)
 
 
+def test_amsgrads_two_steps_keep_the_largest_second_moment() -> None:
+    value = weight(1.0)
+    optimizer = recipe_optimizer("amsgrad", [value], 0.1, 0.5)
+    value.grad = torch.tensor([1.5], dtype=torch.float64)
+    optimizer.step()
+    # the gradient with its decay is 1.5 + 0.5 * 1 = 2; corrected moments 2 and 4
+    assert value.item() == pytest.approx(1 - 0.1 * 2 / 2, rel=1e-6)
+    value.grad = torch.tensor([-0.5 * float(value)], dtype=torch.float64)
+    before = float(value)
+    optimizer.step()
+    # then 0: m = 0.9 * 0.2; v = 0.999 * 0.004 is below the largest, 0.004
+    first, second = 0.18 / (1 - 0.9**2), 0.004 / (1 - 0.999**2)
+    assert value.item() == pytest.approx(before - 0.1 * first / second**0.5, rel=1e-6)
+
+
+def test_amsgrads_rate_falls_to_a_fifth_three_times() -> None:
+    optimizer = recipe_optimizer("amsgrad", [weight(1.0)], 1e-3, 0.0)
+    schedule = recipe_schedule("amsgrad", optimizer, 1e-3, 1, 100)
+    rates = []
+    for _ in range(64_001):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    falls = {step: rates[step] for step in range(1, len(rates)) if rates[step] != rates[step - 1]}
+    assert rates[0] == 1e-3 and falls == pytest.approx({18_000: 2e-4, 32_000: 4e-5, 64_000: 8e-6})
+
+
 def test_what_a_recipe_brings_along() -> None:
     assert rate_of("nnunet", 0.5) == 0.01 and rate_of("adamw", 0.5) == 0.5
     assert of_recipe("nnunet", "weight_decay", 1.0) == 3e-5 and of_recipe("adamw", "weight_decay", 1.0) == 1.0
     assert recipe_options("nnunet", "dynunet") == {"deep_supervision": True, "deep_supr_num": 2}
     assert recipe_options("nnunet", "unet") is None and recipe_options("adamw", "dynunet") is None
+    assert rate_of("amsgrad", 0.5) == 0.001 and of_recipe("amsgrad", "weight_decay", 1.0) == 1e-6
+    assert of_recipe("amsgrad", "loss", "bce_dice") == "batch_dice_bce" in REGION_LOSSES
+    assert of_recipe("nnunet", "loss", "bce_dice") == "bce_dice" and recipe_options("amsgrad", "dynunet") is None
     assert settings_table.RECIPES == RECIPES
     for make in (
         lambda: recipe_optimizer("sgd", [weight(1.0)], 0.1, 0.0),
         lambda: recipe_schedule("sgd", None, 1, 1, 1),
     ):
-        with pytest.raises(ValueError, match="one of adamw, nnunet, got 'sgd'"):
+        with pytest.raises(ValueError, match="one of adamw, nnunet, amsgrad, got 'sgd'"):
             make()  # type: ignore[arg-type]

@@ -110,7 +110,7 @@ def prepare_teacher(
         loss_function: on logits and target.
         output_dir: where checkpoints and the history go.
         epochs, learning_rate, weight_decay: of the training; the learning rate is the highest.
-        recipe: "adamw" or "nnunet", see :func:`~ckdmed.recipes.recipe_optimizer`.
+        recipe: one of `RECIPES`, see :func:`~ckdmed.recipes.recipe_optimizer`.
         view: level of the random view it is trained on (see :class:`~ckdmed.transforms.BatchView`), beside what the
             dataset does; None for none.
         summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
