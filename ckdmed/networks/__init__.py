@@ -44,6 +44,7 @@ from ckdmed.networks.padded import (
     AnySizeSwinUNETR,
 )
 from ckdmed.networks.plain_cnn import PlainCNN
+from ckdmed.networks.plain_vit import PlainViT
 from ckdmed.networks.published_weights import IMAGENET, weights_file
 from ckdmed.networks.pyramid_attention_unet import PyramidAttentionUNet
 from ckdmed.networks.pyramid_pooling import PyramidPooling
@@ -103,6 +104,7 @@ __all__ = [
     "IMAGENET",
     "MapHybridClassifier",
     "PlainCNN",
+    "PlainViT",
     "PreActivationUnit",
     "PyramidAttentionUNet",
     "PyramidPooling",

@@ -12,6 +12,7 @@ from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.efficientnet_lite_classifier import EfficientNetLiteClassifier
 from ckdmed.networks.kinds import check_kind
 from ckdmed.networks.plain_cnn import PlainCNN
+from ckdmed.networks.plain_vit import PlainViT
 from ckdmed.networks.vit import TRANSFORMER_TAPS
 
 __all__ = [
@@ -23,7 +24,9 @@ __all__ = [
 
 _EXITS = 4
 
-CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite", "plain_cnn")
+# there are no published weights of these, and their last stage has positions enough to look at, however small the image
+_PLAIN: dict[str, type[nn.Module]] = {"plain_cnn": PlainCNN, "vit": PlainViT}
+CLASSIFICATION_STUDENTS = ("efficientnet_b0", "efficientnet_lite", *_PLAIN)
 
 
 def classification_student(
@@ -43,6 +46,8 @@ def classification_student(
     efficientnet_lite :class:`EfficientNetLiteClassifier`, 3.4 million; the same stages
     plain_cnn         :class:`PlainCNN`, 0.29 million; stages ``_blocks.0`` to ``_blocks.3``. For images of 64
                       to 160 pixels and without pretrained weights
+    vit               :class:`PlainViT`, 3.6 million, a Vision Transformer; stages ``_blocks.0`` to ``_blocks.3``, all
+                      on the grid of its patches. For images of 64 to 224 pixels and without pretrained weights
     ================= =======================================================================================
 
     Args:
@@ -50,7 +55,7 @@ def classification_student(
         in_channels: channels of the image.
         num_classes: number of logits.
         weights: checkpoint file of pretrained weights for all layers but the last, see `load_efficientnet_weights`;
-            there are none for plain_cnn.
+            there are none for plain_cnn and vit.
         backbone: of efficientnet_lite: see :class:`EfficientNetLiteClassifier`.
         options: further arguments of the kind's own network, which go before those above.
 
@@ -63,10 +68,10 @@ def classification_student(
     check_kind(kind, CLASSIFICATION_STUDENTS, "student")
     sizes = {"in_channels": in_channels, "num_classes": num_classes}
     own = dict(options or {})
-    if kind == "plain_cnn":
+    if kind in _PLAIN:
         if weights:
             raise ValueError(f"{weights}: a student of kind '{kind}' has no published weights to load.")
-        return PlainCNN(**{**sizes, **own})
+        return _PLAIN[kind](**{**sizes, **own})
     common = {**sizes, "weights": weights}
     if kind == "efficientnet_lite":
         return EfficientNetLiteClassifier(**{**common, "backbone": backbone, **own})
@@ -80,7 +85,7 @@ def classification_student_map(kind: str, image_size: int) -> str:
         ValueError: an unknown kind.
     """
     check_kind(kind, CLASSIFICATION_STUDENTS, "student")
-    if kind == "plain_cnn":
+    if kind in _PLAIN:
         return "_blocks.3"
     # at 64 pixels the last stage has four positions
     return "_blocks.6" if image_size >= 128 else "_blocks.4"

@@ -13,6 +13,7 @@ from ckdmed.losses import HEAD, TeacherShares
 from ckdmed.methods import Method, distillation_loss, registered
 from ckdmed.networks import (
     TRANSFORMER_TAPS,
+    classification_student,
     classification_student_taps,
     classification_teacher,
     classification_teacher_taps,
@@ -240,3 +241,33 @@ def test_several_teachers(one: Method):
     for name, value in values.terms.items():
         (gradient,) = torch.autograd.grad(value, [own.logits], retain_graph=True)
         assert float(gradient.abs().sum()) > 0, name
+
+
+@pytest.mark.parametrize("one", [m for m in registered() if "classification" in m.tasks], ids=lambda m: m.name)
+def test_a_transformer_learns_of_a_convolutional_network(one: Method):
+    torch.manual_seed(0)
+    options = {"hidden_size": 8, "num_heads": 2, "num_layers": 4, "position_grid": 4}
+    student = classification_student("vit", options=options)
+    teacher = classification_teacher("vgg_vgg", vgg_width=0.03, vgg_img_size=None)
+    taps, of_teacher = classification_student_taps(student), classification_teacher_taps(teacher)
+    if one.name == "tokens":
+        with pytest.raises(ValueError, match="the tokens of a Vision Transformer, and this teacher has none"):
+            distillation_loss(one.name, "classification", student_taps=taps, teacher_taps=of_teacher)
+        return
+    loss = distillation_loss(one.name, "classification", student_taps=taps, teacher_taps=of_teacher)
+    frozen = FrozenTeacher(teacher, loss.select_taps(of_teacher))
+    image = torch.rand(3, 3, 32, 32)
+    made = attach_student(student, frozen, taps, loss, tuple(image.shape))
+    if one.name == "cross_architecture":
+        # tokens to a map by a 1x1 convolution, and no attention
+        assert list(loss.terms) == ["supervised", "projection", "adversarial"]
+        assert made.projections["msgff"].conv.kernel_size == (1, 1)
+    values = loss(made(image), frozen(image), torch.tensor([0, 2, 1]), progress=0.5)
+    assert list(values.terms) == list(loss.terms)
+    values.total.backward()
+    deepest = student._blocks[3].blocks[0].attn.qkv.weight
+    assert torch.isfinite(values.total) and bool(deepest.grad.any())
+    # alone, as it is exported
+    fresh = classification_student("vit", options=options)
+    fresh.load_state_dict(made.student.state_dict(), strict=True)
+    torch.testing.assert_close(fresh.eval()(image), made.eval()(image).logits)

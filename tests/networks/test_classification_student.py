@@ -13,6 +13,7 @@ from ckdmed.networks import (
     EfficientNetLiteEncoder,
     classification_student,
     classification_student_map,
+    classification_student_taps,
     load_efficientnet_weights,
 )
 from ckdmed.networks.taps import tap_shapes
@@ -59,7 +60,12 @@ def test_another_number_of_classes_keeps_its_own_last_layer(published: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("kind", "stage"), [*((k, (1, 80, 4, 4)) for k in CLASSIFICATION_STUDENTS[:2]), ("plain_cnn", (1, 128, 4, 4))]
+    ("kind", "stage"),
+    [
+        *((k, (1, 80, 4, 4)) for k in CLASSIFICATION_STUDENTS[:2]),
+        ("plain_cnn", (1, 128, 4, 4)),
+        ("vit", (1, 192, 8, 8)),
+    ],
 )
 def test_every_weight_learns_and_the_stages_can_be_tapped(kind: str, stage: tuple[int, ...]) -> None:
     network = classification_student(kind, in_channels=2, num_classes=4).train()
@@ -83,7 +89,7 @@ def test_b0_is_the_default_and_lite_scripts() -> None:
 
 def test_refusals(published: Path) -> None:
     with pytest.raises(
-        ValueError, match="kind of student must be one of efficientnet_b0, efficientnet_lite, plain_cnn, got 'vgg'"
+        ValueError, match="kind of student must be one of efficientnet_b0, efficientnet_lite, plain_cnn, vit, got 'vgg'"
     ):
         classification_student("vgg")
     with pytest.raises(ValueError, match="backbone must be one of .*, got 'lite9'"):
@@ -122,3 +128,58 @@ def test_plain_cnn_refuses_what_it_cannot_be() -> None:
         classification_student("plain_cnn", options={"base": 0})
     with pytest.raises(ValueError, match=r"dropout must be in \[0, 1\), got 1.0"):
         classification_student("plain_cnn", options={"dropout": 1.0})
+
+
+def test_vit_is_small_scripts_and_takes_odd_sizes() -> None:
+    network = classification_student("vit", 1, 3).eval()
+    # embedding; four stages of two blocks (four d x d matrices of attention, an MLP four times as wide, two norms) with
+    # positions on 8 x 8 patches; norm and linear layer
+    d = 192
+    block = 3 * d * d + d * d + d + 8 * d * d + 4 * d + d + 4 * d
+    numbers = 64 * d + d + 8 * block + 4 * 64 * d + 2 * d + 3 * d + 3
+    assert sum(p.numel() for p in network.parameters()) == numbers < 4_000_000
+    for size in ((5, 8), (61, 97)):
+        x = torch.rand(2, 1, *size)
+        assert network(x).shape == (2, 3)
+        torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+        # what is missing of the last patches is zeros, below and to the right
+        whole = torch.zeros(2, 1, *(-(-edge // 8) * 8 for edge in size))
+        whole[:, :, : size[0], : size[1]] = x
+        assert torch.equal(network(x), network(whole))
+    again = classification_student("vit", 1, 3)
+    again.load_state_dict(network.state_dict(), strict=True)
+    assert torch.equal(again.eval()(x), network(x))
+
+
+def test_vit_tells_places_apart_and_spreads_its_blocks_over_the_stages() -> None:
+    torch.manual_seed(0)
+    options = {"patch_size": 4, "hidden_size": 8, "num_heads": 2, "num_layers": 6, "position_grid": 4}
+    network = classification_student("vit", 1, 3, options=options).eval()
+    assert [len(stage.blocks) for stage in network._blocks] == [1, 2, 1, 2]
+    logits, shapes = tap_shapes(network, classification_student_taps(network), (1, 1, 16, 24))
+    assert logits == (1, 3) and {name: shapes[name] for name in ("msgff", "exit1", "exit4")} == {
+        name: (1, 8, 4, 6) for name in ("msgff", "exit1", "exit4")
+    }
+    x = torch.rand(1, 1, 16, 16)
+    with torch.no_grad():
+        assert not torch.allclose(network(x), network(x.roll(4, -1)))
+        for stage in network._blocks:
+            stage.positions.zero_()
+        # without positions the patches are a set
+        torch.testing.assert_close(network(x), network(x.roll(4, -1)))
+        # logits are the linear layer's of the mean of the normalised tokens
+        mean = torch.nn.functional.layer_norm(network._blocks(network._embedding(x)).flatten(2).mT, (8,)).mean(1)
+        torch.testing.assert_close(network(x), network._fc(mean))
+
+
+def test_vit_refuses_what_it_cannot_be() -> None:
+    with pytest.raises(ValueError, match="vit.pth: a student of kind 'vit' has no published weights"):
+        classification_student("vit", weights="vit.pth")
+    with pytest.raises(ValueError, match="must be at least 1, got 3, 3, 0 and 192"):
+        classification_student("vit", options={"patch_size": 0})
+    with pytest.raises(ValueError, match="num_layers must be at least 4, one for each stage, got 3"):
+        classification_student("vit", options={"num_layers": 3})
+    with pytest.raises(ValueError, match="192 channels cannot have 5 heads"):
+        classification_student("vit", options={"num_heads": 5})
+    with pytest.raises(ValueError, match=r"dropout of self-attention must lie in \[0, 1\), got 1"):
+        classification_student("vit", options={"dropout": 1.0})
