@@ -233,7 +233,8 @@ SETTINGS: Mapping[str, Setting] = {
     "label_smoothing": Setting(number(0, 1, below=True), "smoothing of the labels"),
     "feature_layers": Setting(
         either(_NONE, list_of(text(), "stages", different=True, empty=True)),
-        "decoder stages that are compared, of some methods none; null for the method's",
+        "stages whose features are compared, d4 to d1 of a decoder and msgff, s16, s8 and s4 of a classifier; of some "
+        "methods none; null for the method's",
         taken_by=_LOSS,
     ),
     "scales": Setting(

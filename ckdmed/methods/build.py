@@ -28,6 +28,7 @@ def distillation_loss(
     student_taps: Iterable[str] | None = None,
     teacher_taps: Iterable[str] = (),
     layers: Sequence[str] | None = None,
+    levels: Sequence[str] | None = None,
     tokens: Sequence[str] | None = None,
     exits: Sequence[str] | None = None,
     heads: int = 1,
@@ -45,12 +46,12 @@ def distillation_loss(
         method: name of a registered method, or a function of one's own, ``function(task, **options)``.
         task: one of :data:`~ckdmed.methods.TASKS`.
         link: "sigmoid" or "softmax"; by default "softmax" for classification, "sigmoid" for the others.
-        student_taps, teacher_taps: names of the taps of both networks, of which ``layers``, ``tokens`` and ``exits``
-            are those that fit, see :func:`~ckdmed.methods.shared_taps`; None where these are given.
+        student_taps, teacher_taps: names of the taps of both networks, of which ``layers``, ``levels``, ``tokens`` and
+            ``exits`` are those that fit, see :func:`~ckdmed.methods.shared_taps`; None where these are given.
         layers: names of the taps that both networks have, deepest first; without taps by default the decoder's stages
             d4 to d1 for masks and regions, and "msgff" for classification.
         exits: see :class:`~ckdmed.methods.Task`; without taps by default the layers.
-        tokens, heads, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
+        levels, tokens, heads, supervised, shares, cooperative, warm_up: see :class:`~ckdmed.methods.Task`.
         exclusive: the labels are masks of regions that exclude each other: link "softmax" over them and the background,
             which has the first channel of the logits.
         further_terms: terms beside the method's, by names of their own.
@@ -78,15 +79,16 @@ def distillation_loss(
     link = link or ("softmax" if task == "classification" or exclusive else "sigmoid")
     if student_taps is not None:
         shared = shared_taps(task, student_taps, teacher_taps)
-        layers, tokens, exits = (
+        layers, levels, tokens, exits = (
             shared[kind] if own is None else own
-            for kind, own in (("layers", layers), ("tokens", tokens), ("exits", exits))
+            for kind, own in (("layers", layers), ("levels", levels), ("tokens", tokens), ("exits", exits))
         )
     made = function(
         Task(
             name=task,
             link=link,
             layers=_LAYERS[task] if layers is None else tuple(layers),
+            levels=tuple(levels or ()),
             tokens=tuple(tokens or ()),
             exits=tuple((_LAYERS[task] if layers is None else layers) if exits is None else exits),
             heads=heads,

@@ -29,6 +29,7 @@ class Task:
         name: one of ``TASKS``.
         link: "sigmoid" for one mask or overlapping regions, "softmax" for exclusive classes.
         layers: names of the taps that both networks have and whose features are maps, deepest first.
+        levels: names of further such taps, deepest first, which are compared only where they are chosen.
         tokens: names of the taps where the teacher's feature is a transformer's, class token first: its normalised
             "tokens", and "qkv", the queries, keys and values of its last block.
         exits: names of the student's taps that may be early exits, deepest first, whatever the teacher has.
@@ -42,6 +43,7 @@ class Task:
     name: str
     link: str = "sigmoid"
     layers: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
     exits: tuple[str, ...] = ()
     heads: int = 1
@@ -51,7 +53,7 @@ class Task:
     warm_up: float = 0.0
 
     def maps(self, chosen: list[str] | None = None, deepest: int | None = None) -> tuple[str, ...]:
-        """The layers that a method compares: those chosen, or the ``deepest`` ones (all by default).
+        """The layers that a method compares, deepest first: those chosen, or the ``deepest`` ones (all by default).
 
         Raises:
             ValueError: a layer that the networks do not have in common; none at all, or none chosen.
@@ -60,9 +62,11 @@ class Task:
             raise ValueError(
                 "this method compares feature maps, of one layer at least: feature_layers cannot be an empty list."
             )
-        if unknown := [name for name in chosen or () if name not in self.layers]:
-            raise ValueError(f"the layers {unknown} are not among those of both networks, {list(self.layers)}.")
-        found = tuple(chosen) if chosen else self.layers[:deepest]
+        known = [*self.layers, *self.levels]
+        if unknown := [name for name in chosen or () if name not in known]:
+            raise ValueError(f"the layers {unknown} are not among those of both networks, {known}.")
+        # in the networks' own order, in which some methods go through them, whatever that of the choice
+        found = tuple(name for name in known if name in chosen) if chosen else self.layers[:deepest]
         if not found:
             raise ValueError(
                 "this method compares feature maps, and these two networks have none in common: choose another "

@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 _EXITS = 4
+# their second, third and fourth stages are the first on a quarter, an eighth and a sixteenth of the image's grid
+_OF_FALLING_GRIDS = (EfficientNetB0, EfficientNetLiteClassifier, PlainCNN)
 
 # there are no published weights of these, and their last stage has positions enough to look at, however small the image
 _PLAIN: dict[str, type[nn.Module]] = {"plain_cnn": PlainCNN, "vit": PlainViT}
@@ -95,9 +97,13 @@ def classification_student_taps(student: nn.Module, block: int = 3) -> dict[str,
     """Paths of what of a student is compared: one stage with a teacher's map or tokens, four as early exits.
 
     "msgff", "tokens" and "qkv" are the stage ``block``; "exit4" (the deepest) to "exit1" are spread over all stages.
+    "s16", "s8" and "s4" are the first stages on a sixteenth, an eighth and a quarter of the image's grid, of the kinds
+    that have such ones: all but the Vision Transformer.
     """
     stages = len(getattr(student, "_blocks", ()))
     chosen = sorted({round(number * (stages - 1) / (_EXITS - 1)) for number in range(_EXITS)}) if stages else []
     exits = {f"exit{number + 1}": f"_blocks.{stage}" for number, stage in enumerate(chosen)}
     taps = dict.fromkeys(("msgff", *TRANSFORMER_TAPS), f"_blocks.{block}")
+    if isinstance(student, _OF_FALLING_GRIDS):
+        taps |= {name: f"_blocks.{stage}" for name, stage in (("s16", 3), ("s8", 2), ("s4", 1))}
     return {**taps, **dict(reversed(exits.items()))}

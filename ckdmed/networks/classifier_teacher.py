@@ -43,6 +43,7 @@ TEACHER_BRANCHES = {
 TEACHER_KINDS = tuple(TEACHER_BRANCHES)
 # The last of EfficientNet's stages at a sixteenth of the image, where VGG19's last convolution is too.
 _LITE_STAGE = "_blocks.4"
+_LITE_LEVELS = {"s16": _LITE_STAGE, "s8": "_blocks.2", "s4": "_blocks.1"}
 CLASSIFIER_FUSIONS = (*FUSIONS, *MAP_FUSIONS)
 VGGS = {"vgg19_bn": vgg19_bn, "vgg19": vgg19}
 _EARLY = {"vgg19_bn": VGG19_BN_EARLY_LAYERS, "vgg19": VGG19_EARLY_LAYERS}
@@ -203,16 +204,28 @@ def last_convolution(teacher: nn.Module) -> str | None:
 def classification_teacher_taps(teacher: nn.Module) -> dict[str, str]:
     """Paths of what a student can be compared with in a teacher; empty for networks of another kind.
 
-    "msgff" is the map of :func:`last_convolution`; "tokens" and "qkv" are those of its first Vision Transformer, see
-    :func:`~ckdmed.networks.vit.transformer_taps`. Branches that see several
-    resolutions run several times and have no one map: of them there is "msgff" as the joined map where maps are joined,
-    else nothing.
+    "msgff" is the map of :func:`last_convolution`; "s16", "s8" and "s4" are stages of the same network on a sixteenth,
+    an eighth and a quarter of the image's grid, VGG's behind their poolings; "tokens" and "qkv" are those of its first
+    Vision Transformer, see :func:`~ckdmed.networks.vit.transformer_taps`. Branches that see several resolutions run
+    several times and have no one map: of them there is "msgff" as the joined map where maps are joined, else nothing.
     """
     if isinstance(teacher, EfficientNetLiteClassifier):
-        return {"msgff": _LITE_STAGE}
+        return {"msgff": _LITE_STAGE, **_LITE_LEVELS}
     if not isinstance(teacher, (HybridClassifier, MapHybridClassifier)):
         return {}
     if len(teacher.resolutions) > 1:
         return {"msgff": "joined"} if isinstance(teacher, MapHybridClassifier) else {}
-    taps = {"msgff": path} if (path := last_convolution(teacher)) else {}
+    taps = {"msgff": path, **_levels(teacher)} if (path := last_convolution(teacher)) else {}
     return {**taps, **transformer_taps(teacher)}
+
+
+def _levels(teacher: nn.Module) -> dict[str, str]:
+    """Paths of the first convolutional branch's stages, deepest first."""
+    for index, branch in enumerate(teacher.branches):  # type: ignore[arg-type]
+        if isinstance(branch, (EfficientNetLiteClassifier, LiteMaps)):
+            return {name: f"branches.{index}.{path}" for name, path in _LITE_LEVELS.items()}
+        if isinstance(branch, (VGG, VGGMaps)):
+            poolings = [number for number, layer in enumerate(branch.features) if "Pool" in type(layer).__name__]
+            found = {2**stage: path for stage, path in enumerate(poolings, start=1)}
+            return {f"s{n}": f"branches.{index}.features.{found[n]}" for n in (16, 8, 4) if n in found}
+    return {}

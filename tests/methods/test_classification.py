@@ -127,3 +127,46 @@ def test_bad_settings():
         distillation_loss("ckd", "classification", alpha=1.5)
     with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), got 1.0"):
         supervised_classification_loss(None, 1.0)
+
+
+LEVELS = {"student_taps": ["msgff", "s16", "s8", "s4", "exit1"], "teacher_taps": ["msgff", "s16", "s8", "s4"]}
+OF_MAPS = ["at", "ckd", "coordinate", "fitnets", "hcl", "report_kd", "reviewkd", "rkd", "similarity"]
+
+
+@pytest.mark.parametrize("method", OF_MAPS)
+def test_several_stages_are_compared_where_they_are_chosen(method: str) -> None:
+    assert tuple(distillation_loss(method, "classification", **LEVELS).layers) == ("msgff",)
+    # deepest first, whatever the order of the choice
+    chosen = distillation_loss(method, "classification", **LEVELS, feature_layers=["s4", "s16"])
+    assert tuple(chosen.layers) == ("s16", "s4")
+    with pytest.raises(ValueError, match=r"\['s2'\] are not among those of both.*'msgff', 's16', 's8', 's4'"):
+        distillation_loss(method, "classification", **LEVELS, feature_layers=["s2"])
+
+
+def test_the_stages_of_a_choice_weigh_as_much_as_one() -> None:
+    loss = distillation_loss("report_kd", "classification", **LEVELS, feature_layers=["s8", "s4"], beta=3.0)
+    ours = {"s8": torch.rand(2, 4, 4, 4), "s4": torch.rand(2, 5, 8, 8)}
+    theirs = {"s8": torch.rand(2, 4, 2, 2), "s4": torch.rand(2, 5, 8, 8)}
+    values = loss(said(STUDENT, **ours), said(TEACHER, **theirs), LABELS)
+    pooled = F.mse_loss(F.adaptive_avg_pool2d(ours["s8"], 2), theirs["s8"])
+    expected = (float(pooled) + float(F.mse_loss(ours["s4"], theirs["s4"]))) / 2
+    assert float(values.terms["msgff"]) == pytest.approx(expected, abs=1e-6) and values.weights["msgff"] == 3.0
+
+
+@pytest.mark.parametrize("method", ["ckd", "report_kd"])
+def test_no_stages_are_no_features_and_contradictions_are_refused(method: str) -> None:
+    assert "msgff" not in distillation_loss(method, "classification", **LEVELS, feature_layers=[]).terms
+    assert "msgff" not in distillation_loss(method, "classification", **LEVELS, feature_layers=[], beta=0).terms
+    with pytest.raises(ValueError, match="compared where beta is above 0"):
+        distillation_loss(method, "classification", **LEVELS, feature_layers=["s8"], beta=0)
+    for idle in ({"beta": 1.0}, {"scales": [1, 2]}):
+        with pytest.raises(ValueError, match=r"feature_layers=\[\] compares no features"):
+            distillation_loss(method, "classification", **LEVELS, feature_layers=[], **idle)
+    # a teacher without maps has nothing to choose
+    with pytest.raises(ValueError, match="are not among those of both"):
+        distillation_loss(method, "classification", layers=(), feature_layers=["s8"])
+
+
+def test_a_method_that_compares_maps_alone_needs_one() -> None:
+    with pytest.raises(ValueError, match="feature_layers cannot be an empty list"):
+        distillation_loss("fitnets", "classification", feature_layers=[])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from ckdmed.networks import (
     VGG,
     EfficientNetLiteClassifier,
     ViTClassifier,
+    classification_student,
+    classification_student_taps,
     classification_teacher,
     classification_teacher_taps,
     frozen_paths,
@@ -72,12 +75,20 @@ def test_refusals(settings: dict, message: str) -> None:
 def test_efficientnet_lite_alone_and_as_a_branch(tmp_path: Path) -> None:
     alone = classification_teacher("efficientnet_lite", num_classes=4)
     assert isinstance(alone, EfficientNetLiteClassifier) and last_convolution(alone) == "_blocks.4"
-    assert classification_teacher_taps(alone) == {"msgff": "_blocks.4"}
+    assert classification_teacher_taps(alone) == {
+        "msgff": "_blocks.4",
+        "s16": "_blocks.4",
+        "s8": "_blocks.2",
+        "s4": "_blocks.1",
+    }
     path = tmp_path / "lite.pt"
     torch.save(alone.state_dict(), path)
     hybrid = classification_teacher("efficientnet_lite_vit", num_classes=4, lite_weights=str(path), **TINY)
     assert classification_teacher_taps(hybrid) == {
         "msgff": "branches.0._blocks.4",
+        "s16": "branches.0._blocks.4",
+        "s8": "branches.0._blocks.2",
+        "s4": "branches.0._blocks.1",
         "tokens": "branches.1.vit.norm",
         "qkv": "branches.1.vit.blocks.0.attn.qkv",
     }
@@ -87,3 +98,51 @@ def test_efficientnet_lite_alone_and_as_a_branch(tmp_path: Path) -> None:
     frozen = classification_teacher("efficientnet_lite", freeze=["_blocks.0"])
     assert not any(p.requires_grad for p in frozen._blocks[0].parameters())
     assert all(p.requires_grad for p in frozen._blocks[1].parameters())
+
+
+def _grids(network: torch.nn.Module, taps: dict[str, str]) -> dict[str, int]:
+    """The edge of each tapped level for an image of 64 pixels."""
+    found: dict[str, int] = {}
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: found.update({name: output.shape[-1]})
+
+    for name in LEVELS:
+        network.get_submodule(taps[name]).register_forward_hook(note(name))
+    network.eval()(torch.rand(1, 3, 64, 64))
+    return found
+
+
+LEVELS = {"s16": 4, "s8": 8, "s4": 16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("vgg_vit", {}),
+        ("vgg_vgg", {"vgg": "vgg19"}),
+        ("vgg_vit", {"fuse": "attention"}),
+        ("msgff", {}),
+        ("efficientnet_lite", {}),
+        ("efficientnet_lite_vit", {}),
+        ("efficientnet_lite_vit", {"fuse": "attention"}),
+    ],
+)
+def test_levels_lie_on_the_grids_that_their_names_say(kind: str, settings: dict[str, str]) -> None:
+    teacher = classification_teacher(kind, **{**TINY, "vit_img_size": 64, **settings})
+    assert _grids(teacher, classification_teacher_taps(teacher)) == LEVELS
+
+
+@pytest.mark.parametrize("kind", ["efficientnet_b0", "efficientnet_lite", "plain_cnn"])
+def test_so_do_those_of_students(kind: str) -> None:
+    student = classification_student(kind)
+    assert _grids(student, classification_student_taps(student)) == LEVELS
+
+
+def test_levels_of_vgg19_are_its_stages_behind_their_poolings_and_others_have_none() -> None:
+    taps = classification_teacher_taps(classification_teacher("vgg_vit", **TINY))
+    assert [taps[name] for name in LEVELS] == [f"branches.0.features.{index}" for index in (39, 26, 13)]
+    several = classification_teacher("vgg_vit", resolutions=[32, 64], **TINY)
+    for other in (classification_teacher("vit_vit", **TINY), several):
+        assert not set(LEVELS) & set(classification_teacher_taps(other))
+    assert not set(LEVELS) & set(classification_student_taps(classification_student("vit")))

@@ -23,6 +23,7 @@ def ckd(
     beta: float | None = None,
     scales: list[int | None] | None = None,
     scale_weights: str | None = None,
+    feature_layers: list[str] | None = None,
 ) -> dict[str, LossTerm]:
     """alpha CE + (1 - alpha) T^2 KL(teacher || student) + beta MSGFF.
 
@@ -37,12 +38,15 @@ def ckd(
         temperature: T.
         beta: weight of MSGFF; 1 by default where the teacher has a convolutional map, none where it has not.
         scales, scale_weights: of MSGFF, see :func:`~ckdmed.methods.feature_terms.feature_distance`.
+        feature_layers: stages that MSGFF compares, see :func:`~ckdmed.networks.classification_student_taps`; "msgff" by
+            default.
 
     Raises:
-        ValueError: alpha outside [0, 1]; a weight of MSGFF for a teacher without a convolutional map.
+        ValueError: alpha outside [0, 1]; a weight of MSGFF for a teacher without a convolutional map; a stage that the
+            two networks do not have in common.
     """
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
         "soft_targets": LossTerm(KDLoss("softmax", temperature=temperature), "logits", soft_target_weight(alpha)),
-        **msgff_terms(task, beta, "channel_l2", RampAndOff(0.1, 0.9), scales, scale_weights),
+        **msgff_terms(task, beta, "channel_l2", RampAndOff(0.1, 0.9), scales, scale_weights, feature_layers),
     }

@@ -15,7 +15,9 @@ from ckdmed.networks.projectors import regressor
     summary="hints: the student's features regress the teacher's",
     source="Romero et al. 2015 (arXiv 1412.6550), equation 3; weight and regressor of mdistiller",
 )
-def fitnets(task: Task, alpha: float = 1.0, beta: float = 100.0) -> dict[str, LossTerm]:
+def fitnets(
+    task: Task, alpha: float = 1.0, beta: float = 100.0, feature_layers: list[str] | None = None
+) -> dict[str, LossTerm]:
     """alpha CE + beta MSE(P F_s, F_t), P a 1x1 convolution with batch norm and ReLU, on the teacher's grid.
 
     The paper trains the hint first and the rest after it. The weight needs a sweep: for networks of different kind 0.01
@@ -25,8 +27,9 @@ def fitnets(task: Task, alpha: float = 1.0, beta: float = 100.0) -> dict[str, Lo
         task: the task.
         alpha: weight of the cross entropy.
         beta: weight of the hints.
+        feature_layers: compared stages, see :func:`~ckdmed.networks.classification_student_taps`; "msgff" by default.
     """
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
-        "hints": LossTerm(FeatureMSELoss(), "features", beta, layers=task.maps(), projector=regressor),
+        "hints": LossTerm(FeatureMSELoss(), "features", beta, layers=task.maps(feature_layers), projector=regressor),
     }

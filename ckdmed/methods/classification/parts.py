@@ -17,19 +17,25 @@ def msgff_terms(
     schedule: RampAndOff | None,
     scales: list[int | None] | None,
     scale_weights: str | None,
+    feature_layers: list[str] | None = None,
 ) -> dict[str, LossTerm]:
     """MSGFF between the maps that both networks have, or no term where the teacher has none and none is requested.
 
     Raises:
-        ValueError: a weight, scales or weights of scales for networks without a map in common.
+        ValueError: a weight, scales, weights of scales or layers for networks without a map in common; layers beside a
+            weight of 0.
     """
-    if not task.layers and beta is None and scales is None and scale_weights is None:
+    if not task.layers and beta is None and scales is None and scale_weights is None and feature_layers is None:
         return {}
     loss = feature_distance(scales, scale_weights, normalize)
-    if beta == 0:
+    if beta == 0 and feature_layers:
+        raise ValueError("feature_layers are compared where beta is above 0; leave one of the two out.")
+    if feature_layers == [] and (beta or scales or scale_weights):
+        raise ValueError("feature_layers=[] compares no features, so that beta and scales do nothing; leave them out.")
+    if beta == 0 or feature_layers == []:
         return {}
     weight = 1.0 if beta is None else beta
-    return {"msgff": LossTerm(loss, "features", weight, layers=task.maps(), schedule=schedule)}
+    return {"msgff": LossTerm(loss, "features", weight, layers=task.maps(feature_layers), schedule=schedule)}
 
 
 def soft_target_weight(alpha: float) -> float:

@@ -15,7 +15,9 @@ from ckdmed.methods.task import Task
     summary="features of fused stages, at full size and pooled",
     source="Chen et al. 2021, ReviewKD (arXiv 2104.09044) and its code: weight 1, warm-up of 20 of 240 epochs",
 )
-def reviewkd(task: Task, alpha: float = 1.0, beta: float = 1.0) -> dict[str, LossTerm]:
+def reviewkd(
+    task: Task, alpha: float = 1.0, beta: float = 1.0, feature_layers: list[str] | None = None
+) -> dict[str, LossTerm]:
     """alpha CE + beta sum_k HCL(ABF_k(F_s), F_t), see :class:`~ckdmed.losses.ReviewLoss`.
 
     The term rises over the first twelfth of the training. With one stage in common nothing flows, and what is left is
@@ -25,8 +27,9 @@ def reviewkd(task: Task, alpha: float = 1.0, beta: float = 1.0) -> dict[str, Los
         task: the task.
         alpha: weight of the cross entropy.
         beta: weight of the features.
+        feature_layers: compared stages, see :func:`~ckdmed.networks.classification_student_taps`; "msgff" by default.
     """
-    layers = task.maps()
+    layers = task.maps(feature_layers)
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
         "review": LossTerm(
