@@ -11,13 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.errors import in_words, root_cause
-from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_teacher
-from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
-from ckdmed.engines import load_network
+from ckdmed.experiments.buildable import built_loss
 from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
@@ -277,29 +274,14 @@ class Distilling(Experiment):
         return [(record.arm, record.seed) for record in records]
 
     def _refusal(self, run: Run) -> str | None:
-        """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can.
-
-        A teacher is shown an empty image too: the sizes that one kind takes are not those of another, whose turn may
-        come hours later.
-        """
-        planned = self._plan(run)
-        # weights of classes are counted in the data
-        without = {"label_weights": None} if self.undrawn and "label_weights" in self._config else {}
-        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), {**planned, **without}).get_parsed_content
+        """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can."""
+        given = self.teacher if run.arm.teacher == GIVEN and self.teacher and self.teacher.suffix != ".json" else None
         try:
-            check_bundle_settings(run.arm.bundle, planned, self.bundles)
-            if run.arm.bundle == self.task.teacher_bundle:
-                check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
-                return None
-            if run.arm.teacher == GIVEN and self.teacher is not None and self.teacher.suffix != ".json":
-                load_network(get("teacher_def"), str(self.teacher))
-            loss = get("distillation_loss")
-            if "teacher_images" in self._config:
-                get("teacher_images").check()
-        except Exception as error:
-            if not isinstance(root_cause(error), ValueError):
-                raise
-            return in_words(root_cause(error))
+            loss, get = built_loss(run.arm.bundle, self._plan(run), self.bundles, self.undrawn, given)
+        except ValueError as error:
+            return str(error)
+        if loss is None:
+            return None
         taught = [term for term in loss.terms.values() if term.source != "target"]
         if taught and all(term.samples == "unlabelled" for term in taught):
             # all phantoms have labels

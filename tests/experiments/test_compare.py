@@ -357,6 +357,28 @@ def test_impossible_plans(words: list[str], message: str):
         planned("compare", *words)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--variant", "odd", "student_kind=swin_unetr", "student_base=5"], "^odd: the base of a swin_unetr .* 12"),
+        (["--variant", "odd", "student_kind=attention_unet", 'student_options={"nothing": 1}'], "^odd: .*'nothing'"),
+        (["--set", "vit_heads=3"], "^teacher: .*3"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused_before_anything_is_drawn(tmp_path: Path, words: list[str], message: str):
+    """A wrong combination came up when its arm's turn came, hours later."""
+    arms = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "1", "--seeds", "0"]
+    compared, runs = made("compare", tmp_path, tmp_path / "phantoms", *arms, *words)
+    with pytest.raises(ValueError, match=message):
+        compared.possible(runs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_can_be_are_all_planned(tmp_path: Path):
+    compared, runs = made("compare", tmp_path, tmp_path / "phantoms", "--label_fractions", "0.5", "--seeds", "0")
+    assert len(runs) == len(ARMS) and compared.possible(runs) == runs
+
+
 def test_plans_of_the_command_line():
     runs = planned("compare", "--seeds", "0", "--regimes", "1", "--variant", "warm", "temperature=4")
     names = [run.name for run in runs]

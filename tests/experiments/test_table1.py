@@ -112,6 +112,17 @@ def test_weights_to_start_from_are_refused_before_anything_is_trained(phantoms: 
     assert not (tmp_path / "o").exists()
 
 
+def test_networks_that_cannot_be_are_refused_before_anything_is_drawn(tmp_path: Path):
+    """Of a branch that some kinds of teacher have, the first arms told nothing for hours."""
+    arms = ["--arms", "student_alone", "teacher_efficientnet_lite", "teacher_efficientnet_lite_vit", "--seeds", "0"]
+    table, runs = made("table1", tmp_path, tmp_path / "phantoms", *arms)
+    assert table.possible(runs) == runs
+    table, runs = made("table1", tmp_path, tmp_path / "phantoms", *arms, "--set", "vit_heads=3")
+    with pytest.raises(ValueError, match="^teacher_efficientnet_lite_vit: .*3"):
+        table.possible(runs)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.bundle
 @pytest.mark.usefixtures("process_as_it_was")

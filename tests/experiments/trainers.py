@@ -89,6 +89,7 @@ def install(monkeypatch: pytest.MonkeyPatch, trainer: FakeTrainer) -> FakeTraine
     monkeypatch.setattr(experiment("table1"), "measure", measure)
     # networks are not built
     monkeypatch.setattr(Distilling, "_refusal", lambda self, run: None)
+    monkeypatch.setattr("ckdmed.experiments.slice_experiment.built_loss", lambda *_: (None, None))
     return trainer
 
 

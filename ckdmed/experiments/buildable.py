@@ -1,0 +1,66 @@
+"""Whether the networks of a planned run can be built, before the first one is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.network_check import check_networks
+from ckdmed.bundle.workflow import bundle_parser
+from ckdmed.bundle_files import bundle_folder
+from ckdmed.engines import load_network
+from ckdmed.experiments.given_settings import check_bundle_settings, training_config
+from ckdmed.losses import DistillationLoss
+
+__all__ = ["built_loss"]
+
+
+def built_loss(
+    bundle: str,
+    planned: Mapping[str, Any],
+    bundles: Path | None = None,
+    undrawn: bool = False,
+    teacher: Path | None = None,
+) -> tuple[DistillationLoss | None, Callable[[str], Any]]:
+    """Build the networks of a run, and the loss over them where it distils; nothing is trained.
+
+    A teacher is shown an empty image too: the sizes that one kind takes are not those of another, whose turn may come
+    hours later.
+
+    Args:
+        bundle: name of the bundle that trains it.
+        planned: all settings of the run.
+        bundles: folder of the bundles, see ``bundle_folder``.
+        undrawn: the data are phantoms that are not there yet.
+        teacher: weights that have to fit the teacher of a student; None where they are trained later.
+
+    Returns:
+        the loss, None of a bundle of teachers, and what gives other parts of the run by their names.
+
+    Raises:
+        ValueError: the run cannot begin, with the cause.
+    """
+    config = training_config(bundle, bundles)
+    # weights of classes are counted in the data
+    without = {"label_weights": None} if undrawn and "label_weights" in config else {}
+    get = bundle_parser(bundle_folder(bundle, bundles), {**planned, **without}).get_parsed_content
+    try:
+        check_bundle_settings(bundle, planned, bundles)
+        if "distillation_loss" not in config:
+            check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
+            return None, get
+        if teacher is not None:
+            load_network(get("teacher_def"), str(teacher))
+        # a loss without projections asks for no network
+        get("network_def")
+        loss: DistillationLoss = get("distillation_loss")
+        if "teacher_images" in config:
+            get("teacher_images").check()
+    except Exception as error:
+        # a network of which an option has another name raises a TypeError
+        if not isinstance(root_cause(error), (ValueError, TypeError)):
+            raise
+        raise ValueError(in_words(root_cause(error))) from error
+    return loss, get
