@@ -20,6 +20,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.exposure import equalize_adapthist
 
+from ckdmed.counted import counted
 from ckdmed.reports import machine_in_words, markdown_table
 from ckdmed.transforms import CLAHE
 
@@ -60,7 +61,7 @@ def main() -> None:
             median, least = statistics.median(values), min(values)
             ratios = f"{median / statistics.median(ours):.2f}", f"{least / min(ours):.2f}"
             rows.append([str(size), name, f"{median:.1f}", f"{least:.1f}", *ratios])
-    print(f"Machine: {machine_in_words()}; {torch.get_num_threads()} thread(s), NumPy {np.__version__}.\n")
+    print(f"Machine: {machine_in_words()}; {counted(torch.get_num_threads(), 'thread')}, NumPy {np.__version__}.\n")
     columns = ["pixels", "by", "median [ms]", "least [ms]", "median beside ckdmed's", "least"]
     print(markdown_table(columns, rows))
 

@@ -16,6 +16,7 @@ import time
 import torch
 from torch import nn
 
+from ckdmed.counted import counted
 from ckdmed.networks import EfficientNetLiteUNet
 from ckdmed.networks.efficientnet_lite import DepthwiseConv2d
 from ckdmed.reports import machine_in_words, markdown_table
@@ -73,7 +74,7 @@ def main() -> None:
                 f"{least['bfloat16'] / least['float32']:.2f}",
             ]
         )
-    print(f"Machine: {machine_in_words()}; {torch.get_num_threads()} thread(s), torch {torch.__version__}.\n")
+    print(f"Machine: {machine_in_words()}; {counted(torch.get_num_threads(), 'thread')}, torch {torch.__version__}.\n")
     print(markdown_table(["pixels", "depthwise float32 [s]", "bfloat16 [s]", "ratio of medians", "of the least"], rows))
 
 

@@ -33,6 +33,7 @@ from roofline import operations_of, roofline_seconds
 from torch.utils.flop_counter import FlopCounterMode
 
 from ckdmed.bundle.workflow import bundle_folder, bundle_workflow
+from ckdmed.counted import counted
 from ckdmed.experiments import experiment
 from ckdmed.files import write_atomic, write_json
 from ckdmed.inferers import amp_dtype
@@ -360,7 +361,7 @@ def report(result: Mapping[str, Any]) -> str:
     copied = f"; copies {result['bytes_per_second'] / 1e9:.1f} GB/s" if result["bytes_per_second"] else ""
     return "\n".join(
         [
-            f"Machine: {result['machine']}; {result['threads']} thread(s). Packages: "
+            f"Machine: {result['machine']}; {counted(result['threads'], 'thread')}. Packages: "
             + ", ".join(f"{k} {v}" for k, v in result["packages"].items() if k in ("torch", "monai", "python"))
             + ".",
             "",

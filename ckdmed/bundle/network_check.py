@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.counted import counted
 
 __all__ = ["check_networks"]
 
@@ -34,7 +35,8 @@ def check_networks(input_shape: Sequence[int], **networks: nn.Module) -> None:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise RefusedStart(
                 f"the {name} ({type(network).__name__}) cannot take images of {'x'.join(map(str, shape[2:]))} with "
-                f"{shape[1]} channel(s): {reason} Give another image_size (and vit_img_size), such as a multiple of 32."
+                f"{counted(shape[1], 'channel')}: {reason} "
+                "Give another image_size (and vit_img_size), such as a multiple of 32."
             ) from error
         finally:
             for module, training in modes:

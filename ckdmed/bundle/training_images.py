@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.counted import counted
 
 __all__ = ["check_training_images"]
 
@@ -23,6 +24,7 @@ def check_training_images(sections: Mapping[str, Sequence[Mapping[str, Any]]], l
     count = sum(bool(item["labelled"]) or not labelled for item in sections["train"])
     if count < 2:
         raise RefusedStart(
-            f"the training section has {count} image(s){' with a label' if labelled else ''}, and a classifier's batch "
+            f"the training section has {counted(count, 'image')}{' with a label' if labelled else ''}, and a "
+            "classifier's batch "
             "normalisation needs two or more: give more data, a larger label_fraction or another split_seed."
         )

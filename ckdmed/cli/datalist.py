@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in skipped:
         print(f"left out: {entry.reason}")
     print(
-        f"{output}: {counted(sum(len(datalist[name]) for name in SECTIONS), 'slice')}, {len(skipped)} file(s) left out"
+        f"{output}: {counted(sum(len(datalist[name]) for name in SECTIONS), 'slice')}, "
+        f"{counted(len(skipped), 'file')} left out"
     )
     return 1 if skipped else 0

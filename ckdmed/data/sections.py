@@ -10,6 +10,7 @@ from typing import Any
 
 from monai.config import PathLike
 
+from ckdmed.counted import counted
 from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, build_figshare_datalist, read_datalist
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
@@ -62,7 +63,9 @@ def resolve_datalist(
     if skipped:
         reasons = "\n".join(f"  {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        warnings.warn(f"{folder}: {len(skipped)} file(s) left out of the datalist:\n{reasons}{more}", stacklevel=2)
+        warnings.warn(
+            f"{folder}: {counted(len(skipped), 'file')} left out of the datalist:\n{reasons}{more}", stacklevel=2
+        )
     return datalist
 
 
@@ -177,7 +180,9 @@ def section_items(
     }
     for name in set(items) - {"train", "validation"}:
         if without := usable[name].count(False):
-            warnings.warn(f"{without} image(s) of the section {name} have no {target} and are left out.", stacklevel=3)
+            warnings.warn(
+                f"{counted(without, 'image')} of the section {name} without a {target}: left out.", stacklevel=3
+            )
             items[name] = [item for item, flag in zip(items[name], usable[name], strict=True) if flag]
     return items
 
@@ -245,7 +250,7 @@ def _official_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> list[in
     without = [item["id"] for item in items if not item.get("official_fold")]
     if without:
         raise ValueError(
-            f"{len(without)} slice(s) have no published fold (the first: '{without[0]}'); "
+            f"{counted(len(without), 'slice')} without a published fold (the first: '{without[0]}'); "
             "put cvind.mat into the dataset's folder and make the datalist again."
         )
     return [item["official_fold"] - 1 for item in items]
@@ -261,7 +266,8 @@ def _without_split_persons(
     dropped = len(train) + len(validation) - len(kept_train) - len(kept_validation)
     if dropped:
         warnings.warn(
-            f"The published folds split persons: {dropped} slice(s) of persons in the test or validation fold are left "
+            f"The published folds split persons: {counted(dropped, 'slice')} of persons in the test or validation "
+            "fold are left "
             "out of training and validation.",
             stacklevel=4,
         )

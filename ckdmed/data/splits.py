@@ -186,7 +186,8 @@ def check_no_group_crosses(sections: Mapping[str, Sequence[Mapping[str, Any]]], 
     crossing = {group: names for group, names in seen.items() if len(names) > 1}
     if crossing:
         shown = "; ".join(f"'{g}' is in {', '.join(sorted(names))}" for g, names in sorted(crossing.items())[:5])
-        raise ValueError(f"{len(crossing)} patient group(s) cross a split: {shown}.")
+        cross = "crosses" if len(crossing) == 1 else "cross"
+        raise ValueError(f"{counted(len(crossing), 'patient group')} {cross} a split: {shown}.")
 
 
 def stored_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> list[int] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ckdmed.counted import counted
 from ckdmed.deploy.costs import cuda_megabytes_of, flops_of, parameters_of
 from ckdmed.deploy.deployment import Costs, ModelCost, form_files
 from ckdmed.deploy.fresh_process import of_form, of_network
@@ -47,7 +48,7 @@ def measured(
     costs = {name: ModelCost(_megabytes(path), {}) for name, path in files.items()}
     costs |= {name: ModelCost(4 * parameters_of(network) / 1e6, {}) for name, network in networks.items()}
     for threads in THREADS:
-        say(f"timing {len(costs)} models with {threads} thread(s), in turns")
+        say(f"timing {len(costs)} models with {counted(threads, 'thread')}, in turns")
         times = latencies(light, {**networks, **scripted}, inputs, threads, rounds)
         for name, taken in times.items():
             costs[name].milliseconds[threads] = 1000 * taken.wall

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.deploy.float_forms import as_function
 from ckdmed.runtime import open_form
 
@@ -70,7 +71,9 @@ def latencies(
         cpu: dict[str, list[float]] = {name: [] for name in runs}
         joules: dict[str, list[float]] = {name: [] for name in runs}
         fastest: dict[str, float] = {}
-        turns = tqdm(range(rounds + _WARM), desc=f"timing, {threads} thread(s)", leave=False, disable=not progress)
+        turns = tqdm(
+            range(rounds + _WARM), desc=f"timing, {counted(threads, 'thread')}", leave=False, disable=not progress
+        )
         for number in turns:
             image = images[number % len(images)][None]
             for name, run in runs.items():

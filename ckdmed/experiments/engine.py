@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle_files import bundle_folder
+from ckdmed.counted import counted
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, settings_beside
@@ -395,5 +396,5 @@ class Experiment(Report):
             data_sha256=self.data_sha256,
             settings={**self._recorded_settings(run), "profile": self.profile},
             seconds=round(sum(row["seconds"] for row in history), 1) if trained else None,
-            notes=f"{self.seconds_note}; {len(history)} epochs" if trained else "given weights, which were not trained",
+            notes=f"{self.seconds_note}; {counted(len(history), 'epoch')}" if trained else "given weights, not trained",
         ).write(self.record_path(run, section))

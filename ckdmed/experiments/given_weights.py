@@ -91,6 +91,11 @@ def why_unscored(teacher: Path, bundle: Path, planned: Mapping[str, Any]) -> str
         return None
     sections = bundle_parser(bundle, planned).get_parsed_content("sections")
     own = SectionRecord.of(sections, planned["output_dir"])
-    validated = () if own.by_item else own.patients["validation"].items()
-    seen = [group for group, names in validated if "train" in known.sections_of([group, *names])]
-    return f"it was trained on patients of this validation section ({listed(seen)})." if seen else None
+    what = "patients"
+    if own.by_item or known.by_item:
+        # patients stand on both sides, and only the slices tell
+        what, seen = "slices", sorted({*own.items["validation"]} & {*known.items["train"]})
+    else:
+        validated = own.patients["validation"].items()
+        seen = [group for group, names in validated if "train" in known.sections_of([group, *names])]
+    return f"it was trained on {what} of this validation section ({listed(seen)})." if seen else None

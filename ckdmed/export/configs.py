@@ -116,7 +116,7 @@ def rewrite_configs(
     """
     unknown = [name for name in settings if not any(name in config for config in configs.values())]
     if unknown:
-        raise ValueError(f"no configuration of {source} has the setting(s) {', '.join(sorted(unknown))}.")
+        raise ValueError(f"no configuration of {source} has {', '.join(sorted(unknown))} as a setting.")
     if taught is not None and "teacher_checkpoint" not in configs.get("train.json", {}):
         raise ValueError(f"{source}/train.json has no setting 'teacher_checkpoint'; export it without a teacher.")
     result = {}

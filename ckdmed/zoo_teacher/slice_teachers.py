@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ckdmed.counted import counted
 from ckdmed.networks.classifier_teacher import classification_teacher, classification_teacher_taps
 from ckdmed.networks.no_teacher import NoTeacher
 from ckdmed.networks.segmentation_teacher import segmentation_teacher
@@ -126,7 +127,7 @@ def _images(channels: Mapping[int, str], images: Sequence[str], count: int, fold
     if len(images) != count:
         listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(channels.items()))
         raise ValueError(
-            f"'{folder}' names its channels {listed}; say what the student's {count} image(s) are, such as "
+            f"'{folder}' names its channels {listed}; say what the student's {counted(count, 'image')} are, such as "
             "--teacher_bundle_images \"['t1c']\": which is which is never assumed."
         )
     found = match_modalities(channels, images)

@@ -23,9 +23,9 @@ def sections(*labelled: bool) -> dict[str, Any]:
 def test_two_images_are_needed_and_two_labels_where_a_teacher_is_trained() -> None:
     check_training_images(sections(True, True))
     check_training_images(sections(True, False), labelled=False)
-    with pytest.raises(RefusedStart, match=r"has 1 image\(s\) with a label, .* larger label_fraction"):
+    with pytest.raises(RefusedStart, match=r"has 1 image with a label, .* larger label_fraction"):
         check_training_images(sections(True, False))
-    with pytest.raises(RefusedStart, match=r"has 1 image\(s\), "):
+    with pytest.raises(RefusedStart, match=r"has 1 image, "):
         check_training_images(sections(True), labelled=False)
 
 

@@ -121,7 +121,7 @@ def test_original_files_are_those_of_the_manifest(figshare_mat_dir):
 def test_the_commands(small_set, capsys):
     output = small_set / "lists" / "d.json"
     assert cli.main(["datalist", str(small_set), "--output", str(output), "--quiet"]) == 0
-    assert "36 slices, 0 file(s) left out" in capsys.readouterr().out
+    assert "36 slices, 0 files left out" in capsys.readouterr().out
     check = ["check-datalist", str(output), "--dataset-dir", str(small_set), "--hashes", "--quiet"]
     assert cli.main(check) == 0
     (small_set / "1.mat").write_bytes(b"")

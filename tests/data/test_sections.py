@@ -148,7 +148,7 @@ def test_the_labelled_share_falls_on_training_persons_only():
         ({"fractions": (0, 0.5, 0.5)}, "no training items"),
         ({"fold_source": "cvind"}, "must be one of .* got 'cvind'"),
         ({"fold_source": "official"}, "needs fold"),
-        ({"fold_source": "official", "fold": 0}, "60 slice.* have no published fold .*put cvind.mat"),
+        ({"fold_source": "official", "fold": 0}, "60 slice.* without a published fold .*put cvind.mat"),
         ({"fold_source": "official", "fold": 0, "n_folds": 4}, "There are 5 published folds"),
         ({"label_fraction": 0.0}, "above 0 and at most 1"),
     ],
@@ -161,7 +161,7 @@ def test_impossible_selections_are_errors(options, message):
 def test_a_datalist_with_a_crossing_person_is_refused():
     datalist = make_datalist()
     datalist["test"].append({**datalist["training"][0], "id": "another"})
-    with pytest.raises(ValueError, match=r"cross a split: 'p\d+' is in test, train"):
+    with pytest.raises(ValueError, match=r"cross(es)? a split: 'p\d+' is in test, train"):
         select_sections(datalist, "d")
 
 

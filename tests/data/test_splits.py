@@ -135,7 +135,7 @@ def test_a_crossing_group_is_named_with_its_sections():
         "validation": as_items(["c"], [1]),
         "test": as_items(["b"], [1]),
     }
-    with pytest.raises(ValueError, match=r"1 patient group\(s\) cross a split: 'b' is in test, training\."):
+    with pytest.raises(ValueError, match=r"1 patient group crosses a split: 'b' is in test, training\."):
         check_no_group_crosses(sections)
     check_no_group_crosses({**sections, "test": []})
     with pytest.raises(ValueError, match="section 'test' has no 'patient_group'"):

@@ -350,6 +350,13 @@ def test_a_given_teacher_is_scored_beside_its_students(
     )
     reason = comparison._unscored(given)
     assert reason is not None and "trained on patients of this validation section" in reason
+    # of a split of single slices the slices tell, whose patients stand on both sides
+    trained_on, *others_of_it = [i for i in get("sections")["validation"] if i["patient"] == sorted(patients)[0]]
+    for train, seen in ((trained_on, True), (get("sections")["train"][0], False)):
+        crossing = {"train": [train, *others["train"]], "validation": others_of_it, "test": [{**trained_on, "id": "x"}]}
+        SectionRecord.of(crossing, tmp_path).write(tmp_path / "t" / "sections.json")
+        reason = comparison._unscored(given)
+        assert (reason is not None and "trained on slices of this validation section" in reason) == seen
     checkpoint.with_suffix(".json").unlink()
     other, (_, again, _) = made("methods", tmp_path / "p", phantoms["methods"], *words)
     assert "no record of its training" in str(other._unscored(again))

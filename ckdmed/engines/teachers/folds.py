@@ -173,7 +173,7 @@ def check_folds(count: int, checkpoint: str | None, calibrate: bool = False) -> 
     given = folds_in(checkpoint)
     if checkpoint and given != count:
         raise ValueError(
-            f"teacher_folds is {count}, and '{checkpoint}' is of {given} teacher(s): "
+            f"teacher_folds is {count}, and '{checkpoint}' is of {counted(given, 'teacher')}: "
             + (
                 f"give the {FOLDS_NAME} of cross-fitted teachers as the teacher_checkpoint, or teacher_folds 1."
                 if given == 1
