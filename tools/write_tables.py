@@ -24,8 +24,8 @@ from ckdmed.experiments import experiment
 from ckdmed.experiments.compare_arms import BASELINE
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
-from ckdmed.experiments.tables import section_title
-from ckdmed.experiments.tasks import TASKS
+from ckdmed.experiments.tables import Group, section_title
+from ckdmed.experiments.tasks import task_of
 from ckdmed.files import write_atomic
 from ckdmed.methods import methods
 from ckdmed.reports import (
@@ -102,6 +102,9 @@ _HEADLINE = {
     "BraTS regions, four folds of eight patients": _Shown("brats-experts", "Dice", "supervised", "ckd", "teacher"),
     "tumour type, VGG19 + ViT without pretrained weights": _Shown(
         "table1", "test_accuracy", "student_alone", "student_vgg_vit", "teacher_vgg_vit"
+    ),
+    "tumour type, a quarter of the labels, the teacher knows all": _Shown(
+        "methods-classification-few", "test_accuracy", "supervised", "ckd", "given"
     ),
     "tumour type, EfficientNet-Lite0 at 160 pixels, five folds": _Shown(
         "table1-folds", "test_accuracy", "student_alone"
@@ -423,10 +426,13 @@ def choosing(kind: str) -> str:
 
 
 def chosen_short(name: str) -> str:
-    """A comparison of methods, or a sweep, in one table: what each arm reaches, and its corrected difference."""
-    own = experiment(chosen_from()[name])
-    (group,) = own.groups(records_of(name))
-    task, baseline = TASKS[group.records[0].split["task"]], str(group.baseline)
+    """A comparison of methods, or a sweep: what each arm reaches in a section, and its corrected difference."""
+    groups = experiment(chosen_from()[name]).groups(records_of(name))
+    return f"![{name}](images/{name}.png)\n\n" + "\n".join(map(_short, groups))
+
+
+def _short(group: Group) -> str:
+    task, baseline = task_of(group.records), str(group.baseline)
     scores = (task.scores[0], task.patient_score)
     others = [arm for arm in group.names if arm != baseline]
     found = corrected_differences(group.records, task.patient_score, baseline, others)
@@ -441,14 +447,13 @@ def chosen_short(name: str) -> str:
         rows.append([label, str(len(runs)), *means, *got])
     head = [*map(_in_words, scores), "difference per patient [95% interval, Holm]", "p (Holm)"]
     table = markdown_table(["arm", "runs", *head], rows)
-    picture = f"![{name}](images/{name}.png)\n\n" if f"{name}.png" in PICTURES else ""
-    return f"{picture}{section_title(group.records[0])}:\n\n{table}"
+    return f"{section_title(group.records[0])}:\n\n{table}"
 
 
 def _in_words(score: str) -> str:
     """A score as a table's head."""
-    words = {"val_accuracy": "accuracy per slice", "val_patient_accuracy": "accuracy per patient"}
-    return words.get(score, score)
+    words = {"accuracy": "accuracy per slice", "patient_accuracy": "accuracy per patient"}
+    return words.get(score.removeprefix("val_").removeprefix("test_"), score)
 
 
 def sizes_short() -> str:

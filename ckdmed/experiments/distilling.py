@@ -27,7 +27,7 @@ from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
 from ckdmed.experiments.task_data import add_phantom_options
-from ckdmed.experiments.tasks import TASKS, DistilledTask
+from ckdmed.experiments.tasks import TASKS, DistilledTask, task_of
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.file_hash import sha256_of
 from ckdmed.methods import method_named, with_options_of
@@ -315,7 +315,7 @@ class Distilling(Experiment):
     def groups(cls, records: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> list[Group]:
         groups = []
         for own in by_key(records, lambda r: (r.split["section"] != "test", r.split["task"])).values():
-            task = TASKS[own[0].split["task"]]
+            task = task_of(own)
             names = {arm: (labels or {}).get(arm, label) for arm, label in cls.arm_labels(own).items()}
             baseline = ALONE if ALONE in names else None
             title = f"{task.name.capitalize()}, {section_title(own[0]).lower()}{_of_folds(own)}"
@@ -339,7 +339,7 @@ class Distilling(Experiment):
 
     @classmethod
     def group_tables(cls, group: Group) -> list[str]:
-        task = TASKS[group.records[0].split["task"]]
+        task = task_of(group.records)
         parts = []
         if is_comparable(group, task.patient_score):
             parts.append(corrected_table(group.records, task.patient_score, str(group.baseline), group.names))

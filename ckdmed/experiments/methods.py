@@ -11,7 +11,7 @@ from ckdmed.data.splits import check_fold
 from ckdmed.experiments.distilling import ALONE, TEACHER, Distilling
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, training_config
 from ckdmed.experiments.plan import Arm, Run, check_different
-from ckdmed.experiments.tasks import TASKS, DistilledTask
+from ckdmed.experiments.tasks import TASKS, DistilledTask, task_of
 from ckdmed.methods import methods
 from ckdmed.reports import RunRecord
 
@@ -161,7 +161,7 @@ def _label(arm: str, method: str) -> str:
 
 
 def _mean(records: Sequence[RunRecord], arm: str) -> float:
-    metric = TASKS[records[0].split["task"]].patient_score
+    metric = task_of(records).patient_score
     values = [value for r in records if r.arm == arm and (value := r.metrics.get(metric)) is not None]
     return sum(values) / len(values) if values else float("-inf")
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ckdmed.experiments.cases import CASE_DISTANCES, DICE, LESIONWISE_DICE
@@ -14,8 +14,9 @@ from ckdmed.experiments.task_data import CASE_DATA, SLICE_DATA, TaskData
 from ckdmed.experiments.unimodal import UnimodalComparison
 from ckdmed.networks import CLASSIFIER_FUSIONS
 from ckdmed.networks.segmentation_teacher import BRIDGE_FUSIONS
+from ckdmed.reports import RunRecord
 
-__all__ = ["TASKS", "DistilledTask"]
+__all__ = ["TASKS", "DistilledTask", "task_of"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class DistilledTask:
     tiny: Mapping[str, Any]
     data: TaskData
     fused_kinds: tuple[str, ...] = ()
+
+    def in_section(self, section: str) -> DistilledTask:
+        """The same with its scores by the names that records of a section have: those of classes begin with it."""
+
+        def named(score: str) -> str:
+            return f"test_{score.removeprefix('val_')}" if score.startswith("val_") else score
+
+        if section != "test":
+            return self
+        return replace(self, scores=tuple(map(named, self.scores)), patient_score=named(self.patient_score))
 
 
 #: by the names of the registry of methods
@@ -91,3 +102,9 @@ TASKS: dict[str, DistilledTask] = {
         ),
     )
 }
+
+
+def task_of(records: Sequence[RunRecord]) -> DistilledTask:
+    """The task of records of one section, see :meth:`DistilledTask.in_section`."""
+    split = records[0].split
+    return TASKS[split["task"]].in_section(split["section"])

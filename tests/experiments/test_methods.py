@@ -495,6 +495,36 @@ def test_tables_by_hand():
     assert "| teacher" in teachers and "HD95" in teachers_distances and "Machine: a machine, no GPU." in text
 
 
+GAINS = (("supervised", 0.0), ("kd", 0.05), ("cwd", 0.1))
+
+
+def test_scores_of_classes_on_the_test_set_have_their_names_there(tmp_path: Path):
+    """Tables ended in an error once `--final` had evaluated."""
+    records = [record(arm, seed, gain, 1.0, "classification") for arm, gain in GAINS for seed in (0, 1)]
+
+    def at_test(text: str) -> str:
+        return text.replace("val_", "test_")
+
+    tested = [
+        replace(
+            one,
+            split={**one.split, "section": "test"},
+            metrics={at_test(name): value + 0.1 for name, value in one.metrics.items()},
+            patients={at_test(name): scores for name, scores in one.patients.items()},
+        )
+        for one in records
+    ]
+    text = MethodComparison.tables([*records, *tested])
+    of_test, of_validation = text.split("### Classification, validation set")
+    assert "### Classification, test set" in of_test and "val_accuracy" not in of_test
+    assert "test_patient_accuracy: difference [95% interval, Holm]" in of_test and "0.6000" in of_test
+    assert "test_accuracy" not in of_validation and "val_patient_accuracy: difference" in of_validation
+    # the best first, by the section's own scores
+    assert of_test.index("| cwd") < of_test.index("| kd")
+    path = MethodComparison.picture([*records, *tested], tmp_path / "forest.png")
+    assert path is not None and "Classification, test set" in str(read_values(path))
+
+
 def test_each_fold_has_its_teacher_and_its_runs(tmp_path: Path, data: Path):
     words = ["--task", "regions", "--arms", "kd", "--fold", "2", "0", "--seeds", "4", "5", "--set", "n_folds=3"]
     comparison, runs = made("methods", tmp_path, data, *words, "train_on_validation=true")
