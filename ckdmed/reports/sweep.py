@@ -31,8 +31,8 @@ def plot_sweep(
     """Draw a score over the values of settings, a panel for each setting, on one scale of the score.
 
     A line joins the means over runs, the band around it is their standard deviation, and dots are the runs. Numbers
-    stand where they are, on a logarithmic axis where they span a factor of 8; other values side by side. A dashed line
-    and its band are the reference's.
+    stand where they are, on a logarithmic axis where they span a factor of 8. Where a value is none, such as null, they
+    stand side by side in no order, and bars take the place of the line. A dashed line and its band are the reference's.
 
     The file keeps the numbers that it shows, see :func:`~ckdmed.reports.read_values`.
 
@@ -56,8 +56,11 @@ def plot_sweep(
         means, spreads = [np.mean(runs) for runs in line.values()], [_spread(runs) for runs in line.values()]
         order = np.argsort(at)
         xs, ys, sd = np.array(at)[order], np.array(means)[order], np.array(spreads)[order]
-        axes.fill_between(xs, ys - sd, ys + sd, color=CYCLE[0], alpha=0.18, linewidth=0)
-        axes.plot(xs, ys, "-o", color=CYCLE[0], markersize=5, linewidth=1.6)
+        if all(map(_is_number, line)):
+            axes.fill_between(xs, ys - sd, ys + sd, color=CYCLE[0], alpha=0.18, linewidth=0)
+            axes.plot(xs, ys, "-o", color=CYCLE[0], markersize=5, linewidth=1.6)
+        else:
+            axes.errorbar(xs, ys, sd, fmt="o", color=CYCLE[0], markersize=5, linewidth=1.6)
         for x, runs in zip(at, line.values()):
             axes.plot([x] * len(runs), runs, ".", color=CYCLE[0], markersize=4, alpha=0.6)
         if len(reference):
@@ -119,13 +122,17 @@ def plot_sweep_grid(
 
 def _places(axes: Any, values: Sequence[Any]) -> list[float]:
     """Where on the axis the values stand; sets its scale and its ticks."""
-    numbers = [float(value) for value in values if isinstance(value, (int, float)) and not isinstance(value, bool)]
+    numbers = [float(value) for value in values if _is_number(value)]
     at = numbers if len(numbers) == len(values) else [float(place) for place in range(len(values))]
     if at is numbers and min(numbers) > 0 and max(numbers) / min(numbers) >= _LOG_FROM:
         axes.set_xscale("log")
         axes.minorticks_off()
-    axes.set_xticks(at, [_text(value) for value in values])
+    axes.set_xticks(at, [f"{value:g}" if _is_number(value) else _text(value) for value in values])
     return at
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _spread(runs: Sequence[float]) -> float:

@@ -18,6 +18,18 @@ def test_lines_keep_their_numbers(tmp_path):
             plot_sweep(nothing, "Dice", tmp_path / "y.png")
 
 
+def test_a_line_joins_numbers_alone(tmp_path, monkeypatch):
+    """It ran on to null, as if that stood behind the largest number."""
+    drawn = []
+    monkeypatch.setattr("ckdmed.reports.sweep.save_figure", lambda figure, path, metadata: drawn.append(figure))
+    plot_sweep({"beta": {0.3: [0.5], 3: [0.7], "null": [0.6]}, "temperature": {1: [0.5], 4.0: [0.6]}}, "Dice", "x.png")
+    mixed, numbers = drawn[0].axes
+    joined = [[line for line in axes.lines if line.get_linestyle() == "-"] for axes in (mixed, numbers)]
+    assert not joined[0] and len(joined[1]) == 1
+    assert [label.get_text() for label in numbers.get_xticklabels()] == ["1", "4"]
+    assert [label.get_text() for label in mixed.get_xticklabels()] == ["0.3", "3", "null"]
+
+
 def test_a_grid_may_have_gaps(tmp_path):
     cells = {(1, 0.5): [0.5, 0.7], (2, 0.5): [0.6], (1, 1.0): [0.4]}
     path = plot_sweep_grid(cells, ("temperature", "w_logit"), "Dice", tmp_path / "x.png")
