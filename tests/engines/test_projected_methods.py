@@ -62,8 +62,8 @@ def test_taps_of_a_teacher_are_what_it_has():
         for kind in ("vgg_vit", "vgg_vgg", "vit_vit")
     }
     assert {kind: sorted(found) for kind, found in taps.items()} == {
-        "vgg_vit": ["msgff", "qkv", "tokens"],
-        "vgg_vgg": ["msgff"],
+        "vgg_vit": ["msgff", "qkv", "s16", "s4", "s8", "tokens"],
+        "vgg_vgg": ["msgff", "s16", "s4", "s8"],
         "vit_vit": ["qkv", "tokens"],
     }
     assert classification_teacher_taps(Student()) == {}

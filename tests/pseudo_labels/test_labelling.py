@@ -127,7 +127,7 @@ def test_nobody_scores_what_networks_labelled(tmp_path: Path):
     # as those who are new to a network
     record_of = Path(network).parent / "sections.json"
     SectionRecord.of({"train": [], "validation": [], "test": []}, record_of).write(record_of)
-    with pytest.warns(UserWarning, match=r"4 image\(s\) of the section new have no label"):
+    with pytest.warns(UserWarning, match=r"4 images of the section new without a label"):
         new = figshare_sections(str(out / "datalist.json"), "", checkpoint=network)["new"]
     assert {item["patient"] for item in new} == {f"p{number}" for number in range(4, 10)}
     # sections that are drawn again

@@ -96,7 +96,7 @@ def test_a_segmentation_of_slices(tmp_path: Path) -> None:
         (
             {},
             {"images": None},
-            r"its channels 0: 'T1c'; say what the student's 1 image\(s\) are, such as --teacher_bun",
+            r"its channels 0: 'T1c'; say which of them the student sees \(1 image\), such as --teacher_bun",
         ),
         ({"inputs": ("FLAIR",)}, {}, "channels 0: 'FLAIR' read as none of the modalities t1c"),
         ({}, {"regions": ["core"]}, "no region that reads as core; its metadata name 0: 'Tumor'"),
