@@ -127,7 +127,8 @@ def _images(channels: Mapping[int, str], images: Sequence[str], count: int, fold
     if len(images) != count:
         listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(channels.items()))
         raise ValueError(
-            f"'{folder}' names its channels {listed}; say which of them the student sees ({counted(count, 'image')}), such as "
+            f"'{folder}' names its channels {listed}; say which of them the student sees "
+            f"({counted(count, 'image')}), such as "
             "--teacher_bundle_images \"['t1c']\": which is which is never assumed."
         )
     found = match_modalities(channels, images)
