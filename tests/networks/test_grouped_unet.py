@@ -118,3 +118,10 @@ def test_dropout_is_of_the_training_alone() -> None:
 def test_refusals(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(**settings)
+
+
+@pytest.mark.parametrize("block", UNET_BLOCKS)
+def test_every_activation_is_a_relu(block: str) -> None:
+    net = network(block=block)
+    kinds = {type(module).__name__ for module in net.modules() if "ReLU" in type(module).__name__}
+    assert kinds == {"ReLU"}
