@@ -10,6 +10,7 @@ from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.plan import Run
 
 __all__ = [
+    "LABELLED_ITEMS",
     "add_label_fraction_options",
     "check_label_fraction_options",
     "check_split_seed_chooses",
@@ -17,6 +18,9 @@ __all__ = [
     "on_labelled_images",
     "without_idle_split_seed",
 ]
+
+#: what a training's dataset holds where images without labels are left out
+LABELLED_ITEMS = "$[item for item in @sections['train'] if item['labelled']]"
 
 _IDLE = (
     "chooses the labelled patients, and here all are labelled. Sections are those of the datalist: for others make it "
@@ -69,7 +73,8 @@ def on_labelled_images(settings: Mapping[str, Any], config: Mapping[str, Any]) -
 
     A student alone learns nothing from an image without a label: with such images among its batches it would be
     compared as one that learns from a part of each. Where an epoch goes through the images that there are, it has more
-    epochs, and is validated as often.
+    epochs, and is validated as often. Images that have no label in the datalist itself are not counted here: with
+    a ``label_fraction`` of 1 they stay.
 
     Args:
         settings: of the run, with ``epochs``; its ``label_fraction`` may leave images without labels.
@@ -80,7 +85,7 @@ def on_labelled_images(settings: Mapping[str, Any], config: Mapping[str, Any]) -
         return made
     dataset = config["train"]["dataset"]
     items = "items" if "items" in dataset else "data"
-    made[f"train#dataset#{items}"] = "$[item for item in @sections['train'] if item['labelled']]"
+    made[f"train#dataset#{items}"] = LABELLED_ITEMS
     balanced = made.get("balanced", made.get("task", "figshare") != "figshare")
     drawn = made.get("slices_per_epoch") or (balanced and made.get("epoch_slices"))
     return made if drawn else longer(made, 1 / fraction)

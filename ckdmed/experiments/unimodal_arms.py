@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckdmed.experiments.label_fractions import LABELLED_ITEMS
 from ckdmed.experiments.plan import Arm, Run, check_different, check_label_fractions, checked_variant_name, in_order
 from ckdmed.methods import with_options_of
 
@@ -89,7 +90,7 @@ def unimodal_settings(run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         there = base.get("modalities") or ["t1n", "t1c", "t2w", "t2f"]
         made["teachers"] = [[name] for name in there if name not in made["student_modalities"]]
     if not run.arm.unlabelled and fraction < 1:
-        made["train#dataset#items"] = "$[item for item in @sections['train'] if item['labelled']]"
+        made["train#dataset#items"] = LABELLED_ITEMS
     return made
 
 
