@@ -94,6 +94,15 @@ def test_plots_have_the_ground_of_the_page_and_pictures_of_mri_are_shown_as_they
         assert np.median(light, axis=(0, 1)).min() == 255 and dark.max() > 180
 
 
+def test_a_plot_scrolls_on_a_narrow_screen_so_that_its_words_stay_readable(browser, site):
+    browser.open(site + "methods_compared.html", 375, False)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 375
+    for name in ("methods-", "sweep-"):
+        plot = f"document.querySelector('article img[src*=\"images/{name}\"]')"
+        assert browser.evaluate(f"{plot}.getBoundingClientRect().width") == 800
+        assert browser.evaluate(f"getComputedStyle({plot}.parentElement).overflowX") == "auto"
+
+
 def picture(browser: Browser, number: int) -> np.ndarray:
     """What is shown of an image of the text, in colours."""
     image = f"document.querySelectorAll('article img')[{number}]"
@@ -102,7 +111,9 @@ def picture(browser: Browser, number: int) -> np.ndarray:
     browser.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     box = browser.evaluate(f"{image}.getBoundingClientRect().toJSON()")
     screen = Image.open(io.BytesIO(base64.b64decode(browser.ask("Page.captureScreenshot", format="png")["data"])))
-    sides = [round(box[side]) for side in ("left", "top", "right", "bottom")]
+    # a plot wider than a narrow screen scrolls; what is seen of it counts
+    ends = (*screen.size, *screen.size)
+    sides = [min(max(round(box[side]), 0), end) for side, end in zip(("left", "top", "right", "bottom"), ends)]
     # its edges may lie between pixels
     return np.asarray(screen.convert("RGB").crop(sides)).astype(int)[2:-2, 2:-2]
 
