@@ -6,6 +6,7 @@ import configparser
 import logging
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ settings.load_profile("ckdmed")
 torch.set_num_threads(1)
 # Denormal numbers late in a training slow a CPU down many times over.
 torch.set_flush_denormal(True)
+
+# A shell lets what it starts in the background ignore Ctrl-C, which the programs that tests start and stop would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
