@@ -13,15 +13,22 @@ from typing import Any
 import torch
 from monai.config import PathLike
 from monai.data import CacheDataset, Dataset, PersistentDataset
-from monai.transforms import Compose
 from monai.utils import convert_to_tensor
 
 from ckdmed.checked_entries import DamagedEntry, read_entry, write_entry
-from ckdmed.data.fingerprints import deterministic_part, item_fingerprint, transforms_fingerprint
+from ckdmed.data.fingerprints import (
+    deterministic_part,
+    fingerprint,
+    flat_chain,
+    item_fingerprint,
+    transforms_fingerprint,
+)
 
 __all__ = ["DiskCacheDataset", "cached_dataset"]
 
 STORAGES = ("memory", "disk")
+#: of an entry's content; in the first one a nested chain left its items as they were
+_LAYOUT = 2
 
 
 class DiskCacheDataset(PersistentDataset):
@@ -33,13 +40,14 @@ class DiskCacheDataset(PersistentDataset):
 
     Args:
         data: items with paths ``image`` and ``label``.
-        transform: the whole chain; a nested ``Compose`` must be flattened, for MONAI takes it as random.
+        transform: the whole chain. One within it is flattened: MONAI takes any ``Compose`` for random, and keeps no
+            result from there on.
         cache_dir: made where it does not exist; may be shared by runs and processes.
     """
 
     def __init__(self, data: Sequence[Any], transform: Callable | Sequence[Callable], cache_dir: PathLike) -> None:
-        chain = transform if isinstance(transform, Compose) else Compose(transform)
-        self.preparation = transforms_fingerprint(deterministic_part(chain))
+        chain = flat_chain(transform)
+        self.preparation = fingerprint(_LAYOUT, transforms_fingerprint(deterministic_part(chain)))
         super().__init__(data, chain, Path(cache_dir), hash_func=self._name)
 
     def _name(self, item: Mapping[str, Any]) -> bytes:
@@ -74,7 +82,7 @@ def cached_dataset(
 
     Args:
         data: items.
-        transform: the whole chain, flat.
+        transform: the whole chain; nested ones are flattened.
         cache: "memory" for MONAI's ``CacheDataset`` (filled before the training, gone afterwards), "disk" for
             :class:`DiskCacheDataset` (filled in the first epoch, found again by later runs; memory is left alone).
         cache_dir: for "disk".
@@ -87,7 +95,7 @@ def cached_dataset(
     if cache not in STORAGES:
         raise ValueError(f"cache must be one of {STORAGES}, got {cache!r}.")
     if cache == "memory":
-        return CacheDataset(data, transform, cache_rate=cache_rate, num_workers=num_workers)
+        return CacheDataset(data, flat_chain(transform), cache_rate=cache_rate, num_workers=num_workers)
     if not cache_dir:
         raise ValueError("cache='disk' needs a folder: give cache_dir.")
     return DiskCacheDataset(data, transform, cache_dir)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from types import CodeType, ModuleType
@@ -21,7 +21,7 @@ from monai.transforms.traits import RandomizableTrait
 from ckdmed import __version__
 from ckdmed.checked_entries import file_stamps
 
-__all__ = ["describe", "deterministic_part", "fingerprint", "item_fingerprint", "transforms_fingerprint"]
+__all__ = ["describe", "deterministic_part", "fingerprint", "flat_chain", "item_fingerprint", "transforms_fingerprint"]
 
 # What an object holds without its work depending on it. In a thread-local MONAI notes, from the first call of an
 # invertible transform on, whether it traces.
@@ -115,11 +115,16 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def deterministic_part(transform: Compose | Sequence[Any]) -> list[Transform]:
-    """The transforms before the first random one: what MONAI's datasets keep the results of."""
+def flat_chain(transform: Callable | Sequence[Callable]) -> Compose:
+    """The chain without chains in it, as MONAI's caching datasets need it: they take a nested one for random."""
     chain = transform if isinstance(transform, Compose) else Compose(transform)
+    return chain.flatten()
+
+
+def deterministic_part(transform: Callable | Sequence[Callable]) -> list[Transform]:
+    """The transforms before the first random one: what MONAI's datasets keep the results of."""
     kept: list[Transform] = []
-    for entry in chain.flatten().transforms:
+    for entry in flat_chain(transform).transforms:
         if isinstance(entry, RandomizableTrait) or not isinstance(entry, Transform):
             break
         kept.append(entry)

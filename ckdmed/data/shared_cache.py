@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from monai.data import CacheDataset
 from monai.utils import CommonKeys
 
-from ckdmed.data.fingerprints import deterministic_part, item_fingerprint, transforms_fingerprint
+from ckdmed.data.fingerprints import deterministic_part, flat_chain, item_fingerprint, transforms_fingerprint
 
 __all__ = ["SharedCacheDataset"]
 
@@ -22,7 +22,8 @@ class SharedCacheDataset(CacheDataset):
 
     Args:
         data: items with ``image``, a file.
-        transform: the whole chain, flat; its steps before the first random one must change nothing but the image.
+        transform: the whole chain, which is flattened; its steps before the first random one must change nothing but the
+            image.
         cache_rate, num_workers: as ``CacheDataset``.
         settings: others of ``cached_dataset``, which mean nothing here.
     """
@@ -32,13 +33,14 @@ class SharedCacheDataset(CacheDataset):
     def __init__(
         self,
         data: Sequence[dict],
-        transform: Callable,
+        transform: Callable | Sequence[Callable],
         cache_rate: float = 1.0,
         num_workers: int | None = None,
         **settings: Any,
     ) -> None:
-        self.preparation = transforms_fingerprint(deterministic_part(transform))  # type: ignore[arg-type]
-        super().__init__(data, transform, cache_rate=cache_rate, num_workers=num_workers, progress=False)
+        chain = flat_chain(transform)
+        self.preparation = transforms_fingerprint(deterministic_part(chain))
+        super().__init__(data, chain, cache_rate=cache_rate, num_workers=num_workers, progress=False)
 
     def _load_cache_item(self, idx: int) -> Any:
         item = self.data[idx]

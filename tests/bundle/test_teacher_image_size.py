@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Events
+from monai.transforms.traits import RandomizableTrait
 from torch.nn import functional as F
 
 from tests.bundle import cls_runs, seg_kd_runs
@@ -48,6 +49,9 @@ def test_it_sees_its_own_size_and_its_answers_come_on_the_students_grid(tmp_path
     # the same slice, flipped alike, however it was drawn
     assert torch.cat(pairs).abs().max() < 1e-5
     assert (tmp_path / "predictions.png").is_file()
+    # both sizes of the validation's slices are prepared once, not at each validation
+    validated = made.parser.get_parsed_content("validate#dataset")
+    assert not any(isinstance(step, RandomizableTrait) for step in validated.transform.transforms)
 
 
 @pytest.mark.slow

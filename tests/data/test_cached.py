@@ -75,6 +75,21 @@ def test_both_ways_give_the_same_and_read_once(tmp_path: Path):
     assert isinstance(cached_dataset(data, chain(), "memory", num_workers=1), CacheDataset)
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_a_chain_within_the_chain_is_kept_as_if_it_were_flat(tmp_path: Path, cache: str):
+    """MONAI takes the inner one for random, so that a validation would read and prepare all its images each time."""
+    data, reads = items(tmp_path), []
+    nested = Compose([Compose([Compose(chain(reads=reads).transforms[:-1])])])
+    dataset = cached_dataset(data, nested, cache, tmp_path / "cache", num_workers=1)
+    seen = [[item["image"].numpy().tobytes() for item in dataset] for _ in range(2)]
+    assert len(reads) == 3 and seen[0] == seen[1]
+    # a training of the same images, such as that of another fold, finds what it needs
+    again: list[int] = []
+    training = cached_dataset(data, chain(reads=again), cache, tmp_path / "cache", num_workers=1)
+    assert [training[number]["image"].shape for number in range(3)] == [(1, 3, 4)] * 3
+    assert len(again) == (0 if cache == "disk" else 3)
+
+
 def test_another_preprocessing_or_another_file_is_another_entry(tmp_path: Path):
     data = items(tmp_path)
     folder = tmp_path / "cache"
