@@ -33,7 +33,7 @@ torch.set_num_threads(1)
 # Denormal numbers late in a training slow a CPU down many times over.
 torch.set_flush_denormal(True)
 
-# A shell lets what it starts in the background ignore Ctrl-C, which the programs that tests start and stop would inherit.
+# A shell lets what it starts in the background ignore Ctrl-C, and the programs that tests start and stop inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

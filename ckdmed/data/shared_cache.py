@@ -22,8 +22,8 @@ class SharedCacheDataset(CacheDataset):
 
     Args:
         data: items with ``image``, a file.
-        transform: the whole chain, which is flattened; its steps before the first random one must change nothing but the
-            image.
+        transform: the whole chain, which is flattened; its steps before the first random one must change the image
+            alone.
         cache_rate, num_workers: as ``CacheDataset``.
         settings: others of ``cached_dataset``, which mean nothing here.
     """
