@@ -58,14 +58,26 @@ def recipe_optimizer(recipe: str, params: Iterable[torch.nn.Parameter], lr: floa
         (arXiv 2002.03688) and its code.
     """
     _check(recipe)
+    # Fused: one pass over the weights in place of a dozen, which are a fifth of a step of a wide network on a CPU. Not
+    # where a hook changes gradients: a fused step takes them as they were scaled for float16.
     if recipe == "adamw":
-        return AdamW(params, lr=lr, weight_decay=weight_decay)
+        return _resumed_fused(AdamW(params, lr=lr, weight_decay=weight_decay, fused=True))
     if recipe == "amsgrad":
-        return Adam(params, lr=lr, weight_decay=weight_decay, amsgrad=True)
+        return _resumed_fused(Adam(params, lr=lr, weight_decay=weight_decay, amsgrad=True, fused=True))
     optimizer = SGD(params, lr=lr, momentum=_MOMENTUM, nesterov=True, weight_decay=weight_decay)
     # by then gradients that were scaled for float16 have their own size again
     optimizer.register_step_pre_hook(_clip)
     return optimizer
+
+
+def _resumed_fused(optimizer: Optimizer) -> Optimizer:
+    """The optimiser, which stays fused when it goes on from the state of one that was not, as of an earlier version."""
+    optimizer.register_load_state_dict_pre_hook(_marked_fused)
+    return optimizer
+
+
+def _marked_fused(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, "param_groups": [{**group, "fused": True} for group in state["param_groups"]]}
 
 
 def recipe_schedule(recipe: str, optimizer: Optimizer, max_lr: float, epochs: int, steps_per_epoch: int) -> LRScheduler:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -52,6 +54,31 @@ def test_gradients_above_a_norm_of_12_are_scaled_down_to_it() -> None:
     assert float(first) == pytest.approx(-7.2 * 1.99, rel=1e-6) and float(second) == pytest.approx(
         -9.6 * 1.99, rel=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "plain"),
+    [
+        ("adamw", lambda values: torch.optim.AdamW(values, lr=0.1, weight_decay=0.02)),
+        ("amsgrad", lambda values: torch.optim.Adam(values, lr=0.1, weight_decay=0.02, amsgrad=True)),
+    ],
+)
+def test_a_fused_step_is_that_of_the_plain_optimizer_and_goes_on_from_its_state(recipe, plain) -> None:
+    fused_weight, plain_weight = weight(1.0), weight(1.0)
+    fused, slow = recipe_optimizer(recipe, [fused_weight], 0.1, 0.02), plain([plain_weight])
+    assert fused.defaults["fused"]
+    for gradient in (0.48, -0.3, 0.1):
+        fused_weight.grad, plain_weight.grad = (torch.tensor([gradient], dtype=torch.float64) for _ in range(2))
+        fused.step()
+        slow.step()
+        assert fused_weight.item() == pytest.approx(plain_weight.item(), rel=1e-12)
+    # a run that an earlier version began, whose optimiser was not fused
+    fused.load_state_dict(copy.deepcopy(slow.state_dict()))
+    assert all(group["fused"] for group in fused.param_groups)
+    fused_weight.grad, plain_weight.grad = (torch.tensor([0.2], dtype=torch.float64) for _ in range(2))
+    fused.step()
+    slow.step()
+    assert fused_weight.item() == pytest.approx(plain_weight.item(), rel=1e-12)
 
 
 def test_the_usual_recipe_is_adamw_with_one_cycle() -> None:
