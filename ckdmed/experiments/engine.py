@@ -283,7 +283,7 @@ class Experiment(Report):
         path = self.record_path(run, section)
         if not path.is_file():
             return False
-        check_made_so(path, self._recorded_settings(run), self.data_sha256, self.unrecorded)
+        check_made_so(path, self._recorded_settings(run), self.data_sha256, self.unrecorded, self.completed)
         return True
 
     def train(self, run: Run) -> bool:

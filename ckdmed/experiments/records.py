@@ -105,7 +105,13 @@ def collect_records(records: Sequence[RunRecord], path: Path) -> Path:
     return write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def check_made_so(path: Path, planned: Mapping[str, Any], data_sha256: str, unrecorded: Collection[str]) -> None:
+def check_made_so(
+    path: Path,
+    planned: Mapping[str, Any],
+    data_sha256: str,
+    unrecorded: Collection[str],
+    completed: Callable[[Sequence[RunRecord]], Sequence[RunRecord]] = list,
+) -> None:
     """Raise ValueError where a finished run was made with other settings or other data than those planned now.
 
     Args:
@@ -113,14 +119,17 @@ def check_made_so(path: Path, planned: Mapping[str, Any], data_sha256: str, unre
         planned: settings as a record has them.
         data_sha256: of the datalist.
         unrecorded: settings that a record does not hold.
+        completed: of records those to compare, see :meth:`~ckdmed.experiments.report.Report.completed`.
     """
     record = RunRecord.read(path)
     kept = settings_that_reach(with_new_names(record.settings))
     # what was set then and is not now would be another training as well
     compared = [*planned, *(key for key in kept if key not in {*planned, *unrecorded, "profile"})]
-    differ = [key for key in compared if kept.get(key) != planned.get(key)]
+    both = completed([replace(record, settings=kept), replace(record, settings=dict(planned))])
+    then, now = (one.settings for one in both)
+    differ = [key for key in compared if then.get(key) != now.get(key)]
     if differ or record.data_sha256 != data_sha256:
-        told = [f"{key} {kept.get(key)!r} then and {planned.get(key)!r} now" for key in differ]
+        told = [f"{key} {then.get(key)!r} then and {now.get(key)!r} now" for key in differ]
         what = ", ".join(told) or "another datalist"
         raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
 

@@ -55,6 +55,11 @@ class Report(ABC):
         check_alike(records, cls.of_a_run)
 
     @classmethod
+    def completed(cls, records: Sequence[RunRecord]) -> list[RunRecord]:
+        """The records as they are compared, with what some of them leave unsaid and others say."""
+        return list(records)
+
+    @classmethod
     def of_a_run(cls, arm: str) -> frozenset[str]:
         """Settings that each run of an arm has of its own; in all others its runs are equal."""
         return frozenset({"seed", "fold", "teacher_seed", "shared_teacher"})

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.experiments.distilling import ALONE, Distilling
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
 from ckdmed.experiments.plan import Arm, Run
 from ckdmed.experiments.tasks import TASKS, DistilledTask
+from ckdmed.experiments.usual_settings import usual_settings, with_usual_settings
 from ckdmed.methods import method_named, methods
 from ckdmed.reports import RunRecord, plot_sweep, plot_sweep_grid
 
@@ -67,7 +68,8 @@ class Sweep(Distilling):
                 f"a grid is of {_MOST_IN_A_GRID} settings, got {', '.join(over)}; of a third one make a grid for each "
                 "value with --set, or leave out --grid to change one at a time."
             )
-        usual = {name: _usual(name, args, task) for name in over}
+        # those of the profile are given to all runs
+        usual = usual_settings(over, {"method": args.method, **cls.shared_settings(args)}, task.name, task.bundle)
         if args.grid:
             chosen = [dict(zip(over, values)) for values in itertools.product(*over.values())]
         else:
@@ -80,13 +82,21 @@ class Sweep(Distilling):
         return cls.runs_of(list(arms.values()), {shared.name: shared}, args.seeds, task.name)
 
     @classmethod
+    def completed(cls, records: Sequence[RunRecord]) -> list[RunRecord]:
+        # which settings are swept may differ from call to call; the trainings do not
+        return with_usual_settings(records, {name: task.bundle for name, task in TASKS.items()})
+
+    @classmethod
     def arm_labels(cls, records: Sequence[RunRecord]) -> dict[str, str]:
-        taught = _taught(records)
+        taught = _taught(cls.completed(records))
         swept = _swept(taught)
         settings = {record.arm: record.settings for record in taught}
         ordered = sorted(settings, key=lambda arm: (arm != BASE, arm.count("+"), _place(arm, settings[arm], swept)))
         alone = {ALONE: "student alone"} if any(record.arm == ALONE for record in records) else {}
-        named = {BASE: f"{BASE} ({', '.join(f'{n} {_text(settings[BASE][n])}' for n in swept)})"} if swept else {}
+        named: dict[str, str] = {}
+        # a grid need not hold them
+        if swept and BASE in settings:
+            named[BASE] = f"{BASE} ({', '.join(f'{name} {_text(settings[BASE].get(name))}' for name in swept)})"
         return alone | {arm: named.get(arm, arm.replace("+", ", ")) for arm in ordered}
 
     @classmethod
@@ -99,7 +109,7 @@ class Sweep(Distilling):
         found = sorted({str(record.settings["method"]) for record in _taught(records)})
         if len(found) > 1:
             raise ValueError(f"the records are of the methods {', '.join(found)}; a sweep is of one.")
-        super().check_records(records)
+        super().check_records(cls.completed(records))
 
     @classmethod
     def picture(cls, records: Sequence[RunRecord], path: Path, labels: Mapping[str, str] | None = None) -> Path | None:
@@ -109,16 +119,15 @@ class Sweep(Distilling):
             ``path``, or None while fewer than two values have run.
         """
         cls.check_records(records)
-        taught = _taught(records)
+        taught = _taught(cls.completed(records))
         swept = _swept(taught)
         if not swept:
             return None
         score = TASKS[records[0].split["task"]].scores[0]
-        both = {record.arm for record in taught if "+" in record.arm}
-        if both:
-            names = list(swept)
+        if names := _of_grid(taught):
             cells: dict[tuple[str, str], list[float]] = {}
-            for record in sorted(taught, key=lambda r: [_order(r.settings[name]) for name in names]):
+            own = [record for record in taught if {*_changed(record.arm)} <= {*names}]
+            for record in sorted(own, key=lambda r: [_order(r.settings[name]) for name in names]):
                 cell = (_text(record.settings[names[0]]), _text(record.settings[names[1]]))
                 cells.setdefault(cell, []).append(_score(record, score))
             return plot_sweep_grid(cells, (names[0], names[1]), score, path)
@@ -163,20 +172,11 @@ def _check(over: Mapping[str, Sequence[Any]], method: str, task: DistilledTask, 
     Sweep.check_settings(over)
     if twice := sorted(set(over) & set(parse_settings(args.set))):
         raise ValueError(f"{', '.join(twice)} is given by --set and by --over.")
+    if inner := [name for name in over if "#" in name]:
+        raise ValueError(f"{', '.join(inner)} is part of a setting; sweep over settings, and give parts by --set.")
     for name, values in over.items():
         for value in values:
             check_bundle_settings(task.bundle, {name: value}, args.bundles)
-
-
-def _usual(name: str, args: argparse.Namespace, task: DistilledTask) -> Any:
-    """What a setting is where it is not swept."""
-    options = method_named(args.method, task.name).options
-    if name in options:
-        return options[name]
-    shared = Sweep.shared_settings(args)
-    if name in shared:
-        return shared[name]
-    return bundle_settings(task.bundle, dataset_dir=".", method=args.method, **shared)[name]
 
 
 def _taught(records: Sequence[RunRecord]) -> list[RunRecord]:
@@ -198,7 +198,7 @@ def _line(name: str, taught: Sequence[RunRecord], values: Sequence[Any], score: 
     """Value -> scores of the runs in which this setting alone differs from the defaults."""
     own = [record for record in taught if record.arm == BASE or record.arm.startswith(f"{name}=")]
     line = {
-        _text(value): (value, [_score(record, score) for record in own if record.settings[name] == value])
+        _text(value): (value, [_score(record, score) for record in own if record.settings.get(name) == value])
         for value in values
     }
     # lists can be no keys, and stand under their text
@@ -216,8 +216,21 @@ def _score(record: RunRecord, score: str) -> float:
 
 def _place(arm: str, settings: Mapping[str, Any], swept: Mapping[str, Sequence[Any]]) -> list[Any]:
     """Where an arm stands among the others: by the setting that differs, then by its value."""
-    changed = [part.partition("=")[0] for part in arm.split("+")]
-    return [(name not in changed, _order(settings[name])) for name in swept]
+    changed = _changed(arm)
+    return [(name not in changed, _order(settings.get(name))) for name in swept]
+
+
+def _changed(arm: str) -> list[str]:
+    """The settings that differ from the defaults in an arm."""
+    # there may be a sign in a number, as in 1e+20
+    return [part.partition("=")[0] for part in arm.split("+") if "=" in part]
+
+
+def _of_grid(taught: Sequence[RunRecord]) -> tuple[str, ...]:
+    """The two settings that changed together in most runs; none where settings changed one at a time alone."""
+    changed = [tuple(_changed(record.arm)) for record in taught]
+    together = Counter(names for names in changed if len(names) == _MOST_IN_A_GRID)
+    return together.most_common(1)[0][0] if together else ()
 
 
 def _order(value: Any) -> tuple[int, float, str]:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from ckdmed.cli import main
-from ckdmed.experiments.sweep import Sweep, swept_values
+from ckdmed.experiments.records import read_experiment
+from ckdmed.experiments.sweep import BASE, Sweep, swept_values
 from ckdmed.experiments.tasks import TASKS
 from ckdmed.reports import RunRecord, read_values
-from tests.experiments.trainers import made, options, planned
+from tests.experiments.trainers import FakeTrainer, install, made, options, planned
 
 
 def arms(*words: str) -> dict[str, dict]:
@@ -130,6 +131,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, temperature"),
         (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is no setting of this bundle; did you mean"),
         (["--method", "kd", "--over", "temperature=-1"], "temperature"),
+        (["--method", "kd", "--over", "train#dataset#cache_rate=1"], "train#dataset#cache_rate is part of a setting"),
         (["--method", "kd", "--over", "seed=1,2"], "the command makes seed itself"),
         (
             ["--method", "kd", "--over", "temperature=1", "--set", "temperature=3"],
@@ -228,3 +230,96 @@ def test_nothing_to_draw_while_one_value_has_run(tmp_path: Path):
     assert Sweep.picture(records, tmp_path / "x.png") is None and "defaults" in Sweep.tables(records)
     assert Sweep.picture(runs_of(), tmp_path / "x.png") is None and "student alone" in Sweep.tables(runs_of())
     assert not (tmp_path / "x.png").exists() and math.isfinite(records[0].metrics["Dice per slice"])
+
+
+def test_a_grid_without_the_defaults_has_a_table(tmp_path: Path):
+    values = [(t, w) for t in (1, 4) for w in (0.3, 0.5)]
+    records = runs_of(*((f"temperature={t}+w_logit={w}", 0.5, {"temperature": t, "w_logit": w}) for t, w in values))
+    assert "temperature=1, w_logit=0.3" in Sweep.tables(records) and BASE not in Sweep.tables(records)
+
+
+def test_a_heat_map_is_of_the_two_settings_that_changed_together(tmp_path: Path):
+    values = [(t, w) for t in (1, 4) for w in (0.3, 0.5)]
+    grid = [(f"temperature={t}+w_logit={w}", 0.5, {"temperature": t, "w_logit": w}) for t, w in values]
+    # of another grid, of one setting alone, and of a number with a sign in it
+    others = [
+        ("w_sup=2+w_logit=0.3", 0.9, {"w_sup": 2, "w_logit": 0.3}),
+        ("w_sup=3", 0.8, {"w_sup": 3}),
+        ("w_sup=1e+20", 0.7, {"w_sup": 1e20}),
+        ("temperature=4", 0.6, {"temperature": 4}),
+    ]
+    Sweep.picture(runs_of(*others, *grid), tmp_path / "x.png")
+    shown = read_values(tmp_path / "x.png")
+    cells = {(x, y): runs for x, y, runs in shown["cells"]}
+    assert shown["names"] == ["temperature", "w_logit"]
+    # what one of them alone changed has the default of the other
+    assert set(cells) == {(str(t), str(w)) for t, w in values} | {("4", "1.0")}
+    assert cells["4", "1.0"] == pytest.approx([0.6, 0.61]) and cells["1", "0.3"] == pytest.approx([0.5, 0.51])
+
+
+def trained(folder: Path, data: Path, trainer: FakeTrainer, *words: str) -> list[str]:
+    """Run a sweep and return the names of what was trained."""
+    sweep, runs = made("sweep", folder, data, "--method", "kd", *words)
+    trainer.asked.clear()
+    sweep.do(runs)
+    return [name for name, what in trainer.asked if what == "train"]
+
+
+def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
+    trainer = install(monkeypatch, FakeTrainer())
+    first = ("--seeds", "0", "--over", "w_logit=0.25", "temperature=1")
+    whole = trained(tmp_path, data, trainer, *first)
+    assert whole == [f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "w_logit=0.25", "temperature=1")]
+    # an option of the method less, a setting of the bundle more
+    second = ("--seeds", "0", "--over", "w_logit=0.25,0.1", "weight_decay=0.01")
+    assert trained(tmp_path, data, trainer, *second) == ["w_logit=0.1-seed=0", "weight_decay=0.01-seed=0"]
+    assert trained(tmp_path, data, trainer, *first) == [] == trained(tmp_path, data, trainer, *second)
+    # runs of one arm that were planned in different words have a common mean
+    more = trained(tmp_path, data, trainer, "--seeds", "0", "1", "--over", "temperature=1", "w_sup=2")
+    seed_1 = [f"{arm}-seed=1" for arm in ("supervised", "defaults", "temperature=1", "w_sup=2")]
+    assert more == ["w_sup=2-seed=0", *seed_1]
+    records = read_experiment(tmp_path / "records")
+    shown = "defaults (temperature 2.0, w_sup 1.0, w_logit 1.0, weight_decay 0.0001)"
+    assert set(Sweep.arm_labels(records)) == {
+        *("supervised", "defaults", "temperature=1", "w_sup=2", "w_logit=0.1", "w_logit=0.25", "weight_decay=0.01"),
+    }
+    named = Sweep.arm_labels(records)["defaults"]
+    assert sorted(named.strip(")").split(" (")[1].split(", ")) == sorted(shown.strip(")").split(" (")[1].split(", "))
+    assert Sweep.tables(records).count("temperature=1 ") > 1
+    Sweep.picture(records, tmp_path / "x.png")
+    lines = read_values(tmp_path / "x.png")["lines"]
+    assert {name: list(line) for name, line in lines.items()} == {
+        "temperature": ["1", "2.0"],
+        "w_logit": ["0.1", "0.25", "1.0"],
+        "w_sup": ["1.0", "2"],
+        "weight_decay": ["0.0001", "0.01"],
+    }
+    assert [len(runs) for runs in lines["w_logit"].values()] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (["w_logit=0.5"], ["w_logit=0.5", "--set", "temperature=3"], "temperature 2.0 then and 3 now"),
+        (["w_logit=0.5", "--set", "temperature=3"], ["w_logit=0.5"], "temperature 3 then and 2.0 now"),
+        (["w_logit=0.5", "--set", "weight_decay=0.1"], ["w_sup=2"], "weight_decay 0.1 then and 0.0001 now"),
+    ],
+)
+def test_a_real_difference_is_refused(
+    first: list[str], second: list[str], message: str, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    trainer = install(monkeypatch, FakeTrainer())
+    # the student alone is passed over: its own options are the same
+    trained(tmp_path, data, trainer, "--seeds", "0", "--over", *first)
+    (tmp_path / "records/validation/supervised-seed=0.json").unlink()
+    (tmp_path / "records/validation/teacher-seed=0.json").unlink()
+    with pytest.raises(ValueError, match=message):
+        trained(tmp_path, data, trainer, "--seeds", "0", "--over", *second)
+    assert trainer.asked == []
+
+
+def test_runs_of_one_arm_with_different_settings_have_no_mean():
+    alike = [record("defaults", 0, 0.5, temperature=2.0), record("defaults", 1, 0.5, w_logit=1.0)]
+    Sweep.check_records(alike)
+    with pytest.raises(ValueError, match="temperature 3.0 and 2.0"):
+        Sweep.check_records([record("defaults", 0, 0.5, temperature=3.0), alike[1]])
