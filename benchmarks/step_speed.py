@@ -37,6 +37,7 @@ from ckdmed.counted import counted
 from ckdmed.experiments import experiment
 from ckdmed.files import write_atomic, write_json
 from ckdmed.inferers import amp_dtype
+from ckdmed.recipes import recipe_optimizer
 from ckdmed.reports import machine_in_words, markdown_table, package_versions
 
 CONTENDERS = {
@@ -151,7 +152,7 @@ class Bench:
         projections = parser.get_parsed_content("student").projections if with_teacher else torch.nn.ModuleDict()
         teacher = self.teacher.network.eval()
         loss = parser.get_parsed_content("distillation_loss")
-        optimizer = torch.optim.AdamW([*student.parameters(), *projections.parameters()], lr=1e-4, weight_decay=1e-4)
+        optimizer = recipe_optimizer("adamw", [*student.parameters(), *projections.parameters()], 1e-4, 1e-4)
         held: dict[str, dict[str, torch.Tensor]] = {"student": {}, "teacher": {}}
 
         def hook(side: str, name: str) -> Callable[..., None]:
