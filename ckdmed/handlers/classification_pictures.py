@@ -1,4 +1,4 @@
-"""Pictures of a finished training of a classifier: its curves, and the best weights' predictions."""
+"""Pictures of a training of a classifier: its curves, and the best weights' predictions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["ClassificationPictures"]
 
 
 class ClassificationPictures(EndPictures):
-    """Draw the curves and a grid of slices with truth, predicted class and probability when the training ends.
+    """Draw the curves and a grid of slices with truth, predicted class and probability.
 
     Args:
         output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
-            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+            summary_writer, share, clock: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) and ``label``, the class from 0.
         class_names: one per class.
 

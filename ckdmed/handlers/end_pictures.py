@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -35,9 +36,12 @@ class SamplePrediction(NamedTuple):
 
 
 class EndPictures(ABC):
-    """Draw ``curves.png``, and ``predictions.png`` as :meth:`draw` has it, after every validation and at the end.
+    """Draw ``curves.png``, and ``predictions.png`` as :meth:`draw` has it, during a training and when it ends.
 
-    Predictions are drawn again when the best weights are others, and TensorBoard then gets the same picture.
+    They are drawn after the first validation, and after a later one where the last drawing took no more than ``share``
+    of the time since; at the end in any case, and where the training ends in an error or is interrupted (Ctrl-C,
+    SIGTERM) after a validation that was passed over. Predictions are drawn again when the best weights are others, and
+    TensorBoard then gets the same picture. The training does not depend on it.
 
     Args:
         output_dir: where the pictures go.
@@ -54,9 +58,12 @@ class EndPictures(ABC):
         teacher: whose predictions are drawn beside the student's; it stays as it is. None for none.
         teacher_inferer: how the teacher is run, like the network by default.
         summary_writer: a TensorBoard ``SummaryWriter``, or None.
+        share: of the time, at least 0, that may pass with drawing during the training. Short epochs of small images
+            would else spend a tenth of it there.
+        clock: tells the time in seconds.
 
     Raises:
-        ValueError: when drawn, if the image has no multiple of the modalities as channels.
+        ValueError: ``share`` is negative; when drawn, the image has no multiple of the modalities as channels.
 
     Attach to the trainer, after the handlers that write the history and the checkpoint.
     """
@@ -79,7 +86,11 @@ class EndPictures(ABC):
         teacher: torch.nn.Module | None = None,
         teacher_inferer: Inferer | None = None,
         summary_writer: Any = None,
+        share: float = 0.02,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if not share >= 0:
+            raise ValueError(f"share must be at least 0, got {share}.")
         self.output_dir = Path(output_dir)
         self.history = Path(history)
         self.dataset = dataset
@@ -94,7 +105,12 @@ class EndPictures(ABC):
         self.teacher_inferer = teacher_inferer or self.inferer
         self.summary_writer = summary_writer
         self.logger = logging.getLogger(type(self).__name__)
+        self.share = share
+        self.clock = clock
         self._drawn_at: int | None = None
+        # when the last drawing was done and how long it took; the epoch of a validation that is not drawn yet
+        self._drawn: tuple[float, float] | None = None
+        self._owed: int | None = None
         self._drawn_of: tuple[int, int] | None = None
 
     @abstractmethod
@@ -102,9 +118,10 @@ class EndPictures(ABC):
         """Write the picture of samples of the dataset; there is at least one."""
 
     def attach(self, engine: Engine) -> None:
-        """Register on ``EPOCH_COMPLETED`` and ``COMPLETED``."""
+        """Register on ``EPOCH_COMPLETED``, ``COMPLETED`` and ``EXCEPTION_RAISED``, whose error is raised again."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._after_validation)
         engine.add_event_handler(Events.COMPLETED, self)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._broken_off)
 
     def _after_validation(self, engine: Engine) -> None:
         if not self.save or not self.history.is_file():
@@ -112,11 +129,27 @@ class EndPictures(ABC):
         rows = self.history.read_text(encoding="utf-8").splitlines()
         last = parse_json(rows[-1], str(self.history)) if rows else {}
         if last.get("metrics") and last.get("epoch") == engine.state.epoch:
-            self(engine)
+            self._owed = engine.state.epoch
+            # each drawing is paid for by the time after it, however long the next one takes
+            if self._drawn is None or self._drawn[1] <= self.share * (self.clock() - self._drawn[0]):
+                self(engine)
+
+    def _broken_off(self, engine: Engine, error: BaseException) -> None:
+        try:
+            if self._owed is not None:
+                self._draw(self._owed)
+        except Exception as other:
+            # such as of a disk that is full, which must not hide what ended the training
+            self.logger.warning(f"no pictures of the last validation: {other}")
+        # the engine leaves that to its handlers where there are any
+        raise error
 
     def __call__(self, engine: Engine) -> None:
-        if not self.save or self._drawn_at == engine.state.epoch:
-            return
+        if self.save and self._drawn_at != engine.state.epoch:
+            self._draw(engine.state.epoch)
+
+    def _draw(self, epoch: int) -> None:
+        self._owed, began = None, self.clock()
         curves, predictions = self.output_dir / "curves.png", self.output_dir / "predictions.png"
         if self.history.is_file():
             plot_curves(self.history, curves)
@@ -124,9 +157,11 @@ class EndPictures(ABC):
         items = self._items() if weights is None or weights != self._drawn_of else []
         if items:
             self.draw(items, predictions)
-            self._to_tensorboard(predictions, engine.state.epoch)
+            self._to_tensorboard(predictions, epoch)
             self.logger.info(f"pictures: {curves}, {predictions}")
-        self._drawn_at, self._drawn_of = engine.state.epoch, weights
+        self._drawn_at, self._drawn_of = epoch, weights
+        ended = self.clock()
+        self._drawn = ended, ended - began
 
     def _weights(self) -> tuple[int, int] | None:
         """What tells one file of the best weights from the next; None where there is no file."""

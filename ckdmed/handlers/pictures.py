@@ -25,7 +25,7 @@ class TrainingPictures(EndPictures):
 
     Args:
         output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
-            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+            summary_writer, share, clock: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) or (C, D, H, W) and ``label``.
         channel: output channel that is drawn.
 

@@ -1,4 +1,4 @@
-"""Pictures of a finished training with several regions."""
+"""Pictures of a training with several regions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["RegionTrainingPictures"]
 
 
 class RegionTrainingPictures(EndPictures):
-    """Draw the curves and, for some samples, truth and prediction of every region, when the training ends.
+    """Draw the curves and, for some samples, truth and prediction of every region.
 
     Of slices those with tumour are drawn, as far as ``categories`` of the dataset tells; of a volume the slice with
     most tumour.
 
     Args:
         output_dir, history, network, checkpoint, inferer, device, count, save, modalities, teacher, teacher_inferer,
-            summary_writer: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
+            summary_writer, share, clock: as :class:`~ckdmed.handlers.end_pictures.EndPictures`.
         dataset: validation data, items with ``image`` (C, H, W) or (C, H, W, D) and ``label`` with a channel for each
             region; volumes may differ in size.
         regions: name of each output channel.

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,27 +78,161 @@ def test_another_rank_draws_nothing(tmp_path: Path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+class Timed:
+    """A training in which an epoch takes ten seconds and drawing the curves some, by a clock of its own.
+
+    Args:
+        folder: of the history and the best weights.
+        validated: epochs that have a validation.
+        better: those with new best weights.
+        drawing: seconds for the curves, at each drawing the next of them, the last one ever after.
+        step: what a step does.
+        settings: of the handler.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        validated: Sequence[int],
+        better: Sequence[int] = (),
+        drawing: Sequence[float] = (1.0,),
+        step: Callable[..., Any] = lambda *_: None,
+        **settings: Any,
+    ) -> None:
+        self.now, self.drawing = 0.0, list(drawing)
+        self.curves: list[int] = []
+        self.predictions: list[int] = []
+        network, history = unet(), folder / "metrics.jsonl"
+        best = save_weights(folder / "best.pt", network.state_dict())
+        settings = {"checkpoint": str(best), "clock": lambda: self.now, **settings}
+        self.pictures = TrainingPictures(str(folder), str(history), Dataset(samples(2)), network, **settings)
+        self.engine = Engine(step)
+
+        @self.engine.on(Events.EPOCH_COMPLETED)
+        def note(trainer: Engine) -> None:
+            self.now += 10
+            epoch = trainer.state.epoch
+            metrics = {"metrics": {"dice": 0.5}} if epoch in validated else {}
+            rows = history.read_text() if history.is_file() else ""
+            history.write_text(rows + json.dumps({"epoch": epoch, **metrics}) + "\n")
+            if epoch in better:
+                save_weights(best, network.state_dict())
+
+        self.pictures.attach(self.engine)
+        monkeypatch.setattr("ckdmed.handlers.end_pictures.plot_curves", self.draw_curves)
+        monkeypatch.setattr(self.pictures, "draw", lambda *_: self.predictions.append(self.engine.state.epoch))
+
+    def draw_curves(self, *_: Any) -> None:
+        self.curves.append(self.engine.state.epoch)
+        self.now += self.drawing.pop(0) if len(self.drawing) > 1 else self.drawing[0]
+
+
 def test_pictures_follow_every_validation_and_new_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    network, history = unet(), tmp_path / "metrics.jsonl"
-    best = save_weights(tmp_path / "best.pt", network.state_dict())
-    pictures = TrainingPictures(str(tmp_path), str(history), Dataset(samples(2)), network, checkpoint=str(best))
-    curves: list[int] = []
-    drawn: list[int] = []
-    engine = Engine(lambda *_: None)
+    timed = Timed(tmp_path, monkeypatch, validated=(2, 4, 5), better=(5,), drawing=(0.0,))
+    timed.engine.run([0], max_epochs=6)
+    assert timed.curves == [2, 4, 5, 6] and timed.predictions == [2, 5]
 
-    @engine.on(Events.EPOCH_COMPLETED)
-    def note(trainer: Engine) -> None:
-        metrics = {"metrics": {"dice": 0.5}} if trainer.state.epoch in (2, 4, 5) else {}
-        rows = history.read_text() if history.is_file() else ""
-        history.write_text(rows + json.dumps({"epoch": trainer.state.epoch, **metrics}) + "\n")
-        if trainer.state.epoch == 5:
-            save_weights(best, network.state_dict())
 
-    pictures.attach(engine)
-    monkeypatch.setattr("ckdmed.handlers.end_pictures.plot_curves", lambda *_: curves.append(engine.state.epoch))
-    monkeypatch.setattr(pictures, "draw", lambda *_: drawn.append(engine.state.epoch))
-    engine.run([0], max_epochs=6)
-    assert curves == [2, 4, 5, 6] and drawn == [2, 5]
+def test_drawing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    every = range(1, 100)
+    # a second after each fifty, so after the fifth epoch again: the time since the drawing's end counts
+    timed = Timed(tmp_path, monkeypatch, validated=every)
+    timed.engine.run([0], max_epochs=17)
+    assert timed.curves == [1, 6, 11, 16, 17]
+    # however long one takes, the time behind it makes up for it
+    other = Timed(tmp_path, monkeypatch, validated=every, drawing=(1.0, 3.0, 0.1))
+    other.engine.run([0], max_epochs=24)
+    assert other.curves == [1, 6, 21, 22, 23, 24]
+    wide = Timed(tmp_path, monkeypatch, validated=every, share=0.1)
+    wide.engine.run([0], max_epochs=3)
+    assert wide.curves == [1, 2, 3]
+    never = Timed(tmp_path, monkeypatch, validated=every, share=0)
+    never.engine.run([0], max_epochs=9)
+    assert never.curves == [1, 9]
+    with pytest.raises(ValueError, match="share must be at least 0, got -0.1"):
+        TrainingPictures(str(tmp_path), "", Dataset([]), unet(), share=-0.1)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), RuntimeError("the training diverged")])
+def test_what_was_passed_over_is_drawn_when_a_training_is_broken_off(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def step(trainer: Engine, _: Any) -> None:
+        if trainer.state.epoch == 4:
+            raise error
+
+    board: list[int] = []
+    timed = Timed(tmp_path, monkeypatch, validated=(1, 2, 3), better=(3,), step=step)
+    monkeypatch.setattr(timed.pictures, "_to_tensorboard", lambda _, epoch: board.append(epoch))
+    with pytest.raises(type(error)) as raised:
+        timed.engine.run([0], max_epochs=9)
+    assert raised.value is error and timed.curves == [1, 4] == timed.predictions
+    # the picture is of the last validation
+    assert board == [1, 3]
+    # what is drawn already is not drawn again
+    drawn = Timed(tmp_path, monkeypatch, validated=(3,), step=step)
+    with pytest.raises(type(error)):
+        drawn.engine.run([0], max_epochs=9)
+    assert drawn.curves == [3]
+    # another process writes nothing, and ends as well
+    follower = Timed(tmp_path, monkeypatch, validated=(1, 2, 3), step=step, save=False)
+    with pytest.raises(type(error)):
+        follower.engine.run([0], max_epochs=9)
+    assert follower.curves == []
+    # a second error does not hide the first one
+    full = Timed(tmp_path, monkeypatch, validated=(1, 2, 3), better=(3,), step=step)
+
+    def fails(*_: Any) -> None:
+        if full.engine.state.epoch == 4:
+            raise OSError("the disk is full")
+
+    monkeypatch.setattr(full.pictures, "draw", fails)
+    with caplog.at_level("WARNING"), pytest.raises(type(error)) as first:
+        full.engine.run([0], max_epochs=9)
+    assert first.value is error and "no pictures of the last validation: the disk is full" in caplog.text
+
+
+def test_a_drawing_that_fails_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    timed = Timed(tmp_path, monkeypatch, validated=(1,))
+    tried: list[int] = []
+
+    def fails(*_: Any) -> None:
+        tried.append(1)
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(timed.pictures, "draw", fails)
+    with pytest.raises(OSError, match="the disk is full"):
+        timed.engine.run([0], max_epochs=2)
+    assert tried == [1]
+
+
+def test_a_training_does_not_depend_on_what_is_drawn(tmp_path: Path):
+    outcomes = []
+    for share in (0.0, float("inf")):
+        torch.manual_seed(0)
+        network, drawn = unet(dropout=0.5), []
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        history = tmp_path / f"{share}.jsonl"
+
+        def step(trainer: Engine, _: Any) -> None:
+            optimizer.zero_grad()
+            network(torch.rand(1, *samples(1)[0]["image"].shape)).square().mean().backward()
+            optimizer.step()
+
+        engine = Engine(step)
+
+        @engine.on(Events.EPOCH_COMPLETED)
+        def note(trainer: Engine) -> None:
+            history.write_text(json.dumps({"epoch": trainer.state.epoch, "loss": 1.0, "metrics": {"dice": 0.5}}) + "\n")
+
+        pictures = TrainingPictures(str(tmp_path), str(history), Dataset(samples(1)), network, share=share)
+        pictures.attach(engine)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: drawn.append(pictures._drawn_at))
+        engine.run([0], max_epochs=2)
+        outcomes.append((weights_hash(network), torch.get_rng_state().tolist()))
+        assert drawn == ([1, 1] if share == 0 else [1, 2])
+    assert outcomes[0] == outcomes[1]
 
 
 def board_of(folder: Path) -> EventAccumulator:
