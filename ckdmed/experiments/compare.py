@@ -29,6 +29,7 @@ from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
     check_split_seed_chooses,
+    labelled_share,
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
@@ -131,7 +132,8 @@ class Comparison(SliceExperiment):
         return slice_scores(summary)
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
-        made = compare_settings(run, {**base, "cache": "disk"}, training_config(self.bundle, self.bundles))
+        config, share = training_config(self.bundle, self.bundles), labelled_share(self.datalist)
+        made = compare_settings(run, {**base, "cache": "disk"}, config, share)
         made = without_idle_split_seed(made, self.split["datalist_seed"])
         if run.arm.teacher == "random":
             made["teacher_checkpoint"] = str(self.output_dir / "untrained" / f"seed={run.seed}.pt")

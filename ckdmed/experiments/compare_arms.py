@@ -68,7 +68,9 @@ def variant(name: str, settings: Mapping[str, Any]) -> Arm:
     return _taught(checked_variant_name(name, ARMS), name, {"method": "ckd", **settings})
 
 
-def compare_settings(run: Run, base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def compare_settings(
+    run: Run, base: Mapping[str, Any], config: Mapping[str, Any], in_datalist: float = 1.0
+) -> dict[str, Any]:
     """The bundle's settings of a run.
 
     An arm that sees the labelled images alone has fewer steps an epoch; it gets more epochs and as many steps as the
@@ -78,6 +80,7 @@ def compare_settings(run: Run, base: Mapping[str, Any], config: Mapping[str, Any
         run: of :func:`compare_runs`.
         base: what all runs share: sizes, epochs, data.
         config: of the students' bundle, ``train.json``.
+        in_datalist: share of the training images that have a label at all.
     """
     fraction = run.split["label_fraction"]
     shared = with_options_of(run.arm.settings.get("method", "ckd"), "segmentation", base)
@@ -85,8 +88,8 @@ def compare_settings(run: Run, base: Mapping[str, Any], config: Mapping[str, Any
     made = {"val_interval": 1, **shared, **run.arm.settings, "seed": run.seed, "label_fraction": fraction}
     if run.arm.bundle == "seg_teacher":
         # it is trained on labelled images whatever there is
-        return longer(settings_of_teacher(run.arm.bundle, made), 1 / fraction)
-    return made if run.arm.unlabelled else on_labelled_images(made, config)
+        return longer(settings_of_teacher(run.arm.bundle, made), 1 / (fraction * in_datalist))
+    return made if run.arm.unlabelled else on_labelled_images(made, config, in_datalist)
 
 
 def compare_runs(

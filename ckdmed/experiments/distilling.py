@@ -20,7 +20,7 @@ from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, training_config
 from ckdmed.experiments.given_weights import told_of_given, why_unscored
-from ckdmed.experiments.label_fractions import on_labelled_images
+from ckdmed.experiments.label_fractions import labelled_share, on_labelled_images
 from ckdmed.experiments.one_teacher import TEACHER, check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.records import read_experiment
@@ -215,7 +215,10 @@ class Distilling(Experiment):
             made = {name: value for name, value in made.items() if name not in self._told()}
             made["teacher_checkpoint"] = str(self.teacher)
         made = {**made, **run.arm.settings, "seed": run.seed}
-        return on_labelled_images(made, self._config) if made.get("method") == ALONE else made
+        if made.get("method") != ALONE:
+            return made
+        target = "class" if self.task.name == "classification" else "label"
+        return on_labelled_images(made, self._config, labelled_share(self.datalist, target))
 
     def evaluation_settings(self, run: Run) -> dict[str, Any]:
         # on the patients that its students are scored on, whatever its own sections were

@@ -109,7 +109,7 @@ class Experiment(Report):
 
     def __post_init__(self) -> None:
         self.check_settings(self.settings)
-        # of all phantoms
+        self.datalist: Mapping[str, Any] = {}  # of all phantoms, as the split is
         self.data_sha256, self.split = "", {"name": "datalist by patient group", "datalist_seed": 0}
         if self.undrawn:
             return
@@ -119,9 +119,9 @@ class Experiment(Report):
                 f"{datalist}: there is no datalist to fix the patients of each section for all runs; make it with "
                 f"`ckdmed {self.command_of_datalist()} {self.dataset_dir}`."
             )
-        content = self.read_datalist(datalist)
+        self.datalist = self.read_datalist(datalist)
         self.data_sha256 = sha256_of(datalist)
-        self.split["datalist_seed"] = content.get("seed")
+        self.split["datalist_seed"] = self.datalist.get("seed")
 
     # what is run
 

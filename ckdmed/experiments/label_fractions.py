@@ -14,6 +14,7 @@ __all__ = [
     "add_label_fraction_options",
     "check_label_fraction_options",
     "check_split_seed_chooses",
+    "labelled_share",
     "longer",
     "on_labelled_images",
     "without_idle_split_seed",
@@ -68,26 +69,43 @@ def check_label_fraction_options(args: argparse.Namespace, of_teachers: float | 
         raise ValueError(f"--split_seed {args.split_seed} {_IDLE}")
 
 
-def on_labelled_images(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def labelled_share(datalist: Mapping[str, Any], target: str = "label") -> float:
+    """The share in (0, 1] of a datalist's training images that have a label there; 1 where there is no datalist.
+
+    Args:
+        datalist: of slices or of BraTS cases.
+        target: what makes an image labelled: "label" (its mask) or "class".
+    """
+    items = datalist.get("training", ())
+    # where an item has no class of its own, it follows from its mask
+    found = [item[target] if target in item else item.get("label") for item in items]
+    return sum(label not in (None, "") for label in found) / len(items) if items else 1.0
+
+
+def on_labelled_images(
+    settings: Mapping[str, Any], config: Mapping[str, Any], in_datalist: float = 1.0
+) -> dict[str, Any]:
     """The settings of a training that leaves out the images without labels, with as many steps as one that sees all.
 
     A student alone learns nothing from an image without a label: with such images among its batches it would be
     compared as one that learns from a part of each. Where an epoch goes through the images that there are, it has more
-    epochs, and is validated as often. Images that have no label in the datalist itself are not counted here: with
-    a ``label_fraction`` of 1 they stay.
+    epochs, and is validated as often.
 
     Args:
         settings: of the run, with ``epochs``; its ``label_fraction`` may leave images without labels.
         config: of the run's bundle, ``train.json``.
+        in_datalist: share of the training images that have a label at all, see :func:`labelled_share`.
     """
-    fraction, made = settings.get("label_fraction", 1), dict(settings)
+    fraction, made = settings.get("label_fraction", 1) * in_datalist, dict(settings)
     if fraction == 1:
         return made
     dataset = config["train"]["dataset"]
     items = "items" if "items" in dataset else "data"
     made[f"train#dataset#{items}"] = LABELLED_ITEMS
     balanced = made.get("balanced", made.get("task", "figshare") != "figshare")
-    drawn = made.get("slices_per_epoch") or (balanced and made.get("epoch_slices"))
+    # volumes are gone through each once, whatever is set of slices
+    of_slices = made.get("spatial_dims", config.get("spatial_dims", 2)) == 2
+    drawn = (of_slices and made.get("slices_per_epoch")) or (balanced and made.get("epoch_slices"))
     return made if drawn else longer(made, 1 / fraction)
 
 

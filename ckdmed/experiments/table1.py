@@ -13,7 +13,7 @@ from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
 from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import training_config
-from ckdmed.experiments.label_fractions import on_labelled_images
+from ckdmed.experiments.label_fractions import labelled_share, on_labelled_images
 from ckdmed.experiments.plan import Arm, Run, check_different, in_order
 from ckdmed.experiments.records import check_alike
 from ckdmed.experiments.slice_experiment import SliceExperiment
@@ -163,7 +163,8 @@ class Table1(SliceExperiment):
             made = with_options_of(run.arm.settings.get("method", "ckd"), "classification", made)
         made |= {**run.arm.settings, **of_fold}
         if made.get("method") == "supervised":
-            made = on_labelled_images(made, training_config(run.arm.bundle, self.bundles))
+            config = training_config(run.arm.bundle, self.bundles)
+            made = on_labelled_images(made, config, labelled_share(self.datalist, "class"))
         if run.arm.name == _LONGER:
             alone, distilled = (self.folder(run.name.replace(_LONGER, name, 1)) for name in (_ALONE, _DISTILLED))
             made["epochs"] = epochs_of_equal_time(self.folder(run), alone, distilled, made["epochs"])

@@ -12,6 +12,7 @@ from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
     check_split_seed_chooses,
+    labelled_share,
     on_labelled_images,
     without_idle_split_seed,
 )
@@ -94,6 +95,26 @@ def test_a_student_alone_goes_through_the_labelled_images_as_often_as_it_takes(b
     assert on_labelled_images({"epochs": 10}, config) == {"epochs": 10}
     assert on_labelled_images({**base, "label_fraction": 1.0}, config) == {**base, "label_fraction": 1.0}
     assert base == {"epochs": 10, "label_fraction": 0.25}
+    # half of the images have no label whatever the fraction is
+    assert on_labelled_images({"epochs": 10}, config, 0.5)["epochs"] == 20
+    assert on_labelled_images(base, config, 0.5)["epochs"] == 80
+    assert f"train#dataset#{items}" in on_labelled_images({"epochs": 10}, config, 0.5)
+
+
+def test_the_share_of_a_datalist_that_has_labels() -> None:
+    slices = [
+        {"label": "a.png", "class": 1},
+        {"label": "", "class": 2},
+        {"label": "", "class": None},
+        {"label": "b.png", "class": 0},
+    ]
+    assert labelled_share({"training": slices, "validation": []}) == 0.5
+    assert labelled_share({"training": slices}, "class") == 0.75
+    # BraTS cases, and the slices of the Figshare set, which have their class in the file of their mask
+    assert labelled_share({"training": [{"label": "seg.nii"}, {"image": []}]}, "class") == 0.5
+    assert labelled_share({"training": [{"label": "seg.nii"}]}) == 1
+    # phantoms that are not drawn yet
+    assert labelled_share({}) == 1
 
 
 @pytest.mark.parametrize(
@@ -102,6 +123,9 @@ def test_a_student_alone_goes_through_the_labelled_images_as_often_as_it_takes(b
         ({"slices_per_epoch": 64}, 10),
         ({"balanced": True, "epoch_slices": 64}, 10),
         ({"task": "brats_slice", "epoch_slices": 64}, 10),
+        ({"slices_per_epoch": 64, "spatial_dims": 2}, 10),
+        # volumes are gone through each once
+        ({"slices_per_epoch": 64, "spatial_dims": 3}, 20),
         ({"balanced": True}, 20),
         # figshare's slices are drawn as they come
         ({"epoch_slices": 64}, 20),

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from ckdmed.cli import main
+from ckdmed.experiments.cases import case_phantoms
 from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.sweep import BASE, Sweep, swept_values
 from ckdmed.experiments.tasks import TASKS
+from ckdmed.files import write_json
+from ckdmed.json_files import read_json
 from ckdmed.reports import RunRecord, read_values
 from tests.experiments.trainers import FakeTrainer, install, made, options, planned
 
@@ -72,6 +75,26 @@ def test_regions_of_brats_cases(tmp_path: Path, data: Path, capsys: pytest.Captu
     shell = ["experiment", "sweep", *words, "--profile", "tiny", "--output_dir", str(tmp_path / "o")]
     assert main([*shell, "--dataset_dir", str(tmp_path)]) == 2
     assert "make it with `ckdmed brats-datalist" in capsys.readouterr().err
+
+
+def test_the_student_alone_leaves_out_cases_that_have_no_mask_in_the_datalist(tmp_path: Path):
+    folder = case_phantoms(tmp_path / "cases", 6, (32, 32, 24), 0, (0.7, 0.15, 0.15))
+    words = ["--bundle", "brats_seg_kd", "--seeds", "0", "--method", "kd", "--over", "w_logit=2"]
+    words += ["--set", "spatial_dims=3"]
+
+    def planned_epochs() -> tuple[int, int, bool]:
+        sweep, runs = made("sweep", tmp_path / "out", folder, *words)
+        given = {run.arm.name: sweep._plan(run) for run in runs}
+        alone = given["supervised"]
+        return alone["epochs"], given["w_logit=2"]["epochs"], "train#dataset#items" in alone
+
+    assert planned_epochs() == (2, 2, False)
+    datalist = read_json(folder / "datalist.json")
+    assert len(datalist["training"]) == 4
+    for case in datalist["training"][1:]:
+        del case["label"]
+    write_json(folder / "datalist.json", datalist)
+    assert planned_epochs() == (8, 2, True)
 
 
 @pytest.mark.slow
