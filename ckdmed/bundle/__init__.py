@@ -29,7 +29,13 @@ from ckdmed.sections.classification import (
     classification_sections,
     figshare_classes,
 )
-from ckdmed.sections.labelled_per_batch import labelled_items, labelled_sampler, labels_of, needs_teacher
+from ckdmed.sections.labelled_per_batch import (
+    labelled_items,
+    labelled_sampler,
+    labels_of,
+    needs_teacher,
+    training_items,
+)
 from ckdmed.sections.record import SectionOverlapError
 from ckdmed.sections.scored import scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
@@ -85,5 +91,6 @@ __all__ = [
     "start_training",
     "started_from",
     "trained_with",
+    "training_items",
     "with_peer",
 ]

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
+from ckdmed.counted import counted
 from ckdmed.data.brats import BalancedSliceSampler
 
 if TYPE_CHECKING:
     # an inference needs none
     from ckdmed.losses import DistillationLoss
 
-__all__ = ["chosen_unlabelled_share", "labelled_items", "labelled_sampler", "labels_of", "needs_teacher"]
+__all__ = [
+    "chosen_unlabelled_share",
+    "labelled_items",
+    "labelled_sampler",
+    "labels_of",
+    "needs_teacher",
+    "training_items",
+]
 
 logger = logging.getLogger("ckdmed")
 
@@ -47,6 +55,26 @@ def needs_teacher(loss: DistillationLoss, sections: Mapping[str, Sequence[Mappin
                 "below 1 leaves some without."
             )
     return loss.needs_teacher
+
+
+def training_items(
+    sections: Mapping[str, Sequence[Mapping[str, Any]]], needs_teacher: bool
+) -> Sequence[Mapping[str, Any]]:
+    """The items that a student is trained on: without a teacher those that have a label, since others tell it nothing.
+
+    Args:
+        sections: "train" ... -> items with ``labelled``.
+        needs_teacher: whether the training asks its teacher, see :func:`needs_teacher`.
+    """
+    items = sections["train"]
+    labelled = labelled_items(sections)
+    if needs_teacher or len(labelled) == len(items):
+        return items
+    logger.info(
+        f"left out: {len(items) - len(labelled)} of {counted(len(items), 'training sample')}, which have no label; the "
+        "student learns from labels alone"
+    )
+    return labelled
 
 
 def chosen_unlabelled_share(labelled: Collection[bool], labelled_per_batch: float | None) -> float | None:

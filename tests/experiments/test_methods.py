@@ -150,6 +150,11 @@ def test_the_student_alone_leaves_out_images_without_labels(task: str, tmp_path:
     get = bundle_parser(bundle_folder(comparison.task.bundle), given[ALONE]).get_parsed_content
     left, drawn = get("train#dataset").data, get("sections")["train"]
     assert all(item["labelled"] for item in left) and 0 < len(left) < len(drawn)
+    # the bundle does so by itself, also for a user without an experiment; images that a teacher answers for stay
+    alone = {name: value for name, value in given[ALONE].items() if name != "train#dataset#data"}
+    for settings, expected in ((alone, len(left)), ({**alone, "method": "kd"}, len(drawn))):
+        of_bundle = bundle_parser(bundle_folder(comparison.task.bundle), settings).get_parsed_content
+        assert len(of_bundle("train#dataset").data) == expected
 
 
 def test_settings_of_a_teacher_are_those_of_its_own_bundle():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch import distributed
 
-from ckdmed.bundle import labelled_sampler, needs_teacher
+from ckdmed.bundle import labelled_sampler, needs_teacher, training_items
 from ckdmed.losses import DistillationLoss, LogitMSELoss, LossTerm
 from ckdmed.sections.classification import balanced_sampler
 
@@ -72,3 +72,13 @@ def test_a_teacher_is_needed_where_an_image_hears_it(samples: list[str], labelle
     assert loss.needs_teacher == needed
     # what some image hears keeps its weight, and what stands beside it
     assert [loss.terms[name].weight for name in samples] == [2.0 * needed] * len(samples)
+
+
+def test_a_student_that_learns_from_labels_alone_is_trained_on_what_has_one(caplog: pytest.LogCaptureFixture) -> None:
+    items = [{"id": str(number), "labelled": number < 2} for number in range(5)]
+    assert training_items({"train": items}, True) == items
+    assert training_items({"train": items[:2]}, False) == items[:2]
+    assert not caplog.records
+    with caplog.at_level("INFO", "ckdmed"):
+        assert training_items({"train": items}, False) == items[:2]
+    assert "left out: 3 of 5 training samples, which have no label" in caplog.text
