@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,29 @@ from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.engines import load_network
 from ckdmed.experiments.given_settings import check_bundle_settings, training_config
+from ckdmed.experiments.plan import Run
 from ckdmed.losses import DistillationLoss
 
-__all__ = ["built_loss"]
+__all__ = ["built_loss", "check_buildable"]
+
+
+def check_buildable(
+    planned: Sequence[tuple[Run, Mapping[str, Any]]], bundles: Path | None = None, undrawn: bool = False
+) -> None:
+    """Refuse runs that cannot begin, before the first one is trained; one run tells of all of its arm.
+
+    Args:
+        planned: runs with their settings.
+        bundles, undrawn: see :func:`built_loss`.
+
+    Raises:
+        ValueError: names the arm and the cause.
+    """
+    for run, settings in {run.arm.name: (run, settings) for run, settings in planned}.values():
+        try:
+            built_loss(run.arm.bundle, settings, bundles, undrawn)
+        except ValueError as error:
+            raise ValueError(f"{run.arm.name}: {error}") from error
 
 
 def built_loss(
@@ -54,7 +74,13 @@ def built_loss(
         if teacher is not None:
             load_network(get("teacher_def"), str(teacher))
         # a loss without projections asks for no network
-        get("network_def")
+        student = get("network_def")
+        if "teacher_ensemble" in config:
+            check_networks([1, *get("student_shape")[1:]], student=student)
+            teachers = get("teacher_ensemble")
+            # what stands for teachers of a student alone has no weights
+            if any(True for _ in teachers.parameters()):
+                check_networks([1, *get("input_shape")[1:]], teachers=teachers)
         loss: DistillationLoss = get("distillation_loss")
         if "teacher_images" in config:
             get("teacher_images").check()

@@ -17,6 +17,7 @@ from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
 from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.experiments.buildable import check_buildable
 from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, settings_beside
 from ckdmed.experiments.given_weights import check_given_weights
@@ -37,14 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: what a record's settings are without: places, and what does not change the result
 PLACES = (
-    "dataset_dir",
-    "output_dir",
-    "cache_dir",
-    "teacher_checkpoint",
-    "teachers_dir",
-    "resume",
-    "cache",
-    "cache_teacher",
+    *("dataset_dir", "output_dir", "cache_dir", "teacher_checkpoint", "teachers_dir"),
+    *("resume", "cache", "cache_teacher"),
 )
 
 
@@ -217,6 +212,11 @@ class Experiment(Report):
             ValueError: a run that was asked for by name is one of them; see :meth:`check_given_weights`.
         """
         self.check_given_weights(runs)
+        # what needs other arms than its teacher has their networks, and takes its epochs from their times
+        planned = [
+            run for run in runs if {*run.arm.needs} <= {run.arm.teacher} and (self.undrawn or not self.done(run))
+        ]
+        check_buildable([(run, self._plan(run)) for run in planned], self.bundles, self.undrawn)
         return list(runs)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:

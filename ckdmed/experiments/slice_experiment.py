@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ckdmed.data import read_datalist
-from ckdmed.experiments.buildable import built_loss
 from ckdmed.experiments.engine import Experiment
-from ckdmed.experiments.plan import Run
 from ckdmed.experiments.slices import slice_phantoms
 
 __all__ = ["SliceExperiment"]
@@ -33,16 +31,3 @@ class SliceExperiment(Experiment):
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
         return read_datalist(path)
-
-    def possible(self, runs: Sequence[Run]) -> list[Run]:
-        left = super().possible(runs)
-        # what needs other arms than its teacher has their networks, and takes its epochs from their times
-        planned = [run for run in left if not {*run.arm.needs} - {run.arm.teacher}]
-        planned = [run for run in planned if self.undrawn or not self.done(run)]
-        # one run tells of all of its arm
-        for run in {run.arm.name: run for run in planned}.values():
-            try:
-                built_loss(run.arm.bundle, self._plan(run), self.bundles, self.undrawn)
-            except ValueError as error:
-                raise ValueError(f"{run.arm.name}: {error}") from error
-        return left

@@ -184,3 +184,23 @@ def test_plans_of_the_command_line() -> None:
 def test_refusals(words: list[str], message: str, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         made("ablation", tmp_path, data, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", 'teacher_options={"heads": 3}'], "^base: .*cannot have 3 heads"),
+        (["--vary", "act", "relu", "--set", 'teacher_options={"nothing": 3}'], "^base: .*'nothing'"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused_before_anything_is_drawn(words: list[str], message: str, tmp_path: Path):
+    """A wrong option came up when its arm's turn came."""
+    ablation, runs = made("ablation", tmp_path, tmp_path / "phantoms", "--seeds", "0", *words)
+    with pytest.raises(ValueError, match=message):
+        ablation.possible(runs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_can_be_are_all_planned(tmp_path: Path):
+    ablation, runs = made("ablation", tmp_path, tmp_path / "phantoms", "--seeds", "0", "--vary", "norm")
+    assert len(runs) == 3 and ablation.possible(runs) == runs

@@ -192,3 +192,29 @@ def test_every_setting_that_a_teachers_training_reads_names_its_folder() -> None
     # each teacher's file is named by the sequences that it sees
     others |= {"teachers", "w_cooperative", "w_mutual"}
     assert read - others <= set(_OF_TEACHERS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "vit_heads=3"], "^t1c-distilled: hidden_size 16 must be a multiple of num_heads 3"),
+        (["--set", "student_kind=swin_unetr", "student_base=5"], "^t1c-alone: the base of a swin_unetr .* 12"),
+        (["--set", "image_size=20"], r"^t1c-alone: the student \(UNet\) cannot take images of 20x20 with 1 channel"),
+        (
+            ["--set", "image_size=20", "student_kind=grouped_unet"],
+            "^t1c-distilled: the teachers .* cannot take images of 20x20 with 4 channels",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_are_refused_before_anything_is_drawn(words: list[str], message: str, tmp_path: Path):
+    """A wrong combination came up when its arm's turn came."""
+    compared, runs = made("unimodal", tmp_path, tmp_path / "phantoms", "--seeds", "0", "--students", "t1c", *words)
+    with pytest.raises(ValueError, match=message):
+        compared.possible(runs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_can_be_are_all_planned(tmp_path: Path):
+    words = ["--seeds", "0", "--students", "t1c", "--strategies", "alone", "distilled", "alone_longer"]
+    compared, runs = made("unimodal", tmp_path, tmp_path / "phantoms", *words)
+    assert len(runs) == 3 and compared.possible(runs) == runs

@@ -89,7 +89,7 @@ def install(monkeypatch: pytest.MonkeyPatch, trainer: FakeTrainer) -> FakeTraine
     monkeypatch.setattr(experiment("table1"), "measure", measure)
     # networks are not built
     monkeypatch.setattr(Distilling, "_refusal", lambda self, run: None)
-    monkeypatch.setattr("ckdmed.experiments.slice_experiment.built_loss", lambda *_: (None, None))
+    monkeypatch.setattr("ckdmed.experiments.engine.check_buildable", lambda *_: None)
     return trainer
 
 
