@@ -212,11 +212,7 @@ class Experiment(Report):
             ValueError: a run that was asked for by name is one of them; see :meth:`check_given_weights`.
         """
         self.check_given_weights(runs)
-        # what needs other arms than its teacher has their networks, and takes its epochs from their times
-        planned = [
-            run for run in runs if {*run.arm.needs} <= {run.arm.teacher} and (self.undrawn or not self.done(run))
-        ]
-        check_buildable([(run, self._plan(run)) for run in planned], self.bundles, self.undrawn)
+        check_buildable([(run, self._plan(run)) for run in self._own_networks(runs)], self.bundles, self.undrawn)
         return list(runs)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
@@ -224,9 +220,12 @@ class Experiment(Report):
         if self.undrawn:
             # which patients are the test set is not known yet
             return
-        # others start from what the arms start from that they need, whose times alone tell their epochs
-        left = [run for run in runs if not run.arm.needs and not self.done(run)]
-        check_given_weights([(run, self._plan(run)) for run in left], teachers, self.bundles)
+        check_given_weights([(run, self._plan(run)) for run in self._own_networks(runs)], teachers, self.bundles)
+
+    def _own_networks(self, runs: Sequence[Run]) -> list[Run]:
+        # what needs other arms than its teacher has their networks and weights, and takes its epochs from their times
+        own = [run for run in runs if {*run.arm.needs} <= {run.arm.teacher}]
+        return [run for run in own if self.undrawn or not self.done(run)]
 
     def shared_work(self, run: Run) -> str | None:
         """What of a run the first of several does for all, such as training their teachers; None for nothing.

@@ -40,7 +40,7 @@ def check_given_weights(
     for run, settings in planned:
         start = settings.get("student_pretrained")
         if start and not Path(start).expanduser().is_file():
-            raise ValueError(f"--set student_pretrained: there is no file '{start}'.")
+            raise ValueError(f"{run.arm.name}: student_pretrained: there is no file '{start}'.")
         split = json.dumps(run.split, sort_keys=True)
         unknown = [str(path) for path in (*teachers, start) if path and (split, str(path)) not in known]
         if not unknown and (not start or run.arm.name in fitting):

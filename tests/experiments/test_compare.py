@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+from ckdmed.bundle.workflow import bundle_parser
+from ckdmed.bundle_files import bundle_folder
 from ckdmed.engines import load_network
 from ckdmed.experiments.compare import EXPERIMENT, Comparison
 from ckdmed.experiments.compare_arms import ARMS, compare_runs, compare_settings, variant
 from ckdmed.experiments.given_settings import check_bundle_settings, training_config
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import listed_runs
+from ckdmed.files import save_weights
 from ckdmed.networks import UNet
 from ckdmed.reports import RunRecord, read_values
+from ckdmed.sections.record import SectionOverlapError, SectionRecord
 from tests.experiments.trainers import made, planned
 
 pytestmark = pytest.mark.bundle
@@ -387,3 +391,32 @@ def test_plans_of_the_command_line():
     )
     assert {run.teacher for run in runs if run.arm.name in ("ckd", "warm")} == {"labelled=1-teacher-seed=0"}
     assert {run.teacher for run in runs if run.arm.name in ("alone", "untrained_teacher")} == {None}
+
+
+def test_a_variants_weights_to_start_from_are_refused_before_anything_is_trained(
+    phantoms: dict[str, Path], tmp_path: Path
+):
+    """Weights of another network came up when the variant's turn came, after its teacher and all arms before it."""
+    words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "1", "--seeds", "0", "--variant", "own"]
+    start = tmp_path / "t" / "model.pt"
+
+    def possible() -> bool:
+        args = [*words, f"student_pretrained={start}"]
+        compared, runs = made("compare", tmp_path / "o", phantoms["compare"], *args)
+        return compared.possible(runs) == runs
+
+    with pytest.raises(ValueError, match="own: student_pretrained: there is no file"):
+        possible()
+    save_weights(start, {"weight": torch.zeros(3)})
+    with pytest.raises(ValueError, match="own-seed=0: .*does not fit this"):
+        possible()
+    compared, runs = made("compare", tmp_path / "o", phantoms["compare"], *words[:-2])
+    get = bundle_parser(bundle_folder("seg_kd"), compared._plan(runs[-1])).get_parsed_content
+    save_weights(start, get("network_def").state_dict())
+    assert possible()
+    sections = get("sections")
+    swapped = {**sections, "train": sections["test"], "test": sections["train"]}
+    SectionRecord.of(swapped, start.parent).write(start.parent / "sections.json")
+    with pytest.raises(SectionOverlapError, match="test patients"):
+        possible()
+    assert not (tmp_path / "o").exists()
