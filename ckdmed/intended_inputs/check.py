@@ -18,6 +18,8 @@ __all__ = ["InputCheck", "check_input", "features_of"]
 Status = Literal["intended", "outside", "unknown"]
 # a head may fill the field of view or half of it, and scanners crop
 _SMALLER, _LARGER = 0.75, 1.35
+# scanners make square pixels; longer ones are the distance of the slices, in a volume that is cut across them
+_LONG_PIXEL = 2.0
 # a volume is judged by its median slice; two or three slices are no volume
 _VOLUME = 4
 # of a volume so many are looked at, evenly spread
@@ -37,7 +39,7 @@ class InputCheck:
         distance: the median slice's, in units of the threshold (above 1 is outside); None where none was looked at.
         intended: what the network was made for, in words.
         facts: what the input says of itself.
-        causes: of the reasons, in their order: "modality", "sequence", "field of view" or "appearance".
+        causes: of the reasons, in their order: "modality", "sequence", "field of view", "cut" or "appearance".
     """
 
     status: Status
@@ -95,8 +97,9 @@ def check_input(
     """Compare an input with those of the training.
 
     It is outside when its header or name says another modality or sequence, when its field of view is below 0.75 or
-    above 1.35 times those of the training, when its one slice (or most of two or three) looks unlike the training's,
-    or when the median slice of its volume does.
+    above 1.35 times those of the training, when its pixels are more than twice as long as wide (a volume that is cut
+    across the slices that were made, as they lie along another axis than the last), when its one slice (or most of two
+    or three) looks unlike the training's, or when the median slice of its volume does.
 
     Args:
         intended: what the network was made for; None where nothing is recorded.
@@ -151,6 +154,13 @@ def _by_header(intended: IntendedInputs, facts: SeriesFacts, sequence: str) -> l
         if not low <= facts.field_of_view_mm <= high:
             text = f"its field of view is {facts.field_of_view_mm:.0f} mm, and not from {low:.0f} to {high:.0f} mm"
             reasons.append(("field of view", text))
+    if facts.pixel_mm is not None and facts.pixel_mm[1] > _LONG_PIXEL * facts.pixel_mm[0]:
+        short, long = facts.pixel_mm
+        text = (
+            f"it is cut across the slices that were made, into pixels of {short:.2g} x {long:.2g} mm; store the volume "
+            "with its slices along the last axis, or give slice_axis"
+        )
+        reasons.append(("cut", text))
     return reasons
 
 

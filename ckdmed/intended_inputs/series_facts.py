@@ -70,6 +70,7 @@ class SeriesFacts:
         because: what told the sequence, as a part of a sentence; "" where nothing did.
         field_of_view_mm: longer side of a slice, or None where the file does not say.
         description: of the series, as its header or its name has it.
+        pixel_mm: sides of a pixel, the shorter first, where the file is one that may be cut along any axis; else None.
     """
 
     modality: str = ""
@@ -77,6 +78,7 @@ class SeriesFacts:
     because: str = ""
     field_of_view_mm: float | None = None
     description: str = ""
+    pixel_mm: tuple[float, float] | None = None
 
     @property
     def sequence_text(self) -> str:
@@ -114,7 +116,8 @@ def series_facts(
         return named
     spacing = np.linalg.norm(np.asarray(affine)[:3, :2], axis=0)
     side = float(max(np.asarray(shape) * spacing))
-    return SeriesFacts(named.modality, named.sequence, named.because, side, named.description)
+    pixel = (float(spacing.min()), float(spacing.max()))
+    return SeriesFacts(named.modality, named.sequence, named.because, side, named.description, pixel)
 
 
 def facts_of_slices(files: Sequence[PathLike] | PathLike, geometry: SliceGeometry) -> SeriesFacts:

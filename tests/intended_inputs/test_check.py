@@ -68,11 +68,17 @@ def test_like_and_unlike(intended: IntendedInputs) -> None:
         (SeriesFacts("CT"), "modality", "its modality is CT, not MR"),
         (SeriesFacts("MR", "t2f", "its name is 'a_flair'"), "sequence", "FLAIR, not contrast-enhanced T1"),
         (SeriesFacts("MR", "t1c", "", 100.0), "field of view", "100 mm"),
+        (SeriesFacts("MR", "t1c", "", 240.0, "", (0.9, 5.5)), "cut", "pixels of 0.9 x 5.5 mm; store the volume"),
     ],
 )
 def test_header_alone_flags(intended: IntendedInputs, facts: SeriesFacts, cause: str, text: str) -> None:
     check = check_input(intended, head(np.random.default_rng(3))[None], facts)
     assert check.outside and check.causes == (cause,) and text in check.sentence
+
+
+def test_pixels_of_up_to_twice_their_width_are_no_cut_across(intended: IntendedInputs) -> None:
+    facts = SeriesFacts("MR", "t1c", "", 240.0, "", (0.5, 1.0))
+    assert check_input(intended, head(np.random.default_rng(3))[None], facts).causes == ()
 
 
 def test_nothing_recorded_and_nothing_to_see(intended: IntendedInputs) -> None:

@@ -95,6 +95,7 @@ def test_sequence_of_a_name() -> None:
     geometry = spatial_geometry("nifti", (256, 512, 20), affine)
     facts = facts_of_slices("some/TCGA-1_fla.nii.gz", geometry)
     assert (facts.modality, facts.sequence, facts.field_of_view_mm) == ("MR", "t2f", pytest.approx(256.0))
+    assert facts.pixel_mm == pytest.approx((0.5, 0.9))
     assert series_facts("x/anything.png") == SeriesFacts(description="anything")
 
 
