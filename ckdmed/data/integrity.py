@@ -29,7 +29,7 @@ def datalist_problems(
 
     Looked at: patient groups that cross sections; a person under two groups, by `patient_group`; the same bytes in two
     items; missing files; with `hashes`, files whose SHA-256 is another one or not in the list; with `manifest`, values
-    that differ from it (a value absent on either side is no difference).
+    that differ from it (a value absent on either side is no difference), and a manifest of other slices.
 
     Args:
         datalist: the datalist.
@@ -54,6 +54,8 @@ def datalist_problems(
         f"person '{p}' is in {len(g)} groups: {', '.join(sorted(g))}" for p, g in by_person.items() if len(g) > 1
     ]
     problems += [f"slices {', '.join(ids)} are the same file" for ids in by_hash.values() if len(ids) > 1]
+    if manifest is not None and not any(item["id"] in manifest for item in items):
+        problems.append("the manifest names none of these slices; is it that of this data set?")
     for item in items:
         problems += _manifest_differences(item, (manifest or {}).get(item["id"], {}))
     return problems + _file_problems(items, Path(base_dir), hashes, progress)

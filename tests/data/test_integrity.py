@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ckdmed import cli
 from ckdmed.data import build_figshare_datalist, datalist_problems, patient_group, read_manifest
 from ckdmed.data.manifest import make_figshare_manifest, write_manifest
+from ckdmed.data.phantoms import write_brats_phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,3 +135,51 @@ def test_the_commands(small_set, capsys):
     assert len({item["fold"] for item in json.loads((small_set / "datalist.json").read_text())["training"]}) == 1
     assert cli.main(["datalist", str(small_set / "none")]) == 2
     assert "none: not a folder." in capsys.readouterr().err
+
+
+def test_the_command_checks_datalists_of_own_images(tmp_path, capsys):
+    for number in range(6):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+    items = [{"image": f"{n}.png", "label": f"{n}.png", "patient": f"p{n}"} for n in range(6)]
+    path = tmp_path / "datalist.json"
+
+    def check(*more, **sections):
+        path.write_text(json.dumps(sections))
+        status = cli.main(["check-datalist", str(path), "--quiet", *more])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    assert check(training=items) == (0, f"{path}: 6 slices, 0 problems\n")
+    assert check(training=[{"image": f"{n}.png", "class": n % 2, "patient": n} for n in range(6)])[0] == 0
+    status, said = check(training=items[:4], validation=items[4:5], test=[{**items[5], "patient": "P0"}])
+    assert status == 1 and "by the spelling: p0 is P0" in said and "'P0' is in test, training" in said
+    assert "6 slices, 2 problems" in said
+    status, said = check(training=[*items, {**items[0], "image": "none.png"}])
+    assert status == 2 and "none.png: no such file" in said
+    status, said = check("--hashes", training=items)
+    assert status == 2 and "--hashes and --manifest are for datalists that `ckdmed datalist` wrote" in said
+
+
+def test_the_command_checks_datalists_of_cases(tmp_path, capsys):
+    write_brats_phantoms(tmp_path, 4, (16, 16, 16))
+    path = tmp_path / "datalist.json"
+    assert cli.main(["brats-datalist", str(tmp_path), "--quiet"]) == 0
+    capsys.readouterr()
+    assert cli.main(["check-datalist", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: 4 cases, 0 problems\n"
+    elsewhere = path.rename(tmp_path.parent / f"{tmp_path.name}.json")
+    assert cli.main(["check-datalist", str(elsewhere), "--dataset_dir", str(tmp_path)]) == 0
+    assert cli.main(["check-datalist", str(elsewhere)]) == 1
+    elsewhere.rename(path)
+    capsys.readouterr()
+    (tmp_path / json.loads(path.read_text())["training"][0]["image"][0]).unlink()
+    assert cli.main(["check-datalist", str(path)]) == 1
+    assert "no such file, though the datalist names it" in capsys.readouterr().out
+
+
+def test_a_manifest_of_other_slices_is_a_problem(small_set):
+    datalist, _ = build_figshare_datalist(small_set, progress=False)
+    other = {"9999": {"tumor_label": 1}}
+    assert problems(datalist, small_set, manifest=other) == [
+        "the manifest names none of these slices; is it that of this data set?"
+    ]
