@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 
 # Six digits and ONE capital letter: the suffix of a further examination of the same person.
@@ -45,3 +47,23 @@ def joined_groups(same: Iterable[Iterable[str]]) -> dict[str, str]:
         for group in together:
             members[group] = together
     return {group: min(together) for group, together in members.items()}
+
+
+def spelt_alike(groups: Iterable[str]) -> list[set[str]]:
+    """Names of groups that differ by case, by spaces, or by spaces, hyphens and underscores for one another alone.
+
+    Lists that were put together from several tables hold one person as `P-1`, `p_1` and `P 1 `. Numbers are left
+    alone: `01` and `1` may be two persons.
+
+    Returns:
+        sets of two names or more.
+
+    Examples:
+        >>> [sorted(names) for names in spelt_alike(["P-1", "p_1 ", "P1", "P2"])]
+        [['P-1', 'p_1 ']]
+    """
+    alike: dict[str, set[str]] = defaultdict(set)
+    for group in groups:
+        words = re.split(r"[\s_-]+", unicodedata.normalize("NFKC", group).casefold().strip())
+        alike["_".join(words)].add(group)
+    return [names for names in alike.values() if len(names) > 1]

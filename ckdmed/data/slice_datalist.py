@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from ckdmed.data.datalist_form import SECTIONS, check_relative
 from ckdmed.data.nifti_files import affine_mm, read_nifti_header
-from ckdmed.data.patients import joined_groups, patient_group
+from ckdmed.data.patients import joined_groups, patient_group, spelt_alike
 from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.splits import split_by_group
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 
-__all__ = ["is_slice_datalist", "read_slice_datalist"]
+__all__ = ["is_slice_datalist", "patient_of", "read_slice_datalist"]
 
 _FORM = "objects with 'image' and 'patient', and 'label' or 'class' where there is one"
 
@@ -57,7 +57,8 @@ def read_slice_datalist(
     id           its name; by default the image's path
     ============ =======================================================================================
 
-    Patients who have one and the same image are one person, which a warning names.
+    Patients who have one and the same image, or whose names differ by case, spaces, hyphens and underscores alone, are
+    one person, which a warning names.
 
     Sections are ``training``, ``validation`` and ``test``. Where only ``training`` is given it is split by patient by
     ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with images
@@ -77,8 +78,8 @@ def read_slice_datalist(
         are balanced (0 without classes).
 
     Raises:
-        ValueError: no JSON, no training section, an item of another form, a path that leaves the folder, a missing
-            file, an id that stands twice; too few patients for the split.
+        ValueError: no JSON, no training section, images under another key than the sections, an item of another form, a
+            path that leaves the folder, a missing file, an id that stands twice; too few patients for the split.
     """
     path = Path(path)
     if not path.is_file():
@@ -86,6 +87,7 @@ def read_slice_datalist(
     content = read_json(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("training"), list) or not content["training"]:
         raise ValueError(f"{path}: a datalist is a JSON object with a list 'training' of {_FORM}.")
+    _check_sections(content, path)
     sections: dict[str, list[dict[str, Any]]] = {}
     seen: set[str] = set()
     for name in SECTIONS:
@@ -112,11 +114,26 @@ def read_slice_datalist(
     for part in sections.values():
         for item in part:
             item["tumor_label"] = classes.index(item["class"]) + 1 if item["class"] is not None else 0
-    return {"classes": classes, **_split(sections, fractions, seed, target)}
+    return {"classes": classes, **_split(sections, fractions, seed, target, path)}
+
+
+def patient_of(entry: Mapping[str, Any]) -> str:
+    """Whose image an entry of a datalist is; spaces around the name are none of it."""
+    return str(entry["patient"]).strip()
+
+
+def _check_sections(content: Mapping[str, Any], source: Path) -> None:
+    """Images under a name that nothing reads would be missed in silence: a test section that is called `Test`."""
+    for name, entries in content.items():
+        listed = isinstance(entries, list) and any(isinstance(entry, Mapping) and "image" in entry for entry in entries)
+        if listed and name not in SECTIONS:
+            raise ValueError(
+                f"{source}: lists images under '{name}', which is no section; those are {', '.join(SECTIONS)}."
+            )
 
 
 def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path) -> None:
-    """Put patients with the same image (a copy, a link, a file that is listed twice) into one group."""
+    """Put patients with the same image (a copy, a link, a file listed twice) or one name in two spellings together."""
     groups_of: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for item in (item for part in sections.values() for item in part):
         names = item["image"] if isinstance(item["image"], list) else [item["image"]]
@@ -131,9 +148,12 @@ def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path
         if len(set().union(*(groups_of[images] for images in several))) > 1:
             for images in several:
                 same[tuple(_identity(source.parent / name) for name in images)] |= groups_of[images]
-    if joined := joined_groups(groups for groups in same.values() if len(groups) > 1):
-        pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
-        warnings.warn(f"{source}: persons under several identifiers, by their images: {pairs}", stacklevel=3)
+    by_image = [groups for groups in same.values() if len(groups) > 1]
+    spelt = spelt_alike(set().union(*groups_of.values()))
+    for groups, how in ((by_image, "their images"), (spelt, "the spelling")):
+        if pairs := [f"{group} is {name}" for group, name in sorted(joined_groups(groups).items()) if group != name]:
+            warnings.warn(f"{source}: persons under several identifiers, by {how}: {', '.join(pairs)}", stacklevel=3)
+    joined = joined_groups([*by_image, *spelt])
     for item in (item for part in sections.values() for item in part):
         item["patient_group"] = joined.get(item["patient_group"], item["patient_group"])
 
@@ -156,7 +176,7 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{where}: 'image' must be a path, or a list of paths of the channels, got {images!r}.")
     patient = entry.get("patient")
-    if isinstance(patient, bool) or not isinstance(patient, (str, int)) or patient == "":
+    if isinstance(patient, bool) or not isinstance(patient, (str, int)) or not patient_of(entry):
         raise ValueError(f"{where}: 'patient' must say whose image it is (splits are by patient), got {patient!r}.")
     label = entry.get("label") or ""
     if not isinstance(label, str):
@@ -179,8 +199,8 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
         "image": names if len(names) > 1 else names[0],
         "label": label,
         "class": kind,
-        "patient": str(patient),
-        "patient_group": patient_group(str(patient)),
+        "patient": patient_of(entry),
+        "patient_group": patient_group(patient_of(entry)),
         **({"soft": True} if soft else {}),
         **({"pseudo_label": True} if pseudo else {}),
     }
@@ -205,7 +225,7 @@ def _slice_count(path: Path, slice_axis: int | str) -> int:
 
 
 def _split(
-    sections: dict[str, list[dict[str, Any]]], fractions: Sequence[float], seed: int, target: str
+    sections: dict[str, list[dict[str, Any]]], fractions: Sequence[float], seed: int, target: str, source: Path
 ) -> dict[str, list[dict[str, Any]]]:
     if sections["validation"]:
         return sections
@@ -217,6 +237,11 @@ def _split(
         if item[target] in ("", None) or (target == "label" and "pseudo_label" in item)
     }
     items = [item for item in given if item["patient_group"] not in unlabelled]
+    if not items:
+        raise ValueError(
+            f"{source}: no patient of the section 'training' has a '{target}' for every image, so that none can "
+            f"validate; give the items their '{target}', or list a section 'validation'."
+        )
     groups, classes = [item["patient_group"] for item in items], [item["tumor_label"] for item in items]
     parts = split_by_group(groups, classes, [share / sum(shares) for share in shares], seed)
     training, validation, test = ([items[index] for index in part] for part in parts)

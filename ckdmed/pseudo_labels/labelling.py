@@ -17,7 +17,7 @@ from ckdmed.data.brats import is_brats_datalist
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.output_names import output_names
 from ckdmed.data.patients import patient_group
-from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
+from ckdmed.data.slice_datalist import is_slice_datalist, patient_of, read_slice_datalist
 from ckdmed.data.splits import check_no_group_crosses
 from ckdmed.files import write_json
 from ckdmed.folders import replaced_folder
@@ -137,7 +137,7 @@ def _sections_as_read(
     for name in SECTIONS:
         for entry in content.get(name, []):
             # a volume without slices has no item
-            parts[section_of.get(patient_group(str(entry["patient"])), name)].append(entry)
+            parts[section_of.get(patient_group(patient_of(entry)), name)].append(entry)
     return parts
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ckdmed.bundle import figshare_sections
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.sections import resolve_datalist
 from ckdmed.data.slice_datalist import read_slice_datalist
 from ckdmed.sections.classification import figshare_classes
@@ -191,3 +192,46 @@ def test_a_file_that_is_no_datalist(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("", encoding="utf-8")
     with pytest.raises(ValueError, match="neither a folder nor a datalist"):
         figshare_sections(str(tmp_path / "x.txt"), "none")
+
+
+def test_one_patient_in_two_spellings_stays_on_one_side(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=8, each=1)
+    for item, patient in zip(items, ["P-1", "p_1", " P 1 ", "P1", "P2", "p3", "01", "1"]):
+        item["patient"] = patient
+    path = write(tmp_path, training=items)
+    with pytest.warns(UserWarning, match="by the spelling: P-1 is P 1, p_1 is P 1$"):
+        found = read_slice_datalist(path, progress=False)
+    groups = {item["patient"]: item["patient_group"] for name in SECTIONS for item in found[name]}
+    assert {name for name, group in groups.items() if group == "P 1"} == {"P-1", "p_1", "P 1"}
+    assert len(set(groups.values())) == 6  # P1, and numbers with zeros before them, are others
+    assert len({name for name in SECTIONS for item in found[name] if item["patient_group"] == "P 1"}) == 1
+    path = write(tmp_path, training=items[4:], validation=items[:1], test=items[1:2])
+    with pytest.warns(UserWarning, match="by the spelling"), pytest.raises(ValueError, match="'P-1' is in test, valid"):
+        figshare_sections(str(path), str(tmp_path / "none"))
+
+
+def test_spaces_around_a_patient_are_none_of_the_name(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=4, each=1)
+    items[0]["patient"] = "p3 "
+    with pytest.raises(ValueError, match="'p3' is in train, validation"):
+        figshare_sections(str(write(tmp_path, training=items[:3], validation=items[3:])), str(tmp_path / "none"))
+    items[0]["patient"] = "  "
+    with pytest.raises(ValueError, match="'patient' must say whose image it is"):
+        read_slice_datalist(write(tmp_path, training=items), progress=False)
+
+
+def test_images_under_a_name_that_is_no_section_are_refused(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=4, each=1)
+    path = write(tmp_path, training=items[:3], Test=items[3:], modality=["MR"], folds=[{"fold": 1}])
+    with pytest.raises(ValueError, match="images under 'Test', which is no section; those are training, valid"):
+        read_slice_datalist(path, progress=False)
+    path = write(tmp_path, training=items, modality=["MR"], folds=[{"fold": 1}])
+    assert len(read_slice_datalist(path, progress=False)["training"]) == 2
+
+
+def test_a_list_without_labels_says_so(tmp_path: Path) -> None:
+    items = items_of(tmp_path, patients=4, each=1)
+    for item in items:
+        item["mask"] = item.pop("label")
+    with pytest.raises(ValueError, match="no patient of the section 'training' has a 'label' for every image"):
+        read_slice_datalist(write(tmp_path, training=items), progress=False)
