@@ -39,6 +39,7 @@ def test_records_of_one_method_name_the_same_settings():
 
 def test_what_nobody_can_tell_stays_open(tmp_path: Path):
     wide = record(method="kd", vit_hidden=16, temperature=1)
+    assert completed(wide, record(method="kd"))[1]["vit_hidden"] == 768
     # a given teacher's record tells sizes of its network
     told = record(method="kd", teacher_sha256="1")
     assert completed(wide, told)[1] == {"method": "kd", "teacher_sha256": "1", "temperature": 2.0}

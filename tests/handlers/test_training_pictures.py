@@ -147,6 +147,10 @@ def test_drawing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: py
     wide = Timed(tmp_path, monkeypatch, validated=every, share=0.1)
     wide.engine.run([0], max_epochs=3)
     assert wide.curves == [1, 2, 3]
+    # the time of a drawing itself is no time since
+    slow = Timed(tmp_path, monkeypatch, validated=every, drawing=(10.0,), share=0.5)
+    slow.engine.run([0], max_epochs=4)
+    assert slow.curves == [1, 3, 4]
     never = Timed(tmp_path, monkeypatch, validated=every, share=0)
     never.engine.run([0], max_epochs=9)
     assert never.curves == [1, 9]
