@@ -15,6 +15,7 @@ from ckdmed.deployed_network import read_description, run_deployed
 from ckdmed.engines import load_network
 from ckdmed.recipes import mask_evaluator
 from ckdmed.runtime import DeployedFileError, open_form
+from ckdmed.runtime.description import Description
 from tests.runtime.tiny_forms import SEGMENTATION, write_tiny
 
 pytest.importorskip("onnxruntime")
@@ -53,3 +54,10 @@ def test_torchscript_with_a_description(tmp_path):
     torch.jit.save(scripted, str(path))
     with pytest.raises(DeployedFileError, match="has no description by ckdmed"):
         read_description(path)
+
+
+def test_a_description_keeps_the_order_of_regions() -> None:
+    regions = {"rim": [1], "core": [2]}
+    whole = Description("seg_kd", "segmentation", "float32", (1, 8, 8), tuple(regions), {}, {}, {"regions": regions})
+    read = Description.from_text(whole.to_text(), "x")
+    assert list(read.settings["regions"]) == list(read.outputs) == ["rim", "core"]

@@ -66,7 +66,8 @@ class Description:
 
     def to_text(self) -> str:
         """As JSON."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+        # keys stay in their order: that of regions is the order of the outputs
+        return json.dumps({"format": _FORMAT, **asdict(self)})
 
     @classmethod
     def from_text(cls, text: str | None, path: str | os.PathLike[str]) -> Description:
