@@ -13,6 +13,7 @@ from ignite.engine import Events
 from ckdmed.data.brats import BalancedSliceSampler, ForegroundSliceSampler
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.losses import BatchDiceBCELoss, MultiHeadLoss
+from ckdmed.transforms import ForegroundPatchesd
 from tests.bundle import seg_kd_runs, test_brats_unimodal
 from tests.bundle.bundle_runs import completed, history, opened
 from tests.bundle.test_brats_bundles import STUDENT, TINY, VOLUMES
@@ -129,3 +130,18 @@ def test_teachers_of_several_modalities(tmp_path: Path) -> None:
         made = completed(test_brats_unimodal.workflow(tmp_path / mode, tmp_path / "data", **settings))
         teachers = made.parser.get_parsed_content("teacher_optimizer")
         assert teachers is None if mode == "frozen" else isinstance(teachers, torch.optim.SGD)
+
+
+def test_the_teachers_share_of_patches_on_tumour_is_its_own(tmp_path: Path) -> None:
+    # the setting reached slices alone where both have one recipe
+    settings = {**VOLUMES, "recipe": "nnunet", "teacher_recipe": "nnunet", "teacher_tumour_share": 0.8}
+    made = brats("brats_seg_kd", tmp_path, **settings, tumour_share=0.2)
+    shares = []
+    for dataset in (
+        made.parser.get_parsed_content("train#dataset"),
+        made.parser.get_parsed_content("teacher_dataset").dataset,
+    ):
+        steps = dataset.transform.transforms
+        (patches,) = [step for step in steps if isinstance(step, ForegroundPatchesd)]
+        shares.append(patches.share)
+    assert shares == [0.2, 0.8]
