@@ -118,7 +118,8 @@ SETTINGS: Mapping[str, Setting] = {
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),
     "label_fraction": Setting(number(0, 1, above=True), "fraction of the training patients whose labels are used"),
     "labelled_per_batch": Setting(
-        either(_SHARE, _NONE), "share of labelled samples in a batch, on average; null for that of the data"
+        either(number(0, 1, above=True, below=True), _NONE),
+        "share of labelled samples in a batch, on average; null for that of the data",
     ),
     "train_on_validation": Setting(
         boolean(), "train on the validation patients too, the teacher as well, and keep the last weights"

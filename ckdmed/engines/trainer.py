@@ -19,7 +19,7 @@ from ckdmed.handlers.divergence import StopWhenDiverged
 from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.losses.total import DistillationLoss, LossValues
 from ckdmed.networks.taps import TappedOutput
-from ckdmed.networks.vit import TRANSFORMER_TAPS
+from ckdmed.recipes.step_check import check_view
 from ckdmed.transforms import TEACHER_IMAGE, BatchView, DrawnView
 
 __all__ = ["LABELLED", "DistillationTrainer"]
@@ -93,7 +93,8 @@ class DistillationTrainer(SupervisedTrainer):
                 "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
                 "teacher_folds to 1."
             )
-        _check_view(student_view, teacher, distillation_loss)
+        if isinstance(teacher, FrozenTeacher):
+            check_view(student_view, teacher.taps.paths, distillation_loss)
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
         kwargs.setdefault("optim_set_to_none", True)
@@ -201,18 +202,6 @@ class DistillationTrainer(SupervisedTrainer):
         # the graphs are spent; holding them would keep the activations of a whole step alive
         self.loss_values = self._student_output = self._teacher_output = self._view = None
         return output
-
-
-def _check_view(view: BatchView | None, teacher: FrozenTeacher | None, loss: DistillationLoss) -> None:
-    if view is None or not view.moves or not isinstance(teacher, FrozenTeacher):
-        return
-    read = [name for name in loss.layers if name in TRANSFORMER_TAPS and name in teacher.taps.paths]
-    if read:
-        raise ValueError(
-            f"the student_view '{view.level}' moves pixels, and the method compares the {' and '.join(read)} of the "
-            "teacher's Vision Transformer position by position, which cannot be moved along: set student_view to "
-            "masked, which only changes intensities, or to none."
-        )
 
 
 def _moved(output: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ckdmed.recipes.corrupted import check_corruption, corrupted
 from ckdmed.recipes.deep_supervision import loss_for
+from ckdmed.recipes.drawing_check import check_drawing
 from ckdmed.recipes.evaluators import class_evaluator, mask_evaluator, masks_from_logits, region_evaluator
 from ckdmed.recipes.exclusive import check_bundle_teacher, check_exclusive, check_slice_settings
 from ckdmed.recipes.profile import sizes_of
@@ -37,6 +38,7 @@ from ckdmed.recipes.slices import (
     slice_predictions,
     slice_preprocessing,
 )
+from ckdmed.recipes.step_check import check_steps, check_view
 from ckdmed.recipes.training import distillation_handlers, training_handlers
 
 __all__ = [
@@ -47,8 +49,11 @@ __all__ = [
     "case_preprocessing",
     "check_bundle_teacher",
     "check_corruption",
+    "check_drawing",
     "check_exclusive",
     "check_slice_settings",
+    "check_steps",
+    "check_view",
     "class_evaluator",
     "class_loading",
     "class_preprocessing",

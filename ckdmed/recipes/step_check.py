@@ -1,0 +1,84 @@
+"""What the steps of a distillation cannot do together, so that it is refused before a teacher is trained for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ckdmed.networks.vit import TRANSFORMER_TAPS
+from ckdmed.transforms.batch_view import BatchView, batch_view
+
+if TYPE_CHECKING:
+    from ckdmed.losses import DistillationLoss
+
+__all__ = ["check_steps", "check_view"]
+
+# augmentations whose flips are written down, so that cached answers can be turned along
+_CACHEABLE = ("none", "horizontal", "flips")
+
+
+def check_steps(
+    loss: DistillationLoss,
+    teacher_taps: Collection[str],
+    student_view: str | None = None,
+    mixup: float = 0.0,
+    teacher_folds: int = 1,
+    cache_teacher: bool | str = False,
+    augmentation: str = "flips",
+) -> None:
+    """Refuse settings of which one takes from another what it needs; nothing where no term asks a teacher.
+
+    Args:
+        loss: of the student.
+        teacher_taps: names of the teacher's taps.
+        student_view: level of the student's view, or None.
+        mixup: alpha.
+        teacher_folds: how many teachers are cross-fitted.
+        cache_teacher: where the teacher's outputs are kept; False where they are not.
+        augmentation: level, see :func:`~ckdmed.transforms.segmentation_augmentation`.
+
+    Raises:
+        ValueError: mixup with cross-fitted teachers or cached outputs; cached outputs with an augmentation that does
+            more than flip; as :func:`check_view`.
+    """
+    if not loss.needs_teacher:
+        return
+    if mixup > 0 and teacher_folds > 1:
+        raise ValueError(
+            "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
+            "teacher_folds to 1."
+        )
+    if mixup > 0 and cache_teacher:
+        raise ValueError(
+            f"mixup is {mixup} and makes a new image in every step, of which cache_teacher has no answer: set mixup to "
+            "0 or cache_teacher to false."
+        )
+    if cache_teacher and augmentation not in _CACHEABLE:
+        raise ValueError(
+            f"cache_teacher keeps the teacher's answers to images and their mirror images, and augmentation "
+            f"'{augmentation}' makes others: set augmentation to 'flips' and student_view to the level that is wanted, "
+            "or cache_teacher to false."
+        )
+    check_view(batch_view(student_view), teacher_taps, loss)
+
+
+def check_view(view: BatchView | None, teacher_taps: Collection[str], loss: DistillationLoss) -> None:
+    """Refuse a view that moves pixels beside terms that compare a transformer's tokens, which cannot be moved along.
+
+    Args:
+        view: of the student, or None.
+        teacher_taps: names of the teacher's taps.
+        loss: of the student.
+
+    Raises:
+        ValueError: names the view and the taps.
+    """
+    if view is None or not view.moves:
+        return
+    read = [name for name in loss.layers if name in TRANSFORMER_TAPS and name in teacher_taps]
+    if read:
+        raise ValueError(
+            f"the student_view '{view.level}' moves pixels, and the method compares the {' and '.join(read)} of the "
+            "teacher's Vision Transformer position by position, which cannot be moved along: set student_view to "
+            "masked, which only changes intensities, or to none."
+        )

@@ -1,0 +1,47 @@
+"""Settings that do not go together are refused before a run begins, not once a teacher has been trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckdmed.bundle.errors import root_cause
+from tests.bundle import cls_runs, seg_kd_runs
+from tests.bundle.bundle_runs import opened
+from tests.bundle.test_brats_bundles import STUDENT, TINY
+
+pytestmark = [pytest.mark.bundle, pytest.mark.usefixtures("process_as_it_was")]
+SIZES: dict[str, dict[str, Any]] = {
+    "seg_kd": {**seg_kd_runs.TINY, "device": "$torch.device('cpu')"},
+    "cls_kd": {**cls_runs.TINY, **cls_runs.STUDENT},
+    "brats_seg_kd": {**TINY, **STUDENT},
+    "brats_seg_teacher": TINY,
+    "brats_unimodal_kd": {**TINY, **STUDENT},
+}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "settings", "message"),
+    [
+        ("seg_kd", {"mixup": 0.2, "cache_teacher": "memory"}, "set mixup to 0 or cache_teacher to false"),
+        ("seg_kd", {"augmentation": "report", "cache_teacher": "memory"}, "augmentation 'report' makes others"),
+        ("seg_kd", {"method": "cross_architecture", "student_view": "strong"}, "student_view 'strong' moves pixels"),
+        ("seg_kd", {"label_fraction": 0.5, "labelled_per_batch": 1.0}, "labelled_per_batch must be"),
+        ("cls_kd", {"mixup": 0.2, "teacher_folds": 2}, "set mixup to 0 or teacher_folds to 1"),
+        ("cls_kd", {"augmentation": "report", "cache_teacher": "disk"}, "augmentation 'report' makes others"),
+        ("brats_seg_kd", {"mixup": 0.2, "teacher_folds": 2}, "set mixup to 0 or teacher_folds to 1"),
+        ("brats_seg_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "from all slices alike"),
+        ("brats_seg_kd", {"spatial_dims": 3, "labelled_per_batch": 0.5}, "labelled_per_batch is 0.5, but each volume"),
+        ("brats_seg_teacher", {"spatial_dims": 3, "neighbours": 1}, "have no slices beside them"),
+        ("brats_unimodal_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "from all slices alike"),
+    ],
+)
+def test_before_the_run_begins(tmp_path: Path, bundle: str, settings: dict[str, Any], message: str) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises((ValueError, RuntimeError)) as raised:
+        opened(bundle, **{**SIZES[bundle], "output_dir": str(folder), **settings})
+    assert message in str(root_cause(raised.value))
+    # the loss of classes is made of the labels, so that phantoms are drawn by then
+    assert {path.name for path in folder.glob("*")} <= ({"phantoms"} if bundle == "cls_kd" else set())
