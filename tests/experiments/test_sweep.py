@@ -26,9 +26,9 @@ def arms(*words: str) -> dict[str, dict]:
 def test_one_change_at_a_time():
     found = arms("--method", "kd", "--over", "temperature=1,2,4", "w_logit=0.5")
     assert found == {
-        "defaults": {"method": "kd", "temperature": 2.0, "w_logit": 1.0},
-        "temperature=1": {"method": "kd", "temperature": 1, "w_logit": 1.0},
-        "temperature=4": {"method": "kd", "temperature": 4, "w_logit": 1.0},
+        "defaults": {"method": "kd", "temperature": 2.0, "w_logit": 0.25},
+        "temperature=1": {"method": "kd", "temperature": 1, "w_logit": 0.25},
+        "temperature=4": {"method": "kd", "temperature": 4, "w_logit": 0.25},
         "w_logit=0.5": {"method": "kd", "temperature": 2.0, "w_logit": 0.5},
     }
 
@@ -276,8 +276,8 @@ def test_a_heat_map_is_of_the_two_settings_that_changed_together(tmp_path: Path)
     cells = {(x, y): runs for x, y, runs in shown["cells"]}
     assert shown["names"] == ["temperature", "w_logit"]
     # what one of them alone changed has the default of the other
-    assert set(cells) == {(str(t), str(w)) for t, w in values} | {("4", "1.0")}
-    assert cells["4", "1.0"] == pytest.approx([0.6, 0.61]) and cells["1", "0.3"] == pytest.approx([0.5, 0.51])
+    assert set(cells) == {(str(t), str(w)) for t, w in values} | {("4", "0.25")}
+    assert cells["4", "0.25"] == pytest.approx([0.6, 0.61]) and cells["1", "0.3"] == pytest.approx([0.5, 0.51])
 
 
 def trained(folder: Path, data: Path, trainer: FakeTrainer, *words: str) -> list[str]:
@@ -290,11 +290,11 @@ def trained(folder: Path, data: Path, trainer: FakeTrainer, *words: str) -> list
 
 def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
     trainer = install(monkeypatch, FakeTrainer())
-    first = ("--seeds", "0", "--over", "w_logit=0.25", "temperature=1")
+    first = ("--seeds", "0", "--over", "w_logit=0.5", "temperature=1")
     whole = trained(tmp_path, data, trainer, *first)
-    assert whole == [f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "w_logit=0.25", "temperature=1")]
+    assert whole == [f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "w_logit=0.5", "temperature=1")]
     # an option of the method less, a setting of the bundle more
-    second = ("--seeds", "0", "--over", "w_logit=0.25,0.1", "weight_decay=0.01")
+    second = ("--seeds", "0", "--over", "w_logit=0.5,0.1", "weight_decay=0.01")
     assert trained(tmp_path, data, trainer, *second) == ["w_logit=0.1-seed=0", "weight_decay=0.01-seed=0"]
     assert trained(tmp_path, data, trainer, *first) == [] == trained(tmp_path, data, trainer, *second)
     # runs of one arm that were planned in different words have a common mean
@@ -302,9 +302,9 @@ def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monke
     seed_1 = [f"{arm}-seed=1" for arm in ("supervised", "defaults", "temperature=1", "w_sup=2")]
     assert more == ["w_sup=2-seed=0", *seed_1]
     records = read_experiment(tmp_path / "records")
-    shown = "defaults (temperature 2.0, w_sup 1.0, w_logit 1.0, weight_decay 0.0001)"
+    shown = "defaults (temperature 2.0, w_sup 1.0, w_logit 0.25, weight_decay 0.0001)"
     assert set(Sweep.arm_labels(records)) == {
-        *("supervised", "defaults", "temperature=1", "w_sup=2", "w_logit=0.1", "w_logit=0.25", "weight_decay=0.01"),
+        *("supervised", "defaults", "temperature=1", "w_sup=2", "w_logit=0.1", "w_logit=0.5", "weight_decay=0.01"),
     }
     named = Sweep.arm_labels(records)["defaults"]
     assert sorted(named.strip(")").split(" (")[1].split(", ")) == sorted(shown.strip(")").split(" (")[1].split(", "))
@@ -313,11 +313,11 @@ def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monke
     lines = read_values(tmp_path / "x.png")["lines"]
     assert {name: list(line) for name, line in lines.items()} == {
         "temperature": ["1", "2.0"],
-        "w_logit": ["0.1", "0.25", "1.0"],
+        "w_logit": ["0.1", "0.25", "0.5"],
         "w_sup": ["1.0", "2"],
         "weight_decay": ["0.0001", "0.01"],
     }
-    assert [len(runs) for runs in lines["w_logit"].values()] == [1, 1, 2]
+    assert [len(runs) for runs in lines["w_logit"].values()] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_real_difference_is_refused(
 
 
 def test_runs_of_one_arm_with_different_settings_have_no_mean():
-    alike = [record("defaults", 0, 0.5, temperature=2.0), record("defaults", 1, 0.5, w_logit=1.0)]
+    alike = [record("defaults", 0, 0.5, temperature=2.0), record("defaults", 1, 0.5, w_logit=0.25)]
     Sweep.check_records(alike)
     with pytest.raises(ValueError, match="temperature 3.0 and 2.0"):
         Sweep.check_records([record("defaults", 0, 0.5, temperature=3.0), alike[1]])

@@ -140,7 +140,7 @@ def test_new_methods_by_hand():
     for name, (_, value) in expected.items():
         assert found[name][1] == pytest.approx(value, rel=2e-5), name
     weights = {name: list(v.weights.values()) for name, v in made.items()}
-    assert weights["kd"] == [1, 1] and weights["cwd"] == [1, 5] and weights["at"] == [1, 1000]
+    assert weights["kd"] == [1, 0.25] and weights["cwd"] == [1, 5] and weights["at"] == [1, 1000]
     assert weights["coordinate"] == [1, 1, 0.1] and weights["dist"] == weights["hcl"] == weights["fitnets"] == [1, 1]
 
 

@@ -14,17 +14,18 @@ from ckdmed.methods.task import Task
     "segmentation",
     "regions",
     summary="soft targets",
-    source="Hinton et al. 2015 (arXiv 1503.02531); T 2 for masks, see docs/losses.md",
+    source="Hinton et al. 2015 (arXiv 1503.02531); T 2 for masks, see docs/losses.md; weight: docs/methods_compared.md",
 )
 def kd(
-    task: Task, w_sup: float = 1.0, w_logit: float = 1.0, temperature: float = 2.0, correction: float = 0.0
+    task: Task, w_sup: float = 1.0, w_logit: float = 0.25, temperature: float = 2.0, correction: float = 0.0
 ) -> dict[str, LossTerm]:
     """w_sup (BCE + Dice) + w_logit (T^2 KL(teacher || student) + correction C).
 
     Args:
         task: the task.
         w_sup: weight of the supervised term.
-        w_logit: weight of the soft targets.
+        w_logit: weight of the soft targets. 1 / T^2 makes their gradient about as large as that of the label in the
+            first steps; with 1 a student of the Figshare slices stayed behind one without a teacher.
         temperature: T. A higher one hands the loss of a mask to easy background.
         correction: weight of what the label says of the teacher's errors, see
             :class:`~ckdmed.losses.LossCorrection`; made for teachers that have not seen the label.
