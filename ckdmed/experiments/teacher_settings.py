@@ -11,9 +11,9 @@ from ckdmed.experiments.given_settings import training_config
 __all__ = ["OF_TEACHERS", "settings_of_teacher", "settings_that_reach"]
 
 # what it calls by a name that the student's bundle has for its own
-_OF_BOTH = ("epochs", "image_size", "learning_rate", "recipe", "weight_decay")
+_OF_BOTH = ("epochs", "image_size", "learning_rate", "recipe", "tumour_share", "weight_decay")
 # of these, what is the student's where the teacher has none of its own
-_SHARED = frozenset({"image_size", "weight_decay"})
+_SHARED = frozenset({"image_size", "tumour_share", "weight_decay"})
 #: what says something of teachers alone, and changes nothing where a student is trained without
 OF_TEACHERS = frozenset(
     {

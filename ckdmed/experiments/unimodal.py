@@ -82,6 +82,7 @@ _OF_TEACHERS = (
     "slices_per_epoch",
     "patches_per_volume",
     "tumour_share",
+    "teacher_tumour_share",
     "scaling",
     "clahe",
     "augmentation",

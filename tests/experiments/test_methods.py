@@ -173,6 +173,11 @@ def test_settings_of_a_teacher_are_those_of_its_own_bundle():
     assert settings_of_teacher("seg_teacher", recipes) == {"weight_decay": 0.1}
     own = settings_of_teacher("brats_seg_teacher", {**recipes, "teacher_recipe": "nnunet", "teacher_weight_decay": 0.2})
     assert own == {"recipe": "nnunet", "weight_decay": 0.2}
+    # and the slices that it draws
+    shares = {"tumour_share": 0.4}
+    assert settings_of_teacher("brats_seg_teacher", shares) == shares
+    own = settings_of_teacher("brats_seg_teacher", {**shares, "teacher_tumour_share": 0.8})
+    assert own == {"tumour_share": 0.8}
 
 
 def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, data: Path):

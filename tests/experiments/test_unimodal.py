@@ -188,7 +188,7 @@ def test_every_setting_that_a_teachers_training_reads_names_its_folder() -> None
         "taught",
     }
     others |= {"teacher_augmentation", "teacher_dataset", "teacher_learns", "teacher_mode", "teacher_module"}
-    others |= {"teacher_preprocessing", "teacher_tumour_share", "trust_bundle", "usual_shares", "views"}
+    others |= {"teacher_preprocessing", "trust_bundle", "usual_shares", "views"}
     # each teacher's file is named by the sequences that it sees
     others |= {"teachers", "w_cooperative", "w_mutual"}
     assert read - others <= set(_OF_TEACHERS)
