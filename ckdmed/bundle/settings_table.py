@@ -158,8 +158,10 @@ SETTINGS: Mapping[str, Setting] = {
     "roi_size": Setting(list_of(whole(1), "edges", length=3), "edges of a patch of a volume", "voxels"),
     "patches_per_volume": Setting(_COUNT, "patches of each volume in a step"),
     "sw_overlap": Setting(number(0, 1, below=True), "overlap of the sliding window's patches"),
-    "slices_per_epoch": Setting(_COUNT, "slices that an epoch draws"),
-    "epoch_slices": Setting(either(_COUNT, _NONE), "slices that an epoch draws; null for the whole section"),
+    "slices_per_epoch": Setting(_COUNT, "slices that an epoch draws; volumes are each seen once"),
+    "epoch_slices": Setting(
+        either(_COUNT, _NONE), "slices that an epoch draws where balanced; null for the whole section"
+    ),
     "tumour_share": Setting(
         _SHARE, "share of the drawn slices that shows tumour; with the recipe nnunet of every batch, or of the patches"
     ),
@@ -180,7 +182,7 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_epochs": Setting(_COUNT, "how long a teacher learns", "epochs"),
     "val_interval": Setting(_COUNT, "from one validation to the next", "epochs"),
     "batch_size": Setting(_COUNT, "samples that the network is given at once"),
-    "accumulation_steps": Setting(_COUNT, "steps whose gradients are summed up"),
+    "accumulation_steps": Setting(_COUNT, "steps whose gradients are averaged into one"),
     "recipe": Setting(
         choice(*RECIPES),
         "how the network, or the student, is trained: AdamW with a one-cycle rate; as nnU-Net by Nesterov momentum "
