@@ -25,7 +25,7 @@ def kd(
         task: the task.
         w_sup: weight of the supervised term.
         w_logit: weight of the soft targets. 1 / T^2 makes their gradient about as large as that of the label in the
-            first steps; with 1 a student of the Figshare slices stayed behind one without a teacher.
+            first steps; with 1 students of the Figshare slices stayed behind those without a teacher.
         temperature: T. A higher one hands the loss of a mask to easy background.
         correction: weight of what the label says of the teacher's errors, see
             :class:`~ckdmed.losses.LossCorrection`; made for teachers that have not seen the label.
