@@ -32,12 +32,11 @@ def test_what_is_kept_changes_nothing(tmp_path: Path):
 
 
 def test_other_augmentation_and_a_kept_teacher_exclude_each_other(tmp_path: Path):
-    made = workflow(tmp_path, cache_teacher=True, augmentation="report")
-    with pytest.raises(Exception, match="TeacherCache") as caught:
-        made.parser.get_parsed_content("train#trainer")
+    with pytest.raises(Exception, match="check_steps") as caught:
+        workflow(tmp_path, cache_teacher=True, augmentation="report")
     causes = []
     error: BaseException | None = caught.value
     while error is not None:
         causes.append(str(error))
         error = error.__cause__
-    assert "augmentation to 'flips' or 'none'" in " ".join(causes)
+    assert "augmentation 'report' makes others: set augmentation to 'flips'" in " ".join(causes)

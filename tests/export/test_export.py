@@ -236,7 +236,8 @@ def test_sizes_come_from_the_record_of_the_run(tmp_path, capsys):
     assert main(arguments) == 0
     train = json.loads((output / "configs/train.json").read_text())
     source = json.loads((SEG_KD / "train.json").read_text())
-    assert (train["student_base"], train["image_size"]) == (4, 32)
+    # given weights may tell another width, so the exported one is what stands where none are given
+    assert train["image_size"] == 32 and ConfigParser(train).get_parsed_content("student_base") == 4
     assert (train["epochs"], train["dataset_dir"]) == (source["epochs"], None)
     assert capsys.readouterr().out.count("passed") == 12
     # it is there now: replaced on demand only
