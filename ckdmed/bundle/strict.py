@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from ckdmed.bundle.contradictions import contradictions
 from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
+from ckdmed.bundle.idle_settings import idle_settings
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
@@ -27,6 +29,8 @@ from ckdmed.bundle.trained import check_trained
 from ckdmed.bundle.typed_settings import typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "unknown_settings"]
+
+logger = logging.getLogger("ckdmed")
 
 _RESERVED = NO_COMPONENTS
 # may be given to every configuration, whether or not it has a use for it; a file of the configuration is for tracking
@@ -45,7 +49,8 @@ def check_settings() -> None:
     component (a section with ``_target_``) are checked by the constructor that is given them.
 
     A setting that was typed and that this run never reads, such as ``--epochs`` in an evaluation, is refused as well.
-    What a program hands over is not: a run of a comparison may need a part of its settings.
+    What a program hands over is not: a run of a comparison may need a part of its settings. Of what was typed and
+    another setting leaves without effect a warning tells, see `idle_settings`.
 
     Then the value of each setting is checked, see `check_values`: ``no`` becomes false, a folder that is called 2018
     stays a folder.
@@ -84,6 +89,7 @@ def check_settings() -> None:
         check_taught(workflow.parser)
         check_started_from(workflow.parser)
         check_deployed(workflow.parser)
+        _tell_of_idle(workflow.parser)
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []
@@ -92,6 +98,15 @@ def check_settings() -> None:
         lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
     plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
     raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
+
+
+def _tell_of_idle(parser: ConfigParser) -> None:
+    """Warn of what was typed for nothing: a script may hand the same settings to runs with a teacher and without."""
+    config = parser.get()
+    idle = idle_settings(parser, [name for name in typed_settings() if name in config and name not in _OF_MONAI])
+    if idle:
+        listed = "; ".join(f"--{name} ({reason})" for name, reason in idle.items())
+        logger.warning(f"no effect in this run: {listed}.")
 
 
 def _check_components(workflow: ConfigWorkflow) -> None:

@@ -1,0 +1,142 @@
+"""Settings that another setting leaves without effect, such as ``n_folds`` where no ``fold`` is chosen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.setting_check import in_short, is_plain
+from ckdmed.bundle.unread_settings import unread_settings
+
+__all__ = ["idle_settings"]
+
+# of which networks the encoder is chosen by its name
+_OVER_BACKBONE = ("flexible_unet", "efficientnet_lite")
+_OF_TEACHERS_TRAINING = (
+    *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_view", "teacher_tumour_share"),
+    *("vit_pretrained", "vgg_pretrained", "lite_pretrained", "freeze"),
+)
+_OF_TEACHERS_NETWORK = (
+    *("teacher_kind", "teacher_base", "teacher_options", "vit_*", "vgg*", "lite_pretrained", "fuse", "resolutions"),
+    "map_weights",
+)
+
+
+class _Unknown(Exception):
+    """A setting whose value needs a component to be built."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """When settings are without effect.
+
+    Args:
+        names: of the settings, as patterns.
+        because: the settings that decide it, the one that is shown first.
+        holds: whether it is so, from their values; None of those that the configuration does not have.
+        but: exceptions among the names.
+    """
+
+    names: tuple[str, ...]
+    because: tuple[str, ...]
+    holds: Callable[..., bool]
+    but: tuple[str, ...] = ()
+
+    def concerns(self, name: str) -> bool:
+        return name not in self.but and any(fnmatchcase(name, pattern) for pattern in self.names)
+
+
+_RULES = (
+    _Rule(
+        ("teacher_*", *_OF_TEACHERS_NETWORK, "freeze", "cache_teacher*", "calibrate_teacher"),
+        ("method", "teacher_mode"),
+        # teachers that learn do so beside a student without distillation, too
+        lambda method, mode: method == "supervised" and mode in (None, "frozen"),
+        # a checkpoint also tells the student's intensities
+        but=("teacher_mode", "teacher_checkpoint", "teacher_checkpoints"),
+    ),
+    _Rule(_OF_TEACHERS_TRAINING, ("teacher_checkpoint",), bool),
+    _Rule(
+        (*_OF_TEACHERS_TRAINING, *_OF_TEACHERS_NETWORK, "teacher_recipe"),
+        # beside several teachers a bundle is one of them
+        ("teacher_bundle", "teachers"),
+        lambda bundle, several: bool(bundle) and several is None,
+    ),
+    _Rule(("trust_bundle", "teacher_bundle_*"), ("teacher_bundle",), lambda bundle: not bundle),
+    _Rule(("n_folds", "fold_source"), ("fold",), lambda fold: fold is None),
+    _Rule(("phantom_*",), ("dataset_dir",), lambda folder: folder is not None),
+    _Rule(("phantom_cases", "min_voxels"), ("task",), lambda task: task == "figshare"),
+    _Rule(("phantom_patients",), ("task",), lambda task: task not in (None, "figshare")),
+    _Rule(
+        ("labelled_per_batch",),
+        ("label_fraction", "dataset_dir"),
+        # phantoms all have labels
+        lambda fraction, folder: fraction == 1 and folder is None,
+    ),
+    _Rule(("epoch_slices",), ("balanced",), lambda balanced: not balanced),
+    _Rule(("roi_size", "patches_per_volume", "sw_overlap"), ("spatial_dims",), lambda dims: dims == 2),
+    # slices are read from the disk, whatever the cache
+    _Rule(("cache", "cache_rate"), ("spatial_dims",), lambda dims: dims == 2),
+    _Rule(("image_size", "slices_per_epoch"), ("spatial_dims",), lambda dims: dims == 3),
+    _Rule(("tumour_share",), ("recipe", "spatial_dims"), lambda recipe, dims: dims == 3 and recipe != "nnunet"),
+    _Rule(
+        ("teacher_tumour_share",),
+        ("teacher_recipe", "spatial_dims"),
+        lambda recipe, dims: dims == 3 and recipe != "nnunet",
+    ),
+    _Rule(("cache_rate",), ("cache",), lambda cache: cache == "disk"),
+    _Rule(
+        ("cache_dir",),
+        ("cache", "cache_teacher", "spatial_dims", "task"),
+        # slices of BraTS cases lie there in any case
+        lambda cache, answers, dims, task: "disk" not in (cache, answers) and dims != 2 and task in (None, "figshare"),
+    ),
+    _Rule(("cache_teacher_dtype",), ("cache_teacher",), lambda storage: not storage),
+    _Rule(("student_backbone",), ("student_kind",), lambda kind: kind not in _OVER_BACKBONE),
+    _Rule(("align_base",), ("align",), lambda align: align is None),
+)
+
+
+def idle_settings(parser: ConfigParser, given: Iterable[str]) -> dict[str, str]:
+    """Of given settings those that others leave without effect, with what does so, such as ``fold is null``.
+
+    Whether a configuration reads a setting at all is the business of `check_effect`, which follows references alone;
+    what the data decide, such as folds that a datalist has, is unknown here.
+
+    Args:
+        parser: of the bundle, with all settings.
+        given: names.
+    """
+    values: dict[str, Any] = {}
+
+    def value_of(name: str) -> Any:
+        if name not in values:
+            config = parser.get()
+            if name in config and not is_plain(config, name):
+                raise _Unknown
+            values[name] = parser.get_parsed_content(name) if name in config else None
+        return values[name]
+
+    def holds(rule: _Rule) -> bool:
+        try:
+            return rule.holds(*map(value_of, rule.because))
+        except _Unknown:
+            return False
+
+    unread = unread_settings(parser)
+    idle = {name: "the network that is chosen has no use for it" for name in given if name in unread}
+    for name in given:
+        decides = next((rule.because[0] for rule in _RULES if rule.concerns(name) and holds(rule)), None)
+        if decides is not None:
+            idle[name] = f"{decides} is {_in_json(values[decides])}"
+    return idle
+
+
+def _in_json(value: Any) -> str:
+    """As a configuration has it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else in_short(value)
