@@ -7,7 +7,7 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,7 @@ from ckdmed.experiments.records import check_made_so, of_before, read_experiment
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
+from ckdmed.experiments.usual_settings import options_in_effect
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers
 from ckdmed.json_files import read_json, read_json_lines
@@ -282,7 +283,7 @@ class Experiment(Report):
         path = self.record_path(run, section)
         if not path.is_file():
             return False
-        check_made_so(path, self._recorded_settings(run), self.data_sha256, self.unrecorded, self.completed)
+        check_made_so(path, self._planned(run), self.unrecorded, self.completed)
         return True
 
     def train(self, run: Run) -> bool:
@@ -309,14 +310,8 @@ class Experiment(Report):
         """Raise ValueError where a run and earlier ones could not stand in one table."""
         folder = self.output_dir / "records"
         there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
-        beside = [record for record in there if record.name != run.name]
-        planned = RunRecord(
-            *(run.name, run.arm.name, list(self.command), run.seed, {**self.split, **run.split}, {}),
-            data_sha256=self.data_sha256,
-            settings={**self._recorded_settings(run), "profile": self.profile},
-        )
         # what the tables would refuse must not be trained for hours first
-        self.check_records([*beside, planned])
+        self.check_records([*(record for record in there if record.name != run.name), self._planned(run)])
 
     def test(self, run: Run) -> bool:
         """Evaluate on the test set, once per run.
@@ -369,8 +364,17 @@ class Experiment(Report):
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         """As JSON has them."""
         reaching = settings_that_reach(self._plan(run))
-        kept = {key: value for key, value in reaching.items() if key not in self.unrecorded}
-        return dict(json.loads(json.dumps(kept)))
+        return dict(json.loads(json.dumps({k: v for k, v in reaching.items() if k not in self.unrecorded})))
+
+    def _planned(self, run: Run) -> RunRecord:
+        """What the record of a run says before it has run."""
+        settings = self._recorded_settings(run)
+        return RunRecord(
+            *(run.name, run.arm.name, list(self.command), run.seed, {**self.split, **run.split}, {}),
+            data_sha256=self.data_sha256,
+            settings={**settings, "profile": self.profile},
+            options=options_in_effect(settings, run.arm.bundle, self.bundles),
+        )
 
     def _execute(
         self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any], without: Collection[str] = ()
@@ -383,17 +387,13 @@ class Experiment(Report):
         found, patients = self.measure(run, section)
         trained = run.arm.name not in self.untrained
         history = read_json_lines(self.folder(run) / "metrics.jsonl") if trained else []
-        RunRecord(
-            name=run.name,
-            arm=run.arm.name,
-            command=list(self.command),
-            seed=run.seed,
-            split={**self.split, **run.split, "section": section},
+        planned = self._planned(run)
+        replace(
+            planned,
+            split={**planned.split, "section": section},
             metrics={k: None if v is None or v != v else float(v) for k, v in found.items()},
             patients=patients,
             costs=self.costs(run, history) if trained else {},
-            data_sha256=self.data_sha256,
-            settings={**self._recorded_settings(run), "profile": self.profile},
             seconds=round(sum(row["seconds"] for row in history), 1) if trained else None,
             notes=f"{self.seconds_note}; {counted(len(history), 'epoch')}" if trained else "given weights, not trained",
         ).write(self.record_path(run, section))

@@ -107,8 +107,7 @@ def collect_records(records: Sequence[RunRecord], path: Path) -> Path:
 
 def check_made_so(
     path: Path,
-    planned: Mapping[str, Any],
-    data_sha256: str,
+    planned: RunRecord,
     unrecorded: Collection[str],
     completed: Callable[[Sequence[RunRecord]], Sequence[RunRecord]] = list,
 ) -> None:
@@ -116,22 +115,34 @@ def check_made_so(
 
     Args:
         path: of its record.
-        planned: settings as a record has them.
-        data_sha256: of the datalist.
+        planned: what its record would say of settings and data today.
         unrecorded: settings that a record does not hold.
         completed: of records those to compare, see :meth:`~ckdmed.experiments.report.Report.completed`.
     """
     record = RunRecord.read(path)
     kept = settings_that_reach(with_new_names(record.settings))
     # what was set then and is not now would be another training as well
-    compared = [*planned, *(key for key in kept if key not in {*planned, *unrecorded, "profile"})]
-    both = completed([replace(record, settings=kept), replace(record, settings=dict(planned))])
-    then, now = (one.settings for one in both)
-    differ = [key for key in compared if then.get(key) != now.get(key)]
-    if differ or record.data_sha256 != data_sha256:
-        told = [f"{key} {then.get(key)!r} then and {now.get(key)!r} now" for key in differ]
+    compared = [*planned.settings, *(key for key in kept if key not in {*planned.settings, *unrecorded})]
+    then, now = completed([replace(record, settings=kept), planned])
+    told = [
+        f"{key} {before!r} then and {today!r} now"
+        for key, before, today in _differences(then, now, compared)
+        if key != "profile"
+    ]
+    if told or record.data_sha256 != planned.data_sha256:
         what = ", ".join(told) or "another datalist"
         raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
+
+
+def _differences(one: RunRecord, other: RunRecord, names: Collection[str]) -> list[tuple[str, Any, Any]]:
+    """The settings of two records that differ, with both values.
+
+    A method's option that is not set has the default of the day on which its run was made, where the records know it.
+    """
+    options = one.options.keys() & other.options.keys()
+    first, second = ({**record.settings, **{key: record.options[key] for key in options}} for record in (one, other))
+    names = dict.fromkeys([*names, *sorted(options)])
+    return [(key, first.get(key), second.get(key)) for key in names if first.get(key) != second.get(key)]
 
 
 def check_one_datalist(records: Sequence[RunRecord]) -> None:
@@ -172,13 +183,12 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
     for (arm, _), (first, *others) in groups.items():
         # a setting alone makes no cross-validation: the table would not tell that other patients were scored
         own = set(of_a_run(arm)) - ({"fold"} if of_fold is None else set())
-        of_first = settings_that_reach(first.settings)
+        of_first = replace(first, settings=settings_that_reach(first.settings))
         for other in others:
-            of_other = settings_that_reach(other.settings)
-            names = [name for name in dict.fromkeys([*of_first, *of_other]) if name not in own]
-            differ = [name for name in names if of_first.get(name) != of_other.get(name)]
-            if differ:
-                told = ", ".join(f"{name} {of_first.get(name)!r} and {of_other.get(name)!r}" for name in differ)
+            of_other = replace(other, settings=settings_that_reach(other.settings))
+            names = [name for name in dict.fromkeys([*of_first.settings, *of_other.settings]) if name not in own]
+            told = ", ".join(f"{name} {a!r} and {b!r}" for name, a, b in _differences(of_first, of_other, names))
+            if told:
                 raise ValueError(
                     f"the runs {first.name} and {other.name} of the arm {arm} were made with different settings "
                     f"({told}), so they have no common mean; keep those of one setting in a folder of their own."

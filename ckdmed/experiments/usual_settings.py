@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ckdmed.bundle.trained import settings_read, told_by_teacher
@@ -13,12 +14,36 @@ from ckdmed.experiments.given_settings import training_config
 from ckdmed.methods import method_named, methods
 from ckdmed.reports import RunRecord
 
-__all__ = ["usual_settings", "with_usual_settings"]
+__all__ = ["options_in_effect", "usual_settings", "with_usual_settings"]
 
 # what a record is sorted by, which a bundle would take for a table of its own sizes
 _LABEL = "profile"
 # of texts that a configuration evaluates or builds; a record is data, and nothing in it may be run
 _RUN = ("$", "@", "%", "_target_")
+
+
+def options_in_effect(settings: Mapping[str, Any], bundle: str, bundles: Path | None = None) -> dict[str, Any]:
+    """What the options of a run's method are: those that are set, and the others' defaults of today.
+
+    Args:
+        settings: of the run.
+        bundle, bundles: see :func:`~ckdmed.experiments.given_settings.check_bundle_settings`.
+
+    Returns:
+        name -> value as JSON has it; nothing of a bundle without distillation, or of a function of one's own.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    config = training_config(bundle, bundles)
+    loss, chosen = config.get("distillation_loss"), settings.get("method", config.get("method"))
+    if not isinstance(loss, Mapping) or not isinstance(chosen, str):
+        return {}
+    found = {
+        name: default if settings.get(name) is None else settings[name]
+        for name, default in method_named(chosen, loss["task"]).options.items()
+    }
+    return dict(json.loads(json.dumps(found)))
 
 
 def usual_settings(names: Collection[str], settings: Mapping[str, Any], task: str, bundle: str) -> dict[str, Any]:
@@ -63,7 +88,10 @@ def with_usual_settings(records: Sequence[RunRecord], bundles: Mapping[str, str]
 
 
 def _completed(record: RunRecord, names: Collection[str], bundles: Mapping[str, str]) -> RunRecord:
-    given, task = record.settings, str(record.split.get("task"))
+    # the defaults of today need not be those of then
+    known = {name: value for name, value in record.options.items() if name in names}
+    given, task = {**record.settings, **known}, str(record.split.get("task"))
+    record = replace(record, settings=given)
     missing = [name for name in names if name not in given and name != _LABEL]
     if not missing or task not in bundles or str(given.get("method")) not in methods(task):
         return record

@@ -35,6 +35,8 @@ class RunRecord:
         patients: of some metrics, the number of each patient group by its name; empty where a run keeps none.
         costs: what the run took, by name, such as "ms per step"; another number on every machine and in every run.
         settings: everything that was configured.
+        options: what the options of the distillation's method were, their defaults of then among them; empty where the
+            run has no method, or an earlier version made the record.
         packages: versions by package.
         machine: in words, without names of hosts or users.
         seconds: how long the run took, None where unknown.
@@ -52,6 +54,7 @@ class RunRecord:
     costs: dict[str, float | None] = field(default_factory=dict)
     data_sha256: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=lambda: package_versions())
     machine: str = field(default_factory=lambda: machine_in_words())
     seconds: float | None = None
@@ -169,7 +172,7 @@ def _processor() -> str:
 
 
 # fields that the first records of this schema do not have
-_LATER = ("patients", "costs")
+_LATER = ("patients", "costs", "options")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
@@ -182,6 +185,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "costs": (dict,),
     "data_sha256": (str,),
     "settings": (dict,),
+    "options": (dict,),
     "packages": (dict,),
     "machine": (str,),
     "seconds": (int, float, type(None)),

@@ -44,7 +44,7 @@ def opened(bundle: str, folder: Path, request: pytest.FixtureRequest, **settings
         return seg_kd_runs.workflow(folder, **settings)
     if bundle == "cls_kd":
         return cls_runs.workflow("cls_kd", folder, **settings)
-    if bundle == "brats_seg_kd":
+    if bundle.startswith("brats_"):
         return test_brats_bundles.workflow(bundle, folder, **request.getfixturevalue("brats"), **settings)
     return test_brats_unimodal.workflow(folder, request.getfixturevalue("cases"), **settings)
 
@@ -67,7 +67,7 @@ def _cases() -> list[Any]:
 @pytest.mark.parametrize(("bundle", "name"), _cases())
 def test_a_method_trains(tmp_path: Path, request: pytest.FixtureRequest, bundle: str, name: str):
     shared = {"label_fraction": 0.5, "phantom_patients": 20} if name == "hard_pseudo" else {}
-    if bundle == "brats_seg_kd":
+    if bundle.startswith("brats_"):
         shared.pop("phantom_patients", None)
     # a term that rises over the first twelfth of the training, or is off in its last tenth, is seen in between
     # angles between images need three of them

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ckdmed.experiments.records import collect_records, read_experiment
+from ckdmed.experiments.records import check_alike, check_made_so, collect_records, read_experiment
 from ckdmed.reports import RunRecord
 
 
@@ -66,3 +68,46 @@ def test_damaged_collections(text: str, message: str, tmp_path: Path) -> None:
         read_experiment(path)
     with pytest.raises(ValueError, match="holds no records; run the"):
         read_experiment(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        # the default was another one
+        (({}, {"w_logit": 1.0}), ({}, {"w_logit": 0.25}), "w_logit 1.0 then and 0.25 now"),
+        # it is given now as it was then
+        (({}, {"w_logit": 1.0}), ({"w_logit": 1.0}, {"w_logit": 1.0}), None),
+        (({"w_logit": None}, {"w_logit": 0.25}), ({}, {"w_logit": 0.25}), None),
+        (({"w_logit": 1.0}, {"w_logit": 1.0}), ({}, {"w_logit": 0.25}), "w_logit 1.0 then and 0.25 now"),
+        # an option that the method did not have
+        (({}, {"w_logit": 1.0}), ({}, {"w_logit": 1.0, "w_new": 2.0}), None),
+        # records of earlier versions do not know
+        (({}, {}), ({}, {"w_logit": 0.25}), None),
+        (({"w_logit": 1.0}, {}), ({}, {"w_logit": 0.25}), "w_logit 1.0 then and None now"),
+    ],
+)
+def test_a_default_of_then_is_another_setting_than_that_of_now(
+    then: tuple[dict, dict], now: tuple[dict, dict], told: str | None, tmp_path: Path
+) -> None:
+    def of_kd(name: str, given: dict, options: dict) -> RunRecord:
+        return replace(record(name, method="kd", profile="tiny", **given), options=options)
+
+    before, planned = of_kd("a", *then), of_kd("a", *now)
+    path = before.write(tmp_path / "a.json")
+    assert RunRecord.read(path).options == then[1]
+    if told is None:
+        check_made_so(path, planned, ())
+        check_alike([before, of_kd("b", *now)], lambda arm: ())
+        return
+    with pytest.raises(ValueError, match=re.escape(f"made with other settings ({told})")):
+        check_made_so(path, planned, ())
+    with pytest.raises(ValueError, match="with different settings .w_logit 1.0 and (0.25|None)"):
+        check_alike([before, of_kd("b", *now)], lambda arm: ())
+
+
+def test_a_record_without_options_is_one_of_before(tmp_path: Path) -> None:
+    path = record("a").write(tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    del content["options"]
+    path.write_text(json.dumps(content))
+    assert RunRecord.read(path).options == {}

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from ckdmed.experiments.usual_settings import usual_settings, with_usual_settings
+from ckdmed.experiments.usual_settings import options_in_effect, usual_settings, with_usual_settings
 from ckdmed.reports import RunRecord
 
 BUNDLES = {"segmentation": "seg_kd"}
@@ -35,6 +35,21 @@ def test_records_of_one_method_name_the_same_settings():
     assert first == {"method": "kd", "temperature": 1, "profile": "tiny", "weight_decay": 0.0001}
     assert second == {"method": "kd", "weight_decay": 0.1, "temperature": 2.0}
     assert other == {"method": "ckd", "w_logit": 3}
+
+
+def test_a_record_that_knows_the_defaults_of_its_day_has_those():
+    before = replace(record(method="kd"), options={"temperature": 5.0, "w_logit": 1.0})
+    today = record(method="kd", temperature=1)
+    assert completed(today, before)[1] == {"method": "kd", "temperature": 5.0}
+
+
+def test_options_in_effect_are_those_that_are_set_and_the_defaults():
+    found = options_in_effect({"method": "kd", "temperature": 3.0, "w_logit": None, "epochs": 2}, "seg_kd")
+    assert found == {"w_sup": 1.0, "w_logit": 0.25, "temperature": 3.0, "correction": 0.0}
+    # the bundle's own method
+    assert options_in_effect({}, "cls_kd") == options_in_effect({"method": "ckd"}, "cls_kd") != {}
+    assert options_in_effect({"epochs": 2}, "seg_teacher") == {}
+    assert options_in_effect({"method": {"_target_": "mine.method"}}, "seg_kd") == {}
 
 
 def test_what_nobody_can_tell_stays_open(tmp_path: Path):
