@@ -93,6 +93,8 @@ def prepare_teacher(
     summary_writer: Any = None,
     prefix: str = "teacher",
     last: bool = False,
+    accumulation_steps: int = 1,
+    compile: bool = False,
 ) -> nn.Module:
     """Load ``checkpoint`` into ``network``, or train it on the labelled data when there is none.
 
@@ -116,6 +118,7 @@ def prepare_teacher(
         summary_writer: a TensorBoard ``SummaryWriter`` for the training's losses, metrics and learning rate, or None.
         prefix: before their names, and the name of the training in its progress bar.
         last: keep the weights of the last epoch instead of the best, where it learns from the validation data too.
+        accumulation_steps, compile: see ``SupervisedTrainer``.
         needed: False where no term of the loss uses a teacher: nothing is loaded and nothing trained.
 
     Returns:
@@ -172,6 +175,8 @@ def prepare_teacher(
         summary_writer=summary_writer,
         prefix=prefix,
         last=last,
+        accumulation_steps=accumulation_steps,
+        compile=compile,
     )
     if distributed.is_initialized():
         distributed.barrier()
@@ -223,6 +228,8 @@ def _train(
     summary_writer: Any,
     prefix: str,
     last: bool,
+    accumulation_steps: int,
+    compile: bool,
 ) -> None:
     trained: nn.Module = network
     if distributed.is_initialized():
@@ -260,5 +267,7 @@ def _train(
         inferer=inferer,
         prepare_batch=view_prepare_batch(view),
         train_handlers=[handlers],
+        accumulation_steps=accumulation_steps,
+        compile=compile,
         decollate=False,
     ).run()

@@ -11,6 +11,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ckdmed.engines import FrozenTeacher, load_network, prepare_teacher, weights_hash
 from ckdmed.engines.teachers.frozen import TeacherIdentity
@@ -72,6 +73,32 @@ def test_the_best_weights_are_kept_or_the_last(tmp_path: Path, last: bool, kept:
     prepare(network, tmp_path, validator, last=last)
     assert len(set(after_epochs)) == 3
     assert weights_hash(network) == after_epochs[kept]
+
+
+@pytest.mark.parametrize(("given", "steps"), [({}, 6), ({"accumulation_steps": 2}, 3), ({"accumulation_steps": 9}, 3)])
+def test_gradients_of_several_steps_are_averaged_into_one(tmp_path: Path, given: dict[str, int], steps: int):
+    taken: list[torch.optim.Optimizer] = []
+    hook = register_optimizer_step_post_hook(lambda optimizer, *rest: taken.append(optimizer))
+    try:
+        # three epochs of two batches
+        prepare(unet(), tmp_path, **given)
+    finally:
+        hook.remove()
+    assert len(taken) == steps
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_network_is_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool):
+    compiled: list[nn.Module] = []
+
+    def note(network: nn.Module, **options: Any) -> nn.Module:
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", note)
+    network = unet()
+    prepare(network, tmp_path, epochs=1, compile=wanted)
+    assert compiled == ([network] if wanted else [])
 
 
 def test_tensorboard_gets_the_training_under_the_teachers_name(tmp_path: Path):
