@@ -19,7 +19,7 @@ from ckdmed.experiments.cases import region_tables
 from ckdmed.experiments.classifier_scores import scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, training_config
-from ckdmed.experiments.given_weights import told_of_given, why_unscored
+from ckdmed.experiments.given_weights import check_teacher_folds, told_of_given, why_unscored
 from ckdmed.experiments.label_fractions import labelled_share, on_labelled_images
 from ckdmed.experiments.one_teacher import TEACHER, check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different
@@ -244,6 +244,7 @@ class Distilling(Experiment):
         return sha256_of(self.teacher) if self.teacher is not None else ""
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
+        check_teacher_folds(self.settings, self.task.bundle, self.teacher)
         check_one_teacher([(run.arm.name, run.seed) for run in runs] + self._recorded_runs())
         refused: dict[str, str] = {}
         # an arm for all its runs; what is done has fitted

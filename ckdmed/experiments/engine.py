@@ -20,7 +20,7 @@ from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.experiments.buildable import check_buildable
 from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, settings_beside
-from ckdmed.experiments.given_weights import check_given_weights
+from ckdmed.experiments.given_weights import check_given_weights, check_teacher_folds
 from ckdmed.experiments.plan import Run
 from ckdmed.experiments.records import check_made_so, of_before, read_experiment, record_path
 from ckdmed.experiments.report import Report
@@ -213,6 +213,7 @@ class Experiment(Report):
             ValueError: a run that was asked for by name is one of them; see :meth:`check_given_weights`.
         """
         self.check_given_weights(runs)
+        check_teacher_folds(self.settings, self.bundle)
         check_buildable([(run, self._plan(run)) for run in self._own_networks(runs)], self.bundles, self.undrawn)
         return list(runs)
 

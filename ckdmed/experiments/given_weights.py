@@ -13,12 +13,13 @@ from ckdmed.bundle.trained import recorded_settings, settings_read
 from ckdmed.bundle.workflow import bundle_parser
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.engines import load_network
+from ckdmed.engines.teachers.folds import check_folds, folds_in
 from ckdmed.experiments.plan import Run
 from ckdmed.json_files import read_json
 from ckdmed.sections.record import SectionRecord, find_own_or_shipped, listed
 from ckdmed.sections.training_record import check_unknown_to
 
-__all__ = ["check_given_weights", "told_of_given", "why_unscored"]
+__all__ = ["check_given_weights", "check_teacher_folds", "told_of_given", "why_unscored"]
 
 
 def check_given_weights(
@@ -99,3 +100,27 @@ def why_unscored(teacher: Path, bundle: Path, planned: Mapping[str, Any]) -> str
         validated = own.patients["validation"].items()
         seen = [group for group, names in validated if "train" in known.sections_of([group, *names])]
     return f"it was trained on {what} of this validation section ({listed(seen)})." if seen else None
+
+
+def check_teacher_folds(settings: Mapping[str, Any], bundle: str, given: Path | None = None) -> None:
+    """Refuse cross-fitted teachers that are not there, which the first student would miss when a teacher is trained:
+    an experiment trains one of all patients.
+
+    Args:
+        settings: of all runs.
+        bundle: that distils, for the message.
+        given: checkpoint of the teacher, or ``folds.json``; None where one is trained.
+
+    Raises:
+        ValueError: with the command that trains them; see :func:`~ckdmed.engines.teachers.folds.check_folds`.
+    """
+    checkpoint = str(given) if given else None
+    count = settings.get("teacher_folds", folds_in(checkpoint))
+    if given is None and count != 1:
+        raise ValueError(
+            f"teacher_folds is {count}, and this experiment trains one teacher of all patients: train them once by "
+            f"`ckdmed run {bundle} train --method kd --teacher_folds {count} --output_dir cross_fitted ...` with the "
+            "settings given here, and give cross_fitted/teacher/folds.json as --teacher_checkpoint, which `experiment "
+            "methods`, `sweep` and `sizes` take."
+        )
+    check_folds(count, checkpoint, bool(settings.get("calibrate_teacher")))

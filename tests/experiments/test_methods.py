@@ -224,6 +224,28 @@ def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arms", [[], ["--arms", "kd"]])
+def test_teachers_of_folds_are_none_that_it_trains(
+    arms: list[str], tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
+):
+    """It trained one teacher of all patients, and then refused it to its first student."""
+    given = ["experiment", "methods", "--profile", "tiny", "--dataset_dir", str(data), *arms]
+    out = tmp_path / "out"
+    folds = write_json(tmp_path / "folds.json", {"teacher_folds": 2})
+    one = save_weights(tmp_path / "one.pt", {"a": torch.zeros(1)})
+    for words, message in (
+        (["--set", "teacher_folds=3"], "--teacher_folds 3 --output_dir cross_fitted ...` with the settings given here"),
+        (["--set", "calibrate_teacher=true"], "one teacher of all has none"),
+        (["--teacher_checkpoint", str(folds), "--set", "teacher_folds=3"], "leave teacher_folds out, or give it as 2"),
+        (["--teacher_checkpoint", str(one), "--set", "teacher_folds=3"], "is of 1 teacher"),
+    ):
+        assert main([*given, "--output_dir", str(out), *words]) == 2, words
+        assert message in capsys.readouterr().err and not out.exists()
+    comparison = ["experiment", "compare", "--profile", "tiny", "--dataset_dir", str(data), "--output_dir", str(out)]
+    assert main([*comparison, "--arms", "teacher", "alone", "ckd", "--set", "teacher_folds=3"]) == 2
+    assert "`ckdmed run seg_kd train --method kd --teacher_folds 3" in capsys.readouterr().err and not out.exists()
+
+
 def _tiny(tmp_path: Path, data: Path, *words: str) -> tuple[MethodComparison, list]:
     return made("methods", tmp_path, data, "--seeds", "0", *words)
 
