@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle.reference_resolver import ReferenceResolver
 
-__all__ = ["IneffectiveSettingError", "check_effect", "content_at", "ineffective", "strings"]
+__all__ = ["IneffectiveSettingError", "check_effect", "content_at", "ineffective", "reached", "strings"]
 
 _SEPARATOR = "::"
 
@@ -44,10 +44,10 @@ def ineffective(config: Mapping[str, Any], given: Iterable[str], entry_points: I
 
     All references of an expression count as read, those of the branch that is not taken too.
     """
-    reached = _reached(config, entry_points)
+    read = reached(config, entry_points)
     ids = {ReferenceResolver.normalize_id(name) for name in given}
     # the top of the configuration has to have it: the rest of a command line is no setting
-    return sorted(id_ for id_ in ids if id_.split(_SEPARATOR)[0] in config and not _touches(id_, reached))
+    return sorted(id_ for id_ in ids if id_.split(_SEPARATOR)[0] in config and not _touches(id_, read))
 
 
 def strings(value: Any) -> Iterator[str]:
@@ -62,16 +62,17 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(entry)
 
 
-def _reached(config: Mapping[str, Any], entry_points: Iterable[str]) -> set[str]:
-    reached: set[str] = set()
+def reached(config: Mapping[str, Any], entry_points: Iterable[str]) -> set[str]:
+    """The ids that ids of a configuration refer to, over any number of steps, and these themselves."""
+    found: set[str] = set()
     waiting = list(entry_points)
     while waiting:
         id_ = waiting.pop()
-        if id_ not in reached:
-            reached.add(id_)
+        if id_ not in found:
+            found.add(id_)
             for text in strings(content_at(config, id_)):
                 waiting.extend(ReferenceResolver.match_refs_pattern(text))
-    return reached
+    return found
 
 
 def content_at(config: Any, id_: str) -> Any:

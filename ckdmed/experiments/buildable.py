@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai.bundle import ConfigParser
+
+from ckdmed.bundle.effective_settings import reached
 from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.network_check import check_networks
 from ckdmed.bundle.workflow import bundle_parser
@@ -65,9 +69,11 @@ def built_loss(
     config = training_config(bundle, bundles)
     # weights of classes are counted in the data
     without = {"label_weights": None} if undrawn and "label_weights" in config else {}
-    get = bundle_parser(bundle_folder(bundle, bundles), {**planned, **without}).get_parsed_content
+    parser = bundle_parser(bundle_folder(bundle, bundles), {**planned, **without})
+    get = parser.get_parsed_content
     try:
         check_bundle_settings(bundle, planned, bundles)
+        _check_together(parser, undrawn)
         if "distillation_loss" not in config:
             check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
             return None, get
@@ -90,3 +96,12 @@ def built_loss(
             raise
         raise ValueError(in_words(root_cause(error))) from error
     return loss, get
+
+
+def _check_together(parser: ConfigParser, undrawn: bool) -> None:
+    """What a run of the bundle refuses of settings together, as it begins."""
+    config = parser.get()
+    for number, entry in enumerate(config["initialize"]):
+        name = f"initialize::{number}"
+        if "ckdmed.recipes.check_" in json.dumps(entry) and not (undrawn and "sections" in reached(config, [name])):
+            parser.get_parsed_content(name)
