@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from pydicom import Dataset, FileDataset
+from pydicom import DataElement, Dataset, FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, MRImageStorage
 
@@ -123,7 +123,7 @@ _others: list[_Decoder] = []
 
 
 def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, decoded_bytes: int) -> np.ndarray:
-    """All frames of a compressed image, (frames, rows, columns) or (frames, rows, columns, samples).
+    """All frames of a compressed image as stored, (frames, rows, columns) or (frames, rows, columns, samples).
 
     Only the pixels and their description are handed over, no other part of an untrusted header.
 
@@ -178,6 +178,10 @@ def _pixels_alone(dataset: FileDataset, syntax: UID) -> bytes:
     for keyword in _DESCRIPTION:
         if keyword in dataset:
             plain[keyword] = dataset[keyword]
+    # GDCM turns MONOCHROME1 over, which is left to who asks, and looks for the table of a palette
+    if dataset.SamplesPerPixel == 1:
+        # a new element, as the other is the dataset's own
+        plain["PhotometricInterpretation"] = DataElement("PhotometricInterpretation", "CS", "MONOCHROME2")
     plain.file_meta = FileMetaDataset()
     plain.file_meta.TransferSyntaxUID = syntax
     plain.SOPClassUID = plain.file_meta.MediaStorageSOPClassUID = MRImageStorage

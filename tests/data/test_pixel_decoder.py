@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from ckdmed.data import pixel_decoder
@@ -17,6 +18,18 @@ from tests.reliability.sandbox import outcomes
 def decoded(name: str) -> np.ndarray:
     path = Path(get_testdata_file(name, download=False))
     return np.stack(list(read_frames(path, open_dicom(path))))
+
+
+@pytest.mark.parametrize("how", ["jpeg_ls_lossless", "jp2klossless", "RLE"])
+@pytest.mark.parametrize("white", ["MONOCHROME1", "MONOCHROME2"])
+def test_larger_values_are_brighter_however_they_are_compressed(how: str, white: str, tmp_path: Path) -> None:
+    values = []
+    for name in ("MR_small.dcm", f"MR_small_{how}.dcm"):
+        image = dcmread(get_testdata_file(name, download=False))
+        image.PhotometricInterpretation = white
+        image.save_as(tmp_path / name)
+        values.append(np.stack(list(read_frames(tmp_path / name, open_dicom(tmp_path / name)))))
+    assert np.array_equal(*values)
 
 
 @pytest.fixture
