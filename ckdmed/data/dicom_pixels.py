@@ -17,7 +17,17 @@ from pydicom import Dataset, FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, pixel_array
 from pydicom.pixels.utils import get_expected_length, get_nr_frames
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, RLELossless
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGLSTransferSyntaxes,
+    JPEGTransferSyntaxes,
+    RLELossless,
+)
 
 from ckdmed.counted import counted
 from ckdmed.data.dicom_file import DicomFileError, one_line
@@ -28,6 +38,16 @@ __all__ = ["check_pixel_length", "read_frames", "rescaled"]
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _LUMA = np.array([0.299, 0.587, 0.114])
+_READABLE = {
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    RLELossless,
+    *JPEGTransferSyntaxes,
+    *JPEGLSTransferSyntaxes,
+    *JPEG2000TransferSyntaxes,
+}
 
 
 def check_pixel_length(path: Path, dataset: FileDataset) -> int:
@@ -37,13 +57,19 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
         the number of frames.
 
     Raises:
-        DicomFileError: no pixels, cut off, fewer bytes than rows, columns, frames, samples and bits need, at least one
-            row more than that, or more than `ckdmed.limits` allows.
+        DicomFileError: no pixels, stored in a way that is not read, cut off, fewer bytes than rows, columns, frames,
+            samples and bits need, at least one row more than that, or more than `ckdmed.limits` allows.
     """
     key = next((name for name in _PIXELS if name in dataset), None)
     if key is None:
         raise DicomFileError(f"{path}: truncated, or no DICOM image: there are no pixels.")
     syntax = transfer_syntax(dataset)
+    if syntax not in _READABLE:
+        name = f"{syntax.name} (transfer syntax {syntax})" if syntax.name != syntax else f"transfer syntax {syntax}"
+        raise DicomFileError(
+            f"{path}: its pixels are stored as {name}, which is not read here; export the series without compression "
+            "(Explicit VR Little Endian), or convert it to NIfTI."
+        )
     frames = get_nr_frames(dataset, warn=False)
     values = get_expected_length(dataset, unit="pixels")
     claim = (

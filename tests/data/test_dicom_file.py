@@ -160,6 +160,23 @@ def test_what_is_missing_or_impossible_is_refused_by_its_cause(tmp_path, change,
     assert not stacks and unreadable[0][0] == path
 
 
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2.4.100", r"MPEG2 .* \(transfer syntax 1.2.840.10008.1.2.4.100\)"),
+        ("1.2.840.10008.1.2.4.110", "transfer syntax 1.2.840.10008.1.2.4.110"),
+        ("1.2.840.113619.5.2", "transfer syntax 1.2.840.113619.5.2"),
+    ],
+)
+def test_a_compression_that_is_not_read_is_named_with_the_remedy(tmp_path, syntax, name):
+    path = classic(tmp_path / "x.dcm")
+    padded = syntax.encode().ljust((len(syntax) + 1) // 2 * 2, b"\0")
+    plain = b"\x14\0" + ExplicitVRLittleEndian.encode() + b"\0"
+    path.write_bytes(path.read_bytes().replace(plain, struct.pack("<H", len(padded)) + padded, 1))
+    with pytest.raises(DicomFileError, match=f"x.dcm: its pixels are stored as {name}, which is not read here; export"):
+        read_dicom_volume([path])
+
+
 def nested(path: Path, depth: int) -> Path:
     content = classic(path).read_bytes()
     at = content.index(b"\x28\x00\x02\x00", 132)
