@@ -25,6 +25,7 @@ class DicomHeader:
 
     Args:
         path: the file.
+        person: Patient ID and Study Instance UID, each "" where the file has none.
         series: Series Instance UID, "" where the file has none.
         number: Series Number, "" where the file has none.
         size: columns, rows, frames.
@@ -35,9 +36,11 @@ class DicomHeader:
         between, thickness: the millimetres that the file states between slices (0018,0088) and of their thickness
             (0018,0050), 0 where it states none.
         instance: Instance Number, None where the file has none.
+        uid: SOP Instance UID, "" where the file has none.
     """
 
     path: Path
+    person: tuple[str, str]
     series: str
     number: str
     size: tuple[int, int, int]
@@ -47,6 +50,7 @@ class DicomHeader:
     between: float = 0.0
     thickness: float = 0.0
     instance: float | None = None
+    uid: str = ""
 
     @property
     def matrix(self) -> np.ndarray:
@@ -122,8 +126,9 @@ def _header(path: Path, dataset: FileDataset, frames: int) -> DicomHeader:
     matrix = np.stack([across, np.cross(normal, across), normal], axis=1)
     return DicomHeader(
         path=path,
-        series=str(dataset.get("SeriesInstanceUID") or "").strip("\0 "),
-        number=str(dataset.get("SeriesNumber", "") if dataset.get("SeriesNumber") is not None else "").strip("\0 "),
+        person=(_plain(dataset, "PatientID"), _plain(dataset, "StudyInstanceUID")),
+        series=_plain(dataset, "SeriesInstanceUID"),
+        number=_plain(dataset, "SeriesNumber"),
         size=(int(dataset.Columns), int(dataset.Rows), frames),
         spacing=spacing,
         origins=tuple((x, y, z) for x, y, z in origins),
@@ -132,7 +137,14 @@ def _header(path: Path, dataset: FileDataset, frames: int) -> DicomHeader:
         between=abs(_stated(groups, "SpacingBetweenSlices") or 0),
         thickness=abs(_stated(groups, "SliceThickness") or 0),
         instance=_stated([dataset], "InstanceNumber"),
+        uid=_plain(dataset, "SOPInstanceUID"),
     )
+
+
+def _plain(dataset: FileDataset, keyword: str) -> str:
+    """As text, "" where there is none."""
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip("\0 ")
 
 
 def frame_groups(path: Path, dataset: FileDataset, number: int, frames: int) -> list[Dataset]:

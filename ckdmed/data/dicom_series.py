@@ -42,7 +42,7 @@ class SliceGapWarning(UserWarning):
 
 
 def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
-    """Files that make one volume each: of one series, size, pixel spacing and orientation, ordered along their normal.
+    """Files that make one volume each: of one patient, series, size, pixel spacing and orientation, in their order.
 
     A file without a series, or with several frames, stands by itself.
     """
@@ -51,7 +51,8 @@ def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
         alone = str(header.path) if not header.series or header.size[2] > 1 else ""
         # localisers keep three orientations in one series
         for number in count():
-            group = groups[header.series, alone, header.size, number]
+            # some anonymisers give all patients the same UIDs
+            group = groups[header.person, header.series, alone, header.size, number]
             if not group or _same_plane(group[0], header):
                 group.append(header)
                 break
@@ -113,8 +114,8 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
     groups = group_series(headers) if len(headers) > 1 else [headers]
     if len(groups) > 1:
         raise DicomFileError(
-            f"{headers[0].path.parent}: the files are of {len(groups)} series, sizes, pixel spacings or orientations; "
-            "put each volume into a folder of its own."
+            f"{headers[0].path.parent}: the files are of {len(groups)} patients, series, sizes, pixel spacings or "
+            "orientations; put each volume into a folder of its own."
         )
     headers = groups[0]
     first = headers[0]
@@ -129,6 +130,7 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
         header.path.name if header.size[2] == 1 else f"frame {frame + 1} of {header.path.name}"
         for header, frame in ((headers[number], frame) for _, number, frame in planes)
     ]
+    _refuse_copies(headers)
     step = _step(first, np.array([height for height, _, _ in planes]), origins, names)
     if doubt := _gap_doubt([headers[number] for _, number, _ in planes], planes[-1][0] - planes[0][0]):
         warnings.warn(doubt, SliceGapWarning, stacklevel=2)
@@ -165,6 +167,19 @@ def read_dicom_volume(paths: Sequence[str | Path]) -> tuple[np.ndarray, np.ndarr
         for frame, pixels in enumerate(_frames(header)):
             volume[..., place[number, frame]] = pixels.T
     return volume, grid.affine
+
+
+def _refuse_copies(headers: Sequence[DicomHeader]) -> None:
+    """Of one image, by its UID and its place: some write one UID into all files."""
+    seen: dict[tuple[object, ...], DicomHeader] = {}
+    for header in headers:
+        other = seen.setdefault((header.uid, header.origins), header)
+        if header.uid and other is not header:
+            copies = len(headers) - len({(one.uid, one.origins) for one in headers})
+            raise DicomFileError(
+                f"{header.path.parent}: {copies} of the {len(headers)} files are copies of others, such as "
+                f"{header.path.name} of {other.path.name} (SOP Instance UID {header.uid}); leave each image there once."
+            )
 
 
 def _step(

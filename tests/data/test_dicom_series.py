@@ -154,7 +154,34 @@ def test_the_real_series_without_every_other_slice_is_named(shared_data):
 
 def test_two_volumes_in_one_series_are_an_error(tmp_path):
     files = write_series(tmp_path, VOLUME) + write_series(tmp_path, VOLUME, names="echo{}.dcm")
+    for number, file in enumerate(files[4:]):
+        _changed(file, SOPInstanceUID=f"1.2.5.{number}")
     with pytest.raises(DicomFileError, match="8 files of one series lie at one position"):
+        read_dicom_volume(files)
+
+
+def test_copies_of_images_beside_them_are_named(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
+    told = r"1 of the 5 files are copies of others, such as (slice02|copy).dcm of (copy|slice02).dcm \(SOP Instance UID"
+    with pytest.raises(DicomFileError, match=told):
+        read_dicom_volume([*files, tmp_path / "copy.dcm"])
+
+
+def test_one_identifier_in_all_files_does_not_make_them_copies(tmp_path):
+    files = write_series(tmp_path, VOLUME)
+    for file in files:
+        _changed(file, SOPInstanceUID="1.2.5")
+    assert np.array_equal(read_dicom_volume(files)[0], VOLUME)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_images_of_two_patients_with_the_same_series_are_two_volumes(tmp_path, keyword):
+    files = write_series(tmp_path, VOLUME)
+    for file in files[1::2]:
+        _changed(file, **{keyword: "1.2.6"})
+    assert [list(stack) for stack, _ in dicom_stacks(files)[0]] == [files[0::2], files[1::2]]
+    with pytest.raises(DicomFileError, match="the files are of 2 patients, series"):
         read_dicom_volume(files)
 
 
@@ -187,13 +214,15 @@ def test_files_of_two_pixel_spacings_are_two_volumes(tmp_path):
     for file in files[2:]:
         _changed(file, PixelSpacing=[1.8, 1.6])
     assert [len(stack) for stack, _ in dicom_stacks(files)[0]] == [2, 2]
-    with pytest.raises(DicomFileError, match="the files are of 2 series, sizes, pixel spacings or orientations"):
+    with pytest.raises(
+        DicomFileError, match="the files are of 2 patients, series, sizes, pixel spacings or orientations"
+    ):
         read_dicom_volume(files)
 
 
 def test_files_of_two_series_are_no_volume(tmp_path):
     files = write_series(tmp_path / "a", VOLUME, uid="1.2.3") + write_series(tmp_path / "b", VOLUME, uid="1.2.4")
-    with pytest.raises(DicomFileError, match="the files are of 2 series"):
+    with pytest.raises(DicomFileError, match="the files are of 2 patients, series"):
         read_dicom_volume(files)
 
 
