@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ckdmed.counted import counted
 from ckdmed.data.brats.cached_slices import LoadCachedSliced
-from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.case_reader import CaseReader, says_where
 from ckdmed.data.slice_files import read_slices
 from ckdmed.data.splits import GROUP_KEY
 from ckdmed.intended_inputs import (
@@ -171,7 +171,8 @@ def _look(
         f"{counted(sum(map(len, groups)), 'slice')} of {counted(len(set(groups[0])), 'patient')} of the section train"
     )
     fitted = list(zip(features, groups, strict=True))
-    return intended_inputs_of(fitted, sequences, description, data, modality, side), data
+    intended = intended_inputs_of(fitted, sequences, description, data, modality, side)
+    return replace(intended, placed=all(one.placed for told in facts for one in told)), data
 
 
 def _spread(items: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
@@ -230,7 +231,9 @@ def _read_cases(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -
         files, held = list(ensure_tuple(item["image"])), list(item["modalities"])
         if len(files) == len(held):
             files, held = [files[held.index(one)] for one in modalities], list(modalities)
-        yield _Read(str(item[GROUP_KEY]), list(case_slices(CaseReader(), files, held, modalities)), facts)
+        # all images are brought to the grid of the first
+        facts[0] = replace(facts[0], placed=says_where(Path(files[0])))
+        yield _Read(str(item[GROUP_KEY]), list(case_slices(CaseReader(), files, held, modalities)), list(facts))
 
 
 def _read_cached(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> Iterator[_Read]:

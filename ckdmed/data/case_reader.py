@@ -13,11 +13,11 @@ from monai.data import MetaTensor
 from monai.transforms import SpatialResample
 from monai.utils import MetaKeys, ensure_tuple
 
-from ckdmed.data.nifti_files import VolumeFileError, read_nifti_header
+from ckdmed.data.nifti_files import VolumeFileError, is_placed, read_nifti_header
 from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
 from ckdmed.data.volume_reader import VolumeReader, is_nifti, read_volume, stacked_volumes
 
-__all__ = ["REFERENCE_KEY", "CaseReader"]
+__all__ = ["REFERENCE_KEY", "CaseReader", "says_where"]
 
 #: Where the metadata say whose grid it is; MONAI's ``filename_or_obj`` is the first file, whatever the reader says.
 REFERENCE_KEY = "reference_file"
@@ -101,12 +101,9 @@ def _disagreement(reference: Volume, volume: Volume, tolerance_mm: float) -> str
     return grid_disagreement(first, second, tolerance_mm)
 
 
-def _says_where(path: Path) -> bool:
-    """Whether a file has an affine; of a NIfTI file without one everybody makes up another."""
-    if path.is_dir() or not is_nifti(path):
-        return True
-    header = read_nifti_header(path).header
-    return bool(header["sform_code"] or header["qform_code"])
+def says_where(path: Path) -> bool:
+    """Whether a file, or a folder of one DICOM series, has an affine of its own."""
+    return path.is_dir() or not is_nifti(path) or is_placed(read_nifti_header(path))
 
 
 def check_places(reference: Volume, volume: Volume) -> None:
@@ -116,7 +113,7 @@ def check_places(reference: Volume, volume: Volume) -> None:
         VolumeFileError: they are on different grids, and a NIfTI file does not say where it lies.
     """
     for path in (reference[0], volume[0]):
-        if not _says_where(path) and _disagreement(reference, volume, DEFAULT_TOLERANCE_MM):
+        if not says_where(path) and _disagreement(reference, volume, DEFAULT_TOLERANCE_MM):
             raise VolumeFileError(
                 f"{path}: does not say where it lies, nor which side is left (sform_code and qform_code are 0), and "
                 f"{reference[0].name} and {volume[0].name} are on different grids. Write its affine into its header, "

@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
+from ckdmed.data.nifti_affine import AffineError, header_affine
 from ckdmed.limits import DEFLATE_RATIO, FileTooLargeError, check_decoded_size, max_decoded_bytes
 from ckdmed.paths import PathLike
 
-__all__ = ["VolumeFileError", "affine_mm", "nifti_values", "open_nifti", "read_nifti_header"]
+__all__ = ["VolumeFileError", "affine_mm", "is_placed", "nifti_values", "open_nifti", "read_nifti_header"]
 
 _CLASSES = {348: nib.nifti1.Nifti1Image, 540: nib.nifti2.Nifti2Image}
 # From the header's unit to millimetres. 0 is "unknown", which everybody takes for millimetres.
@@ -31,7 +32,8 @@ def read_nifti_header(path: PathLike) -> nib.nifti1.Nifti1Image:
     """An image with shape, affine and header, without access to voxels. Header extensions are left out.
 
     Raises:
-        VolumeFileError: no such file, empty, no NIfTI, or a header that claims more voxels than the file can hold.
+        VolumeFileError: no such file, empty, no NIfTI, a header that claims more voxels than the file can hold, or an
+            affine that cannot be used or is contradicted by another (see `header_affine`).
         FileTooLargeError: the voxels would take more memory than is allowed, see `ckdmed.limits`.
     """
     return _image(Path(path), voxels=False)
@@ -70,6 +72,11 @@ def affine_mm(image: nib.nifti1.Nifti1Image) -> np.ndarray:
     return affine
 
 
+def is_placed(image: nib.nifti1.Nifti1Image) -> bool:
+    """Whether a file tells its affine; of one that does not everybody makes up another."""
+    return bool(image.header["sform_code"] or image.header["qform_code"])
+
+
 def _image(path: Path, voxels: bool) -> nib.nifti1.Nifti1Image:
     if not path.is_file():
         raise VolumeFileError(f"{path}: no such file.")
@@ -78,9 +85,11 @@ def _image(path: Path, voxels: bool) -> nib.nifti1.Nifti1Image:
     try:
         kind, header, end = _header(path)
         # of a quaternion that is none, too
-        affine = header.get_best_affine()
+        affine = header_affine(header)
     except (VolumeFileError, FileTooLargeError):
         raise
+    except AffineError as error:
+        raise VolumeFileError(f"{path}: {error}.") from error
     # gzip, zlib, struct and nibabel each raise their own for damaged files.
     except Exception as error:
         raise VolumeFileError(f"{path}: its NIfTI header cannot be read ({_cause(error)}).") from error

@@ -11,7 +11,7 @@ from ckdmed.counted import counted
 from ckdmed.data.dicom_file import dicom_images
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.data.mat73 import numeric_array, open_mat, subgroup
-from ckdmed.data.nifti_files import affine_mm, nifti_values, read_nifti_header
+from ckdmed.data.nifti_files import affine_mm, is_placed, nifti_values, read_nifti_header
 from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_geometry import SliceGeometry, plain_geometry, spatial_geometry
 from ckdmed.paths import PathLike, path_list
@@ -196,7 +196,7 @@ def _nifti(path: Path, slice_axis: int | str) -> tuple[np.ndarray, SliceGeometry
     header = read_nifti_header(path)
     if not header.shape or min(header.shape) < 1:
         raise ValueError(f"shape {header.shape}: there is nothing to read.")
-    geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis)
+    geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis, is_placed(header))
     return nifti_values(path)[1], geometry
 
 

@@ -27,6 +27,7 @@ class SliceGeometry:
         axes: which array axis the slices, the rows and the columns lie along.
         flips: whether rows, then columns, run against their array axis.
         affine: array index to millimetres, RAS, as nested tuples (4, 4); the identity where the file has none.
+        placed: False where an affine was made up, as everybody does of a NIfTI file that tells none.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class SliceGeometry:
     axes: tuple[int, int, int]
     flips: tuple[bool, bool]
     affine: tuple[tuple[float, ...], ...]
+    placed: bool = True
 
     def to_slices(self, array: np.ndarray) -> np.ndarray:
         """Slices (S, rows, columns) of an array of `shape`."""
@@ -70,7 +72,7 @@ def plain_geometry(kind: str, shape: tuple[int, int]) -> SliceGeometry:
 
 
 def spatial_geometry(
-    kind: str, shape: tuple[int, ...], affine: np.ndarray, slice_axis: int | str = -1
+    kind: str, shape: tuple[int, ...], affine: np.ndarray, slice_axis: int | str = -1, placed: bool = True
 ) -> SliceGeometry:
     """Of an array with an affine: slices are turned to the radiological view.
 
@@ -84,6 +86,7 @@ def spatial_geometry(
         affine: (4, 4), index to millimetres, RAS.
         slice_axis: array axis 0, 1, 2 or -1 (the last, default), or "axial", "coronal", "sagittal": the axis nearest to
             that plane's normal. A 2-D array is one slice whatever this says.
+        placed: see `SliceGeometry`.
 
     Raises:
         ValueError: `slice_axis` is none of these, more than three axes are larger than 1, or the affine is not finite
@@ -109,7 +112,9 @@ def spatial_geometry(
     # Of right, anterior, superior the later of the plane's two runs along the rows, each of them against RAS.
     columns, rows = sorted((axis for axis in range(3) if axis != along), key=lambda axis: world[axis])
     flips = (bool(direction[rows] > 0), bool(direction[columns] > 0))
-    return SliceGeometry(kind, tuple(int(size) for size in shape), (along, rows, columns), flips, _nested(affine))
+    return SliceGeometry(
+        kind, tuple(int(size) for size in shape), (along, rows, columns), flips, _nested(affine), placed
+    )
 
 
 def _nested(affine: np.ndarray | Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:

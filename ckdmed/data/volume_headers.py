@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from monai.config import PathLike
 
+from ckdmed.data.nifti_affine import affine_text
 from ckdmed.data.nifti_files import VolumeFileError, affine_mm, read_nifti_header
 
 __all__ = ["DEFAULT_TOLERANCE_MM", "VolumeHeader", "affine_text", "grid_disagreement", "read_volume_header"]
@@ -50,12 +51,6 @@ def read_volume_header(path: PathLike) -> VolumeHeader:
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise VolumeFileError(f"{path}: its affine {affine_text(affine)} is not finite or cannot be inverted.")
     return VolumeHeader(path, shape, affine)
-
-
-def affine_text(affine: np.ndarray) -> str:
-    """An affine on one line, by rows."""
-    rows = (" ".join(f"{value + 0.0:.6g}" for value in row) for row in np.round(np.asarray(affine), 6))
-    return "[" + "; ".join(rows) + "]"
 
 
 def grid_disagreement(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ckdmed.data.brats import MODALITIES, SkippedCase, VolumeFileError, load_brats_datalist, parse_file_name
-from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.case_reader import CaseReader, says_where
 from ckdmed.data.image_files import FoundInputs, InputItem
 from ckdmed.data.input_walk import SkippedFile, UnusedFiles
 from ckdmed.data.output_names import input_stem, output_names
@@ -150,6 +150,9 @@ class CaseInferenceJob(InferenceJob):
         held = item.modalities if isinstance(item, CaseItem) else self.modalities
         slices = case_slices(self.case_reader, item.files, held, self.modalities)
         facts = [SeriesFacts("MR", modality, "its name or place says so") for modality in self.modalities]
+        # all images are brought to the grid of one
+        reference = self.case_reader.reference if len(item.files) > 1 else 0
+        facts[0] = replace(facts[0], placed=says_where(Path(item.files[reference])))
         return check_input(self.intended, np.concatenate(slices), facts)
 
     def record(self, name: str, files: Sequence[str], measured: Mapping[str, Any] | None = None) -> None:

@@ -39,7 +39,8 @@ class InputCheck:
         distance: the median slice's, in units of the threshold (above 1 is outside); None where none was looked at.
         intended: what the network was made for, in words.
         facts: what the input says of itself.
-        causes: of the reasons, in their order: "modality", "sequence", "field of view", "cut" or "appearance".
+        causes: of the reasons, in their order: "modality", "sequence", "field of view", "cut", "place" or
+            "appearance".
     """
 
     status: Status
@@ -98,7 +99,8 @@ def check_input(
 
     It is outside when its header or name says another modality or sequence, when its field of view is below 0.75 or
     above 1.35 times those of the training, when its pixels are more than twice as long as wide (a volume that is cut
-    across the slices that were made, as they lie along another axis than the last), when its one slice (or most of two
+    across the slices that were made, as they lie along another axis than the last), when a NIfTI file does not tell how
+    it lies, when its one slice (or most of two
     or three) looks unlike the training's, or when the median slice of its volume does.
 
     Args:
@@ -161,6 +163,12 @@ def _by_header(intended: IntendedInputs, facts: SeriesFacts, sequence: str) -> l
             "with its slices along the last axis, or give slice_axis"
         )
         reasons.append(("cut", text))
+    if intended.placed and not facts.placed:
+        text = (
+            "its file does not tell how it lies (sform_code and qform_code are 0), so that its slices may be upside "
+            "down, and left and right are guessed; write its affine into its header"
+        )
+        reasons.append(("place", text))
     return reasons
 
 

@@ -32,6 +32,7 @@ class IntendedInputs:
         field_of_view_mm: smallest and largest longer side of the training's slices, or None where files do not say.
         description: in words, for messages, such as "contrast-enhanced T1 slices with a tumour".
         data: what it was fitted to, in words.
+        placed: False where images of the training did not tell how they lie, so that this is nothing to warn of.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class IntendedInputs:
     field_of_view_mm: tuple[float, float] | None
     description: str
     data: str
+    placed: bool = True
 
     @classmethod
     def beside(cls, checkpoint: str | os.PathLike[str]) -> IntendedInputs | None:
@@ -74,6 +76,7 @@ class IntendedInputs:
                 None if view is None else (float(view[0]), float(view[1])),
                 str(content["description"]),
                 str(content["data"]),
+                bool(content.get("placed", True)),
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError(
@@ -89,6 +92,7 @@ class IntendedInputs:
             "data": self.data,
             "modality": self.modality,
             "field_of_view_mm": None if self.field_of_view_mm is None else list(self.field_of_view_mm),
+            **({} if self.placed else {"placed": False}),
             "images": [
                 {"sequence": sequence, "appearance": appearance.to_json()}
                 for sequence, appearance in zip(self.sequences, self.appearances, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class SeriesFacts:
         field_of_view_mm: longer side of a slice, or None where the file does not say.
         description: of the series, as its header or its name has it.
         pixel_mm: sides of a pixel, the shorter first, where the file is one that may be cut along any axis; else None.
+        placed: False of a volume whose file does not tell how it lies, so that its slices may be upside down.
     """
 
     modality: str = ""
@@ -79,6 +80,7 @@ class SeriesFacts:
     field_of_view_mm: float | None = None
     description: str = ""
     pixel_mm: tuple[float, float] | None = None
+    placed: bool = True
 
     @property
     def sequence_text(self) -> str:
@@ -130,7 +132,8 @@ def facts_of_slices(files: Sequence[PathLike] | PathLike, geometry: SliceGeometr
         return series_facts(files)
     _, rows, columns = geometry.axes
     shape = (*geometry.shape, 1, 1)
-    return series_facts(files, (shape[rows], shape[columns]), np.array(geometry.affine)[:, [rows, columns]])
+    facts = series_facts(files, (shape[rows], shape[columns]), np.array(geometry.affine)[:, [rows, columns]])
+    return replace(facts, placed=geometry.placed)
 
 
 def facts_of_dicom(dataset: Dataset) -> SeriesFacts:

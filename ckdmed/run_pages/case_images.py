@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from nibabel.orientations import io_orientation
 
-from ckdmed.data.case_reader import CaseReader
+from ckdmed.data.case_reader import CaseReader, says_where
 from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_files import MAX_SIDE, file_kind, read_slices
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
@@ -70,7 +70,7 @@ class CaseImages:
         Slices are turned to the radiological view (see `ckdmed.data.slice_geometry.spatial_geometry`): the patient's
         right is on the left, of sagittal slices the front.
         """
-        if not self.has_place:
+        if not self.has_place or not self.geometry.placed:
             return None
         world = io_orientation(np.array(self.geometry.affine))[:, 0]
         return ("R", "L") if int(world[self.geometry.axes[2]]) == 0 else ("A", "P")
@@ -140,7 +140,8 @@ def _of_case(result: Result, seg: Path | None, settings: Mapping[str, Any]) -> C
     # as the overlay: thick slices as they were taken, others from below, as classes are predicted of all
     thick = labels is not None and spacing.max() > 1.5 * spacing.min()
     along: int | str = int(np.argmax(spacing)) if thick else "axial"
-    geometry = spatial_geometry("nifti", picture.shape, affine, along)
+    placed = says_where(result.inputs[reference if len(result.inputs) > 1 else 0])
+    geometry = spatial_geometry("nifti", picture.shape, affine, along, placed)
     regions = {}
     if labels is not None and seg is not None:
         table = _labels(labels, settings)

@@ -189,11 +189,14 @@ def _is_unlike(result: Result) -> bool:
 
 
 def _place(images: CaseImages) -> Text:
-    if images.edges is None:
+    if images.spacing_mm is None:
         return Text("The file does not tell the side of the patient or the size of a pixel.", "note")
+    row, column = images.spacing_mm[1:]
+    size = f"A pixel is {row:.3g} x {column:.3g} mm."
+    if images.edges is None:
+        return Text(f"The file does not tell the side of the patient, nor which way is up. {size}", "note")
     sides = "R and L are the patient's right and left" if images.edges == ("R", "L") else "A is the front, P the back"
-    row, column = images.spacing_mm[1:] if images.spacing_mm is not None else (0, 0)
-    return Text(f"{sides}, by the file's affine. A pixel is {row:.3g} x {column:.3g} mm.", "note")
+    return Text(f"{sides}, by the file's affine. {size}", "note")
 
 
 def _overlay(result: Result, file: str) -> list[Picture]:

@@ -69,6 +69,7 @@ def test_like_and_unlike(intended: IntendedInputs) -> None:
         (SeriesFacts("MR", "t2f", "its name is 'a_flair'"), "sequence", "FLAIR, not contrast-enhanced T1"),
         (SeriesFacts("MR", "t1c", "", 100.0), "field of view", "100 mm"),
         (SeriesFacts("MR", "t1c", "", 240.0, "", (0.9, 5.5)), "cut", "pixels of 0.9 x 5.5 mm; store the volume"),
+        (SeriesFacts("MR", "t1c", "", 240.0, placed=False), "place", "slices may be upside down, and left"),
     ],
 )
 def test_header_alone_flags(intended: IntendedInputs, facts: SeriesFacts, cause: str, text: str) -> None:
@@ -79,6 +80,13 @@ def test_header_alone_flags(intended: IntendedInputs, facts: SeriesFacts, cause:
 def test_pixels_of_up_to_twice_their_width_are_no_cut_across(intended: IntendedInputs) -> None:
     facts = SeriesFacts("MR", "t1c", "", 240.0, "", (0.5, 1.0))
     assert check_input(intended, head(np.random.default_rng(3))[None], facts).causes == ()
+
+
+def test_a_training_on_files_without_an_affine_takes_such_files(intended: IntendedInputs, tmp_path: Path) -> None:
+    replace(intended, placed=False).write(tmp_path / "net.inputs.json")
+    again = IntendedInputs.read(tmp_path / "net.inputs.json")
+    facts = SeriesFacts("MR", "t1c", "", 240.0, placed=False)
+    assert check_input(again, head(np.random.default_rng(3))[None], facts).causes == ()
 
 
 def test_nothing_recorded_and_nothing_to_see(intended: IntendedInputs) -> None:

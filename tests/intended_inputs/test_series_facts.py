@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import Dataset
 
+from ckdmed.data.slice_files import read_slices
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.intended_inputs.series_facts import SeriesFacts, facts_of_dicom, facts_of_slices, series_facts
 
@@ -97,6 +101,15 @@ def test_sequence_of_a_name() -> None:
     assert (facts.modality, facts.sequence, facts.field_of_view_mm) == ("MR", "t2f", pytest.approx(256.0))
     assert facts.pixel_mm == pytest.approx((0.5, 0.9))
     assert series_facts("x/anything.png") == SeriesFacts(description="anything")
+
+
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_a_volume_that_does_not_tell_how_it_lies_is_known(tmp_path: Path, code: int) -> None:
+    image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (8, 9, 4)).astype(np.int16), None)
+    image.set_sform(np.eye(4), code)
+    nib.save(image, tmp_path / "p_t1ce.nii.gz")
+    facts = facts_of_slices(tmp_path / "p_t1ce.nii.gz", read_slices(tmp_path / "p_t1ce.nii.gz")[1])
+    assert facts.placed == (code > 0) and facts.sequence == "t1c"
 
 
 def test_real_headers(shared_data) -> None:

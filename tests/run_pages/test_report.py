@@ -257,6 +257,21 @@ def test_the_patients_right_is_on_the_left_where_R_stands(tmp_path, orientation)
     assert frame[mask].mean() > frame[~mask].mean() + 100
 
 
+def test_no_side_is_told_of_a_file_that_tells_none(tmp_path):
+    folder = write_inference(tmp_path / "run", AFFINES["RAS"], (24, 20, 6))
+    image = nib.load(read_inference_run(folder).results[0].inputs[0])
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), image.get_filename())
+    run = read_inference_run(folder)
+    assert read_case_images(run.results[0], run.settings).edges is None
+    assert cli.main(["report", str(folder), "--out", str(tmp_path / "out")]) == 0
+    (page,) = (tmp_path / "out/cases").glob("*.html")
+    html = page.read_text(encoding="utf-8")
+    assert "The file does not tell the side of the patient, nor which way is up. A pixel is" in html
+    assert 'class="edge' not in html
+
+
 def test_a_case_of_one_file_shows_the_modality_that_its_overlay_has(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
