@@ -76,8 +76,8 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     check_renamed(given, {*config, *taken_settings(config)}, [name for name in given if name not in config])
     wrong = []
     for name, value in given.items():
-        if name.split("#")[0].split("::")[0] not in config and name not in taken_settings(config):
-            near = nearest_setting(name, value, config, config)
+        if not _is_there(config, name) and name not in taken_settings(config):
+            near = nearest_setting(ReferenceResolver.normalize_id(name), value, config, config)
             wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
         elif name in table and not is_code(value) and not (isinstance(value, Mapping) and "_target_" in value):
             try:
@@ -87,6 +87,15 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     wrong += contradictions(config, config, given, lambda name: given.get(name, config.get(name)))
     if wrong:
         raise WrongSettingError(" ".join(wrong))
+
+
+def _is_there(config: Mapping[str, Any], name: str) -> bool:
+    """Whether a configuration has a setting, or an entry of a section; what is in a component its class knows."""
+    first, *inside = ReferenceResolver.normalize_id(name).split("::")
+    section = config.get(first)
+    if inside and first in ("train", "validate") and isinstance(section, Mapping) and "_target_" not in section:
+        return inside[0] in section
+    return first in config
 
 
 def taken_settings(config: Mapping[str, Any]) -> set[str]:

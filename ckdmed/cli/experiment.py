@@ -129,6 +129,8 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     from ckdmed.data.datalist import DATALIST_NAME
     from ckdmed.experiments.cluster import do_as_jobs
+    from ckdmed.experiments.idle_settings import tell_of_idle
+    from ckdmed.experiments.plan import of_own_networks
     from ckdmed.experiments.records import collect_records, listed_runs, read_experiment
 
     output_dir = args.output_dir.resolve()
@@ -149,6 +151,8 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         made = chosen.from_options(args, output_dir, data, settings)
         # an arm that cannot be is named before anything is drawn
         runs = made.possible(runs)
+        trained = [run for run in of_own_networks(runs) if run.arm.name not in made.untrained]
+        tell_of_idle([(run, made.settings_of(run)) for run in trained], made.given, args.bundles)
         if args.dry_run:
             print("\n".join(listed_runs(output_dir, runs)))
             return 0

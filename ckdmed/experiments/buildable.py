@@ -73,7 +73,7 @@ def built_loss(
     get = parser.get_parsed_content
     try:
         check_bundle_settings(bundle, planned, bundles)
-        _check_together(parser, undrawn)
+        _check_together(parser)
         if "distillation_loss" not in config:
             check_networks([1, *get("input_shape")[1:]], teacher=get("network_def"))
             return None, get
@@ -98,10 +98,12 @@ def built_loss(
     return loss, get
 
 
-def _check_together(parser: ConfigParser, undrawn: bool) -> None:
-    """What a run of the bundle refuses of settings together, as it begins."""
+def _check_together(parser: ConfigParser) -> None:
+    """What a run of the bundle refuses of settings together, as it begins; what asks for the data is left to the run."""
     config = parser.get()
+    # the loss is built for the run in any case, and may count classes in the data
+    beside = {name: content for name, content in config.items() if name != "distillation_loss"}
     for number, entry in enumerate(config["initialize"]):
         name = f"initialize::{number}"
-        if "ckdmed.recipes.check_" in json.dumps(entry) and not (undrawn and "sections" in reached(config, [name])):
+        if "ckdmed.recipes.check_" in json.dumps(entry) and "sections" not in reached(beside, [name]):
             parser.get_parsed_content(name)

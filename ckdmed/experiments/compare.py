@@ -165,7 +165,7 @@ class Comparison(SliceExperiment):
     def _write_untrained(self, run: Run, path: Path) -> None:
         if path.is_file():
             return
-        workflow = bundle_workflow(bundle_folder(self.bundle, self.bundles), self._plan(run))
+        workflow = bundle_workflow(bundle_folder(self.bundle, self.bundles), self.settings_of(run))
         workflow.parser.parse(reset=True)
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)

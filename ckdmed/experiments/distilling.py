@@ -270,7 +270,7 @@ class Distilling(Experiment):
 
     def _unscored(self, run: Run) -> str | None:
         bundle = bundle_folder(run.arm.bundle, self.bundles)
-        return why_unscored(self.teacher, bundle, self._plan(run)) if self.teacher else None
+        return why_unscored(self.teacher, bundle, self.settings_of(run)) if self.teacher else None
 
     def _recorded_runs(self) -> list[tuple[str, int]]:
         folder = self.output_dir / "records"
@@ -281,7 +281,7 @@ class Distilling(Experiment):
         """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can."""
         given = self.teacher if run.arm.teacher == GIVEN and self.teacher and self.teacher.suffix != ".json" else None
         try:
-            loss, get = built_loss(run.arm.bundle, self._plan(run), self.bundles, self.undrawn, given)
+            loss, get = built_loss(run.arm.bundle, self.settings_of(run), self.bundles, self.undrawn, given)
         except ValueError as error:
             return str(error)
         if loss is None:
@@ -303,7 +303,7 @@ class Distilling(Experiment):
             return metrics, {self.task.patient_score: scores for scores in patients.values()}
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
         given = self.teacher if run.arm.name == GIVEN else None
-        return scores_of_sections(bundle, self._plan(run), section, given or weights)
+        return scores_of_sections(bundle, self.settings_of(run), section, given or weights)
 
     def scores(self, run: Run, summary: Mapping[str, Any]) -> dict[str, Any]:
         return self.task.data.scores(summary)

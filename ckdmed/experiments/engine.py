@@ -21,7 +21,7 @@ from ckdmed.experiments.buildable import check_buildable
 from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, settings_beside
 from ckdmed.experiments.given_weights import check_given_weights, check_teacher_folds
-from ckdmed.experiments.plan import Run
+from ckdmed.experiments.plan import Run, of_own_networks
 from ckdmed.experiments.records import check_made_so, of_before, read_experiment, record_path
 from ckdmed.experiments.report import Report
 from ckdmed.experiments.step_cost import step_costs
@@ -214,20 +214,18 @@ class Experiment(Report):
         """
         self.check_given_weights(runs)
         check_teacher_folds(self.settings, self.bundle)
-        check_buildable([(run, self._plan(run)) for run in self._own_networks(runs)], self.bundles, self.undrawn)
+        check_buildable([(run, self.settings_of(run)) for run in self._own_networks(runs)], self.bundles, self.undrawn)
         return list(runs)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
         """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""
-        if self.undrawn:
-            # which patients are the test set is not known yet
-            return
-        check_given_weights([(run, self._plan(run)) for run in self._own_networks(runs)], teachers, self.bundles)
+        # which patients are the test set is not known before they are drawn
+        if not self.undrawn:
+            own = [(run, self.settings_of(run)) for run in self._own_networks(runs)]
+            check_given_weights(own, teachers, self.bundles)
 
     def _own_networks(self, runs: Sequence[Run]) -> list[Run]:
-        # what needs other arms than its teacher has their networks and weights, and takes its epochs from their times
-        own = [run for run in runs if {*run.arm.needs} <= {run.arm.teacher}]
-        return [run for run in own if self.undrawn or not self.done(run)]
+        return [run for run in of_own_networks(runs) if self.undrawn or not self.done(run)]
 
     def shared_work(self, run: Run) -> str | None:
         """What of a run the first of several does for all, such as training their teachers; None for nothing.
@@ -350,7 +348,8 @@ class Experiment(Report):
         """Those of this experiment's profile with other settings given."""
         return self.profile_settings(self.profile, given)
 
-    def _plan(self, run: Run) -> dict[str, Any]:
+    def settings_of(self, run: Run) -> dict[str, Any]:
+        """All settings of a run."""
         base = {
             **settings_beside(run.arm.settings, self.settings, self.given, self.sizes),
             "dataset_dir": str(self.dataset_dir),
@@ -364,7 +363,7 @@ class Experiment(Report):
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         """As JSON has them."""
-        reaching = settings_that_reach(self._plan(run))
+        reaching = settings_that_reach(self.settings_of(run))
         return dict(json.loads(json.dumps({k: v for k, v in reaching.items() if k not in self.unrecorded})))
 
     def _planned(self, run: Run) -> RunRecord:
@@ -380,7 +379,8 @@ class Experiment(Report):
     def _execute(
         self, run: Run, configs: Sequence[str], overrides: Mapping[str, Any], without: Collection[str] = ()
     ) -> None:
-        settings = {**{name: value for name, value in self._plan(run).items() if name not in without}, **overrides}
+        kept = {name: value for name, value in self.settings_of(run).items() if name not in without}
+        settings = {**kept, **overrides}
         self.prepare(run, settings)
         run_bundle(run.name, bundle_folder(run.arm.bundle, self.bundles), settings, configs)
 

@@ -14,6 +14,7 @@ __all__ = [
     "check_label_fractions",
     "checked_variant_name",
     "in_order",
+    "of_own_networks",
 ]
 
 #: the name in records of earlier versions of the student that the default method distils in `compare`
@@ -61,6 +62,13 @@ class Run:
     name: str
     split: Mapping[str, Any] = field(default_factory=dict)
     teacher: str | None = None
+
+
+def of_own_networks(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose networks and epochs are their own: what needs other arms than its teacher has these arms' networks
+    and weights, and takes its epochs from their times.
+    """
+    return [run for run in runs if {*run.arm.needs} <= {run.arm.teacher}]
 
 
 def check_different(**choices: Sequence[Hashable]) -> None:

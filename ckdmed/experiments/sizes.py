@@ -88,7 +88,7 @@ class Sizes(Distilling):
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         left = super().possible(runs)
-        planned = self._plan(next(run for run in runs if run.arm.bundle == self.task.bundle))
+        planned = self.settings_of(next(run for run in runs if run.arm.bundle == self.task.bundle))
         sizes = set()
         for width in (planned[_WIDTH], 2 * planned[_WIDTH]):
             parser = bundle_parser(bundle_folder(self.task.bundle, self.bundles), {**planned, _WIDTH: width})
@@ -106,7 +106,7 @@ class Sizes(Distilling):
     def _size(self, run: Run) -> dict[str, float | None]:
         if run.arm.bundle == self.task.teacher_bundle:
             return {}
-        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), self._plan(run)).get_parsed_content
+        get = bundle_parser(bundle_folder(run.arm.bundle, self.bundles), self.settings_of(run)).get_parsed_content
         student, shape = get("network_def").eval(), list(get("input_shape"))
         found: dict[str, float | None] = {_PARAMETERS: parameters_of(student) / 1e6}
         if run.arm.settings["method"] == ALONE:

@@ -172,7 +172,7 @@ class Table1(SliceExperiment):
 
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
-        return scores_of_sections(bundle, self._plan(run), section, weights)
+        return scores_of_sections(bundle, self.settings_of(run), section, weights)
 
     @classmethod
     def check_records(cls, records: Sequence[RunRecord]) -> None:

@@ -219,7 +219,7 @@ class UnimodalComparison(Experiment):
         return made
 
     def shared_work(self, run: Run) -> str | None:
-        return str(self._plan(run)["teachers_dir"]) if run.arm.unlabelled else None
+        return str(self.settings_of(run)["teachers_dir"]) if run.arm.unlabelled else None
 
     def _longer(self, run: Run, epochs: int) -> int:
         student, fraction = run.arm.name.removesuffix(f"-{ALONE_LONGER}"), run.split["label_fraction"]

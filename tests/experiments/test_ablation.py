@@ -114,7 +114,7 @@ def test_the_bundle_builds_what_the_arm_says(data: Path, tmp_path: Path) -> None
     ablation, runs = made("ablation", tmp_path, data, "--vary", "attention", "everywhere", "--seeds", "0")
     for name, transformers in (("base", 1), ("attention=everywhere", 2)):
         (run,) = (run for run in runs if run.arm.name == name)
-        workflow = bundle_workflow(bundle_folder("brats_seg_teacher"), ablation._plan(run))
+        workflow = bundle_workflow(bundle_folder("brats_seg_teacher"), ablation.settings_of(run))
         workflow.parser.parse(reset=True)
         network = workflow.parser.get_parsed_content("network_def")
         assert isinstance(network, CohraUNet)

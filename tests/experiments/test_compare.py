@@ -128,7 +128,7 @@ def test_the_split_seed_chooses_whom_a_teacher_of_few_labels_knows(data: Path, t
     with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
         made("compare", tmp_path, data, *words)
     compared, (teacher, student) = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "0.5")
-    seeds = [compared._plan(run)["split_seed"] for run in (teacher, student)]
+    seeds = [compared.settings_of(run)["split_seed"] for run in (teacher, student)]
     assert (teacher.arm.name, student.arm.name, seeds) == ("teacher", "ckd", [2, 0])
     compared, runs = made("compare", tmp_path, data, *words[:-2], "--set", "split_seed=2")
     with pytest.raises(ValueError, match="split_seed=2 chooses the labelled patients, and here all are labelled"):
@@ -218,7 +218,7 @@ def test_a_variants_recipe_brings_its_learning_rate(data: Path, tmp_path: Path):
     plans = {}
     for given in ((), ("--set", "learning_rate=0.02")):
         compared, runs = made("compare", tmp_path, data, *words, *given)
-        plans[given] = {run.arm.name: compared._plan(run)["learning_rate"] for run in runs}
+        plans[given] = {run.arm.name: compared.settings_of(run)["learning_rate"] for run in runs}
     assert plans[()]["nn"] == 0.01 and plans[()]["alone"] == compared.profile_settings("compact")["learning_rate"]
     # what the user gives stays
     (kept,) = (plan for given, plan in plans.items() if given)
@@ -280,10 +280,10 @@ def test_the_longer_student_gets_the_time_of_ours(data: Path, tmp_path: Path, mo
         row = {"seconds": 1.0, "cpu_seconds": seconds / 2}
         history.write_text(f"{json.dumps(row)}\n" * 2, encoding="utf-8")
     run = run_of(ARMS["alone_longer"], 1.0, 0)
-    assert compared._plan(run)["epochs"] == 5
+    assert compared.settings_of(run)["epochs"] == 5
     # what was planned once stays, whatever a later history says
     (tmp_path / "runs" / "labelled=1-ckd-seed=0" / "metrics.jsonl").unlink()
-    assert compared._plan(run)["epochs"] == 5
+    assert compared.settings_of(run)["epochs"] == 5
 
 
 def record(arm: str, seed: int, dice: float, section: str = "validation", regime: float = 1.0, **kw: Any) -> RunRecord:
@@ -411,7 +411,7 @@ def test_a_variants_weights_to_start_from_are_refused_before_anything_is_trained
     with pytest.raises(ValueError, match="own-seed=0: .*does not fit this"):
         possible()
     compared, runs = made("compare", tmp_path / "o", phantoms["compare"], *words[:-2])
-    get = bundle_parser(bundle_folder("seg_kd"), compared._plan(runs[-1])).get_parsed_content
+    get = bundle_parser(bundle_folder("seg_kd"), compared.settings_of(runs[-1])).get_parsed_content
     save_weights(start, get("network_def").state_dict())
     assert possible()
     sections = get("sections")

@@ -124,7 +124,7 @@ def test_what_the_runs_are_given(tmp_path: Path, data: Path):
     words += ["--set", "student_view=affine", "cache_teacher=memory", "temperature=3", "teacher_kind=unet"]
     words += ["teacher_options={}"]
     comparison, runs = made("methods", tmp_path, data, *words)
-    given = {run.arm.name: comparison._plan(run) for run in runs}
+    given = {run.arm.name: comparison.settings_of(run) for run in runs}
     assert given["kd"]["temperature"] == 3 and "temperature" not in given["supervised"]
     assert {given[name]["epochs"] for name in ("supervised", "kd", "fuse_stn")} == {2}
     # what belongs to a method goes before what all share
@@ -144,7 +144,7 @@ def test_the_student_alone_leaves_out_images_without_labels(task: str, tmp_path:
     """They were among its batches, where it learnt nothing from them."""
     words = ["--task", task, "--seeds", "0", "--arms", "kd", "--set", "label_fraction=0.5", "epochs=4"]
     comparison, runs = made("methods", tmp_path, few_slices, *words)
-    given = {run.arm.name: comparison._plan(run) for run in runs}
+    given = {run.arm.name: comparison.settings_of(run) for run in runs}
     assert (given[ALONE]["epochs"], given["kd"]["epochs"]) == (8, 4)
     assert "train#dataset#data" in given[ALONE] and "train#dataset#data" not in given["kd"]
     get = bundle_parser(bundle_folder(comparison.task.bundle), given[ALONE]).get_parsed_content
@@ -188,7 +188,7 @@ def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, dat
     words = ["--arms", "kd", "--seeds", "0", "--teacher_checkpoint", str(checkpoint)]
     comparison, runs = made("methods", tmp_path / "o", data, *words)
     assert [run.name for run in runs] == ["supervised-seed=0", "given", "kd-seed=0"]
-    alone, itself, taught = (comparison._plan(run) for run in runs)
+    alone, itself, taught = (comparison.settings_of(run) for run in runs)
     assert itself["vit_hidden"] == 48 and "method" not in itself and runs[1].arm.bundle == "seg_teacher"
     assert taught["teacher_checkpoint"] == str(checkpoint.resolve()) and "teacher_checkpoint" not in alone
     # the student alone sees images as all others do
@@ -197,7 +197,9 @@ def test_a_given_teacher_tells_its_sizes_and_how_images_look(tmp_path: Path, dat
     kept = comparison._recorded_settings(runs[2])
     assert len(kept["teacher_sha256"]) == 64 and "teacher_checkpoint" not in kept
     explicit, runs = made("methods", tmp_path / "o", data, *words, "--set", "vit_hidden=16", "scaling=percentiles")
-    assert explicit._plan(runs[2])["vit_hidden"] == 16 and explicit._plan(runs[0])["scaling"] == "percentiles"
+    assert (
+        explicit.settings_of(runs[2])["vit_hidden"] == 16 and explicit.settings_of(runs[0])["scaling"] == "percentiles"
+    )
 
 
 def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]):
@@ -350,7 +352,7 @@ def test_a_given_teacher_is_scored_beside_its_students(
 ):
     words, bundle = ["--task", task, "--arms", "kd", "--seeds", "0"], TASKS[task].teacher_bundle
     trained, (_, run, _) = made("methods", tmp_path / "o", phantoms["methods"], *words)
-    get = bundle_parser(bundle_folder(bundle), trained._plan(run)).get_parsed_content
+    get = bundle_parser(bundle_folder(bundle), trained.settings_of(run)).get_parsed_content
     checkpoint = save_weights(tmp_path / "t" / "model.pt", get("network_def").state_dict())
     known = settings_read(json.loads((bundle_folder(bundle) / "evaluate.json").read_text(encoding="utf-8")))
     told = {name: get(name) for name in known if name not in ("threshold", "tta")}
@@ -411,8 +413,8 @@ def test_a_method_that_mixes_images_is_trained_on_regions(tmp_path: Path, data: 
     comparison, runs = _tiny(tmp_path, data, "--task", "regions", "--arms", "function_matching")
     (run,) = (run for run in runs if run.arm.name == "function_matching")
     # it has no cache of outputs to turn off
-    check_bundle_settings("brats_seg_kd", comparison._plan(run))
-    assert comparison._plan(run)["mixup"] > 0 and "cache_teacher" not in comparison._plan(run)
+    check_bundle_settings("brats_seg_kd", comparison.settings_of(run))
+    assert comparison.settings_of(run)["mixup"] > 0 and "cache_teacher" not in comparison.settings_of(run)
 
 
 def test_the_shared_teacher_is_that_of_one_seed(tmp_path: Path, few_slices: Path):
@@ -564,10 +566,10 @@ def test_each_fold_has_its_teacher_and_its_runs(tmp_path: Path, data: Path):
     assert [run.name for run in runs] == [name.format(f"fold={fold}") for fold in (2, 0) for name in own]
     assert {run.teacher for run in runs if run.arm.name == "kd"} == {"teacher-fold=2-seed=4", "teacher-fold=0-seed=4"}
     for run in runs:
-        plan = comparison._plan(run)
+        plan = comparison.settings_of(run)
         assert (plan["fold"], plan["n_folds"], plan["train_on_validation"]) == (run.split["fold"], 3, True)
         assert f"-fold={plan['fold']}-" in plan.get("teacher_checkpoint", run.name)
-    assert "fold" not in comparison._plan(planned("methods", "--task", "regions", "--arms", "kd")[0])
+    assert "fold" not in comparison.settings_of(planned("methods", "--task", "regions", "--arms", "kd")[0])
 
 
 def test_refusals_of_folds_and_of_the_test_set(data: Path):
@@ -607,7 +609,7 @@ def test_weights_that_know_patients_of_a_later_fold_are_refused_first(
     install(monkeypatch, FakeTrainer())
     words = ["--arms", "kd", "--seeds", "0", "--set", "n_folds=3"]
     comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words, "--fold", "0")
-    get = bundle_parser(bundle_folder("seg_kd"), comparison._plan(runs[0])).get_parsed_content
+    get = bundle_parser(bundle_folder("seg_kd"), comparison.settings_of(runs[0])).get_parsed_content
     sections = get("sections")
     save_weights(checkpoint := tmp_path / "t" / "model.pt", get("network_def").state_dict())
     SectionRecord.of(sections, checkpoint.parent).write(checkpoint.parent / "sections.json")
@@ -630,7 +632,7 @@ def test_students_start_from_a_network_of_another_size(
     words = ["--arms", "kd", "--seeds", "0", "--set", f"student_pretrained={start}"]
     comparison, runs = made("methods", tmp_path / "o", phantoms["methods"], *words)
     assert comparison.possible(runs) == runs
-    plan = comparison._plan(runs[0])
+    plan = comparison.settings_of(runs[0])
     assert not {*own} & {*plan} and plan["epochs"] == TASKS["segmentation"].tiny["epochs"]
     get = bundle_parser(bundle_folder("seg_kd"), plan).get_parsed_content
     assert {name: get(name) for name in own} == own

@@ -74,7 +74,7 @@ def test_the_width_is_the_commands():
 
 def test_the_runs_are_given_their_width(tmp_path: Path, data: Path):
     sizes, runs = made("sizes", tmp_path, data, "--widths", "3", "5", "--seeds", "0")
-    given = {run.arm.name: sizes._plan(run) for run in runs}
+    given = {run.arm.name: sizes.settings_of(run) for run in runs}
     assert given["distilled-5"]["student_base"] == given["supervised-5"]["student_base"] == 5
     assert given["distilled-3"]["epochs"] == given["supervised-3"]["epochs"] == 2
     assert "student_base" not in given["teacher"]

@@ -53,7 +53,7 @@ def test_the_runs_are_given_the_values(tmp_path: Path, data: Path):
     sweep, runs = made(
         "sweep", tmp_path, data, "--seeds", "3", "--method", "kd", "--over", "temperature=8", "--set", "w_sup=2"
     )
-    given = {run.arm.name: sweep._plan(run) for run in runs}
+    given = {run.arm.name: sweep.settings_of(run) for run in runs}
     assert given["temperature=8"]["temperature"] == 8 and given["defaults"]["temperature"] == 2.0
     assert given["temperature=8"]["w_sup"] == given["supervised"]["w_sup"] == 2 and given["defaults"]["seed"] == 3
     assert given["defaults"]["teacher_checkpoint"].endswith("teacher-seed=3/models/model.pt")
@@ -63,7 +63,7 @@ def test_regions_of_brats_cases(tmp_path: Path, data: Path, capsys: pytest.Captu
     words = ["--bundle", "brats_seg_kd", "--seeds", "0", "--method", "class_affinity", "--over", "w_sup=1,2"]
     sweep, runs = made("sweep", tmp_path, data, *words)
     assert {run.arm.bundle for run in runs} == {"brats_seg_kd", "brats_seg_teacher"}
-    given = {run.arm.name: sweep._plan(run) for run in runs}
+    given = {run.arm.name: sweep.settings_of(run) for run in runs}
     assert given["w_sup=2"]["slices_per_epoch"] == given["teacher"]["slices_per_epoch"] == 16
     assert given["teacher"]["epochs"] == 1 and given["supervised"]["epochs"] == 2
     # the sizes are those of volumes where these are trained on
@@ -84,7 +84,7 @@ def test_the_student_alone_leaves_out_cases_that_have_no_mask_in_the_datalist(tm
 
     def planned_epochs() -> tuple[int, int, bool]:
         sweep, runs = made("sweep", tmp_path / "out", folder, *words)
-        given = {run.arm.name: sweep._plan(run) for run in runs}
+        given = {run.arm.name: sweep.settings_of(run) for run in runs}
         alone = given["supervised"]
         return alone["epochs"], given["w_logit=2"]["epochs"], "train#dataset#items" in alone
 

@@ -44,7 +44,7 @@ def test_plan_has_teachers_before_students_and_each_once():
 
 def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
     table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "compact", "--set", "epochs=5")
-    by_arm = {run.arm.name: table._plan(run) for run in runs if run.arm.name != "student_alone_longer"}
+    by_arm = {run.arm.name: table.settings_of(run) for run in runs if run.arm.name != "student_alone_longer"}
     assert by_arm["teacher_vit_vit"]["teacher_kind"] == "vit_vit"
     assert by_arm["teacher_vit_vit"]["epochs"] == EXPERIMENT.profile_settings("compact")["teacher_epochs"]
     assert by_arm["teacher_vit_vit"]["learning_rate"] == EXPERIMENT.profile_settings("compact")["teacher_learning_rate"]
@@ -59,7 +59,7 @@ def test_arms_differ_in_what_they_are_about(data: Path, tmp_path: Path):
 def test_a_teacher_of_larger_images_is_trained_on_them(data: Path, tmp_path: Path):
     sizes = ("image_size=32", "teacher_image_size=64")
     table, runs = made("table1", tmp_path, data, "--seeds", "7", "--profile", "tiny", "--set", *sizes)
-    by_arm = {run.arm.name: table._plan(run) for run in runs if run.arm.name != "student_alone_longer"}
+    by_arm = {run.arm.name: table.settings_of(run) for run in runs if run.arm.name != "student_alone_longer"}
     assert by_arm["teacher_efficientnet_lite"]["image_size"] == 64
     student = by_arm["student_efficientnet_lite"]
     assert (student["image_size"], student["teacher_image_size"]) == (32, 64)
@@ -76,9 +76,9 @@ def test_the_student_alone_gets_the_time_of_the_distilled_one(data: Path, tmp_pa
     longer = by_arm["student_alone_longer"]
     names = [run.name for run in runs]
     assert names.index(longer.name) > names.index(by_arm["student_efficientnet_lite"].name)
-    assert table._plan(longer)["epochs"] == 12  # 5 * 2.5, to an even number
+    assert table.settings_of(longer)["epochs"] == 12  # 5 * 2.5, to an even number
     (table.folder(by_arm["student_alone"]) / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    assert table._plan(longer)["epochs"] == 12  # fixed at the first look
+    assert table.settings_of(longer)["epochs"] == 12  # fixed at the first look
     with pytest.raises(ValueError, match="'student_alone_longer' needs the arms .*student_efficientnet_lite"):
         planned("table1", "--arms", "student_alone_longer", "student_alone")
 
@@ -91,7 +91,7 @@ def test_the_old_name_of_the_full_sizes(data: Path, tmp_path: Path):
 def test_weights_to_start_from_are_refused_before_anything_is_trained(phantoms: dict[str, Path], tmp_path: Path):
     words = ["--arms", "student_alone", "student_vgg_vit", "--seeds", "0", "--set"]
     table, runs = made("table1", tmp_path / "o", phantoms["table1"], *words, "n_folds=3")
-    get = bundle_parser(bundle_folder("cls_kd"), table._plan(runs[-1])).get_parsed_content
+    get = bundle_parser(bundle_folder("cls_kd"), table.settings_of(runs[-1])).get_parsed_content
     checkpoint = tmp_path / "t" / "model.pt"
     words += ["n_folds=3", f"student_pretrained={checkpoint}"]
 

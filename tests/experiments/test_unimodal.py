@@ -111,7 +111,7 @@ def test_the_longer_student_gets_the_time_of_the_distilled_one(
         history.parent.mkdir(parents=True)
         history.write_text(json.dumps({"seconds": 1.0, "cpu_seconds": seconds}) + "\n", encoding="utf-8")
     longer = runs[-1]
-    plan = comparison._plan(longer)
+    plan = comparison.settings_of(longer)
     # 2 epochs of the profile, in 2.5 times the time
     assert plan["epochs"] == 5 and plan["method"] == "supervised" and "labelled" in plan["train#dataset#items"]
     assert "teachers_dir" not in plan and comparison.shared_work(longer) is None
@@ -136,12 +136,12 @@ def test_sizes() -> None:
 def test_the_teachers_of_a_seed_serve_every_student(data: Path, tmp_path: Path) -> None:
     words = ["--strategies", "distilled", "--label_fractions", "0.5", "--set", TEACHERS]
     comparison, (one, other, later, _) = made("unimodal", tmp_path, data, "--seeds", "3", "4", *words)
-    first, second = (comparison._plan(run)["teachers_dir"] for run in (one, other))
+    first, second = (comparison.settings_of(run)["teachers_dir"] for run in (one, other))
     assert first == second and Path(first).parent == tmp_path / "teachers"
-    assert comparison._plan(later)["teachers_dir"] != first
+    assert comparison.settings_of(later)["teachers_dir"] != first
     shared, _ = made("unimodal", tmp_path, data, "--seeds", "3", "4", *words, "--teacher_seed", "3")
-    assert shared._plan(later)["teachers_dir"] == first and shared._plan(later)["teacher_seed"] == 3
-    assert "teacher_seed" not in shared._plan(one)
+    assert shared.settings_of(later)["teachers_dir"] == first and shared.settings_of(later)["teacher_seed"] == 3
+    assert "teacher_seed" not in shared.settings_of(one)
     assert strategy("warm", {"temperature": 2}).settings["method"] == STRATEGIES["distilled"].settings["method"]
 
 
@@ -165,7 +165,7 @@ def test_teachers_of_other_settings_are_others(data: Path, tmp_path: Path) -> No
         named = [] if setting is None else ["--variant", "other", setting]
         comparison, runs = made("unimodal", tmp_path, data, *words, *named)
         chosen = next(run for run in runs if run.arm.name.endswith("distilled" if setting is None else "other"))
-        folders[setting] = comparison._plan(chosen)["teachers_dir"]
+        folders[setting] = comparison.settings_of(chosen)["teachers_dir"]
     assert len(set(folders.values())) == len(folders)
 
 

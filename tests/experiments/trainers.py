@@ -58,7 +58,7 @@ class FakeTrainer:
         self.asked: list[tuple[str, str]] = []
 
     def __call__(self, made: Experiment, run: Run, configs: Sequence[str], overrides: Mapping[str, Any]) -> None:
-        made._plan(run)
+        made.settings_of(run)
         self.asked.append((run.name, str(overrides.get("section", "train"))))
         if "evaluate.json" in configs:
             write_json(Path(overrides["evaluation_dir"]) / "summary.json", _summary(_score(run), overrides["section"]))
