@@ -99,7 +99,7 @@ def built_loss(
 
 
 def _check_together(parser: ConfigParser) -> None:
-    """What a run of the bundle refuses of settings together, as it begins; what asks for the data is left to the run."""
+    """What a run of the bundle refuses of settings together as it begins; what asks for the data is left to the run."""
     config = parser.get()
     # the loss is built for the run in any case, and may count classes in the data
     beside = {name: content for name, content in config.items() if name != "distillation_loss"}
