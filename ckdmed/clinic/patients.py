@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.names import free_case_name, parse_free_name
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.dicom_file import DicomFileError, open_dicom
-from ckdmed.data.dicom_series import read_series_grid
+from ckdmed.data.dicom_series import SliceGapWarning, read_series_grid
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import UnusedFiles, refuse_foreign_files
@@ -75,9 +76,9 @@ def find_patients(
 
     Files belong together by the Patient ID and study of DICOM headers (a series may lie in several folders), by the
     subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a
-    patient's volumes one is taken: that whose header or name says the sequence, with the most slices if there are
-    several; else the only one that there is, or one that says nothing, for then the check of intended inputs has the
-    last word; not one of CT where a sequence of MR is wanted. Single slices are all taken.
+    patient's volumes one is taken: that whose header or name says the sequence, with the most slices that are
+    one volume if there are several; else the only one that there is, or one that says nothing, for then the check of
+    intended inputs has the last word; not one of CT where a sequence of MR is wanted. Single slices are all taken.
 
     Args:
         source: a file, a folder, a DICOM series, or a datalist.
@@ -201,6 +202,34 @@ def _whole(number: object) -> int:
         return 1
 
 
+def _most_slices(series: Sequence[ChosenSeries]) -> tuple[ChosenSeries, dict[int, str]]:
+    """Of several series the one with most slices that are one volume, and by their `id` why those with more are none.
+
+    Where none is a volume that with most slices is taken, and skipped with its cause when it is read.
+    """
+    order = sorted(series, key=lambda one: -one.slices)
+    faults: dict[int, str] = {}
+    for one in order if len(order) > 1 else []:
+        if not (fault := _fault(one)):
+            return one, faults
+        faults[id(one)] = fault
+    return order[0], {}
+
+
+def _fault(series: ChosenSeries) -> str:
+    """Why the files of a DICOM series are not one volume (a slice is missing), by their headers; "" if they are."""
+    if series.kind != "dicom":
+        return ""
+    with warnings.catch_warnings():
+        # told when it is read
+        warnings.simplefilter("ignore", SliceGapWarning)
+        try:
+            read_series_grid(series.files)
+        except DicomFileError as error:
+            return str(error)
+    return ""
+
+
 def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str]) -> None:
     if series[0].kind in ("mat", "picture"):
         patient.chosen = list(series)
@@ -211,17 +240,17 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     open_ones = [
         one for one in series if not one.facts.sequence and (not sequences or one.facts.modality in ("", "MR", "OT"))
     ]
+    faults: dict[int, str] = {}
     if fitting:
-        best = max(fitting, key=lambda one: one.slices)
+        best, faults = _most_slices(fitting)
         more = f", of {len(fitting)} such series the one with most slices" if len(fitting) > 1 else ""
+        more += " that are one volume" if faults else ""
         because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
     elif len(series) == 1:
         best, because = series[0], "it is the only series"
     elif open_ones:
-        best, because = (
-            max(open_ones, key=lambda one: one.slices),
-            "nothing tells its sequence, and the others do not fit",
-        )
+        best, faults = _most_slices(open_ones)
+        because = "nothing tells its sequence, and the others do not fit"
     else:
         best, because = None, ""
     for one in series:
@@ -229,6 +258,7 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
             what = one.facts.sequence_text if one.facts.sequence else "an unknown sequence"
             # files of DICOM series are called alike in every folder
             name = str(one.files[0]) if one.kind == "dicom" else one.files[0].name
-            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing tells'})")
+            fault = f", but no volume: {faults[id(one)].rstrip('.')}" if id(one) in faults else ""
+            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing tells'}){fault}")
     if best is not None:
         patient.chosen = [replace(best, because=because)]

@@ -115,6 +115,21 @@ def test_of_two_fitting_series_that_with_most_slices_is_taken_however_they_are_s
     assert [path.name for path in patient.chosen[0].files] == ["many.dcm"]
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["one is a volume", "none is"])
+def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, both: bool) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
+    whole = write_mr_series(tmp_path / "whole", values[..., :4], study="1.2.3", number=5)
+    gappy = write_mr_series(tmp_path / "gappy", values, study="1.2.3")
+    gappy.pop(2).unlink()
+    if both:
+        whole.pop(1).unlink()
+    (patient,), skipped, _ = find_patients(tmp_path, SEQUENCES)
+    (chosen,), (line,) = patient.chosen, patient.passed_over
+    assert chosen.files == tuple(gappy if both else whole) and not skipped
+    assert ("but no volume: " in line and "a slice is missing" in line) == (not both)
+    assert chosen.because.endswith("the one with most slices" if both else "with most slices that are one volume")
+
+
 @pytest.mark.parametrize("folders", [2, 6])
 def test_a_series_that_lies_in_several_folders_is_one(tmp_path: Path, folders: int) -> None:
     values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
