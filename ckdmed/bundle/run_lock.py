@@ -11,6 +11,8 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ckdmed.bundle.errors import RefusedStart
@@ -33,16 +35,18 @@ def hold(folder: Path) -> None:
     A process that holds it already goes on holding it. A folder that was made and stays empty is removed at the end.
 
     Raises:
-        RefusedStart: another process holds it; names that run.
+        RefusedStart: another process holds it; names that run. It is a file, or lies where nothing may be written.
     """
     where = folder.resolve()
     if where in _HELD:
         return
     made = not where.exists()
-    where.mkdir(parents=True, exist_ok=True)
     path = where / LOCK_NAME
+    with _naming_place(folder):
+        where.mkdir(parents=True, exist_ok=True)
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with _naming_place(folder):
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _locked(file, path):
                 raise RefusedStart(
@@ -64,6 +68,21 @@ def hold(folder: Path) -> None:
     except OSError:
         release(folder)
         raise
+
+
+@contextmanager
+def _naming_place(folder: Path) -> Iterator[None]:
+    """Turn what the system says of a place that is no folder to write in into a refusal."""
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RefusedStart(f"'{folder}' is no folder, or lies in what is none; give another output_dir.") from error
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise RefusedStart(
+            f"'{folder}' cannot be written to ({error.strerror}); change its permissions, or give another output_dir."
+        ) from error
 
 
 def release(folder: Path) -> None:

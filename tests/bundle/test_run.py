@@ -122,6 +122,32 @@ def test_a_second_process_is_told_of_the_first(tmp_path: Path):
     assert names(tmp_path / "out") == {"settings.json"}
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), r"cannot be written to \(Permission denied\)"),
+        (OSError(errno.EROFS, "Read-only file system"), r"cannot be written to \(Read-only file system\)"),
+        (None, "is no folder, or lies in what is none"),
+    ],
+)
+@pytest.mark.parametrize("place", ["out", "out/deeper"])
+def test_a_place_that_is_no_folder_to_write_in_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError | None, told: str, place: str
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise error or AssertionError
+
+    if error is None:
+        (tmp_path / "out").write_text("mine")
+    with monkeypatch.context() as patch:
+        if error is not None:
+            # who runs the tests may be allowed everything
+            patch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(RefusedStart, match=f"'{tmp_path / place}' {told}.*give another output_dir"):
+            hold(tmp_path / place)
+    assert error or (tmp_path / "out").read_text() == "mine"
+
+
 def test_a_lock_for_which_there_is_no_room_names_itself_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
