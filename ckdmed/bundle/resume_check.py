@@ -12,6 +12,7 @@ from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.run_folder import SETTINGS, holds_run
 from ckdmed.bundle.setting_check import in_short
 from ckdmed.bundle.settings_table import FOLLOWS
+from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 
 __all__ = ["MAY_CHANGE", "changed_components", "changed_settings", "check_resumed", "run_record"]
@@ -43,6 +44,7 @@ MAY_CHANGE = frozenset(
 )
 
 _NOT_GIVEN = _NotGiven()
+_RESUMED = "resume_epoch=*.pt"
 
 
 def run_record(folder: Path) -> dict[str, Any] | None:
@@ -90,7 +92,8 @@ def check_resumed(
 ) -> None:
     """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
 
-    Nor does a run go on where its checkpoints are not, nor without the teacher that it was given.
+    Nor does a run go on where its checkpoints are not or another run has its own, nor with another teacher than it was
+    given, nor beside the teachers that it has trained.
 
     Args:
         folder: the output folder; nothing is checked where it holds no training.
@@ -111,9 +114,14 @@ def check_resumed(
     changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once}
     # a run from before they were recorded tells nothing of them
     changed |= changed_components(record, components or {}) if "components" in record else {}
-    wrong = [name for name in changed if name.split("#")[-1] not in MAY_CHANGE or _is_lost(name, *changed[name])]
-    if wrong:
-        differences = "; ".join(_dataset_dir(changed) + [_difference(name, *changed[name]) for name in wrong])
+    wrong = [
+        name for name in changed if name.split("#")[-1] not in MAY_CHANGE or _is_lost(folder, name, *changed[name])
+    ]
+    told = [_difference(name, *changed[name]) for name in wrong]
+    if "ckpt_dir" in changed and _is_anothers(Path(str(changed["ckpt_dir"][1])), record):
+        told.append(_difference("ckpt_dir", *changed["ckpt_dir"]) + ", where another run has its weights")
+    if told:
+        differences = "; ".join(_dataset_dir(changed) + told)
         raise RefusedStart(
             f"the run in '{folder}' began with other settings: {differences}. A resumed run goes on with those it "
             "began with: give these again, or begin another run in another output_dir. What may change: "
@@ -129,12 +137,43 @@ def changed_components(record: Mapping[str, Any], components: Mapping[str, Any])
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 
 
-def _is_lost(name: str, then: Any, now: Any) -> bool:
-    """Whether what may lie elsewhere is not there any more: the run would begin anew, over what it has written."""
+def _is_lost(folder: Path, name: str, then: Any, now: Any) -> bool:
+    """Whether what may lie elsewhere is not there any more, or is something else than the run began with."""
     if name == "ckpt_dir":
-        kept, here = (any(Path(str(place)).glob("resume_epoch=*.pt")) for place in (then, now))
+        kept, here = (any(Path(str(place)).glob(_RESUMED)) for place in (then, now))
         return kept and not here
-    return name in ("teacher_checkpoint", "teacher_checkpoints") and bool(then) and not now
+    if name == "teachers_dir":
+        # those that were moved are there no more, and those of a copied run came with it
+        copied = Path(str(now)).resolve().is_relative_to(folder.resolve())
+        return not copied and any(Path(str(then)).rglob("*.pt"))
+    return name in ("teacher_checkpoint", "teacher_checkpoints") and (
+        not then or not now or _differ_in_content(then, now)
+    )
+
+
+def _differ_in_content(then: Any, now: Any) -> bool:
+    """Whether given weights are others, by the files that are still there; a run's own checkpoint tells it later."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return {*then} != {*now} or any(_differ_in_content(then[name], now[name]) for name in then)
+    before, after = Path(str(then)), Path(str(now))
+    return before.is_file() and after.is_file() and sha256_of(before) != sha256_of(after)
+
+
+def _is_anothers(weights: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a folder holds weights that the run of a record did not leave: it would go on from these, or write over
+    them."""
+    noted = weights / "model.json"
+    if noted.is_file():
+        try:
+            content = read_json(noted)
+        except ValueError:
+            # half written
+            return False
+        # what a run notes below them when it is resumed may be missing from one of the two
+        same = isinstance(content, Mapping) and all(content.get(k) == record.get(k) for k in ("command", "settings"))
+        return not same and any(weights.glob("*.pt"))
+    # from before weights had a record: those of a run have its checkpoints beside them
+    return any(weights.glob("*.pt")) and not any(weights.glob(_RESUMED))
 
 
 def _difference(name: str, then: Any, now: Any) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,45 @@ def test_a_run_goes_on_where_its_checkpoints_are(tmp_path: Path):
     start(tmp_path / "out", seed=1, resume=True, ckpt_dir=str(moved))
 
 
+def test_a_run_does_not_go_on_from_the_weights_of_another(tmp_path: Path):
+    for seed in (1, 2):
+        out = tmp_path / str(seed)
+        start(out, seed=seed)
+        (out / "models").mkdir()
+        (out / "models/model.json").write_bytes((out / "settings.json").read_bytes())
+        (out / "models/resume_epoch=0001.pt").write_bytes(b"")
+    others = str(tmp_path / "2/models")
+    assert f"and is '{others}', where another run has its weights" in refused(tmp_path / "1", seed=1, ckpt_dir=others)
+    # nor does one that has no checkpoint yet write over them
+    (tmp_path / "1/models/resume_epoch=0001.pt").rename(tmp_path / "1/models/teacher.pt")
+    assert "where another run has its weights" in refused(tmp_path / "1", seed=1, ckpt_dir=others)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else/model.pt").write_bytes(b"")
+    assert "where another run" in refused(tmp_path / "1", seed=1, ckpt_dir=str(tmp_path / "else"))
+    moved = tmp_path / "moved"
+    (tmp_path / "1/models").rename(moved)
+    start(tmp_path / "1", seed=1, resume=True, ckpt_dir=str(moved))
+
+
+def test_a_run_goes_on_with_the_teachers_that_it_has_trained(tmp_path: Path):
+    run, copied = tmp_path / "run", tmp_path / "copied"
+    run.mkdir()
+    (run / "metrics.jsonl").write_text("{}\n")
+    teacher = tmp_path / "teachers/t1c/teacher.pt"
+    settings = {"epochs": 3, "teachers_dir": str(tmp_path / "teachers")}
+    (run / "settings.json").write_text(json.dumps({"settings": settings}))
+    elsewhere = {"epochs": 3, "teachers_dir": str(tmp_path / "others")}
+    check_resumed(run, elsewhere)
+    teacher.parent.mkdir(parents=True)
+    teacher.write_bytes(b"")
+    with pytest.raises(RefusedStart, match="--teachers_dir was '.*teachers' and is '.*others'"):
+        check_resumed(run, elsewhere)
+    shutil.copytree(run, copied)
+    check_resumed(copied, {"epochs": 3, "teachers_dir": str(copied / "teachers")})
+    (tmp_path / "teachers").rename(tmp_path / "others")
+    check_resumed(run, elsewhere)
+
+
 @pytest.mark.parametrize("name", ["teacher_checkpoint", "teacher_checkpoints"])
 def test_a_run_goes_on_with_the_teacher_that_it_was_given(tmp_path: Path, name: str):
     (tmp_path / "out").mkdir()
@@ -144,7 +184,36 @@ def test_a_run_goes_on_with_the_teacher_that_it_was_given(tmp_path: Path, name: 
     (tmp_path / "out/settings.json").write_text(json.dumps({"settings": then}))
     with pytest.raises(RefusedStart, match=f"--{name} was '.*teacher.pt' and is None"):
         check_resumed(tmp_path / "out", {"epochs": 3, name: None})
-    check_resumed(tmp_path / "out", {"epochs": 3, name: str(tmp_path / "moved.pt")})
+    moved = {"epochs": 3, name: str(tmp_path / "moved.pt")}
+    check_resumed(tmp_path / "out", moved)
+    for file, weights in (("teacher.pt", b"1"), ("moved.pt", b"2")):
+        (tmp_path / file).write_bytes(weights)
+    with pytest.raises(RefusedStart, match=f"--{name} was '.*teacher.pt' and is '.*moved.pt'"):
+        check_resumed(tmp_path / "out", moved)
+    (tmp_path / "moved.pt").write_bytes(b"1")
+    check_resumed(tmp_path / "out", moved)
+
+
+@pytest.mark.parametrize("name", ["teacher_checkpoint", "teacher_checkpoints"])
+def test_a_run_that_trains_its_teacher_goes_on_to(tmp_path: Path, name: str):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": {"epochs": 3, name: None}}))
+    with pytest.raises(RefusedStart, match=f"--{name} was None and is"):
+        check_resumed(tmp_path, {"epochs": 3, name: {"t1c": "teacher.pt"}})
+
+
+def test_each_of_several_teachers_is_the_same(tmp_path: Path):
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    then, now = ({view: str(tmp_path / f"{kind}-{view}.pt") for view in ("t1c", "t2f")} for kind in ("then", "now"))
+    for file in (*then.values(), *now.values()):
+        Path(file).write_bytes(Path(file).name[-6:].encode())
+    name = "teacher_checkpoints"
+    (tmp_path / "settings.json").write_text(json.dumps({"settings": {"epochs": 3, name: then}}))
+    check_resumed(tmp_path, {"epochs": 3, name: now})
+    Path(now["t2f"]).write_bytes(b"")
+    for other in (now, {"t1c": now["t1c"]}):
+        with pytest.raises(RefusedStart, match=f"--{name} was "):
+            check_resumed(tmp_path, {"epochs": 3, name: other})
 
 
 def test_a_dataset_dir_that_decides_defaults_is_named_before_them(begun: Path, tmp_path: Path):
