@@ -85,6 +85,7 @@ def select_sections(
     seed: int = 0,
     fold_source: str = "group",
     target: str = "label",
+    scored: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Training, validation and test items for one run.
 
@@ -109,6 +110,7 @@ def select_sections(
         seed: of new folds, of a new split and of the labelled patients; not that of the training.
         fold_source: "group" or "official".
         target: what makes an image labelled: "label" (its mask) or "class".
+        scored: the items are scored, not trained on: a mask that networks made is no label then.
 
     Returns:
         "train", "validation" and "test": lists of items with `image` and `label` (absolute paths; a list of images for
@@ -149,7 +151,7 @@ def select_sections(
         if not _is_scored(item, target):
             made = ", but one that networks made" if _has_target(item, target) else ""
             raise ValueError(f"the validation image '{item['id']}' has no {target}{made}; all of them need one.")
-    return section_items(selected, base_dir, label_fraction, seed, target)
+    return section_items(selected, base_dir, label_fraction, seed, target, scored)
 
 
 def section_items(
@@ -158,15 +160,16 @@ def section_items(
     label_fraction: float = 1.0,
     seed: int = 0,
     target: str = "label",
+    scored: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Items of a datalist that are dealt to sections already, as `select_sections` gives them.
 
     Args:
         parts: name of the section to its items; in "train" some may be unlabelled.
-        base_dir, label_fraction, seed, target: see `select_sections`.
+        base_dir, label_fraction, seed, target, scored: see `select_sections`.
     """
     usable = {
-        name: [(_has_target if name == "train" else _is_scored)(item, target) for item in part]
+        name: [(_has_target if name == "train" and not scored else _is_scored)(item, target) for item in part]
         for name, part in parts.items()
     }
     labelled = {name: list(part) for name, part in usable.items()}

@@ -17,15 +17,16 @@ logger = logging.getLogger(__name__)
 def scored_items(
     sections: Mapping[str, Sequence[Mapping[str, Any]]],
     section: str,
-    labelled: bool = False,
     beside: str | None = None,
 ) -> list[Mapping[str, Any]]:
-    """The items of the section that an evaluation scores.
+    """The items of the section that an evaluation scores: those with an answer, that is ``labelled``.
+
+    An item of the training section may have none: its mask is then empty, and its class the first one, for a loss that
+    looks at neither.
 
     Args:
         sections: of a bundle's data.
         section: "test", "validation", "train", or "new" for patients that came after the training.
-        labelled: leave out items whose labels are not used.
         beside: a further checkpoint that is scored together with that of the sections.
 
     Raises:
@@ -35,7 +36,9 @@ def scored_items(
     if section not in sections:
         why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
         raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")
-    items = [item for item in sections[section] if item["labelled"] or not labelled]
+    items = [item for item in sections[section] if item["labelled"]]
+    if items and (without := len(sections[section]) - len(items)):
+        logger.warning(f"left out of the section {section}: {without} of {len(sections[section])}, without a label")
     if not items:
         others = ", ".join(f"{name} {len(part)}" for name, part in sections.items())
         raise ValueError(

@@ -98,6 +98,7 @@ def figshare_sections(
         seed=split_seed,
         fold_source=fold_source,
         target=target,
+        scored=checkpoint is not None,
     )
     if train_on_validation:
         sections["train"] = [*sections["train"], *sections["validation"]]
@@ -143,7 +144,7 @@ def _recorded(
         logger.info(f"{record.path}: none of the patients that the weights were trained on is in {data}")
         return None
     parts = record.assign(items)
-    sections = section_items(parts, datalist_folder(data), label_fraction, seed, target)
+    sections = section_items(parts, datalist_folder(data), label_fraction, seed, target, scored=True)
     logger.info(f"{data}: {_counts(sections)}")
     return sections
 

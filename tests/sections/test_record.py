@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ckdmed.bundle import (
     SectionOverlapError,
@@ -244,7 +246,38 @@ def test_nothing_to_score_is_an_error():
     with pytest.raises(ValueError, match="no section 'new'.*no record"):
         scored_items(SECTIONS, "new")
     with pytest.raises(ValueError, match="'new' has nothing to score"):
-        scored_items({**SECTIONS, "new": [{**item("1", "A"), "labelled": False}]}, "new", labelled=True)
+        scored_items({**SECTIONS, "new": [{**item("1", "A"), "labelled": False}]}, "new")
+
+
+def test_items_without_an_answer_are_not_scored(caplog: pytest.LogCaptureFixture):
+    unlabelled = {**item("5", "D"), "labelled": False}
+    assert scored_items({**SECTIONS, "train": [*SECTIONS["train"], unlabelled]}, "train") == SECTIONS["train"]
+    assert "left out of the section train: 1 of 3, without a label" in caplog.text
+
+
+@pytest.mark.parametrize("target, answered", [("label", ["1"]), ("class", ["1", "2"])])
+def test_own_training_images_are_scored_by_answers_alone(tmp_path: Path, target: str, answered: list[str]):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "mask.png")
+    entries: list[dict[str, Any]] = [
+        {"label": "mask.png", "class": "a"},
+        {"label": "mask.png", "pseudo_label": True, "class": "a"},
+        {},
+        {"label": "mask.png", "class": "a"},
+        {"label": "mask.png", "class": "a"},
+    ]
+    for number, entry in enumerate(entries, start=1):
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+        entry |= {"image": f"{number}.png", "id": str(number), "patient": f"P{number}"}
+    names = {"training": entries[:3], "validation": entries[3:4], "test": entries[4:]}
+    (tmp_path / "datalist.json").write_text(json.dumps(names))
+    source = str(tmp_path / "datalist.json")
+    trained = figshare_sections(source, "", target=target)
+    assert [entry["id"] for entry in trained["train"] if entry["labelled"]] == ["1", "2"]
+    without_record = figshare_sections(source, "", target=target, checkpoint=str(tmp_path / "run/models/model.pt"))
+    record_sections(trained, str(tmp_path / "run"), str(tmp_path / "run/models"))
+    recorded = figshare_sections(source, "", target=target, checkpoint=str(tmp_path / "run/models/model.pt"))
+    for sections in (without_record, recorded):
+        assert [entry["id"] for entry in scored_items(sections, "train")] == answered
 
 
 def test_figshare_evaluation_scores_the_recorded_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
