@@ -13,6 +13,7 @@ from ckdmed.bundle.ready_networks import ready_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
+from ckdmed.bundle.split_settings import check_split_settings
 from ckdmed.bundle.started_from import started_from
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
 from ckdmed.bundle.trained import trained_with
@@ -57,6 +58,7 @@ __all__ = [
     "check_evaluation_folder",
     "check_networks",
     "check_settings",
+    "check_split_settings",
     "check_training_images",
     "claim_run",
     "class_names_of",
