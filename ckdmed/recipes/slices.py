@@ -26,7 +26,7 @@ from ckdmed.data.brats import CaseSlicesd, LoadCachedSliced
 from ckdmed.data.cut_volume import NOTED_KEY, CutVolumed, JoinSlicesd
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.transforms import SliceIntensityd, classification_scaling, colour_copies, imagenet_slices
-from ckdmed.transforms.restore_slices import RestoreSlicesd
+from ckdmed.transforms.restore_slices import RestoreSliced, RestoreSlicesd
 from ckdmed.transforms.select_modalities import SelectModalitiesd
 from ckdmed.transforms.slices_to_volume import SlicesToVolumed
 
@@ -120,15 +120,16 @@ def slice_preprocessing(
 def slice_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
     """From logits to masks on the slice's own grid: the probabilities are brought back, then thresholded.
 
-    They stay beside the masks, as ``probability``.
+    They stay beside the masks, as ``probability``. Both are those of an inference (:func:`slice_predictions`).
 
     Args:
-        preprocessing: of the evaluation, which is undone.
+        preprocessing: of the evaluation, which is undone for the image.
         threshold: in [0, 1].
     """
-    undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    kept = CopyItemsd(PRED, names=PROBABILITY)
-    return Compose([Activationsd(PRED, sigmoid=True), undone, kept, AsDiscreted(PRED, threshold=threshold)])
+    restored = RestoreSliced(PRED, IMAGE, LABEL)
+    undone = Invertd(IMAGE, preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
+    masks = [CopyItemsd(PRED, names=PROBABILITY), AsDiscreted(PRED, threshold=threshold)]
+    return Compose([Activationsd(PRED, sigmoid=True), restored, *masks, undone])
 
 
 def slice_predictions(threshold: float = 0.5) -> Compose:

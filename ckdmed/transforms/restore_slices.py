@@ -12,7 +12,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_tensor
 from torch.nn import functional
 
-__all__ = ["RestoreSlices", "RestoreSlicesd"]
+__all__ = ["RestoreSliced", "RestoreSlices", "RestoreSlicesd"]
 
 
 class RestoreSlices(Transform):
@@ -73,4 +73,32 @@ class RestoreSlicesd(MapTransform):
             # the slices of further images stand behind those of the first, which is the one that is shown
             blank = [number for number in noted["blank"] if number < slices]
             result[key] = self.restore(result[key], noted["size"], blank)
+        return result
+
+
+class RestoreSliced(MapTransform):
+    """The same of one slice whose label kept its grid, so that what is scored is what an inference would give.
+
+    Args:
+        keys: maps of the slice.
+        image_key: the image that they were computed from, on the network's grid; where its first channel has one value
+            throughout, the slice was blank.
+        like_key: what lies on the slice's own grid.
+        allow_missing_keys: see `MapTransform`.
+
+    Shape: map (R, h, w) to (R, H, W).
+    """
+
+    def __init__(self, keys: KeysCollection, image_key: str, like_key: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key, self.like_key = image_key, like_key
+        self.restore = RestoreSlices()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        first, size = result[self.image_key][0], result[self.like_key].shape[-2:]
+        blank = [0] if first.max() == first.min() else []
+        for key in self.key_iterator(result):
+            restored = self.restore(result[key][..., None], size, blank)
+            result[key] = restored if len(result[key]) == 1 else restored[:, 0]
         return result
