@@ -116,7 +116,9 @@ SETTINGS: Mapping[str, Setting] = {
     "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
     "n_folds": Setting(whole(3), "how many folds there are"),
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),
-    "label_fraction": Setting(number(0, 1, above=True), "fraction of the training patients whose labels are used"),
+    "label_fraction": Setting(
+        number(0, 1, above=True), "fraction of the training patients whose labels are used; of validation patients all"
+    ),
     "labelled_per_batch": Setting(
         either(number(0, 1, above=True, below=True), _NONE),
         "share of labelled samples in a batch, on average; null for that of the data",

@@ -44,6 +44,12 @@ def scored_items(
         raise ValueError(
             f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
         )
+    learned = {item_name(item) for item in items} & {item_name(item) for item in sections["train"]}
+    if section != "train" and learned:
+        logger.warning(
+            f"{len(learned)} of {len(items)} of the section {section} were trained on (train_on_validation): its "
+            "scores say nothing of patients never seen"
+        )
     if beside is not None and section in ("test", NEW):
         _check_scored_beside(beside, items, section)
     return items

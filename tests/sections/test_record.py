@@ -255,6 +255,12 @@ def test_items_without_an_answer_are_not_scored(caplog: pytest.LogCaptureFixture
     assert "left out of the section train: 1 of 3, without a label" in caplog.text
 
 
+def test_a_section_that_was_trained_on_is_told(caplog: pytest.LogCaptureFixture):
+    assert scored_items(SECTIONS, "validation") and scored_items(SECTIONS, "train") and not caplog.text
+    scored_items({**SECTIONS, "train": [*SECTIONS["train"], *SECTIONS["validation"]]}, "validation")
+    assert "1 of 1 of the section validation were trained on (train_on_validation)" in caplog.text
+
+
 @pytest.mark.parametrize("target, answered", [("label", ["1"]), ("class", ["1", "2"])])
 def test_own_training_images_are_scored_by_answers_alone(tmp_path: Path, target: str, answered: list[str]):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "mask.png")
