@@ -92,6 +92,8 @@ def read_inference_run(folder: Path) -> InferenceRun:
     report = read_json(path)
     if not isinstance(report, dict) or not isinstance(report.get("results"), list):
         raise ValueError(f"{path}: is no report of an inference (no list of 'results').")
+    if not isinstance(report.get("counts") or {}, dict):
+        raise ValueError(f"{path}: its counts are no object, got {report['counts']!r}.")
     record = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     record = record if isinstance(record, dict) else {}
     return InferenceRun(

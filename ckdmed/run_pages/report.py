@@ -60,7 +60,8 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
         comparisons: read already.
 
     Raises:
-        ValueError: a folder holds none of these, with what was looked for; a record is damaged.
+        ValueError: a folder holds none of these, with what was looked for, or an inference that was broken off; a
+            record is damaged.
     """
     sources = Sources(comparisons=dict(comparisons or {}))
     for name, folder in _named(folders).items():
@@ -71,6 +72,11 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
         elif (folder / "summary.json").is_file():
             sources.evaluations[name] = read_evaluation(folder)
         elif (folder / "settings.json").is_file():
+            if (folder / "results.jsonl").is_file():
+                raise ValueError(
+                    f"{folder}: an inference that has not ended: it has results.jsonl, and no report.json yet. Start "
+                    "its command again, with --resume true where it is one of `ckdmed run`, and report then."
+                )
             sources.trainings[name] = read_training_run(folder)
         else:
             raise ValueError(

@@ -393,6 +393,23 @@ def test_a_report_json_cannot_name_files_outside_of_its_folder(tmp_path, capsys)
     assert not (folder / "report").exists()
 
 
+def test_an_inference_that_was_broken_off_is_no_training(tmp_path, capsys):
+    folder = write_inference(tmp_path / "run", AFFINES["RAS"], (24, 20, 6))
+    (folder / "results.jsonl").touch()
+    (folder / "report.json").unlink()
+    (folder / "settings.json").write_text(json.dumps({"command": ["ckdmed"], "settings": {}, "versions": {}}))
+    assert cli.main(["report", str(folder)]) == 2
+    assert "run: an inference that has not ended" in capsys.readouterr().err and not (folder / "report").exists()
+
+
+def test_counts_that_are_none_are_named_with_their_file(tmp_path, capsys):
+    folder = write_inference(tmp_path / "run", AFFINES["RAS"], (24, 20, 6))
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps({**report, "counts": "many"}))
+    assert cli.main(["report", str(folder)]) == 2
+    assert "report.json: its counts are no object, got 'many'" in capsys.readouterr().err
+
+
 def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["report", str(tmp_path / "empty")]) == 2
