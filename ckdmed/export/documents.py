@@ -76,7 +76,9 @@ def figures_table(summary: Mapping[str, Any]) -> str:
     lines = [[score, *_means(values)] for score, values in summary["overall"].items()]
     if "per_region" in summary:
         parts = {**{name: part["overall"] for name, part in summary["per_region"].items()}, "mean": summary["overall"]}
-        lines = [[f"{score}, {name}", *_means(part[score])] for score in _OF_REGIONS for name, part in parts.items()]
+        lines = [
+            [f"{score}, {name}", *_means(part[score])] for score in _of_regions(summary) for name, part in parts.items()
+        ]
     elif all("slice_mean" in values for values in summary["overall"].values()):
         columns.append("mean over slices")
         lines = [[*line, _number(v["slice_mean"])] for line, v in zip(lines, summary["overall"].values(), strict=True)]
@@ -122,8 +124,13 @@ def eval_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         }
     means = {score: values["patient_mean"] for score, values in summary["overall"].items()}
     for region, part in summary.get("per_region", {}).items():
-        means |= {f"{score}_{region}": part["overall"][score]["patient_mean"] for score in _OF_REGIONS}
+        means |= {f"{score}_{region}": part["overall"][score]["patient_mean"] for score in _of_regions(summary)}
     return {f"{section}_mean_{score}": round(mean, 4) for score, mean in means.items() if mean is not None}
+
+
+def _of_regions(summary: Mapping[str, Any]) -> list[str]:
+    # slices have no lesion-wise scores
+    return [score for score in _OF_REGIONS if score in summary["overall"]]
 
 
 def _means(values: Mapping[str, Any]) -> list[str]:

@@ -20,13 +20,15 @@ def slice_title(item: Mapping[str, Any], modality: str = "", number: int | None 
     """Case or patient of a sample, and in a line of its own modality, slice and region, as far as they are known.
 
     Args:
-        item: a dataset's; one that names its patient but no slice is a slice of the patient by its ``id``.
+        item: a dataset's; one that names its patient but no slice is a slice of the patient by its ``id``, and one of
+            a user's own datalist, which has both ``id`` and ``slice``, is named by its file.
         modality: what the image is.
         number: of the slice in the item's volume; by default the item's own.
         region: what is outlined.
     """
-    name = item.get("case", item.get("patient"))
-    if number is None:
+    own = "case" not in item and "id" in item and "slice" in item
+    name = item["id"] if own else item.get("case", item.get("patient"))
+    if number is None and not own:
         number = item.get("slice", item.get("id") if name is not None else None)
     parts = (modality, "" if number is None else f"slice {number}", region)
     lines = (item.get("id", "") if name is None else name, ", ".join(part for part in parts if part))

@@ -12,9 +12,10 @@ from ignite.engine import Engine, Events
 from monai.utils import CommonKeys
 from torch import distributed
 
+from ckdmed.counted import counted
 from ckdmed.handlers.item_writer import check_finite
 from ckdmed.metrics import reliability_counts, segmentation_scores
-from ckdmed.reports import write_segmentation_report
+from ckdmed.reports import RegionPicture, write_segmentation_report
 
 __all__ = ["SegmentationEvaluation"]
 
@@ -29,7 +30,8 @@ class SegmentationEvaluation:
 
     Args:
         output_dir: where ``scores.csv``, ``patients.csv``, ``summary.json`` and ``best_and_worst.png`` go.
-        regions: name of each output channel; a single one gives no column ``region``.
+        regions: name of each output channel; a single one gives no column ``region``. Of several, each is scored and
+            drawn by itself, and slices rank by their mean Dice over the regions.
         class_key: key of the batch that tells a sample's class.
         class_names: class -> name.
         settings: noted in the summary: checkpoint, split, seed, command.
@@ -110,7 +112,10 @@ class SegmentationEvaluation:
             self.rows.append({**row, **scores})
             dice.append(scores["dice"])
         image = np.asarray(torch.as_tensor(output[CommonKeys.IMAGE]).float().cpu())[0]
-        self._keep(str(who["id"]), float(np.mean(dice)), (image, truth[0], predicted[0]))
+        picture: Any = (image, truth[0], predicted[0])
+        if len(self.regions) > 1:
+            picture = RegionPicture(np.stack([image] * len(self.regions)), truth, predicted, None)
+        self._keep(str(who["id"]), float(np.mean(dice)), picture)
 
     def _keep(self, name: str, dice: float, picture: Any) -> None:
         # only the best and the worst are drawn: forget what can no longer be either
@@ -129,7 +134,8 @@ class SegmentationEvaluation:
         self.rows = sorted(self.rows, key=lambda row: str(row["id"]))
         self.reliability = sorted(self.reliability, key=lambda row: str(row["id"]))
         self.summary, table = self._write({name: entry[1] for name, entry in self._pictures.items()})
-        self.logger.info(f"evaluation of {len(self.rows)} rows, in {self.output_dir}:\n{table}")
+        of = counted(self.summary["n_slices"], self.summary.get("counted", "slices").removesuffix("s"))
+        self.logger.info(f"evaluation of {of}, in {self.output_dir}:\n{table}")
 
     def _write(self, pictures: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
         """Write the report of the rows; returns its summary and its table."""
@@ -141,6 +147,7 @@ class SegmentationEvaluation:
             class_names=self.class_names,
             n_cases=self.n_cases,
             reliability=self.reliability,
+            regions=self.regions,
         )
 
     def _gather(self) -> bool:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ckdmed.counted import counted
-from ckdmed.metrics import DISTANCE_SCORES, EMPTY_RULES, aggregate_scores
+from ckdmed.metrics import DISTANCE_SCORES, EMPTY_RULES, SEGMENTATION_SCORES, aggregate_scores
 
 from .calibration import calibration_part
 from .files import plain, write_csv, write_json
 from .predictions import best_and_worst, plot_best_and_worst
+from .region_means import mean_over_regions
+from .region_pictures import RegionPicture, plot_region_cases
 
 __all__ = ["write_segmentation_report"]
 
@@ -23,7 +25,7 @@ def write_segmentation_report(
     rows: Sequence[Row],
     output_dir: str | os.PathLike[str],
     settings: Mapping[str, Any] | None = None,
-    pictures: Callable[[Row], Picture] | Mapping[str, Picture] | None = None,
+    pictures: Callable[[Row], Picture] | Mapping[str, Picture] | Mapping[str, RegionPicture] | None = None,
     scores: Sequence[str] | None = None,
     rank_by: str = "dice",
     patient_key: str | None = None,
@@ -34,6 +36,7 @@ def write_segmentation_report(
     level: float = 0.95,
     seed: int = 0,
     reliability: Sequence[Row] = (),
+    regions: Sequence[str] = (),
 ) -> tuple[dict[str, Any], str]:
     """Write what an evaluation found: a CSV per slice, a JSON summary, and the best and worst cases as a picture.
 
@@ -52,21 +55,30 @@ def write_segmentation_report(
         n_cases: how many best and how many worst.
         n_bootstrap, level, seed: of the intervals.
         reliability: what `calibration_part` takes, where probabilities are known.
+        regions: where there are several, rows are per slice and ``region``, and ``pictures`` maps a slice's id to a
+            ``RegionPicture``. ``overall`` and ``per_class`` are then of a slice's mean over its regions, and
+            ``per_region`` holds the same of each region.
 
     Returns:
         The summary as written, and a short table for the console.
 
     Raises:
-        ValueError: as ``aggregate_scores``; when ``rank_by`` is not a column.
+        ValueError: as ``aggregate_scores``; when ``rank_by`` is not a column; a slice lacks a region or has it twice.
     """
     folder = Path(output_dir)
-    result = aggregate_scores(rows, scores, patient_key, class_key, n_bootstrap, level, seed)
     if any(rank_by not in row for row in rows):
         raise ValueError(f"rank_by={rank_by!r} is not a column of every row; columns are {', '.join(rows[0])}")
+    several = len(regions) > 1
+    slices: Sequence[Row] = rows
+    if several:
+        scores = list(scores) if scores is not None else [name for name in SEGMENTATION_SCORES if name in rows[0]]
+        slices = mean_over_regions(rows, regions, scores, "slice")
+    settled = (scores, patient_key, class_key, n_bootstrap, level, seed)
+    result = aggregate_scores(slices, *settled)
     key, per_patient = result["patient_key"], result.pop("per_patient")
-    best, worst = best_and_worst([float(row[rank_by]) for row in rows], n_cases)
+    best, worst = best_and_worst([float(row[rank_by]) for row in slices], n_cases)
     names = {str(k): v for k, v in (class_names or {}).items()}
-    has_empty = result["empty"] is not None
+    has_empty = any(row.get("empty") for row in rows)
     summary: dict[str, Any] = {
         "settings": dict(settings or {}),
         "units": {"distance": result["unit"]},
@@ -74,35 +86,67 @@ def write_segmentation_report(
             "empty": EMPTY_RULES if has_empty else None,
             "intervals": f"{level:.0%} percentile bootstrap, {n_bootstrap} draws of whole patients, seed {seed}",
             "patient": f"mean over a patient's slices, patients identified by {key}",
+            **({"overall": "mean of a slice's regions; undefined values are left out of it"} if several else {}),
         },
+        **({"regions": list(regions)} if several else {}),
         **result,
         **calibration_part(reliability, key, str(result["unit"]), n_bootstrap, level, seed),
         "class_names": names,
+        **({"per_region": _per_region(rows, regions, settled)} if several else {}),
         "per_patient": per_patient,
-        "best": [_named(rows[i], rank_by, key) for i in best],
-        "worst": [_named(rows[i], rank_by, key) for i in worst],
+        "best": [_named(slices[i], rank_by, key) for i in best],
+        "worst": [_named(slices[i], rank_by, key) for i in worst],
     }
     write_csv(folder / "scores.csv", rows)
     write_csv(folder / "patients.csv", per_patient)
     if pictures is not None and (best or worst):
-        chosen = [rows[i] for i in [*best, *worst]]
-        drawn = [pictures(row) if callable(pictures) else pictures[str(row["id"])] for row in chosen]
-        images, truths, predictions = (list(part) for part in zip(*drawn))
-        ranks = [float(row[rank_by]) for row in chosen]
-        plot_best_and_worst(
-            images,
-            truths,
-            predictions,
-            ranks,
-            folder / "best_and_worst.png",
-            titles=[_caption(row, class_key, names) for row in chosen],
-            n=n_cases,
-            score_name="Dice" if rank_by == "dice" else rank_by,
-        )
+        path = folder / "best_and_worst.png"
+        if several:
+            values = {(row["id"], row["region"]): float(row[rank_by]) for row in rows}
+            drawn = [(str(slices[i]["id"]), pictures[str(slices[i]["id"])]) for i in [*best, *worst]]
+            own = [[values[slices[i]["id"], region] for region in regions] for i in [*best, *worst]]
+            plot_region_cases(drawn[: len(best)], drawn[len(best) :], own, regions, path, _title(rank_by))
+        else:
+            _draw([rows[i] for i in [*best, *worst]], pictures, path, rank_by, class_key, names, n_cases)
         summary["pictures"] = ["best_and_worst.png"]
     # last, so that a summary exists only when all files of the report do
     write_json(folder / "summary.json", summary)
     return plain(summary), _console_table(summary, names)
+
+
+def _draw(
+    chosen: Sequence[Row],
+    pictures: Any,
+    path: Path,
+    rank_by: str,
+    class_key: str,
+    names: Mapping[str, str],
+    n_cases: int,
+) -> None:
+    drawn = [pictures(row) if callable(pictures) else pictures[str(row["id"])] for row in chosen]
+    images, truths, predictions = (list(part) for part in zip(*drawn))
+    plot_best_and_worst(
+        images,
+        truths,
+        predictions,
+        [float(row[rank_by]) for row in chosen],
+        path,
+        titles=[_caption(row, class_key, names) for row in chosen],
+        n=n_cases,
+        score_name=_title(rank_by),
+    )
+
+
+def _title(score: str) -> str:
+    return "Dice" if score == "dice" else score
+
+
+def _per_region(rows: Sequence[Row], regions: Sequence[str], settled: tuple[Any, ...]) -> dict[str, Any]:
+    parts = {}
+    for region in regions:
+        parts[region] = aggregate_scores([row for row in rows if row["region"] == region], *settled)
+        del parts[region]["per_patient"]
+    return parts
 
 
 def _named(row: Row, rank_by: str, key: str) -> dict[str, Any]:
@@ -118,17 +162,22 @@ def _console_table(summary: Mapping[str, Any], names: Mapping[str, str]) -> str:
     unit = summary["unit"]
     scores = list(summary["overall"])
     heads = [f"{name} [{unit}]" if unit and name in DISTANCE_SCORES else name for name in scores]
-    blocks = [("all", summary["n_slices"], summary["n_patients"], summary["overall"])]
+    regions = summary.get("per_region") or {}
+    blocks = [(name, part["n_slices"], part["n_patients"], part["overall"]) for name, part in regions.items()]
+    whole = "mean of regions" if regions else "all"
+    blocks.append((whole, summary["n_slices"], summary["n_patients"], summary["overall"]))
+    with_interval = {*regions, whole}
     for kind, part in summary["per_class"].items():
         blocks.append((names.get(kind, kind), part["n_slices"], part["n_patients"], part["scores"]))
     lines = [["", "slices", "patients", *heads]]
     for label, n_slices, n_patients, values in blocks:
         means = [_number(values[s]["patient_mean"], s) for s in scores]
         lines.append([label, str(n_slices), str(n_patients), *means])
-        if label == "all":
+        if label in with_interval:
             lines.append(
                 ["", "", f"{summary['level']:.0%}", *(_range(values[s]["patient_interval"], s) for s in scores)]
             )
+        if label == whole:
             lines.append(["per slice", "", "", *(_number(values[s]["slice_mean"], s) for s in scores)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     text = [
@@ -137,7 +186,9 @@ def _console_table(summary: Mapping[str, Any], names: Mapping[str, str]) -> str:
     ]
     text.insert(1, "-" * len(text[0]))
     text.append("Means over patients of the mean over a patient's slices; 'per slice' weighs all slices equally.")
-    text.extend(_notes(summary))
+    for name, part in regions.items():
+        text.extend(f"{name}: {note}" for note in _notes(part))
+    text.extend([] if regions else _notes(summary))
     return "\n".join(line.rstrip() for line in text)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .files import save_figure
 from .predictions import draw_legend, draw_outlined
-from .style import new_figure
+from .style import fitted, new_figure
 
 __all__ = ["RegionPicture", "plot_region_cases"]
 
@@ -26,14 +26,14 @@ class RegionPicture:
     Args:
         images: (R, H, W), what is shown behind each region.
         truth, prediction: (R, H, W), bool.
-        number: of the slice.
+        number: of the slice in its volume; None where the case is a slice.
         aspect: height of a pixel by its width.
     """
 
     images: np.ndarray
     truth: np.ndarray
     prediction: np.ndarray
-    number: int
+    number: int | None
     aspect: float = 1.0
 
 
@@ -73,7 +73,8 @@ def plot_region_cases(
             axes.set_aspect(picture.aspect)
             value = "–" if math.isnan(own[column]) else f"{own[column]:.3f}"
             axes.set_title(f"{region}  {score_name} {value}", fontsize=8.5, pad=3)
-        panels[0].set_ylabel(f"{kind}: {name}\nslice {picture.number}", fontsize=7.5, labelpad=4)
+        place = "" if picture.number is None else f"\nslice {picture.number}"
+        panels[0].set_ylabel(f"{kind}: {fitted(name)}{place}", fontsize=7.5, labelpad=4)
     draw_legend(figure, True, "")
     return save_figure(figure, path)
 

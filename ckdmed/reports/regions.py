@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ckdmed.counted import counted
 from ckdmed.metrics import BRATS_2023_LESION_RULES, EMPTY_RULES, LESION_PENALTY_MM, aggregate_scores, patient_key_of
 
 from .calibration import calibration_part
 from .files import plain, write_csv, write_json
 from .predictions import best_and_worst
+from .region_means import mean_over_regions
 from .region_pictures import RegionPicture, plot_region_cases
 from .tables import markdown_table
 
@@ -77,7 +76,7 @@ def write_region_report(
     """
     folder = Path(output_dir)
     bootstrap: dict[str, Any] = {"n": n_bootstrap, "level": level, "seed": seed}
-    cases = _cases(rows, regions)
+    cases = mean_over_regions(rows, regions, REGION_SCORES)
     result = aggregate_scores(cases, REGION_SCORES, patient_key_of(rows), **bootstrap)
     key, per_patient = result["patient_key"], result.pop("per_patient")
     per_region = {
@@ -124,26 +123,6 @@ def write_region_report(
     # last, so that a summary exists only when all files of the report do
     write_json(folder / "summary.json", summary)
     return plain(summary), _table(summary)
-
-
-def _cases(rows: Sequence[Row], regions: Sequence[str]) -> list[dict[str, Any]]:
-    """One row per case: the means over its regions."""
-    by_case: dict[str, list[Row]] = {}
-    for row in rows:
-        by_case.setdefault(str(row["id"]), []).append(row)
-    cases = []
-    for name, own in by_case.items():
-        if sorted(str(row["region"]) for row in own) != sorted(regions):
-            raise ValueError(
-                f"the case {name} has rows for {', '.join(str(row['region']) for row in own)}; one is needed for each "
-                f"of {', '.join(regions)}."
-            )
-        case = {key: own[0][key] for key in ("id", "patient", "patient_group", "class", "unit") if key in own[0]}
-        for score in REGION_SCORES:
-            values = np.array([float(row[score]) for row in own])
-            case[score] = float("nan") if np.isnan(values).all() else float(np.nanmean(values))
-        cases.append(case)
-    return cases
 
 
 def _of_region(rows: Sequence[Row], key: str, bootstrap: Mapping[str, Any]) -> dict[str, Any]:

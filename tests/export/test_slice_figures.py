@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ckdmed.export.documents import exported_readme, figures_table
+from ckdmed.export.documents import eval_metrics, exported_readme, figures_table
 from ckdmed.metrics import segmentation_scores
 from ckdmed.reports import write_segmentation_report
 
@@ -61,3 +61,23 @@ def test_an_evaluation_that_predicted_otherwise_than_the_inference_is_told_as_su
     text = exported_readme(page, "bundles/b", summary, inference={"threshold": 0.3, "tta": True})
     assert "inference was not scored as it is; it has `threshold` 0.3, not 0.5; `tta` True, not False." in text
     assert "not scored" not in exported_readme(page, "bundles/b", summary, inference={"threshold": 0.5, "tta": False})
+
+
+def test_each_region_of_slices_has_its_figures(tmp_path: Path) -> None:
+    truth = np.zeros((16, 16), dtype=bool)
+    truth[4:8, 4:8] = True
+    found = {"whole": truth, "core": np.zeros_like(truth)}
+    rows = [
+        {"id": name, "patient": name, "region": region, **segmentation_scores(prediction, truth)}
+        for name in ("a", "b")
+        for region, prediction in found.items()
+    ]
+    summary, _ = write_segmentation_report(rows, tmp_path, regions=["whole", "core"])
+    text = figures_table(summary)
+    cells = {
+        row[0]: row[1] for row in ([c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()) if row
+    }
+    assert text.startswith("On 2 slices of 2 patients")
+    means = {"dice, whole": "1.0000", "dice, core": "0.0000", "dice, mean": "0.5000"}
+    assert {name: cells[name] for name in means} == means
+    assert eval_metrics(summary)["test_mean_dice_core"] == 0

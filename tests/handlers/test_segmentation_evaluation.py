@@ -41,3 +41,34 @@ def test_an_output_that_overflowed_is_no_empty_prediction(tmp_path: Path):
     with pytest.raises(ValueError, match="7: the network gave values that are not numbers.*set amp to false"):
         engine.run([[{"id": "7", "patient": "a"}]])
     assert not any(tmp_path.iterdir())
+
+
+def test_several_regions_are_scored_and_drawn_each_by_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """Of 20 slices the worst regions lie in slices of a middling mean, which are among neither best nor worst."""
+    label = torch.zeros(2, 8, 8)
+    label[:, 2:6, 2:6] = 1
+
+    def predicted(number: int) -> torch.Tensor:
+        # the first region is always found; the second in every other slice, and in the last ones neither is
+        found = label.clone()
+        found[1] *= number % 2
+        return found if number < 12 else torch.zeros_like(label)
+
+    engine = Engine(lambda e, batch: [{"image": label[:1], "label": label, "pred": predicted(int(batch[0]["id"]))}])
+    SegmentationEvaluation(str(tmp_path), ("whole", "core"), n_cases=2).attach(engine)
+    with caplog.at_level("INFO"):
+        engine.run([[{"id": f"{n:02}", "patient": str(n // 2)}] for n in range(20)])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["n_slices"], summary["regions"]) == (20, ["whole", "core"])
+    means = {name: part["overall"]["dice"]["slice_mean"] for name, part in summary["per_region"].items()}
+    assert means == {"whole": pytest.approx(12 / 20), "core": pytest.approx(6 / 20)}
+    assert summary["overall"]["dice"]["slice_mean"] == pytest.approx(9 / 20)
+    assert {row["n_slices"] for row in summary["per_patient"]} == {2}
+    assert [entry["id"] for entry in summary["best"] + summary["worst"]] == ["01", "03", "12", "13"]
+    assert (tmp_path / "best_and_worst.png").is_file()
+    lines = [line.split() for line in caplog.text.splitlines()]
+    assert "evaluation of 20 slices" in caplog.text
+    assert ["whole", "20", "10", "0.6000"] in [line[:4] for line in lines]
+    assert ["core", "20", "10", "0.3000"] in [line[:4] for line in lines]
+    assert ["mean", "of", "regions", "20", "10", "0.4500"] in [line[:6] for line in lines]
+    assert "core: Empty masks: truth only 0, prediction only 14, both 0" in caplog.text

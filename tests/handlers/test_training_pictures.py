@@ -300,6 +300,24 @@ def test_titles_give_case_modality_slice_and_dice(tmp_path: Path):
     # a slice of Figshare bears its number in the data set as its name
     assert slice_title({"id": "2713", "patient": "100360"}, "t1c") == "100360\nt1c, slice 2713"
     assert slice_title({"id": "a"}) == "a" and slice_title({}, number=0, region="TC") == "slice 0, TC"
+    # one of a user's own datalist bears its file, since every picture is the slice 0 of its file
+    own = {"id": "images/case00_1", "patient": "case00", "slice": 0}
+    assert slice_title(own, region="core") == "images/case00_1\ncore"
     wrong = TrainingPictures(str(tmp_path), "", Dataset([]), network, modalities=["a", "b", "c", "d"])
     with pytest.raises(ValueError, match="6 channels and there are 4 modalities, a, b, c, d"):
         wrong._predict([item])
+
+
+def test_each_of_several_regions_is_drawn_under_its_name(tmp_path: Path):
+    label = torch.zeros(2, 16, 16)
+    label[0, :8], label[1, :4] = 1, 1
+    network = torch.nn.Conv2d(1, 2, 1)
+    torch.nn.init.zeros_(network.weight)
+    # the first region everywhere, the second nowhere
+    network.bias.data = torch.tensor([1.0, -1.0])
+    item = {"image": torch.zeros(1, 16, 16), "label": label, "id": "a"}
+    drawn = TrainingPictures(str(tmp_path), "", Dataset([]), network, regions=["whole", "core"])._predict([item])
+    assert drawn.titles == ["a\nwhole\nDice 0.667", "a\ncore\nDice 0.000"] and drawn.columns == 2
+    assert [int(mask.sum()) for mask in drawn.truths] == [128, 64]
+    one = TrainingPictures(str(tmp_path), "", Dataset([]), network, regions=["tumour"])._predict([item])
+    assert one.titles == ["a\nDice 0.667"]
