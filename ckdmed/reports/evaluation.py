@@ -103,7 +103,8 @@ def write_segmentation_report(
         path = folder / "best_and_worst.png"
         if several:
             values = {(row["id"], row["region"]): float(row[rank_by]) for row in rows}
-            drawn = [(str(slices[i]["id"]), pictures[str(slices[i]["id"])]) for i in [*best, *worst]]
+            of: Any = pictures
+            drawn = [(str(slices[i]["id"]), of[str(slices[i]["id"])]) for i in [*best, *worst]]
             own = [[values[slices[i]["id"], region] for region in regions] for i in [*best, *worst]]
             plot_region_cases(drawn[: len(best)], drawn[len(best) :], own, regions, path, _title(rank_by))
         else:
