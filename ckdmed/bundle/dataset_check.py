@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.data.brats import read_brats_datalist
 from ckdmed.data.brats.case_files import find_case_files
 from ckdmed.data.brats.cases import check_any_case, check_any_usable
 from ckdmed.data.datalist import DATALIST_NAME, find_figshare_files, read_datalist
+from ckdmed.data.label_values import check_label_values
 from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
 from ckdmed.sections.brats import cases_folder, check_listed_cases
@@ -17,16 +18,23 @@ from ckdmed.sections.slices import slices_place
 __all__ = ["check_dataset"]
 
 
-def check_dataset(dataset_dir: str | None, cases: bool = False, modalities: Sequence[str] | None = None) -> None:
+def check_dataset(
+    dataset_dir: str | None,
+    cases: bool = False,
+    modalities: Sequence[str] | None = None,
+    regions: Mapping[str, Sequence[int] | None] | None = None,
+) -> None:
     """Refuse a folder without data, or a damaged datalist, by the names of its files.
 
-    Of images and masks those of cases alone are opened, one case after another until one can be used; those that a
-    datalist names must be there.
+    Of images those of cases alone are opened, one case after another until one can be used; those that a datalist
+    names must be there. Masks are opened where regions are named, since values that do not fit would end the training
+    in its midst, or leave a region empty without a word.
 
     Args:
         dataset_dir: of the bundle; None for phantoms.
         cases: it is of BraTS cases, not of slices.
         modalities: that every case must have; None to look at names alone.
+        regions: of the masks that a user's own datalist names, see :class:`~ckdmed.data.LoadSliced`.
 
     Raises:
         RefusedStart: says what is missing.
@@ -37,18 +45,20 @@ def check_dataset(dataset_dir: str | None, cases: bool = False, modalities: Sequ
         if cases:
             _check_cases(dataset_dir, modalities)
         else:
-            _check_slices(dataset_dir)
+            _check_slices(dataset_dir, regions)
     except ValueError as error:
         raise RefusedStart(str(error)) from error
 
 
-def _check_slices(dataset_dir: str) -> None:
+def _check_slices(dataset_dir: str, regions: Mapping[str, Sequence[int] | None] | None) -> None:
     data = slices_place(dataset_dir)
     stored = data if data.is_file() else data / DATALIST_NAME
     if not stored.is_file():
         find_figshare_files(data)
-    elif not is_slice_datalist(read_json(stored)):
+    elif not is_slice_datalist(content := read_json(stored)):
         read_datalist(stored)
+    elif regions:
+        check_label_values(stored, content, regions)
 
 
 def _check_cases(dataset_dir: str, modalities: Sequence[str] | None) -> None:

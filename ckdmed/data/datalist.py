@@ -119,7 +119,10 @@ def find_figshare_files(folder: PathLike) -> tuple[list[Path], list[Path], list[
     files = sorted((path for _, here in walk.folders() for path in here if path.suffix.lower() == ".mat"), key=_natural)
     slices = [path for path in files if path.name.lower() != OFFICIAL_FOLDS_NAME]
     if not slices:
-        raise ValueError(f"{folder}: no .mat file of a slice here or below.")
+        raise ValueError(
+            f"{folder}: no .mat file of a slice here or below; other images "
+            "(PNG, JPEG, NIfTI, DICOM) are given as a datalist, see docs/own_data.md."
+        )
     published = [path for path in files if path.name.lower() == OFFICIAL_FOLDS_NAME]
     return slices, published, [SkippedFile(path, cause) for path, cause in walk.unlisted]
 

@@ -43,9 +43,11 @@ def check_label_values(
             there = {int(value) for value in np.unique(read_label_slices(file)[0])} - {0}
             check_named(there, listed, str(file))
             found |= there
-    absent = [name for name in region_names(regions) if not (found if listed[name] is None else found & listed[name])]
+    # a region of None holds every value
+    wanted = {name: found if listed[name] is None else set(listed[name] or ()) for name in region_names(regions)}
+    absent = [name for name, values in wanted.items() if not found & values]
     if absent and found:
-        told = ", ".join(f"'{name}' (values {sorted(listed[name] or ())})" for name in absent)
+        told = ", ".join(f"'{name}' (values {sorted(wanted[name])})" for name in absent)
         logger.warning(
             f"{datalist}: no mask shows {told}; the masks' values are {', '.join(map(str, sorted(found)))}. Check "
             "regions: a region without examples is learnt as always empty."

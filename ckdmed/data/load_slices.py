@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.slice_files import InputFileError, check_same_grid, file_kind, read_slices
 from ckdmed.data.slice_geometry import SliceGeometry
 
-__all__ = ["BACKGROUND", "LoadSliced", "TUMOUR", "region_names"]
+__all__ = ["BACKGROUND", "LoadSliced", "TUMOUR", "check_named", "region_names"]
 
 #: One region: everything in the label that is not 0.
 TUMOUR: Mapping[str, Sequence[int] | None] = {"tumour": None}
@@ -32,6 +32,31 @@ BACKGROUND = "background"
 def region_names(regions: Mapping[str, Sequence[int] | None] | None) -> list[str]:
     """Names of the channels of a label; see `LoadSliced`."""
     return [name for name in (TUMOUR if regions is None else regions) if name != BACKGROUND]
+
+
+def check_named(there: Collection[int], regions: Mapping[str, Collection[int] | None], file: str) -> None:
+    """Refuse a label with a value that neither a region nor the background has.
+
+    Args:
+        there: the values of the label, without 0.
+        regions: as of `LoadSliced`.
+        file: of the label.
+
+    Raises:
+        InputFileError: names the file and the values.
+    """
+    named = {value for name, listed in regions.items() for value in _values(name, listed, there)}
+    if unnamed := sorted(set(there) - named):
+        told = {name: None if listed is None else sorted(listed) for name, listed in regions.items() if listed != []}
+        raise InputFileError(
+            f"{file}: the label has the value{'s' * (len(unnamed) > 1)} {', '.join(map(str, unnamed))}, which no "
+            f"region has ({told}); add {'them' if len(unnamed) > 1 else 'it'} to a region, or to '{BACKGROUND}'."
+        )
+
+
+def _values(name: str, listed: Collection[int] | None, there: Collection[int]) -> Collection[int]:
+    # a background of None holds nothing, a region of None everything
+    return listed if listed is not None else () if name == BACKGROUND else there
 
 
 class LoadSliced(MapTransform):
@@ -125,12 +150,7 @@ class LoadSliced(MapTransform):
 
     def _channels(self, like: MetaTensor, values: np.ndarray, file: str) -> MetaTensor:
         there = {int(value) for value in np.unique(values)} - {0}
-        named = {value for listed in self.regions.values() for value in (there if listed is None else listed)}
-        if unnamed := sorted(there - named - set(self.background)):
-            raise InputFileError(
-                f"{file}: the label has the value{'s' * (len(unnamed) > 1)} {', '.join(map(str, unnamed))}, which no "
-                f"region has ({self.regions}); add to a region, or to '{BACKGROUND}'."
-            )
+        check_named(there, {**self.regions, BACKGROUND: self.background}, file)
         channels = [
             (values != 0) & ~np.isin(values, self.background) if listed is None else np.isin(values, listed)
             for listed in self.regions.values()

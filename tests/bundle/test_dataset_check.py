@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ckdmed.bundle import check_dataset
 from ckdmed.bundle.errors import RefusedStart, root_cause
@@ -121,3 +124,36 @@ def test_datalists_are_looked_at_too(tmp_path: Path):
         check_dataset(str(tmp_path / "nowhere"))
     with pytest.raises(RefusedStart, match="is not a folder"):
         check_dataset(str(stored), cases=True)
+
+
+def own_masks(folder: Path, *values: int) -> Path:
+    items = []
+    for number, value in enumerate(values):
+        for part in ("image", "mask"):
+            picture = np.full((8, 8), value if part == "mask" else 7, np.uint8)
+            Image.fromarray(picture).save(folder / f"{part}{number}.png")
+        items.append({"image": f"image{number}.png", "label": f"mask{number}.png", "patient": str(number)})
+    stored = folder / "datalist.json"
+    stored.write_text(json.dumps({"training": items}))
+    return stored
+
+
+def test_a_mask_whose_value_no_region_has_is_refused_before_the_run_writes(tmp_path: Path):
+    stored = own_masks(tmp_path, 1, 2)
+    said = rf"{tmp_path}/mask1.png: the label has the value 2, which no region has \({{'whole': \[1\]}}\); add it to"
+    with pytest.raises(RefusedStart, match=said):
+        check_dataset(str(stored), regions={"whole": [1]})
+    check_dataset(str(stored), regions={"whole": [1], "background": [2]})
+    check_dataset(str(stored), regions={"whole": None})
+    output = tmp_path / "output"
+    with pytest.raises(Exception) as caught:
+        opened("seg_kd", "train.json", dataset_dir=str(stored), output_dir=str(output), regions={"whole": 1})
+    assert "the label has the value 2" in str(root_cause(caught.value)) and not output.exists()
+
+
+def test_a_region_that_no_mask_shows_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    stored = own_masks(tmp_path, 1, 2)
+    check_dataset(str(stored), regions={"whole": [1, 2], "core": [2]})
+    assert not caplog.text
+    check_dataset(str(stored), regions={"whole": [1, 2], "core": [3]})
+    assert f"{stored}: no mask shows 'core' (values [3]); the masks' values are 1, 2." in caplog.text
