@@ -22,6 +22,7 @@ __all__ = [
     "either",
     "list_of",
     "mapping",
+    "mapping_of",
     "nothing",
     "number",
     "path",
@@ -169,6 +170,23 @@ def mapping(legal: str) -> Kind:
         if not isinstance(value, Mapping):
             raise ValueError
         return value
+
+    return Kind(legal, convert)
+
+
+def mapping_of(kind: Kind, legal: str) -> Kind:
+    """Names with values of a kind each."""
+
+    def convert(value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ValueError
+        found = {}
+        for name, entry in value.items():
+            try:
+                found[str(name)] = kind.convert(entry)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise ValueError(f"Of '{name}' it must be {kind.legal}, got {entry!r}.") from error
+        return found
 
     return Kind(legal, convert)
 

@@ -122,8 +122,8 @@ def attach_student(
     whose networks have none in common.
 
     Raises:
-        ValueError: a layer of the loss without a tap, a tap that the teacher lacks, features to be projected that have
-            no channel axis, or logits of different channels.
+        ValueError: a layer of the loss without a tap, a tap that the teacher lacks, one to be projected of a name that
+            no submodule can have, features to be projected that have no channel axis, or logits of different channels.
     """
     taps = dict(taps or {}) if loss is None else loss.select_taps(taps or {}, of_student=True)
     shared = list(taps) if loss is None else loss.layers
@@ -155,6 +155,12 @@ def attach_student(
         torch.manual_seed(seed)
         for name in () if loss is None else loss.projected_layers:
             source, target = shapes[name], targets[name]
+            # a projection becomes a submodule of this name
+            if hasattr(nn.ModuleDict(), name) or "." in name:
+                raise ValueError(
+                    f"tap '{name}': PyTorch's modules have an attribute of that name, or it has a dot; give the tap "
+                    "another name in both networks."
+                )
             own = loss.projectors.get(name) if loss is not None else None
             if own is None and (len(source) != len(target) or len(source) < 3):
                 raise ValueError(

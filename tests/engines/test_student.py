@@ -6,6 +6,7 @@ from monai.data import MetaTensor
 from torch import nn
 
 from ckdmed.engines import DistilledStudent, FrozenTeacher, attach_student, weights_hash
+from ckdmed.losses import DistillationLoss, LossTerm, MSGFFLoss
 from ckdmed.methods import distillation_loss
 from ckdmed.networks import UNet, segmentation_student, segmentation_student_taps
 from tests.toy import STAGES, pair, unet
@@ -158,3 +159,11 @@ def test_what_cannot_be_attached():
         attach_student(Vector(), vectors, {"v": "body"}, distillation_loss(layers=["v"]), input_shape=(2, 1, 4, 4))
     with pytest.raises(ValueError, match=r"projections without a tap of the same name: \['x'\]"):
         DistilledStudent(unet(), projections={"x": nn.Identity()})
+
+
+def test_a_tap_that_no_submodule_can_be_called_after_is_refused():
+    """A projection is a submodule of the tap's name, and every module has a method `half`."""
+    loss = DistillationLoss({"features": LossTerm(MSGFFLoss(), "features", layers=["half"])})
+    teacher = FrozenTeacher(unet(), taps={"half": "decoder.d2"})
+    with pytest.raises(ValueError, match="tap 'half': PyTorch's modules have an attribute of that name"):
+        attach_student(unet(), teacher, {"half": "decoder.d2"}, loss, (1, 1, 32, 32))
