@@ -234,7 +234,7 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
     folder = Path(output_dir).resolve()
     release(folder)
     run_ends()
-    told = {**ARTEFACTS, "models/model.pt": "weights of the student's last epoch"} if last else ARTEFACTS
+    told = {**ARTEFACTS, "models/model.pt": "weights of the last epoch"} if last else ARTEFACTS
     for name, what in told.items():
         if (folder / name).exists():
             logger.info(f"{name}: {what}")

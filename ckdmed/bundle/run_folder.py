@@ -39,14 +39,14 @@ logger = logging.getLogger("ckdmed")
 SETTINGS = "settings.json"
 # what a training leaves, with what it is; in the order in which the last lines of a run name it
 ARTEFACTS = {
-    "models/model.pt": "weights of the student that validated best",
-    "models/model.inputs.json": "how the training's inputs look, by which an inference tells others from them",
+    "models/model.pt": "weights with the best validation score",
+    "models/model.inputs.json": "statistics of the training inputs, by which inference recognises inputs unlike them",
     "metrics.jsonl": "loss terms and metrics of every epoch",
-    "curves.png": "the same as a picture",
-    "predictions.png": "truth and prediction over validation slices",
+    "curves.png": "plots of these",
+    "predictions.png": "ground truth and predictions outlined on validation images",
     "tensorboard": "TensorBoard logs",
     SETTINGS: "the settings of the run",
-    "sections.json": "the patients of each section, by which its weights are scored later",
+    "sections.json": "the patients of the training, validation and test sets, which later evaluations keep to",
 }
 _FILES = ("metrics.jsonl", "curves.png", "predictions.png")
 # what a start writes, which may fail after it

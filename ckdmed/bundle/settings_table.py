@@ -18,6 +18,7 @@ from ckdmed.bundle.setting_kinds import (
     either,
     list_of,
     mapping,
+    mapping_of,
     nothing,
     number,
     path,
@@ -102,19 +103,20 @@ _SHARE = number(0, 1)
 _WEIGHT = either(number(0), _NONE)
 _MODALITIES = list_of(choice(*MODALITIES), "sequences", different=True)
 _COUNT = whole(1)
+_LABELS = either(_NONE, list_of(whole(0), "values", different=True, empty=True))
 _RATE = number(0, above=True)
 
 SETTINGS: Mapping[str, Setting] = {
     # sizes
-    "profile": Setting(choice("demo", "full", "compact"), "column of the table of profiles that sizes are taken from"),
+    "profile": Setting(choice("demo", "full", "compact"), "default sizes, epochs and rates; full needs a GPU"),
     # data and folders
-    "dataset_dir": Setting(either(_NONE, path("a folder, or a datalist for inference")), "data; phantoms for null"),
-    "output_dir": Setting(_FOLDER, "everything that the run leaves"),
+    "dataset_dir": Setting(either(_NONE, path("a folder or a file, such as a datalist")), "data; phantoms for null"),
+    "output_dir": Setting(_FOLDER, "all results of the run"),
     "ckpt_dir": Setting(_FOLDER, "the run's weights"),
     "evaluation_dir": Setting(_FOLDER, "results of the evaluation"),
     "section": Setting(text("the name of a section"), "section that is scored or read: test, validation or another"),
     "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
-    "n_folds": Setting(whole(3), "how many folds there are"),
+    "n_folds": Setting(whole(3), "number of folds"),
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),
     "label_fraction": Setting(
         number(0, 1, above=True), "fraction of the training patients whose labels are used; of validation patients all"
@@ -129,9 +131,9 @@ SETTINGS: Mapping[str, Setting] = {
     "split_seed": Setting(
         whole(0), "seed of the split and of the choice of labelled patients; a datalist keeps its sections"
     ),
-    "seed": Setting(whole(0), "seed of all else that is random"),
-    "phantom_patients": Setting(_COUNT, "how many patients are drawn where no data are given"),
-    "phantom_cases": Setting(_COUNT, "how many cases are drawn where no data are given"),
+    "seed": Setting(whole(0), "seed of everything random but the split"),
+    "phantom_patients": Setting(_COUNT, "number of phantom patients where no data are given"),
+    "phantom_cases": Setting(_COUNT, "number of phantom cases where no data are given"),
     "task": Setting(choice(*TASKS), "what is classified"),
     "class_names": Setting(list_of(text(), "classes", different=True), "the classes of the task"),
     "min_voxels": Setting(_COUNT, "voxels of a label from which on it counts as present", "voxels"),
@@ -140,7 +142,7 @@ SETTINGS: Mapping[str, Setting] = {
     "input_images": Setting(_COUNT, "images of an item of a datalist, each a channel of the network's input"),
     "grey_as_rgb": Setting(boolean(), "give the network three copies of a grey image, as networks of ImageNet have it"),
     "regions": Setting(
-        either(_NONE, mapping("names with values of the label, such as {'whole': [1, 2, 4]}")),
+        either(_NONE, mapping_of(_LABELS, "names with values of the label, such as {'whole': [1, 2, 4]}")),
         "what the outputs of the network are; null for one region, the tumour, of all values but 0",
     ),
     "exclusive": Setting(
@@ -150,7 +152,7 @@ SETTINGS: Mapping[str, Setting] = {
     "spatial_dims": Setting(choice(2, 3), "2 for slices, 3 for volumes"),
     "slice_axis": Setting(choice(*SLICE_AXES), "axis of a volume along which it is cut"),
     # preprocessing
-    "image_size": Setting(whole(8), "edge of a slice", "pixels"),
+    "image_size": Setting(whole(8), "edge length of a slice", "pixels"),
     "teacher_image_size": Setting(
         whole(8),
         "edge at which a trained teacher sees a slice, that of its training by default; its answers are brought to "
@@ -173,17 +175,17 @@ SETTINGS: Mapping[str, Setting] = {
     "clahe": Setting(
         either(boolean(), choice("global")), "equalise the histogram before it: CLAHE, or of the whole image"
     ),
-    "augmentation": Setting(choice(*AUGMENTATIONS), "random changes of the training images"),
+    "augmentation": Setting(choice(*AUGMENTATIONS), "augmentation of the training images"),
     "mixup": Setting(number(0), "alpha of mixup; 0 for none"),
     "reference": Setting(either(choice(*MODALITIES), _NONE), "sequence whose grid the others are brought to"),
     "brain": Setting(choice(*BRAIN_METHODS), "how the brain is found in scans that bear no BraTS name"),
     "field_of_view": Setting(either(number(0, above=True), _NONE), "edge of a slice of such scans", "mm"),
     "spacing": Setting(either(list_of(number(0, above=True), "edges", 3), _NONE), "voxel of such scans", "mm"),
     # the course of a training
-    "epochs": Setting(_COUNT, "how long the student, or the network, learns", "epochs"),
-    "teacher_epochs": Setting(_COUNT, "how long a teacher learns", "epochs"),
-    "val_interval": Setting(_COUNT, "from one validation to the next", "epochs"),
-    "batch_size": Setting(_COUNT, "samples that the network is given at once"),
+    "epochs": Setting(_COUNT, "length of the training, of the student where there is one", "epochs"),
+    "teacher_epochs": Setting(_COUNT, "length of a teacher's training", "epochs"),
+    "val_interval": Setting(_COUNT, "time from one validation to the next", "epochs"),
+    "batch_size": Setting(_COUNT, "samples per batch"),
     "accumulation_steps": Setting(_COUNT, "steps whose gradients are averaged into one"),
     "recipe": Setting(
         choice(*RECIPES),
@@ -192,15 +194,15 @@ SETTINGS: Mapping[str, Setting] = {
         "rate that falls in steps",
     ),
     "teacher_recipe": Setting(choice(*RECIPES), "the same of a teacher"),
-    "learning_rate": Setting(_RATE, "highest rate of the schedule"),
-    "teacher_learning_rate": Setting(_RATE, "that of a teacher"),
-    "weight_decay": Setting(number(0), "decay of the weights"),
-    "teacher_weight_decay": Setting(number(0), "that of a teacher"),
+    "learning_rate": Setting(_RATE, "peak learning rate of the schedule"),
+    "teacher_learning_rate": Setting(_RATE, "peak learning rate of a teacher"),
+    "weight_decay": Setting(number(0), "weight decay of the optimizer"),
+    "teacher_weight_decay": Setting(number(0), "weight decay of a teacher"),
     "resume": Setting(boolean(), "go on with the run that the output folder holds"),
     # losses
     "method": Setting(method_kind(), "method of the distillation"),
     "temperature": Setting(
-        either(number(0, above=True), _NONE), "softens the outputs; null for the method's", taken_by=_LOSS
+        either(number(0, above=True), _NONE), "temperature of the soft targets; null for the method's", taken_by=_LOSS
     ),
     "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the method's", taken_by=_LOSS),
     "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's", taken_by=_LOSS),
@@ -272,7 +274,7 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_kind": Setting(choice(*SEGMENTATION_TEACHERS), "the teacher's network"),
     "teacher_options": Setting(either(_NONE, mapping("names with values")), "further arguments of its network"),
     "teacher_base": Setting(_COUNT, "channels of the teacher's first level", "channels"),
-    "teacher_checkpoint": Setting(either(_NONE, _FILE), "weights of a teacher that exists; null trains one"),
+    "teacher_checkpoint": Setting(either(_NONE, _FILE), "weights of an existing teacher; null trains one"),
     "teacher_bundle": Setting(
         either(_NONE, _FOLDER), "bundle of the Model Zoo, or of this package, whose network is the teacher"
     ),
@@ -295,14 +297,14 @@ SETTINGS: Mapping[str, Setting] = {
     "teacher_mode": Setting(choice(*TEACHER_MODES), "whether the teachers are frozen, fused or learn with the student"),
     "share_source": Setting(choice(*SHARE_SOURCES), "where the teachers' shares come from"),
     "shares_by_region": Setting(boolean(), "whether each region has shares of its own"),
-    "teacher_checkpoints": Setting(either(_NONE, mapping("sequences with files")), "weights of teachers that exist"),
+    "teacher_checkpoints": Setting(either(_NONE, mapping("sequences with files")), "weights of existing teachers"),
     "teachers_dir": Setting(_FOLDER, "teachers that are trained"),
     "teacher_seed": Setting(whole(0), "seed of the teachers"),
-    "vit_img_size": Setting(whole(1), "edge of the Vision Transformer's images", "pixels"),
-    "vit_patch": Setting(_COUNT, "edge of its patches", "pixels"),
-    "vit_hidden": Setting(_COUNT, "its width", "channels"),
-    "vit_layers": Setting(_COUNT, "its blocks"),
-    "vit_heads": Setting(_COUNT, "its heads"),
+    "vit_img_size": Setting(whole(1), "edge length of the Vision Transformer's images", "pixels"),
+    "vit_patch": Setting(_COUNT, "edge length of its patches", "pixels"),
+    "vit_hidden": Setting(_COUNT, "its hidden size", "channels"),
+    "vit_layers": Setting(_COUNT, "number of its blocks"),
+    "vit_heads": Setting(_COUNT, "number of its attention heads"),
     "vit_pretrained": Setting(_PRETRAINED, "its pretrained weights"),
     "lite_pretrained": Setting(_PRETRAINED, "ImageNet weights of its EfficientNet-Lite0"),
     "vgg": Setting(choice(*VGGS), "the VGG of a teacher"),
@@ -348,10 +350,10 @@ SETTINGS: Mapping[str, Setting] = {
         "mixed precision: bfloat16, float16 with scaled gradients, or true for what the device has",
     ),
     "compile": Setting(boolean(), "torch.compile"),
-    "num_workers": Setting(whole(0), "processes that read"),
-    "cache": Setting(choice(*STORAGES), "where prepared images are kept"),
-    "cache_rate": Setting(_SHARE, "share of them that memory keeps"),
-    "cache_dir": Setting(_FOLDER, "prepared images on the disk"),
+    "num_workers": Setting(whole(0), "worker processes of the data loaders"),
+    "cache": Setting(choice(*STORAGES), "where preprocessed images are cached"),
+    "cache_rate": Setting(_SHARE, "share of them that is cached in memory"),
+    "cache_dir": Setting(_FOLDER, "preprocessed images on the disk"),
     "cache_teacher": Setting(
         either(choice(*STORAGES), boolean()), "where the teacher's outputs are cached; false runs it in every step"
     ),

@@ -86,9 +86,9 @@ def record_inputs(
     per_item = _OF_A_CASE if _is_case(items[0]) else 1
     if len(people) < FEWEST_PATIENTS or per_item * len(items) < FEWEST_SLICES:
         logger.info(
-            f"how inputs look is not recorded beside the weights: {counted(len(items), 'training image')} of "
-            f"{counted(len(people), 'patient')}, too few (at least {FEWEST_SLICES} slices of {FEWEST_PATIENTS} "
-            "patients)"
+            "no statistics of the training inputs are stored beside the weights: "
+            f"{counted(len(items), 'training image')} of {counted(len(people), 'patient')} are too few (at least "
+            f"{FEWEST_SLICES} slices of {FEWEST_PATIENTS} patients)"
         )
         return
     try:
@@ -99,8 +99,8 @@ def record_inputs(
     # the training is done, and its weights are of use without the record
     except (ValueError, OSError) as error:
         logger.warning(
-            f"how inputs look could not be recorded beside the weights, and inference will not tell others from them: "
-            f"{error}"
+            f"statistics of the training inputs could not be stored beside the weights, so inference cannot recognise "
+            f"inputs unlike them: {error}"
         )
 
 
@@ -122,7 +122,9 @@ def _write(
         _looked_at[key] = _look(chosen, images, dataset_dir, modalities, [] if of_cases else figshare)
     intended, data = _looked_at[key]
     intended.write(target)
-    logger.info(f"{target.name}: how the training's inputs look ({data}); inference tells others from them")
+    logger.info(
+        f"{target.name}: statistics of the training inputs ({data}), by which inference recognises inputs unlike them"
+    )
 
 
 def _identity(
@@ -147,7 +149,7 @@ def _look(
     groups: list[list[str]] = [[] for _ in range(images)]
     facts: list[list[SeriesFacts]] = [[] for _ in range(images)]
     read = _reader(chosen[0], modalities)(chosen)
-    for item in tqdm(read, desc="how inputs look", total=len(chosen), unit="image", leave=False):
+    for item in tqdm(read, desc="input statistics", total=len(chosen), unit="image", leave=False):
         for number, (slices, told) in enumerate(zip(item.images, item.facts, strict=True)):
             found = features_of(slices, _OF_A_CASE)
             features[number].append(found)

@@ -46,7 +46,7 @@ _FIRST = (
     "augmentation",
     "seed",
 )
-_PICTURES = {"predictions.png": "truth and prediction over slices of the validation set"}
+_PICTURES = {"predictions.png": "ground truth and predictions outlined on images of the validation set"}
 
 
 def training_sections(run: TrainingRun, stem: str) -> list[Section]:

@@ -17,9 +17,13 @@ TINY = {"epochs": 1, "teacher_epochs": 1, "phantom_patients": 9, "image_size": 3
 
 @pytest.fixture
 def overlay(tmp_path: Path) -> Path:
-    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/own_networks.md").read_text(encoding="utf-8"), re.S)
-    path = tmp_path / "own.json"
-    path.write_text(block, encoding="utf-8")
+    return written(0, tmp_path / "own.json")
+
+
+def written(number: int, path: Path) -> Path:
+    """One of the page's configurations, in a file."""
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "docs/own_networks.md").read_text(encoding="utf-8"), re.S)
+    path.write_text(blocks[number], encoding="utf-8")
     return path
 
 
@@ -50,3 +54,15 @@ def test_a_wrong_path_is_an_error_that_lists_near_ones(overlay: Path, tmp_path: 
         causes.append(str(error))
         error = error.__cause__
     assert any("no submodule 'upcat2'" in cause and "upcat_2" in cause for cause in causes)
+
+
+def test_the_documented_schedule_and_transform_reach_the_training(tmp_path: Path) -> None:
+    files = [str(ROOT / "bundles/seg_kd/train.json"), str(written(1, tmp_path / "own_training.json"))]
+    settings = {**TINY, "method": "supervised", "epochs": 3, "learning_rate": 0.003}
+    workflow = ConfigWorkflow(files, workflow_type="train", output_dir=str(tmp_path / "out"), **settings)
+    workflow.initialize()
+    schedule = workflow.parser.get_parsed_content("lr_scheduler")
+    loader = workflow.parser.get_parsed_content("train#dataloader")
+    assert (schedule.T_max, schedule.base_lrs) == (3 * len(loader), [0.003])
+    names = [type(part).__name__ for part in workflow.parser.get_parsed_content("train#preprocessing").transforms]
+    assert names[-1] == "RandGaussianNoised" and "LoadSliced" in names

@@ -198,10 +198,10 @@ def test_finish_says_which_weights_were_kept(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "metrics": {"dice": 0.5}}\n')
     with caplog.at_level(logging.INFO):
         finish_run(str(tmp_path))
-        assert "validated best" in caplog.text and "done: best dice 0.5000 in epoch 1" in caplog.text
+        assert "best validation score" in caplog.text and "done: best dice 0.5000 in epoch 1" in caplog.text
         caplog.clear()
         finish_run(str(tmp_path), last=True)
-    assert "weights of the student's last epoch" in caplog.text and "best" not in caplog.text
+    assert "weights of the last epoch" in caplog.text and "best" not in caplog.text
 
 
 def test_finish_names_what_is_there_and_the_folder_last(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -71,11 +71,11 @@ def test_a_setting_with_default_meaning_range_and_unit():
     text = settings_text("seg_kd")
     assert (
         "  --weight_decay  (default: 0.0001, nnunet 3e-05, amsgrad 1e-06)\n"
-        "      decay of the weights: a number of at least 0\n" in text
+        "      weight decay of the optimizer: a number of at least 0\n" in text
     )
     assert "  --loss  (default: bce_dice, amsgrad batch_dice_bce)\n" in settings_text("brats_seg_teacher")
     default = "that of the training, else 256"
-    meaning = "edge of a slice: a whole number of at least 8, in pixels"
+    meaning = "edge length of a slice: a whole number of at least 8, in pixels"
     assert f"  --image_size  (default: {default})\n      {meaning}\n" in text
 
 

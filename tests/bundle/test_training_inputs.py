@@ -110,7 +110,7 @@ def test_too_few_are_said(slices, tmp_path, caplog):
     few = [item for item in slices["train"] if item["patient_group"] in people]
     with caplog.at_level(logging.INFO):
         record_inputs({"train": few}, str(_weights(tmp_path)), None)
-    assert "of 9 patients, too few (at least 40 slices of 10 patients)" in caplog.text
+    assert "of 9 patients are too few (at least 40 slices of 10 patients)" in caplog.text
     assert not (tmp_path / "model.inputs.json").exists()
 
 

@@ -72,8 +72,7 @@ def mask(path: Path) -> None:
 def own_networks(path: Path) -> None:
     """The configuration that docs/own_networks.md shows."""
     page = (ROOT / "docs/own_networks.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)
-    path.write_text(block, encoding="utf-8")
+    path.write_text(re.findall(r"```json\n(.*?)```", page, flags=re.DOTALL)[0], encoding="utf-8")
 
 
 def own_method(path: Path) -> None:
