@@ -65,8 +65,8 @@ class TeacherImages:
         if not self.checkpoint:
             raise ValueError(
                 f"{two}, and there is no teacher_checkpoint: train the teacher first, with its own bundle and "
-                f"--image_size {self.sizes[1]} (cross-fitted ones by a distillation of that size with --epochs 1, which "
-                "leaves teacher/folds.json), or leave teacher_image_size out."
+                f"--image_size {self.sizes[1]} (cross-fitted ones by a distillation of that size with --epochs 1, "
+                "which leaves teacher/folds.json), or leave teacher_image_size out."
             )
         if self.augmentation not in _OF_ANY_SIZE:
             raise ValueError(
