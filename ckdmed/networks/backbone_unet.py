@@ -19,6 +19,7 @@ from ckdmed.networks.checkpoint import WeightReport, fill_network, read_state_di
 from ckdmed.networks.efficientnet import load_efficientnet_weights
 from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
 from ckdmed.networks.padded import cropped, padded
+from ckdmed.networks.prior_bias import start_at_prior
 from ckdmed.networks.published_weights import weights_file
 
 __all__ = ["BACKBONES", "BackboneUNet", "load_backbone_weights"]
@@ -33,7 +34,8 @@ class BackboneUNet(FlexibleUNet):
     """MONAI's ``FlexibleUNet``, which returns raw logits: a U-Net's decoder over an encoder made for classification.
 
     The decoder's stages are `decoder.blocks.0` (a sixteenth of the grid) to `decoder.blocks.4` (the whole). Names of
-    weights are MONAI's; layers of the encoder that are never called are left out.
+    weights are MONAI's; layers of the encoder that are never called are left out. The bias of the head starts as
+    `start_at_prior` has it.
 
     Args:
         spatial_dims: 2 or 3; the backbones of EfficientNet-Lite take images alone.
@@ -74,6 +76,7 @@ class BackboneUNet(FlexibleUNet):
                 **options,
             }
         )
+        start_at_prior(self.segmentation_head[0])
         self.divisor = 32
         for name in _UNUSED if isinstance(self.encoder, EfficientNet) else ():
             if hasattr(self.encoder, name):

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
+from ckdmed.networks.prior_bias import start_at_prior
 from ckdmed.networks.published_weights import weights_file
 
 __all__ = [
@@ -170,7 +171,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
 
     The decoder's stages are `decoder.blocks.0` (a sixteenth of the grid) to `decoder.blocks.4` (the whole); they can be
     tapped, no activation behind them is in place. The maps of a padded image have the padding too;
-    `ckdmed.engines.attach_student` warns of it.
+    `ckdmed.engines.attach_student` warns of it. The bias of the head starts as `start_at_prior` has it.
 
     Args:
         in_channels: channels of the image.
@@ -211,6 +212,7 @@ class EfficientNetLiteUNet(FlexibleUNet):
             spatial_dims=2,
             act=("relu", {"inplace": False}),
         )
+        start_at_prior(self.segmentation_head[0])
         if weights:
             load_efficientnet_weights(self.encoder, weights_file(weights, backbone))
 
