@@ -58,21 +58,8 @@ CACHE_DTYPES = ("float32", "bfloat16", "float16")
 #: What follows from the settings, the machine or the processes, and is nothing to choose.
 FOLLOWS = frozenset(
     {
-        *(
-            "bundle_root",
-            "rank",
-            "sizes",
-            "made_from",
-            "trained",
-            "taught",
-            "started",
-            "region_names",
-            "in_channels",
-            "out_channels",
-            "input_shape",
-            "usual_shares",
-        ),
-        *("teacher_taps", "student_taps"),
+        *("bundle_root", "rank", "sizes", "made_from", "trained", "taught", "started", "region_names", "in_channels"),
+        *("out_channels", "input_shape", "usual_shares", "teacher_taps", "student_taps"),
     }
 )
 
@@ -118,9 +105,7 @@ SETTINGS: Mapping[str, Setting] = {
     "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
     "n_folds": Setting(whole(3), "number of folds"),
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),
-    "label_fraction": Setting(
-        number(0, 1, above=True), "fraction of the training patients whose labels are used; of validation patients all"
-    ),
+    "label_fraction": Setting(number(0, 1, above=True), "labelled fraction of the training patients, not of others"),
     "labelled_per_batch": Setting(
         either(number(0, 1, above=True, below=True), _NONE),
         "share of labelled samples in a batch, on average; null for that of the data",

@@ -46,13 +46,22 @@ def group_series(headers: Iterable[DicomHeader]) -> list[list[DicomHeader]]:
 
     A file without a series, or with several frames, stands by itself.
     """
+    headers = list(headers)
+    studies: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for header in headers:
+        patient, study = header.person
+        studies[patient, header.series].append(study)
     groups: dict[tuple, list[DicomHeader]] = defaultdict(list)
     for header in headers:
+        patient, study = header.person
+        named = studies[patient, header.series]
+        # some writers give each file a study of its own, which tells nothing then
+        study = "" if 2 < len(named) == len(set(named)) else study
         alone = str(header.path) if not header.series or header.size[2] > 1 else ""
         # localisers keep three orientations in one series
         for number in count():
             # some anonymisers give all patients the same UIDs
-            group = groups[header.person, header.series, alone, header.size, number]
+            group = groups[patient, study, header.series, alone, header.size, number]
             if not group or _same_plane(group[0], header):
                 group.append(header)
                 break

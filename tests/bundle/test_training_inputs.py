@@ -117,7 +117,7 @@ def test_too_few_are_said(slices, tmp_path, caplog):
 def test_what_cannot_be_read_ends_no_training(slices, tmp_path, caplog):
     items = [{**item, "image": str(tmp_path / "gone.mat")} for item in slices["train"]]
     record_inputs({"train": items}, str(_weights(tmp_path)), "figshare")
-    assert "could not be recorded" in caplog.text and "gone.mat" in caplog.text
+    assert "could not be stored" in caplog.text and "gone.mat" in caplog.text
 
 
 def test_volumes_of_an_own_datalist_say_what_they_are(tmp_path):

@@ -185,6 +185,16 @@ def test_images_of_two_patients_with_the_same_series_are_two_volumes(tmp_path, k
         read_dicom_volume(files)
 
 
+def test_a_study_of_its_own_for_each_image_parts_no_series(tmp_path):
+    """As SimpleITK writes it, where nobody gives it a study."""
+    files = write_series(tmp_path, VOLUME)
+    for number, file in enumerate(files):
+        _changed(file, StudyInstanceUID=f"1.2.7.{number}")
+    assert np.array_equal(read_dicom_volume(files)[0], VOLUME)
+    # of two images that may well be two patients
+    assert [len(stack) for stack, _ in dicom_stacks(files[:2])[0]] == [1, 1]
+
+
 def _changed(path, **values):
     image = dcmread(path)
     for keyword, value in values.items():

@@ -200,8 +200,8 @@ def _changed(files: list[Path], index: int, **values) -> None:
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"PatientID": "another"}, "2 different values of PatientID"),
-        ({"StudyInstanceUID": "1.2.3"}, "2 different values of StudyInstanceUID"),
+        ({"PatientID": "another"}, "the files are of 2 patients, series"),
+        ({"StudyInstanceUID": "1.2.3"}, "the files are of 2 patients, series"),
         ({"FrameOfReferenceUID": None}, "has no FrameOfReferenceUID"),
         ({"SOPInstanceUID": ""}, "has no SOPInstanceUID"),
     ],
