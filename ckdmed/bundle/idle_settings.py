@@ -129,7 +129,7 @@ def idle_settings(parser: ConfigParser, given: Iterable[str]) -> dict[str, str]:
             return False
 
     unread = unread_settings(parser)
-    idle = {name: "the network that is chosen has no use for it" for name in given if name in unread}
+    idle = {name: "the chosen network does not use it" for name in given if name in unread}
     for name in given:
         decides = next((rule.because[0] for rule in _RULES if rule.concerns(name) and holds(rule)), None)
         if decides is not None:

@@ -105,7 +105,9 @@ SETTINGS: Mapping[str, Setting] = {
     "fold": Setting(either(whole(0), _NONE), "fold that is the test set; the next one validates; null for one split"),
     "n_folds": Setting(whole(3), "number of folds"),
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),
-    "label_fraction": Setting(number(0, 1, above=True), "labelled fraction of the training patients, not of others"),
+    "label_fraction": Setting(
+        number(0, 1, above=True), "fraction of the training patients whose labels are used; validation keeps all labels"
+    ),
     "labelled_per_batch": Setting(
         either(number(0, 1, above=True, below=True), _NONE),
         "share of labelled samples in a batch, on average; null for that of the data",

@@ -17,8 +17,8 @@ def start_at_prior(head: nn.Module, share: float = TUMOUR_SHARE) -> None:
     loss for dense object detection, section 3.3).
 
     From a bias of 0 the background, nearly all of an image, first drives the weights of the head below zero, whatever
-    they read. Where that befalls every channel of a head over activations that are never negative, no logit can exceed
-    the bias any more: such trainings marked nothing for many epochs, and their answers stayed near 0.5.
+    they read. Where this happens to every channel of a head over activations that are never negative, no logit can
+    exceed the bias any more: such trainings marked nothing for many epochs, and no probability rose far above 0.5.
 
     Args:
         head: a convolution, which gives the logits; its bias is changed in place.

@@ -79,8 +79,8 @@ def parser_of(bundle: str, **settings: Any) -> ConfigParser:
         ("seg_kd", "student_backbone", {}, {"student_kind": "efficientnet_lite"}, "student_kind is 'unet'"),
         ("cls_kd", "student_backbone", {}, {"student_kind": "efficientnet_lite"}, "student_kind is"),
         ("brats_unimodal_kd", "align_base", {}, {"align": "cyclegan"}, "align is null"),
-        ("seg_kd", "student_base", {"student_kind": "efficientnet_lite"}, {}, "the network that is chosen has no use"),
-        ("seg_kd", "vit_layers", {"teacher_kind": "unet"}, {}, "the network that is chosen has no use"),
+        ("seg_kd", "student_base", {"student_kind": "efficientnet_lite"}, {}, "the chosen network does not use it"),
+        ("seg_kd", "vit_layers", {"teacher_kind": "unet"}, {}, "the chosen network does not use it"),
     ],
 )
 def test_it_depends_on_the_other_setting(

@@ -19,7 +19,7 @@ from ckdmed.cli import main
         (["methods", "--arms", "kd", "--set", "teacher_epochs=1", "teacher_view=affine"], None),
         (
             ["methods", "--arms", "kd", "--set", "teacher_kind=unet", "vit_layers=1", "optimizer#fused=false"],
-            "vit_layers (the network that is chosen has no use for it)",
+            "vit_layers (the chosen network does not use it)",
         ),
         (
             ["compare", "--arms", "teacher", "alone", "ckd", "alone_longer", "--set", "cache_rate=0.5", "epochs=1"],
