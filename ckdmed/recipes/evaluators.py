@@ -16,15 +16,25 @@ from torch import nn
 from ckdmed.handlers.region_dice import RegionDice
 from ckdmed.labels import REGIONS
 from ckdmed.networks.exclusive_regions import exclusive_regions
+from ckdmed.transforms.nested_regions import NestRegionsd
 
 __all__ = ["class_evaluator", "mask_evaluator", "masks_from_logits", "region_evaluator"]
 
 _PREDICTION_AND_LABEL = from_engine([CommonKeys.PRED, CommonKeys.LABEL])
 
 
-def masks_from_logits(threshold: float = 0.5) -> Compose:
-    """Masks from raw logits: where the probability of a channel is at least ``threshold``, in [0, 1]."""
-    return Compose([Activationsd(CommonKeys.PRED, sigmoid=True), AsDiscreted(CommonKeys.PRED, threshold=threshold)])
+def masks_from_logits(threshold: float = 0.5, regions: Sequence[str] | None = None) -> Compose:
+    """Masks from raw logits: where the probability of a channel is at least ``threshold``, in [0, 1].
+
+    Args:
+        threshold: see above.
+        regions: what the channels are, some of TC, WT and ET, whose masks then lie in one another as in the mask of
+            labels that an inference writes, see :class:`~ckdmed.transforms.nested_regions.NestRegionsd`. None for
+            channels that have nothing to do with one another.
+    """
+    pred = CommonKeys.PRED
+    nested = [] if regions is None else [NestRegionsd(pred, regions)]
+    return Compose([Activationsd(pred, sigmoid=True), AsDiscreted(pred, threshold=threshold), *nested])
 
 
 def mask_evaluator(
@@ -50,6 +60,7 @@ def region_evaluator(
     network: nn.Module, val_data_loader: Any, device: Any, regions: Sequence[str] = REGIONS, **settings: Any
 ) -> SupervisedEvaluator:
     """The same with ``val_mean_dice`` over BraTS ``regions``, see :class:`~ckdmed.handlers.RegionDice`."""
+    settings = {"postprocessing": masks_from_logits(regions=regions), **settings}
     return _evaluator(network, val_data_loader, device, {"val_mean_dice": RegionDice(regions)}, **settings)
 
 

@@ -37,6 +37,7 @@ from ckdmed.transforms import (
 from ckdmed.transforms.brats_regions import RegionsToBratsLabelsd
 from ckdmed.transforms.case_intensity import CaseIntensityd
 from ckdmed.transforms.flip_state import FlipStated
+from ckdmed.transforms.nested_regions import NestRegionsd
 from ckdmed.transforms.region_patches import RegionPatchesd
 from ckdmed.transforms.scan_grid import ScanGridd
 from ckdmed.transforms.smooth_inverse import SmoothInversed
@@ -218,18 +219,19 @@ def case_preprocessing(
     return Compose(steps)
 
 
-def case_masks(preprocessing: Compose, threshold: float = 0.5) -> Compose:
+def case_masks(preprocessing: Compose, threshold: float = 0.5, regions: Sequence[str] = REGIONS) -> Compose:
     """From logits to masks on the case's own grid: the probabilities are brought back, then thresholded.
 
-    They stay beside the masks, as ``probability``.
+    They stay beside the masks, as ``probability``. The masks are those of the mask of labels that an inference writes:
+    ET lies in TC and TC in WT (:class:`~ckdmed.transforms.nested_regions.NestRegionsd`).
 
     Args:
         preprocessing: of the evaluation (:func:`case_preprocessing`), which is undone.
         threshold: in [0, 1].
+        regions: what the channels are.
     """
     undone = Invertd((PRED, IMAGE), preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    masks = [CopyItemsd(PRED, names="probability"), AsDiscreted(PRED, threshold=threshold)]
-    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks])
+    return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *_masks(threshold, regions)])
 
 
 def case_predictions(preprocessing: Compose, threshold: float = 0.5, regions: Sequence[str] = REGIONS) -> Compose:
@@ -243,10 +245,15 @@ def case_predictions(preprocessing: Compose, threshold: float = 0.5, regions: Se
         regions: what the channels are; without TC and ET all of the tumour has the label of oedema.
     """
     undone = Invertd(PRED, preprocessing, orig_keys=IMAGE, nearest_interp=False, to_tensor=True)
-    probability, mask = CopyItemsd(PRED, names="probability"), CopyItemsd(PRED, names="mask")
-    masks = [probability, AsDiscreted(PRED, threshold=threshold), mask]
+    masks = [*_masks(threshold, regions), CopyItemsd(PRED, names="mask")]
     labels = RegionsToBratsLabelsd(PRED, _LABELS, regions=regions)
     return Compose([Activationsd(PRED, sigmoid=True), SmoothInversed(IMAGE), undone, *masks, labels])
+
+
+def _masks(threshold: float, regions: Sequence[str]) -> list[Any]:
+    """From probabilities, which are kept, to masks."""
+    thresholded = AsDiscreted(PRED, threshold=threshold)
+    return [CopyItemsd(PRED, names="probability"), thresholded, NestRegionsd(PRED, regions)]
 
 
 def _not_zero(values: torch.Tensor) -> torch.Tensor:

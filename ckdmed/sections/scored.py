@@ -36,7 +36,7 @@ def scored_items(
     if section not in sections:
         why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
         raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")
-    items = [item for item in sections[section] if item["labelled"]]
+    items = [item for item in sections[section] if item.get("labelled", True)]
     if items and (without := len(sections[section]) - len(items)):
         logger.warning(f"left out of the section {section}: {without} of {len(sections[section])}, without a label")
     if not items:
@@ -44,7 +44,7 @@ def scored_items(
         raise ValueError(
             f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
         )
-    learned = {item_name(item) for item in items} & {item_name(item) for item in sections["train"]}
+    learned = {item_name(item) for item in items} & {item_name(item) for item in sections.get("train", ())}
     if section != "train" and learned:
         logger.warning(
             f"{len(learned)} of {len(items)} of the section {section} were trained on (train_on_validation): its "

@@ -89,10 +89,13 @@ def test_the_network_sees_the_slices_of_its_training(phantoms, tmp_path, image_s
 
 
 class Oracle(torch.nn.Module):
-    """Says where the brightest of the third channel is; equivariant to where it is shown."""
+    """Says where the brightest of the third channel is; equivariant to where it is shown.
+
+    Some of what it calls enhancing tumour is no core by its answer.
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x[:, 2:3] - torch.tensor([1.5, 0.8, 2.0]).reshape(1, 3, *[1] * (x.ndim - 2))) * 50
+        return (x[:, 2:3] - torch.tensor([1.5, 0.8, 1.2]).reshape(1, 3, *[1] * (x.ndim - 2))) * 50
 
 
 @pytest.mark.parametrize("spatial_dims", [2, 3])
@@ -114,7 +117,8 @@ def test_scores_are_those_of_the_masks_on_the_native_grid(phantoms, tmp_path, sp
         score = np.where(brain, (values - values[brain].mean()) / values[brain].std(), 0)
         truth = brats_labels(2023).to_regions(nib.load(item["label"]).get_fdata())
         spacing = image.header.get_zooms()[:3]
-        for number, (region, level) in enumerate((("TC", 1.5), ("WT", 0.8), ("ET", 2.0))):
+        # the core is that of the mask of labels, in which all enhancing tumour is core
+        for number, (region, level) in enumerate((("TC", 1.2), ("WT", 0.8), ("ET", 1.2))):
             row, own = rows[item["id"], region], score >= level
             expected = segmentation_scores(own, truth[number], spacing)
             lesions = lesionwise_scores(own, truth[number], spacing, item["tumour_type"])
