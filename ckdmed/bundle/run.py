@@ -238,20 +238,28 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
     for name, what in told.items():
         if (folder / name).exists():
             logger.info(f"{name}: {what}")
-    best = "" if last else _best(folder / "metrics.jsonl")
-    logger.info(f"done{best}. Everything is in {folder}")
+    best = _best(folder / "metrics.jsonl")
+    if best is not None and best[1] == 0:
+        # a result like any other by its files; whoever goes on with it should know
+        logger.warning(
+            f"{best[0]} was 0 after every epoch: the network has learned nothing that is right. Train longer (epochs), "
+            "and look at predictions.png, which shows whether the labels lie where they should."
+        )
+    told_best = "" if last or best is None else f": best {best[0]} {best[1]:.4f} in epoch {best[2]}"
+    logger.info(f"done{told_best}. Everything is in {folder}")
 
 
-def _best(history: Path) -> str:
+def _best(history: Path) -> tuple[str, float, int] | None:
+    """Name, value and epoch of the best score of the validations; None where there was none."""
     if not history.is_file():
-        return ""
+        return None
     rows = read_json_lines(history)
     scored = [(row["metrics"], row["epoch"]) for row in rows if row.get("metrics")]
     if not scored:
-        return ""
+        return None
     key = next(iter(scored[0][0]))
     values = [(metrics[key], -epoch) for metrics, epoch in scored if not math.isnan(metrics.get(key, math.nan))]
     if not values:
-        return ""
+        return None
     best, epoch = max(values)
-    return f": best {key} {best:.4f} in epoch {-epoch}"
+    return key, best, -epoch

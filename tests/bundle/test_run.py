@@ -260,3 +260,12 @@ def test_settings_that_are_mappings_are_recorded_as_they_are_written():
     parser.parse()
     found = settings_of(parser)
     assert found == {key: config[key] for key in ("method", "teacher_options", "epochs")}
+
+
+@pytest.mark.parametrize(("scores", "told"), [([0.0, 0.0], True), ([0.0, 0.01], False)])
+def test_a_training_that_learned_nothing_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, scores, told):
+    start_run(str(tmp_path))
+    rows = [json.dumps({"epoch": epoch, "metrics": {"val_mean_dice": score}}) for epoch, score in enumerate(scores, 1)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    finish_run(str(tmp_path))
+    assert ("val_mean_dice was 0 after every epoch: the network has learned nothing" in caplog.text) == told

@@ -19,7 +19,7 @@ from torch.utils.data import DistributedSampler, RandomSampler, SequentialSample
 from ckdmed.data.brats import BalancedSliceSampler, ForegroundSliceSampler
 from ckdmed.engines.teachers.cross_fitted import FoldNetworks
 from ckdmed.engines.teachers.folds import FOLDS_NAME, TeacherFolds, check_folds, part_of, positions_of
-from ckdmed.engines.teachers.frozen import weights_hash
+from ckdmed.engines.teachers.frozen import FrozenTeacher, weights_hash
 from ckdmed.engines.teachers.scored_loader import scored_loader
 from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.metrics import fit_temperature
@@ -95,7 +95,8 @@ def prepare_fold_teachers(
     The teacher of fold k is trained on the labelled patients of all other folds, into ``<output_dir>/fold<k>``, and
     ``<output_dir>/folds.json`` notes on whom. Every teacher is then scored on the patients that it was trained on (in
     fold) and on those that it was not (out of fold): the nearer the first score is to 1, the less its answers there
-    add to the labels. The temperature that calibrates the answers out of fold is noted as well.
+    add to the labels. The temperature that calibrates the answers out of fold is noted as well; the answers are means
+    over mirror images where those of the folds are.
 
     Args:
         network: that of :func:`~ckdmed.engines.fold_networks`.
@@ -171,7 +172,7 @@ def _take_up(network: FoldNetworks, folds: TeacherFolds, path: Path, resume: boo
             f"{path.parent} holds teachers of an earlier run, which are not overwritten: give {path} as the "
             "teacher_checkpoint, resume that run, or give another folder."
         )
-    recorded = TeacherFolds.read(path, folds.calibrate)
+    recorded = TeacherFolds.read(path, folds.calibrate, folds.average_flips)
     if recorded.held_out != folds.held_out:
         raise ValueError(
             f"{path} has other folds than this run: resume with the data and the split_seed it began with."
@@ -215,8 +216,9 @@ def _fitted(
     labels: list[torch.Tensor] = []
     samples = len(loader.dataset)  # type: ignore[arg-type]
     for fold, member in enumerate(network.networks):
+        answers = _Answers(member, folds.average_flips)
         for batch in loader_of(loader, positions_of(loader.dataset, folds.unseen(fold))):
-            output = _plain(inferer(_plain(batch[CommonKeys.IMAGE]).to(device), member)).float().cpu()
+            output = _plain(inferer(_plain(batch[CommonKeys.IMAGE]).to(device), answers)).float().cpu()
             label = _plain(batch[CommonKeys.LABEL])
             if link == "softmax":
                 logits.append(output)
@@ -227,6 +229,18 @@ def _fitted(
             logits.append(_as_two_classes(output[:, ::step]))
             labels.append((label[:, ::step] > 0.5).long().flatten())
     return fit_temperature(torch.cat(logits), torch.cat(labels))
+
+
+class _Answers(nn.Module):
+    """The logits of a teacher as a student is given them, for an inferer that wants a network of one output."""
+
+    def __init__(self, network: nn.Module, average_flips: bool) -> None:
+        super().__init__()
+        self.teacher = FrozenTeacher(network, average_flips=average_flips)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.teacher(image).logits
+        return logits
 
 
 def _inferer_of(evaluator: Evaluator) -> Inferer:

@@ -32,6 +32,7 @@ class TeacherFolds:
             labelled for none of the teachers.
         calibrate: whether the teachers' logits are divided by the temperature that was fitted out of fold.
         fitted: that temperature, once it is.
+        average_flips: whether it is that of answers which are means over mirror images.
         scores: of the teachers, see :func:`~ckdmed.engines.prepare_fold_teachers`.
         checkpoints: the trained teachers' files, where they are given.
         hashes: of their weights.
@@ -44,6 +45,7 @@ class TeacherFolds:
     scores: dict[str, Any] = field(default_factory=dict)
     checkpoints: tuple[Path, ...] = ()
     hashes: tuple[str, ...] = ()
+    average_flips: bool = False
 
     @property
     def temperature(self) -> float:
@@ -72,18 +74,25 @@ class TeacherFolds:
         record = {
             "teacher_folds": self.count,
             "temperature": self.fitted,
+            "average_flips": self.average_flips,
             "scores": self.scores,
             "teachers": teachers,
         }
         write_json(Path(path), record)
 
     @classmethod
-    def read(cls, path: PathLike, calibrate: bool = False) -> TeacherFolds:
+    def read(cls, path: PathLike, calibrate: bool = False, average_flips: bool | None = None) -> TeacherFolds:
         """The folds that a training recorded.
+
+        Args:
+            path: of the record.
+            calibrate: see the class.
+            average_flips: of the answers that are to be calibrated, None for those of the record.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no such record, or by it a teacher was trained on a patient that it should not know.
+            ValueError: it is no such record, or by it a teacher was trained on a patient that it should not know; the
+                temperature is of other answers than those that are to be calibrated.
         """
         content = read_json(path)
         try:
@@ -96,6 +105,8 @@ class TeacherFolds:
                 scores=dict(content["scores"]),
                 checkpoints=tuple(Path(path).parent / file for file, _, _ in teachers),
                 hashes=tuple(str(t["weights_sha256"]) for t in content["teachers"]),
+                # records from before it was noted are of answers to the images as they are
+                average_flips=bool(content.get("average_flips", False)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
@@ -106,6 +117,11 @@ class TeacherFolds:
             raise ValueError(
                 f"{path} says teacher_folds {found.count}, temperature {found.fitted}, and has {len(teachers)} "
                 "teachers: it was changed; give it as the training left it."
+            )
+        if calibrate and average_flips not in (None, found.average_flips):
+            raise ValueError(
+                f"the temperature of {path} is that of answers with teacher_flips "
+                f"{str(found.average_flips).lower()}, and calibrates no others: give that, or calibrate_teacher false."
             )
         for fold, (file, trained_on, held_out) in enumerate(teachers):
             known = sorted(trained_on & held_out)
@@ -124,6 +140,7 @@ def cross_fit(
     seed: int = 0,
     checkpoint: str | None = None,
     calibrate: bool = False,
+    average_flips: bool = False,
 ) -> TeacherFolds | None:
     """The folds of a training: drawn by patient group and class, or those of given teachers.
 
@@ -133,20 +150,20 @@ def cross_fit(
             the class as ``tumor_label`` or ``label``.
         seed: of the folds.
         checkpoint: the ``folds.json`` of teachers that exist; None draws folds for new ones.
-        calibrate: see :class:`TeacherFolds`.
+        calibrate, average_flips: see :class:`TeacherFolds`.
 
     Returns:
         None for one teacher.
 
     Raises:
         ValueError: fewer patient groups than folds; a checkpoint of one teacher for several folds, the other way
-            round, or of another number of folds; calibration of one teacher.
+            round, or of another number of folds; calibration of one teacher, or by a temperature of other answers.
     """
     check_folds(count, checkpoint, calibrate)
     if count == 1:
         return None
     if checkpoint:
-        return TeacherFolds.read(checkpoint, calibrate)
+        return TeacherFolds.read(checkpoint, calibrate, average_flips)
     known = [item for item in items if item["labelled"]]
     groups = [str(item[GROUP_KEY]) for item in known]
     if len(set(groups)) < count:
@@ -156,7 +173,8 @@ def cross_fit(
         )
     classes = [_class_of(item) for item in known]
     folds = k_folds(groups, classes, count, seed)
-    return TeacherFolds(count, {groups[index]: fold for fold, part in enumerate(folds) for index in part}, calibrate)
+    held_out = {groups[index]: fold for fold, part in enumerate(folds) for index in part}
+    return TeacherFolds(count, held_out, calibrate, average_flips=average_flips)
 
 
 def _class_of(item: Mapping[str, Any]) -> int:

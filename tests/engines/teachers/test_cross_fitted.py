@@ -34,6 +34,7 @@ from ckdmed.engines.teachers.fold_training import loader_of
 from ckdmed.handlers import TeacherCheck
 from ckdmed.losses import supervised_segmentation_loss
 from ckdmed.methods import distillation_loss
+from ckdmed.metrics import fit_temperature
 from tests.engines.teachers.test_cache import chain
 from tests.toy import STAGES, samples, trainer, unet
 
@@ -136,10 +137,12 @@ def people() -> list[dict[str, Any]]:
     return [{**item, "patient_group": f"p{n // 3}", "labelled": n < 15} for n, item in enumerate(samples(18))]
 
 
-def prepared(folder: Path, network: Any = None, checkpoint: str | None = None, **settings: Any) -> Any:
+def prepared(
+    folder: Path, network: Any = None, checkpoint: str | None = None, average_flips: bool = False, **settings: Any
+) -> Any:
     known = [item for item in people() if item["labelled"]]
     network = network or fold_networks(unet(), 2)
-    found = cross_fit(2, known, checkpoint=checkpoint)
+    found = cross_fit(2, known, checkpoint=checkpoint, average_flips=average_flips)
 
     def evaluator_of(member: torch.nn.Module, val_data_loader: Any = None) -> SupervisedEvaluator:
         return SupervisedEvaluator(
@@ -192,6 +195,27 @@ def test_the_record_tells_whom_each_teacher_was_trained_without(tmp_path: Path, 
         prepared(tmp_path)
     resumed, _ = prepared(tmp_path, fold_networks(unet(seed=5), 2), resume=True)
     assert weights_hash(resumed) == weights_hash(network)
+
+
+@pytest.mark.parametrize("average_flips", [False, True])
+def test_the_temperature_is_that_of_the_answers_that_a_student_is_given(tmp_path: Path, average_flips: bool):
+    network, found = prepared(tmp_path, average_flips=average_flips)
+    path = tmp_path / "folds.json"
+    teacher = frozen_teacher(network, folds=found, average_flips=average_flips)
+    known = [item for item in people() if item["labelled"]]
+    order = [item for fold in range(2) for item in known if found.held_out[item["patient_group"]] == fold]
+    image, label = (torch.stack([item[key] for item in order]) for key in ("image", "label"))
+    groups = [item["patient_group"] for item in order]
+    logits = teacher.for_samples({"patient_group": groups})(image).logits.flatten()
+    expected = fit_temperature(torch.stack([torch.zeros_like(logits), logits], 1), (label.flatten() > 0.5).long())
+    assert found.fitted == pytest.approx(expected, rel=1e-4)
+    # and no other answers are calibrated by it
+    given = {"checkpoint": str(path), "calibrate": True}
+    told = cross_fit(2, [], average_flips=average_flips, **given)
+    assert told is not None and told.temperature == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ValueError, match=f"with teacher_flips {str(average_flips).lower()}, and calibrates no others"):
+        cross_fit(2, [], average_flips=not average_flips, **given)
+    assert cross_fit(2, [], checkpoint=str(path), average_flips=not average_flips).temperature == 1
 
 
 def test_an_interrupted_training_of_teachers_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
