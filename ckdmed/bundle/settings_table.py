@@ -142,8 +142,8 @@ SETTINGS: Mapping[str, Setting] = {
     "image_size": Setting(whole(8), "edge length of a slice", "pixels"),
     "teacher_image_size": Setting(
         whole(8),
-        "edge at which a trained teacher sees a slice, that of its training by default; its answers are brought to "
-        "the student's grid",
+        "edge at which the teacher sees a slice: that of its training by default, else the student's; its answers are "
+        "brought to the student's grid",
         "pixels",
     ),
     "roi_size": Setting(list_of(whole(1), "edges", length=3), "edges of a patch of a volume", "voxels"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ckdmed.bundle.as_teacher import is_of_a_student
 from ckdmed.bundle.first_weights import of_resumed_run
 from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.resume_check import run_record
-from ckdmed.bundle.trained import Trained, is_of_a_student, trained_with
+from ckdmed.bundle.trained import Trained, trained_with
 
 __all__ = ["started_from"]
 

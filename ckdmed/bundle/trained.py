@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from monai.bundle import ConfigParser
 
+from ckdmed.bundle.as_teacher import as_a_teacher, is_of_a_student, with_own_images
 from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_folder import own_folder
@@ -18,20 +19,16 @@ from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, checked, in_short, is_code
 from ckdmed.bundle.settings_table import settings_for
-from ckdmed.bundle.unread_settings import OF_TEACHER, unread_settings
+from ckdmed.bundle.unread_settings import unread_settings
 from ckdmed.deployed_network import read_description
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
-from ckdmed.networks.classifier_teacher import TEACHER_KINDS
-from ckdmed.networks.efficientnet_lite import EFFICIENTNET_LITE
-from ckdmed.networks.segmentation_kinds import SEGMENTATION_KINDS
 from ckdmed.runtime import is_deployed
 
 __all__ = [
     "OF_PREDICTIONS",
     "Trained",
     "check_trained",
-    "is_of_a_student",
     "portable_settings",
     "reads_record",
     "record_to_ship",
@@ -134,27 +131,13 @@ def trained_with(*checkpoints: str | None, teacher: bool = False, shipped: Mappi
         settings = recorded_settings(Path(checkpoint))
         if settings is not None:
             student = teacher and is_of_a_student(Path(checkpoint), settings)
-            records[checkpoint] = _as_a_teacher(settings) if student else settings
+            records[checkpoint] = as_a_teacher(settings) if student else settings
     _check_same_images(records)
     found: dict[str, Any] | None = None
     for settings in records.values():
         agreed = settings if found is None else found
         found = {name: value for name, value in agreed.items() if settings.get(name) == value}
     return Trained(next(iter(given), None), found)
-
-
-def _as_a_teacher(settings: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in settings.items() if not name.startswith(OF_TEACHER)}
-    kind, options = settings["student_kind"], settings.get("student_options")
-    if "student_base" in settings and kind in SEGMENTATION_KINDS:
-        # of an encoder an option tells which it is
-        if SEGMENTATION_KINDS[kind].encoder and "student_backbone" in settings:
-            options = {"backbone": settings["student_backbone"], **(options or {})}
-        kept |= {"teacher_kind": kind, "teacher_base": settings["student_base"], "teacher_options": options}
-    elif kind in TEACHER_KINDS and settings.get("student_backbone", EFFICIENTNET_LITE[0]) == EFFICIENTNET_LITE[0]:
-        kept["teacher_kind"] = kind
-    # a student of single sequences has not seen all those of the training
-    return {**kept, "modalities": kept["student_modalities"]} if "student_modalities" in kept else kept
 
 
 def _check_same_images(records: Mapping[str, Mapping[str, Any]]) -> None:
@@ -192,7 +175,7 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
         # its maker may have chosen others than the record of the training has
         return {**named, **_chosen(description.postprocessing)} if named else None
     entry = _recorded_entry(checkpoint)
-    return None if entry is None else as_of_now(entry["settings"])
+    return None if entry is None else with_own_images(checkpoint, as_of_now(entry["settings"]))
 
 
 def _recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:
@@ -287,17 +270,6 @@ def told_by_teacher(config: Mapping[str, Any]) -> set[str]:
     """
     reading = {name: _READS.search(value) for name, value in config.items() if isinstance(value, str)}
     return {name for name, found in reading.items() if found and found[1] == "taught"}
-
-
-def is_of_a_student(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint is of the student in its record, and not of the teacher that a run leaves below ``teacher``.
-
-    Args:
-        checkpoint: its path.
-        settings: of its record, see `recorded_settings`; that of a distillation tells of both.
-    """
-    folders = {part.name for part in list(checkpoint.absolute().parents)[:2]}
-    return "student_kind" in settings and not ({"teacher", "teachers"} & folders or checkpoint.stem == "teacher")
 
 
 def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], option: str = "--") -> None:

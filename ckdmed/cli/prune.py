@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prune, write, and print the figures before and after."""
-    from ckdmed.bundle.trained import is_of_a_student, recorded_settings
+    from ckdmed.bundle.as_teacher import is_of_a_student
+    from ckdmed.bundle.trained import recorded_settings
     from ckdmed.pruning import prune
 
     if args.tolerance is not None and (args.ratio is not None or args.depth is not None):

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.bundle.trained import is_of_a_student, recorded_settings, told_by_teacher
+from ckdmed.bundle.as_teacher import is_of_a_student
+from ckdmed.bundle.trained import recorded_settings, told_by_teacher
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
 from ckdmed.experiments.buildable import built_loss

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.bundle.trained import is_of_a_student, recorded_settings
+from ckdmed.bundle.as_teacher import is_of_a_student
+from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle_files import bundle_configs
 from ckdmed.counted import counted
 from ckdmed.inference.inputs_skipped import InputsSkipped

@@ -66,16 +66,46 @@ def test_cached_answers_are_those_of_every_step(tmp_path: Path, teacher: Path):
     assert any(not torch.equal(value, live[name]) for name, value in weights(tmp_path / "alone").items())
 
 
+@pytest.mark.parametrize("folds", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_teacher_of_the_run_is_trained_on_images_of_its_size(tmp_path: Path, folds: int):
+    made = seg_kd_runs.workflow(tmp_path, teacher_image_size=64, teacher_folds=folds, **SIZE)
+    network = made.parser.get_parsed_content("teacher_network")
+    seen: set[tuple[bool, tuple[int, ...]]] = set()
+    for member in getattr(network, "networks", [network]):
+        member.register_forward_hook(lambda own, args, out: seen.add((own.training, tuple(args[0].shape[2:]))))
+    student: set[tuple[int, ...]] = set()
+    made.network_def.register_forward_hook(lambda own, args, out: student.add(tuple(args[0].shape[2:])))
+    seg_kd_runs.completed(made)
+    # trained, validated, scored and asked
+    assert seen == {(True, (64, 64)), (False, (64, 64))} and student == {(32, 32)}
+    samples = made.parser.get_parsed_content("teacher_dataset")
+    assert samples[0]["image"].shape == samples[0]["label"].shape == (1, 64, 64) and "teacher_image" not in samples[0]
+    # and its weights tell the next run which images they are of
+    file = tmp_path / "teacher" / ("teacher.pt" if folds == 1 else "folds.json")
+    again = seg_kd_runs.workflow(tmp_path / "again", teacher_checkpoint=str(file), **SIZE)
+    assert again.parser.get_parsed_content("teacher_image_size") == 64
+
+
 def test_settings_that_cannot_work_are_refused_before_anything_is_written(tmp_path: Path, teacher: Path):
     for more, message in (
         ({"teacher_checkpoint": str(teacher), "augmentation": "report"}, "set augmentation to"),
-        ({"teacher_image_size": 64}, "train the teacher first"),
+        ({"teacher_image_size": 64, "mixup": 0.4}, "set mixup to 0"),
     ):
         with pytest.raises(Exception) as caught:
             seg_kd_runs.workflow(tmp_path / "out", **more, **SIZE)
         said = "".join(str(error) for error in (caught.value, caught.value.__cause__))
         assert message in said
         assert not (tmp_path / "out" / "models").exists()
+
+
+@pytest.mark.slow
+def test_a_classifiers_teacher_of_the_run(tmp_path: Path):
+    made = cls_runs.workflow("cls_kd", tmp_path, teacher_image_size=64, augmentation="horizontal", **SIZE)
+    network = made.parser.get_parsed_content("teacher_network")
+    seen: set[tuple[bool, tuple[int, ...]]] = set()
+    network.register_forward_hook(lambda own, args, out: seen.add((own.training, tuple(args[0].shape[1:]))))
+    cls_runs.completed(made)
+    assert seen == {(True, (3, 64, 64)), (False, (3, 64, 64))}
 
 
 @pytest.mark.slow

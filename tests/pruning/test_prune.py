@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ckdmed.bundle.trained import is_of_a_student
+from ckdmed.bundle.as_teacher import is_of_a_student
 from ckdmed.cli import main
 from ckdmed.deploy.source import find_source
 from tests.bundle.seg_kd_runs import run

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import DataLoader, MetaTensor
-from monai.engines import Evaluator
+from monai.engines import Evaluator, default_prepare_batch
 from monai.inferers import Inferer, SimpleInferer
-from monai.utils import CommonKeys
 from torch import distributed, nn
 from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
 
@@ -102,9 +101,9 @@ def prepare_fold_teachers(
         network: that of :func:`~ckdmed.engines.fold_networks`.
         checkpoint: of one teacher, or the ``folds.json`` of K.
         train_data_loader: labelled samples of all folds, with ``patient_group``.
-        evaluator: of the network, used where there is one teacher. With folds its inferer runs the calibration, and the
-            training samples are prepared for the scores as those of its data loader, see
-            :func:`~ckdmed.engines.teachers.scored_loader.scored_loader`.
+        evaluator: of the network, used where there is one teacher. With folds its inferer and its way of taking
+            a batch serve the calibration, and the training samples are prepared for the scores as those of its data
+            loader, see :func:`~ckdmed.engines.teachers.scored_loader.scored_loader`.
         output_dir, key_metric, inferer, device, seed, resume, needed: as in ``prepare_teacher``; the teacher of fold k
             is trained with the seed ``seed + k``, counted from 0.
         folds: that of :func:`~ckdmed.engines.cross_fit`.
@@ -154,7 +153,7 @@ def prepare_fold_teachers(
             )
         scored = scored_loader(train_data_loader, evaluator.data_loader)
         folds.scores = _scores(network, folds, evaluator_of, scored, key_metric)
-        folds.fitted = _fitted(network, folds, scored, _inferer_of(evaluator), link, device)
+        folds.fitted = _fitted(network, folds, scored, evaluator, link, device)
         if not distributed.is_initialized() or distributed.get_rank() == 0:
             files = [f"{name}/teacher.pt" for name in names]
             folds.write(record, files, [weights_hash(member) for member in network.networks])
@@ -207,7 +206,7 @@ def _fitted(
     network: FoldNetworks,
     folds: TeacherFolds,
     loader: DataLoader,
-    inferer: Inferer,
+    evaluator: Evaluator,
     link: str,
     device: str | torch.device,
 ) -> float:
@@ -215,11 +214,12 @@ def _fitted(
     logits: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
     samples = len(loader.dataset)  # type: ignore[arg-type]
+    inferer, prepare_batch = _inferer_of(evaluator), getattr(evaluator, "prepare_batch", default_prepare_batch)
     for fold, member in enumerate(network.networks):
         answers = _Answers(member, folds.average_flips)
         for batch in loader_of(loader, positions_of(loader.dataset, folds.unseen(fold))):
-            output = _plain(inferer(_plain(batch[CommonKeys.IMAGE]).to(device), answers)).float().cpu()
-            label = _plain(batch[CommonKeys.LABEL])
+            image, label = (_plain(part) for part in prepare_batch(batch, device))
+            output, label = _plain(inferer(image, answers)).float().cpu(), label.cpu()
             if link == "softmax":
                 logits.append(output)
                 labels.append(label.long())

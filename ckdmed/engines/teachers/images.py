@@ -10,6 +10,7 @@ from monai.engines import PrepareBatch, default_prepare_batch
 from monai.inferers import Inferer
 from monai.transforms import Compose
 from monai.utils import CommonKeys
+from torch.utils.data import Dataset, Subset
 
 from ckdmed.engines.teachers.scaled_maps import ScaledMapsInferer
 from ckdmed.transforms.teacher_image import TEACHER_IMAGE, TeacherImaged
@@ -32,7 +33,7 @@ class TeacherImages:
         augmentation: of the training data. Beside the student's images only "flips" can change the teacher's;
             ``student_view`` may change the student's further, and the answers along with them.
         mixup: of the training; with a second image 0.
-        checkpoint: of the teacher, which has to be trained already: labels are on the student's grid.
+        checkpoint: of the teacher; None for one that the run trains, see :meth:`training_data`.
         needed: whether a term of the loss uses a teacher.
     """
 
@@ -57,17 +58,11 @@ class TeacherImages:
         """Refuse settings that do not go together with images of two sizes.
 
         Raises:
-            ValueError: no checkpoint of the teacher; an augmentation other than flips; mixup.
+            ValueError: an augmentation other than flips; mixup.
         """
         if not self.own:
             return
         two = f"teacher_image_size is {self.sizes[1]} and image_size {self.sizes[0]}"
-        if not self.checkpoint:
-            raise ValueError(
-                f"{two}, and there is no teacher_checkpoint: train the teacher first, with its own bundle and "
-                f"--image_size {self.sizes[1]} (cross-fitted ones by a distillation of that size with --epochs 1, "
-                "which leaves teacher/folds.json), or leave teacher_image_size out."
-            )
         if self.augmentation not in _OF_ANY_SIZE:
             raise ValueError(
                 f"{two}, and augmentation '{self.augmentation}' changes pixels of one size: set augmentation to "
@@ -89,6 +84,26 @@ class TeacherImages:
     def added_to(self, preprocessing: Compose) -> Compose:
         """The student's preprocessing, with the teacher's images beside."""
         return Compose([TeacherImaged(self.preprocessing), preprocessing]) if self.own else preprocessing
+
+    def training_data(
+        self, labelled: Dataset, cached: Callable[..., Dataset], steps: Sequence[Callable] = ()
+    ) -> Dataset:
+        """What the run's own teacher is trained on: labelled samples with images and labels of its size.
+
+        Args:
+            labelled: the samples in the student's size, some of a dataset's (``Subset``).
+            cached: makes a dataset of items and a transform, such as :func:`~ckdmed.data.cached_dataset` with a
+                training's settings.
+            steps: what follows the preprocessing in the teacher's size: augmentation of that size, for example.
+
+        Returns:
+            ``labelled`` where both sizes are the same or the teacher is trained already.
+        """
+        if not self.own or self.checkpoint:
+            return labelled
+        whole: Any = labelled.dataset if isinstance(labelled, Subset) else labelled
+        items = [whole.data[number] for number in labelled.indices] if isinstance(labelled, Subset) else whole.data
+        return cached(data=items, transform=Compose([self.preprocessing, *steps]).flatten())
 
     def inferer(self, inferer: Inferer) -> Inferer:
         """How the teacher is run: its maps come on the student's grid."""

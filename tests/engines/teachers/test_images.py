@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from monai.data import Dataset
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, Identityd
+from torch.utils.data import Subset
 
 from ckdmed.engines import ScaledMapsInferer, TeacherImages
 from ckdmed.networks.taps import TappedOutput
@@ -52,7 +54,6 @@ def test_nothing_acts_where_both_see_the_same_or_there_is_no_teacher(settings: d
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"checkpoint": None}, "no teacher_checkpoint: train the teacher first"),
         ({"augmentation": "report"}, "augmentation 'report'"),
         ({"mixup": 0.2}, "set mixup to 0"),
     ],
@@ -60,6 +61,22 @@ def test_nothing_acts_where_both_see_the_same_or_there_is_no_teacher(settings: d
 def test_settings_that_do_not_go_together_are_refused(settings: dict[str, Any], message: str):
     with pytest.raises(ValueError, match="teacher_image_size is 64 and image_size 32.*" + message):
         images(**settings).check()
+
+
+def test_a_teacher_of_the_run_learns_from_images_of_its_size():
+    items = [{"image": torch.full((1, edge, edge), float(edge))} for edge in (4, 8, 16)]
+    labelled = Subset(Dataset(items, None), [0, 2])
+    made: dict[str, Any] = {}
+    cached, steps = (lambda **given: made.update(given) or "own"), [Identityd("image")]
+    assert images(checkpoint=None).training_data(labelled, cached, steps) == "own"
+    assert made["data"] == [items[0], items[2]] and made["transform"].transforms[-1] is steps[0]
+    # not where a teacher is trained already, sees what the student sees or is not asked
+    for settings in (
+        {"checkpoint": "teacher.pt"},
+        {"teacher": 32, "checkpoint": None},
+        {"needed": False, "checkpoint": None},
+    ):
+        assert images(**settings).training_data(labelled, cached) is labelled
 
 
 def test_an_evaluator_gets_the_teachers_images():
