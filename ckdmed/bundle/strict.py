@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, MetaProperties, TrainProperties
 from monai.bundle.reference_resolver import ReferenceResolver
-from monai.utils import BundlePropertyConfig, ensure_tuple
+from monai.utils import BundlePropertyConfig
 
 from ckdmed.bundle.component_overrides import NO_COMPONENTS
 from ckdmed.bundle.contradictions import contradictions
@@ -26,7 +25,7 @@ from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_ov
 from ckdmed.bundle.taught_check import check_started_from, check_taught
 from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
-from ckdmed.bundle.typed_settings import typed_settings
+from ckdmed.bundle.typed_settings import named_files, typed_settings
 
 __all__ = ["UnknownSettingError", "WrongSettingError", "check_settings", "unknown_settings"]
 
@@ -81,7 +80,7 @@ def check_settings() -> None:
     unknown = [key for key in unknown if key not in declared]
     check_renamed(config, {*config, *taken_settings(config)}, unknown)
     if not unknown:
-        check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in _named_files()])
+        check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in named_files()])
         in_files = _values_in_files(workflow.config_root_path)
         check_values(workflow.parser, in_files)
         _check_components(workflow)
@@ -119,7 +118,7 @@ def _check_components(workflow: ConfigWorkflow) -> None:
     if "trained" in config:
         return
     declared: dict[str, Any] = {}
-    for path in _named_files() or [workflow.config_root_path / "train.json"]:
+    for path in named_files() or [workflow.config_root_path / "train.json"]:
         if path.is_file():
             declared.update(ConfigParser.load_config_file(str(path)))
     given = {name: parser.get(name) for name in {*typed_settings(), *getattr(workflow, "given", ())} if name in parser}
@@ -170,17 +169,11 @@ def _declared_beside(folder: Path) -> set[str]:
 def _values_in_files(folder: Path) -> dict[str, list[Any]]:
     """Setting -> its values in the configuration files of the folder, and in those that the command line names."""
     values: dict[str, list[Any]] = {}
-    for path in [*folder.glob("*.json"), *_named_files()]:
+    for path in [*folder.glob("*.json"), *named_files()]:
         if path.name != "metadata.json" and path.is_file():
             for key, value in ConfigParser.load_config_file(str(path)).items():
                 values.setdefault(key, []).append(value)
     return values
-
-
-def _named_files() -> list[Path]:
-    """The configuration files that the command line names."""
-    named = DefaultParseValue(typed_settings().get("config_file") or "None")
-    return [Path(str(path)) for path in ensure_tuple(named) if path]
 
 
 def _content(config: Mapping[str, Any], key: str) -> Any:

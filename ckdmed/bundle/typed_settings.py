@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from fire.parser import DefaultParseValue
 from monai.bundle.reference_resolver import ReferenceResolver
+from monai.utils import ensure_tuple
 
-__all__ = ["taken_from", "typed_path", "typed_settings"]
+__all__ = ["named_files", "taken_from", "typed_path", "typed_settings"]
 
 # words that stand for those of this process's command line
 _TAKEN: list[Sequence[str]] = []
@@ -43,6 +45,12 @@ def typed_settings() -> Mapping[str, str | None]:
         # as fire has it, which hands MONAI the settings
         found[name.replace("-", "_")] = value if equals else following
     return found if "config_file" in found else {}
+
+
+def named_files() -> list[Path]:
+    """The configuration files that the command line names, a later one over an earlier one."""
+    named = DefaultParseValue(typed_settings().get("config_file") or "None")
+    return [Path(str(path)) for path in ensure_tuple(named) if path]
 
 
 def typed_path(name: str, value: Any) -> Any:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from monai.bundle import ConfigWorkflow
 
+from ckdmed.bundle.component_overrides import component_overrides
 from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.resume_check import MAY_CHANGE, check_resumed
 from ckdmed.bundle.settings_table import SETTINGS
+from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.bundle.workflow import bundle_workflow
 from tests.bundle.bundle_runs import BUNDLES
 
@@ -290,6 +292,40 @@ def test_a_whole_component_is_recorded_and_compared(tmp_path: Path):
     assert json.loads((out / "settings.json").read_text())["components"] == {"inferer": inferer}
     assert "--inferer was {'_target_': 'SimpleInferer'} and is {'_target_': 'ckdmed.inferers" in refused(out)
     start(out, resume=True, inferer=inferer)
+
+
+def test_what_a_file_over_the_bundles_own_replaces_is_recorded_and_compared(tmp_path: Path):
+    out, own = tmp_path / "out", tmp_path / "own.json"
+    schedule = {"_target_": "torch.optim.lr_scheduler.StepLR", "optimizer": "@optimizer", "step_size": 5}
+    noise = {"_target_": "RandGaussianNoised", "keys": "image"}
+    chain = "$monai.transforms.Compose([@preprocessing, @train#augmentation, @noise]).flatten()"
+    content = {"lr_scheduler": schedule, "noise": noise, "train#preprocessing": chain, "epochs": 3}
+    own.write_text(json.dumps(content), encoding="utf-8")
+    bundle = BUNDLES / "seg_kd"
+    names = ("train.json", "multi_gpu_train.json", str(own))
+
+    def go_on(*files: str, **settings: Any) -> None:
+        with taken_from(["--config_file", repr([str(bundle / name) for name in files])]):
+            made = bundle_workflow(bundle, {"output_dir": str(out), "device": "cpu", **settings, **START}, files)
+            made.initialize()
+
+    go_on("train.json", str(own))
+    (out / "metrics.jsonl").write_text("{}\n")
+    record = json.loads((out / "settings.json").read_text())
+    assert set(record["components"]) == {"lr_scheduler", "noise", "train#preprocessing"}
+    assert record["components"]["noise"] == noise and record["settings"]["epochs"] == 3
+    go_on("train.json", str(own), resume=True)
+    # the bundle's own further files are none of a user's
+    assert component_overrides_of(*names[:2]) == {}
+    with pytest.raises(Exception) as raised:
+        go_on("train.json", resume=True, epochs=3)
+    assert "--lr_scheduler was {'_target_': 'torch.optim.lr_scheduler.StepLR'" in str(root_cause(raised.value))
+
+
+def component_overrides_of(*files: str) -> dict[str, Any]:
+    bundle = BUNDLES / "seg_kd"
+    with taken_from(["--config_file", repr([str(bundle / name) for name in files])]):
+        return component_overrides(bundle_workflow(bundle, {}, files), ())
 
 
 def test_a_run_from_before_components_were_recorded_goes_on(tmp_path: Path):
