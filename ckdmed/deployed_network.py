@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +41,17 @@ def run_deployed(network: nn.Module, path: PathLike) -> nn.Module:
         DeployedFileError: see `read_description`; ModuleNotFoundError where its runtime is not installed.
     """
     if str(path).lower().endswith(".ts"):
-        scripted, _ = _script(path)
+        scripted, description = _script(path)
 
         def forward(images: torch.Tensor) -> torch.Tensor:
-            return scripted.to(images.device)(_plain(images))
+            logits: torch.Tensor = scripted.to(images.device)(_plain(images))
+            if logits.shape[1] != len(description.outputs):
+                raise DeployedFileError(
+                    f"{path}: its description is not of its network: the one names the outputs "
+                    f"{', '.join(description.outputs)}, the other gives {logits.shape[1]}; write the file with "
+                    "`ckdmed deploy`."
+                )
+            return logits
 
     else:
         form = open_form(path)
@@ -66,9 +75,13 @@ def _plain(images: torch.Tensor) -> torch.Tensor:
 def _script(path: PathLike) -> tuple[torch.jit.ScriptModule, Description]:
     held = {f"{DESCRIPTION_KEY}.json": ""}
     try:
+        # torch.jit.load does not compare the checksums of the archive
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of its entry {damaged} is wrong; the file is damaged")
         scripted = torch.jit.load(str(path), map_location="cpu", _extra_files=held)
     # what a damaged archive raises depends on where it is damaged
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, zipfile.BadZipFile, zlib.error) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise DeployedFileError(f"{path}: cannot be opened as TorchScript ({lines[0][:200]}).") from error
     text = held[f"{DESCRIPTION_KEY}.json"]

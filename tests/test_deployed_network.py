@@ -56,8 +56,25 @@ def test_torchscript_with_a_description(tmp_path):
         read_description(path)
 
 
+def test_torchscript_that_is_damaged_or_another_network_is_refused(tmp_path):
+    scripted = torch.jit.script(nn.Conv2d(1, 1, 8))
+    path = tmp_path / "model.ts"
+    torch.jit.save(scripted, str(path), _extra_files={"ckdmed.json": SEGMENTATION.to_text()})
+    content = bytearray(path.read_bytes())
+    content[content.find(scripted.weight.detach().numpy().tobytes()) + 3] ^= 0x40
+    (tmp_path / "damaged.ts").write_bytes(content)
+    torch.jit.load(str(tmp_path / "damaged.ts"))
+    with pytest.raises(DeployedFileError, match="damaged.ts: cannot be opened.*checksum of its entry"):
+        read_description(tmp_path / "damaged.ts")
+    torch.jit.save(
+        torch.jit.script(nn.Conv2d(1, 2, 1)), str(path), _extra_files={"ckdmed.json": SEGMENTATION.to_text()}
+    )
+    with pytest.raises(DeployedFileError, match="model.ts: its description is not of its network.*gives 2"):
+        run_deployed(nn.Conv2d(1, 1, 1), path)(torch.rand(1, 1, 8, 8))
+
+
 def test_a_description_keeps_the_order_of_regions() -> None:
     regions = {"rim": [1], "core": [2]}
-    whole = Description("seg_kd", "segmentation", "float32", (1, 8, 8), tuple(regions), {}, {}, {"regions": regions})
+    whole = replace(SEGMENTATION, outputs=tuple(regions), settings={"regions": regions})
     read = Description.from_text(whole.to_text(), "x")
     assert list(read.settings["regions"]) == list(read.outputs) == ["rim", "core"]

@@ -18,6 +18,7 @@ from ckdmed.export.torchscript import ScriptingError, scripted, strip_source_pat
 from ckdmed.file_hash import sha256_of
 from ckdmed.runtime import Description
 from ckdmed.runtime.description import DESCRIPTION_KEY, WEIGHTS_KEY
+from ckdmed.runtime.onnx_seal import seal_onnx
 
 __all__ = ["FormError", "describe_onnx", "quiet", "save_openvino", "write_onnx", "write_openvino", "write_torchscript"]
 
@@ -59,7 +60,7 @@ def write_onnx(network: nn.Module, description: Description, path: Path) -> None
 
 
 def describe_onnx(path: Path, description: Description) -> None:
-    """Put the description into an ONNX file, and take out what tells of the machine that made it."""
+    """Put the description into an ONNX file, take out what tells of the machine that made it, and seal it."""
     model = onnx.load(str(path))
     del model.metadata_props[:]
     for part in (model.graph, *model.functions):
@@ -74,6 +75,7 @@ def describe_onnx(path: Path, description: Description) -> None:
     entry.key, entry.value = DESCRIPTION_KEY, description.to_text()
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+    seal_onnx(path)
 
 
 def write_openvino(onnx_file: Path, description: Description, path: Path) -> None:

@@ -11,15 +11,20 @@ from typing import Any
 
 from ckdmed.json_files import parse_json
 
-__all__ = ["DESCRIPTION_KEY", "FORM_SUFFIXES", "WEIGHTS_KEY", "DeployedFileError", "Description", "is_deployed"]
+__all__ = ["DESCRIPTION_KEY", "FORM_SUFFIXES", "SEAL_KEY", "WEIGHTS_KEY", "DeployedFileError", "Description"]
+__all__ += ["is_deployed"]
 
 #: Under which name a file holds its description.
 DESCRIPTION_KEY = "ckdmed"
 #: Under which name OpenVINO's graph holds the SHA-256 of the weights, which lie in a file of their own.
 WEIGHTS_KEY = "ckdmed_weights_sha256"
+#: Under which name ONNX holds the SHA-256 of all bytes before this entry, the last one of the file.
+SEAL_KEY = "ckdmed_file_sha256"
 #: Suffix of a deployed file -> what runs it.
 FORM_SUFFIXES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".ts": "PyTorch"}
 _FORMAT = "ckdmed deployed 1"
+_TASKS = ("segmentation", "classification", "cases")
+_PRECISIONS = ("float32", "int8")
 
 
 class DeployedFileError(ValueError):
@@ -74,13 +79,16 @@ class Description:
         """What `to_text` wrote.
 
         Raises:
-            DeployedFileError: there is no description, or another program's.
+            DeployedFileError: there is no description, another program's, or one in which something is missing or wrong:
+                a default in its place would give other masks without a word.
         """
         try:
             content = parse_json(text or "", os.fspath(path))
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT!r}")
             values = {entry.name: content[entry.name] for entry in fields(cls)}
+            if problem := _problem(values):
+                raise ValueError(problem)
             values |= {name: tuple(values[name]) for name in ("input_shape", "outputs")}
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
@@ -88,3 +96,45 @@ class Description:
                 f"{path}: has no description by ckdmed of what the network expects ({type(error).__name__}: {error}); "
                 "write the file with `ckdmed deploy`."
             ) from error
+
+
+def _problem(values: Mapping[str, Any]) -> str | None:
+    """What is missing from a description, or not of its kind; None where all is right."""
+    shape, outputs = values["input_shape"], values["outputs"]
+    before, after = values["preprocessing"], values["postprocessing"]
+    for name, known in (("task", _TASKS), ("precision", _PRECISIONS)):
+        if values[name] not in known:
+            return f"its {name} is {values[name]!r}, none of {', '.join(known)}"
+    if not isinstance(shape, list) or len(shape) not in (3, 4) or not all(map(_is_count, shape)):
+        return f"its input_shape is {shape!r}, no list of channels and sizes"
+    if not isinstance(outputs, list) or not outputs or not all(isinstance(name, str) and name for name in outputs):
+        return f"its outputs are {outputs!r}, no list of names"
+    if len(set(outputs)) < len(outputs):
+        return f"its outputs {', '.join(outputs)} have a name twice"
+    for name in ("preprocessing", "postprocessing", "settings", "source"):
+        if not isinstance(values[name], Mapping):
+            return f"its {name} is {values[name]!r}, no settings with names"
+    if not isinstance(after.get("tta"), bool):
+        return f"its postprocessing has tta {after.get('tta', 'not at all')!r}, neither true nor false"
+    threshold = after.get("threshold")
+    # classes have none
+    needed = values["task"] == "segmentation" or threshold is not None
+    if needed and not (_is_number(threshold) and 0 <= threshold <= 1):
+        return f"its postprocessing has threshold {after.get('threshold', 'not at all')!r}, no number from 0 to 1"
+    if values["task"] == "cases":
+        # what is prepared by ckdmed itself, from the settings
+        return None
+    size, images = before.get("image_size"), before.get("images", 1)
+    if not _is_count(size) or list(shape[1:]) != [size, size]:
+        return f"its image_size is {before.get('image_size', 'not there')!r}, and its input_shape {shape!r}"
+    if not _is_count(images):
+        return f"its preprocessing has images {images!r}, no number of images"
+    return None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

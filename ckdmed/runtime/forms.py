@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.runtime.description import (
     DESCRIPTION_KEY,
     FORM_SUFFIXES,
+    SEAL_KEY,
     WEIGHTS_KEY,
     DeployedFileError,
     Description,
 )
+from ckdmed.runtime.onnx_seal import check_seal
 
 __all__ = ["DeployedForm", "open_form"]
 
@@ -36,6 +39,20 @@ class DeployedForm(ABC):
     def __init__(self, path: Path, description: Description) -> None:
         self.path = path
         self.description = description
+
+    def _check_shapes(self, takes: Sequence[Any], gives: Sequence[Any]) -> None:
+        """Refuse a description of another network, whose shapes are given; what is no number in them is free."""
+        names = self.description.outputs
+        stated, given = (*self.description.input_shape, len(names)), (*takes[1:], *gives[1:2])
+        if len(stated) != len(given) or any(
+            isinstance(one, int) and one != other for one, other in zip(given, stated, strict=True)
+        ):
+            raise DeployedFileError(
+                f"{self.path}: its description is not of its network: the one has images of shape "
+                f"{self.description.input_shape} and the outputs {', '.join(names)}, the other takes {list(takes[1:])} "
+                f"and gives {list(gives[1:2])[0] if len(gives) > 1 else 'no'} outputs; write the file with "
+                "`ckdmed deploy`."
+            )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits of a batch.
@@ -91,8 +108,11 @@ class _OnnxForm(DeployedForm):
         except Exception as error:
             raise _damaged(path, error) from error
         metadata = self.session.get_modelmeta().custom_metadata_map
+        check_seal(path, metadata.get(SEAL_KEY))
         super().__init__(path, Description.from_text(metadata.get(DESCRIPTION_KEY), path))
-        self._name = self.session.get_inputs()[0].name
+        image = self.session.get_inputs()[0]
+        self._check_shapes(image.shape, self.session.get_outputs()[0].shape)
+        self._name = image.name
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return np.asarray(self.session.run(None, {self._name: images})[0])
@@ -124,6 +144,11 @@ class _OpenVinoForm(DeployedForm):
                 "one `ckdmed deploy`."
             )
         super().__init__(path, Description.from_text(text, path))
+        takes, gives = (
+            [size.get_length() if size.is_static else None for size in port.get_partial_shape()]
+            for port in (self._compiled.input(0), self._compiled.output(0))
+        )
+        self._check_shapes(takes, gives)
 
     def _logits(self, images: np.ndarray) -> np.ndarray:
         return np.array(self._compiled(images)[0])

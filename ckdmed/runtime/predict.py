@@ -14,6 +14,7 @@ from ckdmed.paths import PathLike
 from ckdmed.runtime.description import DeployedFileError
 from ckdmed.runtime.forms import DeployedForm
 from ckdmed.runtime.scaling import (
+    SCALINGS,
     area_resized,
     colour_copies,
     eight_bit,
@@ -89,18 +90,22 @@ class Predictor:
                 f"{form.path}: asks for {', '.join(unknown)}, which this version does not know; install that of the "
                 f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
             )
+        # classes have none
         self.threshold = float(after.get("threshold", 0.5) if threshold is None else threshold)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"the threshold must be in [0, 1], got {self.threshold}.")
-        self.tta = bool(after.get("tta", False) if tta is None else tta)
+        self.tta = bool(after["tta"] if tta is None else tta)
         self.slice_axis = before.get("slice_axis", -1) if slice_axis is None else slice_axis
+        # files of before there was a choice do not name them
         self.scaling = str(before.get("scaling", "percentiles"))
         self.clahe = before.get("clahe", False)
-        if self.clahe is not False and self.clahe not in EQUALISATIONS:
-            raise DeployedFileError(
-                f"{form.path}: asks for clahe {self.clahe!r}, which this version does not know; install that of the "
-                f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
-            )
+        equalisations = (False, *EQUALISATIONS)
+        for name, value, choices in (("scaling", self.scaling, SCALINGS), ("clahe", self.clahe, equalisations)):
+            if value not in choices:
+                raise DeployedFileError(
+                    f"{form.path}: asks for {name} {value!r}, which this version does not know; install that of the "
+                    f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
+                )
         self.images = int(before.get("images", 1))
         self.grey_as_rgb = bool(before.get("grey_as_rgb", False))
         self.size = (int(before["image_size"]),) * 2

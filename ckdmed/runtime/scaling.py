@@ -12,6 +12,7 @@ import numpy as np
 from ckdmed.tile_equalisation import EQUALISATIONS, equalise_tiles
 
 __all__ = [
+    "SCALINGS",
     "area_resized",
     "colour_copies",
     "eight_bit",
@@ -54,9 +55,9 @@ def scaled(images: np.ndarray, scaling: str = "percentiles") -> np.ndarray:
     Raises:
         ValueError: another scaling than percentiles, unit, zscore and report.
     """
-    if scaling not in _SCALINGS:
-        raise ValueError(f"slices are scaled by one of {', '.join(_SCALINGS)}, got {scaling!r}.")
-    return np.stack([_SCALINGS[scaling](image) for image in images])
+    if scaling not in SCALINGS:
+        raise ValueError(f"slices are scaled by one of {', '.join(SCALINGS)}, got {scaling!r}.")
+    return np.stack([SCALINGS[scaling](image) for image in images])
 
 
 def colour_copies(images: np.ndarray, scaling: str) -> np.ndarray:
@@ -174,7 +175,7 @@ def imagenet_images(slices: np.ndarray, scaling: str = "percentiles") -> np.ndar
     return (slices[:, None] - np.array(mean, np.float32).reshape(shape)) / np.array(std, np.float32).reshape(shape)
 
 
-_SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+SCALINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "percentiles": _by_percentiles,
     "unit": _by_range,
     "zscore": _by_deviation,

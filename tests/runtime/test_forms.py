@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from ckdmed.runtime import DeployedFileError, Description, is_deployed, open_form
-from tests.runtime.tiny_forms import SEGMENTATION, write_tiny
+from tests.runtime.tiny_forms import SEGMENTATION, changed, weights_of, write_tiny
 
 pytest.importorskip("onnxruntime")
 
@@ -42,6 +44,81 @@ def test_damaged_and_other_files_are_refused_by_name(tmp_path):
     script.write_bytes(b"PK")
     with pytest.raises(DeployedFileError, match="run by PyTorch only"):
         open_form(script)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({"task": "cases of another kind"}, "its task is"),
+        ({"precision": "int4"}, "its precision is 'int4'"),
+        ({"input_shape": "48"}, "its input_shape is '48'"),
+        ({"outputs": "tumour"}, "its outputs are 'tumour'"),
+        ({"outputs": []}, "no list of names"),
+        ({"outputs": ["a", "a"]}, "have a name twice"),
+        ({"preprocessing": [1]}, r"its preprocessing is \[1\]"),
+        ({"preprocessing": {"images": 1}}, "its image_size is 'not there'"),
+        ({"preprocessing": {"image_size": 64}}, "its image_size is 64"),
+        ({"preprocessing": {"image_size": "big"}}, "its image_size is 'big'"),
+        ({"preprocessing": {"image_size": 48, "images": 0}}, "images 0"),
+        # with the usual 0.5, or without mirror images, the masks would be others
+        ({"postprocessing": {"tta": True}}, "threshold 'not at all'"),
+        ({"postprocessing": {"threshold": "x", "tta": True}}, "threshold 'x'"),
+        ({"postprocessing": {"threshold": 30, "tta": True}}, "threshold 30"),
+        ({"postprocessing": {"threshold": 0.3}}, "tta 'not at all'"),
+        ({"postprocessing": {"threshold": 0.3, "tta": "false"}}, "tta 'false'"),
+    ],
+)
+def test_a_description_that_lacks_something_is_not_filled_up_with_defaults(tmp_path, entries, said):
+    text = json.dumps(json.loads(SEGMENTATION.to_text()) | entries)
+    with pytest.raises(DeployedFileError, match=f"model.onnx: .*{said}.*ckdmed deploy"):
+        open_form(write_tiny(tmp_path / "model.onnx", text=text))
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "xml"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SEGMENTATION, outputs=("core", "rim")),
+        replace(SEGMENTATION, input_shape=(2, 48, 48)),
+        changed(replace(SEGMENTATION, input_shape=(1, 64, 64)), image_size=64),
+    ],
+    ids=["outputs", "channels", "size"],
+)
+def test_a_description_of_another_network_is_refused_before_any_input(tmp_path, other, suffix):
+    path = write_tiny(tmp_path / "model.onnx", text=other.to_text())
+    if suffix == "xml":
+        pytest.importorskip("openvino")
+        from ckdmed.deploy.float_forms import write_openvino
+
+        write_openvino(path, other, path.with_suffix(".xml"))
+    with pytest.raises(DeployedFileError, match=f"model.{suffix}: its description is not of its network"):
+        open_form(path.with_suffix(f".{suffix}"))
+
+
+def test_an_onnx_file_with_another_bit_is_refused(tmp_path):
+    from ckdmed.deploy.float_forms import describe_onnx
+
+    path = write_tiny(tmp_path / "model.onnx")
+    describe_onnx(path, SEGMENTATION)
+    assert open_form(path).description == SEGMENTATION
+    whole = path.read_bytes()
+    # to any other program it is a network as before
+    onnx.checker.check_model(onnx.load(str(path)))
+    weights = whole.find(weights_of(SEGMENTATION).tobytes())
+    for place in (weights + 3, whole.find(b'"threshold": 0.3') + 15, len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DeployedFileError, match="model.onnx: is damaged, or was changed after `ckdmed deploy`"):
+            open_form(path)
+    # one to which another program has added something
+    path.write_bytes(whole + b"\x32\x00")
+    with pytest.raises(DeployedFileError, match="was changed after"):
+        open_form(path)
+    # written anew, it is sealed anew
+    path.write_bytes(whole)
+    describe_onnx(path, SEGMENTATION)
+    assert path.read_bytes() == whole
 
 
 def test_a_description_survives_its_text():

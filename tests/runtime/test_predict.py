@@ -106,6 +106,8 @@ def test_what_a_later_version_asks_for_is_not_left_out(tmp_path):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", later)))
     with pytest.raises(DeployedFileError, match="clahe 'local'.*not stated"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", changed(SEGMENTATION, clahe="local"))))
+    with pytest.raises(DeployedFileError, match="model.onnx: asks for scaling 'hounsfield'"):
+        Predictor(open_form(write_tiny(tmp_path / "model.onnx", changed(SEGMENTATION, scaling="hounsfield"))))
     after = replace(SEGMENTATION, postprocessing={**SEGMENTATION.postprocessing, "largest_part": True})
     with pytest.raises(DeployedFileError, match="asks for largest_part"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", after)))

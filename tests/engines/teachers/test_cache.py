@@ -22,9 +22,9 @@ from ckdmed.losses import DistillationLoss
 from ckdmed.methods import distillation_loss
 from ckdmed.networks.taps import TappedOutput
 from ckdmed.networks.vit import build_vit
-from ckdmed.runtime import Description
 from ckdmed.transforms import segmentation_augmentation
 from ckdmed.zoo_teacher import ZooTeacher
+from tests.runtime.tiny_forms import SEGMENTATION
 from tests.toy import pair, samples, trainer, unet
 
 
@@ -284,8 +284,7 @@ def zoo(modalities: Sequence[int] = (0, 1), regions: Sequence[int] = (0, 1), mea
 def write_script(path: Path, value: float) -> Path:
     network = nn.Conv2d(1, 1, 1)
     nn.init.constant_(network.weight, value)
-    description = Description("seg_kd", "segmentation", "float32", (1, 8, 8), ("tumour",), {}, {}, licence="Apache")
-    torch.jit.save(torch.jit.script(network), str(path), _extra_files={"ckdmed.json": description.to_text()})
+    torch.jit.save(torch.jit.script(network), str(path), _extra_files={"ckdmed.json": SEGMENTATION.to_text()})
     return path
 
 
