@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +16,8 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.bundle_files import bundle_root
+from ckdmed.clinic.links import INPUTS, clear_links, link_series, note_sources, numbered, place_of
+from ckdmed.clinic.patient_rows import TABLE, write_rows
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.counted import counted
 from ckdmed.data.datalist import SkippedFile
@@ -36,9 +35,6 @@ from ckdmed.research_use import RESEARCH_USE_ONLY
 
 __all__ = ["TABLE", "PatientResult", "segment_patients"]
 
-TABLE = "patients.csv"
-#: Links to the series that were chosen, under names that outputs get.
-INPUTS = "inputs"
 _CHECKPOINT = "models/model.pt"
 
 
@@ -95,7 +91,8 @@ def segment_patients(
 
     Args:
         patients: see `find_patients`.
-        output_dir: gets a folder for each patient, `report.json`, `patients.csv` and `skipped.csv`.
+        output_dir: gets a folder for each patient, `patients.csv` of these and of earlier calls' patients, and
+            `report.json` and `skipped.csv` of this call.
         bundle: folder of the configuration of a segmentation bundle with weights.
         settings: of its `inference.json`; ``checkpoint`` among them is other weights than the bundle's own.
         dicom: whether to write DICOM Segmentation and structured report for DICOM series.
@@ -108,7 +105,7 @@ def segment_patients(
 
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make; the output
-            folder is that of a series.
+            folder is that of a series, or holds the results of another series of the same name.
         RefusedStart: another run uses the output folder; DICOM results are asked for and highdicom is not installed.
     """
     if dicom and any(series.kind == "dicom" for one in patients for series in one.chosen):
@@ -155,18 +152,22 @@ def _segmented(
         given = {"dataset_dir": str(inputs), "output_dir": str(output_dir), "resume": True, **(settings or {})}
         workflow = bundle_workflow(bundle, given, ("inference.json",))
         workflow.initialize()
-    _clear(inputs)
+    if workflow is not None:
+        note_sources(output_dir, patients)
+    clear_links(inputs)
     if workflow is None:
         return [], []
     # absolute, as an inference's report has its inputs
     placed = {
-        _link(inputs, patient, number, series).absolute(): (patient, series)
+        link_series(inputs, patient, number, series).absolute(): (patient, series)
         for patient in patients
         for number, series in enumerate(patient.chosen)
     }
     job = workflow.parser.get_parsed_content("job")
     # the originals lie behind links, and only who searched for them knows which folders they share
     job.place_is_checked = True
+    # those of an earlier call are no longer linked, and so are not missing
+    job.earlier_inputs_may_be_gone = True
     workflow.run()
     used, checkpoint = dict(job.settings), Path(job.checkpoint)
     skipped: list[SkippedFile] = []
@@ -175,13 +176,13 @@ def _segmented(
         workflow.finalize()
     except InputsSkipped as found:
         skipped = _by_their_own_names(found.skipped, placed)
-        told = {_place(entry.path, placed) for entry in found.skipped}
+        told = {place_of(entry.path, placed) for entry in found.skipped}
     # the run gave it up, and its outputs are read below
     hold(output_dir)
     of_patient: dict[str, list[tuple[ChosenSeries, dict[str, Any]]]] = {}
     for result in read_json(output_dir / "report.json")["results"]:
         # an earlier version's result that is kept has it as it was given then
-        place = _place(Path(result["input"][0]), placed)
+        place = place_of(Path(result["input"][0]), placed)
         if place is not None:
             patient, series = placed[place]
             of_patient.setdefault(patient.name, []).append((series, result))
@@ -200,38 +201,9 @@ def _segmented(
             skipped += without
             if each is not None:
                 each(result)
-    _write_table(results, output_dir)
+    columns = [one.name for one in fields(PatientResult)]
+    write_rows([asdict(result) for result in results], columns, output_dir, {one.name for one in patients})
     return results, skipped
-
-
-def _clear(inputs: Path) -> None:
-    """Remove the links of an earlier call; what is no link was put there by somebody else."""
-    there = [path for path in sorted(inputs.rglob("*")) if path.is_symlink() or not path.is_dir()]
-    if others := [path for path in there if not path.is_symlink()]:
-        raise ValueError(f"{others[0]}: no link that this command made; give another folder for the results.")
-    for link in there:
-        link.unlink()
-
-
-def _link(inputs: Path, patient: Patient, number: int, series: ChosenSeries) -> Path:
-    """Links to the files of a series; returns the link, or the folder of the links of a DICOM series."""
-    if series.kind == "dicom":
-        place = (
-            inputs / patient.name / f"series{number}" if len(patient.chosen) > 1 else inputs / patient.name / "series"
-        )
-        links = {place / name: file for name, file in zip(_numbered(series.files), series.files)}
-    else:
-        place = inputs / patient.name / series.files[0].name
-        links = {place: series.files[0]}
-    for link, file in links.items():
-        output_path(inputs, link.relative_to(inputs)).symlink_to(os.path.realpath(file))
-    return place
-
-
-def _place(path: Path, placed: Mapping[Path, tuple[Patient, ChosenSeries]]) -> Path | None:
-    """Of the series that an input is, or lies in the folder of; None for another input."""
-    file = path.absolute()
-    return next((place for place in (file, file.parent) if place in placed), None)
 
 
 def _by_their_own_names(
@@ -239,7 +211,7 @@ def _by_their_own_names(
 ) -> list[SkippedFile]:
     renamed = []
     for entry in skipped:
-        place = _place(entry.path, placed)
+        place = place_of(entry.path, placed)
         if place is None:
             renamed.append(entry)
             continue
@@ -249,7 +221,7 @@ def _by_their_own_names(
         names = {str(given): str(files[0])}
         if placed[place][1].kind == "dicom":
             names = {str(given): str(files[0].parent)}
-            for link, file in zip(_numbered(files), files):
+            for link, file in zip(numbered(files), files):
                 names |= {str(given / link): str(file), link: file.name}
         # in one go, as the files may have such numbers for names too; the longest first
         links = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
@@ -263,10 +235,6 @@ def _cause(entry: SkippedFile, given: Path) -> str:
     """Why it was skipped, without the input's own name where another file, or the folder, is named behind it."""
     behind = entry.reason.removeprefix(f"{entry.path}: ")
     return behind if behind.startswith(str(given)) else entry.reason
-
-
-def _numbered(files: Sequence[Path]) -> list[str]:
-    return [f"{index:05d}.dcm" for index in range(len(files))]
 
 
 def _result(
@@ -379,12 +347,3 @@ def _dicom_checksums(output_dir: Path, name: str) -> dict[str, object]:
 def _region(file: str, name: str) -> str:
     middle = file.removeprefix(name).split("_mask.")[0].strip("_")
     return middle or "tumour"
-
-
-def _write_table(results: Sequence[PatientResult], output_dir: Path) -> None:
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, [one.name for one in fields(PatientResult)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(result) for result in results)
-    text = table.getvalue().encode("utf-8", "backslashreplace")
-    write_atomic(output_path(output_dir, TABLE), lambda path: path.write_bytes(text))

@@ -84,6 +84,7 @@ class InferenceJob:
     Attributes:
         place_is_checked: set by who links inputs out of other folders, and has seen to it that the output folder is
             none of these.
+        earlier_inputs_may_be_gone: likewise, where inputs of earlier runs are not missing when they are not there.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class InferenceJob:
         self.resume = resume
         self.settings = dict(settings or {})
         self.place_is_checked = False
+        self.earlier_inputs_may_be_gone = False
         self.kept: list[str] = []
         self.skipped: list[SkippedFile] = []
         self._records: dict[str, dict[str, Any]] = {}
@@ -207,7 +209,7 @@ class InferenceJob:
             logger.info(f"{self.checkpoint} has no record of the patients that it was trained on; none can be marked")
         earlier = self._earlier.records
         self._others = lines_of_others(earlier, {item.name for item in self.found.items}, self.output_dir)
-        if self.resume:
+        if self.resume and not self.earlier_inputs_may_be_gone:
             self.skipped += gone_inputs(earlier, self.found)
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):

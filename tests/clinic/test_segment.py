@@ -22,8 +22,9 @@ from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
+from ckdmed.clinic.links import link_series
 from ckdmed.clinic.patients import ChosenSeries, Patient
-from ckdmed.clinic.run import _by_their_own_names, _link, _result, segment_patients
+from ckdmed.clinic.run import _by_their_own_names, _result, segment_patients
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import edited_note
 from ckdmed.file_hash import sha256_of
@@ -385,10 +386,10 @@ def test_of_a_series_that_is_skipped_the_users_own_files_are_named(
         file.touch()
     series = ChosenSeries(files, "dicom", SeriesFacts(), "it is the only series")
     patient = Patient("p", "p", [series])
-    folder = _link(inputs, patient, 0, series)
+    folder = link_series(inputs, patient, 0, series)
     image = volume(tmp_path / "in/q.nii.gz")
     other = Patient("q", "q", [ChosenSeries((image,), "nifti", SeriesFacts(), "it is the only series")])
-    place = _link(inputs, other, 0, other.chosen[0])
+    place = link_series(inputs, other, 0, other.chosen[0])
     first = folder / "00000.dcm"
     given = [
         SkippedFile(first, f"{folder}: a slice is missing, the largest gap follows frame 1 of 00000.dcm or 00002.dcm."),
@@ -504,7 +505,7 @@ def test_a_link_that_leads_to_itself_is_left_to_the_inference(tmp_path: Path) ->
     patients, skipped, _ = find_patients(tmp_path / "in", SEQUENCES, exclude=tmp_path / "out")
     assert {one.name for one in patients} == {"a", "loop"} and not skipped
     (loop,) = (one for one in patients if one.name == "loop")
-    assert _link(tmp_path / "links", loop, 0, loop.chosen[0]).is_symlink()
+    assert link_series(tmp_path / "links", loop, 0, loop.chosen[0]).is_symlink()
 
 
 def test_a_bundle_of_cases_marks_nothing_in_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
