@@ -12,7 +12,7 @@ from ckdmed.cli.overwriting import add_output_dir, refuse_existing
 NAME = "export"
 HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
 EXAMPLES = (
-    "ckdmed export --bundle seg_kd --checkpoint output/models/model.pt --output_dir brain_tumour_seg_kd --archive",
+    "ckdmed export path/to/run --output_dir brain_tumour_seg_kd --archive",
     "ckdmed export --bundle cls_kd --checkpoint model.pt --output_dir tumour_type --evaluation evaluation/summary.json",
 )
 STATUSES = {1: "a check failed; nothing is written"}
@@ -20,8 +20,11 @@ STATUSES = {1: "a check failed; nothing is written"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("--bundle", required=True, help="seg_kd, seg_teacher, cls_kd ..., or the folder of one")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the trained network, such as model.pt of a run")
+    parser.add_argument(
+        "source", nargs="?", metavar="RUN", help="a run's output folder, a bundle's folder, or a bundle's name"
+    )
+    parser.add_argument("--bundle", help="in place of RUN: seg_kd, cls_kd ..., or the folder of one; with --checkpoint")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
     add_output_dir(parser, "folder to write; its name (brain_tumour_seg_kd) is the bundle's", "--output")
     parser.add_argument("--teacher-checkpoint", type=Path, help="a teacher to ship for further training")
     parser.add_argument(
@@ -52,16 +55,15 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0 when the bundle is written and passes; 1 when a check failed, and nothing is written.
     """
-    from ckdmed.bundle_files import named_bundle
     from ckdmed.export import export_bundle
     from ckdmed.export.archive import archive_of, write_archive
 
-    bundle = named_bundle(args.bundle)
+    bundle, checkpoint = _bundle_and_weights(args)
     if args.archive:
         refuse_existing(archive_of(args.output_dir.absolute(), bundle / "metadata.json"), args.force)
     result = export_bundle(
         bundle,
-        args.checkpoint,
+        checkpoint,
         args.output_dir,
         teacher_checkpoint=args.teacher_checkpoint,
         overrides=dict(_pair(text) for text in args.override),
@@ -85,6 +87,28 @@ def run(args: argparse.Namespace) -> int:
     if args.archive:
         print(f"archive: {write_archive(result.folder, args.force)}")
     return 0
+
+
+def _bundle_and_weights(args: argparse.Namespace) -> tuple[Path, Path]:
+    """As `deploy` and `prune` are given them; or the configurations of a bundle, and any weights."""
+    from ckdmed.bundle.given_run import bundle_and_weights
+    from ckdmed.bundle_files import named_bundle
+
+    if (args.source is None) == (args.bundle is None):
+        raise ValueError("give a run, or a bundle, such as `ckdmed export path/to/run`; --bundle stands in its place.")
+    if args.bundle is not None:
+        if args.checkpoint is None:
+            raise ValueError(
+                "--bundle says whose configurations are written, and --checkpoint which weights: give both, or a run's "
+                "output folder alone."
+            )
+        return named_bundle(args.bundle), args.checkpoint
+    root, weights = bundle_and_weights(args.source, args.checkpoint)
+    if not (root / "train.json").is_file():
+        raise ValueError(
+            f"{args.source}: is exported already; copy it, or give the bundle of ckdmed that it was made of."
+        )
+    return root, weights
 
 
 def _pair(text: str) -> tuple[str, Any]:

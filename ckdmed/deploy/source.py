@@ -13,10 +13,9 @@ from torch import nn
 import ckdmed
 from ckdmed.bundle.dataset_check import check_dataset
 from ckdmed.bundle.deployed_check import named_outputs
+from ckdmed.bundle.given_run import bundle_and_weights
 from ckdmed.bundle.load_weights import load_checkpoint
-from ckdmed.bundle.run_folder import weights_folder
 from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record, record_to_ship, recorded_settings
-from ckdmed.bundle_files import named_bundle
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 from ckdmed.runtime import Description
@@ -56,9 +55,7 @@ def find_source(
     """Find the network of a run or a bundle and load it.
 
     Args:
-        given: a run's output folder, a bundle's folder (exported ones too) or a bundle's name.
-        checkpoint: other weights than ``model.pt`` of the run's ``ckpt_dir``, or the bundle's ``models/model.pt``. A
-            run without weights of its own never takes those that its bundle ships.
+        given, checkpoint: see `ckdmed.bundle.given_run.bundle_and_weights`.
         dataset_dir: data that are to be read for it, as the bundle takes them; they are looked for before the network
             is loaded, which takes its time.
 
@@ -66,13 +63,8 @@ def find_source(
         ValueError: there is no such run or bundle, it has no weights, or they are of another network; there are no data
             of this bundle in ``dataset_dir``.
     """
-    root = _bundle_root(given)
+    root, weights = bundle_and_weights(given, checkpoint)
     configs = root / "configs" if (root / "configs" / "inference.json").is_file() else root
-    weights = Path(checkpoint) if checkpoint is not None else _weights_folder(given, root) / "model.pt"
-    if not weights.is_file():
-        raise ValueError(
-            f"{given}: there are no weights {weights}; name some with --checkpoint, or train the bundle first."
-        )
     parser = ConfigParser()
     parser.read_config(str(configs / "inference.json"))
     record = recorded_settings(weights)
@@ -99,44 +91,6 @@ def find_source(
         _description(name, task, parser, root, configs, weights, record_to_ship(parser, parser.get(), record)),
         record or None,
     )
-
-
-def _run_record(given: str) -> Path | None:
-    """The settings of the run that a folder is of; None for a bundle."""
-    record = Path(given) / "settings.json"
-    return record if record.is_file() and not (Path(given) / "configs" / "inference.json").is_file() else None
-
-
-def _run_settings(record: Path) -> Mapping[str, Any]:
-    content = read_json(record)
-    settings = content.get("settings") if isinstance(content, Mapping) else None
-    return settings if isinstance(settings, Mapping) else {}
-
-
-def _weights_folder(given: str, root: Path) -> Path:
-    record = _run_record(given)
-    if record is None:
-        return root / "models"
-    return weights_folder(record.parent, _run_settings(record))
-
-
-def _bundle_root(given: str) -> Path:
-    folder = Path(given)
-    if (folder / "configs" / "inference.json").is_file():
-        return folder
-    record = _run_record(given)
-    if record is not None:
-        stated = _run_settings(record).get("bundle_root")
-        if not isinstance(stated, str):
-            raise ValueError(f"{record}: does not say of which bundle the run is; give the bundle and --checkpoint.")
-        # a run that was moved still knows its bundle's name
-        return Path(stated) if (Path(stated) / "inference.json").is_file() else named_bundle(Path(stated).name)
-    if (folder / "model.pt").is_file():
-        raise ValueError(
-            f"{given}: weights without their run; give the bundle that they are of by its name, and these by "
-            f"--checkpoint {folder / 'model.pt'}."
-        )
-    return named_bundle(given)
 
 
 def _task(parser: ConfigParser, configs: Path) -> str:
