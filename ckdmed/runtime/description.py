@@ -79,8 +79,8 @@ class Description:
         """What `to_text` wrote.
 
         Raises:
-            DeployedFileError: there is no description, another program's, or one in which something is missing or wrong:
-                a default in its place would give other masks without a word.
+            DeployedFileError: there is no description, another program's, or one in which something is missing or
+                wrong: a default in its place would give other masks without a word.
         """
         try:
             content = parse_json(text or "", os.fspath(path))

@@ -1,8 +1,8 @@
 """The seal of an ONNX file: the last entry of its metadata, which holds the SHA-256 of all bytes before it.
 
-ONNX has no checksum. A bit that changed in the weights, by a disk or on the way, gave other masks without a word. The entry
-is appended as bytes, since a protocol buffer is the sum of its parts: programs that know nothing of it read it as any
-metadata.
+ONNX has no checksum. A bit that changed in the weights, by a disk or on the way, gave other masks without a word. The
+entry is appended as bytes, since a protocol buffer is the sum of its parts: programs that know nothing of it read it as
+any metadata.
 """
 
 from __future__ import annotations
