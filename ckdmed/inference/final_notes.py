@@ -18,7 +18,7 @@ from ckdmed.inference.inputs_skipped import SKIPPED_STATUS
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.research_use import RESEARCH_USE_ONLY
-from ckdmed.sections.record import SectionRecord
+from ckdmed.sections.record import SectionRecord, taught_the_network
 
 __all__ = ["count_intended", "mark_known", "on_one_line", "skipped_for", "tell_skipped", "write_skipped"]
 
@@ -29,18 +29,25 @@ def mark_known(record: SectionRecord | None, results: Sequence[dict[str, Any]]) 
     """Give results of patients that the network knows the sections they were in; how many there are, if known."""
     if record is None:
         return None
-    known = []
+    taught: list[str] = []
+    tested: list[str] = []
     for result in results:
         if sections := known_sections(record, result["name"], result["input"]):
             result["known_from"] = sections
-            known.append(result["name"])
-    if known:
-        shown = ", ".join(known[:5]) + (f" and {len(known) - 5} more" if len(known) > 5 else "")
+            (taught if taught_the_network(sections) else tested).append(result["name"])
+    if taught:
         logger.warning(
-            f"{counted(len(known), 'input')} of patients of the network's own training (known_from in report.json): "
-            f"{shown}"
+            f"{counted(len(taught), 'input')} of patients that the network was trained or chosen on (known_from in "
+            f"report.json): {_first(taught)}"
         )
-    return len(known)
+    if tested:
+        # their results do tell how well the network does on others
+        logger.info(f"{counted(len(tested), 'input')} of patients of the training's test set: {_first(tested)}")
+    return len(taught) + len(tested)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def count_intended(

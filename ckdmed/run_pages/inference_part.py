@@ -78,12 +78,11 @@ def inference_sections(run: InferenceRun, cases: Sequence[CasePage]) -> list[Sec
         ("checkpoint", Path(str(report.get("checkpoint"))).name, str(report.get("checkpoint_sha256") or "")[:12]),
     ]
     blocks: list[Any] = [Facts(facts)]
-    known = [result for result in run.results if result.known_from]
-    if known:
+    if taught := sum(result.taught for result in run.results):
         blocks.append(
             Text(
-                f"{len(known)} of the inputs are of patients of the network's own training; their results say nothing "
-                "of how well it does on others.",
+                f"{taught} of the inputs are of patients that the network was trained or chosen on; their results say "
+                "nothing of how well it does on others.",
                 "warning",
             )
         )
@@ -160,7 +159,8 @@ def _case(run: InferenceRun, result: Result, file: str, niivue: NiiVue | None, u
     # what cannot be seen is not what is not there
     lines += [] if shown else ["its slices cannot be shown"]
     lines += [f"{len(result.missing)} of its files are no longer there"] if result.missing else []
-    lines += ["of the network's own training"] if result.known_from else []
+    lines += ["the network was trained or chosen on this patient"] if result.taught else []
+    lines += ["of the training's test set"] if result.known_from and not result.taught else []
     lines += [str(result.more["intended_inputs"]["warning"])] if _is_unlike(result) else []
     # below `cases` the page of all is one folder up
     page = Page(result.name, "", sections, ("../index.html", up))

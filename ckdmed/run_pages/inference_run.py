@@ -9,6 +9,7 @@ from typing import Any
 
 from ckdmed.json_files import read_json
 from ckdmed.paths import output_path
+from ckdmed.sections.record import taught_the_network
 
 __all__ = ["InferenceRun", "Result", "read_inference_run"]
 
@@ -24,7 +25,7 @@ class Result:
         inputs: its images.
         outputs: its files that are there.
         missing: names of those that are not.
-        known_from: sections of the network's own training that hold this patient.
+        known_from: sections of the network's training that hold this patient.
         more: whatever else the report says of it.
     """
 
@@ -36,11 +37,17 @@ class Result:
     more: Mapping[str, Any]
 
     @property
+    def taught(self) -> bool:
+        """Whether the network was trained or chosen on this patient, whose result then says little of others."""
+        return taught_the_network(self.known_from)
+
+    @property
     def warnings(self) -> list[str]:
         """What a person must know before believing the result, in sentences."""
         found = []
-        if self.known_from:
-            found.append(f"This patient was in the network's own training ({', '.join(self.known_from)}).")
+        if self.taught:
+            sections = ", ".join(self.known_from)
+            found.append(f"The network was trained or chosen on this patient (sections of its training: {sections}).")
         unlike = self.more.get("intended_inputs")
         if isinstance(unlike, Mapping) and unlike.get("warning"):
             reasons = "; ".join(str(reason) for reason in unlike.get("reasons") or ())

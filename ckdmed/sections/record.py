@@ -28,6 +28,7 @@ __all__ = [
     "known_to",
     "listed",
     "record_of_scored",
+    "taught_the_network",
 ]
 
 RECORD_NAME = "sections.json"
@@ -291,9 +292,12 @@ def record_of_scored(checkpoint: str | None) -> SectionRecord | None:
 
 def known_to(record: SectionRecord, patients: Mapping[str, Iterable[str]]) -> list[str]:
     """The groups on whose persons a network was trained or chosen."""
-    return sorted(
-        group for group, names in patients.items() if {"train", "validation"} & set(record.sections_of([group, *names]))
-    )
+    return sorted(group for group, names in patients.items() if taught_the_network(record.sections_of([group, *names])))
+
+
+def taught_the_network(sections: Iterable[str]) -> bool:
+    """Whether a network was trained or chosen on a patient of these sections: not on one of the test set alone."""
+    return bool({"train", "validation"} & set(sections))
 
 
 def item_name(item: Mapping[str, Any]) -> str:

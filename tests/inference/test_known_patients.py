@@ -9,6 +9,7 @@ import pytest
 from ckdmed.bundle import record_sections
 from ckdmed.data import FigshareMatReader, read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.inference.final_notes import mark_known
 from ckdmed.inference.job import InferenceJob
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.sections.record import RECORD_NAME, SectionRecord
@@ -46,6 +47,18 @@ def test_patients_are_known_by_name(record: SectionRecord, name: str, file: str,
     assert known_sections(record, name, [file]) == sections
 
 
+def test_patients_of_the_test_set_are_not_said_to_be_trained_on(
+    record: SectionRecord, caplog: pytest.LogCaptureFixture
+):
+    results = [{"name": "100360", "input": ["x/100360.png"]}, {"name": "P7", "input": ["x/P7_t1.nii.gz"]}]
+    with caplog.at_level("INFO", "ckdmed"):
+        assert mark_known(record, results) == 2
+    assert [result["known_from"] for result in results] == [["test"], ["validation"]]
+    warnings = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert len(warnings) == 1 and "P7" in warnings[0] and "100360" not in warnings[0]
+    assert "1 input of patients of the training's test set: 100360" in caplog.text
+
+
 def test_the_report_marks_patients_of_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     write_figshare_phantoms(tmp_path / "data", n_patients=2, slices_per_patient=(1, 1), size=32, progress=False)
     files = sorted((tmp_path / "data").glob("[0-9]*.mat"))
@@ -62,6 +75,6 @@ def test_the_report_marks_patients_of_the_training(tmp_path: Path, caplog: pytes
     known = report(str(tmp_path / "run/model.pt"))
     assert [result.get("known_from") for result in known["results"]] == [["train"], None]
     assert known["known_inputs"] == 1 and known["section_record"].endswith(RECORD_NAME)
-    assert "1 input of patients of the network's own training" in caplog.text
+    assert "1 input of patients that the network was trained or chosen on" in caplog.text
     unknown = report(str(tmp_path / "lone.pt"))
     assert unknown["known_inputs"] is None and unknown["section_record"] is None

@@ -333,9 +333,22 @@ def test_an_inference_has_a_page_for_each_case(tmp_path):
     for text in (html, markdown, case):
         assert "0.03 ml" in text
     assert 'href="cases/one.html"' in html and 'href="../index.html"' in case
-    assert "of the network&#39;s own training" in html and "own training" in case
+    assert "the network was trained or chosen on this patient" in html and "was trained or chosen on this" in case
     assert MARKUP not in html and "&lt;script&gt;window.hacked" in html
     assert case.count('src="data:image/jpeg') == 1 and len(json.loads(slices_of(case))["frames"]) == 6
+
+
+def test_a_case_of_the_test_set_is_no_case_that_the_network_learnt_from(tmp_path):
+    folder = write_inference(tmp_path / "run", RAS)
+    report = json.loads((folder / "report.json").read_text())
+    report["results"][0]["known_from"] = ["test"]
+    (folder / "report.json").write_text(json.dumps(report))
+    assert cli.main(["report", str(folder)]) == 0
+    html, _ = written(folder / "report")
+    case = (folder / "report/cases/one.html").read_text(encoding="utf-8")
+    assert "of the training&#39;s test set" in html
+    for text in (html, case):
+        assert "trained or chosen on" not in text
 
 
 @pytest.mark.parametrize("name", ["P1.2", "1.2.840/P1", "P1/P1.v2_mask.3"])
