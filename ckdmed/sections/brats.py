@@ -17,6 +17,7 @@ from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.data.splits import stored_folds
 from ckdmed.sections.record import record_of_scored
+from ckdmed.sections.regions_in_masks import warn_of_untold_regions
 from ckdmed.sections.split_seed import check_split_seed
 
 __all__ = ["brats_sections", "cases_folder", "check_listed_cases", "check_persons"]
@@ -41,6 +42,7 @@ def brats_sections(
     fold: int | None = None,
     n_folds: int = 5,
     train_on_validation: bool = False,
+    regions: Sequence[str] = (),
 ) -> dict[str, list[dict[str, Any]]]:
     """Cases of the training, validation and test sections, split by patient.
 
@@ -66,6 +68,7 @@ def brats_sections(
             :func:`~ckdmed.data.brats.brats_fold`.
         train_on_validation: the training section has the cases of the validation section too, which then says nothing
             of other patients.
+        regions: that a network is to learn; where the training masks do not tell them apart, a warning says so.
 
     Returns:
         "train", "validation", "test" -> items of whole cases: ``image`` (absolute paths, one for each modality in the
@@ -119,6 +122,9 @@ def brats_sections(
         for name, items in sections.items()
     )
     logger.info(f"{folder}: {counts}; {labelled} of the training cases are used with their masks")
+    if record is None:
+        listed = [item for name in _SECTIONS.values() for item in datalist[name]]
+        warn_of_untold_regions(folder, listed, sections["train"], regions)
     for name in ("train", "validation"):
         if not sections[name] and record is None:
             raise ValueError(f"{folder}: the {name} section is empty; give more patients or other fractions.")
