@@ -18,7 +18,11 @@ STATUSES = {1: "the others are in the cache, and cases were skipped: each is nam
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("datalist", type=Path, help="of brats-datalist")
-    add_output_dir(parser, "the cache; what is up to date there is kept")
+    add_output_dir(
+        parser,
+        "the cache; what is up to date there is kept. A training with --cache_dir X looks in a folder of X that is "
+        "named after its sequences, such as X/slices-t1n-t1c-t2w-t2f",
+    )
     parser.add_argument("--base-dir", type=Path, help="the cases' folder (default: that of the datalist)")
     parser.add_argument(
         "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"

@@ -8,8 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from monai.transforms import Compose
 
-from ckdmed.bundle import brats_sections
+from ckdmed import cli
+from ckdmed.bundle import brats_dataset, brats_sections
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.sections.record import SectionRecord
@@ -223,3 +225,15 @@ def test_four_dimensional_files_stay_whole(tmp_path: Path, phantom_dir: Path):
         found = brats_sections(str(tmp_path / "Task01"), str(phantom_dir), modalities=["t1c"])
     assert all(len(item["image"]) == 1 and len(item["modalities"]) == 4 for item in found["train"])
     assert found["train"][0]["release"] == "decathlon"
+
+
+def test_slices_that_were_cut_beforehand_are_found(dataset: Path, phantom_dir: Path, tmp_path: Path):
+    write_brats_datalist(build_brats_datalist(dataset, progress=False)[0], dataset / "datalist.json")
+    # as docs/brats.md and the help of the command say
+    cache = tmp_path / "slices/slices-t1n-t1c-t2w-t2f"
+    assert cli.main(["slice-cache", str(dataset / "datalist.json"), "--output_dir", str(cache), "--quiet"]) == 0
+    before = {path: path.stat().st_ino for path in cache.rglob("*")}
+    items = brats_sections(str(dataset), str(phantom_dir))["train"]
+    slices = brats_dataset(items, Compose([]), 2, ["t1n", "t1c", "t2w", "t2f"], str(tmp_path / "slices"))
+    assert len(slices) and before == {path: path.stat().st_ino for path in cache.rglob("*")}
+    assert list((tmp_path / "slices").iterdir()) == [cache]
