@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from ckdmed.counted import counted
 from ckdmed.data.image_files import InputItem
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import as_written, edited_note
@@ -51,6 +52,34 @@ class EarlierResults:
             )
         except OSError:
             return False
+
+    def refuse_to_replace(self, items: Iterable[InputItem], fingerprint: Callable[[InputItem], str]) -> None:
+        """See to it that an inference over these inputs replaces no whole result that it would not make again.
+
+        Args:
+            items: that are to be done.
+            fingerprint: of an item and the weights and settings of now.
+
+        Raises:
+            ValueError: names the folder, and what to do.
+        """
+        others = []
+        for item in items:
+            record = self.records.get(item.name)
+            if record is None or not outputs_are_whole(record, self.folder):
+                continue
+            try:
+                if record.get("fingerprint") != fingerprint(item):
+                    others.append(item.name)
+            except OSError:
+                # what cannot be read is skipped, and its result stays
+                continue
+        if others:
+            raise ValueError(
+                f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or settings, "
+                f"or of files that changed since (such as {others[0]}); nothing of it is overwritten. To make them "
+                f"anew there: --resume true | To leave them as they are: another --output_dir"
+            )
 
     def changed(self, item: InputItem) -> SkippedFile | None:
         """That an input is not done again, for its result was changed since it was written; None where it was not.

@@ -145,7 +145,7 @@ class InferenceJob:
 
         Raises:
             RefusedStart: see `find_inputs`; the output folder is the folder of the inputs or of one of them, or lies
-                among them and holds files that no run wrote.
+                among them and holds files that no run wrote; without `resume` it would replace others' results there.
         """
         try:
             return self._found()
@@ -164,8 +164,8 @@ class InferenceJob:
         refuse_foreign_files(self.output_dir, folder, {LEDGER: ()})
         found = self._find(source)
         if not self.place_is_checked:
-            sources = {item.name: item.files for item in found.items}
-            refuse_place_among(self.output_dir, sources, [folder], "--output_dir")
+            refuse_place_among(self.output_dir, {one.name: one.files for one in found.items}, [folder], "--output_dir")
+        self._earlier.refuse_to_replace(() if self.resume else found.items, self._fingerprint)
         return found
 
     def _phantoms(self, folder: Path) -> None:

@@ -20,6 +20,7 @@ from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 from skimage.io import imsave
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.data.slice_reader import SliceReader
 from ckdmed.inference import InferenceJob, InputsSkipped
@@ -160,7 +161,7 @@ def finished(job: InferenceJob) -> list[str]:
 def test_a_mask_that_is_corrected_after_a_stopped_run_is_known(inputs: Path, tmp_path: Path) -> None:
     """A run with other settings was stopped before the turn of an input: its result is that of the run before."""
     assert finished(job(inputs)) == ["1", "2", "sub/1"]
-    stopped = job(inputs, settings={"a": 2})
+    stopped = job(inputs, settings={"a": 2}, resume=True)
     assert [item["name"] for item in stopped.data] == ["1", "2", "sub/1"]
     put_result(stopped, "2", 0)
     # one over other inputs in between forgets nothing
@@ -178,7 +179,7 @@ def test_a_mask_that_is_corrected_while_its_input_cannot_be_read_is_known(inputs
     assert finished(job(inputs)) == ["1", "2", "sub/1"]
     content = (inputs / "2.png").read_bytes()
     (inputs / "2.png").write_bytes(content[:-20])
-    damaged = job(inputs, settings={"a": 2})
+    damaged = job(inputs, settings={"a": 2}, resume=True)
     assert finished(damaged) == ["1", "sub/1"] and len(damaged.skipped) == 2
     with pytest.raises(InputsSkipped):
         damaged.finish()
@@ -186,7 +187,7 @@ def test_a_mask_that_is_corrected_while_its_input_cannot_be_read_is_known(inputs
     assert [result["name"] for result in report["results"]] == ["1", "sub/1"]
     (inputs / "2.png").write_bytes(content)
     put_result(damaged, "2", 0)
-    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
+    assert finished(job(inputs, settings={"a": 3}, resume=True)) == ["1", "sub/1"]
 
 
 class Passing(torch.nn.Module):
@@ -278,20 +279,20 @@ def test_a_result_that_cannot_be_written_does_not_end_the_batch(inputs):
 def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path) -> None:
     """What it wrote of the result in place of an earlier one is nobody's correction."""
     finished(job(inputs))
-    killed = job(inputs, settings={"a": 2})
+    killed = job(inputs, settings={"a": 2}, resume=True)
     with pytest.raises(OSError):
         run(killed, writer=MaskWriter(killed, OSError(errno.ENOSPC, "as good as killed"), "1"))
-    assert finished(job(inputs, settings={"a": 2})) == ["1", "2", "sub/1"]
+    assert finished(job(inputs, settings={"a": 2}, resume=True)) == ["1", "2", "sub/1"]
 
 
 def test_half_a_result_that_a_run_tries_again_is_no_correction(inputs: Path) -> None:
     finished(job(inputs))
-    made = job(inputs, settings={"a": 2})
+    made = job(inputs, settings={"a": 2}, resume=True)
     run(made, writer=MaskWriter(made, ValueError("no overlay"), "2"))
     assert [entry.reason for entry in made.skipped if entry.path.name == "2.png"] == [f"{inputs / '2.png'}: no overlay"]
     with pytest.raises(InputsSkipped):
         made.finish()
-    assert finished(job(inputs, settings={"a": 3})) == ["1", "2", "sub/1"]
+    assert finished(job(inputs, settings={"a": 3}, resume=True)) == ["1", "2", "sub/1"]
 
 
 class Corrected(torch.nn.Module):
@@ -313,7 +314,7 @@ class Corrected(torch.nn.Module):
 @pytest.mark.parametrize("at", ["1", "2"])
 def test_a_mask_that_is_corrected_during_the_run_stays(inputs: Path, at: str, workers: int) -> None:
     finished(job(inputs))
-    made = job(inputs, settings={"a": 2})
+    made = job(inputs, settings={"a": 2}, resume=True)
     assert [item["name"] for item in made.data] == ["1", "2", "sub/1"]
     run(made, Corrected(made, at), workers=workers, writer=MaskWriter(made))
     with pytest.raises(InputsSkipped):
@@ -325,16 +326,16 @@ def test_a_mask_that_is_corrected_during_the_run_stays(inputs: Path, at: str, wo
     causes = {Path(entry["file"]).name: entry["cause"] for entry in report["skipped"]}
     assert f"{mask}: was changed since it was written, and stays" in causes["2.png"]
     # and is known to the next run
-    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
+    assert finished(job(inputs, settings={"a": 3}, resume=True)) == ["1", "sub/1"]
 
 
 def test_a_mask_that_is_corrected_while_its_input_fails_is_known(inputs: Path) -> None:
     finished(job(inputs))
-    made = job(inputs, settings={"a": 2})
+    made = job(inputs, settings={"a": 2}, resume=True)
     run(made, Corrected(made, "2", fails=True), writer=MaskWriter(made))
     with pytest.raises(InputsSkipped):
         made.finish()
-    assert finished(job(inputs, settings={"a": 3})) == ["1", "sub/1"]
+    assert finished(job(inputs, settings={"a": 3}, resume=True)) == ["1", "sub/1"]
 
 
 def test_a_full_disk_ends_the_run(inputs):
@@ -481,6 +482,24 @@ def test_another_checkpoint_or_setting_does_all_again(inputs):
     assert len(work(job(inputs, resume=True, settings={"a": 2}))) == 3
     (inputs.parent / "model.pt").write_bytes(b"others")
     assert len(work(job(inputs, resume=True, settings={"a": 2}))) == 3
+
+
+@pytest.mark.parametrize("change", ["weights", "settings", "input"])
+def test_results_that_others_would_replace_stay_unless_asked(inputs: Path, change: str):
+    work(job(inputs))
+    out = inputs.parent / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    settings = {"settings": {"a": 2}} if change == "settings" else {}
+    if change == "weights":
+        (inputs.parent / "model.pt").write_bytes(b"others")
+    if change == "input":
+        change_input(inputs)
+    many = 1 if change == "input" else 3
+    with pytest.raises(RefusedStart, match=f"holds {many} results? of these inputs by other weights.*--resume true"):
+        job(inputs, **settings).found  # noqa: B018
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert len(work(job(inputs, output_dir=str(inputs.parent / "other"), **settings))) == 3
+    assert len(work(job(inputs, resume=True, **settings))) == many
 
 
 def test_a_name_with_a_line_break_stays_on_one_line(inputs, caplog):
