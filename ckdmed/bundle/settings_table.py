@@ -193,6 +193,7 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "w_sup": Setting(_WEIGHT, "weight of the supervised term; null for the method's", taken_by=_LOSS),
     "w_logit": Setting(_WEIGHT, "weight of the logit term; null for the method's", taken_by=_LOSS),
+    "w_dice": Setting(_WEIGHT, "weight of the soft Dice term; null for the method's", taken_by=_LOSS),
     "w_feat": Setting(_WEIGHT, "weight of the feature term; null for the method's", taken_by=_LOSS),
     "w_att": Setting(_WEIGHT, "weight of the attention term; null for the method's", taken_by=_LOSS),
     "epsilon": Setting(

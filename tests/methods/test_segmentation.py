@@ -125,7 +125,7 @@ def test_new_methods_by_hand():
     made |= {name: distillation_loss(name)(student, teacher, target) for name in ("kd", "cwd", "dist")}
     found = {name: (list(v.terms)[-1], list(v.terms.values())[-1].item()) for name, v in made.items()}
     expected = {
-        "kd": ("soft_targets", 0.43634092),
+        "kd": ("soft_dice", 0.11022790),
         "cwd": ("channels", 1.82161380),
         "dist": ("correlation", 0.43609595),
         "fitnets": ("hints", 17.5),
@@ -140,8 +140,14 @@ def test_new_methods_by_hand():
     for name, (_, value) in expected.items():
         assert found[name][1] == pytest.approx(value, rel=2e-5), name
     weights = {name: list(v.weights.values()) for name, v in made.items()}
-    assert weights["kd"] == [1, 0.25] and weights["cwd"] == [1, 5] and weights["at"] == [1, 1000]
+    assert made["kd"].terms["soft_targets"].item() == pytest.approx(0.43634092, rel=2e-5)
+    assert weights["kd"] == [1, 0.5, 0.5] and weights["cwd"] == [1, 5] and weights["at"] == [1, 1000]
     assert weights["coordinate"] == [1, 1, 0.1] and weights["dist"] == weights["hcl"] == weights["fitnets"] == [1, 1]
+
+
+def test_soft_targets_alone_are_one_option_away():
+    values = distillation_loss("kd", w_dice=0)(*toy(), progress=1.0)
+    assert values.weights == {"supervised": 1.0, "soft_targets": 0.5}
 
 
 FEATURES = ("fitnets", "at", "coordinate", "similarity", "hcl")
