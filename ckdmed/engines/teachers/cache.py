@@ -101,7 +101,7 @@ class TeacherCache:
             raise ValueError("storage='disk' needs a folder: give cache_dir.")
         chain = transform if isinstance(transform, Compose) else Compose(transform)
         self.axes = _recorded_axes(chain, flips_key)
-        self.names = {str(item[id_key]): item_fingerprint(item, ("image",)) for item in items}
+        self.names = {str(item[id_key]): item_fingerprint(_unlabelled(item), ("image",)) for item in items}
         if len(self.names) != len(items):
             raise ValueError(f"{len(items)} items have only {len(self.names)} different ids ('{id_key}').")
         self.preparation = transforms_fingerprint(deterministic_part(chain))
@@ -328,6 +328,11 @@ class TeacherCache:
             )
             return []
         return [(str(name), tuple(int(size) for size in shape), bool(last)) for name, shape, last in table["layout"]]
+
+
+def _unlabelled(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an item an answer may depend on: that is the same whatever is known of its label."""
+    return {key: value for key, value in item.items() if key not in (CommonKeys.LABEL, "labelled")}
 
 
 def _recorded_axes(chain: Compose, key: str) -> tuple[int, ...]:

@@ -206,6 +206,13 @@ def test_unlabelled_samples_are_kept_too():
         torch.testing.assert_close(weights(kept)[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_an_answer_is_the_same_whatever_is_known_of_the_label():
+    known = [{"id": "a", "image": "a.mat", "label": "a.mat", "labelled": True, "patient_group": "p"}]
+    hidden, other = [{**known[0], "labelled": False, "label": None}], [{**known[0], "patient_group": "q"}]
+    names = [TeacherCache(data, chain()).names["a"] for data in (known, hidden, other)]
+    assert names[0] == names[1] != names[2]
+
+
 def test_where_entries_are_kept_and_found_and_where_a_run_was_broken_off_changes_no_bit(tmp_path: Path):
     # a batch of three and one of one; later epochs draw other flips, so some views of a batch are known and some not
     data = items(4)
