@@ -442,7 +442,9 @@ def _short(group: Group) -> str:
         runs = [record for record in group.records if record.arm == arm]
         got = ["baseline" if arm == baseline else "", ""]
         if arm in found:
-            got = [difference_cell(found[arm].difference, 4), f"{found[arm].p_value:.3f}"]
+            p_value = found[arm].p_value
+            # that of a bootstrap is never 0
+            got = [difference_cell(found[arm].difference, 4), f"{p_value:.3f}" if p_value >= 0.0005 else "<0.001"]
         means = [mean_sd([record.metrics.get(score) for record in runs]) for score in scores]
         rows.append([label, str(len(runs)), *means, *got])
     head = [*map(_in_words, scores), "difference per patient [95% interval, Holm]", "p (Holm)"]

@@ -195,15 +195,15 @@ def test_a_run_under_another_default_of_its_method_is_another_run(
     (teacher,) = (run for run in runs if run.arm.name == "teacher")
     path = before.record_path(student, "validation")
     content = json.loads(path.read_text())
-    assert content["options"]["w_logit"] == 0.25 and "w_logit" not in content["settings"]
+    assert content["options"]["w_logit"] == 0.5 and "w_logit" not in content["settings"]
     assert json.loads(before.record_path(teacher, "validation").read_text())["options"] == {}
     content["options"]["w_logit"] = 1.0
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="made with other settings .w_logit 1.0 then and 0.25 now"):
+    with pytest.raises(ValueError, match="made with other settings .w_logit 1.0 then and 0.5 now"):
         before.done(student)
     # a seed beside it would have no mean with it
     _, (*_, other) = made("methods", tmp_path, data, "--seeds", "0", "1", *FEW["methods"])
-    with pytest.raises(ValueError, match="different settings .w_logit (1.0 and 0.25|0.25 and 1.0)"):
+    with pytest.raises(ValueError, match="different settings .w_logit (1.0 and 0.5|0.5 and 1.0)"):
         before.train(other)
     # as it was then it is the same
     same, _ = made("methods", tmp_path, data, "--seeds", "0", *FEW["methods"], "--set", "w_logit=1.0")

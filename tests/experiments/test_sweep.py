@@ -24,12 +24,12 @@ def arms(*words: str) -> dict[str, dict]:
 
 
 def test_one_change_at_a_time():
-    found = arms("--method", "kd", "--over", "temperature=1,2,4", "w_logit=0.5")
+    found = arms("--method", "kd", "--over", "temperature=1,2,4", "w_logit=0.25")
     assert found == {
-        "defaults": {"method": "kd", "temperature": 2.0, "w_logit": 0.25},
-        "temperature=1": {"method": "kd", "temperature": 1, "w_logit": 0.25},
-        "temperature=4": {"method": "kd", "temperature": 4, "w_logit": 0.25},
-        "w_logit=0.5": {"method": "kd", "temperature": 2.0, "w_logit": 0.5},
+        "defaults": {"method": "kd", "temperature": 2.0, "w_logit": 0.5},
+        "temperature=1": {"method": "kd", "temperature": 1, "w_logit": 0.5},
+        "temperature=4": {"method": "kd", "temperature": 4, "w_logit": 0.5},
+        "w_logit=0.25": {"method": "kd", "temperature": 2.0, "w_logit": 0.25},
     }
 
 
@@ -151,7 +151,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd", "--over", "temperature=1,1"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1,1.0"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1", "temperature=2"], "give all values of a setting at once"),
-        (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, temperature"),
+        (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, w_dice"),
         (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is no setting of this bundle; did you mean"),
         (["--method", "kd", "--over", "temperature=-1"], "temperature"),
         (["--method", "kd", "--over", "train#dataset#cache_rate=1"], "train#dataset#cache_rate is part of a setting"),
@@ -262,7 +262,7 @@ def test_a_grid_without_the_defaults_has_a_table(tmp_path: Path):
 
 
 def test_a_heat_map_is_of_the_two_settings_that_changed_together(tmp_path: Path):
-    values = [(t, w) for t in (1, 4) for w in (0.3, 0.5)]
+    values = [(t, w) for t in (1, 4) for w in (0.3, 0.7)]
     grid = [(f"temperature={t}+w_logit={w}", 0.5, {"temperature": t, "w_logit": w}) for t, w in values]
     # of another grid, of one setting alone, and of a number with a sign in it
     others = [
@@ -276,8 +276,8 @@ def test_a_heat_map_is_of_the_two_settings_that_changed_together(tmp_path: Path)
     cells = {(x, y): runs for x, y, runs in shown["cells"]}
     assert shown["names"] == ["temperature", "w_logit"]
     # what one of them alone changed has the default of the other
-    assert set(cells) == {(str(t), str(w)) for t, w in values} | {("4", "0.25")}
-    assert cells["4", "0.25"] == pytest.approx([0.6, 0.61]) and cells["1", "0.3"] == pytest.approx([0.5, 0.51])
+    assert set(cells) == {(str(t), str(w)) for t, w in values} | {("4", "0.5")}
+    assert cells["4", "0.5"] == pytest.approx([0.6, 0.61]) and cells["1", "0.3"] == pytest.approx([0.5, 0.51])
 
 
 def trained(folder: Path, data: Path, trainer: FakeTrainer, *words: str) -> list[str]:
@@ -290,11 +290,11 @@ def trained(folder: Path, data: Path, trainer: FakeTrainer, *words: str) -> list
 
 def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch):
     trainer = install(monkeypatch, FakeTrainer())
-    first = ("--seeds", "0", "--over", "w_logit=0.5", "temperature=1")
+    first = ("--seeds", "0", "--over", "w_logit=0.25", "temperature=1")
     whole = trained(tmp_path, data, trainer, *first)
-    assert whole == [f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "w_logit=0.5", "temperature=1")]
+    assert whole == [f"{arm}-seed=0" for arm in ("supervised", "teacher", "defaults", "w_logit=0.25", "temperature=1")]
     # an option of the method less, a setting of the bundle more
-    second = ("--seeds", "0", "--over", "w_logit=0.5,0.1", "weight_decay=0.01")
+    second = ("--seeds", "0", "--over", "w_logit=0.25,0.1", "weight_decay=0.01")
     assert trained(tmp_path, data, trainer, *second) == ["w_logit=0.1-seed=0", "weight_decay=0.01-seed=0"]
     assert trained(tmp_path, data, trainer, *first) == [] == trained(tmp_path, data, trainer, *second)
     # runs of one arm that were planned in different words have a common mean
@@ -302,9 +302,9 @@ def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monke
     seed_1 = [f"{arm}-seed=1" for arm in ("supervised", "defaults", "temperature=1", "w_sup=2")]
     assert more == ["w_sup=2-seed=0", *seed_1]
     records = read_experiment(tmp_path / "records")
-    shown = "defaults (temperature 2.0, w_sup 1.0, w_logit 0.25, weight_decay 0.0001)"
+    shown = "defaults (temperature 2.0, w_sup 1.0, w_logit 0.5, weight_decay 0.0001)"
     assert set(Sweep.arm_labels(records)) == {
-        *("supervised", "defaults", "temperature=1", "w_sup=2", "w_logit=0.1", "w_logit=0.5", "weight_decay=0.01"),
+        *("supervised", "defaults", "temperature=1", "w_sup=2", "w_logit=0.1", "w_logit=0.25", "weight_decay=0.01"),
     }
     named = Sweep.arm_labels(records)["defaults"]
     assert sorted(named.strip(")").split(" (")[1].split(", ")) == sorted(shown.strip(")").split(" (")[1].split(", "))
@@ -317,15 +317,15 @@ def test_a_sweep_is_extended_by_other_settings(tmp_path: Path, data: Path, monke
         "w_sup": ["1.0", "2"],
         "weight_decay": ["0.0001", "0.01"],
     }
-    assert [len(runs) for runs in lines["w_logit"].values()] == [1, 2, 1]
+    assert [len(runs) for runs in lines["w_logit"].values()] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (["w_logit=0.5"], ["w_logit=0.5", "--set", "temperature=3"], "temperature 2.0 then and 3 now"),
-        (["w_logit=0.5", "--set", "temperature=3"], ["w_logit=0.5"], "temperature 3 then and 2.0 now"),
-        (["w_logit=0.5", "--set", "weight_decay=0.1"], ["w_sup=2"], "weight_decay 0.1 then and 0.0001 now"),
+        (["w_logit=0.25"], ["w_logit=0.25", "--set", "temperature=3"], "temperature 2.0 then and 3 now"),
+        (["w_logit=0.25", "--set", "temperature=3"], ["w_logit=0.25"], "temperature 3 then and 2.0 now"),
+        (["w_logit=0.25", "--set", "weight_decay=0.1"], ["w_sup=2"], "weight_decay 0.1 then and 0.0001 now"),
     ],
 )
 def test_a_real_difference_is_refused(
@@ -342,7 +342,7 @@ def test_a_real_difference_is_refused(
 
 
 def test_runs_of_one_arm_with_different_settings_have_no_mean():
-    alike = [record("defaults", 0, 0.5, temperature=2.0), record("defaults", 1, 0.5, w_logit=0.25)]
+    alike = [record("defaults", 0, 0.5, temperature=2.0), record("defaults", 1, 0.5, w_logit=0.5)]
     Sweep.check_records(alike)
     with pytest.raises(ValueError, match="temperature 3.0 and 2.0"):
         Sweep.check_records([record("defaults", 0, 0.5, temperature=3.0), alike[1]])
