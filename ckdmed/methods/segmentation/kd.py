@@ -15,7 +15,7 @@ from ckdmed.methods.task import Task
     "segmentation",
     "regions",
     summary="soft targets, of each position and of the whole mask",
-    source="Hinton et al. 2015 (arXiv 1503.02531), with soft Dice as the label's loss has Dice; docs/methods_compared.md",
+    source="Hinton et al. 2015 (arXiv 1503.02531), with soft Dice as the label has Dice; docs/methods_compared.md",
 )
 def kd(
     task: Task,
