@@ -148,8 +148,9 @@ def test_masks_have_the_geometry_and_the_labels_of_their_input(tmp_path, phantom
     ):
         shutil.rmtree(old, ignore_errors=True)
         brats2018(old, phantom)
-        assert layered(tmp_path / "o", old, checkpoint, release=release, labels=labels, **settings) == 0
-        mask, _ = read_mask(tmp_path / "o", "Brats18_ABC_1_1")
+        other = tmp_path / f"labels {'-'.join(map(str, values.values()))}"
+        assert layered(other, old, checkpoint, release=release, labels=labels, **settings) == 0
+        mask, _ = read_mask(other, "Brats18_ABC_1_1")
         assert np.array_equal(mask, np.vectorize(lambda v, values=values: values.get(v, v))(first))
 
 

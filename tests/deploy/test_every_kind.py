@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ckdmed.networks.bridge_fusion import BRIDGE_FUSIONS
 from ckdmed.networks.classifier_teacher import CLASSIFIER_FUSIONS
 from ckdmed.networks.vgg_vit_unet import FUSIONS as VGG_VIT_FUSIONS
 from ckdmed.runtime import open_form
-from tests.runtime.tiny_forms import CLASSES, SEGMENTATION
+from tests.runtime.tiny_forms import CLASSES, SEGMENTATION, of_edge
 
 BASES = {"swin_unetr": 12, "deep_medic": 6}
 VIT: dict[str, Any] = {"vit_img_size": 32, "vit_hidden": 16, "vit_layers": 1, "vit_heads": 2}
@@ -67,8 +66,8 @@ def classification_networks() -> Iterator[tuple[str, Make]]:
 
 def cases() -> Iterator[Any]:
     for description, networks in (
-        (replace(SEGMENTATION, input_shape=(1, 32, 32)), segmentation_networks()),
-        (replace(CLASSES, input_shape=(3, 40, 40)), classification_networks()),
+        (of_edge(SEGMENTATION, 32), segmentation_networks()),
+        (of_edge(CLASSES, 40), classification_networks()),
     ):
         for name, make in networks:
             yield pytest.param(name, make, description, id=f"{description.task}-{name}")

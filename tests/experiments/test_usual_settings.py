@@ -45,7 +45,7 @@ def test_a_record_that_knows_the_defaults_of_its_day_has_those():
 
 def test_options_in_effect_are_those_that_are_set_and_the_defaults():
     found = options_in_effect({"method": "kd", "temperature": 3.0, "w_logit": None, "epochs": 2}, "seg_kd")
-    assert found == {"w_sup": 1.0, "w_logit": 0.25, "temperature": 3.0, "correction": 0.0}
+    assert found == {"w_sup": 1.0, "w_logit": 0.5, "w_dice": 0.5, "temperature": 3.0, "correction": 0.0}
     # the bundle's own method
     assert options_in_effect({}, "cls_kd") == options_in_effect({"method": "ckd"}, "cls_kd") != {}
     assert options_in_effect({"epochs": 2}, "seg_teacher") == {}

@@ -69,3 +69,9 @@ def write_tiny(path: Path, description: Description = SEGMENTATION, text: str | 
     entry.key, entry.value = DESCRIPTION_KEY, description.to_text() if text is None else text
     onnx.save(model, str(path))
     return path
+
+
+def of_edge(description: Description, edge: int) -> Description:
+    """The same for images of another size."""
+    shape = (description.input_shape[0], edge, edge)
+    return replace(description, input_shape=shape, preprocessing={**description.preprocessing, "image_size": edge})
