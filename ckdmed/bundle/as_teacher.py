@@ -1,4 +1,4 @@
-"""What a distillation records of a checkpoint that is a teacher: its own, or its student as another one's."""
+"""Settings of a checkpoint that is used as a teacher, by the record of the training that left it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ def component_overrides(
     """
     config = workflow.parser.get()
     found: dict[str, Any] = {}
-    for name in sorted({*typed_settings(), *getattr(workflow, "given", ()), *_in_own_files(workflow), *also}):
+    for name in sorted(
+        {*typed_settings(), *getattr(workflow, "given", ()), *_in_files_over_the_bundle(workflow), *also}
+    ):
         id_ = ReferenceResolver.normalize_id(name)
         top = id_.split(_SEPARATOR)[0]
         nested_or_component = id_ != top or isinstance(config.get(top), (Mapping, list))
@@ -46,7 +48,7 @@ def component_overrides(
     return found
 
 
-def _in_own_files(workflow: ConfigWorkflow) -> set[str]:
+def _in_files_over_the_bundle(workflow: ConfigWorkflow) -> set[str]:
     """Keys of the files that a user lays over the bundle's own."""
     root = workflow.config_root_path.resolve()
     found: set[str] = set()
