@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="other weights than those in the bundle: of a training, or a file that `ckdmed deploy` wrote",
     )
+    parser.add_argument(
+        "--replace", action="store_true", help="make results anew that other weights or settings made in the folder"
+    )
     parser.add_argument("--no-tta", action="store_true", help="do not average over mirror images: faster, less exact")
     parser.add_argument("--no-dicom", action="store_true", help="no DICOM Segmentation and report for DICOM series")
 
@@ -86,7 +89,14 @@ def run(args: argparse.Namespace) -> int:
     results: list[PatientResult] = []
     if patients or skipped:
         results, skipped = segment_patients(
-            patients, args.output_dir, bundle, settings, not args.no_dicom, lambda one: print(one.line), skipped
+            patients,
+            args.output_dir,
+            bundle,
+            settings,
+            dicom=not args.no_dicom,
+            each=lambda one: print(one.line),
+            unread=skipped,
+            replace=args.replace,
         )
     for entry in skipped:
         print(f"skipped: {entry.reason}")

@@ -84,6 +84,7 @@ def segment_patients(
     dicom: bool = True,
     each: Callable[[PatientResult], object] | None = None,
     unread: Sequence[SkippedFile] = (),
+    replace: bool = False,
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     """Segment the chosen series of patients.
 
@@ -98,6 +99,7 @@ def segment_patients(
         dicom: whether to write DICOM Segmentation and structured report for DICOM series.
         each: called with each result.
         unread: what `find_patients` skipped. Where there are no patients, this list alone is written.
+        replace: make results anew that other weights or settings made there.
 
     Returns:
         a result for each patient that was segmented, and what was skipped: ``unread``, inputs, and DICOM results of
@@ -106,7 +108,8 @@ def segment_patients(
     Raises:
         ValueError: the folder `inputs` of the output folder holds files that this function did not make; the output
             folder is that of a series, or holds the results of another series of the same name.
-        RefusedStart: another run uses the output folder; DICOM results are asked for and highdicom is not installed.
+        RefusedStart: another run uses the output folder; it holds results of these series by other weights or settings,
+            and ``replace`` is off; DICOM results are asked for and highdicom is not installed.
     """
     if dicom and any(series.kind == "dicom" for one in patients for series in one.chosen):
         _check_highdicom()
@@ -117,7 +120,7 @@ def segment_patients(
     # another call would put other patients' files behind the links that this one reads
     hold(output_dir)
     try:
-        results, skipped = _segmented(patients, output_dir, bundle, settings, dicom, each)
+        results, skipped = _segmented(patients, output_dir, bundle, settings, dicom, each, replace)
         skipped = [*unread, *skipped]
         if not (ledger := output_path(output_dir, LEDGER)).exists():
             # by which a later call knows the folder as one of results
@@ -145,6 +148,7 @@ def _segmented(
     settings: Mapping[str, Any] | None,
     dicom: bool,
     each: Callable[[PatientResult], object] | None,
+    replace: bool,
 ) -> tuple[list[PatientResult], list[SkippedFile]]:
     inputs = output_dir / INPUTS
     workflow = None
@@ -168,6 +172,7 @@ def _segmented(
     job.place_is_checked = True
     # those of an earlier call are no longer linked, and so are not missing
     job.earlier_inputs_may_be_gone = True
+    job.results_of_others_stay = not replace
     workflow.run()
     used, checkpoint = dict(job.settings), Path(job.checkpoint)
     skipped: list[SkippedFile] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ckdmed.data.image_files import InputItem
 from ckdmed.data.input_walk import SkippedFile
 from ckdmed.data.written_files import as_written, edited_note
 from ckdmed.inference.ledger import add_line, line_of_undone, outputs_are_whole, read_ledger
+from ckdmed.inference.network_state import NetworkState
 from ckdmed.paths import output_path
 
 __all__ = ["CorrectedMeanwhile", "EarlierResults"]
@@ -53,33 +54,43 @@ class EarlierResults:
         except OSError:
             return False
 
-    def refuse_to_replace(self, items: Iterable[InputItem], fingerprint: Callable[[InputItem], str]) -> None:
+    def refuse_to_replace(self, items: Iterable[InputItem], network: NetworkState) -> None:
         """See to it that an inference over these inputs replaces no whole result that it would not make again.
 
         Args:
             items: that are to be done.
-            fingerprint: of an item and the weights and settings of now.
+            network: of now.
 
         Raises:
             ValueError: names the folder, and what to do.
         """
-        others = []
-        for item in items:
-            record = self.records.get(item.name)
-            if record is None or not outputs_are_whole(record, self.folder):
-                continue
-            try:
-                if record.get("fingerprint") != fingerprint(item):
-                    others.append(item.name)
-            except OSError:
-                # what cannot be read is skipped, and its result stays
-                continue
-        if others:
+        if others := [item.name for item, record in self._whole(items) if not _is_of(record, item, network)]:
             raise ValueError(
                 f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or settings, "
                 f"or of files that changed since (such as {others[0]}); nothing of it is overwritten. To make them "
                 f"anew there: --resume true | To leave them as they are: another --output_dir"
             )
+
+    def refuse_other_networks(self, items: Iterable[InputItem], network: NetworkState) -> None:
+        """The same, but an input that changed since gets a new result; raises as `refuse_to_replace`."""
+        others = []
+        for item, record in self._whole(items):
+            # an earlier version's records do not tell what changed
+            made_by = record.get("network")
+            if made_by != network.digest if made_by else not _is_of(record, item, network):
+                others.append(item.name)
+        if others:
+            raise ValueError(
+                f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or settings "
+                f"(such as {others[0]}); nothing of it is overwritten. To make them anew there: --replace | To leave "
+                "them as they are: another --output_dir"
+            )
+
+    def _whole(self, items: Iterable[InputItem]) -> Iterator[tuple[InputItem, dict[str, Any]]]:
+        for item in items:
+            record = self.records.get(item.name)
+            if record is not None and outputs_are_whole(record, self.folder):
+                yield item, record
 
     def changed(self, item: InputItem) -> SkippedFile | None:
         """That an input is not done again, for its result was changed since it was written; None where it was not.
@@ -101,3 +112,11 @@ class EarlierResults:
         if name in self._begun:
             whole = as_written(self.checksums(name), self.folder)
             self.records[name] = {**self.records.get(name, {}), "checksums": whole}
+
+
+def _is_of(record: Mapping[str, Any], item: InputItem, network: NetworkState) -> bool:
+    try:
+        return record.get("fingerprint") == network.fingerprint(item)
+    except OSError:
+        # what cannot be read is skipped, and its result stays
+        return True

@@ -24,7 +24,6 @@ from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
 from ckdmed.data.written_files import checksum
-from ckdmed.file_hash import sha256_of
 from ckdmed.files import DISK_FULL, write_atomic, write_json
 from ckdmed.folders import refuse_folder_of_inputs, refuse_place_among
 from ckdmed.inference.earlier_results import CorrectedMeanwhile, EarlierResults
@@ -40,12 +39,12 @@ from ckdmed.inference.inputs_skipped import InputsSkipped
 from ckdmed.inference.ledger import (
     OF_OTHERS,
     add_line,
-    fingerprint,
     gone_inputs,
     line_of_undone,
     lines_of_others,
     places,
 )
+from ckdmed.inference.network_state import NetworkState
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
 from ckdmed.paths import output_path
@@ -85,6 +84,7 @@ class InferenceJob:
         place_is_checked: set by who links inputs out of other folders, and has seen to it that the output folder is
             none of these.
         earlier_inputs_may_be_gone: likewise, where inputs of earlier runs are not missing when they are not there.
+        results_of_others_stay: refuse to replace results of other weights or settings, with `resume` too.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class InferenceJob:
         self.settings = dict(settings or {})
         self.place_is_checked = False
         self.earlier_inputs_may_be_gone = False
+        self.results_of_others_stay = False
         self.kept: list[str] = []
         self.skipped: list[SkippedFile] = []
         self._records: dict[str, dict[str, Any]] = {}
@@ -165,7 +166,10 @@ class InferenceJob:
         found = self._find(source)
         if not self.place_is_checked:
             refuse_place_among(self.output_dir, {one.name: one.files for one in found.items}, [folder], "--output_dir")
-        self._earlier.refuse_to_replace(() if self.resume else found.items, self._fingerprint)
+        if not self.resume:
+            self._earlier.refuse_to_replace(found.items, self._network)
+        if self.results_of_others_stay:
+            self._earlier.refuse_other_networks(found.items, self._network)
         return found
 
     def _phantoms(self, folder: Path) -> None:
@@ -213,7 +217,7 @@ class InferenceJob:
             self.skipped += gone_inputs(earlier, self.found)
         items = []
         for item in tqdm(self.found.items, desc="checking inputs", unit="input", leave=False):
-            if self.resume and self._earlier.holds(item.name, partial(self._fingerprint, item)):
+            if self.resume and self._earlier.holds(item.name, partial(self._network.fingerprint, item)):
                 self.kept.append(item.name)
                 self._records[item.name] = earlier[item.name]
                 continue
@@ -221,7 +225,7 @@ class InferenceJob:
                 self._leave(item.name, changed)
                 continue
             try:
-                self._fingerprints[item.name] = self._fingerprint(item)
+                self._fingerprints[item.name] = self._network.fingerprint(item)
                 self._checks[item.name] = self._check(item)
             # an untrusted file can make a library raise anything; the others are processed all the same
             except Exception as error:
@@ -336,6 +340,7 @@ class InferenceJob:
             "outputs": list(files),
             "checksums": {file: checksum(self.output_dir / file) for file in files},
             "fingerprint": self._fingerprints[name],
+            "network": self._network.digest,
             **(measured or {}),
         }
         if self.intended is not None:
@@ -350,7 +355,7 @@ class InferenceJob:
         Raises:
             InputsSkipped: when any input was skipped; it ends the process with status 3.
         """
-        internal = ("fingerprint", "checksums", OF_OTHERS)
+        internal = ("fingerprint", "network", "checksums", OF_OTHERS)
         self._write_ledger()
         mine = self._records.keys() - self._left
         records = [self._records[item.name] for item in self.found.items if item.name in mine]
@@ -361,7 +366,7 @@ class InferenceJob:
         report = {
             "dataset_dir": self.dataset_dir,
             "checkpoint": str(self.checkpoint),
-            "checkpoint_sha256": self._checkpoint_hash,
+            "checkpoint_sha256": self._network.checkpoint_sha256,
             "section_record": None if self._section_record is None else str(self._section_record.path),
             "known_inputs": known,
             "research_use": RESEARCH_USE_ONLY,
@@ -391,10 +396,5 @@ class InferenceJob:
         return find_own_or_shipped(self.checkpoint)
 
     @cached_property
-    def _checkpoint_hash(self) -> str | None:
-        return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
-
-    def _fingerprint(self, item: InputItem) -> str:
-        # a result says whether its input is like the training's
-        intended = [] if self.intended is None else [sha256_of(self.intended.path)]
-        return fingerprint(item.files, [self._checkpoint_hash, self.settings, *intended])
+    def _network(self) -> NetworkState:
+        return NetworkState(self.checkpoint, self.settings, self.intended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.clinic import Patient, PatientResult, segment_patients
 from ckdmed.clinic.patients import ChosenSeries
 from ckdmed.data.slice_reader import SliceReader
@@ -53,10 +55,10 @@ def picture(path: Path, seed: int = 0) -> Patient:
     return Patient(path.stem, path.stem, [ChosenSeries((path,), "picture", SeriesFacts(), "a slice")])
 
 
-def segmented(tmp_path: Path, *patients: Patient) -> list[PatientResult]:
-    weights = tmp_path / "model.pt"
-    weights.touch()
-    results, skipped = segment_patients(patients, tmp_path / "out", weights, dicom=False)
+def segmented(tmp_path: Path, *patients: Patient, weights: str = "", replace: bool = False) -> list[PatientResult]:
+    file = tmp_path / "model.pt"
+    file.write_text(weights)
+    results, skipped = segment_patients(patients, tmp_path / "out", file, dicom=False, replace=replace)
     assert not skipped
     return results
 
@@ -99,3 +101,34 @@ def test_a_file_of_the_same_name_does_not_take_the_place_of_another_patients_res
     mask.rename(tmp_path / "earlier.png")
     segmented(tmp_path, tuesday)
     assert json.loads((tmp_path / "out/sources.json").read_text())["1/1.png"] == [str(tmp_path / "tuesday/1.png")]
+
+
+@pytest.mark.parametrize("version", ["this", "earlier"])
+def test_results_of_other_weights_stay_unless_they_are_to_be_replaced(tmp_path: Path, version: str) -> None:
+    first, second = picture(tmp_path / "monday/a.png"), picture(tmp_path / "monday/b.png", seed=1)
+    segmented(tmp_path, first, weights="one")
+    ledger, mask = tmp_path / "out/results.jsonl", tmp_path / "out/a/a_mask.png"
+    if version == "earlier":
+        ledger.write_text(re.sub(', "network": "[0-9a-f]{64}"', "", ledger.read_text()))
+    assert ('"network"' in ledger.read_text()) is (version == "this")
+    before = {file: file.stat().st_mtime_ns for file in (mask, ledger, tmp_path / "out/patients.csv")}
+    with pytest.raises(RefusedStart, match=r"1 result of these inputs by other weights or settings .*a.*--replace"):
+        segmented(tmp_path, first, second, weights="two")
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    # of a patient without a result there the others do not matter
+    segmented(tmp_path, second, weights="two")
+    assert mask.stat().st_mtime_ns == before[mask]
+    segmented(tmp_path, first, weights="two", replace=True)
+    assert mask.stat().st_mtime_ns > before[mask]
+    written = mask.stat().st_mtime_ns
+    segmented(tmp_path, first, second, weights="two")
+    assert mask.stat().st_mtime_ns == written
+
+
+def test_a_series_that_changed_gets_a_new_result(tmp_path: Path) -> None:
+    patient = picture(tmp_path / "monday/a.png")
+    segmented(tmp_path, patient)
+    mask = tmp_path / "out/a/a_mask.png"
+    before = mask.stat().st_mtime_ns
+    segmented(tmp_path, picture(tmp_path / "monday/a.png", seed=1))
+    assert mask.stat().st_mtime_ns > before
