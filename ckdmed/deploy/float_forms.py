@@ -18,7 +18,7 @@ from ckdmed.export.torchscript import ScriptingError, scripted, strip_source_pat
 from ckdmed.file_hash import sha256_of
 from ckdmed.runtime import Description
 from ckdmed.runtime.description import DESCRIPTION_KEY, WEIGHTS_KEY
-from ckdmed.runtime.onnx_seal import seal_onnx
+from ckdmed.runtime.seal import seal
 
 __all__ = ["FormError", "describe_onnx", "quiet", "save_openvino", "write_onnx", "write_openvino", "write_torchscript"]
 
@@ -75,7 +75,7 @@ def describe_onnx(path: Path, description: Description) -> None:
     entry.key, entry.value = DESCRIPTION_KEY, description.to_text()
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
-    seal_onnx(path)
+    seal(path)
 
 
 def write_openvino(onnx_file: Path, description: Description, path: Path) -> None:
@@ -87,7 +87,7 @@ def write_openvino(onnx_file: Path, description: Description, path: Path) -> Non
 
 def save_openvino(model: object, description: Description, path: Path) -> None:
     """Write a model of OpenVINO with its description and the hash of the file of the weights, which keep their
-    precision."""
+    precision; the graph is sealed."""
     import openvino
 
     model.set_rt_info(description.to_text(), [DESCRIPTION_KEY])  # type: ignore[attr-defined]
@@ -95,6 +95,7 @@ def save_openvino(model: object, description: Description, path: Path) -> None:
     openvino.save_model(model, str(path), compress_to_fp16=False)
     model.set_rt_info(sha256_of(path.with_suffix(".bin")), [WEIGHTS_KEY])  # type: ignore[attr-defined]
     openvino.save_model(model, str(path), compress_to_fp16=False)
+    seal(path)
 
 
 def write_torchscript(network: nn.Module, description: Description, path: Path) -> None:

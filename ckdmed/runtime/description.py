@@ -18,7 +18,7 @@ __all__ += ["is_deployed"]
 DESCRIPTION_KEY = "ckdmed"
 #: Under which name OpenVINO's graph holds the SHA-256 of the weights, which lie in a file of their own.
 WEIGHTS_KEY = "ckdmed_weights_sha256"
-#: Under which name ONNX holds the SHA-256 of all bytes before this entry, the last one of the file.
+#: Under which name ONNX and OpenVINO's graph hold the SHA-256 of all bytes before this entry, the last one of the file.
 SEAL_KEY = "ckdmed_file_sha256"
 #: Suffix of a deployed file -> what runs it.
 FORM_SUFFIXES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO", ".ts": "PyTorch"}

@@ -19,7 +19,7 @@ from ckdmed.runtime.description import (
     DeployedFileError,
     Description,
 )
-from ckdmed.runtime.onnx_seal import check_seal
+from ckdmed.runtime.seal import check_seal, seal_of_graph
 
 __all__ = ["DeployedForm", "open_form"]
 
@@ -122,6 +122,7 @@ class _OpenVinoForm(DeployedForm):
     def __init__(self, path: Path, threads: int | None) -> None:
         import openvino
 
+        check_seal(path, seal_of_graph(path))
         # its default on many processors is bfloat16, whose masks differ from those of the training
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if threads is not None:

@@ -143,3 +143,28 @@ def test_openvinos_graph_takes_no_other_weights_of_the_same_size(tmp_path):
     shutil.copyfile(tmp_path / "second.bin", tmp_path / "first.bin")
     with pytest.raises(DeployedFileError, match="first.bin: holds other weights than first.xml was written with"):
         open_form(tmp_path / "first.xml")
+
+
+def test_openvinos_graph_with_another_character_is_refused(tmp_path):
+    pytest.importorskip("openvino")
+    from ckdmed.deploy.float_forms import write_openvino
+
+    path = tmp_path / "model.xml"
+    write_openvino(write_tiny(tmp_path / "model.onnx"), SEGMENTATION, path)
+    whole = path.read_bytes()
+    assert open_form(path).description == SEGMENTATION
+    damages = ((b'pads_begin="', 12), (b"threshold", 12), (b"sha256 ", 7))
+    places = [whole.index(what) + offset for what, offset in damages]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(DeployedFileError, match="model.xml: (is damaged, or was changed after|cannot be opened)"):
+            open_form(path)
+    # padding of another width is a network as well, and only the seal tells
+    path.write_bytes(whole.replace(b'pads_begin="1, 1"', b'pads_begin="0, 1"'))
+    with pytest.raises(DeployedFileError, match="is damaged, or was changed after"):
+        open_form(path)
+    # those of an earlier version have none
+    path.write_bytes(whole[: whole.rindex(b"<!--")])
+    assert open_form(path).description == SEGMENTATION
