@@ -9,7 +9,7 @@ from types import TracebackType
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
 from ckdmed.files import DISK_FULL, DiskFullError
 
-__all__ = ["RefusedStart", "explain_errors", "root_cause"]
+__all__ = ["RefusedStart", "explain_errors", "in_words", "root_cause"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
@@ -32,11 +32,26 @@ def root_cause(error: BaseException) -> BaseException:
     return error
 
 
+# what PyTorch's errors say -> what to do
+_REMEDIES = {
+    "Expected more than 1 value per channel": (
+        "Batch normalisation has nothing to normalise where a batch is one image and the deepest map one pixel. Give a "
+        "larger --batch_size, or larger images (--image_size; of volumes --roi_size)."
+    ),
+    "out of memory": "Give a smaller --batch_size (with --accumulation_steps for as large steps), or smaller images.",
+    "can't allocate memory": "Give a smaller --batch_size (with --accumulation_steps for as large steps), a lower "
+    "--cache_rate, or smaller images.",
+}
+
+
 def in_words(error: BaseException) -> str:
-    """The message; of a full disk, where whoever wrote did not say more, also what to do."""
+    """The message; of a full disk, where whoever wrote did not say more, also what to do, and of some errors of
+    PyTorch."""
     full = isinstance(error, OSError) and error.errno in DISK_FULL
     if not full or isinstance(error, DiskFullError):
-        return str(error)
+        message = str(error)
+        remedies = [remedy for said, remedy in _REMEDIES.items() if said in message]
+        return f"{message.rstrip('.')}. {remedies[0]}" if remedies else message
     return (
         f"{error}: a file could not be written, the disk is full. Free some of it: caches and output folders that are "
         "no longer needed can go. What was written before is whole; a run goes on with --resume true."

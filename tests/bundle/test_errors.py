@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from torch import nn
 
 from ckdmed.bundle import errors
-from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.errors import in_words, root_cause
 
 # the file alone: its package brings torch, for which these processes need not wait
 IMPORT = f"""
@@ -69,3 +71,13 @@ def test_root_cause_takes_off_the_wrappings_of_monai_and_no_more():
         assert str(root_cause(wrapped(*messages))) == "'a.pt' is damaged"
     assert str(root_cause(wrapped("the run failed", "Failed to instantiate component 'c'"))) == "the run failed"
     assert str(root_cause(RuntimeError("Failed to evaluate it"))) == "Failed to evaluate it"
+
+
+def test_errors_of_pytorch_come_with_what_to_do():
+    with pytest.raises(ValueError) as single:
+        nn.BatchNorm3d(2)(torch.zeros(1, 2, 1, 1, 1))
+    assert "[1, 2, 1, 1, 1]). Batch normalisation has" in in_words(single.value)
+    with pytest.raises(RuntimeError) as memory:
+        torch.empty(1 << 60)
+    assert "Give a smaller --batch_size" in in_words(memory.value)
+    assert in_words(ValueError("a size.")) == "a size."
