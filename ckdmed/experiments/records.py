@@ -138,9 +138,10 @@ def _differences(one: RunRecord, other: RunRecord, names: Collection[str]) -> li
     """The settings of two records that differ, with both values.
 
     A method's option that is not set has the default of the day on which its run was made, where the records know it.
+    One that the method did not have then has no value, which is another than any that it has now.
     """
-    options = one.options.keys() & other.options.keys()
-    first, second = ({**record.settings, **{key: record.options[key] for key in options}} for record in (one, other))
+    options = one.options.keys() | other.options.keys() if one.options and other.options else set()
+    first, second = ({**record.settings, **record.options} if options else record.settings for record in (one, other))
     names = dict.fromkeys([*names, *sorted(options)])
     return [(key, first.get(key), second.get(key)) for key in names if first.get(key) != second.get(key)]
 
