@@ -60,8 +60,9 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         record = read_json(path)
         settings = record["settings"]
         is_training = "epochs" in settings
-        if not isinstance(record.get("components", {}), dict):
-            raise TypeError("components are no object")
+        for part in ("components", "method_options"):
+            if not isinstance(record.get(part, {}), dict):
+                raise TypeError(f"{part} are no object")
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedStart(
             f"'{path}' is damaged ({error}), so the settings with which the run began are unknown; move it away to "
@@ -89,6 +90,7 @@ def check_resumed(
     settings: Mapping[str, Any],
     options: Collection[str] = (),
     components: Mapping[str, Any] | None = None,
+    method_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
 
@@ -101,6 +103,8 @@ def check_resumed(
         options: settings that a configuration need not spell out, such as a method's: one that is given only then or
             only now has another value.
         components: entries of components that were given, by `ckdmed.bundle.component_overrides`; so has one of these.
+        method_options: what the method's options are, by `ckdmed.bundle.method_options`. A version of this package may
+            have other defaults than the one that the run began with.
 
     Raises:
         RefusedStart: names each setting with both values.
@@ -110,8 +114,11 @@ def check_resumed(
         return
     changed = changed_settings(record, settings)
     then = as_of_now(record["settings"])
-    given_once = [name for name in sorted(options) if (name in then) != (name in settings)]
-    changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once}
+    # a run from before they were recorded tells what was given alone; another method has other options
+    known = record.get("method_options", {}) if then.get("method") == settings.get("method") else {}
+    of_method = _changed(known, method_options or {}) if known else {}
+    given_once = [name for name in sorted(options) if name not in known and (name in then) != (name in settings)]
+    changed |= {name: (then.get(name, _NOT_GIVEN), settings.get(name, _NOT_GIVEN)) for name in given_once} | of_method
     # a run from before they were recorded tells nothing of them
     changed |= changed_components(record, components or {}) if "components" in record else {}
     wrong = [
@@ -131,9 +138,12 @@ def check_resumed(
 
 def changed_components(record: Mapping[str, Any], components: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Id -> its contents then and now, of the entries of components that were given, then or now, and differ."""
-    then = record.get("components", {})
-    names = sorted({*then, *components})
-    pairs = {name: (then.get(name, _NOT_GIVEN), components.get(name, _NOT_GIVEN)) for name in names}
+    return _changed(record.get("components", {}), components)
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = sorted({*then, *now})
+    pairs = {name: (then.get(name, _NOT_GIVEN), now.get(name, _NOT_GIVEN)) for name in names}
     return {name: (before, after) for name, (before, after) in pairs.items() if before != after}
 
 

@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ckdmed import __version__
 from ckdmed.bundle.component_overrides import NO_COMPONENTS, component_overrides
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.bundle.method_options import method_options
 from ckdmed.bundle.resume_check import changed_settings, check_resumed, run_record
 from ckdmed.bundle.run_folder import (
     ARTEFACTS,
@@ -85,7 +86,8 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
                     f"output_dir, such as '{folder / 'inference'}'."
                 )
             options = () if workflow is None else taken_settings(workflow.parser.get())
-            check_resumed(folder, settings, options, _components(settings, (record or {}).get("components", ())))
+            components = _components(settings, (record or {}).get("components", ()))
+            check_resumed(folder, settings, options, components, _method_options(settings))
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -173,6 +175,7 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
         "command": typed_command(),
         "settings": dict(settings),
         "components": _components(settings),
+        **({"method_options": options} if (options := _method_options(settings)) else {}),
         "versions": {
             "ckdmed": __version__,
             "monai": monai.__version__,
@@ -186,6 +189,11 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _components(settings: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
     workflow = running_workflow()
     return {} if workflow is None else component_overrides(workflow, settings, also)
+
+
+def _method_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    workflow = running_workflow()
+    return {} if workflow is None else method_options(workflow.parser.get(), settings)
 
 
 #: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle.method_options import method_options
 from ckdmed.bundle.trained import settings_read, told_by_teacher
 from ckdmed.bundle.workflow import bundle_settings
 from ckdmed.experiments.given_settings import training_config
@@ -35,15 +36,7 @@ def options_in_effect(settings: Mapping[str, Any], bundle: str, bundles: Path | 
     Raises:
         ValueError: an unknown method.
     """
-    config = training_config(bundle, bundles)
-    loss, chosen = config.get("distillation_loss"), settings.get("method", config.get("method"))
-    if not isinstance(loss, Mapping) or not isinstance(chosen, str):
-        return {}
-    found = {
-        name: default if settings.get(name) is None else settings[name]
-        for name, default in method_named(chosen, loss["task"]).options.items()
-    }
-    return dict(json.loads(json.dumps(found)))
+    return method_options(training_config(bundle, bundles), settings)
 
 
 def usual_settings(names: Collection[str], settings: Mapping[str, Any], task: str, bundle: str) -> dict[str, Any]:

@@ -120,8 +120,8 @@ def test_an_option_of_a_method_that_is_given_once_is_another_setting(tmp_path: P
     start(tmp_path / "out", seed=1, w_feat=0.2)
     (tmp_path / "out/metrics.jsonl").write_text("{}\n")
     message = refused(tmp_path / "out", seed=1)
-    assert "--w_feat was 0.2 and is not given" in message
-    assert "--temperature was not given and is 8" in refused(tmp_path / "out", seed=1, w_feat=0.2, temperature=8)
+    assert "--w_feat was 0.2 and is 0.1" in message
+    assert "--temperature was 2.0 and is 8" in refused(tmp_path / "out", seed=1, w_feat=0.2, temperature=8)
     start(tmp_path / "out", seed=1, w_feat=0.2, resume=True)
 
 
@@ -338,7 +338,39 @@ def test_a_run_from_before_components_were_recorded_goes_on(tmp_path: Path):
     start(out, resume=True, **{"optimizer#weight_decay": 0.5})
 
 
-def test_components_that_are_no_object_are_a_damaged_record(begun: Path):
+@pytest.mark.parametrize("part", ["components", "method_options"])
+def test_a_part_that_is_no_object_is_a_damaged_record(begun: Path, part: str):
     record = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
-    (begun / "settings.json").write_text(json.dumps({**record, "components": 3}), encoding="utf-8")
-    assert "is damaged (components are no object)" in refused(begun, seed=1)
+    (begun / "settings.json").write_text(json.dumps({**record, part: 3}), encoding="utf-8")
+    assert f"is damaged ({part} are no object)" in refused(begun, seed=1)
+
+
+def test_the_options_of_the_method_in_effect_are_recorded_and_compared(tmp_path: Path):
+    out = tmp_path / "out"
+    start(out, method="kd", temperature=3.0)
+    (out / "metrics.jsonl").write_text("{}\n")
+    path = out / "settings.json"
+    record = json.loads(path.read_text())
+    options = record["method_options"]
+    assert options["temperature"] == 3.0 and {"w_sup", "w_logit", "w_dice"} <= {*options}
+    # a usual value is the same whether it is given or not
+    start(out, resume=True, method="kd", temperature=3.0, w_dice=options["w_dice"])
+    assert "--w_dice was 0.5 and is 0.25" in refused(out, method="kd", temperature=3.0, w_dice=0.25)
+    assert "--temperature was 3.0 and is 2.0" in refused(out, method="kd")
+    # as an earlier version's, which had another default and had one option less, left it
+    record["method_options"] = {**options, "w_logit": 7.0}
+    del record["method_options"]["w_dice"]
+    path.write_text(json.dumps(record))
+    message = refused(out, method="kd", temperature=3.0)
+    assert "--w_logit was 7.0 and is 0.5" in message and "--w_dice was not given and is 0.5" in message
+    # another method has other options
+    assert "w_dice" not in refused(out, method="at", temperature=3.0)
+    # as a version left it that did not record them
+    del record["method_options"]
+    path.write_text(json.dumps(record))
+    start(out, resume=True, method="kd", temperature=3.0)
+
+
+def test_a_bundle_without_distillation_has_no_recorded_options(tmp_path: Path):
+    start(tmp_path, bundle="seg_teacher")
+    assert "method_options" not in json.loads((tmp_path / "settings.json").read_text())
