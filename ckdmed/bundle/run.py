@@ -41,7 +41,8 @@ from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines
 from ckdmed.sections.record import find_own_or_shipped
 
-__all__ = ["claim_run", "evaluation_settings", "finish_run", "running_settings", "settings_of", "start_run"]
+__all__ = ["claim_run", "evaluation_settings", "finish_run", "running_method_options", "running_settings"]
+__all__ += ["settings_of", "start_run"]
 
 logger = logging.getLogger("ckdmed")
 
@@ -87,7 +88,7 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
                 )
             options = () if workflow is None else taken_settings(workflow.parser.get())
             components = _components(settings, (record or {}).get("components", ()))
-            check_resumed(folder, settings, options, components, _method_options(settings))
+            check_resumed(folder, settings, options, components, running_method_options(settings))
         hold(folder)
     except RefusedStart as error:
         return str(error)
@@ -170,12 +171,18 @@ def running_settings() -> dict[str, Any]:
     return {} if workflow is None else settings_of(workflow.parser)
 
 
+def running_method_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the running workflow's method as they take effect, see `method_options`; none outside of one."""
+    workflow = running_workflow()
+    return {} if workflow is None else method_options(workflow.parser.get(), settings)
+
+
 def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "command": typed_command(),
         "settings": dict(settings),
         "components": _components(settings),
-        **({"method_options": options} if (options := _method_options(settings)) else {}),
+        **({"method_options": options} if (options := running_method_options(settings)) else {}),
         "versions": {
             "ckdmed": __version__,
             "monai": monai.__version__,
@@ -189,11 +196,6 @@ def _origin(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _components(settings: Mapping[str, Any], also: Collection[str] = ()) -> dict[str, Any]:
     workflow = running_workflow()
     return {} if workflow is None else component_overrides(workflow, settings, also)
-
-
-def _method_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    workflow = running_workflow()
-    return {} if workflow is None else method_options(workflow.parser.get(), settings)
 
 
 #: Names under which configurations hold what they read settings of: the record of a training, the sizes of a profile.

@@ -126,10 +126,12 @@ def tracked_run_name(output_dir: str) -> str:
 
 
 def tracked_settings() -> dict[str, str]:
-    """The settings of the running workflow, as MLflow takes parameters."""
-    from ckdmed.bundle.run import running_settings
+    """The settings of the running workflow, with all options of its method, as MLflow takes parameters."""
+    from ckdmed.bundle.run import running_method_options, running_settings
 
-    return {name: str(value)[:_LONGEST] for name, value in running_settings().items()}
+    settings = running_settings()
+    settings |= running_method_options(settings)
+    return {name: str(value)[:_LONGEST] for name, value in settings.items()}
 
 
 def _handlers(parser: ConfigParser, place: str) -> list[str]:

@@ -65,7 +65,7 @@ class TrainingRun:
     Attributes:
         folder: of its files.
         weights: its own, whether they are there or not.
-        settings: that it ran with, by the names of today.
+        settings: that it ran with, by the names of today, with all options of its method.
         command: the words of the command line.
         versions: package -> version.
         history: a row for each epoch; none where no epoch ended.
@@ -148,7 +148,8 @@ def read_training_run(folder: Path) -> TrainingRun:
     return TrainingRun(
         folder=folder,
         weights=weights,
-        settings=with_new_names(settings),
+        # of runs of earlier versions, options of the method that were not given are unknown
+        settings={**with_new_names(settings), **(record.get("method_options") or {})},
         command=[str(word) for word in record.get("command") or ()],
         versions={str(name): str(value) for name, value in (record.get("versions") or {}).items()},
         history=history,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,9 @@ def test_a_training_is_logged(bundle, tmp_path, monkeypatch):
     assert run.info.status == "FINISHED" and run.info.run_name == tracked_run_name(str(out))
     assert "train_loss" in run.data.metrics and any(name.startswith("val_") for name in run.data.metrics)
     assert run.data.params["epochs"] == "1" and run.data.params["output_dir"] == str(out)
+    options = json.loads((out / "settings.json").read_text()).get("method_options", {})
+    assert bool(options) is bundle.endswith("_kd")
+    assert all(run.data.params[name] == str(value) for name, value in options.items())
     assert {"settings.json", "metrics.jsonl", "curves.png"} <= artefacts
     # nothing that names or shows a patient
     assert not {"sections.json", "predictions.png"} & artefacts

@@ -26,6 +26,7 @@ def write_training(folder: Path, seed: int = 0, best: float = 0.8, evaluated: bo
     record = {
         "command": ["python", "-m", "monai.bundle", "run", "--seed", str(seed)],
         "settings": {"bundle_root": "bundles/seg_kd", "method": "ckd", "epochs": 2, "seed": seed, **settings},
+        "method_options": {"w_logit": 0.4711},
         "versions": {"ckdmed": "0.1.0"},
     }
     (folder / "settings.json").write_text(json.dumps(record))

@@ -59,6 +59,7 @@ def test_a_training_with_its_evaluation_and_teacher(tmp_path, capsys):
     dice = f"{summary['overall']['dice']['patient_mean']:.4f}"
     for text in (html, markdown):
         assert "0.8000" in text and dice in text and "Results on the test set" in text
+        assert "0.4711" in text
         # the teacher's own best and the numbers that both checkpoints hold
         assert "0.9000" in text and "5000" in text and "34" in text
         assert "<script>window" not in text
