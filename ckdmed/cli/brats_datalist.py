@@ -9,29 +9,33 @@ from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, pa
 from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 
 NAME = "brats-datalist"
-HELP = "find BraTS cases of every naming and split them by patient, balanced by tumour type and enhancing part"
+HELP = "find BraTS cases under any naming and split them by patient, stratified by tumour type and enhancing tumour"
 EXAMPLES = (
     "ckdmed brats-datalist path/to/brats",
     "ckdmed brats-datalist path/to/brats --patients patients.csv --output datalist.json",
 )
-STATUSES = {1: "the datalist is written, and cases were skipped: each is named"}
+STATUSES = {1: "the datalist was written, but cases were skipped; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
-    parser.add_argument("--output", "--out", type=Path, help="the datalist (default: FOLDER/datalist.json)")
-    parser.add_argument("--seed", type=int, default=0, help="of the split (default: %(default)s)")
+    parser.add_argument("folder", type=Path, help="folder with the cases, at any depth")
+    parser.add_argument("--output", "--out", type=Path, help="datalist to write (default: FOLDER/datalist.json)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
     parser.add_argument(
         "--fractions",
         type=float,
         nargs=3,
         default=(0.8, 0.1, 0.1),
         metavar=("TRAIN", "VALIDATION", "TEST"),
-        help="shares of the sections (default: 0.8 0.1 0.1)",
+        help="fractions of the patients in each section (default: 0.8 0.1 0.1)",
     )
-    parser.add_argument("--modalities", nargs="+", metavar="NAME", help="that a case must have (default: all four)")
-    parser.add_argument("--without-masks", action="store_true", help="take cases without a mask too, for training")
-    parser.add_argument("--tumour-type", metavar="TYPE", help="of cases whose names do not tell it (default: GLI)")
+    parser.add_argument(
+        "--modalities", nargs="+", metavar="NAME", help="modalities that a case must have (default: all four)"
+    )
+    parser.add_argument("--without-masks", action="store_true", help="include cases without a mask, for training")
+    parser.add_argument(
+        "--tumour-type", metavar="TYPE", help="tumour type of cases whose names do not give it (default: GLI)"
+    )
     add_release(parser)
     add_mask_is(parser)
     add_patients(parser)

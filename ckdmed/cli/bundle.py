@@ -11,7 +11,7 @@ from ckdmed.bundle_files import bundle_files, bundle_folder, bundle_names, bundl
 _README = Path("docs/README.md")
 
 NAME = "bundle"
-HELP = "list the bundles with their folders, or write a bundle into a folder of your own"
+HELP = "list the bundles with their folders, or copy a bundle to your own folder"
 EXAMPLES = (
     "ckdmed bundle",
     "ckdmed bundle seg_kd my_bundle",
@@ -20,12 +20,12 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("bundle", nargs="?", help="seg_kd, seg_teacher, cls_kd ...; without it all are listed")
+    parser.add_argument("bundle", nargs="?", help="seg_kd, seg_teacher, cls_kd ...; lists all bundles if omitted")
     parser.add_argument(
         "folder",
         nargs="?",
         type=Path,
-        help="a new folder to write the bundle into; without it the bundle's own is printed",
+        help="new folder to copy the bundle to; prints the bundle's folder if omitted",
     )
 
 

@@ -17,7 +17,7 @@ def add_mask_is(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--mask-is",
         choices=("label", "brain"),
-        help="what files called mask are: of the tumour or of the brain (default: they are not used)",
+        help="whether files called mask are tumour or brain masks (default: they are not used)",
     )
 
 
@@ -25,8 +25,8 @@ def add_release(parser: argparse._ActionsContainer) -> None:
     """Declare `--release`."""
     parser.add_argument(
         "--release",
-        help="whose labels masks have where names do not tell: a year or decathlon (default: by names and labels; "
-        "required where these leave it open)",
+        help="release whose labels the masks have, if names do not tell: a year or decathlon (default: from names and "
+        "labels; required if these are ambiguous)",
     )
 
 
@@ -36,7 +36,7 @@ def add_patients(parser: argparse._ActionsContainer) -> None:
         "--patients",
         type=Path,
         metavar="CSV",
-        help="table with the columns case and patient, for cases whose names do not tell the patient",
+        help="table with columns case and patient, for cases whose names do not identify the patient",
     )
 
 

@@ -14,12 +14,17 @@ EXAMPLES = (
     "ckdmed check-brats path/to/brats",
     "ckdmed check-brats path/to/brats --csv masks.csv",
 )
-STATUSES = {1: "masks do not fit or cases were skipped: each is named"}
+STATUSES = {1: "masks do not fit or cases were skipped; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="holds the cases, at any depth")
-    parser.add_argument("--seg", type=Path, metavar="FILE", help="another mask, to compare with the one case there is")
+    parser.add_argument("folder", type=Path, help="folder with the cases, at any depth")
+    parser.add_argument(
+        "--seg",
+        type=Path,
+        metavar="FILE",
+        help="mask to check instead of the case's own; the folder must hold a single case",
+    )
     add_release(parser)
     add_mask_is(parser)
     parser.add_argument(
@@ -27,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="largest share of a tumour outside the brain (default: %(default)s)",
+        help="largest allowed share of a tumour outside the brain (default: %(default)s)",
     )
-    parser.add_argument("--csv", type=Path, help="write the table here as well")
+    parser.add_argument("--csv", type=Path, help="also write the table to this file")
     add_force(parser, "a file of --csv")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -11,22 +11,20 @@ from typing import Any
 from ckdmed.counted import counted
 
 NAME = "check-datalist"
-HELP = "check a datalist: no patient in two sections, files present, hashes and manifest on demand"
+HELP = "check a datalist: no patient in two sections, all files present; on request also hashes and a manifest"
 EXAMPLES = (
     "ckdmed check-datalist path/to/figshare/datalist.json",
     "ckdmed check-datalist datalist.json --dataset_dir path/to/figshare --hashes",
     "ckdmed check-datalist path/to/my_slices/datalist.json",
 )
-STATUSES = {1: "the datalist has problems: each is named"}
+STATUSES = {1: "the datalist has problems; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
+    parser.add_argument("datalist", type=Path, help="datalist of Figshare slices, of your own images or of BraTS cases")
     parser.add_argument(
-        "datalist", type=Path, help="the datalist: of Figshare slices, of your own images or of BraTS cases"
-    )
-    parser.add_argument(
-        "--dataset_dir", "--dataset-dir", type=Path, help="folder of the files (default: that of the datalist)"
+        "--dataset_dir", "--dataset-dir", type=Path, help="folder of the files (default: the datalist's folder)"
     )
     parser.add_argument("--hashes", action="store_true", help="read every Figshare slice and compare its SHA-256")
     parser.add_argument("--manifest", type=Path, help="compare with a manifest, such as data_manifests/figshare.json")

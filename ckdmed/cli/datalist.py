@@ -9,18 +9,18 @@ from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 from ckdmed.counted import counted
 
 NAME = "datalist"
-HELP = "make the datalist (decathlon JSON) of a folder of Figshare .mat slices, split by patient"
+HELP = "write the datalist (Decathlon JSON) of a folder of Figshare .mat slices, split by patient"
 EXAMPLES = (
     "ckdmed datalist path/to/figshare",
     "ckdmed datalist path/to/figshare --folds 5 --output folds.json",
 )
-STATUSES = {1: "the datalist is written, and files were left out: each is named"}
+STATUSES = {1: "the datalist was written, but files were left out; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("folder", type=Path, help="folder with <id>.mat files, in subfolders or not")
-    parser.add_argument("--output", "--out", type=Path, help="the file to write (default: FOLDER/datalist.json)")
+    parser.add_argument("folder", type=Path, help="folder with <id>.mat files, at any depth")
+    parser.add_argument("--output", "--out", type=Path, help="file to write (default: FOLDER/datalist.json)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: 0)")
     shares = parser.add_mutually_exclusive_group()
     shares.add_argument(
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(0.8, 0.1, 0.1),
         metavar=("TRAIN", "VAL", "TEST"),
-        help="shares of training, validation and test, sum 1 (default: 0.8 0.1 0.1)",
+        help="fractions of training, validation and test, which sum to 1 (default: 0.8 0.1 0.1)",
     )
-    shares.add_argument("--folds", type=int, metavar="K", help="K folds instead of shares; each item gets its fold")
-    parser.add_argument("--no-hashes", action="store_true", help="leave out the SHA-256 of the files (faster)")
+    shares.add_argument("--folds", type=int, metavar="K", help="make K folds instead; each item gets its fold")
+    parser.add_argument("--no-hashes", action="store_true", help="do not compute SHA-256 hashes of the files (faster)")
     add_force(parser, "a datalist")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

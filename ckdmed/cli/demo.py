@@ -7,8 +7,8 @@ from pathlib import Path
 
 NAME = "demo"
 HELP = (
-    "open a page on this machine alone (127.0.0.1) where one drops a slice or a series and sees the mask (extra demo). "
-    "Nothing is loaded from elsewhere or sent anywhere; what was dropped is deleted when the demo ends"
+    "open a local page (127.0.0.1 only) that segments the slice or series you drop on it (extra demo). "
+    "Nothing is loaded from or sent to other machines; dropped files are deleted when the demo ends"
 )
 EXAMPLES = (
     "ckdmed demo",
@@ -18,9 +18,9 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("--bundle", default="seg_kd", help="its name or folder (default: seg_kd, which has weights)")
+    parser.add_argument("--bundle", default="seg_kd", help="bundle name or folder (default: seg_kd, which has weights)")
     parser.add_argument("--checkpoint", type=Path, help="other weights than those in the bundle")
-    parser.add_argument("--port", type=int, help="default: the first that is free from 7860")
+    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "deploy"
-HELP = "write a trained network as ONNX, OpenVINO or TorchScript, also in int8, with a table of speed and changes"
+HELP = "export a trained network to ONNX, OpenVINO or TorchScript, also in int8, with a table of speed and accuracy"
 EXAMPLES = (
     "ckdmed deploy seg_kd --formats onnx torchscript --output_dir deployed",
     "ckdmed deploy seg_kd --dataset_dir path/to/figshare --formats onnx onnx-int8 openvino openvino-int8 "
     "--output_dir deployed",
 )
-STATUSES = {1: "a form cannot be made or changes too much, and is not written; the others are"}
+STATUSES = {1: "a format cannot be made or changes the results too much and is not written; the others are"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,26 +26,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["onnx"],
         metavar="FORMAT",
-        help="some of onnx, onnx-int8, openvino, openvino-int8, torchscript (default: onnx)",
+        help="one or more of onnx, onnx-int8, openvino, openvino-int8, torchscript (default: onnx)",
     )
     parser.add_argument("--checkpoint", help="other weights than models/model.pt of the run or bundle")
     parser.add_argument(
-        "--dataset_dir", "--dataset-dir", help="data of the bundle; int8 needs them (default: phantoms)"
+        "--dataset_dir", "--dataset-dir", help="the bundle's data, which int8 needs (default: phantoms)"
     )
-    parser.add_argument("--section", default="test", help="of the data, to judge the forms on (default: test)")
-    parser.add_argument("--calibration", type=int, default=100, help="training slices for int8 (default: 100)")
     parser.add_argument(
-        "--held_out", type=int, help="items to judge on at most, spread over the patients (default: the whole section)"
+        "--section", default="test", help="section of the data on which the formats are judged (default: test)"
     )
-    parser.add_argument("--mean_drop", type=float, default=0.005, help="allowed fall of the mean (default: 0.005)")
-    parser.add_argument("--worst_drop", type=float, default=0.05, help="allowed loss of one slice (default: 0.05)")
+    parser.add_argument(
+        "--calibration", type=int, default=100, help="training slices for int8 calibration (default: 100)"
+    )
+    parser.add_argument(
+        "--held_out",
+        type=int,
+        help="judge on at most this many items, spread over the patients (default: the whole section)",
+    )
+    parser.add_argument(
+        "--mean_drop", type=float, default=0.005, help="allowed drop of the mean score (default: 0.005)"
+    )
+    parser.add_argument("--worst_drop", type=float, default=0.05, help="allowed loss of a single slice (default: 0.05)")
     parser.add_argument("--changed", type=float, default=0.05, help="allowed share of changed slices (default: 0.05)")
-    parser.add_argument("--force", action="store_true", help="write forms that change too much as well")
+    parser.add_argument("--force", action="store_true", help="also write formats that fail the check")
     parser.add_argument(
-        "--finetune", type=int, default=0, metavar="EPOCHS", help="where int8 fails, train through quantisers (NNCF)"
+        "--finetune",
+        type=int,
+        default=0,
+        metavar="EPOCHS",
+        help="if int8 fails, fine-tune with quantisation (NNCF) for so many epochs",
     )
-    parser.add_argument("--rounds", type=int, default=15, help="of the timing (default: 15)")
-    parser.add_argument("--no_timing", action="store_true", help="write and judge the forms alone")
+    parser.add_argument("--rounds", type=int, default=15, help="timing rounds (default: 15)")
+    parser.add_argument("--no_timing", action="store_true", help="write and judge the formats without timing them")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,14 +28,14 @@ TERMINATED = 143
 #: status -> what it tells; the documentation's table is compared with it
 STATUSES: Mapping[int, str] = {
     DONE: "done",
-    FOUND: "done, with findings: a check failed or a part of the input was left out, each named on a line; or a defect "
-    "of the package, with its traceback",
-    REFUSED: "ended by an error that its user can mend: wrong arguments, a bad input, a missing package, a full disk; "
-    "one line on standard error says what",
-    SKIPPED: "an inference is done, and inputs were skipped: each is named in `skipped.csv` with its cause",
-    INTERRUPTED: "stopped by Ctrl-C; the last line says what is kept and how to go on",
-    READER_LEFT: "the program that reads the output ended first, as `head` does",
-    TERMINATED: "stopped by SIGTERM, as by Ctrl-C",
+    FOUND: "done, with findings: a check failed or part of the input was left out, each listed on its own line; or a "
+    "bug in the package, with its traceback",
+    REFUSED: "an error that the user can fix: wrong arguments, bad input, a missing package, a full disk; one line on "
+    "standard error says what",
+    SKIPPED: "inference is done, but inputs were skipped; each is listed in `skipped.csv` with its cause",
+    INTERRUPTED: "stopped by Ctrl-C; the last line says what is kept and how to resume",
+    READER_LEFT: "the program reading the output ended first, as `head` does",
+    TERMINATED: "stopped by SIGTERM; otherwise as with Ctrl-C",
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ckdmed.experiments.engine import Experiment
 
 NAME = "experiment"
-HELP = f"run an experiment ({', '.join(EXPERIMENTS)}) and write its tables and picture; what is done is not repeated"
+HELP = f"run an experiment ({', '.join(EXPERIMENTS)}) and write its tables and plot; finished runs are not repeated"
 EXAMPLES = (
     "ckdmed experiment compare --output_dir compare --dataset_dir path/to/figshare",
     "ckdmed experiment ablation --profile tiny --seeds 0 --set epochs=2",
@@ -59,10 +59,12 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
     name = chosen.name
     parser = argparse.ArgumentParser(prog=f"ckdmed experiment {name}", description=EXPERIMENTS[name])
     add_output_dir(
-        parser, f"runs, records, tables and picture; finished runs are kept (default: {name})", default=Path(name)
+        parser,
+        f"folder for runs, records, tables and plot; finished runs are kept (default: {name})",
+        default=Path(name),
     )
     parser.add_argument(
-        "--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} with a datalist.json; phantoms by default"
+        "--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} with a datalist.json (default: phantoms)"
     )
     parser.add_argument(
         "--profile",
@@ -71,54 +73,58 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
         type=lambda profile: "full" if profile == "paper" else profile,
         choices=PROFILES,
         default="compact",
-        help="sizes (default: compact)",
+        help="size profile (default: compact)",
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
     parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="settings of the bundle for all runs, such as epochs=10; checked before the first training",
+        help="bundle settings for all runs, such as epochs=10; checked before the first training",
     )
     parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this checkout)")
     chosen.add_options(parser)
     parser.add_argument(
         "--executor",
         choices=("slurm", "local"),
-        help="run each training in a job of its own: on a Slurm cluster, or in processes of this machine (extra "
-        "cluster); by default one after the other in this process",
+        help="run each training as its own job: on a Slurm cluster, or in local processes (extra cluster); by default "
+        "the trainings run one after the other in this process",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="jobs at a time at most (default: no limit; local: 1)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="most jobs at a time (default: no limit; local: 1)")
     parser.add_argument(
         "--executor_set",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="of submitit's executor, such as timeout_min=600 (default: a day) slurm_partition=gpu gpus_per_node=1",
+        help="for submitit's executor, such as timeout_min=600 (default: a day) slurm_partition=gpu gpus_per_node=1",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="list the runs and which are done, without the arms that do not fit; nothing is written",
+        help="list the runs and which are done, leaving out arms that do not fit; nothing is written",
     )
     if chosen.looks_at_test:
         parser.add_argument(
-            "--final", action="store_true", help="evaluate the finished runs on the test set: once, last"
+            "--final",
+            action="store_true",
+            help="evaluate the finished runs on the test set; do this once, as the last step",
         )
     parser.add_argument(
-        "--table-only", action="store_true", help="write tables and picture from the records that are there"
+        "--table-only", action="store_true", help="only write tables and plot from the existing records"
     )
-    parser.add_argument("--table", type=Path, help=f"the tables' file (default: OUTPUT_DIR/{name}.md), picture beside")
+    parser.add_argument(
+        "--table", type=Path, help=f"file for the tables, with the plot beside it (default: OUTPUT_DIR/{name}.md)"
+    )
     parser.add_argument(
         "--collect",
         type=Path,
         nargs="?",
         const=Path(),
         metavar="FILE",
-        help=f"write all records into one JSON Lines file as well (default: OUTPUT_DIR/{name}.jsonl)",
+        help=f"also write all records to one JSON Lines file (default: OUTPUT_DIR/{name}.jsonl)",
     )
     add_force(parser, "a file of --table or --collect")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

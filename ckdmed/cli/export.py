@@ -10,7 +10,7 @@ from typing import Any
 from ckdmed.cli.overwriting import add_output_dir, refuse_existing
 
 NAME = "export"
-HELP = "write a trained bundle in the layout of the MONAI Model Zoo, and check it by the zoo's rules"
+HELP = "write a trained bundle in the MONAI Model Zoo layout and check it against the zoo's rules"
 EXAMPLES = (
     "ckdmed export path/to/run --output_dir brain_tumour_seg_kd --archive",
     "ckdmed export --bundle cls_kd --checkpoint model.pt --output_dir tumour_type --evaluation evaluation/summary.json",
@@ -23,29 +23,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source", nargs="?", metavar="RUN", help="a run's output folder, a bundle's folder, or a bundle's name"
     )
-    parser.add_argument("--bundle", help="in place of RUN: seg_kd, cls_kd ..., or the folder of one; with --checkpoint")
+    parser.add_argument("--bundle", help="instead of RUN: seg_kd, cls_kd ..., or a bundle's folder; needs --checkpoint")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
-    add_output_dir(parser, "folder to write; its name (brain_tumour_seg_kd) is the bundle's", "--output")
-    parser.add_argument("--teacher-checkpoint", type=Path, help="a teacher to ship for further training")
+    add_output_dir(parser, "folder to write; the bundle is named after it (brain_tumour_seg_kd)", "--output")
+    parser.add_argument("--teacher-checkpoint", type=Path, help="teacher to include for further training")
     parser.add_argument(
         "--override",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="setting to write into the configurations, such as threshold=0.4; may be repeated. What the record of the "
-        "checkpoint tells (model.json beside it, or settings.json of its run), such as sizes, need not be given",
+        help="setting to write to the configurations, such as threshold=0.4; repeatable. Settings in the checkpoint's "
+        "record (model.json beside it, or settings.json of its run), such as sizes, need not be given",
     )
-    parser.add_argument(
-        "--evaluation", type=Path, help="summary.json of an evaluation of this checkpoint, for the docs"
-    )
+    parser.add_argument("--evaluation", type=Path, help="summary.json of this checkpoint's evaluation, for the docs")
     parser.add_argument(
         "--archive",
         action="store_true",
         help="also write NAME_vVERSION.zip beside the folder, for `monai.bundle download --url`",
     )
-    parser.add_argument("--large-files-url", help="address under which files over 25 MB will be published")
-    parser.add_argument("--schema", type=Path, help="a copy of the metadata schema (default: our statement of it)")
-    parser.add_argument("--force", action="store_true", help="replace an exported bundle that is there")
+    parser.add_argument("--large-files-url", help="URL where files over 25 MB will be published")
+    parser.add_argument("--schema", type=Path, help="copy of the metadata schema (default: the one in this package)")
+    parser.add_argument("--force", action="store_true", help="replace an existing exported bundle")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -9,12 +9,12 @@ from ckdmed.cli.overwriting import add_force, refuse_existing
 from ckdmed.counted import counted
 
 NAME = "intended-inputs"
-HELP = "record beside a checkpoint how its training's inputs look, or say which inputs are unlike them"
+HELP = "record what a checkpoint's training inputs look like, or check which inputs differ from them"
 EXAMPLES = (
     "ckdmed intended-inputs record path/to/figshare --checkpoint my_run/models/model.pt --sequence t1c",
     "ckdmed intended-inputs check new=path/to/scans other='lgg/*/*_flair.nii.gz'",
 )
-STATUSES = {1: "the table is complete but for inputs that could not be read: each is named"}
+STATUSES = {1: "the table lacks inputs that could not be read; each is listed"}
 
 _SECTIONS = ("train", "validation")
 
@@ -29,20 +29,29 @@ def _data_set(text: str) -> tuple[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     what = parser.add_subparsers(title="what", dest="what", metavar="<what>", required=True)
-    record = what.add_parser("record", help="write model.inputs.json beside model.pt from the data of its training")
-    record.add_argument("dataset_dir", help="folder of Figshare files, or a datalist, as --dataset_dir of the training")
-    record.add_argument("--checkpoint", type=Path, required=True, help="the weights that the record is for")
+    record = what.add_parser("record", help="write model.inputs.json beside model.pt, from its training data")
     record.add_argument(
-        "--sequence", default="", choices=("", "t1n", "t1c", "t2w", "t2f"), help="of the inputs (default: not known)"
+        "dataset_dir", help="folder of Figshare files, or a datalist: the --dataset_dir of the training"
     )
-    record.add_argument("--description", default="MR slices", help="of the inputs, in words (default: %(default)s)")
-    record.add_argument("--data", default="", help="what the data are, in words (default: the folder's name)")
-    record.add_argument("--field-of-view-mm", type=float, nargs=2, metavar=("LEAST", "MOST"), help="of the slices")
-    record.add_argument("--split-seed", type=int, default=0, help="of the training (default: %(default)s)")
-    record.add_argument("--slice-axis", default="-1", help="of volumes, as of the training (default: %(default)s)")
+    record.add_argument("--checkpoint", type=Path, required=True, help="weights that the record is for")
+    record.add_argument(
+        "--sequence",
+        default="",
+        choices=("", "t1n", "t1c", "t2w", "t2f"),
+        help="MR sequence of the inputs (default: unknown)",
+    )
+    record.add_argument("--description", default="MR slices", help="description of the inputs (default: %(default)s)")
+    record.add_argument("--data", default="", help="description of the data (default: the folder's name)")
+    record.add_argument(
+        "--field-of-view-mm", type=float, nargs=2, metavar=("LEAST", "MOST"), help="field of view of the slices"
+    )
+    record.add_argument("--split-seed", type=int, default=0, help="split_seed of the training (default: %(default)s)")
+    record.add_argument(
+        "--slice-axis", default="-1", help="slice_axis of the training, for volumes (default: %(default)s)"
+    )
     add_force(record, "a record")
     record.add_argument("--quiet", action="store_true", help="no progress bar")
-    check = what.add_parser("check", help="a table of data sets: how many of their inputs are flagged")
+    check = what.add_parser("check", help="print a table of how many inputs of each data set are flagged")
     check.add_argument(
         "data_sets",
         type=_data_set,
@@ -50,11 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         help="a file, a folder, a datalist, or a pattern such as 'lgg/*/*_flair.nii.gz'",
     )
-    check.add_argument("--checkpoint", type=Path, help="default: the weights of the bundle seg_kd")
-    check.add_argument("--section", default="test", help="of datalists (default: %(default)s)")
-    check.add_argument("--output", type=Path, metavar="FILE.md", help="write the table here too")
+    check.add_argument(
+        "--checkpoint", type=Path, help="weights whose record is used (default: those of the bundle seg_kd)"
+    )
+    check.add_argument("--section", default="test", help="section of datalists (default: %(default)s)")
+    check.add_argument("--output", type=Path, metavar="FILE.md", help="also write the table to this file")
     add_force(check, "a table")
-    check.add_argument("--quiet", action="store_true", help="no progress bar, no line for each flagged input")
+    check.add_argument("--quiet", action="store_true", help="no progress bar, and no line per flagged input")
 
 
 def run(args: argparse.Namespace) -> int:

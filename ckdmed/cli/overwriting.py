@@ -13,7 +13,7 @@ __all__ = ["add_force", "add_output_dir", "is_datalist", "refuse_existing"]
 
 def add_force(parser: argparse.ArgumentParser, what: str) -> None:
     """Declare `--force`."""
-    parser.add_argument("--force", action="store_true", help=f"replace {what} that is there")
+    parser.add_argument("--force", action="store_true", help=f"replace {what} if it exists")
 
 
 def add_output_dir(parser: argparse.ArgumentParser, what: str, *aliases: str, default: Path | None = None) -> None:

@@ -18,31 +18,51 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     layouts = parser.add_subparsers(title="layouts", dest="layout", metavar="<layout>", required=True)
     figshare = layouts.add_parser("figshare", help=".mat slices of three tumour classes, with cvind.mat")
-    figshare.add_argument("folder", type=Path, help="where to; made if absent, existing files are kept")
+    figshare.add_argument("folder", type=Path, help="output folder; created if needed, existing files are kept")
     figshare.add_argument("--patients", type=int, default=60, help="number of patients (default: %(default)s)")
     figshare.add_argument(
         "--slices", type=int, nargs=2, default=(3, 6), metavar=("MIN", "MAX"), help="slices per patient (default: 3 6)"
     )
-    figshare.add_argument("--size", type=int, default=256, help="edge of a slice in pixels (default: %(default)s)")
-    brats = layouts.add_parser("brats", help="four modalities and segmentation per case, .nii.gz")
-    brats.add_argument("folder", type=Path, help="where to; made if absent, existing files are kept")
+    figshare.add_argument(
+        "--size", type=int, default=256, help="edge length of a slice in pixels (default: %(default)s)"
+    )
+    brats = layouts.add_parser("brats", help="four modalities and a segmentation per case, as .nii.gz")
+    brats.add_argument("folder", type=Path, help="output folder; created if needed, existing files are kept")
     brats.add_argument("--cases", type=int, default=8, help="number of cases (default: %(default)s)")
     brats.add_argument(
-        "--shape", type=int, nargs=3, default=(240, 240, 155), metavar=("X", "Y", "Z"), help="default: 240 240 155"
+        "--shape",
+        type=int,
+        nargs=3,
+        default=(240, 240, 155),
+        metavar=("X", "Y", "Z"),
+        help="shape of a volume in voxels (default: 240 240 155)",
     )
     brats.add_argument(
-        "--types", nargs="+", default=["GLI"], metavar="TYPE", help="of GLI MEN MET PED SSA (default: GLI)"
+        "--types",
+        nargs="+",
+        default=["GLI"],
+        metavar="TYPE",
+        help="tumour types, of GLI MEN MET PED SSA (default: GLI)",
     )
     brats.add_argument(
-        "--time-points", type=int, nargs=2, default=(1, 2), metavar=("MIN", "MAX"), help="per patient (default: 1 2)"
+        "--time-points",
+        type=int,
+        nargs=2,
+        default=(1, 2),
+        metavar=("MIN", "MAX"),
+        help="time points per patient (default: 1 2)",
     )
     brats.add_argument(
         "--without-enhancement", type=float, default=0.15, help="share of cases without label 3 (default: %(default)s)"
     )
-    brats.add_argument("--dtype", choices=("int16", "float32"), default="int16", help="default: %(default)s")
+    brats.add_argument(
+        "--dtype", choices=("int16", "float32"), default="int16", help="data type of the images (default: %(default)s)"
+    )
     for layout in (figshare, brats):
-        layout.add_argument("--seed", type=int, default=0, help="equal seeds give equal bytes (default: %(default)s)")
-        layout.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of examples here")
+        layout.add_argument(
+            "--seed", type=int, default=0, help="random seed; equal seeds give identical files (default: %(default)s)"
+        )
+        layout.add_argument("--preview", type=Path, metavar="PNG", help="write a picture of examples to this file")
         add_force(layout, "a preview")
         layout.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -16,7 +16,7 @@ EXAMPLES = (
     "ckdmed prepare path/to/volumes --output_dir prepared",
     "ckdmed prepare --image t1c=case/t1c.nii.gz --image t2f=case/flair.nii.gz --output_dir prepared --format png",
 )
-STATUSES = {1: "the others are prepared, and cases were refused or skipped: each is named"}
+STATUSES = {1: "cases were refused or skipped, each listed; the others are prepared"}
 
 
 def _image(text: str) -> tuple[str, Path]:
@@ -43,65 +43,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         metavar="FOLDER",
-        help="holds BraTS cases, NIfTI files named <case>_t1 and so on, DICOM folders named by modality",
+        help="folder with BraTS cases, NIfTI files named <case>_t1 and so on, or DICOM folders named by modality",
     )
-    add_output_dir(parser, "where to; each case gets a folder of its own")
-    one = parser.add_argument_group("one case by its files")
+    add_output_dir(parser, "output folder; each case gets its own subfolder")
+    one = parser.add_argument_group("a single case, given by its files")
     one.add_argument(
         "--image",
         type=_image,
         action="append",
         default=[],
         metavar="MODALITY=PATH",
-        help="NIfTI file or DICOM folder of t1n, t1c, t2w or t2f; once per modality, instead of folders",
+        help="NIfTI file or DICOM folder of t1n, t1c, t2w or t2f; once per modality, instead of FOLDER",
     )
-    one.add_argument("--case", help="its name (default: that of the first image's folder)")
-    one.add_argument("--seg", type=Path, metavar="FILE", help="its mask; with one folder, in place of the case's own")
-    one.add_argument("--brain-mask", type=Path, metavar="FILE", help="its brain mask (default: found, see --brain)")
+    one.add_argument("--case", help="name of the case (default: the first image's folder)")
+    one.add_argument(
+        "--seg", type=Path, metavar="FILE", help="mask of the case; with a single FOLDER, replaces the case's own"
+    )
+    one.add_argument(
+        "--brain-mask", type=Path, metavar="FILE", help="brain mask of the case (default: computed, see --brain)"
+    )
     grid = parser.add_argument_group("grid")
     grid.add_argument(
-        "--modalities", nargs="+", metavar="NAME", help="of t1n t1c t2w t2f (default: all that there are)"
+        "--modalities", nargs="+", metavar="NAME", help="modalities to use, of t1n t1c t2w t2f (default: all available)"
     )
     grid.add_argument("--reference", metavar="NAME", help="modality whose grid is used (default: the first)")
     grid.add_argument(
         "--coregister",
         metavar="NAME",
-        help="bring the other images onto this modality (t1c, or t1ce): rigid, by mutual information; its grid is used",
+        help="register the other images to this one (t1c, or t1ce): rigid, by mutual information; its grid is used",
     )
-    grid.add_argument("--orientation", default="LPS", help="ends of the axes (default: %(default)s, as BraTS)")
-    grid.add_argument("--spacing", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar="MM", help="default: 1 1 1")
+    grid.add_argument("--orientation", default="LPS", help="axis orientation (default: %(default)s, as in BraTS)")
+    grid.add_argument(
+        "--spacing", type=float, nargs=3, default=(1.0, 1.0, 1.0), metavar="MM", help="voxel spacing (default: 1 1 1)"
+    )
     grid.add_argument("--keep-spacing", action="store_true", help="keep the reference's own spacing")
-    grid.add_argument("--size", type=int, nargs=3, metavar="VOXELS", help="cut or pad to this (default: do not)")
+    grid.add_argument("--size", type=int, nargs=3, metavar="VOXELS", help="crop or pad to this size (default: neither)")
     values = parser.add_argument_group("values")
     values.add_argument(
         "--brain",
         choices=("auto", "nonzero", "tissue"),
         default="auto",
-        help="brain: all that is not 0 (skull-stripped), the head's tissue, or by looking (default: %(default)s)",
+        help="brain mask: all non-zero voxels (skull-stripped images), the tissue of the head, or chosen automatically "
+        "(default: %(default)s)",
     )
     values.add_argument(
         "--normalise",
         choices=("zscore", "unit", "none"),
         default="zscore",
-        help="over the brain: z-score, [0, 1], or not at all (default: %(default)s)",
+        help="intensities over the brain: z-scores, [0, 1], or unchanged (default: %(default)s)",
     )
-    values.add_argument("--n4", action="store_true", help="take the coil's shading out of each image before (N4)")
-    values.add_argument("--clahe", action="store_true", help="equalise the contrast of each slice before")
-    values.add_argument("--clahe-limit", type=float, default=0.01, metavar="SHARE", help="default: %(default)s")
+    values.add_argument("--n4", action="store_true", help="correct the bias field of each image first (N4)")
+    values.add_argument("--clahe", action="store_true", help="equalise the contrast of each slice first")
+    values.add_argument(
+        "--clahe-limit", type=float, default=0.01, metavar="SHARE", help="clip limit of --clahe (default: %(default)s)"
+    )
     add_release(values)
     names = parser.add_argument_group("what names do not tell")
     add_mask_is(names)
     add_patients(names)
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--format", choices=("nifti", "hdf5", "npy", "png"), default="nifti", help="default: %(default)s"
+        "--format", choices=("nifti", "hdf5", "npy", "png"), default="nifti", help="file format (default: %(default)s)"
     )
     output.add_argument(
-        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
+        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="slice plane (default: %(default)s)"
     )
-    output.add_argument("--png-size", type=int, metavar="PIXELS", help="edge of PNG slices (default: their own)")
-    output.add_argument("--no-picture", action="store_true", help="no summary.png")
-    output.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    output.add_argument("--png-size", type=int, metavar="PIXELS", help="edge length of PNG slices (default: unchanged)")
+    output.add_argument("--no-picture", action="store_true", help="do not write summary.png")
+    output.add_argument("--workers", type=int, default=1, help="number of processes (default: %(default)s)")
     output.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

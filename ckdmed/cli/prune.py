@@ -8,7 +8,7 @@ from pathlib import Path
 from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "prune"
-HELP = "make a trained segmentation network smaller: fewer channels, or a UNet++ of less depth"
+HELP = "make a trained segmentation network smaller: fewer channels, or a shallower UNet++"
 EXAMPLES = (
     "ckdmed prune path/to/run --ratio 0.5 --dataset_dir figshare --output_dir pruned",
     "ckdmed prune path/to/unet_plus_plus_run --dataset_dir figshare --output_dir pruned",
@@ -21,23 +21,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("source", metavar="RUN", help="a run's output folder, a bundle's folder, or a bundle's name")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
-    add_output_dir(parser, "where to: gets model.pt and model.json")
+    add_output_dir(parser, "output folder for model.pt and model.json")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--ratio", type=float, help="share of the channels of each layer to remove, such as 0.5")
     what.add_argument(
-        "--depth", type=int, help="of a UNet++: 1 to 4 (default without --ratio: chosen on the validation set)"
+        "--depth", type=int, help="depth of a UNet++, 1 to 4 (default without --ratio: chosen on the validation set)"
     )
-    parser.add_argument("--tolerance", type=float, help=f"Dice that the chosen depth may lose (default: {_TOLERANCE})")
+    parser.add_argument(
+        "--tolerance", type=float, help=f"largest loss of Dice for the chosen depth (default: {_TOLERANCE})"
+    )
     parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
     parser.add_argument(
-        "--images", type=int, help="of the validation set at most, spread over the patients (default: all)"
+        "--images", type=int, help="use at most this many validation images, spread over the patients (default: all)"
     )
     parser.add_argument(
         "--calibration",
         type=int,
         metavar="N",
-        help="with --ratio: images of the training set by which it is seen what channels do, no labels; 0 to go by the "
-        f"weights alone (default: {_CALIBRATION})",
+        help="with --ratio: training images, without labels, used to rank the channels; 0 ranks by the weights alone "
+        f"(default: {_CALIBRATION})",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

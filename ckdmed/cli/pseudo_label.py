@@ -9,45 +9,48 @@ from ckdmed.cli.exit_status import FOUND
 from ckdmed.counted import counted
 
 NAME = "pseudo-label"
-HELP = "label the unlabelled training images or cases of a datalist by several networks, with an audit, to train on"
+HELP = "pseudo-label the unlabelled training images or cases of a datalist with several networks, with an audit"
 EXAMPLES = (
     "ckdmed pseudo-label datalist.json --models a/model.pt b/model.pt c/model.pt --output_dir labelled",
     "ckdmed pseudo-label datalist.json --models a.pt b.pt --min_confidence 0.8 --min_agreement 0.7 --output_dir out",
     "ckdmed pseudo-label brats --models volumes/models/model.pt slices/models/model.pt --output_dir labelled",
     "ckdmed pseudo-label labelled --check",
 )
-STATUSES = {FOUND: "with --check: a file is another one than when the labels were made; each is named"}
+STATUSES = {FOUND: "with --check: files have changed since the labels were made; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
-        "datalist", type=Path, help="of your own images, or of BraTS cases; with --check a folder of labels"
+        "datalist", type=Path, help="datalist of your own images or of BraTS cases; with --check, a folder of labels"
     )
     parser.add_argument("--models", type=Path, nargs="+", default=[], help="checkpoints of the networks")
     parser.add_argument(
-        "--output_dir", "--out", type=Path, help="a new folder for copies of images and masks, and their datalist"
+        "--output_dir", "--out", type=Path, help="new folder for copies of images and masks, with their datalist"
     )
     parser.add_argument(
-        "--average", choices=("prob", "logit"), default="prob", help="what of the networks is averaged (default: prob)"
+        "--average",
+        choices=("prob", "logit"),
+        default="prob",
+        help="what is averaged over the networks: probabilities or logits (default: prob)",
     )
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--hard", action="store_true", help="labels are masks (default)")
-    kind.add_argument("--soft", action="store_true", help="labels are the averaged probabilities (not of cases)")
+    kind.add_argument("--soft", action="store_true", help="labels are the averaged probabilities (not for cases)")
     parser.add_argument(
         "--min_confidence",
         "--min-confidence",
         type=float,
         default=0.5,
-        help="least probability of a mask's voxel, 0.5 to 1",
+        help="lowest probability of a voxel in the mask, 0.5 to 1",
     )
     parser.add_argument(
         "--min_agreement",
         "--min-agreement",
         type=float,
         default=0.0,
-        help="images on which the networks agree less (mean Dice of two and two; of a case that of the region with the "
-        "least) stay unlabelled",
+        help="images with less agreement between the networks stay unlabelled (mean pairwise Dice; for a case, of its "
+        "worst region)",
     )
     parser.add_argument("--check", action="store_true", help="compare a folder of labels with its manifest")
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NAME = "report"
 HELP = (
-    "write pages about trainings, inferences and comparisons: self-contained HTML, and Markdown. They hold pictures of "
-    "the patients' images, and paths as the runs recorded them"
+    "write reports on trainings, inferences and comparisons, as self-contained HTML and Markdown. They contain "
+    "pictures of the patients' images, and paths as the runs recorded them"
 )
 EXAMPLES = (
     "ckdmed report output",
@@ -34,23 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=Path,
         metavar="RUN",
-        help="output folder of a training, an evaluation, an inference, a deployment or an experiment, or a file of "
-        "records",
+        help="output folder of a training, evaluation, inference, deployment or experiment, or a file of records",
     )
     add_output_dir(
         parser,
-        f"folder of the pages (default: {_FOLDER} in the run's folder, of several runs in the working directory)",
+        f"folder of the report (default: {_FOLDER} in the run's folder; for several runs, in the working directory)",
         default=Path(),
     )
-    parser.add_argument("--title", default="", help="of the first page (default: the names of the runs)")
+    parser.add_argument("--title", default="", help="title of the first page (default: the names of the runs)")
     parser.add_argument(
-        "--cases", type=int, default=200, metavar="N", help="how many cases of an inference get a page (default: 200)"
+        "--cases",
+        type=int,
+        default=200,
+        metavar="N",
+        help="most cases of an inference that get their own page (default: 200)",
     )
     parser.add_argument(
         "--niivue",
         type=Path,
         metavar="FOLDER",
-        help="show volumes in NiiVue too: the unpacked npm package @niivue/niivue (BSD-2-Clause, 2.3 MB a page)",
+        help="also show volumes in NiiVue: the unpacked npm package @niivue/niivue (BSD-2-Clause, 2.3 MB per page)",
     )
     add_force(parser, "an earlier report")
 

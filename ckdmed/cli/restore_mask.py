@@ -9,18 +9,20 @@ from ckdmed.cli.overwriting import add_force, refuse_existing
 from ckdmed.counted import counted
 
 NAME = "restore-mask"
-HELP = "bring a mask of a prepared case back to the grid of one of its original images, through the registration"
+HELP = "map a mask of a prepared case back to the grid of one of its original images, undoing the registration"
 EXAMPLES = ("ckdmed restore-mask prepared/case prepared/case/case-seg.nii.gz --modality t2f --output flair-seg.nii.gz",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument(
-        "case", type=Path, help="the folder that `ckdmed prepare` wrote; its images are where they were"
+        "case", type=Path, help="folder written by `ckdmed prepare`; the original images must not have moved"
     )
     parser.add_argument("mask", type=Path, help="NIfTI mask on the prepared images")
-    parser.add_argument("--modality", required=True, choices=("t1n", "t1c", "t2w", "t2f"), help="of the original")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.nii.gz", help="the mask to write")
+    parser.add_argument(
+        "--modality", required=True, choices=("t1n", "t1c", "t2w", "t2f"), help="modality of the original image"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.nii.gz", help="mask file to write")
     add_force(parser, "a file")
 
 

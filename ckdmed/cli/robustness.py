@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 NAME = "robustness"
 HELP = (
-    "score a trained network, and its teacher beside it, on images of every corruption and severity: table, picture "
-    "and records; what is done is not repeated"
+    "score a trained network, and optionally its teacher, under every corruption and severity: table, plot and "
+    "records; finished evaluations are not repeated"
 )
 EXAMPLES = (
     "ckdmed robustness my_run --dataset_dir path/to/figshare --teacher_checkpoint my_run/teacher/teacher.pt "
@@ -31,51 +31,55 @@ _TABLE, _PICTURE, _RECORDS = "robustness.md", "robustness.png", "robustness.json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("source", metavar="RUN_OR_BUNDLE", help="a run's output folder, a bundle's folder or its name")
-    add_output_dir(parser, f"records, evaluations, {_TABLE}, {_PICTURE} and {_RECORDS}; what is done there is kept")
+    add_output_dir(
+        parser, f"folder for records, evaluations, {_TABLE}, {_PICTURE} and {_RECORDS}; finished ones are kept"
+    )
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
     parser.add_argument(
         "--teacher_checkpoint",
         "--teacher-checkpoint",
         type=Path,
         metavar="FILE",
-        help="of the teacher, to be scored on the same images; that of a run is teacher/teacher.pt in its folder",
+        help="teacher to score on the same images; a run stores its own as teacher/teacher.pt",
     )
     parser.add_argument(
         "--dataset_dir",
         "--dataset-dir",
         type=Path,
         metavar="FOLDER",
-        help="data of the bundle (default: phantoms, made in the output folder)",
+        help="the bundle's data (default: phantoms, made in the output folder)",
     )
     parser.add_argument(
         "--section",
         choices=("validation", "test"),
         default="validation",
-        help="of the data (default: validation)",
+        help="section of the data (default: validation)",
     )
     parser.add_argument(
         "--final",
         action="store_true",
-        help="score the test set too: once, last; with --section test it alone",
+        help="also score the test set; do this once, as the last step. With --section test, score only the test set",
     )
     parser.add_argument(
         "--corruptions",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="kinds such as noise, or single ones such as noise-2 (default: all, in three severities)",
+        help="kinds such as noise, or single severities such as noise-2 (default: all, at three severities)",
     )
-    parser.add_argument("--images", type=int, metavar="N", help="of a section at most, spread over its patients")
+    parser.add_argument(
+        "--images", type=int, metavar="N", help="use at most this many images of a section, spread over its patients"
+    )
     parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
         default=[],
         metavar="KEY=VALUE",
-        help="settings of all evaluations, such as threshold=0.3 tta=true; checked before the first",
+        help="settings for all evaluations, such as threshold=0.3 tta=true; checked before the first one",
     )
     parser.add_argument("--dry-run", action="store_true", help="list the evaluations and which are done")
-    parser.add_argument("--table-only", action="store_true", help="write table and picture from the records there")
+    parser.add_argument("--table-only", action="store_true", help="only write table and plot from the existing records")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -12,7 +12,7 @@ from ckdmed.cli.exit_status import STATUSES as _SHARED
 from ckdmed.cli.exit_status import TERMINATED
 
 NAME = "run"
-HELP = "train, evaluate or infer with a bundle, by its name or folder; every setting is given as --NAME VALUE"
+HELP = "train, evaluate or run inference with a bundle, given by name or folder; pass any setting as --NAME VALUE"
 EXAMPLES = (
     "ckdmed run seg_kd train",
     "ckdmed run seg_kd train --dataset_dir path/to/figshare --epochs 30 --output_dir my_run",
@@ -22,7 +22,7 @@ EXAMPLES = (
     "ckdmed run seg_kd train --help",
 )
 STATUSES = {
-    FOUND: "an error while it ran, with its traceback and the cause as the last line",
+    FOUND: "an error during the run, with its traceback and the cause as the last line",
     SKIPPED: _SHARED[SKIPPED],
     TERMINATED: _SHARED[TERMINATED],
 }
@@ -38,14 +38,14 @@ _FILE = "--config_file"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command; the settings are checked by the bundle."""
-    parser.add_argument("bundle", help="seg_kd, seg_teacher, cls_kd ..., or the folder of one, exported or not")
+    parser.add_argument("bundle", help="seg_kd, seg_teacher, cls_kd ..., or a bundle's folder, exported or not")
     parser.add_argument("workflow", choices=tuple(WORKFLOWS), help="what to do")
     parser.add_argument(
         "settings",
         nargs=argparse.REMAINDER,
         metavar="--NAME VALUE",
-        help=f"settings of the bundle (`ckdmed settings BUNDLE` lists them); {_FILE} FILE lays a JSON file of your own "
-        "over the bundle's and may be repeated",
+        help=f"settings of the bundle (`ckdmed settings BUNDLE` lists them); {_FILE} FILE merges your own JSON file "
+        "over the bundle's configuration and is repeatable",
     )
 
 

@@ -27,20 +27,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FOLDER",
         required=True,
-        help="for the results; what is finished there is kept",
+        help="folder for the results; finished ones are kept",
     )
     parser.add_argument("--bundle", default="seg_kd", help="a segmentation bundle with weights (default: %(default)s)")
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="other weights than those in the bundle: of a training, or a file that `ckdmed deploy` wrote",
+        help="weights other than the bundle's: from your own training, or a file written by `ckdmed deploy`",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="make results anew that other weights or settings made in the folder"
+        "--replace",
+        action="store_true",
+        help="redo results in the folder that were made with other weights or settings",
     )
-    parser.add_argument("--no-tta", action="store_true", help="do not average over mirror images: faster, less exact")
-    parser.add_argument("--no-dicom", action="store_true", help="no DICOM Segmentation and report for DICOM series")
+    parser.add_argument(
+        "--no-tta", action="store_true", help="do not average over mirror images: faster, less accurate"
+    )
+    parser.add_argument(
+        "--no-dicom", action="store_true", help="do not write a DICOM Segmentation and report for DICOM series"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,60 +6,85 @@ import argparse
 from pathlib import Path
 
 NAME = "serve-dicom"
-HELP = "receive MR series by DICOM, segment (or classify) them, send the results to an archive; for research use only"
+HELP = "receive MR series by DICOM, segment or classify them, and send the results to an archive; for research use only"
 EXAMPLES = (
     "ckdmed serve-dicom --spool spool --send-to ARCHIVE@127.0.0.1:4242",
     "ckdmed serve-dicom --spool spool --send-to ARCHIVE@10.0.0.5:104 --bind 10.0.0.9 --allow ARCHIVE SCANNER1",
 )
-STATUSES = {0: "it was told to end by SIGTERM or Ctrl-C; what was not finished goes on at the next start"}
+STATUSES = {0: "stopped by SIGTERM or Ctrl-C; unfinished work resumes at the next start"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("--spool", type=Path, required=True, metavar="FOLDER", help="holds what is not finished")
-    parser.add_argument("--send-to", required=True, metavar="TITLE@HOST:PORT", help="the node that gets the results")
+    parser.add_argument("--spool", type=Path, required=True, metavar="FOLDER", help="folder for work in progress")
+    parser.add_argument(
+        "--send-to", required=True, metavar="TITLE@HOST:PORT", help="DICOM node that receives the results"
+    )
     listen = parser.add_argument_group("who may send")
     listen.add_argument("--title", default="CKDMED", help="the node's own AE title (default: %(default)s)")
-    listen.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="default: %(default)s, this machine")
-    listen.add_argument("--port", type=int, default=11112, help="default: %(default)s")
+    listen.add_argument(
+        "--bind",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="address to listen on (default: %(default)s, this machine only)",
+    )
+    listen.add_argument("--port", type=int, default=11112, help="port to listen on (default: %(default)s)")
     listen.add_argument(
         "--allow", nargs="+", default=[], metavar="TITLE", help="AE titles that may send (default: that of --send-to)"
     )
     work = parser.add_argument_group("what is done")
-    work.add_argument("--bundle", default="seg_kd", help="its name or folder (default: %(default)s)")
+    work.add_argument("--bundle", default="seg_kd", help="bundle name or folder (default: %(default)s)")
     work.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="other weights than those in the bundle: of a training, or a file that `ckdmed deploy` wrote",
+        help="weights other than the bundle's: from your own training, or a file written by `ckdmed deploy`",
     )
     work.add_argument(
         "--quiet-time",
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="without a new image, after which a series is complete (default: %(default)s)",
+        help="time without a new image after which a series counts as complete (default: %(default)s)",
     )
-    work.add_argument("--fractional", action="store_true", help="send the probabilities too")
-    work.add_argument("--captures", action="store_true", help="send pictures too, as secondary captures")
+    work.add_argument("--fractional", action="store_true", help="also send the probabilities")
+    work.add_argument("--captures", action="store_true", help="also send pictures, as secondary captures")
     work.add_argument(
         "--send-unintended",
         action="store_true",
-        help="send results of inputs that the network was not made for too; they say so",
+        help="also send results for inputs that the network was not trained for; they are marked as such",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-instance-mib", type=int, default=128, help="of one file (default: %(default)s)")
-    limits.add_argument("--max-instances", type=int, default=2000, help="of one series (default: %(default)s)")
-    limits.add_argument("--max-series", type=int, default=200, help="that wait (default: %(default)s)")
-    limits.add_argument("--max-connections", type=int, default=10, help="default: %(default)s")
-    limits.add_argument("--min-free-mib", type=int, default=1024, help="on the spool's disk (default: %(default)s)")
+    limits.add_argument("--max-instance-mib", type=int, default=128, help="largest file, in MiB (default: %(default)s)")
     limits.add_argument(
-        "--keep-hours", type=float, default=24.0, help="finished series stay in the spool (default: %(default)s)"
+        "--max-instances", type=int, default=2000, help="most images in a series (default: %(default)s)"
     )
-    limits.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: %(default)s")
+    limits.add_argument("--max-series", type=int, default=200, help="most waiting series (default: %(default)s)")
+    limits.add_argument("--max-connections", type=int, default=10, help="most open connections (default: %(default)s)")
+    limits.add_argument(
+        "--min-free-mib",
+        type=int,
+        default=1024,
+        help="free space to keep on the spool's disk, in MiB (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--keep-hours",
+        type=float,
+        default=24.0,
+        help="how long finished series stay in the spool (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="network timeout (default: %(default)s)"
+    )
     log = parser.add_argument_group("log")
-    log.add_argument("--health-every", type=float, default=60.0, metavar="SECONDS", help="default: %(default)s")
-    log.add_argument("--log-patients", action="store_true", help="patients' names and identifiers may stand in the log")
+    log.add_argument(
+        "--health-every",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="interval of the health line in the log (default: %(default)s)",
+    )
+    log.add_argument("--log-patients", action="store_true", help="allow names and identifiers of patients in the log")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
-    parser.add_argument("bundle", help="seg_kd, seg_teacher, cls_kd ..., or the folder of one")
+    parser.add_argument("bundle", help="seg_kd, seg_teacher, cls_kd ..., or a bundle's folder")
 
 
 def run(args: argparse.Namespace) -> int:

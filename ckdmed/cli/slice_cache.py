@@ -8,30 +8,38 @@ from pathlib import Path
 from ckdmed.cli.overwriting import add_output_dir
 
 NAME = "slice-cache"
-HELP = "cut the BraTS cases of a datalist into slices on disk, for 2D training"
+HELP = "slice the BraTS cases of a datalist to disk, for 2D training"
 EXAMPLES = (
     "ckdmed slice-cache path/to/brats/datalist.json --output_dir slices",
     "ckdmed slice-cache datalist.json --base-dir path/to/brats --output_dir slices --workers 2",
 )
-STATUSES = {1: "the others are in the cache, and cases were skipped: each is named"}
+STATUSES = {1: "cases were skipped, each listed; the others are in the cache"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("datalist", type=Path, help="of brats-datalist")
+    parser.add_argument("datalist", type=Path, help="datalist written by brats-datalist")
     add_output_dir(
         parser,
-        "the cache; what is up to date there is kept. A training with --cache_dir X looks in a folder of X that is "
-        "named after its sequences, such as X/slices-t1n-t1c-t2w-t2f",
+        "cache folder; up-to-date slices in it are kept. A training with --cache_dir X looks in a subfolder of X named "
+        "after its sequences, such as X/slices-t1n-t1c-t2w-t2f",
     )
-    parser.add_argument("--base-dir", type=Path, help="the cases' folder (default: that of the datalist)")
+    parser.add_argument("--base-dir", type=Path, help="folder of the cases (default: the datalist's folder)")
     parser.add_argument(
-        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="default: %(default)s"
+        "--plane", choices=("axial", "coronal", "sagittal"), default="axial", help="slice plane (default: %(default)s)"
     )
     parser.add_argument(
-        "--normalise", choices=("zscore", "unit", "none"), default="zscore", help="default: %(default)s"
+        "--normalise",
+        choices=("zscore", "unit", "none"),
+        default="zscore",
+        help="intensities over the brain (default: %(default)s)",
     )
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float16", "float32"),
+        default="float16",
+        help="data type of the images (default: %(default)s)",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="number of processes (default: %(default)s)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 

@@ -18,11 +18,11 @@ __all__ = ["EXPERIMENTS", "experiment"]
 EXPERIMENTS = {
     "compare": "train segmentation students with and without a teacher, over seeds and label fractions",
     "ablation": "train COHRA-UNet with one design choice changed at a time, over seeds",
-    "unimodal": "train students of one MR sequence alone and with teachers of several, over seeds",
-    "table1": "train the reports' four classification teachers, four students and the student alone",
-    "methods": "train a student by every method of distillation and of every fusion's teacher, and alone, over seeds",
-    "sweep": "train a student by one method over values of its temperature, weights or other settings, over seeds",
-    "sizes": "train students of several widths, alone and by one method, over seeds: what each gains and costs",
+    "unimodal": "train students of one MR sequence, alone and with multi-sequence teachers, over seeds",
+    "table1": "train the reports' four classification teachers, their four students, and the student alone",
+    "methods": "train a student by every distillation method, from every fusion teacher, and alone, over seeds",
+    "sweep": "train a student by one method with different temperatures, weights or other settings, over seeds",
+    "sizes": "train students of several widths, alone and by one method, over seeds: gain and cost of each",
 }
 
 

@@ -74,10 +74,10 @@ class Ablation(Experiment):
             "factor is varied",
         )
         parser.add_argument(
-            "--base", nargs="+", default=[], metavar="FACTOR=VALUE", help="what the base configuration has instead"
+            "--base", nargs="+", default=[], metavar="FACTOR=VALUE", help="changes to the base configuration"
         )
         parser.add_argument(
-            "--grid", action="store_true", help="every combination of the values, instead of one change at a time"
+            "--grid", action="store_true", help="run every combination of the values, instead of one change at a time"
         )
         add_case_phantom_options(parser, 30, (64, 64, 40))
 

@@ -87,14 +87,16 @@ def add_case_phantom_options(parser: argparse.ArgumentParser, cases: int, shape:
         parser: of the experiment.
         cases, shape: the defaults.
     """
-    parser.add_argument("--phantom_cases", type=int, default=cases, help=f"without dataset_dir (default: {cases})")
+    parser.add_argument(
+        "--phantom_cases", type=int, default=cases, help=f"phantoms if there is no dataset_dir (default: {cases})"
+    )
     parser.add_argument(
         "--phantom_shape",
         type=int,
         nargs=3,
         default=list(shape),
         metavar=("X", "Y", "Z"),
-        help=f"voxels of a phantom (default: {' '.join(map(str, shape))})",
+        help=f"shape of a phantom in voxels (default: {' '.join(map(str, shape))})",
     )
 
 

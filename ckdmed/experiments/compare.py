@@ -85,29 +85,30 @@ class Comparison(SliceExperiment):
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--arms", nargs="+", help="by default all: teacher, alone, alone_longer, report_kd ...")
+        parser.add_argument(
+            "--arms", nargs="+", help="run only these arms (default: all: teacher, alone, alone_longer, report_kd ...)"
+        )
         parser.add_argument(
             "--variant",
             nargs="+",
             action="append",
             default=[],
             metavar=("NAME", "KEY=VALUE"),
-            help="one more arm, the distilled student with other settings, such as --variant warm temperature=4 "
+            help="an extra arm: the distilled student with other settings, such as --variant warm temperature=4 "
             "w_att=0; repeatable",
         )
         parser.add_argument(
             "--one_teacher",
             action="store_true",
-            help="train the teacher with the first seed alone, for the students of all seeds; intervals over seeds are "
-            "then of the students' training alone (default: a teacher for each seed). Arms without a teacher stay as "
-            "they are",
+            help="train one teacher, with the first seed, for the students of all seeds; intervals over seeds then "
+            "cover only the students' training (default: one teacher per seed). Arms without a teacher do not change",
         )
         parser.add_argument(
             "--teacher_label_fraction",
             type=float,
             metavar="FRACTION",
-            help="label fraction of the teachers, such as 1 for students of a hospital that has few labels and a "
-            "teacher of one that has many (default: that of their students)",
+            help="label fraction of the teachers, such as 1 for a teacher from a hospital with many labels and "
+            "students from one with few (default: that of their students)",
         )
         add_label_fraction_options(parser, (1.0, 0.25, 0.1))
         add_slice_phantom_options(parser)

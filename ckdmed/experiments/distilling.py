@@ -95,8 +95,8 @@ class Distilling(Experiment):
             "--teacher_checkpoint",
             type=Path,
             metavar="FILE",
-            help="of the teacher that all students share, or folds.json of cross-fitted ones; by default one is "
-            "trained, with the first seed",
+            help="teacher shared by all students, or folds.json of cross-fitted ones (default: train one, with the "
+            "first seed)",
         )
         add_phantom_options(parser)
 

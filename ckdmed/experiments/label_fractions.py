@@ -44,7 +44,7 @@ def add_label_fraction_options(parser: argparse.ArgumentParser, default: Sequenc
         "--split_seed",
         type=int,
         default=0,
-        help="of the choice of labelled patients; sections are those of the datalist (default: 0)",
+        help="seed for choosing labelled patients; the datalist sets the sections (default: 0)",
     )
 
 

@@ -40,21 +40,24 @@ class MethodComparison(Distilling):
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--task", choices=tuple(TASKS), default="segmentation", help="default: segmentation")
+        parser.add_argument("--task", choices=tuple(TASKS), default="segmentation", help="task (default: segmentation)")
         parser.add_argument(
             "--arms",
             nargs="+",
             metavar="ARM",
-            help="only these methods, and fusions as fuse_NAME (fuse_resolutions: the images' size and half of it), "
-            "beside the student alone (default: all that fit)",
+            help="run only these methods, and fusions as fuse_NAME (fuse_resolutions: the images' size and half of "
+            "it), beside the student alone (default: all that fit)",
         )
         parser.add_argument(
-            "--fusion_method", default="kd", metavar="METHOD", help="of the students of fused teachers (default: kd)"
+            "--fusion_method",
+            default="kd",
+            metavar="METHOD",
+            help="method for the students of fusion teachers (default: kd)",
         )
         parser.add_argument(
             "--hybrid",
             metavar="KIND",
-            help="kind of the teachers that differ in their fusion (default: "
+            help="network of the fusion teachers (default: "
             + ", ".join(f"{task.hybrid} for {task.name}" for task in TASKS.values())
             + ")",
         )
@@ -63,7 +66,7 @@ class MethodComparison(Distilling):
             type=int,
             nargs="+",
             metavar="N",
-            help="cross-validation: these folds, of the setting n_folds, are the test set in turn (default: one split)",
+            help="cross-validation: folds, out of n_folds, to use as the test set in turn (default: a single split)",
         )
         cls.add_shared_options(parser)
 

@@ -50,8 +50,10 @@ class Sizes(Distilling):
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--bundle", choices=_BUNDLES, default=_BUNDLES[0], help=f"default: {_BUNDLES[0]}")
-        parser.add_argument("--method", metavar="NAME", default="ckd", help="a method that teaches (default: ckd)")
+        parser.add_argument(
+            "--bundle", choices=_BUNDLES, default=_BUNDLES[0], help=f"bundle to train (default: {_BUNDLES[0]})"
+        )
+        parser.add_argument("--method", metavar="NAME", default="ckd", help="distillation method (default: ckd)")
         parser.add_argument(
             "--widths", nargs="+", type=int, default=[4, 8, 16, 32], help=f"{_WIDTH} to try (default: 4 8 16 32)"
         )

@@ -29,8 +29,10 @@ def slice_scores(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def add_slice_phantom_options(parser: argparse.ArgumentParser) -> None:
     """Declare how many phantoms there are, and their size."""
-    parser.add_argument("--phantom_patients", type=int, default=60, help="without dataset_dir (default: 60)")
-    parser.add_argument("--phantom_size", type=int, default=128, help="edge of the phantoms' slices (default: 128)")
+    parser.add_argument(
+        "--phantom_patients", type=int, default=60, help="phantoms if there is no dataset_dir (default: 60)"
+    )
+    parser.add_argument("--phantom_size", type=int, default=128, help="edge length of phantom slices (default: 128)")
 
 
 def slice_phantoms(folder: Path, patients: int, size: int, seed: int = 0) -> Path:

@@ -36,19 +36,21 @@ class Sweep(Distilling):
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         bundles = tuple(task.bundle for task in TASKS.values())
-        parser.add_argument("--bundle", choices=bundles, default=bundles[0], help=f"default: {bundles[0]}")
-        parser.add_argument("--method", metavar="NAME", help="a method that teaches")
+        parser.add_argument(
+            "--bundle", choices=bundles, default=bundles[0], help=f"bundle to train (default: {bundles[0]})"
+        )
+        parser.add_argument("--method", metavar="NAME", help="distillation method")
         parser.add_argument(
             "--over",
             nargs="+",
             action="extend",
             default=[],
             metavar="SETTING=VALUE,VALUE",
-            help="options of the method or other settings of the bundle, with the values to try, such as "
+            help="method options or other bundle settings, with the values to try, such as "
             "temperature=1,2,4,8 w_logit=0.3,1 or scales=[null,1],[null,1,2,4]; repeatable",
         )
         parser.add_argument(
-            "--grid", action="store_true", help="every combination of two settings, instead of one change at a time"
+            "--grid", action="store_true", help="run every combination of two settings, instead of one change at a time"
         )
         cls.add_shared_options(parser)
 

@@ -119,13 +119,15 @@ class Table1(SliceExperiment):
             "--folds",
             choices=tuple(_SPLITS),
             default="group",
-            help="how the folds are made: persons kept together, the published ones, or single slices, which flatters "
-            "and is there for comparison (default: group)",
+            help="how the folds are made: patient-level, as published, or slice-level, which leaks patients and is for "
+            "comparison only (default: group)",
         )
         parser.add_argument(
-            "--fold", type=int, nargs="+", default=[0], metavar="N", help="which of the five (default: 0)"
+            "--fold", type=int, nargs="+", default=[0], metavar="N", help="which of the five folds (default: 0)"
         )
-        parser.add_argument("--arms", nargs="+", metavar="ARM", help="only these, with their teachers (default: all)")
+        parser.add_argument(
+            "--arms", nargs="+", metavar="ARM", help="run only these arms, with their teachers (default: all)"
+        )
         add_slice_phantom_options(parser)
 
     @classmethod

@@ -146,13 +146,13 @@ class UnimodalComparison(Experiment):
             nargs="+",
             default=["t1n", "t1c"],
             metavar="MODALITY",
-            help="what each student sees, such as t1c, or t1n+t1c for two sequences (default: t1n t1c)",
+            help="sequences of each student, such as t1c, or t1n+t1c for two sequences (default: t1n t1c)",
         )
         parser.add_argument(
             "--strategies",
             nargs="+",
             default=["alone", "distilled"],
-            help=f"of {', '.join(STRATEGIES)} (default: alone distilled)",
+            help=f"strategies to run, of {', '.join(STRATEGIES)} (default: alone distilled)",
         )
         parser.add_argument(
             "--variant",
@@ -160,14 +160,14 @@ class UnimodalComparison(Experiment):
             action="append",
             default=[],
             metavar=("NAME", "KEY=VALUE"),
-            help="one more strategy: 'distilled' with other settings, such as --variant one "
+            help="an extra strategy: 'distilled' with other settings, such as --variant one "
             '\'teachers=[["t1n","t1c","t2w","t2f"]]\'; repeatable',
         )
         add_label_fraction_options(parser, (0.1,))
         parser.add_argument(
             "--teacher_seed",
             type=int,
-            help="of the frozen teachers, one set for all seeds (default: the run's own seed)",
+            help="seed of the frozen teachers, shared by all seeds (default: the run's own seed)",
         )
         add_case_phantom_options(parser, 72, (48, 48, 24))
 
