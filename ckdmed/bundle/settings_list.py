@@ -67,7 +67,7 @@ def settings_text(bundle: str) -> str:
     profiles = {profile: sizes_of(columns, profile) for profile in profiles_of(columns)}
     parts = []
     for file, defaults in bundle_defaults(folder).items():
-        over = "; it takes those of train.json as well" if file == "evaluate.json" else ""
+        over = "; the settings of train.json apply too" if file == "evaluate.json" else ""
         lines = [f"{file} (a default that begins with $ is computed from other settings{over}):"]
         lines += [line for name, default in defaults.items() for line in _lines(name, default, table[name], profiles)]
         parts.append("\n".join(lines))

@@ -21,18 +21,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
     parser = argparse.ArgumentParser(
         prog="ckdmed-runtime",
-        description="Masks or classes of slices from a deployed file, without PyTorch. Exit status: 0 all inputs done, "
+        description="Segment or classify slices with a deployed file, without PyTorch. Exit status: 0 all inputs done, "
         "2 refused, 3 inputs were skipped (report.json says why).",
         epilog="example: ckdmed-runtime deployed/model.onnx slices --output_dir masks",
     )
-    parser.add_argument("form", type=Path, metavar="FORM", help="model.onnx or model.xml of `ckdmed deploy`")
+    parser.add_argument("form", type=Path, metavar="FORM", help="model.onnx or model.xml written by `ckdmed deploy`")
     parser.add_argument("inputs", type=Path, metavar="INPUTS", help="a file, a folder or a datalist")
-    parser.add_argument("--output_dir", "--out", type=Path, required=True, metavar="FOLDER", help="for the results")
-    parser.add_argument("--section", default="test", help="of a datalist (default: test)")
-    parser.add_argument("--threshold", type=float, help="of the masks (default: that of the bundle's inference)")
-    parser.add_argument("--tta", choices=("true", "false"), help="average over mirror images (default: as the bundle)")
-    parser.add_argument("--slice_axis", help="of volumes: 0, 1, 2, -1, axial, coronal or sagittal (default: -1)")
-    parser.add_argument("--threads", type=int, help="to compute with (default: all cores)")
+    parser.add_argument("--output_dir", "--out", type=Path, required=True, metavar="FOLDER", help="folder for results")
+    parser.add_argument("--section", default="test", help="section of a datalist (default: test)")
+    parser.add_argument("--threshold", type=float, help="mask threshold (default: that of the bundle's inference)")
+    parser.add_argument(
+        "--tta", choices=("true", "false"), help="average over mirror images (default: as in the bundle)"
+    )
+    parser.add_argument(
+        "--slice_axis", help="slice axis of volumes: 0, 1, 2, -1, axial, coronal or sagittal (default: -1)"
+    )
+    parser.add_argument("--threads", type=int, help="number of threads (default: all cores)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
