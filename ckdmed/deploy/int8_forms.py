@@ -18,7 +18,7 @@ import numpy as np
 from ckdmed.deploy.float_forms import FormError, describe_onnx, quiet, save_openvino
 from ckdmed.runtime import Description
 
-__all__ = ["int8_description", "layers_of", "prepared_for_int8", "quantise_onnx", "write_int8_onnx"]
+__all__ = ["has_vnni", "int8_description", "layers_of", "prepared_for_int8", "quantise_onnx", "write_int8_onnx"]
 __all__ += ["write_int8_openvino"]
 
 #: operators of ONNX that hold the weights of a network
@@ -99,7 +99,7 @@ def quantise_onnx(
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             # full 8 bits of a weight overflow on processors without VNNI
-            reduce_range=not _has_vnni(),
+            reduce_range=not has_vnni(),
             nodes_to_quantize=list(only),
             nodes_to_exclude=list(without),
         )
@@ -171,7 +171,8 @@ class _Images:
             yield entry
 
 
-def _has_vnni() -> bool:
+def has_vnni() -> bool:
+    """Whether the processor multiplies 8-bit numbers without overflow; False where it does not tell."""
     try:
         return "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -18,7 +18,7 @@ from ckdmed.inference.inputs_skipped import SKIPPED_STATUS
 from ckdmed.inference.known_patients import known_sections
 from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.research_use import RESEARCH_USE_ONLY
-from ckdmed.sections.record import SectionRecord, taught_the_network
+from ckdmed.sections.record import SectionRecord, listed, taught_the_network
 
 __all__ = ["count_intended", "mark_known", "on_one_line", "skipped_for", "tell_skipped", "write_skipped"]
 
@@ -38,16 +38,12 @@ def mark_known(record: SectionRecord | None, results: Sequence[dict[str, Any]]) 
     if taught:
         logger.warning(
             f"{counted(len(taught), 'input')} of patients that the network was trained or chosen on (known_from in "
-            f"report.json): {_first(taught)}"
+            f"report.json): {listed(taught)}"
         )
     if tested:
         # their results do tell how well the network does on others
-        logger.info(f"{counted(len(tested), 'input')} of patients of the training's test set: {_first(tested)}")
+        logger.info(f"{counted(len(tested), 'input')} of patients of the training's test set: {listed(tested)}")
     return len(taught) + len(tested)
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def count_intended(

@@ -14,7 +14,7 @@ from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.deploy import deploying
 from ckdmed.deploy.deploying import DeployOptions, deploy
 from ckdmed.deploy.float_forms import FormError
-from ckdmed.deploy.int8_forms import _has_vnni, layers_of, write_int8_onnx, write_int8_openvino
+from ckdmed.deploy.int8_forms import has_vnni, layers_of, write_int8_onnx, write_int8_openvino
 from ckdmed.deploy.sensitive_layers import layer_errors, sensitive_layers
 from tests.export.tiny import write_checkpoint
 from tests.runtime.tiny_forms import SEGMENTATION, of_edge, write_tiny
@@ -101,7 +101,7 @@ def test_openvino_spares_the_same_layer(tmp_path: Path) -> None:
         compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         found.append(float(np.mean((compiled(inputs[1:])[0] - expected) ** 2)))
     # without VNNI all layers are computed with fewer bits, and the others' share of the error is larger
-    assert 0 < found[1] < (0.2 if _has_vnni() else 0.8) * found[0]
+    assert 0 < found[1] < (0.2 if has_vnni() else 0.8) * found[0]
 
 
 def test_layers_that_cannot_be_measured_are_refused(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_patients_of_the_test_set_are_not_said_to_be_trained_on(
     assert [result["known_from"] for result in results] == [["test"], ["validation"]]
     warnings = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
     assert len(warnings) == 1 and "P7" in warnings[0] and "100360" not in warnings[0]
-    assert "1 input of patients of the training's test set: 100360" in caplog.text
+    assert "1 input of patients of the training's test set: '100360'" in caplog.text
 
 
 def test_the_report_marks_patients_of_the_training(tmp_path: Path, caplog: pytest.LogCaptureFixture):
