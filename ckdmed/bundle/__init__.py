@@ -13,6 +13,7 @@ from ckdmed.bundle.ready_networks import ready_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
+from ckdmed.bundle.scans import made_like_brats
 from ckdmed.bundle.split_settings import check_split_settings
 from ckdmed.bundle.started_from import started_from
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
@@ -77,6 +78,7 @@ __all__ = [
     "labelled_sampler",
     "labels_of",
     "learned_of_validation",
+    "made_like_brats",
     "needs_teacher",
     "output_folder",
     "own_device",
