@@ -14,6 +14,7 @@ from ckdmed.bundle.renamed_settings import RenamedSettingError
 from ckdmed.bundle.run import claim_run, evaluation_settings, finish_run, start_run
 from ckdmed.bundle.run_folder import inference_folder, output_folder
 from ckdmed.bundle.scans import made_like_brats
+from ckdmed.bundle.scored_data import check_scored_data, scored_items
 from ckdmed.bundle.split_settings import check_split_settings
 from ckdmed.bundle.started_from import started_from
 from ckdmed.bundle.strict import UnknownSettingError, WrongSettingError, check_settings
@@ -39,7 +40,6 @@ from ckdmed.sections.labelled_per_batch import (
     training_items,
 )
 from ckdmed.sections.record import SectionOverlapError
-from ckdmed.sections.scored import scored_items
 from ckdmed.sections.slices import figshare_sections, slice_class_names, slice_modalities
 from ckdmed.sections.spread import spread_items
 from ckdmed.sections.training_record import learned_of_validation, record_sections
@@ -58,6 +58,7 @@ __all__ = [
     "check_dataset",
     "check_evaluation_folder",
     "check_networks",
+    "check_scored_data",
     "check_settings",
     "check_split_settings",
     "check_training_images",
