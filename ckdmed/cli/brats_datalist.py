@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ckdmed.cli.case_arguments import add_mask_is, add_patients, add_release, patients_of, print_unused
+from ckdmed.cli.case_arguments import (
+    add_mask_is,
+    add_modalities,
+    add_patients,
+    add_release,
+    patients_of,
+    print_unused,
+)
 from ckdmed.cli.overwriting import add_force, is_datalist, refuse_existing
 
 NAME = "brats-datalist"
@@ -29,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("TRAIN", "VALIDATION", "TEST"),
         help="fractions of the patients in each section (default: 0.8 0.1 0.1)",
     )
-    parser.add_argument(
-        "--modalities", nargs="+", metavar="NAME", help="modalities that a case must have (default: all four)"
-    )
+    add_modalities(parser)
     parser.add_argument("--without-masks", action="store_true", help="include cases without a mask, for training")
     parser.add_argument(
         "--tumour-type", metavar="TYPE", help="tumour type of cases whose names do not give it (default: GLI)"

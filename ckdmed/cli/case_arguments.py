@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ckdmed.data.input_walk import UnusedFiles
 
-__all__ = ["add_mask_is", "add_patients", "add_release", "patients_of", "print_unused"]
+__all__ = ["add_mask_is", "add_modalities", "add_patients", "add_release", "patients_of", "print_unused"]
 
 
 def add_mask_is(parser: argparse._ActionsContainer) -> None:
@@ -18,6 +18,13 @@ def add_mask_is(parser: argparse._ActionsContainer) -> None:
         "--mask-is",
         choices=("label", "brain"),
         help="whether files called mask are tumour or brain masks (default: they are not used)",
+    )
+
+
+def add_modalities(parser: argparse._ActionsContainer) -> None:
+    """Declare `--modalities`."""
+    parser.add_argument(
+        "--modalities", nargs="+", metavar="NAME", help="modalities that a case must have (default: all four)"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ckdmed.cli.case_arguments import add_mask_is, add_release, print_unused
+from ckdmed.cli.case_arguments import add_mask_is, add_modalities, add_release, print_unused
 from ckdmed.cli.overwriting import add_force, refuse_existing
 
 NAME = "check-brats"
@@ -13,6 +13,7 @@ HELP = "check the masks of BraTS cases: grid, affine, labels, tumour outside the
 EXAMPLES = (
     "ckdmed check-brats path/to/brats",
     "ckdmed check-brats path/to/brats --csv masks.csv",
+    "ckdmed check-brats path/to/lgg --modalities t1n t1c t2f",
 )
 STATUSES = {1: "masks do not fit or cases were skipped; each is listed"}
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="mask to check instead of the case's own; the folder must hold a single case",
     )
+    add_modalities(parser)
     add_release(parser)
     add_mask_is(parser)
     parser.add_argument(
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from ckdmed.data.brats import SkippedCase, brats_labels, check_mask, find_brats_cases
+    from ckdmed.data.brats import MODALITIES, SkippedCase, brats_labels, check_mask, find_brats_cases
     from ckdmed.data.brats.releases import decided_releases, labels_of
     from ckdmed.data.input_walk import UnusedFiles
     from ckdmed.files import write_atomic
@@ -53,7 +55,12 @@ def run(args: argparse.Namespace) -> int:
         refuse_existing(args.csv, args.force)
     unused = UnusedFiles()
     cases, skipped = find_brats_cases(
-        args.folder, require_label=False, tolerance_mm=float("inf"), mask_is=args.mask_is, unused=unused
+        args.folder,
+        args.modalities or MODALITIES,
+        require_label=False,
+        tolerance_mm=float("inf"),
+        mask_is=args.mask_is,
+        unused=unused,
     )
     if args.seg is not None and len(cases) != 1:
         raise ValueError(f"--seg is for one case; {args.folder} holds {len(cases)}.")
