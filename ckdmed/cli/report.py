@@ -95,14 +95,19 @@ def run(args: argparse.Namespace) -> int:
 def _holds_records(path: Path) -> bool:
     """Whether a path is a file of records, or a folder of them or of an experiment."""
     from ckdmed.data.input_walk import is_run_folder
-    from ckdmed.experiments.records import SECTIONS
     from ckdmed.reports.run_record import record_files
 
-    if path.is_file() or (path / "records").is_dir() or any((path / section).is_dir() for section in SECTIONS):
+    if path.is_file() or _is_of_an_experiment(path):
         return True
     # evaluations and runs hold JSON of other kinds
     own = {file.name for file in record_files(path)} - {"report.json", "summary.json", "deploy.json"}
     return bool(own) and not is_run_folder(path) and not (path / "summary.json").is_file()
+
+
+def _is_of_an_experiment(path: Path) -> bool:
+    from ckdmed.experiments.records import SECTIONS
+
+    return (path / "records").is_dir() or any((path / section).is_dir() for section in SECTIONS)
 
 
 def _comparison(path: Path) -> list[ComparedArms]:
@@ -112,7 +117,15 @@ def _comparison(path: Path) -> list[ComparedArms]:
     from ckdmed.experiments.records import read_experiment
     from ckdmed.run_pages import ComparedArms
 
-    records = read_experiment(path / "records" if (path / "records").is_dir() else path)
+    try:
+        records = read_experiment(path / "records" if (path / "records").is_dir() else path)
+    except ValueError as error:
+        if path.is_file() or _is_of_an_experiment(path):
+            raise
+        raise ValueError(
+            f"{path} is no output folder of a training, an evaluation, an inference, a deployment or an experiment; "
+            f"give one. Nor is it a folder of records alone: {error}"
+        ) from error
     # the command's own name comes before its arguments, which may be folders with the name of another
     commands = {*EXPERIMENTS, ROBUSTNESS}
     name = next((word for record in records for word in record.command if word in commands), None)

@@ -147,7 +147,9 @@ def _patients(summary: Mapping[str, Any], unit: Any) -> list[Any]:
             )
         )
     shown = [[str(row[key]), *(_cell(row.get(name), name) for name in columns)] for row in _by_score(rows, score)]
-    head = [str(key).replace("_", " "), *(score_name(name, unit) for name in columns)]
+    # of volumes cases are counted
+    called = {"n_slices": str(summary.get("counted") or "slices")}
+    head = [str(key).replace("_", " "), *(called.get(name) or score_name(name, unit) for name in columns)]
     blocks.append(Table(head, shown, "Per patient, the worst first", folded=len(shown) > 12))
     return blocks
 

@@ -102,6 +102,14 @@ def deployment(folder: Path) -> Path:
     return folder
 
 
+def test_an_evaluation_of_volumes_counts_the_cases_of_a_patient(tmp_path):
+    summary = write_training(tmp_path / "run") / "evaluation/summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "counted": "cases"}))
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    text = (tmp_path / "run/report/report.md").read_text()
+    assert "Per patient, the worst first" in text and "slices |" not in text
+
+
 def test_the_resource_figure_stands_with_the_run_and_by_itself(tmp_path):
     run = write_training(tmp_path / "run", evaluated=False)
     deployment(run / "deployed")
@@ -430,6 +438,11 @@ def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     assert cli.main(["report", str(tmp_path / "absent")]) == 2
     assert "there is no such run" in capsys.readouterr().err
+    # of a dataset, or a run's models
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/datalist.json").write_text('{"training": []}')
+    assert cli.main(["report", str(tmp_path / "data")]) == 2
+    assert f"{tmp_path / 'data'} is no output folder of a training, an evaluation, " in capsys.readouterr().err
 
 
 def test_nothing_but_an_earlier_report_is_replaced(tmp_path, capsys):
