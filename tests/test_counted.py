@@ -43,5 +43,7 @@ def test_what_is_said_of_one_case_slice_or_pixel(tmp_path: Path):
     row = PatientResult("P", "P", "s.png", "only one", "", "", 1, "intended", "", "")
     assert row.line.startswith("P: 1 pixel marked in s.png")
     summary = {"n_slices": 1, "n_patients": 1, "unit": "mm", "overall": {}}
-    assert figures_table(summary).startswith("On 1 slice of 1 patient of the test section")
-    assert figures_table({**summary, "counted": "cases", "n_slices": 2}).startswith("On 2 cases of 1 patient of")
+    assert figures_table(summary).startswith("Measured on 1 slice of 1 patient of the test set")
+    assert figures_table({**summary, "counted": "cases", "n_slices": 2}).startswith(
+        "Measured on 2 cases of 1 patient of"
+    )

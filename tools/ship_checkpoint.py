@@ -211,17 +211,17 @@ def documented(page: str, record: dict[str, Any]) -> str:
         f"{settings['epochs']} epochs at {settings['image_size']} x {settings['image_size']}, seed {settings['seed']}"
     )
     final = (
-        " The last training learned from the patients of the validation set too, on which all before it was chosen."
+        " The last run also trained on the validation patients, on whom everything before it had been chosen."
         if settings.get("train_on_validation")
         else ""
     )
-    order = "in this order, each starting from the checkpoint of the one before, by" if len(runs) > 1 else "by"
+    order = "by these commands in order, each starting from the checkpoint of the one before" if len(runs) > 1 else "by"
     commands = "\n".join(shlex.join(_command_of_today(run["command"])) for run in runs)
     text = (
         f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
-        f"{settings['split_seed']}) was made {order}\n\n```text\n{commands}\n```\n\n"
-        "and `models/model.json` records the rest: every setting, the versions, the patients of each set, the hash "
-        f"of the datalist.{final}{_of_half(record)} {table}"
+        f"{settings['split_seed']}) was made {order}:\n\n```text\n{commands}\n```\n\n"
+        "`models/model.json` records everything else: all settings, package versions, the patients of each set and the "
+        f"hash of the datalist.{final}{_of_half(record)} {table}"
     )
     return FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
 
@@ -251,15 +251,14 @@ def _of_half(record: dict[str, Any]) -> str:
     if record["precision"] == "float32":
         return ""
     text = (
-        " The weights are stored in half precision and loaded in single precision; the figures are those of the stored"
+        " The weights are stored in half precision and loaded in single precision; all figures are for these weights."
     )
-    text += " weights."
     if "difference" in record:
         found = record["difference"]
         text += (
-            f" Against the weights as they were trained, probabilities on {found['inputs']} slices differ by at most "
-            f"{found['largest_difference']:.4f}, and {found['decided_otherwise']} of {found['of']} are decided "
-            "otherwise."
+            f" On {found['inputs']} slices, their probabilities differ from those of the weights as trained by at most "
+            f"{found['largest_difference']:.4f}, and the decision changes for {found['decided_otherwise']} of "
+            f"{found['of']}."
         )
     return text
 

@@ -84,18 +84,22 @@ def figures_table(summary: Mapping[str, Any]) -> str:
         lines = [[*line, _number(v["slice_mean"])] for line, v in zip(lines, summary["overall"].values(), strict=True)]
     origin = summary.get("settings", {})
     settings = origin.get("settings", {})
-    averaged = ", the network's outputs averaged over mirror images (`tta`)" if settings.get("tta") else ""
+    averaged = "; network outputs averaged over mirrored images (`tta`)" if settings.get("tta") else ""
     threshold = settings.get("threshold", 0.5)
     return (
-        f"On {counted(summary['n_slices'], summary.get('counted', 'slices').removesuffix('s'))} of "
-        f"{counted(summary['n_patients'], 'patient')} of the "
-        f"{origin.get('section', 'test')} section"
+        f"Measured on {counted(summary['n_slices'], summary.get('counted', 'slices').removesuffix('s'))} of "
+        f"{counted(summary['n_patients'], 'patient')} of the {_set_named(origin)}"
         + averaged
-        + (f"; in the mask is what has a probability of {threshold} or more" if threshold != 0.5 else "")
+        + (f"; masks thresholded at a probability of {threshold}" if threshold != 0.5 else "")
         + (f"; distances in {unit}" if unit else "")
         + f"; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
         + markdown_table(columns, lines)
     )
+
+
+def _set_named(origin: Mapping[str, Any]) -> str:
+    section = str(origin.get("section", "test"))
+    return f"{'training' if section == 'train' else section} set"
 
 
 def _classification_table(summary: Mapping[str, Any]) -> str:
@@ -107,9 +111,9 @@ def _classification_table(summary: Mapping[str, Any]) -> str:
             line += [_number(value) for value in (part[score], *part["intervals"].get(score, (None, None)))]
         lines.append(line)
     return (
-        f"On {counted(summary['n_slices'], 'slice')} of {counted(summary['n_patients'], 'patient')} of the "
-        f"{summary.get('settings', {}).get('section', 'test')} section; a patient's probabilities are the mean of "
-        f"those of the slices; intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
+        f"Measured on {counted(summary['n_slices'], 'slice')} of {counted(summary['n_patients'], 'patient')} of the "
+        f"{_set_named(summary.get('settings', {}))}; a patient's probabilities are the mean over the patient's slices; "
+        f"intervals are {summary.get('level', 0.95):.0%} bootstrap intervals over patients.\n\n"
         + markdown_table(columns, lines)
     )
 

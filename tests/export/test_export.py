@@ -282,7 +282,7 @@ def test_nothing_is_claimed_of_weights_that_were_not_scored(exported):
     assert json.loads((exported / "configs/metadata.json").read_text())["eval_metrics"] == {}
     readme = (exported / "docs/README.md").read_text()
     assert "No figures are recorded here yet" in readme
-    for other in ("mean over patients", "was made in this order", "shipped checkpoint", "shipped weights only"):
+    for other in ("mean over patients", "commands in order", "shipped checkpoint", "shipped weights only"):
         assert other not in readme, other
 
 

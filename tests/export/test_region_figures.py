@@ -19,7 +19,7 @@ def test_each_region_has_its_lines_and_the_two_kinds_stay_apart(tmp_path):
             rows.append({**who, **segmentation_scores(prediction, truth, 1.0), **lesions})
     summary, _ = write_region_report(rows, tmp_path, n_bootstrap=20)
     text = figures_table(summary)
-    assert text.startswith("On 2 cases of 2 patients of the test section; distances in mm")
+    assert text.startswith("Measured on 2 cases of 2 patients of the test set; distances in mm")
     lines = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines() if "|" in line}
     assert lines["dice, WT"] == "0.6667" and lines["lesionwise_dice, WT"] == "0.5000" and lines["dice, TC"] == "1.0000"
     assert lines["lesionwise_hd95_mm, WT"] == "187.0000" and lines["dice, mean"] == "0.8889"

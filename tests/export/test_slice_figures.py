@@ -26,7 +26,7 @@ def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) 
     summary, _ = write_segmentation_report(rows, tmp_path, settings=settings)
     text = figures_table(summary)
     assert text.startswith(
-        "On 4 slices of 2 patients of the validation section, the network's outputs averaged over mirror images (`tta`)"
+        "Measured on 4 slices of 2 patients of the validation set; network outputs averaged over mirrored images (`tta`)"
     )
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
     head, (dice,) = cells[0], [row for row in cells if row[0] == "dice"]
@@ -34,9 +34,10 @@ def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) 
     # (8/9 + 2/3) / 2 and (1 + 1 + 2/3 + 2/3) / 4
     assert (dice[1], dice[-1]) == ("0.7778", "0.8333")
     assert "tta" not in figures_table({**summary, "settings": {"section": "test"}})
-    assert "probability" not in text
+    assert "thresholded" not in text
+    assert "of the training set" in figures_table({**summary, "settings": {"section": "train"}})
     lower = figures_table({**summary, "settings": {"section": "test", "settings": {"threshold": 0.4}}})
-    assert "; in the mask is what has a probability of 0.4 or more; " in lower
+    assert "; masks thresholded at a probability of 0.4; " in lower
 
 
 def test_what_the_page_says_of_shipped_weights_is_said_of_these_alone() -> None:
@@ -77,7 +78,7 @@ def test_each_region_of_slices_has_its_figures(tmp_path: Path) -> None:
     cells = {
         row[0]: row[1] for row in ([c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()) if row
     }
-    assert text.startswith("On 2 slices of 2 patients")
+    assert text.startswith("Measured on 2 slices of 2 patients")
     means = {"dice, whole": "1.0000", "dice, core": "0.0000", "dice, mean": "0.5000"}
     assert {name: cells[name] for name in means} == means
     assert eval_metrics(summary)["test_mean_dice_core"] == 0
