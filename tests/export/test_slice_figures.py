@@ -26,7 +26,7 @@ def test_means_over_patients_and_over_slices_stand_side_by_side(tmp_path: Path) 
     summary, _ = write_segmentation_report(rows, tmp_path, settings=settings)
     text = figures_table(summary)
     assert text.startswith(
-        "Measured on 4 slices of 2 patients of the validation set; network outputs averaged over mirrored images (`tta`)"
+        "Measured on 4 slices of 2 patients of the validation set; network outputs averaged over mirrored images"
     )
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
     head, (dice,) = cells[0], [row for row in cells if row[0] == "dice"]
