@@ -84,7 +84,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="bundle settings for all runs, such as epochs=10; checked before the first training",
     )
-    parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: those of this checkout)")
+    parser.add_argument("--bundles", type=Path, help="folder of the bundles (default: that of this checkout)")
     chosen.add_options(parser)
     parser.add_argument(
         "--executor",
