@@ -99,5 +99,7 @@ def shown_value(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {shown_value(part)}" for key, part in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        return ", ".join(shown_value(part) for part in value) or "none"
+        # one teacher of two sequences is not two teachers of one each
+        parts = [part if isinstance(part, (list, tuple)) else [part] for part in value]
+        return ", ".join(" + ".join(map(shown_value, part)) for part in parts) or "none"
     return str(value)

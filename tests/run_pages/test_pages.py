@@ -33,6 +33,7 @@ from ckdmed.run_pages.evaluation_part import reliability
 from ckdmed.run_pages.html import html_of
 from ckdmed.run_pages.markdown import escaped, markdown_of
 from ckdmed.run_pages.mask_calibration_part import mask_calibration_blocks
+from ckdmed.run_pages.words import shown_value
 from tests.run_pages.runs import MARKUP
 
 PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg==")
@@ -116,6 +117,12 @@ def test_markdown_holds_the_same_words_and_no_markup():
 def test_what_else_there_is_to_say_of_a_number_is_no_part_of_it_in_markdown():
     text, _ = markdown_of(page_of(Facts([("patients", "48", "216 items"), ("epochs", "3", "")])))
     assert "48 (216 items) |" in text and re.search(r"\| epochs +\| +3 \|", text)
+
+
+def test_a_setting_of_lists_tells_what_stands_together():
+    assert shown_value([["t1n", "t1c"], ["t2f"]]) == "t1n + t1c, t2f"
+    assert shown_value([["t1n"], ["t1c"], ["t2f"]]) == shown_value(["t1n", "t1c", "t2f"]) == "t1n, t1c, t2f"
+    assert shown_value([]) == "none"
 
 
 def test_the_scale_of_an_axis():
