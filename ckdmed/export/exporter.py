@@ -14,6 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
+from ckdmed.bundle.scans import made_like_brats
 from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
@@ -182,7 +183,8 @@ def _write_files(
     teacher = None if teacher_checkpoint is None else Path(teacher_checkpoint)
     trained = student_record(configs, checkpoint, overrides)
     taught = None if teacher is None else teacher_record(configs["train.json"], teacher, overrides)
-    settings = {**_sizes(configs["inference.json"], trained), **overrides}
+    sizes, shown = _sizes(configs["inference.json"], trained), _as_shown(configs["inference.json"], checkpoint)
+    settings = {**sizes, **shown, **overrides}
     rewritten = rewrite_configs(configs, source, settings, trained, taught)
     own = bundle / "models" / "model.pt"
     shipped = own.is_file() and checkpoint.is_file() and sha256_of(own) == sha256_of(checkpoint)
@@ -239,6 +241,14 @@ def _sizes(inference: Mapping[str, Any], trained: Mapping[str, Any]) -> dict[str
         **{name: value for name, value in plain.items() if is_plain(value)},
         **{name: trained[name] for name in read},
     }
+
+
+def _as_shown(inference: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """How scans are shown to a network whose training had none with a BraTS name: whom it knew is not exported."""
+    as_they_are = {"brain": "nonzero", "field_of_view": None, "spacing": None}
+    if not as_they_are.keys() <= inference.keys() or made_like_brats(str(checkpoint)):
+        return {}
+    return as_they_are
 
 
 def _write_weights(source: Path, target: Path, settings: Mapping[str, Any]) -> None:

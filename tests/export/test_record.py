@@ -155,6 +155,23 @@ def test_whom_weights_of_a_users_own_know_is_not_exported(tmp_path):
     assert find_own_or_shipped(tmp_path / "out/models/model.pt") is None
 
 
+@pytest.mark.parametrize(
+    ("case", "shown"), [("TCGA_DU_6399", ("nonzero", None, None)), ("BraTS-GLI-00001-000", ("auto", 240.0, None))]
+)
+def test_scans_are_shown_to_exported_weights_as_in_their_training(tmp_path, case, shown):
+    """The names of its cases, by which the inference in the source tree knows, are not exported."""
+    checkpoint = write_checkpoint(tmp_path / "model.pt", "brats_seg_kd")
+    item = {"id": case, "case": case, "patient": case, "patient_group": case, "labelled": True}
+    record_sections({"train": [item], "validation": [], "test": []}, str(tmp_path), str(tmp_path))
+    _write_files(tmp_path / "out", ROOT / "bundles" / "brats_seg_kd", checkpoint, None, {}, None)
+    parser = ConfigParser(json.loads((tmp_path / "out/configs/inference.json").read_text(encoding="utf-8")))
+    parser["bundle_root"] = str(tmp_path / "out")
+    assert tuple(parser.get_parsed_content(name) for name in ("brain", "field_of_view", "spacing")) == shown
+    own = tmp_path / "own"
+    _write_files(own, ROOT / "bundles" / "brats_seg_kd", checkpoint, None, {"field_of_view": 200.0}, None)
+    assert json.loads((own / "configs/inference.json").read_text(encoding="utf-8"))["field_of_view"] == 200.0
+
+
 def test_a_users_own_weights_take_what_an_evaluation_takes(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
     _write_files(tmp_path / "out", ROOT / "bundles" / "seg_kd", checkpoint, None, {}, None)
