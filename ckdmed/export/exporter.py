@@ -40,6 +40,7 @@ from ckdmed.sections.record import find_own_or_shipped
 __all__ = ["Export", "export_bundle"]
 
 CONFIGS = ("inference.json", "train.json", "evaluate.json", "multi_gpu_train.json")
+_FOLDERS = ("configs", "docs", "models")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 
 
@@ -100,7 +101,8 @@ def export_bundle(
 
     Raises:
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
-        FileExistsError: the output exists; or, with ``force``, is no exported bundle, or holds what it is made of.
+        FileExistsError: the output exists; or, with ``force``, is no exported bundle, or holds what it is made of, or
+            results of its own.
         ValueError: a bad name, a damaged checkpoint, an unknown setting, one that contradicts the record of the
             checkpoint, no record, figures of another checkpoint.
     """
@@ -137,6 +139,12 @@ def _refuse_existing(target: Path, marker: str, sources: Sequence[Path], force: 
         raise FileExistsError(f"'{target}' exists; name another folder, or replace it with --force.")
     if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not (target / marker).exists()):
         raise FileExistsError(f"'{target}' is no exported bundle; it is not replaced even with --force.")
+    # by default the bundle's own trainings and inferences go there, to output
+    if kept := sorted(path.name for path in target.iterdir() if path.is_dir() and path.name not in _FOLDERS):
+        raise FileExistsError(
+            f"'{target}' holds {', '.join(kept)}, which no export has written; it is not replaced even with --force. "
+            "Move that elsewhere, or name another folder."
+        )
     for source in sources:
         if source.resolve().is_relative_to(target.resolve()):
             raise FileExistsError(f"'{target}' holds {source}, which the export is made of; name another folder.")
@@ -172,7 +180,7 @@ def _write_files(
     for name in (*CONFIGS, "metadata.json", "logging.conf", "LICENSE", "docs/README.md", "docs/data_license.txt"):
         if not (bundle / name).is_file():
             raise FileNotFoundError(f"'{bundle}' lacks {name}; an exported bundle needs it.")
-    for name in ("configs", "docs", "models"):
+    for name in _FOLDERS:
         (folder / name).mkdir(parents=True)
     readme = (bundle / "docs" / "README.md").read_text(encoding="utf-8")
     # a bundle that was installed or copied elsewhere is still called so in its documents

@@ -356,6 +356,16 @@ def test_force_replaces_no_run_and_no_source(checkpoint, tmp_path, kind):
     assert sorted(str(path) for path in output.rglob("*")) == before
 
 
+def test_force_replaces_no_trainings_of_the_exported_bundle(checkpoint, tmp_path):
+    output = tmp_path / "brain_tumour_seg"
+    for name in ("configs/metadata.json", "output/models/model.pt"):
+        (output / name).parent.mkdir(parents=True)
+        (output / name).write_text("{}")
+    with pytest.raises(FileExistsError, match="holds output, which no export has written.*even with --force"):
+        export_bundle(SEG_KD, checkpoint, output, force=True)
+    assert (output / "output/models/model.pt").read_text() == "{}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings", "detail"),
