@@ -19,6 +19,7 @@ from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
 from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.idle_settings import idle_settings
+from ckdmed.bundle.own_networks import check_own_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
@@ -57,7 +58,8 @@ def check_settings() -> None:
     Raises:
         RenamedSettingError: names each setting and value with a name of before, and what it is called now.
         UnknownSettingError: names each key and the nearest setting that the value could be one of.
-        IneffectiveSettingError: names each setting of the command line that changes nothing.
+        IneffectiveSettingError: names each setting of the command line that changes nothing, and each file for a
+            network that no network is made of.
         WrongSettingError: names each setting with a value that it cannot have, or that contradicts the record of the
             checkpoint, of a teacher's or of what the student starts from, and each entry of a component that
             contradicts a setting.
@@ -84,6 +86,7 @@ def check_settings() -> None:
         in_files = _values_in_files(workflow.config_root_path)
         check_values(workflow.parser, in_files)
         _check_components(workflow)
+        check_own_networks(workflow.parser)
         check_trained(workflow.parser, in_files)
         check_taught(workflow.parser)
         check_started_from(workflow.parser)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.networks.nets import BasicUNet
+
+from ckdmed.bundle.effective_settings import IneffectiveSettingError
+from ckdmed.bundle.own_networks import check_own_networks
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"epochs": 1, "teacher_epochs": 1, "phantom_patients": 9, "image_size": 32, "batch_size": 8, "device": "cpu"}
@@ -54,6 +57,20 @@ def test_a_wrong_path_is_an_error_that_lists_near_ones(overlay: Path, tmp_path: 
         causes.append(str(error))
         error = error.__cause__
     assert any("no submodule 'upcat2'" in cause and "upcat_2" in cause for cause in causes)
+
+
+@pytest.mark.parametrize("name", ["student_encoder_pretrained", "vit_pretrained", "teacher_bundle"])
+def test_a_file_that_neither_network_is_made_of_is_refused(overlay: Path, name: str) -> None:
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "bundles/seg_kd/train.json"))
+    parser[name] = "some/file.pt"
+    check_own_networks(parser)
+    parser.update(json.loads(overlay.read_text(encoding="utf-8")))
+    with pytest.raises(IneffectiveSettingError, match=f"--{name} some/file.pt: no network of this run is made of it"):
+        check_own_networks(parser)
+    # one of one's own may read it
+    parser["teacher_def#weights"] = f"@{name}"
+    check_own_networks(parser)
 
 
 def test_the_documented_schedule_and_transform_reach_the_training(tmp_path: Path) -> None:
