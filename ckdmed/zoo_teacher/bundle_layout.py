@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from monai.bundle import ConfigParser
+from monai.bundle.reference_resolver import ReferenceResolver
 
 __all__ = ["ZooBundle", "open_bundle"]
 
@@ -48,9 +51,16 @@ class ZooBundle:
                 "channel_def); which is which is never assumed: write them there."
             )
         try:
-            return {int(number): str(words) for number, words in found.items()}
+            names = {int(number): str(words) for number, words in found.items()}
         except ValueError as error:
             raise ValueError(f"the channel_def of {side} in '{self.folder}' has keys that are no numbers.") from error
+        # the numbers are places among the network's channels: counted from 1, each would be its neighbour
+        if sorted(names) != list(range(len(names))):
+            raise ValueError(
+                f"the metadata of '{self.folder}' number the channels of {side} {', '.join(map(str, sorted(names)))} "
+                f"(channel_def); they must run from 0 to {len(names) - 1}: number them so."
+            )
+        return names
 
     def softmax_outputs(self) -> bool:
         """Whether the network's outputs are classes that exclude each other, and no sigmoid each.
@@ -59,26 +69,41 @@ class ZooBundle:
         metadata call background.
         """
         config: dict[str, Any] = self.parser.get()
-        steps = list(_dictionaries(config.get("postprocessing", config.get("postprocess"))))
-        if any(_true(step.get("sigmoid")) for step in steps):
+        parts = list(self._parts(config.get("postprocessing", config.get("postprocess"))))
+        if any(self._asks_for("sigmoid", part) for part in parts):
             return False
-        if any(_true(step.get(word)) for step in steps for word in ("softmax", "argmax")):
+        if any(self._asks_for(word, part) for part in parts for word in ("softmax", "argmax")):
             return True
         return any("background" in words.lower() for words in self.channel_names("outputs", "pred").values())
 
+    def _parts(self, content: Any, seen: frozenset[str] = frozenset()) -> Iterator[dict[str, Any] | str]:
+        """All mappings and texts within a part of the configuration, and within what these refer to, but what is
+        disabled."""
+        if isinstance(content, str):
+            yield content
+            for reference in ReferenceResolver.match_refs_pattern(content).keys() - seen:
+                yield from self._parts(self.parser.get(reference), seen | {reference})
+        elif isinstance(content, dict) and not self._true(content.get("_disabled_")):
+            yield content
+            for inner in content.values():
+                yield from self._parts(inner, seen)
+        elif isinstance(content, list):
+            for inner in content:
+                yield from self._parts(inner, seen)
 
-def _dictionaries(content: Any) -> Iterator[dict[str, Any]]:
-    """All mappings within a part of a configuration."""
-    if isinstance(content, dict):
-        yield content
-    if isinstance(content, (dict, list)):
-        for inner in content.values() if isinstance(content, dict) else content:
-            yield from _dictionaries(inner)
+    def _asks_for(self, word: str, part: dict[str, Any] | str) -> bool:
+        if isinstance(part, dict):
+            return self._true(part.get(word))
+        # a step may be an expression, such as "$monai.transforms.Activationsd(keys='pred', softmax=True)"
+        return part.startswith("$") and re.search(rf"\b{word}(\s*=\s*True\b|\()", part) is not None
 
-
-def _true(value: Any) -> bool:
-    """Of one key, or of one of several."""
-    return any(one is True or one == "$True" for one in (value if isinstance(value, list) else [value]))
+    def _true(self, value: Any) -> bool:
+        """Of one key, or of one of several; a flag may stand elsewhere in the configuration."""
+        if isinstance(value, list):
+            return any(map(self._true, value))
+        if isinstance(value, str) and value.startswith("@"):
+            return self.parser.get(value[1:]) in (True, "$True")
+        return value is True or value == "$True"
 
 
 def _first(folder: Path, names: tuple[str, ...], what: str) -> Path:
@@ -109,8 +134,12 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
             "it. Nothing of it has run."
         )
     parser = ConfigParser()
-    parser.read_config(str(config))
-    parser.read_meta(str(metadata))
+    for file, read in ((config, parser.read_config), (metadata, parser.read_meta)):
+        try:
+            read(str(file))
+        except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"'{file}' is no configuration that MONAI can read: {reason}. Mend the file.") from error
     parser["bundle_root"] = str(place)
     if "network_def" not in parser.get():
         raise ValueError(f"'{config}' has no network_def, which is what a teacher is built from.")

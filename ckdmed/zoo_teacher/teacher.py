@@ -156,7 +156,7 @@ def teacher_of_parts(
     Raises:
         ValueError: as :func:`zoo_teacher`.
     """
-    network = opened.parser.get_parsed_content("network_def")
+    network = _built(opened)
     if not isinstance(network, nn.Module):
         raise ValueError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
     load_network(network, str(opened.weights))
@@ -176,6 +176,22 @@ def teacher_of_parts(
     logger.info(f"it is tapped at {chosen}; its intensities: {type(intensities).__name__}")
     source = f"the bundle {opened.folder}"
     return ZooTeacher(network, from_batch, list(outputs.values()), intensities, chosen, source, softmax)
+
+
+def _built(opened: ZooBundle) -> Any:
+    try:
+        return opened.parser.get_parsed_content("network_def")
+    # whatever the bundle's own code raises
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        remedy = "mend its configuration"
+        if isinstance(cause, ImportError):
+            remedy = f"install what it needs, or name the folder of its own code, such as PYTHONPATH={opened.folder}"
+        raise ValueError(
+            f"network_def of '{opened.config}' cannot be built ({type(cause).__name__}: {cause}): {remedy}."
+        ) from error
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ def slice_bundle(
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     scaling: dict[str, Any] = UNIT,
-    postprocessing: dict[str, Any] | None = None,
+    postprocessing: Any = None,
 ) -> nn.Module:
     """A bundle of slices in the Model Zoo's layout; returns its network with its weights."""
     torch.manual_seed(0)
@@ -59,7 +59,15 @@ def slice_bundle(
     (folder / "models").mkdir()
     torch.save(made.state_dict(), folder / "models" / "model.pt")
     preprocessing = {"_target_": "Compose", "transforms": [{"_target_": "LoadImaged", "keys": "image"}, scaling]}
-    config = {"bundle_root": "/workspace/x", "network_def": network, "preprocessing": preprocessing}
+    activation = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
+    config = {
+        "bundle_root": "/workspace/x",
+        "network_def": network,
+        "preprocessing": preprocessing,
+        "flag": True,
+        "activation": activation,
+        "steps": {"_target_": "Compose", "transforms": [activation]},
+    }
     if postprocessing is not None:
         config["postprocessing"] = postprocessing
     (folder / "configs" / "inference.json").write_text(json.dumps(config), encoding="utf-8")
@@ -129,10 +137,17 @@ def activations(**words: Any) -> dict[str, Any]:
         (("other", "Tumor"), activations(argmax=[True, False]), True),
         (("background", "Tumor"), activations(sigmoid=True), False),
         (("other", "Tumor"), None, False),
+        # the same said elsewhere in the configuration, by an expression, or beside what is disabled
+        (("other", "Tumor"), {"_target_": "Compose", "transforms": ["@activation"]}, True),
+        (("other", "Tumor"), "@steps", True),
+        (("other", "Tumor"), activations(softmax="@flag"), True),
+        (("other", "Tumor"), "$monai.transforms.Activationsd('pred', softmax=True)", True),
+        (("other", "Tumor"), "$monai.transforms.Activationsd('pred', sigmoid=True, softmax=False)", False),
+        (("other", "Tumor"), [activations(sigmoid=True, _disabled_="@flag"), activations(softmax=True)], True),
     ],
 )
 def test_a_class_of_a_softmax_has_its_probability(
-    tmp_path: Path, outputs: tuple[str, str], postprocessing: dict[str, Any] | None, softmax: bool
+    tmp_path: Path, outputs: tuple[str, str], postprocessing: Any, softmax: bool
 ) -> None:
     network = {**SEGMENTATION, "out_channels": 2}
     own = segmentation_bundle(tmp_path / "zoo", network=network, outputs=outputs, postprocessing=postprocessing)
@@ -141,6 +156,39 @@ def test_a_class_of_a_softmax_has_its_probability(
     logits = own(image)
     expected = logits.softmax(dim=1)[:, 1:] if softmax else logits[:, 1:].sigmoid()
     torch.testing.assert_close(teacher(image).sigmoid(), expected)
+
+
+def test_channels_that_are_counted_from_one_are_refused(tmp_path: Path) -> None:
+    segmentation_bundle(tmp_path / "zoo", network={**SEGMENTATION, "out_channels": 2}, outputs=("Tumor", "other"))
+    path = tmp_path / "zoo" / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = {"1": "Tumor", "2": "other"}
+    path.write_text(json.dumps(metadata), encoding="utf-8")
+    with pytest.raises(ValueError, match="number the channels of outputs 1, 2 .*run from 0 to 1"):
+        slice_teacher_of(str(tmp_path / "zoo"), **GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("metadata.json", "{", "metadata.json' is no configuration that MONAI can read"),
+        ("metadata.json", "[1]", "metadata.json' is no configuration that MONAI can read"),
+        ("inference.json", '{"network_def": {"_target_": "scripts.own.Net"}}', "PYTHONPATH=.*zoo"),
+        (
+            "inference.json",
+            '{"network_def": {"_target_": "SegResNet", "width": 8}}',
+            "cannot be built .TypeError.*width",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named(tmp_path: Path, file: str, content: str, message: str) -> None:
+    segmentation_bundle(tmp_path / "zoo")
+    path = tmp_path / "zoo" / "configs" / file
+    if content.startswith('{"n'):
+        content = json.dumps({**json.loads(path.read_text(encoding="utf-8")), **json.loads(content)})
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        slice_teacher_of(str(tmp_path / "zoo"), **GIVEN)
 
 
 @pytest.mark.parametrize("scaling", ["unit", "zscore"])
