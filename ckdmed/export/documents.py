@@ -19,6 +19,7 @@ __all__ = ["eval_metrics", "exported_metadata", "exported_readme", "figures_tabl
 # marks in a README, invisible where it is rendered
 _SOURCE_ONLY = re.compile(r"<!-- source tree only -->.*?<!-- end of source tree only -->\n*", re.DOTALL)
 _SHIPPED_ONLY = re.compile(r"<!-- shipped weights only -->(.*?)<!-- end of shipped weights only -->", re.DOTALL)
+_LINK_TO_DOCS = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(docs/[^)#]*)(?:#[^)]*)?\)")
 _FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 _NO_FIGURES = (
     'No figures are recorded here yet. The command "Evaluate" below scores the test set, with bootstrap intervals over '
@@ -165,7 +166,7 @@ def exported_readme(
     Raises:
         ValueError: figures are given and the text has no marked place for them.
     """
-    text = rebase_text(_SOURCE_ONLY.sub("", text), source)
+    text = _LINK_TO_DOCS.sub(_without_link, rebase_text(_SOURCE_ONLY.sub("", text), source))
     text = _SHIPPED_ONLY.sub(lambda match: match[1] if shipped else "", text)
     if summary is None:
         return text if shipped else _FIGURES.sub(lambda match: f"{match[1]}{_NO_FIGURES}\n\n{match[2]}", text)
@@ -173,6 +174,12 @@ def exported_readme(
         raise ValueError(f"the README of {source} has no place marked for figures.")
     table = figures_table(summary).rstrip() + _evaluated_otherwise(summary, inference or {})
     return _FIGURES.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text)
+
+
+def _without_link(link: re.Match[str]) -> str:
+    """The documentation is not exported: its page by name."""
+    page = f"{link[2]} of the ckdmed repository"
+    return page if link[1] == link[2] else f"{link[1]} ({page})"
 
 
 def _evaluated_otherwise(summary: Mapping[str, Any], inference: Mapping[str, Any]) -> str:

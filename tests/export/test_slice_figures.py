@@ -82,3 +82,11 @@ def test_each_region_of_slices_has_its_figures(tmp_path: Path) -> None:
     means = {"dice, whole": "1.0000", "dice, core": "0.0000", "dice, mean": "0.5000"}
     assert {name: cells[name] for name in means} == means
     assert eval_metrics(summary)["test_mean_dice_core"] == 0
+
+
+def test_links_to_pages_that_are_not_exported_become_their_names() -> None:
+    page = "see [own data](../../../docs/own_data.md), [docs/a.md](../../../docs/a.md#b) and [a file](docs/c.md)"
+    assert exported_readme(page, "bundles/b") == (
+        "see own data (docs/own_data.md of the ckdmed repository), docs/a.md of the ckdmed repository and "
+        "[a file](docs/c.md)"
+    )
