@@ -230,7 +230,8 @@ def _item(case: BratsCase, folder: Path, release: str, labels: Mapping[int, int]
         if unknown := table.unknown(labels):
             raise VolumeFileError(
                 f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
-                f"({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release."
+                f"({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release, or "
+                "write the mask with these values."
             )
         counts = {table.names[value]: number for value, number in labels.items() if value}
     paths = [path.relative_to(folder).as_posix() for path in case.images]
