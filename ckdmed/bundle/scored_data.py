@@ -9,7 +9,7 @@ from typing import Any
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.sections import scored
-from ckdmed.sections.record import find_record
+from ckdmed.sections.record import SectionOverlapError, find_record
 
 __all__ = ["check_scored_data", "scored_items"]
 
@@ -41,9 +41,12 @@ def scored_items(
     """As :func:`ckdmed.sections.scored.scored_items`, whose message says it all.
 
     Raises:
-        RefusedStart: there is nothing to score, or a patient may not be scored.
+        RefusedStart: there is nothing to score.
+        SectionOverlapError: a network knows patients that would be scored.
     """
     try:
         return scored.scored_items(sections, section, beside)
+    except SectionOverlapError:
+        raise
     except ValueError as error:
         raise RefusedStart(str(error)) from error
