@@ -92,7 +92,7 @@ def test_the_teacher_alone(tmp_path: Path, phantoms: dict):
     plain.load_state_dict(torch.load(tmp_path / "models" / "model.pt", weights_only=True), strict=True)
 
 
-@pytest.mark.parametrize("bundle", ["brats_seg_kd", "brats_seg_teacher"])
+@pytest.mark.parametrize("bundle", ["brats_seg_kd", pytest.param("brats_seg_teacher", marks=pytest.mark.slow)])
 def test_of_a_fold_all_but_its_patients_train_to_the_last_epoch(
     tmp_path: Path, phantoms: dict, bundle: str, caplog: pytest.LogCaptureFixture
 ):

@@ -61,7 +61,9 @@ def evaluated(bundle: str, data: Path, out: Path) -> dict[str, Any]:
     return summary
 
 
-@pytest.mark.parametrize("bundle", sorted(OWN))
+@pytest.mark.parametrize(
+    "bundle", [name if name == "brats_seg_kd" else pytest.param(name, marks=pytest.mark.slow) for name in sorted(OWN)]
+)
 def test_one_region_from_training_to_inference(bundle: str, data: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     made = completed(opened(bundle, **settings_of(bundle, data, run, regions=["WT"])))

@@ -57,7 +57,9 @@ def test_a_file_of_first_weights_is_that_of_a_new_run(bundle: str):
 
 @pytest.mark.bundle
 @pytest.mark.usefixtures("process_as_it_was")
-@pytest.mark.parametrize("name", ["student_pretrained", "student_encoder_pretrained"])
+@pytest.mark.parametrize(
+    "name", ["student_pretrained", pytest.param("student_encoder_pretrained", marks=pytest.mark.slow)]
+)
 def test_a_run_is_resumed_without_the_file_that_it_started_from(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

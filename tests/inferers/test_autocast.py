@@ -101,6 +101,7 @@ def test_narrow_strided_projections_are_computed_in_the_contiguous_format(networ
     assert network.channels_last == channels_last
 
 
+@pytest.mark.slow
 def test_gradients_of_narrow_strided_projections() -> None:
     # the fault that it keeps from kills the process
     code = """

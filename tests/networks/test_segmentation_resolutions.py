@@ -23,7 +23,13 @@ def vgg_vit(spatial_dims: int = 2, fusion: str = "tokens", **settings) -> VGGViT
 
 
 def ways() -> list:
-    return [(unet_vit, fusion) for fusion in BRIDGE_FUSIONS] + [(vgg_vit, f) for f in BRIDGE_FUSIONS[:-1]]
+    """All of the one teacher; of the other, which fuses by the same modules, two by default."""
+    slow = [fusion for fusion in BRIDGE_FUSIONS[:-1] if fusion not in ("tokens", "deformable")]
+    return (
+        [(unet_vit, fusion) for fusion in BRIDGE_FUSIONS]
+        + [(vgg_vit, fusion) for fusion in ("tokens", "deformable")]
+        + [pytest.param(vgg_vit, fusion, marks=pytest.mark.slow) for fusion in slow]
+    )
 
 
 @pytest.mark.parametrize(("make", "fusion"), ways())

@@ -110,7 +110,7 @@ def test_networks_of_several_kinds_label_together(tmp_path: Path, capsys: pytest
     assert (tmp_path / "student" / "models" / "model.pt").is_file()
 
 
-@pytest.mark.parametrize("average", ["prob", "logit"])
+@pytest.mark.parametrize("average", ["prob", pytest.param("logit", marks=pytest.mark.slow)])
 def test_masks_are_those_of_the_averaged_probabilities_on_the_cases_grid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], average: str
 ):
