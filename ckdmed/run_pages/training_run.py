@@ -132,7 +132,10 @@ def read_training_run(folder: Path) -> TrainingRun:
         ValueError: a record is damaged; names the file.
     """
     record = _object(folder / SETTINGS)
-    settings = record.get("settings")
+    # of runs of earlier versions, options of the method that were not given are unknown
+    settings, options = record.get("settings"), record.get("method_options", {})
+    if not isinstance(options, dict):
+        raise ValueError(f"{folder / SETTINGS}: is damaged (method_options are no object).")
     if not isinstance(settings, dict):
         raise ValueError(f"{folder / SETTINGS}: holds no settings of a run; give the output folder of a training.")
     history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
@@ -148,8 +151,7 @@ def read_training_run(folder: Path) -> TrainingRun:
     return TrainingRun(
         folder=folder,
         weights=weights,
-        # of runs of earlier versions, options of the method that were not given are unknown
-        settings={**with_new_names(settings), **(record.get("method_options") or {})},
+        settings={**with_new_names(settings), **options},
         command=[str(word) for word in record.get("command") or ()],
         versions={str(name): str(value) for name, value in (record.get("versions") or {}).items()},
         history=history,

@@ -522,3 +522,11 @@ def test_a_click_sorts_a_table(browser, pages):
     browser.evaluate("document.querySelectorAll('table')[0].querySelectorAll('thead button')[2].click()")
     values = browser.evaluate(rows)
     assert values == sorted(values) and len(set(values)) > 3
+
+
+def test_a_record_whose_method_options_are_no_object_is_named(tmp_path, capsys):
+    run = write_training(tmp_path / "run")
+    record = json.loads((run / "settings.json").read_text())
+    (run / "settings.json").write_text(json.dumps({**record, "method_options": 3}))
+    assert cli.main(["report", str(run)]) == 2
+    assert f"{run / 'settings.json'}: is damaged (method_options are no object)" in capsys.readouterr().err
