@@ -29,6 +29,6 @@ def check_own_networks(parser: ConfigParser) -> None:
     if found:
         own = " and ".join(name for name in _NETWORKS if name in config)
         raise IneffectiveSettingError(
-            f"{', '.join(found)}: no network of this run is made of it, since {own} as they are given do not read it. "
+            f"{', '.join(found)}: no network of this run uses it: the definition of {own} does not read it. "
             "Leave it out, or refer to it in the network's definition."
         )

@@ -66,7 +66,7 @@ def test_a_file_that_neither_network_is_made_of_is_refused(overlay: Path, name: 
     parser[name] = "some/file.pt"
     check_own_networks(parser)
     parser.update(json.loads(overlay.read_text(encoding="utf-8")))
-    with pytest.raises(IneffectiveSettingError, match=f"--{name} some/file.pt: no network of this run is made of it"):
+    with pytest.raises(IneffectiveSettingError, match=f"--{name} some/file.pt: no network of this run uses it"):
         check_own_networks(parser)
     # one of one's own may read it
     parser["teacher_def#weights"] = f"@{name}"
