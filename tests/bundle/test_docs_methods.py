@@ -47,7 +47,7 @@ def test_a_method_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.slow
 def test_a_loss_needs_no_code(tmp_path: Path):
     made = train(tmp_path, "my_loss.json", method="kd")
-    assert made.trainer.state.weights == {"supervised": 1.0, "soft_targets": 1.0, "tversky": 0.5}
+    assert made.trainer.state.weights == {"supervised": 1.0, "soft_targets": 0.5, "soft_dice": 0.5, "tversky": 0.5}
     assert 0 < history(tmp_path / "out")[0]["terms"]["tversky"] < 1
     settings = json.loads((tmp_path / "out" / "settings.json").read_text(encoding="utf-8"))["settings"]
     assert settings["method"] == "kd"
