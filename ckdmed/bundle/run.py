@@ -104,12 +104,13 @@ def start_run(
     save: bool = True,
     ckpt_dir: str | None = None,
     weights: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Claim the output folder (see :func:`claim_run`, whose arguments these are) and note the settings in it.
 
     A training notes them beside its weights as well, as ``model.json`` in ``ckpt_dir``: whoever uses the weights needs
     the sizes of their network. A resumed run keeps the settings that it began with, and notes below them how it went on
-    and what was changed.
+    and what was changed. ``facts`` are noted beside the settings: what inference has to know of the training's data.
     """
     redirection = logging_redirect_tqdm()
     redirection.__enter__()
@@ -117,7 +118,7 @@ def start_run(
     claim_run(output_dir, resume, save, weights)
     if save:
         settings = running_settings()
-        origin = _origin(settings)
+        origin = {**_origin(settings), **(facts or {})}
         record = run_record(Path(output_dir)) if resume and "epochs" in settings else None
         if record is not None:
             changed = {name: now for name, (_, now) in changed_settings(record, settings).items()}

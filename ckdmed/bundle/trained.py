@@ -32,6 +32,7 @@ __all__ = [
     "portable_settings",
     "reads_record",
     "record_to_ship",
+    "recorded_entry",
     "recorded_settings",
     "settings_read",
     "told_by_teacher",
@@ -174,11 +175,11 @@ def recorded_settings(checkpoint: Path) -> dict[str, Any] | None:
         named = as_of_now(description.settings)
         # its maker may have chosen others than the record of the training has
         return {**named, **_chosen(description.postprocessing)} if named else None
-    entry = _recorded_entry(checkpoint)
+    entry = recorded_entry(checkpoint)
     return None if entry is None else with_own_images(checkpoint, as_of_now(entry["settings"]))
 
 
-def _recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:
+def recorded_entry(checkpoint: Path) -> Mapping[str, Any] | None:
     """What the run that left a checkpoint noted of itself, ``settings`` among it; None where no record is there."""
     places = [checkpoint.with_suffix(".json")]
     places += [folder / "settings.json" for folder in list(checkpoint.expanduser().absolute().parents)[:_FOLDERS_UP]]
@@ -353,7 +354,7 @@ def _tell_of_components(parser: ConfigParser, option: str) -> None:
     checkpoint = parser.get_parsed_content("trained").checkpoint if "trained" in config else None
     if not checkpoint or is_deployed(Path(checkpoint)):
         return
-    recorded = (_recorded_entry(Path(checkpoint)) or {}).get("components", {})
+    recorded = (recorded_entry(Path(checkpoint)) or {}).get("components", {})
     others = {
         name: content
         for name, content in (recorded.items() if isinstance(recorded, Mapping) else ())

@@ -15,6 +15,7 @@ from ckdmed.bundle.dataset_check import check_dataset
 from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.given_run import bundle_and_weights
 from ckdmed.bundle.load_weights import load_checkpoint
+from ckdmed.bundle.scans import BRATS_NAMES
 from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record, record_to_ship, recorded_settings
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
@@ -122,6 +123,9 @@ def _description(
     before["images"] = int(setting("input_images", 1))
     if setting("grey_as_rgb", False):
         before["grey_as_rgb"] = True
+    if "brain" in config:
+        # as made_like_brats told the configuration, or the exporter wrote into it
+        before[BRATS_NAMES] = setting("brain") == "auto"
     after = {key: setting(key) for key in OF_PREDICTIONS if key in config}
     licence = next(
         (line.strip() for line in (root / "LICENSE").read_text(encoding="utf-8").splitlines() if line.strip()), ""

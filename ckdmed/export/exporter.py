@@ -14,7 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
-from ckdmed.bundle.scans import made_like_brats
+from ckdmed.bundle.scans import BRATS_NAMES, made_like_brats
 from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
@@ -209,7 +209,9 @@ def _write_files(
     readme = exported_readme(readme, source, summary, shipped, inference)
     (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
 
-    _write_weights(checkpoint, folder / "models" / "model.pt", trained)
+    # so that weights which are taken out of the exported bundle tell it, too
+    names = {BRATS_NAMES: made_like_brats(str(checkpoint))} if "brain" in configs["inference.json"] else {}
+    _write_weights(checkpoint, folder / "models" / "model.pt", trained, names)
     if (inputs := IntendedInputs.beside(checkpoint)) is not None:
         record = json_text(read_object(inputs.path))
         (folder / "models" / f"model{INPUTS_SUFFIX}").write_text(record, encoding="utf-8")
@@ -259,14 +261,16 @@ def _as_shown(inference: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
     return as_they_are
 
 
-def _write_weights(source: Path, target: Path, settings: Mapping[str, Any]) -> None:
+def _write_weights(
+    source: Path, target: Path, settings: Mapping[str, Any], facts: Mapping[str, Any] | None = None
+) -> None:
     """Copy a plain state dict as it is, take the network out of any other checkpoint; and write the record beside."""
     held, state = read_checkpoint(source), read_state_dict(source)
     if source.suffix != ".safetensors" and isinstance(held, Mapping) and held.keys() == state.keys():
         shutil.copyfile(source, target)
     else:
         save_weights(target, state)
-    record: dict[str, Any] = {"sha256": sha256_of(target), "settings": settings}
+    record: dict[str, Any] = {"sha256": sha256_of(target), "settings": settings, **(facts or {})}
     # whom a user's own weights know is nobody else's business
     if (known := find_own_or_shipped(source)) is not None and known.shipped:
         record["sections"] = known.content()

@@ -11,6 +11,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.scans import made_like_brats
 from ckdmed.bundle.trained import portable_settings, recorded_settings
 from ckdmed.export import export_bundle
 from ckdmed.export.exporter import _write_files
@@ -167,6 +168,8 @@ def test_scans_are_shown_to_exported_weights_as_in_their_training(tmp_path, case
     parser = ConfigParser(json.loads((tmp_path / "out/configs/inference.json").read_text(encoding="utf-8")))
     parser["bundle_root"] = str(tmp_path / "out")
     assert tuple(parser.get_parsed_content(name) for name in ("brain", "field_of_view", "spacing")) == shown
+    # also where the weights are taken out of the exported bundle
+    assert made_like_brats(str(tmp_path / "out/models/model.pt")) is (shown[0] == "auto")
     own = tmp_path / "own"
     _write_files(own, ROOT / "bundles" / "brats_seg_kd", checkpoint, None, {"field_of_view": 200.0}, None)
     assert json.loads((own / "configs/inference.json").read_text(encoding="utf-8"))["field_of_view"] == 200.0
