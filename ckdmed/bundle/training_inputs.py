@@ -234,8 +234,10 @@ def _read_cases(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -
         if len(files) == len(held):
             files, held = [files[held.index(one)] for one in modalities], list(modalities)
         # all images are brought to the grid of the first
-        facts[0] = replace(facts[0], placed=says_where(Path(files[0])))
-        yield _Read(str(item[GROUP_KEY]), list(case_slices(CaseReader(), files, held, modalities)), list(facts))
+        slices, side = case_slices(CaseReader(), files, held, modalities)
+        shared = [replace(one, field_of_view_mm=side) for one in facts]
+        shared[0] = replace(shared[0], placed=says_where(Path(files[0])))
+        yield _Read(str(item[GROUP_KEY]), list(slices), shared)
 
 
 def _read_cached(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> Iterator[_Read]:

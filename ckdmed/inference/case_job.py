@@ -148,12 +148,20 @@ class CaseInferenceJob(InferenceJob):
         if self.intended is None:
             return check_input(None, np.empty((0, 0, 0)))
         held = item.modalities if isinstance(item, CaseItem) else self.modalities
-        slices = case_slices(self.case_reader, item.files, held, self.modalities)
+        slices, side = case_slices(self.case_reader, item.files, held, self.modalities)
         facts = [SeriesFacts("MR", modality, "its name or place says so") for modality in self.modalities]
         # all images are brought to the grid of one
         reference = self.case_reader.reference if len(item.files) > 1 else 0
-        facts[0] = replace(facts[0], placed=says_where(Path(item.files[reference])))
+        seen = side if self._shown_as_it_is(item) else None
+        facts[0] = replace(facts[0], placed=says_where(Path(item.files[reference])), field_of_view_mm=seen)
         return check_input(self.intended, np.concatenate(slices), facts)
+
+    def _shown_as_it_is(self, item: InputItem) -> bool:
+        """Whether a network of slices sees the case's own field of view, so that one of another size is at another
+        scale than the training's; the preprocessing cuts others to the field of view that is set."""
+        if self.settings.get("spatial_dims") != 2:
+            return False
+        return bool(getattr(item, "release", "")) or self.settings.get("field_of_view") is None
 
     def record(self, name: str, files: Sequence[str], measured: Mapping[str, Any] | None = None) -> None:
         """As `InferenceJob`; of a case that is one file it keeps what its channels are, which no name tells."""

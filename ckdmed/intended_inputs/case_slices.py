@@ -14,8 +14,11 @@ from ckdmed.data.slice_geometry import spatial_geometry
 __all__ = ["case_slices"]
 
 
-def case_slices(reader: CaseReader, files: Sequence[Any], held: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Upright axial slices (M, S, H, W) of the wanted modalities of a case, on the grid that the reader takes.
+def case_slices(
+    reader: CaseReader, files: Sequence[Any], held: Sequence[str], wanted: Sequence[str]
+) -> tuple[np.ndarray, float]:
+    """Upright axial slices (M, S, H, W) of the wanted modalities of a case, on the grid that the reader takes, and
+    their longer side in millimetres.
 
     Args:
         reader: of cases.
@@ -30,4 +33,7 @@ def case_slices(reader: CaseReader, files: Sequence[Any], held: Sequence[str], w
     volumes = native[None] if native.ndim == 3 else np.moveaxis(native, int(meta[MetaKeys.ORIGINAL_CHANNEL_DIM]), 0)
     volumes = volumes[[list(held).index(modality) for modality in wanted]]
     geometry = spatial_geometry("nifti", volumes.shape[1:], meta[MetaKeys.AFFINE], "axial")
-    return np.stack([geometry.to_slices(volume) for volume in volumes])
+    _, rows, columns = geometry.axes
+    spacing = np.linalg.norm(np.asarray(geometry.affine)[:3, [rows, columns]], axis=0)
+    side = float(max(spacing * np.array(geometry.shape)[[rows, columns]]))
+    return np.stack([geometry.to_slices(volume) for volume in volumes]), side

@@ -147,6 +147,8 @@ def test_cases_and_slices_cut_from_them(tmp_path):
     record_inputs(sections, str(models), "cases", ["t2f"])
     whole = IntendedInputs.beside(models / "model.pt")
     assert (whole.modality, whole.sequences) == ("MR", ("t2f",)) and whole.appearances[0].patients >= 10
+    first = nib.load(sections["train"][0]["image"][0])
+    assert whole.field_of_view_mm == pytest.approx((max(first.shape[:2]) * abs(first.affine[0, 0]),) * 2)
     folders, _ = build_slice_cache(sections["train"], tmp_path / "cache", normalise="unit")
     items = [
         {**item, "image": str(place / "image.npy"), "slice": number}

@@ -6,11 +6,14 @@ import json
 import logging
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from skimage.io import imsave
 
+from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.slice_reader import SliceReader
+from ckdmed.inference.case_job import CaseInferenceJob
 from ckdmed.inference.job import InferenceJob
 from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.intended_inputs.appearance import Appearance
@@ -89,3 +92,30 @@ def test_without_a_record_it_is_not_known(run, tmp_path) -> None:
     report = finish(job)
     assert report["intended_inputs"] is None and "intended_inputs" not in report["results"][0]
     assert job.notice("b_flair") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "voxel", "settings", "causes"),
+    [
+        ("scan_t1c", 6.25, {"spatial_dims": 2, "field_of_view": None}, ()),
+        ("scan_t1c", 12.5, {"spatial_dims": 2, "field_of_view": None}, ("field of view",)),
+        # cut to the field of view that is set; volumes are not resized at all
+        ("scan_t1c", 12.5, {"spatial_dims": 2, "field_of_view": 200.0}, ()),
+        ("scan_t1c", 12.5, {"spatial_dims": 3, "field_of_view": None}, ()),
+        # cases of BraTS are left as they are, whatever is set
+        ("BraTS-GLI-00001-000-t1c", 12.5, {"spatial_dims": 2, "field_of_view": 200.0}, ("field of view",)),
+    ],
+)
+def test_a_scan_of_another_field_of_view_is_told(run, tmp_path, name, voxel, settings, causes) -> None:
+    record = json.loads((tmp_path / "model.inputs.json").read_text())
+    record["field_of_view_mm"] = [200.0, 200.0]
+    (tmp_path / "model.inputs.json").write_text(json.dumps(record))
+    volume = np.random.default_rng(0).integers(100, 200, (32, 32, 5)).astype(np.int16)
+    path = tmp_path / "cases" / f"{name}.nii.gz"
+    path.parent.mkdir()
+    nib.save(nib.Nifti1Image(volume, np.diag([voxel, voxel, 5, 1])), path)
+    job = CaseInferenceJob(
+        str(path), str(tmp_path / "out"), CaseReader(), str(tmp_path / "model.pt"), ["t1c"], settings=settings
+    )
+    (item,) = job.found.items
+    assert job._compared(item).causes == causes
