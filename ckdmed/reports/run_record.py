@@ -5,6 +5,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,13 @@ def record_files(folder: Path) -> list[Path]:
 
 def package_versions(packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
     """Versions of the packages that are installed, and of Python."""
-    versions = {"python": platform.python_version()}
+    return {"python": platform.python_version()} | _installed(tuple(packages))
+
+
+# an experiment plans a run many times, and to parse the packages' metadata took most of that
+@lru_cache
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    versions = {}
     for package in packages:
         try:
             versions[package] = metadata.version(package)
