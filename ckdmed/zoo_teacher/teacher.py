@@ -18,16 +18,12 @@ from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentat
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
 from ckdmed.zoo_teacher.decoder_taps import DECODER_STAGES, decoder_taps
-from ckdmed.zoo_teacher.intensities import own_intensities, preprocessing_steps
+from ckdmed.zoo_teacher.grids import warn_of_other_grids
+from ckdmed.zoo_teacher.intensities import own_intensities
 
 __all__ = ["ZooTeacher", "segmentation_teacher_of", "taps_of", "zoo_teacher"]
 
 logger = logging.getLogger(__name__)
-
-# steps that turn images or change their grid, and the argument that says how
-_GRID_STEPS = {"Orientationd": "axcodes", "Spacingd": "pixdim", "Resized": "spatial_size"}
-# as `ckdmed.recipes.region_preprocessing` turns them
-_VOLUMES_LIE = "RAS"
 
 
 class ZooTeacher(nn.Module):
@@ -109,26 +105,10 @@ def zoo_teacher(
             "lie inside one another: choose a bundle with a sigmoid for each region."
         )
     intensities = own_intensities(opened, scaling, clahe, augmentation)
-    _tell_of_other_grids(opened, len(size))
     for number, position in enumerate(from_batch):
         logger.info(f"its channel {number} ('{own_channels[number]}') is the student's {modalities[position]}")
     outputs = dict(zip(regions, to_regions, strict=True))
     return teacher_of_parts(opened, from_batch, outputs, intensities, size, taps)
-
-
-def _tell_of_other_grids(opened: ZooBundle, spatial_dims: int) -> None:
-    """Warn of steps of its preprocessing that turn images or change their grid: the student's are not brought there."""
-    found = []
-    for name, step in preprocessing_steps(opened):
-        what = step.get(_GRID_STEPS.get(name, ""))
-        if what is not None and not (name == "Orientationd" and spatial_dims == 3 and what == _VOLUMES_LIE):
-            found.append(f"{name} {_GRID_STEPS[name]}={what}")
-    if found:
-        own = f"volumes that lie {_VOLUMES_LIE}" if spatial_dims == 3 else "slices"
-        logger.warning(
-            f"the network of '{opened.folder}' was made for images behind {', '.join(found)}; it sees the student's, "
-            f"{own} on their own grid. See its score beside the student's before you trust what it teaches."
-        )
 
 
 def teacher_of_parts(
@@ -163,6 +143,7 @@ def teacher_of_parts(
     known = {name for name, _ in network.named_modules()}
     if wrong := [path for path in (taps or {}).values() if path not in known]:
         raise ValueError(f"the network of '{opened.folder}' ({type(network).__name__}) has no modules {wrong}.")
+    warn_of_other_grids(opened, size)
     shape = (1, len(from_batch), *size)
     names = opened.channel_names("outputs", "pred")
     found = decoder_taps(network, shape, stages)

@@ -98,6 +98,33 @@ def test_a_segmentation_of_slices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "step", "told"),
+    [
+        ({}, {"_target_": "Resized", "keys": "image", "spatial_size": [256, 256]}, "behind Resized spatial_size=[256"),
+        ({"size": [64, 32]}, {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}, "spatial_size=[64, 32"),
+        ({"size": [32, 32]}, {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}, None),
+        ({}, {"_target_": "Resized", "keys": "image", "spatial_size": 32}, None),
+        ({}, {"_target_": "Spacingd", "keys": "image", "pixdim": [1, 1]}, "behind Spacingd pixdim=[1, 1]; it sees"),
+        # as bundles of this package are written
+        ({"image_size": 256}, UNIT, "behind image_size=256; it sees the student's, slices of 32 x 32 pixels"),
+        ({"image_size": 32}, UNIT, None),
+    ],
+)
+def test_slices_of_another_size_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, more: dict, step: dict, told: str | None
+) -> None:
+    segmentation_bundle(tmp_path / "zoo")
+    config = tmp_path / "zoo" / "configs" / "inference.json"
+    content = {**json.loads(config.read_text(encoding="utf-8")), **more}
+    if step is not UNIT:
+        content["preprocessing"]["transforms"].append(step)
+    config.write_text(json.dumps(content), encoding="utf-8")
+    slice_teacher_of(str(tmp_path / "zoo"), **GIVEN)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert bool(warned) == (told is not None) and (told is None or told in warned[0])
+
+
+@pytest.mark.parametrize(
     ("changes", "given", "message"),
     [
         ({}, {"trusted": False}, "is code: .*--trust_bundle true"),
