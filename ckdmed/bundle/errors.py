@@ -62,7 +62,8 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
     """Let an error that ends the process print its root cause as the last line, below the traceback.
 
     Args:
-        without_traceback: causes that need no traceback because their message says it all.
+        without_traceback: causes that need no traceback because their message says it all; others say so by an
+            attribute ``explains_itself``.
     """
     previous: Hook = sys.excepthook
     if getattr(previous, "explains", False):
@@ -74,7 +75,7 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
         if isinstance(cause, KeyboardInterrupt):
             run_is_stopped("Ctrl-C")
             return
-        if not isinstance(cause, (RefusedStart, *without_traceback)):
+        if not isinstance(cause, (RefusedStart, *without_traceback)) and not getattr(cause, "explains_itself", False):
             previous(kind, error, trace)
         if isinstance(cause, Exception):
             print(f"\nerror: {in_words(cause)}", file=sys.stderr)

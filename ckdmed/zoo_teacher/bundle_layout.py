@@ -13,6 +13,8 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.zoo_teacher.errors import TeacherBundleError
+
 __all__ = ["ZooBundle", "open_bundle"]
 
 _CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml", "inference.json")
@@ -40,23 +42,25 @@ class ZooBundle:
         """Number -> what the metadata call a channel of ``inputs`` or ``outputs``, in the metadata's words.
 
         Raises:
-            ValueError: the metadata have no such channels.
+            TeacherBundleError: the metadata have no such channels.
         """
         found: Any = self.parser["_meta_"]
         for key in ("network_data_format", side, name, "channel_def"):
             found = found.get(key) if isinstance(found, dict) else None
         if not isinstance(found, dict) or not found:
-            raise ValueError(
+            raise TeacherBundleError(
                 f"the metadata of '{self.folder}' do not name the channels (network_data_format, {side}, {name}, "
                 "channel_def); which is which is never assumed: write them there."
             )
         try:
             names = {int(number): str(words) for number, words in found.items()}
         except ValueError as error:
-            raise ValueError(f"the channel_def of {side} in '{self.folder}' has keys that are no numbers.") from error
+            raise TeacherBundleError(
+                f"the channel_def of {side} in '{self.folder}' has keys that are no numbers."
+            ) from error
         # the numbers are places among the network's channels: counted from 1, each would be its neighbour
         if sorted(names) != list(range(len(names))):
-            raise ValueError(
+            raise TeacherBundleError(
                 f"the metadata of '{self.folder}' number the channels of {side} {', '.join(map(str, sorted(names)))} "
                 f"(channel_def); they must run from 0 to {len(names) - 1}: number them so."
             )
@@ -110,7 +114,7 @@ def _first(folder: Path, names: tuple[str, ...], what: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise ValueError(f"'{folder}' is no bundle with {what}: none of {', '.join(names)} is there.")
+    raise TeacherBundleError(f"'{folder}' is no bundle with {what}: none of {', '.join(names)} is there.")
 
 
 def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
@@ -121,14 +125,14 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
         trusted: a bundle's configuration names classes and holds expressions, which are code of whoever wrote it.
 
     Raises:
-        ValueError: it is not trusted, or a part is missing.
+        TeacherBundleError: it is not trusted, or a part is missing.
     """
     place = Path(folder).expanduser().absolute()
     config = _first(place, _CONFIGS, "an inference configuration")
     metadata = _first(place, _METADATA, "metadata")
     weights = _first(place, _WEIGHTS, "weights")
     if trusted is not True:
-        raise ValueError(
+        raise TeacherBundleError(
             f"the configuration '{config}' is code: building its network runs the classes that it names and the "
             "expressions that it holds, as you. Look at it, and give --trust_bundle true if you trust whoever wrote "
             "it. Nothing of it has run."
@@ -139,8 +143,10 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
             read(str(file))
         except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
-            raise ValueError(f"'{file}' is no configuration that MONAI can read: {reason}. Mend the file.") from error
+            raise TeacherBundleError(
+                f"'{file}' is no configuration that MONAI can read: {reason}. Mend the file."
+            ) from error
     parser["bundle_root"] = str(place)
     if "network_def" not in parser.get():
-        raise ValueError(f"'{config}' has no network_def, which is what a teacher is built from.")
+        raise TeacherBundleError(f"'{config}' has no network_def, which is what a teacher is built from.")
     return ZooBundle(place, config, weights, parser)

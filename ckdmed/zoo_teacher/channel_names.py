@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from ckdmed.zoo_teacher.errors import TeacherBundleError
+
 __all__ = ["match_modalities", "match_outputs", "match_regions", "sequences"]
 
 
@@ -47,14 +49,14 @@ def _match(channels: Mapping[int, str], wanted: Sequence[str], read: Callable[[s
         if name is None:
             continue
         if name in found:
-            raise ValueError(
+            raise TeacherBundleError(
                 f"channels {found[name]} ('{channels[found[name]]}') and {number} ('{words}') of the bundle both read "
                 f"as the {what} {name}: name them apart in its metadata (channel_def)."
             )
         found[name] = number
     if missing := [name for name in wanted if name not in found]:
         listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(channels.items()))
-        raise ValueError(
+        raise TeacherBundleError(
             f"the bundle has no {what} that reads as {', '.join(missing)}; its metadata name {listed}. Which is which "
             "is never assumed: name them in its metadata (channel_def), or choose another bundle."
         )
@@ -74,14 +76,14 @@ def match_modalities(channels: Mapping[int, str], modalities: Sequence[str]) -> 
         modalities: what the student's batch holds: t1n, t1c, t2w, t2f.
 
     Raises:
-        ValueError: a channel that reads as none of them, or two that read as the same; the teacher needs each.
+        TeacherBundleError: a channel that reads as none of them, or two that read as the same; the teacher needs each.
     """
     if sorted(channels) != list(range(len(channels))):
-        raise ValueError(f"the bundle's channels are numbered {sorted(channels)}; they must run from 0.")
+        raise TeacherBundleError(f"the bundle's channels are numbered {sorted(channels)}; they must run from 0.")
     unread = {number: words for number, words in channels.items() if _modality(words) not in modalities}
     if unread:
         listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(unread.items()))
-        raise ValueError(
+        raise TeacherBundleError(
             f"the bundle's channels {listed} read as none of the modalities {', '.join(modalities)}: add theirs to "
             "--modalities, or name them in its metadata (channel_def)."
         )
@@ -97,7 +99,7 @@ def match_regions(channels: Mapping[int, str], regions: Sequence[str]) -> list[i
         regions: TC, WT, ET.
 
     Raises:
-        ValueError: a region that no channel, or several, read as.
+        TeacherBundleError: a region that no channel, or several, read as.
     """
     found = _match(channels, regions, _region, "region")
     return [found[name] for name in regions]
@@ -115,7 +117,7 @@ def match_outputs(channels: Mapping[int, str], names: Sequence[str], what: str) 
         what: they are, for messages: "class" or "region".
 
     Raises:
-        ValueError: a name that no channel, or several, have.
+        TeacherBundleError: a name that no channel, or several, have.
     """
     plain = {_plain(name): name for name in names}
     regions = {code: name for name in names if (code := _region(name)) is not None}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ckdmed.zoo_teacher.errors import TeacherBundleError
+
 __all__ = ["DECODER_STAGES", "decoder_taps"]
 
 #: name of a stage -> how much coarser than the image's its grid is
@@ -29,7 +31,7 @@ def decoder_taps(
         stages: other names, with how much coarser than the image's their grid is.
 
     Raises:
-        ValueError: the network cannot take it, or gives something else.
+        TeacherBundleError: the network cannot take it, or gives something else.
     """
     order: list[tuple[str, tuple[int, ...], bool]] = []
     fired: dict[str, int] = {}
@@ -55,7 +57,7 @@ def decoder_taps(
             logits = network(torch.zeros(input_shape, device=device))
     except (RuntimeError, TypeError, IndexError) as error:
         reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise ValueError(
+        raise TeacherBundleError(
             f"the bundle's {type(network).__name__} cannot take images of shape {list(input_shape)}: {reason}"
         ) from error
     finally:
@@ -64,7 +66,7 @@ def decoder_taps(
         for module, training in modes:
             module.training = training
     if not isinstance(logits, torch.Tensor):
-        raise ValueError(
+        raise TeacherBundleError(
             f"the bundle's {type(network).__name__} gives a {type(logits).__name__}; a teacher gives its logits alone."
         )
     found = {}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle
+from ckdmed.zoo_teacher.errors import TeacherBundleError
 
 __all__ = ["NonzeroScaling", "UndoneNormalisation", "own_intensities", "slice_intensities"]
 
@@ -57,14 +58,14 @@ def own_intensities(
             :func:`~ckdmed.transforms.segmentation_augmentation`.
 
     Raises:
-        ValueError: a preprocessing whose scale cannot be had from the student's: one of absolute values, one that the
-            background takes part in, or none at all; a bundle of this package with other intensities; student's
-            intensities that are cut off, rounded or equalised.
+        TeacherBundleError: a preprocessing whose scale cannot be had from the student's: one of absolute values, one
+            that the background takes part in, or none at all; a bundle of this package with other intensities;
+            student's intensities that are cut off, rounded or equalised.
     """
     if _is_own(bundle, _OWN_CASES, "zscore", scaling, clahe):
         return nn.Identity()
     if scaling not in _LINEAR or clahe:
-        raise ValueError(
+        raise TeacherBundleError(
             f"the intensities of '{bundle.config}' cannot be had from --scaling {scaling} --clahe "
             f"{str(clahe).lower()}, which cuts off, rounds or equalises them: give the student --scaling "
             f"{' or '.join(_LINEAR)} without --clahe."
@@ -76,7 +77,7 @@ def own_intensities(
         given = {key: value for key, value in step.items() if key in ("subtrahend", "divisor") and value is not None}
         if step.get("nonzero") is True and step.get("channel_wise") is True and not given:
             if augmentation not in _BACKGROUND_KEPT:
-                raise ValueError(
+                raise TeacherBundleError(
                     f"the network of '{bundle.folder}' is scaled by the voxels that are not 0, and --augmentation "
                     f"{augmentation} adds noise to the background and changes its value: set it to "
                     f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, "
@@ -84,7 +85,7 @@ def own_intensities(
                 )
             return NonzeroScaling()
     found = ", ".join(names) or "none"
-    raise ValueError(
+    raise TeacherBundleError(
         f"the intensities of '{bundle.config}' ({found}) cannot be had from the values of the brain that the student "
         f"sees: that needs one {_NORMALISE} with nonzero and channel_wise true, as for BraTS in the Model Zoo, or a "
         "bundle of this package."
@@ -121,7 +122,7 @@ def slice_intensities(bundle: ZooBundle, scaling: str = "percentiles", clahe: bo
         scaling, clahe: of the student's images, see :class:`~ckdmed.transforms.SliceIntensity`.
 
     Raises:
-        ValueError: the student's intensities are others; names those that fit, where there are some.
+        TeacherBundleError: the student's intensities are others; names those that fit, where there are some.
     """
     if _is_own(bundle, _OWN_SLICES, "percentiles", scaling, clahe):
         return True
@@ -137,7 +138,7 @@ def slice_intensities(bundle: ZooBundle, scaling: str = "percentiles", clahe: bo
         else "that needs one NormalizeIntensityd, ScaleIntensityd or ScaleIntensityRangePercentilesd (0.5 to 99.5) of "
         "each channel by itself, or a bundle of this package"
     )
-    raise ValueError(
+    raise TeacherBundleError(
         f"the intensities of '{bundle.config}' ({found}) are none of --scaling {scaling} --clahe {str(clahe).lower()}: "
         f"{remedy}."
     )
@@ -194,7 +195,7 @@ def _is_own(bundle: ZooBundle, names: Sequence[str], usual: str, scaling: str, c
     own = {key: bundle.parser.get_parsed_content(key) for key in ("scaling", "clahe") if key in config}
     if (own.get("scaling", usual), own.get("clahe", False)) != (scaling, clahe):
         given = " ".join(f"--{key} {str(value).lower()}" for key, value in own.items())
-        raise ValueError(
+        raise TeacherBundleError(
             f"the network of '{bundle.folder}' was trained with {given or f'--scaling {usual}'}, the student with "
             f"--scaling {scaling} --clahe {str(clahe).lower()}: give the student the bundle's."
         )

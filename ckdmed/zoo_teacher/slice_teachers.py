@@ -15,6 +15,7 @@ from ckdmed.networks.segmentation_teacher import segmentation_teacher
 from ckdmed.transforms.classification import imagenet_statistics
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_outputs, sequences
+from ckdmed.zoo_teacher.errors import TeacherBundleError
 from ckdmed.zoo_teacher.intensities import UndoneNormalisation, slice_intensities
 from ckdmed.zoo_teacher.teacher import ZooTeacher, check_alone, teacher_of_parts
 
@@ -51,7 +52,7 @@ def slice_teacher_of(
         settings: of ``segmentation_teacher``.
 
     Raises:
-        ValueError: a bundle beside a checkpoint or folds; images of which nothing tells what they are; as
+        TeacherBundleError: a bundle beside a checkpoint or folds; images of which nothing tells what they are; as
             ``zoo_teacher``.
     """
     if not needed:
@@ -98,7 +99,7 @@ def class_teacher_of(
         settings: of ``classification_teacher``.
 
     Raises:
-        ValueError: a bundle beside a checkpoint or folds; channels of other sequences; as ``zoo_teacher``.
+        TeacherBundleError: a bundle beside a checkpoint or folds; channels of other sequences; as ``zoo_teacher``.
     """
     if not needed:
         return NoTeacher(settings["num_classes"], dense=False)
@@ -126,7 +127,7 @@ def class_taps_of(teacher: nn.Module) -> dict[str, str]:
 def _images(channels: Mapping[int, str], images: Sequence[str], count: int, folder: str) -> list[int]:
     if len(images) != count:
         listed = ", ".join(f"{number}: '{words}'" for number, words in sorted(channels.items()))
-        raise ValueError(
+        raise TeacherBundleError(
             f"'{folder}' names its channels {listed}; say which of them the student sees "
             f"({counted(count, 'image')}), such as "
             "--teacher_bundle_images \"['t1c']\": which is which is never assumed."
@@ -146,7 +147,7 @@ def _classifier_channels(
     else:
         # one sequence stands in all of the student's channels, and may in all of the bundle's
         if other := [words for words, name in zip(channels.values(), sequences(channels)) if name != modalities[0]]:
-            raise ValueError(
+            raise TeacherBundleError(
                 f"channels {other} of '{opened.folder}' read as none of the modalities {modalities[0]}: add theirs to "
                 "--modalities, or name them in its metadata (channel_def)."
             )

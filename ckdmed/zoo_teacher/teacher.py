@@ -18,6 +18,7 @@ from ckdmed.networks.segmentation_teacher import segmentation_teacher, segmentat
 from ckdmed.zoo_teacher.bundle_layout import ZooBundle, open_bundle
 from ckdmed.zoo_teacher.channel_names import match_modalities, match_regions
 from ckdmed.zoo_teacher.decoder_taps import DECODER_STAGES, decoder_taps
+from ckdmed.zoo_teacher.errors import TeacherBundleError
 from ckdmed.zoo_teacher.grids import warn_of_other_grids
 from ckdmed.zoo_teacher.intensities import own_intensities
 
@@ -91,8 +92,9 @@ def zoo_teacher(
         augmentation: of these images in the training, see :func:`own_intensities`.
 
     Raises:
-        ValueError: as the parts of this package; a path of ``taps`` that the network does not have; other outputs than
-            the metadata say; outputs that exclude each other, as these regions do not.
+        TeacherBundleError: as the parts of this package; a path of ``taps`` that the network does not have; other
+            outputs than the metadata say; outputs that exclude each other, as these regions do not.
+        ValueError: the bundle's own code cannot build its network.
     """
     opened = open_bundle(bundle, trusted)
     own_channels = opened.channel_names("inputs", "image")
@@ -100,7 +102,7 @@ def zoo_teacher(
     from_batch = match_modalities(own_channels, modalities)
     to_regions = match_regions(own_regions, regions)
     if opened.softmax_outputs():
-        raise ValueError(
+        raise TeacherBundleError(
             f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} "
             "lie inside one another: choose a bundle with a sigmoid for each region."
         )
@@ -134,15 +136,15 @@ def teacher_of_parts(
         softmax: see :class:`ZooTeacher`.
 
     Raises:
-        ValueError: as :func:`zoo_teacher`.
+        TeacherBundleError: as :func:`zoo_teacher`.
     """
     network = _built(opened)
     if not isinstance(network, nn.Module):
-        raise ValueError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
+        raise TeacherBundleError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
     load_network(network, str(opened.weights))
     known = {name for name, _ in network.named_modules()}
     if wrong := [path for path in (taps or {}).values() if path not in known]:
-        raise ValueError(f"the network of '{opened.folder}' ({type(network).__name__}) has no modules {wrong}.")
+        raise TeacherBundleError(f"the network of '{opened.folder}' ({type(network).__name__}) has no modules {wrong}.")
     warn_of_other_grids(opened, size)
     shape = (1, len(from_batch), *size)
     names = opened.channel_names("outputs", "pred")
@@ -181,18 +183,18 @@ def _check_outputs(network: nn.Module, shape: tuple[int, ...], names: Mapping[in
     count = network.eval()(torch.zeros(shape)).shape[1]
     network.train(was)
     if count != len(names):
-        raise ValueError(f"the network of '{folder}' has {count} outputs; its metadata name {len(names)}.")
+        raise TeacherBundleError(f"the network of '{folder}' has {count} outputs; its metadata name {len(names)}.")
 
 
 def check_alone(checkpoint: str | None, folds: int) -> None:
     """Refuse other teachers beside a bundle's.
 
     Raises:
-        ValueError: names what was given.
+        TeacherBundleError: names what was given.
     """
     if checkpoint or folds != 1:
         given = "--teacher_checkpoint" if checkpoint else f"--teacher_folds {folds}"
-        raise ValueError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
+        raise TeacherBundleError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
 
 
 def segmentation_teacher_of(
@@ -219,7 +221,7 @@ def segmentation_teacher_of(
         settings: of ``segmentation_teacher``.
 
     Raises:
-        ValueError: a bundle beside a checkpoint, folds, or several slices as channels; as both functions.
+        TeacherBundleError: a bundle beside a checkpoint, folds, or several slices as channels; as both functions.
     """
     if not needed:
         return NoTeacher(settings["out_channels"])
@@ -227,7 +229,9 @@ def segmentation_teacher_of(
         return segmentation_teacher(**settings)
     check_alone(checkpoint, folds)
     if settings.get("in_channels") != len(modalities):
-        raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
+        raise TeacherBundleError(
+            "a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0."
+        )
     return zoo_teacher(bundle, modalities, size, trusted, taps, regions, scaling, clahe, augmentation)
 
 

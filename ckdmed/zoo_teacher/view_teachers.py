@@ -10,6 +10,7 @@ from ckdmed.labels import REGIONS
 from ckdmed.networks.no_teacher import NoTeacher
 from ckdmed.zoo_teacher.bundle_layout import open_bundle
 from ckdmed.zoo_teacher.channel_names import sequences
+from ckdmed.zoo_teacher.errors import TeacherBundleError
 from ckdmed.zoo_teacher.teacher import zoo_teacher
 
 __all__ = ["teacher_ensemble_of"]
@@ -44,8 +45,8 @@ def teacher_ensemble_of(
         views, settings: see :func:`~ckdmed.engines.teacher_ensemble`.
 
     Raises:
-        ValueError: a bundle whose sequences are those of no teacher, or of one with a checkpoint; teachers that learn;
-            several slices as channels; as ``zoo_teacher`` and ``teacher_ensemble``.
+        TeacherBundleError: a bundle whose sequences are those of no teacher, or of one with a checkpoint; teachers that
+            learn; several slices as channels; as ``zoo_teacher`` and ``teacher_ensemble``.
     """
     if not needed:
         return TeacherEnsemble({name: NoTeacher(settings["out_channels"]) for name in views}, views)
@@ -53,7 +54,9 @@ def teacher_ensemble_of(
     if not bundle:
         return ensemble
     if mode == "online":
-        raise ValueError("a bundle's network is trained and never changes: give --teacher_mode frozen or fusion.")
+        raise TeacherBundleError(
+            "a bundle's network is trained and never changes: give --teacher_mode frozen or fusion."
+        )
     found = sequences(open_bundle(bundle, trusted).channel_names("inputs", "image"))
     name, seen = next(
         ((name, own) for name, own in zip(views, teachers, strict=True) if sorted(own) == sorted(map(str, found))),
@@ -61,13 +64,17 @@ def teacher_ensemble_of(
     )
     if name is None:
         listed = ", ".join(map(str, found))
-        raise ValueError(
+        raise TeacherBundleError(
             f"the network of '{bundle}' sees {listed}, and none of the teachers {[list(own) for own in teachers]} sees "
             "exactly these: add them to --teachers as a list of its own."
         )
     if name in (checkpoints or {}):
-        raise ValueError(f"--teacher_bundle is the teacher {name}, and --teacher_checkpoints names another: drop one.")
+        raise TeacherBundleError(
+            f"--teacher_bundle is the teacher {name}, and --teacher_checkpoints names another: drop one."
+        )
     if len(views[name]) != len(seen):
-        raise ValueError("a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0.")
+        raise TeacherBundleError(
+            "a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0."
+        )
     ensemble.networks[name] = zoo_teacher(bundle, seen, size, trusted, taps, regions, scaling, clahe, augmentation)
     return ensemble

@@ -1,61 +1,54 @@
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
-from ckdmed.bundle import errors
-from ckdmed.bundle.errors import in_words, root_cause
+from ckdmed.bundle.errors import RefusedStart, explain_errors, in_words, root_cause
+from ckdmed.zoo_teacher.errors import TeacherBundleError
 
-# the file alone: its package brings torch, for which these processes need not wait
-IMPORT = f"""
-import importlib.util
-spec = importlib.util.spec_from_file_location("errors", {errors.__file__!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-explain_errors = module.explain_errors
-"""
 
-SCRIPT = """
 class Mistake(ValueError):
     pass
-explain_errors(without_traceback=(Mistake,))
-explain_errors()
-try:
-    raise {error}
-except Exception as e:
-    raise RuntimeError("Failed to evaluate ConfigExpression") from e
-"""
 
 
-def run(error: str) -> subprocess.CompletedProcess[str]:
-    script = IMPORT + SCRIPT.format(error=error)
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False)
+@pytest.fixture
+def ended_by(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[BaseException], str]:
+    """What a process that an error ends prints, the error being wrapped as MONAI does."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    explain_errors(without_traceback=(Mistake,))
+    explain_errors()
+
+    def ended(error: BaseException) -> str:
+        try:
+            try:
+                raise error
+            except Exception as cause:
+                raise RuntimeError("Failed to evaluate ConfigExpression") from cause
+        except BaseException as wrapped:
+            sys.excepthook(type(wrapped), wrapped, wrapped.__traceback__)
+        return capsys.readouterr().err
+
+    return ended
 
 
-def test_the_cause_is_the_last_line_below_the_traceback():
-    done = run("FileNotFoundError('no teacher.pt')")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr and "Failed to evaluate" in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1] == "error: no teacher.pt"
-    assert done.stderr.count("error: no teacher.pt") == 1
+def test_the_cause_is_the_last_line_below_the_traceback(ended_by):
+    printed = ended_by(FileNotFoundError("no teacher.pt"))
+    assert "Traceback" in printed and "Failed to evaluate" in printed
+    assert printed.rstrip().splitlines()[-1] == "error: no teacher.pt"
+    assert printed.count("error: no teacher.pt") == 1
 
 
-@pytest.mark.slow
-def test_what_explains_itself_has_no_traceback():
-    done = run("Mistake('did you mean epochs?')")
-    assert done.returncode == 1
-    assert done.stderr.strip() == "error: did you mean epochs?"
+@pytest.mark.parametrize("kind", [Mistake, RefusedStart, TeacherBundleError])
+def test_what_explains_itself_has_no_traceback(ended_by, kind):
+    assert ended_by(kind("did you mean epochs?")).strip() == "error: did you mean epochs?"
 
 
-@pytest.mark.slow
-def test_an_interruption_is_no_error_of_ours():
-    script = IMPORT + "explain_errors()\nraise KeyboardInterrupt"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8", check=False)
-    assert done.returncode != 0 and "error:" not in done.stderr
+def test_an_interruption_is_no_error_of_ours(ended_by):
+    assert "error:" not in ended_by(KeyboardInterrupt())
 
 
 def test_root_cause_takes_off_the_wrappings_of_monai_and_no_more():
