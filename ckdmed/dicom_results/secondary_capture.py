@@ -39,6 +39,8 @@ def build_captures(
 ) -> Iterator[SCImage]:
     """A picture of each slice as it is stored, in their order, the mark above it.
 
+    Text that is burned into an image is in its picture as well, whose BurnedInAnnotation is the image's.
+
     Args, Raises: as `ckdmed.dicom_results.write_segmentation`.
     """
     masks = checked_masks(source, mask)
@@ -81,7 +83,10 @@ def build_captures(
                 device_serial_number=algorithm.weights or "none",
             )
         capture.ImageComments = full_notice(unintended)
-        capture.BurnedInAnnotation = "NO"
+        # the picture shows what is burned into the image; where the image does not say, nobody knows
+        burned_in = str(source.place(index)[0].get("BurnedInAnnotation", "")).strip().upper()
+        if burned_in in ("YES", "NO"):
+            capture.BurnedInAnnotation = burned_in
         capture.BodyPartExamined = "BRAIN"
         stamp(capture)
         yield capture

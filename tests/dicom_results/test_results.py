@@ -227,6 +227,15 @@ def test_what_anonymisers_remove_is_left_empty(series, mask, tmp_path):
     assert result.PatientName == "" and result.StudyID == "" and result.PatientID == "P1"
 
 
+@pytest.mark.parametrize(("said", "told"), [("YES", "YES"), ("NO", "NO"), ("", None)])
+def test_pictures_say_of_burned_in_text_what_the_images_say(series, mask, tmp_path, said, told):
+    _changed(series, 2, BurnedInAnnotation=said)
+    results = write_results(series, mask, tmp_path / "results", algorithm=ALGORITHM, captures=True)
+    pictures = [dataset for path in results.files if (dataset := dcmread(path)).Modality == "OT"]
+    of_slices = {int(picture.InstanceNumber): picture.get("BurnedInAnnotation") for picture in pictures}
+    assert of_slices == {number: told if number == 3 else None for number in range(1, SHAPE[2] + 1)}
+
+
 def test_a_stack_that_leans_has_no_larger_volume(series, mask, tmp_path):
     volume = np.random.default_rng(1).integers(0, 800, SHAPE)
     files = write_mr_series(tmp_path / "leaning", volume)
