@@ -9,6 +9,7 @@ import numpy as np
 from highdicom import CoordinateSystemNames, PhotometricInterpretationValues
 from highdicom.sc import SCImage
 from PIL import Image, ImageDraw
+from pydicom import Dataset
 
 from ckdmed.data.dicom_series import read_dicom_volume
 from ckdmed.dicom_results.algorithm import MANUFACTURER, Algorithm
@@ -28,6 +29,7 @@ __all__ = ["build_captures"]
 
 # Above the picture, so that no part of the image is hidden; pixels.
 _BAR = 14
+_OF_COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
 def build_captures(
@@ -39,7 +41,8 @@ def build_captures(
 ) -> Iterator[SCImage]:
     """A picture of each slice as it is stored, in their order, the mark above it.
 
-    Text that is burned into an image is in its picture as well, whose BurnedInAnnotation is the image's.
+    Text that is burned into an image is in its picture as well, and what a lossy compression took is missing there: a
+    picture says of both what its image says.
 
     Args, Raises: as `ckdmed.dicom_results.write_segmentation`.
     """
@@ -83,13 +86,21 @@ def build_captures(
                 device_serial_number=algorithm.weights or "none",
             )
         capture.ImageComments = full_notice(unintended)
-        # the picture shows what is burned into the image; where the image does not say, nobody knows
-        burned_in = str(source.place(index)[0].get("BurnedInAnnotation", "")).strip().upper()
-        if burned_in in ("YES", "NO"):
-            capture.BurnedInAnnotation = burned_in
+        _inherit_of_pixels(capture, source.place(index)[0])
         capture.BodyPartExamined = "BRAIN"
         stamp(capture)
         yield capture
+
+
+def _inherit_of_pixels(capture: SCImage, image: Dataset) -> None:
+    """What an image says of its pixels and is as true of their picture; where it says nothing, nobody knows."""
+    burned_in = str(image.get("BurnedInAnnotation", "")).strip().upper()
+    if burned_in in ("YES", "NO"):
+        capture.BurnedInAnnotation = burned_in
+    if str(image.get("LossyImageCompression", "")).strip() == "01":
+        for keyword in _OF_COMPRESSION:
+            if keyword in image:
+                setattr(capture, keyword, image[keyword].value)
 
 
 def _orientation(matrix: np.ndarray) -> tuple[str, str]:

@@ -236,6 +236,17 @@ def test_pictures_say_of_burned_in_text_what_the_images_say(series, mask, tmp_pa
     assert of_slices == {number: told if number == 3 else None for number in range(1, SHAPE[2] + 1)}
 
 
+def test_pictures_of_lossy_images_say_so(series, mask, tmp_path):
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": 12.5}
+    _changed(series, 2, **lossy, LossyImageCompressionMethod="ISO_10918_1")
+    _changed(series, 3, LossyImageCompression="00")
+    results = write_results(series, mask, tmp_path / "results", algorithm=ALGORITHM, captures=True)
+    pictures = {p.InstanceNumber: p for path in results.files if (p := dcmread(path)).Modality == "OT"}
+    assert {key: pictures[3][key].value for key in lossy} == lossy
+    assert pictures[3].LossyImageCompressionMethod == "ISO_10918_1"
+    assert not any("LossyImageCompression" in pictures[number] for number in (1, 2, 4, 5, 6))
+
+
 def test_a_stack_that_leans_has_no_larger_volume(series, mask, tmp_path):
     volume = np.random.default_rng(1).integers(0, 800, SHAPE)
     files = write_mr_series(tmp_path / "leaning", volume)
