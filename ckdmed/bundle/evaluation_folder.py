@@ -15,6 +15,7 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.resume_check import MAY_CHANGE, changed_components, changed_settings
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_folder import SETTINGS, from_rank_0, holds_run
+from ckdmed.bundle.run_lock import hold, in_use
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.settings_table import FOLLOWS
@@ -56,14 +57,16 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
 def check_evaluation_folder(folder: str, checkpoint: str, **settings: Any) -> None:
     """Refuse a folder, as it was given on the command line, in which this evaluation would replace something else.
 
-    A program that gives one keeps account of its folders itself.
+    Until its process ends no other evaluation begins there, which would replace the results of this one. A program that
+    gives a folder keeps account of its folders itself.
 
     Args:
         folder: of the results.
         checkpoint, settings: see `evaluation_folder`.
 
     Raises:
-        RefusedStart: the folder holds another evaluation, by its checkpoint or settings, or a training.
+        RefusedStart: the folder holds another evaluation, by its checkpoint or settings, or a training; or another
+            process is evaluating into it.
     """
     if not typed_settings():
         return
@@ -78,6 +81,7 @@ def check_evaluation_folder(folder: str, checkpoint: str, **settings: Any) -> No
             f"'{folder}' holds {held}, of which nothing is overwritten: give another evaluation_dir, or leave it out, "
             "by which a free folder is taken."
         )
+    hold(Path(folder), "evaluation_dir")
 
 
 def _made_with(settings: Mapping[str, Any]) -> tuple[dict[str, Any], Collection[str], dict[str, Any]]:
@@ -119,13 +123,16 @@ def _normalised(value: Any) -> Any:
 def _free(
     base: Path, checkpoint: str, settings: dict[str, Any], given: Collection[str], components: dict[str, Any]
 ) -> Path:
-    """``base``, or the first of ``base-2``, ``base-3`` ... that holds nothing or this very evaluation."""
+    """``base``, or the first of ``base-2``, ``base-3`` ... that holds nothing or this very evaluation.
+
+    One that another process is filling is passed over: nothing tells yet what it will hold.
+    """
     number = 1
     while True:
         folder = base if number == 1 else base.with_name(f"{base.name}-{number}")
         if not folder.exists() or not any(folder.iterdir()):
             return folder
-        if _is_same(folder / _SUMMARY, checkpoint, settings, given, components):
+        if not in_use(folder, by_others=True) and _is_same(folder / _SUMMARY, checkpoint, settings, given, components):
             return folder
         number += 1
 

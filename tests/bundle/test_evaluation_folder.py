@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.run_lock import in_use, release
 from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.engines.teachers.folds import TeacherFolds
 from tests.bundle.bundle_runs import BUNDLES
@@ -215,3 +218,28 @@ def test_a_folder_given_on_the_command_line_is_not_one_of_another_evaluation(
         begin("output-2/models/model.pt")
         (place / "settings.json").write_text('{"settings": {"epochs": 1}}')
         assert "holds a training, of which nothing is overwritten" in refused("output-2/models/model.pt")
+
+
+def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
+    name, place = "output/models/model.pt", runs / "output/evaluation"
+    code = (
+        "import sys, time; from pathlib import Path; from ckdmed.bundle.run_lock import hold; "
+        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    given = ["--config_file", "evaluate.json", "--evaluation_dir", str(place)]
+    with subprocess.Popen([sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        # its results are still to come, and nothing tells what they will be
+        assert folder(runs, name) == "output/evaluation-2"
+        with taken_from(given), pytest.raises(RuntimeError) as error:
+            evaluation(runs, name, evaluation_dir=str(place))
+        assert isinstance(refusal := root_cause(error.value), RefusedStart)
+        assert f"in use by another run (process {first.pid}" in str(refusal)
+        assert str(refusal).endswith("wait for its end, or give another evaluation_dir.")
+        first.kill()
+    with taken_from(given):
+        evaluation(runs, name, evaluation_dir=str(place))
+    try:
+        assert in_use(place) and folder(runs, name) == "output/evaluation"
+    finally:
+        release(place)
