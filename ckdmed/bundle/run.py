@@ -90,12 +90,28 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
             components = _components(settings, (record or {}).get("components", ()))
             check_resumed(folder, settings, options, components, running_method_options(settings))
         hold(folder)
+        if not resume:
+            _hold_weights(folder, weights)
     except RefusedStart as error:
         return str(error)
     run_begins(folder)
     for path in remove_leftovers(folder):
         logger.info(f"removed what a run that was killed left half written: {path}")
     return None
+
+
+def _hold_weights(folder: Path, weights: Sequence[str]) -> None:
+    """Lock folders outside of the run's: a run of another output folder would mix its weights with those of this one.
+
+    One that is resumed has its weights there, which others refuse; what is given as its teachers may be shared.
+    """
+    try:
+        for place in map(Path, weights):
+            if not place.resolve().is_relative_to(folder.resolve()):
+                hold(place, "folder for the weights", run=folder)
+    except RefusedStart:
+        release(folder)
+        raise
 
 
 def start_run(

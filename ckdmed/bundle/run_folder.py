@@ -13,7 +13,7 @@ from typing import Any
 from torch import distributed
 
 from ckdmed.bundle.errors import RefusedStart
-from ckdmed.bundle.run_lock import in_use
+from ckdmed.bundle.run_lock import LOCK_NAME, in_use
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.typed_command import typed_command, with_options
@@ -154,8 +154,8 @@ def holds_run(folder: Path) -> list[str]:
 
 def _kept(place: Path) -> list[Path]:
     files = (file for file in sorted(place.rglob("*")) if file.is_file() and not is_temporary(file))
-    # the record of the patients is written when a run begins, beside its weights to be
-    return [file for file in files if file.name not in _OF_A_START]
+    # the record of the patients is written when a run begins, beside its weights to be; a lock may be a killed run's
+    return [file for file in files if file.name not in (*_OF_A_START, LOCK_NAME)]
 
 
 def next_free(base: Path) -> Path:

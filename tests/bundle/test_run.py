@@ -122,6 +122,28 @@ def test_a_second_process_is_told_of_the_first(tmp_path: Path):
     assert names(tmp_path / "out") == {"settings.json"}
 
 
+def test_no_two_runs_leave_their_weights_in_one_folder(tmp_path: Path):
+    weights = tmp_path / "weights"
+    code = (
+        "import sys, time; from ckdmed.bundle import start_run; "
+        "start_run(sys.argv[1], ckpt_dir=sys.argv[2], weights=[sys.argv[2]]); "
+        "print('begun', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "one"), str(weights)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "begun\n"
+        with pytest.raises(
+            RefusedStart, match=rf"weights' is in use .*process {first.pid} .*another folder for the wei"
+        ):
+            start_run(str(tmp_path / "two"), ckpt_dir=str(weights), weights=[str(weights)])
+        # nothing is left of the second one, and nothing of the first is touched
+        assert not (tmp_path / "two").exists() and names(weights) == {"model.json", ".run.lock"}
+        first.kill()
+    start_run(str(tmp_path / "two"), weights=[str(weights)])
+    finish_run(str(tmp_path / "two"))
+    assert names(weights) == {"model.json"}
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
