@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.network_check import check_networks
+from ckdmed.counted import counted
 
 if TYPE_CHECKING:
     from ckdmed.engines import TeacherImages
@@ -40,7 +42,7 @@ def ready_networks(
     Raises:
         FileNotFoundError, ValueError: see :func:`~ckdmed.engines.load_network`, :func:`~ckdmed.engines.load_teacher`
             and :class:`~ckdmed.engines.TeacherImages`.
-        RefusedStart: see :func:`~ckdmed.bundle.check_networks`.
+        RefusedStart: see :func:`~ckdmed.bundle.check_networks`; student and teacher give logits of different channels.
     """
     # an inference calls this package too, and does without trainings
     from ckdmed.engines import load_network, load_teacher
@@ -49,5 +51,11 @@ def ready_networks(
     if teacher_images is not None:
         teacher_images.check()
     load_teacher(teacher, teacher_checkpoint, device, needs_teacher, calibrate_teacher)
-    check_networks(input_shape, student=student.to(device))
-    check_networks(input_shape if teacher_images is None else teacher_images.shape(input_shape), teacher=teacher)
+    seen_by_teacher = input_shape if teacher_images is None else teacher_images.shape(input_shape)
+    own = check_networks(input_shape, student=student.to(device))["student"]
+    taught = check_networks(seen_by_teacher, teacher=teacher)["teacher"]
+    if needs_teacher and own is not None and taught is not None and own != taught:
+        raise RefusedStart(
+            f"the student ({type(student).__name__}) gives logits of {counted(own, 'channel')} and the teacher of "
+            f"{taught}: both must have one for each region or class, as given in network_def and teacher_def."
+        )

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, BasicUNetPlusPlus
 
+from ckdmed.bundle import check_networks, ready_networks
 from ckdmed.bundle.effective_settings import IneffectiveSettingError
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_networks import check_own_networks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +73,23 @@ def test_a_file_that_neither_network_is_made_of_is_refused(overlay: Path, name: 
     # one of one's own may read it
     parser["teacher_def#weights"] = f"@{name}"
     check_own_networks(parser)
+
+
+def test_networks_of_other_outputs_than_one_tensor_of_logits_are_refused() -> None:
+    size = {"spatial_dims": 2, "in_channels": 1, "features": [4, 4, 4, 4, 4, 4]}
+    one, two = (BasicUNet(out_channels=channels, **size) for channels in (1, 2))
+    listing, shape = BasicUNetPlusPlus(deep_supervision=True, **size), [2, 1, 32, 32]
+    assert check_networks(shape, one=one, two=two) == {"one": 1, "two": 2}
+    told = r"\(BasicUNetPlusPlus\) gives a list of 4 outputs for an image where one tensor of logits is needed: wrap it"
+    for student, teacher, name in ((listing, one, "student"), (one, listing, "teacher")):
+        with pytest.raises(RefusedStart, match=f"^the {name} {told}"):
+            ready_networks(student, teacher, shape)
+    with pytest.raises(
+        RefusedStart, match=r"^the student \(BasicUNet\) gives logits of 1 channel and the teacher of 2"
+    ):
+        ready_networks(one, two, shape)
+    # a teacher that nothing asks may be of anything
+    ready_networks(one, two, shape, needs_teacher=False)
 
 
 def test_the_documented_schedule_and_transform_reach_the_training(tmp_path: Path) -> None:
