@@ -99,9 +99,10 @@ def _holds_records(path: Path) -> bool:
 
     if path.is_file() or _is_of_an_experiment(path):
         return True
-    # evaluations and runs hold JSON of other kinds
-    own = {file.name for file in record_files(path)} - {"report.json", "summary.json", "deploy.json"}
-    return bool(own) and not is_run_folder(path) and not (path / "summary.json").is_file()
+    # evaluations, runs and deployments hold JSON of other kinds, records of the training among it
+    others = any((path / name).is_file() for name in ("summary.json", "deploy.json"))
+    own = {file.name for file in record_files(path)} - {"report.json"}
+    return bool(own) and not is_run_folder(path) and not others
 
 
 def _is_of_an_experiment(path: Path) -> bool:

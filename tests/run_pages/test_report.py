@@ -113,6 +113,9 @@ def test_an_evaluation_of_volumes_counts_the_cases_of_a_patient(tmp_path):
 def test_the_resource_figure_stands_with_the_run_and_by_itself(tmp_path):
     run = write_training(tmp_path / "run", evaluated=False)
     deployment(run / "deployed")
+    # those of the training lie with it
+    for name in ("sections.json", "model.inputs.json"):
+        (run / "deployed" / name).write_text("{}")
     assert cli.main(["report", str(run)]) == 0
     assert cli.main(["report", str(run / "deployed"), "--out", str(tmp_path / "alone")]) == 0
     for text in (*written(run / "report"), *written(tmp_path / "alone")):
