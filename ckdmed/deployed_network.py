@@ -12,10 +12,24 @@ from torch import nn
 
 from ckdmed.file_hash import sha256_of
 from ckdmed.paths import PathLike
-from ckdmed.runtime import DeployedFileError, Description, open_form
+from ckdmed.runtime import DeployedFileError, Description, is_deployed, open_form
 from ckdmed.runtime.description import DESCRIPTION_KEY
 
-__all__ = ["read_description", "run_deployed"]
+__all__ = ["read_description", "refuse_deployed", "run_deployed"]
+
+
+def refuse_deployed(checkpoint: PathLike | None, what: str) -> None:
+    """Raise ValueError where a checkpoint is a deployed file: a network that runs it has other weights of its own.
+
+    Args:
+        checkpoint: given; None for none.
+        what: would be done with the weights, as a participle.
+    """
+    if is_deployed(checkpoint):
+        raise ValueError(
+            f"'{checkpoint}' is a deployed file, which cannot be {what}: give the weights that it was made of, "
+            "models/model.pt of their training."
+        )
 
 
 def read_description(path: PathLike) -> Description:

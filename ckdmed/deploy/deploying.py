@@ -24,6 +24,7 @@ from ckdmed.deploy.sensitive_layers import layer_errors, sensitive_layers
 from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.table import write_documents
 from ckdmed.deploy.verdict import Changes, Limits, changes_of, problems
+from ckdmed.deployed_network import refuse_deployed
 from ckdmed.folders import put_in_place, remove_leftover_folders, work_folder
 from ckdmed.runtime import open_form
 
@@ -96,13 +97,13 @@ def deploy(
         say: told of each step.
 
     Raises:
-        ValueError: see `find_source` and `DeployOptions`; FileExistsError: the folder is not empty.
+        ValueError: see `find_source` and `DeployOptions`; a deployed file; FileExistsError: the folder is not empty.
         ModuleNotFoundError: a form needs a package that is not installed.
     """
     _check_packages(options)
     output = Path(output_dir).absolute()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"'{output}' exists and is not empty; name another --output_dir.")
+    _refuse_existing(output)
+    refuse_deployed(checkpoint, "deployed again")
     source = find_source(given, checkpoint, options.dataset_dir)
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_leftover_folders(output.parent, [output.name])
@@ -117,8 +118,15 @@ def deploy(
         deployment = Deployment(source.bundle, options, source.description, forms, costs)
         write_documents(folder, deployment)
         _copy_companions(source, folder, [form.file for form in forms if form.written])
+        # another process may have been faster
+        _refuse_existing(output)
         put_in_place(folder, output)
     return deployment
+
+
+def _refuse_existing(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"'{output}' exists and is not empty; name another --output_dir.")
 
 
 def _check_packages(options: DeployOptions) -> None:

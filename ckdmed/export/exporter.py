@@ -16,6 +16,7 @@ from torch import nn
 
 from ckdmed.bundle.scans import BRATS_NAMES, made_like_brats
 from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record
+from ckdmed.deployed_network import refuse_deployed
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
     component_settings,
@@ -103,8 +104,8 @@ def export_bundle(
         FileNotFoundError: a file of the bundle, or a checkpoint, is missing.
         FileExistsError: the output exists; or, with ``force``, is no exported bundle, or holds what it is made of, or
             results of its own.
-        ValueError: a bad name, a damaged checkpoint, an unknown setting, one that contradicts the record of the
-            checkpoint, no record, figures of another checkpoint.
+        ValueError: a bad name, a damaged checkpoint or a deployed file, an unknown setting, one that contradicts the
+            record of the checkpoint, no record, figures of another checkpoint.
     """
     bundle, checkpoint, output = Path(bundle), Path(checkpoint), Path(output).absolute()
     large_folder = output.with_name(f"{output.name}_large_files")
@@ -118,6 +119,8 @@ def export_bundle(
             f"'{output.name}' is no name for a bundle of the zoo: lower case words joined by underscores, "
             "such as brain_tumour_seg_kd."
         )
+    for weights in (checkpoint, teacher_checkpoint):
+        refuse_deployed(weights, "exported as a bundle")
     summary = None if evaluation is None else read_evaluation(Path(evaluation), checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as temporary:
@@ -128,6 +131,8 @@ def export_bundle(
         checks.append(check_sizes(folder, size_limit))
         result = Export(output, tuple(checks), tuple(moved), large_folder)
         if result.passed:
+            # another process may have been faster
+            _refuse_existing(output, "configs/metadata.json", sources, force)
             _put_both_in_place((folder, output), (large, large_folder), force)
         return result
 

@@ -23,6 +23,7 @@ from ckdmed.deploy.float_forms import as_function
 from ckdmed.deploy.held_out import BundleData, bundle_data
 from ckdmed.deploy.source import DeploySource, find_source
 from ckdmed.deploy.timing import latencies
+from ckdmed.deployed_network import refuse_deployed
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import save_weights, write_json
 from ckdmed.json_files import read_json
@@ -94,10 +95,10 @@ def prune(
         the figures of the whole network and of each that was looked at, the written one last.
 
     Raises:
-        ValueError: no network of segmentation, none with a record of its settings; no data in `dataset_dir`; both
-            `ratio` and `depth`, or neither for another network than a UNet++, or for one that was trained on its
-            validation patients; images below 1, calibration or tolerance below 0; as `without_channels` and
-            `UNetPlusPlus.pruned`.
+        ValueError: no network of segmentation, none with a record of its settings; a deployed file; no data in
+            `dataset_dir`; both `ratio` and `depth`, or neither for another network than a UNet++, or for one that was
+            trained on its validation patients; images below 1, calibration or tolerance below 0; as `without_channels`
+            and `UNetPlusPlus.pruned`.
         FileExistsError: the folder holds a network, or the record of one.
     """
     if ratio is not None and depth is not None:
@@ -110,8 +111,8 @@ def prune(
         raise ValueError(f"calibration must be at least 0, got {calibration}.")
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be at least 0, got {tolerance}.")
-    if there := [name for name in _WRITTEN if (output_dir / name).exists()]:
-        raise FileExistsError(f"{output_dir} holds a network already ({there[0]}); name another folder.")
+    _refuse_existing(output_dir)
+    refuse_deployed(checkpoint, "pruned")
     source = find_source(given, checkpoint, dataset_dir)
     settings = recorded_settings(source.checkpoint)
     # a record tells of a student and its teacher, or is from before one of the two could have options
@@ -165,6 +166,11 @@ def prune(
     network, options = candidates[chosen.name]
     _write(source, settings, f"{side}_options", network, options, output_dir, found)
     return [*(size for size in found if size is not chosen), chosen]
+
+
+def _refuse_existing(folder: Path) -> None:
+    if there := [name for name in _WRITTEN if (folder / name).exists()]:
+        raise FileExistsError(f"{folder} holds a network already ({there[0]}); name another folder.")
 
 
 def _figures(
@@ -221,6 +227,8 @@ def _write(
     folder: Path,
     sizes: list[PrunedSize],
 ) -> None:
+    # another process may have been faster
+    _refuse_existing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # of a teacher that a distillation left the record tells of its student too, as which it would be taken elsewhere
     own = {name: settings[name] for name in settings if key == "student_options" or not name.startswith("student_")}

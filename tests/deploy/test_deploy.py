@@ -63,7 +63,7 @@ def test_weights_without_a_record_are_not_deployed_with_settings_that_nobody_gav
         find_source("seg_kd", tmp_path / "model.pt")
 
 
-def test_torchscript_alone_is_written_and_judged(checkpoint, phantoms, tmp_path, capsys):
+def test_torchscript_alone_is_written_and_judged(checkpoint, phantoms, tmp_path, capsys, monkeypatch):
     out = tmp_path / "deployed"
     words = ["--checkpoint", str(checkpoint), "--dataset_dir", str(phantoms), "--out", str(out), "--no_timing"]
     assert main(["deploy", "seg_kd", "--formats", "torchscript", "--held_out", "2", *words]) == 0
@@ -76,6 +76,15 @@ def test_torchscript_alone_is_written_and_judged(checkpoint, phantoms, tmp_path,
     assert "| torchscript |" in (out / "deploy.md").read_text()
     assert main(["deploy", "seg_kd", "--formats", "torchscript", *words]) == 2
     assert "exists and is not empty" in capsys.readouterr().err
+    # as another process would that began at the same time
+    with monkeypatch.context() as patched, pytest.raises(FileExistsError, match="exists and is not empty"):
+        patched.setattr("ckdmed.deploy.deploying.write_documents", lambda *_: shutil.copytree(out, tmp_path / "both"))
+        options = DeployOptions(("torchscript",), str(phantoms), held_out=1, measure=False)
+        deploy("seg_kd", tmp_path / "both", options, checkpoint)
+    assert sorted(path.name for path in (tmp_path / "both").iterdir()) == sorted(path.name for path in out.iterdir())
+    again = ["--checkpoint", str(out / "model.ts"), "--out", str(tmp_path / "again")]
+    assert main(["deploy", "seg_kd", *again]) == 2
+    assert "model.ts' is a deployed file, which cannot be deployed again: give the wei" in capsys.readouterr().err
 
 
 def test_a_form_that_fails_is_written_by_force_alone(checkpoint, phantoms, tmp_path, monkeypatch):

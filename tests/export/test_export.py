@@ -332,12 +332,30 @@ def test_refuses(checkpoint, tmp_path):
         export_bundle(
             SEG_KD.with_name("seg_teacher"), checkpoint, tmp_path / "brain_seg", teacher_checkpoint=checkpoint
         )
+    for given in ({"checkpoint": "model.onnx"}, {"checkpoint": checkpoint, "teacher_checkpoint": "model.onnx"}):
+        with pytest.raises(ValueError, match="'model.onnx' is a deployed file, which cannot be exported as a bundle"):
+            export_bundle(SEG_KD, output=tmp_path / "brain_seg", **given)
     own = tmp_path / "my_papers"
     own.mkdir()
     (own / "thesis.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match="not replaced even with --force"):
         export_bundle(SEG_KD, checkpoint, own, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my_papers"]
+
+
+def test_a_bundle_that_another_process_wrote_meanwhile_stays(checkpoint, tmp_path, monkeypatch):
+    output = tmp_path / "brain_seg"
+
+    def check(*_: object, **__: object) -> list[object]:
+        (output / "configs").mkdir(parents=True)
+        (output / "configs/metadata.json").write_text("of another process")
+        return []
+
+    monkeypatch.setattr("ckdmed.export.exporter.check_bundle", check)
+    with pytest.raises(FileExistsError, match="brain_seg' exists; name another folder"):
+        export_bundle(SEG_KD, checkpoint, output)
+    assert [path.read_text() for path in output.rglob("*") if path.is_file()] == ["of another process"]
+    assert [path.name for path in tmp_path.iterdir()] == ["brain_seg"]
 
 
 @pytest.mark.parametrize("kind", ["a run", "the source"])

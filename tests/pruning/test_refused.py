@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,21 @@ def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_nothing_of_another_process_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures(*_: Any) -> list[PrunedSize]:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/model.pt").write_text("of another process")
+        return [PrunedSize(name, 1, 1.0, 1.0, 0.5) for name in ("as trained", "depth 2")]
+
+    # the package's attribute of this name is the function
+    module = sys.modules["ckdmed.pruning.prune"]
+    monkeypatch.setattr(module, "bundle_data", lambda *_: nullcontext())
+    monkeypatch.setattr(module, "_figures", figures)
+    with pytest.raises(FileExistsError, match=r"holds a network already \(model.pt\)"):
+        prune("seg_kd", tmp_path / "out", weights(tmp_path / "run"), depth=2)
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["of another process"]
+
+
 def test_a_depth_of_nothing(tmp_path: Path) -> None:
     """It was taken for the whole depth."""
     with pytest.raises(ValueError, match="to a depth of 1 to 4, got 0"):
@@ -40,6 +57,16 @@ def test_a_depth_of_nothing(tmp_path: Path) -> None:
 def test_no_depth_is_chosen_by_patients_of_the_training(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trained on its validation patients too, by whom no depth can be chosen"):
         prune("seg_kd", tmp_path / "out", weights(tmp_path / "run", train_on_validation=True))
+
+
+@pytest.mark.parametrize("how", [{"depth": 2}, {"ratio": 0.5, "calibration": 0}])
+@pytest.mark.parametrize("name", ["model.ts", "model.onnx", "model.xml"])
+def test_a_deployed_file_has_no_weights_to_prune(name: str, how: dict[str, Any], tmp_path: Path) -> None:
+    """The weights of the network that ran it were pruned, which are those of no training."""
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=f"{name}' is a deployed file, which cannot be pruned: give the weights"):
+        prune("seg_kd", tmp_path / "out", tmp_path / name, **how)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_tolerance_of_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
