@@ -62,7 +62,7 @@ class DiskCacheDataset(PersistentDataset):
             pass
         # whole, but with objects that are not loaded: a transform left something else than tensors and plain values
         except (DamagedEntry, pickle.UnpicklingError) as error:
-            warnings.warn(f"{str(error).splitlines()[0]} ({file.name}); making it anew.", stacklevel=2)
+            warnings.warn(f"{str(error).splitlines()[0]} ({file.name}); making it again.", stacklevel=2)
         prepared = self._pre_transform(deepcopy(item_transformed))
         content = io.BytesIO()
         torch.save(convert_to_tensor(prepared, convert_numeric=False, track_meta=self.track_meta), content)

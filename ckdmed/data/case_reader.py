@@ -115,9 +115,9 @@ def check_places(reference: Volume, volume: Volume) -> None:
     for path in (reference[0], volume[0]):
         if not says_where(path) and _disagreement(reference, volume, DEFAULT_TOLERANCE_MM):
             raise VolumeFileError(
-                f"{path}: does not say where it lies, nor which side is left (sform_code and qform_code are 0), and "
+                f"{path}: has no orientation (sform_code and qform_code are 0), so left and right are unknown, and "
                 f"{reference[0].name} and {volume[0].name} are on different grids. Write its affine into its header, "
-                "or bring the images to one grid first."
+                "or resample the images to one grid first."
             )
 
 
@@ -133,7 +133,7 @@ def check_meeting(reference: Volume, volume: Volume) -> None:
     upper = np.array(volume[1].shape[:3])[:, None] - 0.5
     if not ((index >= -0.5) & (index <= upper)).all(axis=0).any():
         raise VolumeFileError(
-            f"{volume[0]}: lies wholly outside of {reference[0].name} by their affines; they are not of one "
+            f"{volume[0]}: lies wholly outside {reference[0].name} according to their affines; they are not from one "
             "examination, or a header is wrong."
         )
 

@@ -102,7 +102,9 @@ def _read_items(
         groups_of[content].add(items[path.stem]["patient_group"])
     if joined := joined_groups(groups for groups in groups_of.values() if len(groups) > 1):
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
-        warnings.warn(f"{folder}: persons under several identifiers, by their images: {pairs}", stacklevel=3)
+        warnings.warn(
+            f"{folder}: patients have several identifiers, judging by identical images: {pairs}", stacklevel=3
+        )
     return [
         {**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items.values()
     ]
@@ -120,8 +122,8 @@ def find_figshare_files(folder: PathLike) -> tuple[list[Path], list[Path], list[
     slices = [path for path in files if path.name.lower() != OFFICIAL_FOLDS_NAME]
     if not slices:
         raise ValueError(
-            f"{folder}: no .mat file of a slice here or below; other images "
-            "(PNG, JPEG, NIfTI, DICOM) are given as a datalist, see docs/own_data.md."
+            f"{folder}: no .mat file of a slice in this folder or below; list other images (PNG, JPEG, NIfTI, DICOM) "
+            "in a datalist, see docs/own_data.md."
         )
     published = [path for path in files if path.name.lower() == OFFICIAL_FOLDS_NAME]
     return slices, published, [SkippedFile(path, cause) for path, cause in walk.unlisted]
@@ -160,7 +162,7 @@ def build_figshare_datalist(
     if folds is not None and folds < 3:
         raise ValueError(f"folds must be at least 3 (training, validation and test), got {folds}.")
     if len(fractions) != len(SECTIONS):
-        raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
+        raise ValueError(f"fractions must be one each for {', '.join(SECTIONS)}, got {tuple(fractions)}.")
     slices, published, skipped = find_figshare_files(folder)
     official = _official_folds(published, skipped)
     items = _read_items(folder, slices, official, hashes, progress, skipped)

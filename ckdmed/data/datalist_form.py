@@ -34,15 +34,15 @@ def check_datalist(datalist: Any, source: PathLike) -> None:
             is not 1, 2 or 3, an id stands twice, or a path is absolute or leaves the dataset's folder.
     """
     if not isinstance(datalist, Mapping):
-        raise ValueError(f"{source}: a datalist is a JSON object, got {type(datalist).__name__}.")
+        raise ValueError(f"{source}: a datalist must be a JSON object, got {type(datalist).__name__}.")
     seen: set[str] = set()
     for name in SECTIONS:
         if not isinstance(datalist.get(name), list):
-            raise ValueError(f"{source}: the section '{name}' is missing or no list.")
+            raise ValueError(f"{source}: the section '{name}' is missing or not a list.")
         for number, item in enumerate(datalist[name]):
             _check_item(f"{source}: {name}[{number}]", source, item)
             if item["id"] in seen:
-                raise ValueError(f"{source}: the id '{item['id']}' stands twice.")
+                raise ValueError(f"{source}: the id '{item['id']}' appears twice.")
             seen.add(item["id"])
 
 

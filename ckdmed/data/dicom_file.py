@@ -75,7 +75,7 @@ def dicom_images(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, st
         if cause is None:
             images.append(path)
         else:
-            others.append((path, f"{path}: holds {cause}, no image of intensities."))
+            others.append((path, f"{path}: holds {cause}, not an image of intensities."))
     return images, others
 
 
@@ -117,17 +117,17 @@ def open_dicom(path: str | Path, pixels: bool = True) -> FileDataset:
         raise DicomFileError(f"{path}: its sequences are nested too deeply to be read; the file is damaged.") from error
     # pydicom lets through what struct, zlib and its value converters raise.
     except Exception as error:
-        raise DicomFileError(f"{path}: truncated, or no DICOM image ({one_line(error)}).") from error
+        raise DicomFileError(f"{path}: truncated, or not a DICOM image ({one_line(error)}).") from error
     if cause := no_image_cause(sop_class):
-        raise DicomFileError(f"{path}: holds {cause}, no image of intensities.")
+        raise DicomFileError(f"{path}: holds {cause}, not an image of intensities.")
     if "MOSAIC" in ([image_type] if isinstance(image_type, str) else [str(part).upper() for part in image_type]):
         raise DicomFileError(
-            f"{path}: a mosaic, all slices of a volume side by side in one picture; convert the series to NIfTI or "
+            f"{path}: a mosaic (all slices of a volume side by side in one image); convert the series to NIfTI or "
             "enhanced MR first."
         )
     if not all(isinstance(side, int) and side > 0 for side in shape):
         kind = f" ({UID(sop_class).name})" if sop_class else ""
-        raise DicomFileError(f"{path}: truncated, or no DICOM image{kind}: rows and columns are {shape}.")
+        raise DicomFileError(f"{path}: truncated, or not a DICOM image{kind}: rows and columns are {shape}.")
     return dataset
 
 
@@ -148,6 +148,6 @@ def _check_inflated_size(path: Path) -> bool:
         piece = stream.read(_CHUNK)
         while piece and not inflate.eof:
             size += len(inflate.decompress(piece, _CHUNK))
-            check_decoded_size(path, size, "what is deflated in it")
+            check_decoded_size(path, size, "its decompressed content")
             piece = inflate.unconsumed_tail or stream.read(_CHUNK)
     return True

@@ -100,18 +100,18 @@ def _header(path: Path, dataset: FileDataset, frames: int) -> DicomHeader:
             between = _value(groups, "SliceThickness", "PixelMeasuresSequence")
         if between is None:
             raise DicomFileError(
-                f"{path}: has neither a spacing between slices (0018,0088) nor a slice thickness (0018,0050); they are "
-                "not guessed. Put them in, or convert the series to NIfTI with the right spacing."
+                f"{path}: has neither a spacing between slices (0018,0088) nor a slice thickness (0018,0050), and "
+                "neither is guessed. Add one, or convert the series to NIfTI with the right spacing."
             )
         spacings.append((columns, rows, float(between)))
     for name, values in (("orientation", directions), ("spacing", spacings)):
         if not np.allclose(values, values[0], atol=0.01 if name == "orientation" else 1e-3):
             raise DicomFileError(
-                f"{path}: its {frames} frames differ in {name}; save each stack of slices as a series of its own."
+                f"{path}: its {frames} frames differ in {name}; save each stack of slices as its own series."
             )
     spacing = spacings[0]
     if not all(np.isfinite(side) and side > 0 for side in spacing):
-        raise DicomFileError(f"{path}: spacing {spacing} mm; each must be above 0.")
+        raise DicomFileError(f"{path}: its spacing is {spacing} mm; each value must be above 0.")
     across, down = np.array(directions[0][:3]), np.array(directions[0][3:])
     if max(abs(np.linalg.norm(across) - 1), abs(np.linalg.norm(down) - 1), abs(across @ down)) > _DIRECTION_TOLERANCE:
         raise DicomFileError(
@@ -157,8 +157,8 @@ def frame_groups(path: Path, dataset: FileDataset, number: int, frames: int) -> 
     shared: Sequence[Dataset] = dataset.get("SharedFunctionalGroupsSequence") or []
     if frames > 1 and len(groups) != frames:
         raise DicomFileError(
-            f"{path}: {frames} frames, and positions of {len(groups)} (per-frame functional groups, 5200,9230); where "
-            "its slices lie is not guessed. Convert it to a classic series or to NIfTI."
+            f"{path}: has {frames} frames but positions of {len(groups)} (per-frame functional groups, 5200,9230), "
+            "and the positions of slices are not guessed. Convert it to a classic series or to NIfTI."
         )
     return [*groups[number : number + 1], *shared[:1], *([dataset] if frames == 1 else [])]
 
@@ -187,8 +187,8 @@ def _numbers(path: Path, groups: Sequence[Dataset], keyword: str, sequence: str,
     value = _value(groups, keyword, sequence)
     if value is None:
         raise DicomFileError(
-            f"{path}: has no {keyword}; where the image lies is not guessed. "
-            "Convert it to NIfTI with the right geometry."
+            f"{path}: has no {keyword}, and the image's geometry is not guessed. Convert it to NIfTI with the right "
+            "geometry."
         )
     numbers = [float(number) for number in value] if hasattr(value, "__iter__") else [float(str(value))]
     if len(numbers) != count or not np.isfinite(numbers).all():

@@ -62,12 +62,12 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
     """
     key = next((name for name in _PIXELS if name in dataset), None)
     if key is None:
-        raise DicomFileError(f"{path}: truncated, or no DICOM image: there are no pixels.")
+        raise DicomFileError(f"{path}: truncated, or not a DICOM image: it has no pixels.")
     syntax = transfer_syntax(dataset)
     if syntax not in _READABLE:
         name = f"{syntax.name} (transfer syntax {syntax})" if syntax.name != syntax else f"transfer syntax {syntax}"
         raise DicomFileError(
-            f"{path}: its pixels are stored as {name}, which is not read here; export the series without compression "
+            f"{path}: its pixels are stored as {name}, which is not supported; export the series without compression "
             "(Explicit VR Little Endian), or convert it to NIfTI."
         )
     frames = get_nr_frames(dataset, warn=False)
@@ -88,7 +88,7 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
     if value is None:  # left in the file
         there = min(item.length, path.stat().st_size - item.value_tell)
         if item.length != 0xFFFFFFFF and there < item.length:
-            raise DicomFileError(f"{path}: truncated: {there} of {item.length} bytes of pixels are there.")
+            raise DicomFileError(f"{path}: truncated: it has {there} of {item.length} bytes of pixels.")
     else:
         there = len(value)
     if not syntax.is_encapsulated:
@@ -96,7 +96,7 @@ def check_pixel_length(path: Path, dataset: FileDataset) -> int:
         row = max(1, needed // (int(dataset.Rows) * frames))
         if there < needed or there - needed >= max(row, 2):
             raise DicomFileError(
-                f"{path}: truncated or damaged: {there} bytes of pixels, and the header's {claim} need {needed}."
+                f"{path}: truncated or damaged: it has {there} bytes of pixels, but the header's {claim} need {needed}."
             )
     return frames
 
@@ -150,7 +150,7 @@ def _decoded(path: Path, dataset: FileDataset, frames: int) -> Iterator[np.ndarr
     wrong = {size for size in sizes if size is not None} - {(int(dataset.Columns), int(dataset.Rows))}
     if wrong:
         raise DicomFileError(
-            f"{path}: the header says {dataset.Columns} x {dataset.Rows} pixels, and a compressed frame has "
+            f"{path}: the header says {dataset.Columns} x {dataset.Rows} pixels, but a compressed frame has "
             f"{' x '.join(map(str, wrong.pop()))}; the file is damaged."
         )
     gdcm = not _pydicom_decodes(dataset, syntax)

@@ -123,8 +123,8 @@ def read_series_grid(paths: Sequence[str | Path]) -> SeriesGrid:
     groups = group_series(headers) if len(headers) > 1 else [headers]
     if len(groups) > 1:
         raise DicomFileError(
-            f"{headers[0].path.parent}: the files are of {len(groups)} patients, series, sizes, pixel spacings or "
-            "orientations; put each volume into a folder of its own."
+            f"{headers[0].path.parent}: the files form {len(groups)} groups that differ in patient, series, size, "
+            "pixel spacing or orientation; put each volume into a folder of its own."
         )
     headers = groups[0]
     first = headers[0]
@@ -187,7 +187,7 @@ def _refuse_copies(headers: Sequence[DicomHeader]) -> None:
             copies = len(headers) - len({(one.uid, one.origins) for one in headers})
             raise DicomFileError(
                 f"{header.path.parent}: {copies} of the {len(headers)} files are copies of others, such as "
-                f"{header.path.name} of {other.path.name} (SOP Instance UID {header.uid}); leave each image there once."
+                f"{header.path.name} of {other.path.name} (SOP Instance UID {header.uid}); keep each image only once."
             )
 
 
@@ -203,8 +203,8 @@ def _step(
     if gaps.min() <= 1e-3:
         what = "frames" if single else "files of one series"
         raise DicomFileError(
-            f"{where}: {np.count_nonzero(gaps <= 1e-3) + 1} or more of {len(heights)} {what} lie at one "
-            "position (several echoes or times); put each volume into a folder of its own, with its own series."
+            f"{where}: {np.count_nonzero(gaps <= 1e-3) + 1} or more of {len(heights)} {what} share one position "
+            "(several echoes or times); put each volume into a folder of its own, with its own series."
         )
     if np.abs(gaps - gaps.mean()).max() > GAP_TOLERANCE * gaps.mean():
         raise DicomFileError(
@@ -218,8 +218,8 @@ def _step(
     off = np.abs((places - places[0] - np.outer(np.arange(len(places)), step)) @ np.linalg.inv(voxel).T).max(axis=1)
     if off.max() > _OFF_TOLERANCE:
         raise DicomFileError(
-            f"{where}: the {len(heights)} slices are not one straight stack: {names[int(off.argmax())]} lies "
-            f"{off.max():.1f} voxels beside the line of the others. Put each stack into a folder of its own, with its "
+            f"{where}: the {len(heights)} slices do not form one straight stack: {names[int(off.argmax())]} lies "
+            f"{off.max():.1f} voxels off the line of the others. Put each stack into a folder of its own, with its "
             "own series, or convert the series to NIfTI."
         )
     return step
@@ -253,7 +253,7 @@ def _gap_doubt(slices: Sequence[DicomHeader], length: float) -> str:
     return (
         f"{first.path if single else first.path.parent}: the {len(slices)} slices of series {first.number or '?'} lie "
         f"{gap:.3f} mm apart, but their headers state {stated:.3f} mm {what}{also}; slices between them may be "
-        "missing. They are read as they lie; if the series has more slices, fetch it anew."
+        "missing. They are read with the spacing of their positions; if the series has more slices, fetch it again."
     )
 
 
@@ -270,5 +270,5 @@ def _frames(header: DicomHeader) -> Iterable[np.ndarray]:
             return
     raise DicomFileError(
         f"{header.path}: the pixels are not the {header.size[2]} frames of {header.size[1]} x {header.size[0]} that "
-        "its header says; the file is damaged."
+        "its header states; the file is damaged."
     )

@@ -252,7 +252,7 @@ class FigshareMatReader(ImageReader):
         """
         paths = ensure_tuple(img)
         if len(paths) != 1:
-            raise ValueError(f"FigshareMatReader reads one file for one array, got {len(paths)}: {paths[:3]}.")
+            raise ValueError(f"FigshareMatReader reads one file per array, got {len(paths)}: {paths[:3]}.")
         item = read_figshare_slice(paths[0])
         array = item.image if self.field == "image" else item.mask
         meta = {

@@ -83,13 +83,15 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
     elif path.suffix.lower() == ".json":
         found = _in_datalist(path, section)
     elif file_kind(path) is None:
-        raise ValueError(f"{path}: not a kind that can be read: .mat, NIfTI, DICOM, PNG, JPEG, a folder or a datalist.")
+        raise ValueError(
+            f"{path}: its type cannot be read; give .mat, NIfTI, DICOM, PNG, JPEG, a folder or a datalist."
+        )
     else:
         found = _Finder(path.parent)
         found.add_file(path)
     result = found.result()
     if not result.items and not result.skipped:
-        raise ValueError(f"{path}: nothing to read here. {'; '.join(result.unused.lines())}".rstrip())
+        raise ValueError(f"{path}: contains nothing that can be read. {'; '.join(result.unused.lines())}".rstrip())
     return result
 
 
@@ -162,7 +164,7 @@ def _add_files(finder: _Finder, walk: InputWalk, here: Path, files: Sequence[Pat
     for path in files:
         kind = file_kind(path) if path.is_file() or not path.exists() else None
         if kind is None or path.name.lower() in _NO_IMAGES or _MASK_NAME.search(input_stem(path.name)):
-            walk.unused.add("of other kinds, or masks", path)
+            walk.unused.add("of other types, or masks", path)
         elif kind == "dicom":
             dicom.append(path)
         else:

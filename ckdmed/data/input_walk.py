@@ -161,7 +161,7 @@ class InputWalk:
         if here.name.startswith("."):
             self.unused.add("hidden", here, _count(here))
         elif self._real.is_relative_to(real):
-            self.unused.add("behind a link to a folder above", here)
+            self.unused.add("behind a link to a parent folder", here)
         elif is_run_folder(real):
             self.unused.add("results of an earlier run", here, _count(real))
         elif _is_prepared(real):
@@ -200,9 +200,9 @@ def refuse_foreign_files(out: Path, inputs: Path, records: Mapping[str, Collecti
     files = [] if known or is_run_folder(out) else [name for name in files_below(out) if not name.startswith(".")]
     if files:
         raise ValueError(
-            f"output_dir {out} lies among the inputs and holds {counted(len(files), 'file')} that no run wrote, such "
-            f"as {files[0]}; what lies there would be taken for results and not be read. Give "
-            "another one with --output_dir."
+            f"output_dir {out} is inside the folder of the inputs and holds {counted(len(files), 'file')} that no run "
+            f"wrote, such as {files[0]}; files in it would be taken for results and not be read. Give another one "
+            "with --output_dir."
         )
 
 

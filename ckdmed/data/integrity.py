@@ -55,7 +55,7 @@ def datalist_problems(
     ]
     problems += [f"slices {', '.join(ids)} are the same file" for ids in by_hash.values() if len(ids) > 1]
     if manifest is not None and not any(item["id"] in manifest for item in items):
-        problems.append("the manifest names none of these slices; is it that of this data set?")
+        problems.append("the manifest names none of these slices; does it belong to this data set?")
     for item in items:
         problems += _manifest_differences(item, (manifest or {}).get(item["id"], {}))
     return problems + _file_problems(items, Path(base_dir), hashes, progress)
@@ -81,5 +81,7 @@ def _file_problems(items: list[Mapping[str, Any]], folder: Path, hashes: bool, p
         if not item.get("sha256"):
             problems.append(f"slice '{item['id']}': the datalist has no SHA-256")
         elif sha256_of(folder / item["image"]) != item["sha256"]:
-            problems.append(f"slice '{item['id']}': {folder / item['image']} has another SHA-256 than the datalist")
+            problems.append(
+                f"slice '{item['id']}': the SHA-256 of {folder / item['image']} differs from the datalist's"
+            )
     return problems

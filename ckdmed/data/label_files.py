@@ -47,7 +47,7 @@ def read_label_slices(
         if soft:
             shares = values.astype(np.float32) / (_MAX_LABEL if file_kind(path) == "picture" else 1)
             if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() <= 1):
-                raise ValueError("a label of probabilities holds numbers from 0 to 1; found others.")
+                raise ValueError("a label of probabilities must hold numbers from 0 to 1; found other values.")
             return np.ascontiguousarray(shares), geometry
         rounded = np.rint(values)
         if (
@@ -56,7 +56,7 @@ def read_label_slices(
             or rounded.min() < 0
             or rounded.max() > _MAX_LABEL
         ):
-            raise ValueError(f"a label holds whole numbers from 0 to {_MAX_LABEL}; found others.")
+            raise ValueError(f"a label must hold whole numbers from 0 to {_MAX_LABEL}; found other values.")
     except InputFileError:
         raise
     # Each library raises its own kinds for damaged files, as for images.
@@ -81,21 +81,21 @@ def _read(path: Path, slice_axis: int | str, soft: bool) -> tuple[np.ndarray, Sl
         if mask is None or mask.ndim != 2:
             raise ValueError("there is no 2-D 'tumorMask' in it.")
         return mask, plain_geometry(kind, (mask.shape[0], mask.shape[1]))
-    raise ValueError("a label is a PNG, NIfTI or Figshare .mat file.")
+    raise ValueError("a label must be a PNG, NIfTI or Figshare .mat file.")
 
 
 def _picture(path: Path, soft: bool) -> np.ndarray:
     orientation = check_picture(path, MAX_SIDE)
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         if image.format != "PNG":
-            raise ValueError("a JPEG changes the numbers of a label; save it as PNG.")
+            raise ValueError("JPEG compression changes the values of a label; save it as PNG.")
         if image.mode not in _MODES:
             raise ValueError(
-                f"a label has one channel, this PNG is {image.mode}; save the label's numbers as grey values."
+                f"a label must have one channel, but this PNG is {image.mode}; save the label's values as grey values."
             )
         if soft and not image.mode.startswith("I"):
             raise ValueError(
-                "a PNG of probabilities has 16 bits, in which 65535 is 1, this one has 8 or fewer; save it with 16, or "
-                "as NIfTI with values from 0 to 1."
+                "a PNG of probabilities must have 16 bits, where 65535 stands for 1; this one has 8 or fewer. Save it "
+                "with 16 bits, or as NIfTI with values from 0 to 1."
             )
         return turned_upright(np.asarray(image).astype(np.int64), orientation)

@@ -49,8 +49,8 @@ def check_label_values(
     if absent and found:
         told = ", ".join(f"'{name}' (values {sorted(wanted[name])})" for name in absent)
         logger.warning(
-            f"{datalist}: no mask shows {told}; the masks' values are {', '.join(map(str, sorted(found)))}. Check "
-            "regions: a region without examples is learnt as always empty."
+            f"{datalist}: no mask contains {told}; the masks' values are {', '.join(map(str, sorted(found)))}. Check "
+            "regions: a region without examples is learned as always empty."
         )
 
 

@@ -50,7 +50,7 @@ def check_named(there: Collection[int], regions: Mapping[str, Collection[int] | 
         told = {name: None if listed is None else sorted(listed) for name, listed in regions.items() if listed != []}
         raise InputFileError(
             f"{file}: the label has the value{'s' * (len(unnamed) > 1)} {', '.join(map(str, unnamed))}, which no "
-            f"region has ({told}); add {'them' if len(unnamed) > 1 else 'it'} to a region, or to '{BACKGROUND}'."
+            f"region contains ({told}); add {'them' if len(unnamed) > 1 else 'it'} to a region, or to '{BACKGROUND}'."
         )
 
 
@@ -125,7 +125,7 @@ class LoadSliced(MapTransform):
         for file, (slices, other) in zip(files[1:], parts[1:]):
             check_same_grid(files[0], geometry, first.shape, file, other, slices.shape)
         if number >= len(first):
-            raise InputFileError(f"{files[0]}: has {counted(len(first), 'slice')}, slice {number} is requested.")
+            raise InputFileError(f"{files[0]}: has {counted(len(first), 'slice')}, but slice {number} was requested.")
         array = np.stack([slices[number] for slices, _ in parts])
         return _meta_tensor(array, files[0]), geometry, first.shape
 
@@ -144,7 +144,9 @@ class LoadSliced(MapTransform):
         slices, place = _label_slices(file, self.slice_axis, soft=True)
         check_same_grid(*first, file, place, slices.shape)
         if len(self.regions) != 1:
-            raise InputFileError(f"{file}: a label of probabilities has one region; there are {len(self.regions)}.")
+            raise InputFileError(
+                f"{file}: a label of probabilities takes one region, but there are {len(self.regions)}."
+            )
         values = slices[number]
         return MetaTensor(torch.from_numpy(values[None].copy()), meta=dict(image.meta))
 

@@ -75,7 +75,7 @@ def open_mat(path: str | Path) -> Iterator[h5py.File]:
     except (FigshareFileError, FileTooLargeError):
         raise
     except MemoryError as error:
-        raise file_error(path, "damaged: it asks for more memory than there is.") from error
+        raise file_error(path, "damaged: it asks for more memory than is available.") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, UnicodeError) as error:
         kind = "truncated" if "truncated" in str(error) else "damaged"
         raise file_error(path, f"{kind} HDF5 data ({error}).") from error
@@ -119,7 +119,7 @@ def numeric_array(path: str | Path, group: h5py.Group, key: str, max_elements: i
     if not isinstance(item, h5py.Dataset):
         raise file_error(path, f"'{key}' is not an array.")
     if item.external or item.is_virtual:
-        raise file_error(path, f"the values of '{key}' are kept in another file; such files are not followed.")
+        raise file_error(path, f"the values of '{key}' are stored in another file; such files are not read.")
     if item.dtype.kind not in "biuf":
         raise file_error(path, f"'{key}' holds {item.dtype}, not real numbers.")
     # MATLAB stores an empty array as its dimensions, with this attribute set.

@@ -58,10 +58,10 @@ def _contradiction(header: nib.nifti1.Nifti1Header) -> str:
     cosines = (directions[0] * directions[1]).sum(axis=0)
     if (cosines < _COSINE).any():
         angle = np.degrees(np.arccos(np.clip(cosines.min(), -1, 1)))
-        return f"by these an axis points {angle:.0f} degrees elsewhere, so that left and right are in doubt"
+        return f"the directions of an axis differ by {angle:.0f} degrees, so left and right are in doubt"
     if not np.allclose(sides[0], sides[1], rtol=_SIDES, atol=0):
         first, second = (" x ".join(f"{length:.4g}" for length in side) for side in sides)
-        return f"voxels measure {first} by the one and {second} by the other"
+        return f"voxels measure {first} in one and {second} in the other"
     return ""
 
 

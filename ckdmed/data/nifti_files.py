@@ -158,5 +158,5 @@ def _content(path: Path, end: int) -> bytes:
     except Exception as error:
         raise VolumeFileError(f"{path}: truncated or damaged ({_cause(error)}).") from error
     if len(content) < end:
-        raise VolumeFileError(f"{path}: truncated or damaged: {len(content)} of {end} bytes are there.")
+        raise VolumeFileError(f"{path}: truncated or damaged: it has {len(content)} of {end} bytes.")
     return content

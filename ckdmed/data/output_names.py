@@ -36,7 +36,7 @@ def output_names(inputs: Sequence[str], folders: Collection[str] = ()) -> list[s
         ValueError: an input stands twice, is absolute or holds ``..``.
     """
     if len(set(inputs)) != len(inputs):
-        raise ValueError(f"inputs stand twice: {[name for name, n in Counter(inputs).items() if n > 1][:3]}.")
+        raise ValueError(f"inputs are given twice: {[name for name, n in Counter(inputs).items() if n > 1][:3]}.")
 
     def full(path: str) -> str:
         return _name(path, True, path not in folders)
@@ -51,7 +51,7 @@ def output_names(inputs: Sequence[str], folders: Collection[str] = ()) -> list[s
 def _name(path: str, with_suffix: bool, is_file: bool) -> str:
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
-        raise ValueError(f"the input {path!r} is no path relative to a folder.")
+        raise ValueError(f"the input {path!r} is not a path relative to a folder.")
     stem = input_stem(pure.name) if is_file else pure.name
     suffix = pure.name[len(stem) :].strip(".").replace(".", "_")
     wanted = [*pure.parts[:-1], f"{stem}_{suffix}" if with_suffix and suffix else stem]

@@ -43,10 +43,10 @@ def read_patient_table(path: PathLike) -> dict[str, str]:
                     raise ValueError(f"{path}: line {reader.line_num}: case and patient must be given, got {row}.")
                 if table.setdefault(case, patient) != patient:
                     raise ValueError(
-                        f"{path}: line {reader.line_num}: {case} is of {patient} here and of {table[case]} above."
+                        f"{path}: line {reader.line_num}: {case} belongs to {patient} here and to {table[case]} above."
                     )
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: no CSV table in UTF-8 ({error}).") from error
+        raise ValueError(f"{path}: not a CSV table in UTF-8 ({error}).") from error
     return table
 
 
@@ -59,5 +59,5 @@ def check_patients(patients: Mapping[str, str], cases: Iterable[str], source: Pa
     if absent := sorted(set(patients) - set(cases)):
         raise ValueError(
             f"{source}: the table of patients names {counted(len(absent), 'absent case')} ({', '.join(absent[:3])}); "
-            "give the cases' names as the file names begin."
+            "use the case names with which the file names begin."
         )

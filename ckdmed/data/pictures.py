@@ -57,7 +57,7 @@ def check_picture(path: Path, max_side: int) -> int:
     with Image.open(path, formats=("PNG", "JPEG")) as image:
         width, height = image.size
         if max(width, height) > max_side:
-            raise ValueError(f"{height} x {width} pixels; sides of up to {max_side} can be read.")
+            raise ValueError(f"{height} x {width} pixels; sides may be at most {max_side}.")
         channels = _CHANNELS.get(image.mode, 4)
         check_decoded_size(
             path, 4 * channels * width * height, f"{height} x {width} pixels of {counted(channels, 'channel')}"

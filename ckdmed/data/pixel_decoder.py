@@ -60,7 +60,7 @@ class _Decoder:
         self.requests: IO[bytes] = self.process.stdin  # type: ignore[assignment]
         self.replies: IO[bytes] = self.process.stdout  # type: ignore[assignment]
         try:
-            with self._within(_SECONDS_TO_START, "the start of the process that decodes them"):
+            with self._within(_SECONDS_TO_START, "starting the process that decodes them"):
                 self._line()
         except BaseException:
             self.close()
@@ -155,7 +155,7 @@ def decode_frames(dataset: FileDataset, syntax: UID, gdcm: bool, frames: int, de
         raise ValueError(head["error"])
     if values.shape[:3] != (frames, dataset.Rows, dataset.Columns):
         raise ValueError(
-            f"decoded, they are {' x '.join(map(str, values.shape))}, and the header says {frames} x {dataset.Rows} x "
+            f"decoded, they are {' x '.join(map(str, values.shape))}, but the header says {frames} x {dataset.Rows} x "
             f"{dataset.Columns}"
         )
     return values

@@ -53,7 +53,7 @@ def resolve_datalist(
     """
     folder = Path(dataset_dir)
     if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() == ".json"):
-        raise ValueError(f"{folder}: not a folder, nor a datalist (.json).")
+        raise ValueError(f"{folder}: neither a folder nor a datalist (.json).")
     stored = folder if folder.is_file() else folder / DATALIST_NAME
     if stored.is_file():
         if is_slice_datalist(read_json(stored)):
@@ -134,7 +134,7 @@ def select_sections(
         parts = _by_fold(items, fold, n_folds, seed, fold_source, target)
     elif fractions is not None:
         if len(fractions) != len(SECTIONS):
-            raise ValueError(f"fractions must be those of {', '.join(SECTIONS)}, got {tuple(fractions)}.")
+            raise ValueError(f"fractions must be one each for {', '.join(SECTIONS)}, got {tuple(fractions)}.")
         dealt, rest = _with_target(items, target)
         groups, labels = _groups_and_labels(dealt)
         parts = [[dealt[i] for i in part] for part in split_by_group(groups, labels, fractions, seed)]
@@ -146,11 +146,13 @@ def select_sections(
     if not selected["train"]:
         raise ValueError("The selection leaves no training items.")
     if not any(_has_target(item, target) for item in selected["train"]):
-        raise ValueError(f"no training image has a {target}; at least one must.")
+        raise ValueError(f"no training image has a {target}; at least one needs one.")
     for item in selected["validation"]:
         if not _is_scored(item, target):
-            made = ", but one that networks made" if _has_target(item, target) else ""
-            raise ValueError(f"the validation image '{item['id']}' has no {target}{made}; all of them need one.")
+            made = " but one that networks made" if _has_target(item, target) else ""
+            raise ValueError(
+                f"the validation image '{item['id']}' has no {target}{made}; every validation image needs one."
+            )
     return section_items(selected, base_dir, label_fraction, seed, target, scored)
 
 
@@ -184,7 +186,7 @@ def section_items(
     for name in set(items) - {"train", "validation"}:
         if without := usable[name].count(False):
             warnings.warn(
-                f"{counted(without, 'image')} of the section {name} without a {target}: left out.", stacklevel=3
+                f"left out {counted(without, 'image')} of the section {name} without a {target}.", stacklevel=3
             )
             items[name] = [item for item, flag in zip(items[name], usable[name], strict=True) if flag]
     return items
@@ -269,9 +271,8 @@ def _without_split_persons(
     dropped = len(train) + len(validation) - len(kept_train) - len(kept_validation)
     if dropped:
         warnings.warn(
-            f"The published folds split persons: {counted(dropped, 'slice')} of persons in the test or validation "
-            "fold are left "
-            "out of training and validation.",
+            f"The published folds split patients: {counted(dropped, 'slice')} of patients in the test or validation "
+            "fold are left out of training and validation.",
             stacklevel=4,
         )
     return [kept_train, kept_validation, test]

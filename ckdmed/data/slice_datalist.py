@@ -86,14 +86,14 @@ def read_slice_datalist(
         raise ValueError(f"{path}: no such datalist.")
     content = read_json(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("training"), list) or not content["training"]:
-        raise ValueError(f"{path}: a datalist is a JSON object with a list 'training' of {_FORM}.")
+        raise ValueError(f"{path}: a datalist must be a JSON object with a list 'training' of {_FORM}.")
     _check_sections(content, path)
     sections: dict[str, list[dict[str, Any]]] = {}
     seen: set[str] = set()
     for name in SECTIONS:
         entries = content.get(name, [])
         if not isinstance(entries, list):
-            raise ValueError(f"{path}: the section '{name}' is no list.")
+            raise ValueError(f"{path}: the section '{name}' is not a list.")
         bar = tqdm(entries, desc=f"{name} images", unit="image", leave=False, disable=not progress)
         sections[name] = [
             item
@@ -102,7 +102,7 @@ def read_slice_datalist(
         ]
         for item in sections[name]:
             if item["id"] in seen:
-                raise ValueError(f"{path}: the id '{item['id']}' stands twice; give each image an 'id' of its own.")
+                raise ValueError(f"{path}: the id '{item['id']}' appears twice; give each image its own 'id'.")
             seen.add(item["id"])
     _join_persons(sections, path)
     if any("soft" in item for part in sections.values() for item in part):
@@ -128,7 +128,8 @@ def _check_sections(content: Mapping[str, Any], source: Path) -> None:
         listed = isinstance(entries, list) and any(isinstance(entry, Mapping) and "image" in entry for entry in entries)
         if listed and name not in SECTIONS:
             raise ValueError(
-                f"{source}: lists images under '{name}', which is no section; those are {', '.join(SECTIONS)}."
+                f"{source}: lists images under '{name}', which is not a section; the sections are "
+                f"{', '.join(SECTIONS)}."
             )
 
 
@@ -150,9 +151,11 @@ def _join_persons(sections: Mapping[str, Sequence[dict[str, Any]]], source: Path
                 same[tuple(_identity(source.parent / name) for name in images)] |= groups_of[images]
     by_image = [groups for groups in same.values() if len(groups) > 1]
     spelt = spelt_alike(set().union(*groups_of.values()))
-    for groups, how in ((by_image, "their images"), (spelt, "the spelling")):
+    for groups, how in ((by_image, "identical images"), (spelt, "their spelling")):
         if pairs := [f"{group} is {name}" for group, name in sorted(joined_groups(groups).items()) if group != name]:
-            warnings.warn(f"{source}: persons under several identifiers, by {how}: {', '.join(pairs)}", stacklevel=3)
+            warnings.warn(
+                f"{source}: patients have several identifiers, judging by {how}: {', '.join(pairs)}", stacklevel=3
+            )
     joined = joined_groups([*by_image, *spelt])
     for item in (item for part in sections.values() for item in part):
         item["patient_group"] = joined.get(item["patient_group"], item["patient_group"])
@@ -239,8 +242,8 @@ def _split(
     items = [item for item in given if item["patient_group"] not in unlabelled]
     if not items:
         raise ValueError(
-            f"{source}: no patient of the section 'training' has a '{target}' for every image, so that none can "
-            f"validate; give the items their '{target}', or list a section 'validation'."
+            f"{source}: no patient of the section 'training' has a '{target}' for every image, so none can be used "
+            f"for validation; give the items their '{target}', or add a section 'validation'."
         )
     groups, classes = [item["patient_group"] for item in items], [item["tumor_label"] for item in items]
     parts = split_by_group(groups, classes, [share / sum(shares) for share in shares], seed)

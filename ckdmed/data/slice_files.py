@@ -115,8 +115,8 @@ def read_images(
     paths = path_list(files)
     if len(paths) != channels:
         raise InputFileError(
-            f"{paths[0]}: the network sees {channels} images of an input, got {len(paths)}; give a datalist "
-            "whose items list them under 'image'."
+            f"{paths[0]}: the network takes {channels} images per input, got {len(paths)}; give a datalist whose "
+            "items list them under 'image'."
         )
     parts = [read_slices(path, slice_axis) for path in paths]
     first, geometry = parts[0]
@@ -145,11 +145,11 @@ def check_same_grid(
     """
     if tuple(found) != tuple(shape):
         raise InputFileError(
-            f"{path}: has {_size(found)}, {first} has {_size(shape)}; bring them to one grid before they are used."
+            f"{path}: has {_size(found)}, but {first} has {_size(shape)}; resample them to one grid first."
         )
     spatial = {"nifti", "dicom"}
     if {geometry.kind, other.kind} <= spatial and not np.allclose(geometry.affine, other.affine, atol=_TOLERANCE_MM):
-        raise InputFileError(f"{path}: has another affine than {first}; resample it to the grid of that image.")
+        raise InputFileError(f"{path}: its affine differs from that of {first}; resample it to the grid of that image.")
 
 
 def _size(shape: tuple[int, ...]) -> str:
@@ -177,7 +177,7 @@ def _read(paths: Sequence[Path], slice_axis: int | str) -> tuple[np.ndarray, Sli
     if kind == "dicom":
         volume, affine = read_dicom_volume(paths)
         return volume, spatial_geometry(kind, volume.shape, affine, slice_axis)
-    raise InputFileError(f"{path}: not a kind that can be read; those are {', '.join(_SUFFIXES)}.")
+    raise InputFileError(f"{path}: its type cannot be read; the types that can are {', '.join(_SUFFIXES)}.")
 
 
 def _mat_image(path: Path) -> np.ndarray:

@@ -59,7 +59,7 @@ def split_by_group(
         [0, 1]
     """
     if len(groups) != len(labels):
-        raise ValueError(f"groups and labels must have one length, got {len(groups)} and {len(labels)}.")
+        raise ValueError(f"groups and labels must have the same length, got {len(groups)} and {len(labels)}.")
     shares = np.asarray(fractions, dtype=np.float64)
     if shares.ndim != 1 or not np.isfinite(shares).all() or (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
         raise ValueError(f"fractions must be >= 0 and sum to 1, got {tuple(fractions)}.")
@@ -203,8 +203,8 @@ def stored_folds(items: Sequence[Mapping[str, Any]], n_folds: int) -> list[int] 
         check_no_group_crosses(folds)
     except ValueError as error:
         raise ValueError(
-            f"the folds of the datalist part patients: {error} Give all items of a patient one 'fold', or leave it out "
-            "of all items, so that folds are drawn."
+            f"the folds of the datalist split patients: {error} Give all items of a patient the same 'fold', or leave "
+            "'fold' out of all items to have folds drawn."
         ) from error
     return [item["fold"] for item in items]
 

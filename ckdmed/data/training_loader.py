@@ -32,13 +32,13 @@ class TrainingDataLoader(DataLoader):
         count = len(sampler if sampler is not None else dataset)  # type: ignore[arg-type]
         if count == 1 and batch_size > 1:
             raise ValueError(
-                "an epoch has one training image only, and a batch needs two for batch normalisation: give more "
+                "an epoch has only one training image, but batch normalisation needs two in a batch: give more "
                 "training images."
             )
         if count % batch_size == 1 and batch_size > 1 and not options.get("drop_last"):
             logger.info(
-                f"{count} training images in batches of {batch_size} leave a last batch of one, which batch "
-                "normalisation cannot be trained on: one image is left out of each epoch"
+                f"{count} training images in batches of {batch_size} leave a last batch of one, on which batch "
+                "normalisation cannot be trained: one image is left out of each epoch"
             )
             options["drop_last"] = True
         super().__init__(dataset, batch_size=batch_size, **options)

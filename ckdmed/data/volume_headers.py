@@ -65,12 +65,12 @@ def grid_disagreement(
         tolerance_mm: largest distance between corresponding corners. Default 0.1, a tenth of a BraTS voxel.
     """
     if first.grid != second.grid:
-        return f"the grid of {second.path.name} is {second.grid}, that of {first.path.name} {first.grid}"
+        return f"the grid of {second.path.name} is {second.grid}, but that of {first.path.name} is {first.grid}"
     corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in first.grid))], dtype=np.float64)
     apart = np.linalg.norm((corners @ (first.affine - second.affine).T)[:, :3], axis=1).max()
     if apart <= tolerance_mm:
         return None
     return (
-        f"the affine of {second.path.name} is {affine_text(second.affine)}, that of {first.path.name} "
+        f"the affine of {second.path.name} is {affine_text(second.affine)}, but that of {first.path.name} is "
         f"{affine_text(first.affine)}; their corners lie up to {apart:.1f} mm apart"
     )

@@ -113,7 +113,9 @@ def stacked_volumes(volumes: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> t
     path, first, affine = volumes[0]
     for other, array, _ in volumes[1:]:
         if array.shape != first.shape:
-            raise VolumeFileError(f"{other} has shape {array.shape}, {path} {first.shape}; they cannot be stacked.")
+            raise VolumeFileError(
+                f"{other} has shape {array.shape}, but {path} has {first.shape}; they cannot be stacked."
+            )
     several = len(volumes) > 1
     channel: float | int = 0 if several else (3 if first.ndim == 4 else float("nan"))
     meta = {

@@ -44,7 +44,7 @@ def edited_note(checksums: object, folder: Path) -> str:
         path = folder / str(name)
         # what is damaged cannot be read
         if checksum(path) not in (None, stated) and is_whole_file(path):
-            return f"{path}: was changed since it was written, and stays; move it away to have it made again."
+            return f"{path}: was changed after it was written, and is kept; move it away to have it made again."
     return ""
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 # the bundle's network cannot be built without notice
 UNBUILT = {"_target_": "pytest.fail", "reason": "the network was built"}
-NO_SLICE, NO_CASE = "no .mat file of a slice here or below", "no case here or below"
+NO_SLICE, NO_CASE = "no .mat file of a slice in this folder or below", "no case found in this folder or below"
 TRAININGS: list[tuple[str, dict[str, Any], str]] = [
     *((path.name, {}, NO_CASE if path.name.startswith("brats") else NO_SLICE) for path in sorted(BUNDLES.glob("*_*"))),
     ("cls_kd", {"task": "brats_slice"}, NO_CASE),
@@ -140,7 +140,9 @@ def own_masks(folder: Path, *values: int) -> Path:
 
 def test_a_mask_whose_value_no_region_has_is_refused_before_the_run_writes(tmp_path: Path):
     stored = own_masks(tmp_path, 1, 2)
-    said = rf"{tmp_path}/mask1.png: the label has the value 2, which no region has \({{'whole': \[1\]}}\); add it to"
+    said = (
+        rf"{tmp_path}/mask1.png: the label has the value 2, which no region contains \({{'whole': \[1\]}}\); add it to"
+    )
     with pytest.raises(RefusedStart, match=said):
         check_dataset(str(stored), regions={"whole": [1]})
     check_dataset(str(stored), regions={"whole": [1], "background": [2]})
@@ -156,4 +158,4 @@ def test_a_region_that_no_mask_shows_is_warned_of(tmp_path: Path, caplog: pytest
     check_dataset(str(stored), regions={"whole": [1, 2], "core": [2]})
     assert not caplog.text
     check_dataset(str(stored), regions={"whole": [1, 2], "core": [3]})
-    assert f"{stored}: no mask shows 'core' (values [3]); the masks' values are 1, 2." in caplog.text
+    assert f"{stored}: no mask contains 'core' (values [3]); the masks' values are 1, 2." in caplog.text

@@ -133,7 +133,10 @@ def test_what_somebody_corrected_in_a_prepared_case_stays(data, tmp_path, capsys
     with kept(tmp_path):
         assert prepare(data, tmp_path / "p", *options) == 1
     name = corrected.relative_to(case).as_posix()
-    assert f"{CASES[0]} is not replaced: it holds {name}, which was changed since" in capsys.readouterr().out
+    assert (
+        f"{CASES[0]} is not replaced: it holds {name}, which was changed after it was written"
+        in capsys.readouterr().out
+    )
 
 
 def test_results_within_the_given_folder_are_no_inputs(data, tmp_path, capsys):
@@ -162,7 +165,7 @@ def test_one_case_in_two_sections_is_refused(data, datalist, tmp_path, capsys):
     datalist.write_text(json.dumps(content))
     assert cut(datalist, data, tmp_path / "c") == 2
     said = capsys.readouterr().err
-    assert "validation[0]: the case" in said and "stands twice, in training[0] as well" in said
+    assert "validation[0]: the case" in said and "is also used in training[0]" in said
 
 
 def test_a_folder_called_dots_is_a_case_of_no_name(data, tmp_path, capsys):
@@ -201,7 +204,7 @@ def test_what_was_damaged_is_made_again(data, datalist, tmp_path, capsys, damage
     assert cut(datalist, data, tmp_path / "c") == 0
     assert (hashes(tmp_path / "p"), hashes(tmp_path / "c")) == before
     said = capsys.readouterr().out
-    assert "made again, for image.npy was" in said and f"kept      {CASES[1]}" in said
+    assert "made again because image.npy" in said and f"kept      {CASES[1]}" in said
 
 
 @pytest.mark.parametrize("command", [["brats-datalist"], ["datalist"]])

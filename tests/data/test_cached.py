@@ -109,7 +109,7 @@ def test_a_file_that_was_cut_short_is_made_anew(tmp_path: Path):
     (file,) = (tmp_path / "cache").glob("*.entry")
     for content in (file.read_bytes()[: file.stat().st_size // 2], b""):
         file.write_bytes(content)
-        with pytest.warns(UserWarning, match="making it anew"):
+        with pytest.warns(UserWarning, match="making it again"):
             again = cached_dataset(data, chain(), "disk", tmp_path / "cache")[0]
         assert torch.equal(again["image"].flatten().sort().values, first["image"].flatten().sort().values)
         assert file.stat().st_size > len(content)
@@ -126,9 +126,9 @@ def test_entries_that_do_not_fit_are_made_anew(tmp_path: Path):
     second.write_bytes(kept[first])
     at = kept[third].rindex(np.float32(1).tobytes())
     third.write_bytes(kept[third][:at] + b"\1" + kept[third][at + 1 :])
-    with pytest.warns(UserWarning, match="does not fit its checksum.*making it anew") as warned:
+    with pytest.warns(UserWarning, match="does not match its checksum.*making it again") as warned:
         found = [item["image"].numpy().tobytes() for item in cached_dataset(data, still, "disk", folder)]
-    assert found == expected and sum("making it anew" in str(w.message) for w in warned) == 3
+    assert found == expected and sum("making it again" in str(w.message) for w in warned) == 3
     assert {file: file.read_bytes() for file in kept} == kept
 
 

@@ -144,7 +144,7 @@ def test_folders_without_slices_are_errors(tmp_path):
 def test_impossible_options_are_errors(small_set):
     with pytest.raises(ValueError, match="folds must be at least 3"):
         build(small_set, folds=2)
-    with pytest.raises(ValueError, match="those of training, validation, test"):
+    with pytest.raises(ValueError, match="one each for training, validation, test"):
         build(small_set, fractions=(0.5, 0.5))
 
 
@@ -212,7 +212,7 @@ def test_paths_must_stay_in_the_folder(small_set, image):
     ("key", "value", "message"),
     [
         ("id", 1, r"training\[0\]: 'id' must be str, got 1"),
-        ("id", "2", "the id '2' stands twice"),
+        ("id", "2", "the id '2' appears twice"),
         ("tumor_label", 4, "must be 1, 2 or 3, got 4"),
         ("tumor_label", True, "must be int, got True"),
         ("patient_group", None, "'patient_group' must be str, got None"),
@@ -247,7 +247,7 @@ def test_one_image_under_two_identifiers_is_one_person(make_mat, tmp_path):
     images = {1: upright_image(), 2: upright_image() + 1, 3: upright_image() + 2, 4: upright_image()}
     for number, image in images.items():
         make_mat(f"{number}.mat", PID=f"10000{number}", image=image)
-    with pytest.warns(UserWarning, match="several identifiers, by their images: 100004 is 100001"):
+    with pytest.warns(UserWarning, match="several identifiers, judging by identical images: 100004 is 100001"):
         datalist, _ = build_figshare_datalist(tmp_path, fractions=(1, 0, 0), progress=False)
     groups = {item["id"]: (item["patient"], item["patient_group"]) for item in datalist["training"]}
     assert groups["4"] == ("100004", "100001") and groups["2"] == ("100002", "100002")

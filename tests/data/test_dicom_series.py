@@ -74,7 +74,7 @@ def test_damaged_files_are_named(tmp_path):
     files[2].write_bytes(b"")
     stacks, unreadable = dicom_stacks(files)
     assert [path for path, _ in unreadable] == files[1:3]
-    assert "slice01.dcm: truncated or damaged: 20 bytes of pixels" in unreadable[0][1]
+    assert "slice01.dcm: truncated or damaged: it has 20 bytes of pixels" in unreadable[0][1]
     assert "slice02.dcm: the file is empty" in unreadable[1][1]
     assert stacks == [((files[0], files[3]), "1")]
 
@@ -156,7 +156,7 @@ def test_two_volumes_in_one_series_are_an_error(tmp_path):
     files = write_series(tmp_path, VOLUME) + write_series(tmp_path, VOLUME, names="echo{}.dcm")
     for number, file in enumerate(files[4:]):
         _changed(file, SOPInstanceUID=f"1.2.5.{number}")
-    with pytest.raises(DicomFileError, match="8 files of one series lie at one position"):
+    with pytest.raises(DicomFileError, match="8 files of one series share one position"):
         read_dicom_volume(files)
 
 
@@ -181,7 +181,7 @@ def test_images_of_two_patients_with_the_same_series_are_two_volumes(tmp_path, k
     for file in files[1::2]:
         _changed(file, **{keyword: "1.2.6"})
     assert [list(stack) for stack, _ in dicom_stacks(files)[0]] == [files[0::2], files[1::2]]
-    with pytest.raises(DicomFileError, match="the files are of 2 patients, series"):
+    with pytest.raises(DicomFileError, match="the files form 2 groups that differ in patient, series"):
         read_dicom_volume(files)
 
 
@@ -208,7 +208,7 @@ def test_a_slice_that_is_moved_in_its_plane_is_an_error(tmp_path, slices):
     for index in slices:
         place = np.array([-10.0, 20, 30]) + tilted() @ [0, 25, 3 * index]
         _changed(files[index], ImagePositionPatient=[f"{value:.4f}" for value in place])
-    with pytest.raises(DicomFileError, match=r"not one straight stack: slice\d\d.dcm lies \d+.\d voxels beside"):
+    with pytest.raises(DicomFileError, match=r"not form one straight stack: slice\d\d.dcm lies \d+.\d voxels off"):
         read_dicom_volume(files)
 
 
@@ -225,21 +225,22 @@ def test_files_of_two_pixel_spacings_are_two_volumes(tmp_path):
         _changed(file, PixelSpacing=[1.8, 1.6])
     assert [len(stack) for stack, _ in dicom_stacks(files)[0]] == [2, 2]
     with pytest.raises(
-        DicomFileError, match="the files are of 2 patients, series, sizes, pixel spacings or orientations"
+        DicomFileError,
+        match="the files form 2 groups that differ in patient, series, size, pixel spacing or orientation",
     ):
         read_dicom_volume(files)
 
 
 def test_files_of_two_series_are_no_volume(tmp_path):
     files = write_series(tmp_path / "a", VOLUME, uid="1.2.3") + write_series(tmp_path / "b", VOLUME, uid="1.2.4")
-    with pytest.raises(DicomFileError, match="the files are of 2 patients, series"):
+    with pytest.raises(DicomFileError, match="the files form 2 groups that differ in patient, series"):
         read_dicom_volume(files)
 
 
 @pytest.mark.parametrize("content", [b"no DICOM at all", bytes(128) + b"DICM"])
 def test_no_dicom(tmp_path, content):
     (tmp_path / "x.dcm").write_bytes(content)
-    with pytest.raises(DicomFileError, match="x.dcm: truncated, or no DICOM image"):
+    with pytest.raises(DicomFileError, match="x.dcm: truncated, or not a DICOM image"):
         read_dicom_volume([tmp_path / "x.dcm"])
 
 

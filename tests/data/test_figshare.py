@@ -187,14 +187,14 @@ def test_links_and_outside_storage_are_not_followed(make_mat, tmp_path):
     stored = make_mat("stored.mat", image=None)
     with h5py.File(stored, "r+") as file:
         file["cjdata"].create_dataset("image", (32, 16), np.int16, external=[(str(tmp_path / "raw.bin"), 0, 1024)])
-    with pytest.raises(FigshareFileError, match="kept in another file"):
+    with pytest.raises(FigshareFileError, match="stored in another file"):
         read_figshare_slice(stored)
     virtual = make_mat("virtual.mat", image=None)
     layout = h5py.VirtualLayout((32, 16), np.int16)
     layout[:] = h5py.VirtualSource(str(secret), "cjdata/image", shape=(32, 16))
     with h5py.File(virtual, "r+") as file:
         file["cjdata"].create_virtual_dataset("image", layout)
-    with pytest.raises(FigshareFileError, match="kept in another file"):
+    with pytest.raises(FigshareFileError, match="stored in another file"):
         read_figshare_slice(virtual)
 
 
@@ -259,7 +259,7 @@ class TestReader:
     def test_wrong_use(self, make_mat):
         with pytest.raises(ValueError, match="field must be one of .* got 'label'"):
             FigshareMatReader("label")
-        with pytest.raises(ValueError, match="one file for one array, got 2"):
+        with pytest.raises(ValueError, match="one file per array, got 2"):
             LoadImage(reader=FigshareMatReader())([make_mat("1.mat"), make_mat("2.mat")])
 
     @pytest.mark.parametrize("workers", [0, 2])

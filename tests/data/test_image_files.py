@@ -33,7 +33,7 @@ def test_folder(tmp_path):
     assert names(found) == ["2", "10", "a/2", "a/b", "a/p"]
     assert [item.files for item in found.items][0] == (root / "2.mat",)
     assert found.skipped == []
-    assert found.unused.counts == {"hidden": 2, "of other kinds, or masks": 3}
+    assert found.unused.counts == {"hidden": 2, "of other types, or masks": 3}
     assert {path.name for path in found.unused.some} == {"cvind.mat", "README.md", "DICOMDIR", "._2.mat", ".git"}
 
 
@@ -86,7 +86,7 @@ def test_dicom_in_folders(tmp_path):
     assert names(found) == ["one", "two_series3", "two_series4"]
     assert [len(item.files) for item in found.items] == [3, 3, 3]
     assert [entry.path.name for entry in found.skipped] == ["broken.dcm"]
-    assert "no DICOM image" in found.skipped[0].reason
+    assert "not a DICOM image" in found.skipped[0].reason
 
 
 def test_a_series_folder_by_itself_and_single_files(tmp_path):
@@ -176,9 +176,9 @@ def test_bad_datalists(tmp_path, text):
 
 def test_nothing_to_read(tmp_path):
     touch(tmp_path / "a.txt")
-    with pytest.raises(ValueError, match="nothing to read here. 1 file not used, of other kinds"):
+    with pytest.raises(ValueError, match="contains nothing that can be read. 1 file not used, of other types"):
         find_inputs(tmp_path)
-    with pytest.raises(ValueError, match="a.txt: not a kind that can be read"):
+    with pytest.raises(ValueError, match="a.txt: its type cannot be read"):
         find_inputs(tmp_path / "a.txt")
     with pytest.raises(ValueError, match="no such file or folder"):
         find_inputs(tmp_path / "b")

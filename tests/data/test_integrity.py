@@ -40,7 +40,7 @@ def test_each_problem_is_named(datalist, small_set):
     assert f"person '{patient_group(training[0]['patient'])}' is in 2 groups" in found
     assert f"slices {training[1]['id']}, {training[2]['id']} are the same file" in found
     assert f"{small_set / training[3]['image']} is missing" in found
-    assert f"{small_set / training[4]['image']} has another SHA-256" in found
+    assert f"the SHA-256 of {small_set / training[4]['image']} differs" in found
     assert f"slice '{training[5]['id']}': the datalist has no SHA-256" in found
     # The seventh: the second slice bears the hash of the third, which its own bytes do not have.
     assert len(found.splitlines()) == 7
@@ -129,7 +129,7 @@ def test_the_commands(small_set, capsys):
     assert cli.main(check) == 0
     (small_set / "1.mat").write_bytes(b"")
     assert cli.main(check) == 1
-    assert "1.mat has another SHA-256" in capsys.readouterr().out
+    assert "1.mat differs from the datalist's" in capsys.readouterr().out
     assert cli.main(["datalist", str(small_set), "--folds", "3", "--no-hashes", "--quiet"]) == 1
     assert f"left out: {small_set / '1.mat'}: the file is empty" in capsys.readouterr().out
     assert len({item["fold"] for item in json.loads((small_set / "datalist.json").read_text())["training"]}) == 1
@@ -152,7 +152,7 @@ def test_the_command_checks_datalists_of_own_images(tmp_path, capsys):
     assert check(training=items) == (0, f"{path}: 6 slices, 0 problems\n")
     assert check(training=[{"image": f"{n}.png", "class": n % 2, "patient": n} for n in range(6)])[0] == 0
     status, said = check(training=items[:4], validation=items[4:5], test=[{**items[5], "patient": "P0"}])
-    assert status == 1 and "by the spelling: p0 is P0" in said and "'P0' is in test, training" in said
+    assert status == 1 and "by their spelling: p0 is P0" in said and "'P0' is in test, training" in said
     assert "6 slices, 2 problems" in said
     status, said = check(training=[*items, {**items[0], "image": "none.png"}])
     assert status == 2 and "none.png: no such file" in said
@@ -181,5 +181,5 @@ def test_a_manifest_of_other_slices_is_a_problem(small_set):
     datalist, _ = build_figshare_datalist(small_set, progress=False)
     other = {"9999": {"tumor_label": 1}}
     assert problems(datalist, small_set, manifest=other) == [
-        "the manifest names none of these slices; is it that of this data set?"
+        "the manifest names none of these slices; does it belong to this data set?"
     ]

@@ -70,7 +70,7 @@ def test_background_values_are_in_no_region(item: dict[str, Any]) -> None:
 
 
 def test_a_value_without_a_region_is_an_error(item: dict[str, Any]) -> None:
-    with pytest.raises(InputFileError, match="label.png: the label has the values 2, 4, which no region has"):
+    with pytest.raises(InputFileError, match="label.png: the label has the values 2, 4, which no region contains"):
         LoadSliced(regions={"one": [1]})(item)
 
 
@@ -105,9 +105,9 @@ def test_slices_of_a_volume_and_its_label(tmp_path: Path) -> None:
         assert torch.equal(found["image"][0].as_tensor(), torch.from_numpy(volume[:, :, number].T.copy()))
         assert torch.equal(found["label"][0].as_tensor() > 0, found["image"][0].as_tensor() > 0.5)
     nib.save(nib.Nifti1Image(labels, np.diag([-1.0, -1.0, 3.0, 1.0])), label)
-    with pytest.raises(InputFileError, match="s.nii.gz: has another affine than .*v.nii.gz"):
+    with pytest.raises(InputFileError, match="s.nii.gz: its affine differs from that of .*v.nii.gz"):
         LoadSliced()({"image": image, "label": label, "slice": 0})
-    with pytest.raises(InputFileError, match="v.nii.gz: has 5 slices, slice 5 is requested"):
+    with pytest.raises(InputFileError, match="v.nii.gz: has 5 slices, but slice 5 was requested"):
         LoadSliced("image")({"image": image, "slice": 5})
 
 
@@ -127,13 +127,13 @@ def test_a_palette_counts_by_its_indices(tmp_path: Path) -> None:
 
 def test_a_label_of_a_wrong_kind(tmp_path: Path) -> None:
     Image.fromarray(NUMBERS).save(tmp_path / "l.jpg")
-    with pytest.raises(InputFileError, match="l.jpg: a JPEG changes the numbers"):
+    with pytest.raises(InputFileError, match="l.jpg: JPEG compression changes the values"):
         read_label_slices(tmp_path / "l.jpg")
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "c.png")
-    with pytest.raises(InputFileError, match="c.png: a label has one channel, this PNG is RGB"):
+    with pytest.raises(InputFileError, match="c.png: a label must have one channel, but this PNG is RGB"):
         read_label_slices(tmp_path / "c.png")
     nib.save(nib.Nifti1Image(np.full((3, 3, 2), 0.5, np.float32), np.eye(4)), tmp_path / "h.nii")
-    with pytest.raises(InputFileError, match="h.nii: a label holds whole numbers"):
+    with pytest.raises(InputFileError, match="h.nii: a label must hold whole numbers"):
         read_label_slices(tmp_path / "h.nii")
     with pytest.raises(InputFileError, match="no such label file"):
         read_label_slices(tmp_path / "none.png")
@@ -153,10 +153,10 @@ def test_an_inference_reads_several_images_of_an_input(tmp_path: Path) -> None:
     nib.save(nib.Nifti1Image(2 * volume, np.eye(4)), b)
     slices, _ = SliceReader(channels=2).get_data((a, b))
     assert slices.shape[0] == 10 and np.array_equal(slices[5:], 2 * slices[:5])
-    with pytest.raises(InputFileError, match="the network sees 2 images of an input, got 1; give a datalist"):
+    with pytest.raises(InputFileError, match="the network takes 2 images per input, got 1; give a datalist"):
         SliceReader(channels=2).get_data((a,))
     nib.save(nib.Nifti1Image(volume[..., :4], np.eye(4)), b)
-    with pytest.raises(InputFileError, match="b.nii.gz: has 4 slices of .*a.nii.gz has 5 slices"):
+    with pytest.raises(InputFileError, match="b.nii.gz: has 4 slices of .*, but .*a.nii.gz has 5 slices"):
         SliceReader(channels=2).get_data((a, b))
     with pytest.raises(ValueError, match="channels must be at least 1"):
         SliceReader(channels=0)
@@ -168,12 +168,12 @@ def test_a_label_of_probabilities_has_one_region_and_stays_between_0_and_1(tmp_p
     item = {"image": str(tmp_path / "image.png"), "label": str(tmp_path / "soft.png"), "soft": True, "slice": 0}
     label = LoadSliced()(item)["label"]
     assert label.shape == (1, 4, 6) and float(label.min()) == float(label.max()) == pytest.approx(16384 / 65535)
-    with pytest.raises(InputFileError, match="a label of probabilities has one region"):
+    with pytest.raises(InputFileError, match="a label of probabilities takes one region"):
         LoadSliced(regions={"a": [1], "b": [2]})(item)
 
 
 @pytest.mark.parametrize("pixels", [np.full((4, 6), 255, np.uint8), np.ones((4, 6), bool)])
 def test_probabilities_in_a_png_of_fewer_bits_are_refused(tmp_path: Path, pixels: np.ndarray):
     """255 of 8 bits means 1 to whoever wrote it, and is 0.004 of 65535."""
-    with pytest.raises(InputFileError, match="a PNG of probabilities has 16 bits"):
+    with pytest.raises(InputFileError, match="a PNG of probabilities must have 16 bits"):
         read_label_slices(grey(tmp_path / "soft.png", pixels), soft=True)

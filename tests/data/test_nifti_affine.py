@@ -35,10 +35,13 @@ def written(path: Path, sform: np.ndarray | None, qform: np.ndarray | None, shap
 @pytest.mark.parametrize(
     ("qform", "told"),
     [
-        (AFFINE * [[-1], [1], [1], [1]], "an axis points 180 degrees elsewhere, so that left and right are in doubt"),
-        (AFFINE * [[-1], [-1], [1], [1]], "an axis points 180 degrees elsewhere"),
-        (turned(90), "an axis points 90 degrees elsewhere"),
-        (AFFINE @ np.diag([1, 1, 0.5, 1]), "voxels measure 2 x 2 x 6 by the one and 2 x 2 x 3 by the other"),
+        (
+            AFFINE * [[-1], [1], [1], [1]],
+            "the directions of an axis differ by 180 degrees, so left and right are in doubt",
+        ),
+        (AFFINE * [[-1], [-1], [1], [1]], "an axis differ by 180 degrees"),
+        (turned(90), "an axis differ by 90 degrees"),
+        (AFFINE @ np.diag([1, 1, 0.5, 1]), "voxels measure 2 x 2 x 6 in one and 2 x 2 x 3 in the other"),
     ],
     ids=["mirrored", "counted from the other sides", "a quarter turn", "half the distance of slices"],
 )

@@ -93,7 +93,7 @@ def test_claims_are_compared_with_the_file_and_the_limit(tmp_path: Path, monkeyp
     refused(plain, "holds at most 448")
     nib.save(image(), path)
     monkeypatch.setenv(MAX_BYTES_VARIABLE, "2000")
-    refused(path, r"would take 2368 bytes in memory, and 2000 are allowed.*CKDMED_MAX_BYTES")
+    refused(path, r"would take 2368 bytes in memory, but 2000 are allowed.*CKDMED_MAX_BYTES")
     monkeypatch.setenv(MAX_BYTES_VARIABLE, "3000")
     assert read_volume(path)[0].shape == (9, 8, 7)
     monkeypatch.setenv(MAX_BYTES_VARIABLE, "much")

@@ -43,7 +43,7 @@ def sound() -> np.ndarray:
     [
         ("print(flush=True); import time; time.sleep(60)", "decoding them takes more than 1 seconds"),
         ("print(flush=True); input(); import os; os.abort()", "decoding them ended with status -6"),
-        ("raise SystemExit(3)", "the start of the process that decodes them ended with status 3"),
+        ("raise SystemExit(3)", "starting the process that decodes them ended with status 3"),
     ],
 )
 def test_a_process_that_hangs_or_ends_costs_one_file(
@@ -99,5 +99,5 @@ def test_a_forked_process_has_a_decoder_of_its_own(sound: np.ndarray) -> None:
 def test_pixels_that_are_more_than_the_header_says_are_refused(sound: np.ndarray) -> None:
     path = Path(get_testdata_file("MR_small_jpeg_ls_lossless.dcm", download=False))
     dataset = open_dicom(path)
-    with pytest.raises(ValueError, match="decoded, they are 1 x 64 x 64, and the header says 2 x 64 x 64"):
+    with pytest.raises(ValueError, match="decoded, they are 1 x 64 x 64, but the header says 2 x 64 x 64"):
         pixel_decoder.decode_frames(dataset, dataset.file_meta.TransferSyntaxUID, True, 2, 1 << 13)

@@ -94,7 +94,7 @@ def test_stored_folds_that_part_a_patient_are_refused_whichever_is_tested():
     # drawn ones keep patients together
     assert select_sections(datalist, "data", fold=0, n_folds=4)["test"]
     for fold in range(5):
-        with pytest.raises(ValueError, match="folds of the datalist part patients: .*is in fold 2, fold 3"):
+        with pytest.raises(ValueError, match="folds of the datalist split patients: .*is in fold 2, fold 3"):
             select_sections(datalist, "data", fold=fold)
 
 
@@ -118,7 +118,7 @@ def test_official_folds_that_split_persons_leave_no_person_on_two_sides():
     # slices in validation and two in training.
     special = {0: 1, 1: 2, 2: 3, 3: 4, 4: 2, 5: 2, 6: 3, 7: 3}
     datalist = make_datalist(official=lambda number: special.get(number, 1 + (number // 4) % 5))
-    with pytest.warns(UserWarning, match="split persons: 5 slice"):
+    with pytest.warns(UserWarning, match="split patients: 5 slice"):
         sections = select_sections(datalist, "d", fold=0, fold_source="official")
     assert "1" in ids(sections["test"])
     assert ids(sections["validation"]) & {"1", "2", "3", "4", "5", "6", "7", "8"} == {"5", "6"}
@@ -144,7 +144,7 @@ def test_the_labelled_share_falls_on_training_persons_only():
         ({"fold": -1}, "fold must be 0 to 4"),
         ({"fold": 0, "n_folds": 2}, "n_folds must be at least 3"),
         ({"fold": 0, "fractions": (0.8, 0.1, 0.1)}, "either fold or fractions"),
-        ({"fractions": (0.8, 0.2)}, "those of training, validation, test"),
+        ({"fractions": (0.8, 0.2)}, "one each for training, validation, test"),
         ({"fractions": (0, 0.5, 0.5)}, "no training items"),
         ({"fold_source": "cvind"}, "must be one of .* got 'cvind'"),
         ({"fold_source": "official"}, "needs fold"),
@@ -172,7 +172,7 @@ def test_a_folder_resolves_to_its_own_datalist_or_a_new_one(small_set):
     assert sorted(small_set.iterdir()) == before
     write_datalist({**new, "name": "mine"}, small_set / "datalist.json")
     assert resolve_datalist(small_set, seed=3)["name"] == "mine"
-    with pytest.raises(ValueError, match="not a folder"):
+    with pytest.raises(ValueError, match="neither a folder nor a datalist"):
         resolve_datalist(small_set / "none")
 
 

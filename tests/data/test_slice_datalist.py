@@ -108,7 +108,7 @@ def test_classes_are_numbered_by_class_names(tmp_path: Path) -> None:
     known = {item["patient"]: item["label"] for part in sections.values() for item in part if item["labelled"]}
     assert known == {f"p{n}": n % 2 for n in range(1, 10)}
     assert [item["patient"] for item in sections["train"] if not item["labelled"]] == ["p0"]
-    with pytest.raises(ValueError, match="class 'cat'.*class_names are.*--class_names"):
+    with pytest.raises(ValueError, match="class 'cat'.*class_names is.*--class_names"):
         figshare_classes(str(path), "none", class_names=["dog", "bird"])
 
 
@@ -121,7 +121,7 @@ def test_classes_are_numbered_by_class_names(tmp_path: Path) -> None:
         ({"image": 3}, "'image' must be a path"),
         ({"label": 1}, "a class is given as 'class'"),
         ({"class": [1]}, "'class' must be the name"),
-        ({"id": "p1_0"}, "the id 'p1_0' stands twice"),
+        ({"id": "p1_0"}, "the id 'p1_0' appears twice"),
     ],
 )
 def test_errors_name_the_item(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -149,7 +149,7 @@ def test_one_image_of_two_patients_is_one_person(tmp_path: Path, how: str) -> No
             if how == "linked"
             else shutil.copy(content, tmp_path / "again.png")
         )
-    with pytest.warns(UserWarning, match="by their images: q is p0"):
+    with pytest.warns(UserWarning, match="by identical images: q is p0"):
         found = read_slice_datalist(write(tmp_path, training=[*items, again]), progress=False)
     groups = {
         item["patient"]: item["patient_group"] for name in ("training", "validation", "test") for item in found[name]
@@ -168,7 +168,7 @@ def test_one_series_of_two_patients_is_one_person(tmp_path: Path) -> None:
     (tmp_path / "c/slice00.dcm").rename(tmp_path / "c/first.dcm")
     items = [{"image": name, "patient": name} for name in "abc"]
     path = write(tmp_path, training=[*items_of(tmp_path), *items])
-    with pytest.warns(UserWarning, match="by their images: c is a$"):
+    with pytest.warns(UserWarning, match="by identical images: c is a$"):
         found = read_slice_datalist(path, progress=False)
     assert {item["patient_group"] for item in found["training"] if item["patient"] in "abc"} == {"a", "b"}
 
@@ -199,14 +199,16 @@ def test_one_patient_in_two_spellings_stays_on_one_side(tmp_path: Path) -> None:
     for item, patient in zip(items, ["P-1", "p_1", " P 1 ", "P1", "P2", "p3", "01", "1"]):
         item["patient"] = patient
     path = write(tmp_path, training=items)
-    with pytest.warns(UserWarning, match="by the spelling: P-1 is P 1, p_1 is P 1$"):
+    with pytest.warns(UserWarning, match="by their spelling: P-1 is P 1, p_1 is P 1$"):
         found = read_slice_datalist(path, progress=False)
     groups = {item["patient"]: item["patient_group"] for name in SECTIONS for item in found[name]}
     assert {name for name, group in groups.items() if group == "P 1"} == {"P-1", "p_1", "P 1"}
     assert len(set(groups.values())) == 6  # P1, and numbers with zeros before them, are others
     assert len({name for name in SECTIONS for item in found[name] if item["patient_group"] == "P 1"}) == 1
     path = write(tmp_path, training=items[4:], validation=items[:1], test=items[1:2])
-    with pytest.warns(UserWarning, match="by the spelling"), pytest.raises(ValueError, match="'P-1' is in test, valid"):
+    with pytest.warns(UserWarning, match="by their spelling"), pytest.raises(
+        ValueError, match="'P-1' is in test, valid"
+    ):
         figshare_sections(str(path), str(tmp_path / "none"))
 
 
@@ -223,7 +225,9 @@ def test_spaces_around_a_patient_are_none_of_the_name(tmp_path: Path) -> None:
 def test_images_under_a_name_that_is_no_section_are_refused(tmp_path: Path) -> None:
     items = items_of(tmp_path, patients=4, each=1)
     path = write(tmp_path, training=items[:3], Test=items[3:], modality=["MR"], folds=[{"fold": 1}])
-    with pytest.raises(ValueError, match="images under 'Test', which is no section; those are training, valid"):
+    with pytest.raises(
+        ValueError, match="images under 'Test', which is not a section; the sections are training, valid"
+    ):
         read_slice_datalist(path, progress=False)
     path = write(tmp_path, training=items, modality=["MR"], folds=[{"fold": 1}])
     assert len(read_slice_datalist(path, progress=False)["training"]) == 2

@@ -107,8 +107,8 @@ def damaged(folder: Path, make_mat) -> dict[str, tuple[Path, str]]:
         "text.png": (b"a text file", "not a PNG or JPEG file"),
         "header.png": (png.read_bytes()[:20], "header.png: "),
         "empty.jpg": (b"", "empty"),
-        "text.dcm": (b"a text file", "no DICOM image"),
-        "thing.xyz": (b"a text file", "not a kind that can be read"),
+        "text.dcm": (b"a text file", "not a DICOM image"),
+        "thing.xyz": (b"a text file", "its type cannot be read"),
     }
     for name, (content, _) in cases.items():
         (folder / name).write_bytes(content)

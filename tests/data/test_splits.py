@@ -98,7 +98,7 @@ def test_impossible_fractions_are_errors(fractions, message):
 
 
 def test_wrong_lengths_and_k_are_errors():
-    with pytest.raises(ValueError, match="one length, got 2 and 1"):
+    with pytest.raises(ValueError, match="the same length, got 2 and 1"):
         split_by_group(["a", "b"], [1])
     with pytest.raises(ValueError, match="k must be at least 2, got 1"):
         k_folds(["a", "b"], [1, 1], 1)

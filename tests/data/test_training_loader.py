@@ -44,5 +44,5 @@ def test_the_order_is_monais() -> None:
 
 
 def test_one_image_is_no_training_set() -> None:
-    with pytest.raises(ValueError, match="one training image only"):
+    with pytest.raises(ValueError, match="only one training image"):
         TrainingDataLoader(Dataset([1]), 4)

@@ -51,7 +51,7 @@ def test_what_was_changed_is_named_and_what_was_not_is_not(tmp_path: Path) -> No
     stated = {"a.png": checksum(path), "gone.png": [1, 2]}
     assert edited_note(stated, tmp_path) == ""
     assert edited_note({"a.png": [1, 2]}, tmp_path) == (
-        f"{path}: was changed since it was written, and stays; move it away to have it made again."
+        f"{path}: was changed after it was written, and is kept; move it away to have it made again."
     )
     for none in (None, [], "a.png"):
         assert edited_note(none, tmp_path) == ""

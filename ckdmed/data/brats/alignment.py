@@ -73,7 +73,7 @@ def check_mask(
         ValueError: `outside_limit` is out of range, `images` is empty.
     """
     if not 0 <= outside_limit <= 1:
-        raise ValueError(f"outside_limit is a share from 0 to 1, got {outside_limit}.")
+        raise ValueError(f"outside_limit must be a share from 0 to 1, got {outside_limit}.")
     if not images:
         raise ValueError(f"{case}: there is no image to compare the mask with.")
     problems: list[str] = []
@@ -91,7 +91,9 @@ def check_mask(
         present = [int(value) for value in np.unique(values) if value]
         labels = " ".join(f"{value} {table.names.get(value, '?')}" for value in present)
         if unknown := table.unknown(present):
-            problems.append(f"{', '.join(f'{v:g}' for v in unknown[:5])} is no label of BraTS {table.release}")
+            problems.append(
+                f"not among the labels of BraTS {table.release}: {', '.join(f'{v:g}' for v in unknown[:5])}"
+            )
         tumour = int(np.count_nonzero(values))
         if not tumour:
             problems.append("the mask is empty")

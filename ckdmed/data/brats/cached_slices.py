@@ -52,7 +52,7 @@ class LoadCachedSliced(MapTransform):
             table = _table_of(path.parent)
             there = list(table["modalities"])
             if missing := [name for name in self.modalities if name not in there]:
-                raise ValueError(f"{path.parent}: the cache lacks {', '.join(missing)} (there: {', '.join(there)}).")
+                raise ValueError(f"{path.parent}: the cache lacks {', '.join(missing)} (found: {', '.join(there)}).")
             row = read_slices(path, table["arrays"][path.name], int(d[self.slice_key]), 1)[0]
             d[key] = torch.from_numpy(row[[there.index(name) for name in self.modalities]].astype(np.float32))
         return d

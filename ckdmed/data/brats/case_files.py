@@ -107,7 +107,7 @@ def find_case_files(folder: PathLike, exclude: PathLike | None = None, mask_is: 
     if not root.is_dir():
         raise ValueError(f"{folder}: not a folder.")
     if mask_is is not None and mask_is not in MASK_MEANINGS:
-        raise ValueError(f"a mask is one of {', '.join(MASK_MEANINGS)}, got {mask_is!r}.")
+        raise ValueError(f"mask_is must be one of {', '.join(MASK_MEANINGS)}, got {mask_is!r}.")
     walk = InputWalk(root, exclude)
     sorter = _Sorter(root, walk.unused, None if mask_is is None else MASK_MEANINGS[mask_is])
     for here, files in walk.folders():
@@ -147,7 +147,7 @@ class _Sorter:
             self._add_series(here)
         for path in others:
             if path not in images:
-                self.unused.add("a link to nothing" if not path.exists() else "no image of a known kind", path)
+                self.unused.add("a broken link" if not path.exists() else "not an image of a known type", path)
 
     def _add_nifti(self, path: Path) -> None:
         stem, place = nifti_stem(path.name), path.parent.name
@@ -158,11 +158,13 @@ class _Sorter:
         parsed = parse_free_name(stem)
         if parsed is None:
             open_name = leaves_modality_open(stem)
-            self.unused.add("the name leaves the modality open" if open_name else "the name ends in no modality", path)
+            self.unused.add(
+                "the name does not identify the modality" if open_name else "the name does not end in a modality", path
+            )
             return
         case, part = parsed
         if part == "mask" and self.mask_part is None:
-            self.unused.add("a mask of brain or tumour, which only --mask-is can tell", path)
+            self.unused.add("a brain or tumour mask, --mask-is says which", path)
             return
         self.nifti.append((path, case, str(self.mask_part) if part == "mask" else part))
 
@@ -170,10 +172,10 @@ class _Sorter:
         absolute = Path(os.path.abspath(here))
         parsed = parse_free_name(absolute.name)
         if parsed is None or parsed[1] not in MODALITIES:
-            cause = "folder is not named by a modality (t1, t1c, t2, flair)"
+            cause = "folder is not named after a modality (t1, t1c, t2, flair)"
             if leaves_modality_open(absolute.name):
-                cause = "folder's name leaves the modality open"
-            reason = f"{here}: a DICOM series whose {cause}; rename it, or give it by --image MODALITY=FOLDER."
+                cause = "folder's name does not identify the modality"
+            reason = f"{here}: a DICOM series whose {cause}; rename it, or give it with --image MODALITY=FOLDER."
             self.skipped.append(SkippedCase(_relative(here, self.root), reason))
             return
         self.series.append((here, *parsed))
@@ -247,10 +249,10 @@ def _named(
             folders = home.relative_to(root).parts
             name = "-".join(folders if folders[-1] == case else (*folders, case))
         if home in with_images.get(case, ()) and owner.setdefault(name, home) != home:
-            double[name] = f"{owner[name]} and {home} both have a case of this name; give them one by one."
+            double[name] = f"{owner[name]} and {home} both have a case of this name; run them separately."
         here = named.setdefault(name, {})
         for part, path in files:
             if part in here:
-                double[name] = f"{part} is there twice: {here[part]} and {path}; give one of them by --image."
+                double[name] = f"found {part} twice: {here[part]} and {path}; choose one with --image."
             here[part] = path
     return named, double

@@ -101,7 +101,7 @@ def find_brats_cases(
     """
     wanted = tuple(modalities)
     if not wanted or len(set(wanted)) != len(wanted) or not set(wanted) <= set(MODALITIES):
-        raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {wanted}.")
+        raise ValueError(f"modalities must be one or more of {', '.join(MODALITIES)}, each once, got {wanted}.")
     found = find_case_files(folder, exclude, mask_is)
     if unused is not None:
         unused.update(found.unused)
@@ -121,7 +121,7 @@ def check_any_case(found: FoundCases, folder: PathLike) -> None:
     """
     if not found.cases and not found.skipped:
         raise ValueError(
-            f"{folder}: no case here or below (<case>_t1.nii.gz, <case>-t1n.nii.gz, <case>/t1.nii.gz, "
+            f"{folder}: no case found in this folder or below (<case>_t1.nii.gz, <case>-t1n.nii.gz, <case>/t1.nii.gz, "
             f"imagesTr/BRATS_001.nii.gz). {'; '.join(found.unused.lines())}".rstrip()
         )
 
@@ -152,7 +152,7 @@ def check_any_usable(found: FoundCases, folder: PathLike, modalities: Sequence[s
 
 def none_usable(folder: PathLike, skipped: Sequence[SkippedCase]) -> ValueError:
     """The error that all cases of a folder are left out, with why the first one is."""
-    remedy = " Name the modalities that your cases have by --modalities."
+    remedy = " Name the modalities that your cases have with --modalities."
     lacking = remedy if all(entry.incomplete for entry in skipped) else ""
     return ValueError(
         f"{folder}: none of {counted(len(skipped), 'case')} is usable; the first: {skipped[0].reason}{lacking}"
@@ -174,7 +174,7 @@ def check_cases(
         try:
             if files.has_dicom:
                 folders = ", ".join(str(path) for path in files.parts.values() if path.is_dir())
-                raise VolumeFileError(f"{folders}: DICOM series; make NIfTI files of them by `ckdmed prepare` first.")
+                raise VolumeFileError(f"{folders}: DICOM series; convert them to NIfTI with `ckdmed prepare` first.")
             if VOLUME in files.parts:
                 cases.append(_decathlon_case(files.parts[VOLUME], wanted, require_label, tolerance_mm))
             else:
@@ -201,11 +201,11 @@ def _case(
     missing = [part for part in needed if part not in parts]
     here = next(iter(parts.values())).parent
     if missing:
-        raise IncompleteCaseError(f"{here}: missing: {', '.join(missing)} (there: {', '.join(sorted(parts))}).")
+        raise IncompleteCaseError(f"{here}: missing: {', '.join(missing)} (found: {', '.join(sorted(parts))}).")
     headers, problems = _headers({part: parts[part] for part in (*wanted, "seg") if part in parts})
     for part, header in headers.items():
         if len(header.shape) != 3:
-            problems.append(f"{header.path.name} has {len(header.shape)} axes, 3 are expected")
+            problems.append(f"{header.path.name} has {len(header.shape)} axes, expected 3")
         elif part != wanted[0] and wanted[0] in headers:
             problems += filter(None, [grid_disagreement(headers[wanted[0]], header, tolerance_mm)])
     if problems:
@@ -220,13 +220,11 @@ def _case(
 def _decathlon_case(path: Path, wanted: tuple[str, ...], require_label: bool, tolerance_mm: float) -> BratsCase:
     name = parse_case_name(path.name.split(".nii")[0])
     if name is None:
-        raise VolumeFileError(f"{path}: not a name of Task01 (BRATS_001.nii.gz).")
+        raise VolumeFileError(f"{path}: not a file name of Task01 (such as BRATS_001.nii.gz).")
     image = read_volume_header(path)
     order = _decathlon_order(path.parent.parent / "dataset.json")
     if len(image.shape) != 4 or image.shape[3] != len(order):
-        raise VolumeFileError(
-            f"{path}: has shape {image.shape}; {len(order)} modalities are expected on a fourth axis."
-        )
+        raise VolumeFileError(f"{path}: has shape {image.shape}; expected a fourth axis of {len(order)} modalities.")
     if missing := [modality for modality in wanted if modality not in order]:
         raise IncompleteCaseError(f"{path}: missing: {', '.join(missing)} (dataset.json names {', '.join(order)}).")
     label: Path | None = path.parent.parent / path.parent.name.replace("images", "labels") / path.name

@@ -95,7 +95,7 @@ def build_brats_datalist(
             not there; an unknown tumour type.
     """
     if tumour_type is not None and tumour_type not in TUMOUR_TYPES:
-        raise ValueError(f"a tumour type is one of {', '.join(TUMOUR_TYPES)}, got {tumour_type!r}.")
+        raise ValueError(f"tumour_type must be one of {', '.join(TUMOUR_TYPES)}, got {tumour_type!r}.")
     cases, skipped = find_brats_cases(
         folder, modalities, require_label, tolerance_mm, progress, mask_is=mask_is, unused=unused
     )
@@ -123,7 +123,7 @@ def build_brats_datalist(
         raise none_usable(folder, skipped)
     if joined := same_persons(items, folder):
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
-        warnings.warn(f"{folder}: persons under several names, by their images: {pairs}", stacklevel=2)
+        warnings.warn(f"{folder}: patients have several names, judging by identical images: {pairs}", stacklevel=2)
         items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
     dealt, rest = _with_masks(items)
     if not dealt or not fractions[0]:
@@ -185,7 +185,8 @@ def brats_fold(datalist: Mapping[str, Any], fold: int, n_folds: int = 5, seed: i
     if fold_of is None:
         if stored := sorted({item["fold"] for item in items if item.get("fold") is not None}):
             warnings.warn(
-                f"the datalist's folds {stored} are not {n_folds} of all items: others are drawn", stacklevel=2
+                f"the datalist's folds {stored} do not divide all items into {n_folds} folds: new folds are drawn",
+                stacklevel=2,
             )
         dealt, _ = _with_masks(items)
         parts = k_folds([i["patient_group"] for i in dealt], [_class_of(i) for i in dealt], n_folds, seed)
@@ -211,12 +212,12 @@ def _warn_of_assumptions(
     types = [] if tumour_type else [case.case for case in cases if not case.name.tumour_type]
     releases = [] if release else [case.case for case in cases if not case.name.release]
     for unnamed, assumed, option in (
-        (types, f"their tumours are taken as {_DEFAULT_TYPE}", "--tumour-type"),
-        (releases, "their labels are taken as those of 2023", "--release"),
+        (types, f"their tumour type is taken to be {_DEFAULT_TYPE}", "--tumour-type"),
+        (releases, "their labels are taken to be those of 2023", "--release"),
     ):
         if unnamed:
             warnings.warn(
-                f"{folder}: of {counted(len(unnamed), 'case')}, such as {unnamed[0]}, the names leave it open: "
+                f"{folder}: the names of {counted(len(unnamed), 'case')}, such as {unnamed[0]}, do not say it: "
                 f"{assumed}; {option} sets it.",
                 stacklevel=3,
             )
@@ -229,9 +230,9 @@ def _item(case: BratsCase, folder: Path, release: str, labels: Mapping[int, int]
     if labels is not None:
         if unknown := table.unknown(labels):
             raise VolumeFileError(
-                f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
-                f"({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release, or "
-                "write the mask with these values."
+                f"{case.label}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, not among the labels of BraTS "
+                f"{table.release} ({', '.join(f'{v} {text}' for v, text in table.names.items())}); give its release, "
+                "or convert the mask to these labels."
             )
         counts = {table.names[value]: number for value, number in labels.items() if value}
     paths = [path.relative_to(folder).as_posix() for path in case.images]

@@ -41,10 +41,10 @@ def check_brats_datalist(datalist: Any, source: PathLike) -> None:
             (`checked_name`), a path is absolute or leaves the folder, or a patient is in two sections.
     """
     if not isinstance(datalist, Mapping):
-        raise ValueError(f"{source}: a datalist is a JSON object, got {type(datalist).__name__}.")
+        raise ValueError(f"{source}: a datalist must be a JSON object, got {type(datalist).__name__}.")
     for name in SECTIONS:
         if not isinstance(datalist.get(name), list):
-            raise ValueError(f"{source}: the section '{name}' is missing or no list.")
+            raise ValueError(f"{source}: the section '{name}' is missing or not a list.")
         for number, item in enumerate(datalist[name]):
             _check_item(f"{source}: {name}[{number}]", item)
     _check_once(datalist, "id", source)
@@ -60,8 +60,8 @@ def _check_once(datalist: Mapping[str, Any], key: str, source: PathLike) -> None
             here = f"{name}[{number}]"
             if item[key] in places:
                 raise ValueError(
-                    f"{source}: {here}: the {key} '{item[key]}' stands twice, in {places[item[key]]} as well; give "
-                    "each item one of its own."
+                    f"{source}: {here}: the {key} '{item[key]}' is also used in {places[item[key]]}; give each item "
+                    "its own."
                 )
             places[item[key]] = here
 
@@ -87,9 +87,9 @@ def _check_item(where: str, item: Any) -> None:
         )
     modalities, images = item.get("modalities"), item.get("image")
     if not isinstance(modalities, list) or not modalities or not set(map(str, modalities)) <= set(MODALITIES):
-        raise ValueError(f"{where}: 'modalities' must be some of {', '.join(MODALITIES)}, got {modalities!r}.")
+        raise ValueError(f"{where}: 'modalities' must be one or more of {', '.join(MODALITIES)}, got {modalities!r}.")
     if not isinstance(images, list) or len(images) not in (1, len(modalities)):
-        raise ValueError(f"{where}: 'image' must be a list of one file, or of one for each modality, got {images!r}.")
+        raise ValueError(f"{where}: 'image' must be a list of one file, or of one file per modality, got {images!r}.")
     for path in [*images, *([item["label"]] if "label" in item else [])]:
         _check_relative(where, path)
 
@@ -100,4 +100,4 @@ def _check_relative(where: str, path: Any) -> None:
         if not isinstance(path, str) or pure.is_absolute() or pure.drive or pure.root or ".." in pure.parts:
             raise ValueError(f"{where}: the path {path!r} leaves the dataset's folder; paths must be relative to it.")
         if not pure.parts or "\0" in path:
-            raise ValueError(f"{where}: the path {path!r} is empty or no path.")
+            raise ValueError(f"{where}: the path {path!r} is empty or not a path.")

@@ -24,8 +24,8 @@ def read_mask(path: PathLike) -> np.ndarray:
             f"{path}: the mask cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
         ) from error
     if values.dtype.kind not in "biuf":
-        raise VolumeFileError(f"{path}: a mask holds numbers, got {values.dtype}.")
+        raise VolumeFileError(f"{path}: a mask must hold numbers, got {values.dtype}.")
     labels = values.astype(np.uint8) if np.isfinite(values).all() else np.zeros(1, np.uint8)
     if not np.array_equal(labels, values):
-        raise VolumeFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
+        raise VolumeFileError(f"{path}: a mask must hold whole numbers from 0 to 255; this one has other values.")
     return labels

@@ -98,9 +98,9 @@ def labels_of(cases: Iterable[_Named], masks: Mapping[str, Path | None]) -> dict
 def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> str:
     if kind == "PED" and values:
         raise OpenReleaseError(
-            f"{_named(values)}: masks of children have 1 core, 2 oedema, 3 enhancing in 2023, and other parts "
-            "under the same numbers from 2024 on; the names do not show which. Give --release 2023 if they are of 2023 "
-            "(as phantoms are); others have to be converted first."
+            f"{_named(values)}: in paediatric masks of 2023, label 1 is core, 2 oedema and 3 enhancing tumour; from "
+            "2024 on, the same numbers stand for other parts. The names do not show which applies. Give --release "
+            "2023 if they are from 2023 (as phantoms are); others must be converted first."
         )
     with_four = {case: labels for case, labels in values.items() if 4 in labels}
     if kind not in ("", "GLI") or not with_four:
@@ -108,8 +108,9 @@ def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> s
     if stated and any(3 in labels for labels in with_four.values()):
         return "2024"
     raise OpenReleaseError(
-        f"{_named(with_four)}: label 4 is the enhancing tumour of 2017 to 2022, or the resection cavity of 2024, and "
-        "neither names nor labels show which. Give --release 2021 or --release 2024."
+        f"{_named(with_four)}: label 4 is the enhancing tumour in the releases of 2017 to 2022, or the resection "
+        "cavity in that of 2024, and neither names nor labels show which applies. Give --release 2021 or --release "
+        "2024."
     )
 
 

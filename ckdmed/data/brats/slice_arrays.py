@@ -13,7 +13,7 @@ from ckdmed.checked_entries import checksum
 
 __all__ = ["array_problem", "describe_array", "new_array", "read_slices"]
 
-_REMEDY = "run slice-cache again, which cuts the case anew"
+_REMEDY = "run slice-cache again to rebuild the case"
 
 
 def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.memmap:
@@ -55,15 +55,15 @@ def array_problem(path: Path, entry: Mapping[str, Any], thorough: bool) -> str:
     try:
         found = os.stat(path).st_size
         if found != size:
-            return f"{path.name} has {found} bytes and not {size}"
+            return f"{path.name} has {found} bytes, not {size}"
         if not thorough:
             return ""
         with open(path, "rb") as file:
             if checksum(file.read(entry["offset"])) != entry["header"]:
-                return f"the header of {path.name} does not fit its checksum"
+                return f"the header of {path.name} does not match its checksum"
             for number, expected in enumerate(entry["slices"]):
                 if checksum(file.read(_slice_bytes(entry))) != expected:
-                    return f"slice {number} of {path.name} does not fit its checksum"
+                    return f"slice {number} of {path.name} does not match its checksum"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror or error})"
     return ""
@@ -85,7 +85,9 @@ def read_slices(path: Path, entry: Mapping[str, Any], first: int, count: int) ->
     """
     size = _slice_bytes(entry)
     if not 0 <= first <= first + count <= len(entry["slices"]):
-        raise ValueError(f"{path}: slices {first} to {first + count - 1} of {len(entry['slices'])} were requested.")
+        raise ValueError(
+            f"{path}: slices {first} to {first + count - 1} were requested, but there are {len(entry['slices'])}."
+        )
     try:
         with open(path, "rb") as stream:
             stream.seek(entry["offset"] + first * size)
@@ -94,7 +96,7 @@ def read_slices(path: Path, entry: Mapping[str, Any], first: int, count: int) ->
         raise ValueError(f"{path}: cannot be read ({error.strerror or error}); {_REMEDY}.") from error
     for position in range(count):
         if checksum(data[position * size : (position + 1) * size]) != entry["slices"][first + position]:
-            raise ValueError(f"{path}: slice {first + position} is damaged, its checksum does not fit; {_REMEDY}.")
+            raise ValueError(f"{path}: slice {first + position} is damaged (its checksum does not match); {_REMEDY}.")
     return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(count, *entry["shape"][1:])
 
 

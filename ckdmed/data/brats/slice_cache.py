@@ -104,7 +104,7 @@ def build_slice_cache(
         raise ValueError(f"dtype must be 'float16' or 'float32', got {dtype!r}.")
     names = [checked_name(item["case"], "the case") for item in items]
     if len(set(names)) != len(names):
-        raise ValueError("two items have one case; a cache holds each case once.")
+        raise ValueError("two items have the same case; a cache holds each case once.")
     folder = Path(cache_dir)
     images = {name: [Path(path) for path in item["image"]] for name, item in zip(names, items, strict=True)}
     masks = {name: Path(item["label"]) for name, item in zip(names, items, strict=True) if "label" in item}
@@ -114,7 +114,7 @@ def build_slice_cache(
     settings = {"version": _VERSION, "plane": plane, "normalise": str(normalise), "dtype": dtype}
     scale = partial(normalised, how=normalise) if isinstance(normalise, str) else normalise
     tasks = [(dict(item), folder, settings, scale, thorough) for item in items]
-    results = in_pool(cache_case, tasks, workers, "cutting cases", progress)
+    results = in_pool(cache_case, tasks, workers, "slicing cases", progress)
     made: list[Path] = []
     skipped: list[SkippedCase] = []
     for name, error in zip(names, results, strict=True):
@@ -140,7 +140,7 @@ def cache_case(
         if problem == "":
             return None
         if problem:
-            logger.warning(f"{folder / name}: {problem}; the case is cut again.")
+            logger.warning(f"{folder / name}: {problem}; the case is sliced again.")
         with replaced_folder(folder, name, _foreign) as temporary:
             _write_case(item, temporary, settings, scale, sources)
     except DiskFullError:
@@ -155,17 +155,17 @@ def _foreign(folder: Path) -> str | None:
     """What in a folder is none of a cache's; a table that is damaged still counts as one beside its arrays."""
     there = files_below(folder)
     if TABLE_NAME not in there:
-        return f"it holds {there[0]} and no {TABLE_NAME}"
+        return f"it holds {there[0]} but no {TABLE_NAME}"
     if others := [name for name in there if name not in _FILES]:
-        return f"it holds {others[0]}, which no cache does"
+        return f"it holds {others[0]}, which is not part of a cache"
     try:
         table = read_json(folder / TABLE_NAME)
     except ValueError:
-        return None if "image.npy" in there else f"its {TABLE_NAME} is no table of slices"
+        return None if "image.npy" in there else f"its {TABLE_NAME} is not a table of slices"
     known = len(_MARKS.intersection(table)) if isinstance(table, dict) else 0
     # most of them, or the checksum of such a table: a name may be damaged, or several lost
     sealed_once = known and SEAL in table and "image.npy" in there
-    return None if sealed_once or known > len(_MARKS) // 2 else f"its {TABLE_NAME} is no table of slices"
+    return None if sealed_once or known > len(_MARKS) // 2 else f"its {TABLE_NAME} is not a table of slices"
 
 
 def _fingerprint(item: Mapping[str, Any]) -> str:
@@ -249,7 +249,8 @@ def _write_images(
             image = new_array(folder / "image.npy", np.dtype(settings["dtype"]), shape)
         if channel.shape != geometry.shape or written >= len(names):
             raise VolumeFileError(
-                f"{path}: shape {channel.shape} as channel {written + 1}; {len(names)} of {geometry.shape} fit."
+                f"{path}: has shape {channel.shape} as channel {written + 1}; expected {len(names)} channels of shape "
+                f"{geometry.shape}."
             )
         slices = geometry.to_slices(channel)
         brain |= slices != 0
@@ -274,10 +275,10 @@ def _channels(item: Mapping[str, Any]) -> Iterator[tuple[Path, np.ndarray, np.nd
 def _label_slices(item: Mapping[str, Any], geometry: SliceGeometry) -> np.ndarray:
     mask = read_mask(item["label"])
     if mask.shape != geometry.shape:
-        raise VolumeFileError(f"{item['label']}: its grid is {mask.shape}, that of the images {geometry.shape}.")
+        raise VolumeFileError(f"{item['label']}: its grid is {mask.shape}, but that of the images is {geometry.shape}.")
     table = brats_labels(item["release"], item["tumour_type"])
     if unknown := table.unknown(np.unique(mask)):
-        raise VolumeFileError(f"{item['label']}: holds {unknown[:5]}, no label of BraTS {item['release']}.")
+        raise VolumeFileError(f"{item['label']}: holds {unknown[:5]}, not among the labels of BraTS {item['release']}.")
     return np.ascontiguousarray(geometry.to_slices(table.convert(mask, CACHED_LABELS)))
 
 
@@ -345,7 +346,7 @@ def in_pool(
                     bar.update()
             except BrokenProcessPool as error:
                 raise RuntimeError(
-                    "a worker process died, most often for lack of memory; use fewer workers. What is done stays."
+                    "a worker process died, most likely for lack of memory; use fewer workers. Finished cases are kept."
                 ) from error
     return results
 

@@ -83,9 +83,11 @@ class BratsSliceDataset(Dataset):
         for table in tables:
             there = list(table["modalities"])
             if wanted is None and there != chosen:
-                raise ValueError(f"{table['case']} has {there}, {tables[0]['case']} {chosen}; choose the modalities.")
+                raise ValueError(
+                    f"{table['case']} has {there}, but {tables[0]['case']} has {chosen}; choose the modalities."
+                )
             if missing := [modality for modality in chosen if modality not in there]:
-                raise ValueError(f"{table['case']} lacks {', '.join(missing)} (there: {', '.join(there)}).")
+                raise ValueError(f"{table['case']} lacks {', '.join(missing)} (found: {', '.join(there)}).")
         if not chosen:
             raise ValueError("modalities must name at least one.")
         return chosen

@@ -67,7 +67,7 @@ class SliceIndex:
             counts.append(here[kept])
         if not sum(map(len, case)):
             raise ValueError(
-                f"{root}: no slice of {counted(len(folders), 'case')} has {counted(min_brain, 'brain voxel')}."
+                f"{root}: no slice of {counted(len(folders), 'case')} has at least {counted(min_brain, 'brain voxel')}."
             )
         return cls(tuple(folders), tuple(tables), np.concatenate(case), np.concatenate(number), np.concatenate(counts))
 
@@ -105,7 +105,7 @@ def read_slice_table(folder: Path) -> Mapping[str, Any]:
         if lengths != {int(table["slices"])} or not complete:
             raise ValueError("the columns differ in length, or one is missing")
     except FileNotFoundError as error:
-        raise ValueError(f"{folder}: not in the cache; build it for this case.") from error
+        raise ValueError(f"{folder}: not in the cache; build the cache for this case.") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); run slice-cache again, which cuts the case anew.") from error
+        raise ValueError(f"{path}: damaged ({error}); run slice-cache again to rebuild the case.") from error
     return dict(table)

@@ -85,7 +85,7 @@ def write_brats_phantoms(
     if not 1 <= low <= high <= 10:
         raise ValueError(f"time_points has to be (fewest, most) with 1 <= fewest <= most <= 10, got {(low, high)}.")
     if not 0 <= without_enhancement <= 1:
-        raise ValueError(f"without_enhancement is a probability, got {without_enhancement}.")
+        raise ValueError(f"without_enhancement must be a probability, got {without_enhancement}.")
     if dtype not in ("int16", "float32"):
         raise ValueError(f"dtype has to be 'int16' or 'float32', got {dtype!r}.")
     if seed < 0:

@@ -47,7 +47,7 @@ def test_wrong_affine_grid_and_labels(tmp_path, image):
     row = check(tmp_path, image, mask(4), np.eye(4))
     assert row.grid and not row.affine
     assert "[1 0 0 0; 0 1 0 0; 0 0 1 0; 0 0 0 1]" in row.problems[0] and "-1 0 239" in row.problems[0]
-    assert row.problems[1] == "4 is no label of BraTS 2023"
+    assert row.problems[1] == "not among the labels of BraTS 2023: 4"
     row = check(tmp_path, image, mask(shape=(8, 9, 7)))
     assert not row.grid and not row.affine and "(8, 9, 7)" in row.problems[0]
 

@@ -71,7 +71,7 @@ def test_a_cache_that_is_built_anew_is_read_anew(item: dict, tmp_path: Path) -> 
 def test_refusals(item: dict, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="modalities must be a list of names, got 't1c'"):
         LoadCachedSliced("image", "t1c")
-    with pytest.raises(ValueError, match="not in the cache; build it"):
+    with pytest.raises(ValueError, match="not in the cache; build the cache"):
         LoadCachedSliced("image", ["t1c"])({"image": str(tmp_path / "nothing" / "image.npy"), "slice": 0})
     with pytest.raises(ValueError, match=r"must be a volume \(C, X, Y, Z\) with its affine, got \(1, 2, 3\)"):
         CaseSlicesd("image")({"image": torch.zeros(1, 2, 3)})

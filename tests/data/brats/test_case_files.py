@@ -60,7 +60,7 @@ def test_a_mask_is_used_only_as_an_option_says(tmp_path):
     assert "--mask-is" in line and str(tmp_path / "P1" / "mask.nii.gz") in line
     assert cases(tmp_path, mask_is="label") == {"P1": ["seg", "t1n"]}
     assert cases(tmp_path, mask_is="brain") == {"P1": ["brain", "t1n"]}
-    with pytest.raises(ValueError, match="a mask is one of label, brain, got 'tumour'"):
+    with pytest.raises(ValueError, match="mask_is must be one of label, brain, got 'tumour'"):
         find_case_files(tmp_path, mask_is="tumour")
 
 
@@ -73,7 +73,7 @@ def test_links_to_cases_are_followed_once_and_never_upwards(tmp_path):
     found = find_case_files(tmp_path / "data")
     assert [case.case for case in found.cases] == ["P1", "P2"]
     assert found.cases[0].parts["t1n"] == tmp_path / "data" / "P1" / "P1_t1.nii.gz"
-    assert found.unused.counts == {"a link to nothing": 1, "behind a link to a folder above": 1}
+    assert found.unused.counts == {"a broken link": 1, "behind a link to a parent folder": 1}
 
 
 def test_every_file_that_is_not_used_is_counted_by_cause(tmp_path):
@@ -81,11 +81,15 @@ def test_every_file_that_is_not_used_is_counted_by_cause(tmp_path):
     (tmp_path / "P2" / "t1" / "DICOMDIR").write_bytes(DICOM)
     found = find_case_files(tmp_path)
     assert [case.case for case in found.cases] == ["P1", "P2"] and not found.skipped
-    assert found.unused.counts == {"the name ends in no modality": 1, "no image of a known kind": 2, "hidden": 1}
+    assert found.unused.counts == {
+        "the name does not end in a modality": 1,
+        "not an image of a known type": 2,
+        "hidden": 1,
+    }
     assert found.unused.total == 4
     assert any("W39_Segm.nii" in line for line in found.unused.lines())
     touch(tmp_path, *(f"P1/{number}.txt" for number in range(9)))
-    (line,) = [line for line in find_case_files(tmp_path).unused.lines() if "known kind" in line]
+    (line,) = [line for line in find_case_files(tmp_path).unused.lines() if "known type" in line]
     assert (
         line.startswith("11 files not used") and line.endswith(", ...") and line.count(".txt") + line.count("DIR") == 5
     )
@@ -96,9 +100,9 @@ def test_a_t1_flair_is_not_taken_for_the_flair(tmp_path):
     found = find_case_files(tmp_path)
     assert {case.case: sorted(case.parts) for case in found.cases} == {"P1": ["t1c"], "P2": ["t2f"]}
     (line,) = found.unused.lines()
-    assert "the name leaves the modality open" in line and "P1_T1_FLAIR.nii.gz" in line
+    assert "the name does not identify the modality" in line and "P1_T1_FLAIR.nii.gz" in line
     (left,) = found.skipped
-    assert "folder's name leaves the modality open; rename it, or give it by --image" in left.reason
+    assert "folder's name does not identify the modality; rename it, or give it with --image" in left.reason
 
 
 def test_what_an_earlier_run_wrote_is_no_input(tmp_path):

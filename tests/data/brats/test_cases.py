@@ -43,7 +43,7 @@ def test_a_case_without_a_modality_is_named_and_the_rest_goes_on(make_case, tmp_
     cases, skipped = find_brats_cases(tmp_path)
     assert [case.case for case in cases] == ["BraTS-GLI-00001-000"]
     assert [entry.case for entry in skipped] == ["BraTS-GLI-00002-000", "BraTS-GLI-00003-000"]
-    assert "missing: t1c, t2f (there: seg, t1n, t2w)" in skipped[0].reason
+    assert "missing: t1c, t2f (found: seg, t1n, t2w)" in skipped[0].reason
     assert "missing: seg" in skipped[1].reason
     assert all(entry.incomplete for entry in skipped[:2])
     assert len(find_brats_cases(tmp_path, ["t1n"], require_label=False)[0]) == 3
@@ -56,7 +56,7 @@ def test_files_that_disagree_are_told_with_both_values(make_case, tmp_path):
     make_case("BraTS-GLI-00002-000", t2w=(brain(), moved))
     cases, (first, second) = find_brats_cases(tmp_path)
     assert not cases and not first.incomplete
-    assert "the grid of BraTS-GLI-00001-000-t1c.nii.gz is (8, 9, 7), that of" in first.reason
+    assert "the grid of BraTS-GLI-00001-000-t1c.nii.gz is (8, 9, 7), but that of" in first.reason
     assert "(8, 9, 6)" in first.reason
     assert "[1 0 0 0; 0 1 0 0; 0 0 1 0; 0 0 0 1]" in first.reason and "[-1 0 0 0; 0 -1 0 239;" in first.reason
     assert "up to 5.0 mm apart" in second.reason
@@ -109,7 +109,7 @@ def test_a_case_that_is_there_twice_is_left_out(make_case, tmp_path):
     make_case("BraTS-GLI-00001-000", "a")
     make_case("BraTS-GLI-00001-000", "b")
     cases, skipped = find_brats_cases(tmp_path)
-    assert not cases and "is there twice" in skipped[0].reason
+    assert not cases and "twice:" in skipped[0].reason
 
 
 def test_hidden_copies_and_folders_named_like_files_do_not_count(make_case, tmp_path):
@@ -128,7 +128,7 @@ def test_decathlon_channels_follow_its_description(tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": order}))
     cases, skipped = find_brats_cases(tmp_path)
     assert cases[0].modalities == ("t1n", "t1c", "t2w", "t2f")
-    assert "4 modalities are expected on a fourth axis" in skipped[0].reason
+    assert "expected a fourth axis of 4 modalities" in skipped[0].reason
     (tmp_path / "dataset.json").write_text(json.dumps({"modality": {"0": "T1w", "1": "CT", "2": "T2w", "3": "FLAIR"}}))
     assert "must name T1w, t1gd, T2w and FLAIR" in find_brats_cases(tmp_path)[1][0].reason
 
@@ -136,7 +136,7 @@ def test_decathlon_channels_follow_its_description(tmp_path):
 def test_arguments_are_checked(tmp_path):
     with pytest.raises(ValueError, match="not a folder"):
         find_brats_cases(tmp_path / "none")
-    with pytest.raises(ValueError, match="no case here or below"):
+    with pytest.raises(ValueError, match="no case found in this folder or below"):
         find_brats_cases(tmp_path)
     with pytest.raises(ValueError, match="each once, got"):
         find_brats_cases(tmp_path, ["t1n", "t1n"])

@@ -87,7 +87,10 @@ def test_masks_with_foreign_labels_are_left_out_by_name(make_case, tmp_path):
     datalist, skipped = build_brats_datalist(tmp_path, fractions=(1, 0, 0), progress=False)
     assert datalist["numTraining"] == 1
     reasons = {entry.case: entry.reason for entry in skipped}
-    assert "holds 3, no label of BraTS 2018 (0 background, 1 NCR, 2 ED, 4 ET)" in reasons["Brats18_TCIA05_396_1"]
+    assert (
+        "holds 3, not among the labels of BraTS 2018 (0 background, 1 NCR, 2 ED, 4 ET)"
+        in reasons["Brats18_TCIA05_396_1"]
+    )
     assert "whole numbers from 0 to 255" in reasons["BraTS-MET-00001-000"]
 
 
@@ -150,13 +153,13 @@ def test_a_share_is_of_the_patients_that_have_masks(folder):
         ({"image": ["/etc/passwd"]}, "leaves the dataset's folder"),
         ({"label": "../x.nii.gz"}, "leaves the dataset's folder"),
         ({"image": ["C:\\x.nii"]}, "leaves the dataset's folder"),
-        ({"modalities": ["ct"]}, "'modalities' must be some of"),
-        ({"tumour_type": "XYZ"}, "a tumour type is one of"),
+        ({"modalities": ["ct"]}, "'modalities' must be one or more of"),
+        ({"tumour_type": "XYZ"}, "a tumour type must be one of"),
         ({"tumor_label": 9}, "'tumor_label' must be the number"),
         ({"release": "1999"}, "a year from 2017"),
         ({"time_point": "0"}, "'time_point' must be a whole number"),
         ({"case": None}, "'case' must be text"),
-        ({"image": ["a", "b"]}, "a list of one file, or of one for each modality"),
+        ({"image": ["a", "b"]}, "a list of one file, or of one file per modality"),
     ],
 )
 def test_a_datalist_is_checked_before_use(make_case, tmp_path, change, message):
@@ -173,7 +176,7 @@ def test_crossing_patients_and_double_ids_are_refused(make_case, tmp_path):
     make_case("BraTS-GLI-00001-000")
     datalist, _ = build_brats_datalist(tmp_path, fractions=(1, 0, 0), progress=False)
     item = datalist["training"][0]
-    with pytest.raises(ValueError, match="stands twice"):
+    with pytest.raises(ValueError, match="is also used in"):
         write_brats_datalist({**datalist, "test": [item]}, tmp_path / "x.json")
     with pytest.raises(ValueError, match="cross(es)? a split"):
         write_brats_datalist({**datalist, "test": [{**item, "id": "other"}]}, tmp_path / "x.json")

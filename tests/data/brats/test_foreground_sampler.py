@@ -60,7 +60,7 @@ def test_what_is_refused() -> None:
         ForegroundSliceSampler(CATEGORIES, 2, rank=1)
     dataset = BratsSliceDataset.__new__(BratsSliceDataset)
     dataset.categories = CATEGORIES
-    with pytest.raises(ValueError, match="draws what is not tumour from all slices alike"):
+    with pytest.raises(ValueError, match="draws its other samples uniformly from all slices"):
         brats_sampler(dataset, recipe="nnunet", labelled_per_batch=0.5)
     made = brats_sampler(dataset, tumour_share=0.5, recipe="nnunet", batch_size=4)
     assert isinstance(made, ForegroundSliceSampler) and made.share == 0.5 and made.batch_size == 4

@@ -30,7 +30,7 @@ def build(folder, **options):
 
 
 def test_one_person_of_two_releases_is_in_one_section(folder):
-    with pytest.warns(UserWarning, match="persons under several names.*BraTS2021_00000 is BraTS-GLI-00090"):
+    with pytest.warns(UserWarning, match="patients have several names.*BraTS2021_00000 is BraTS-GLI-00090"):
         datalist = build(folder, fractions=(0.4, 0.3, 0.3))
     persons = [
         {90 - int(i["case"][-9:-4]) if "GLI" in i["case"] else int(i["case"][-5:]) for i in datalist[name]}
@@ -52,7 +52,7 @@ def test_a_copy_under_another_name_is_the_same_person(make_case, tmp_path, recwa
 
 
 def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
-    with pytest.warns(UserWarning, match="persons under several names"):
+    with pytest.warns(UserWarning, match="patients have several names"):
         datalist = build(folder, fractions=(0.4, 0.3, 0.3))
     # a list of before: groups by name alone, and one case of a person moved
     for name in ("training", "validation", "test"):
@@ -63,7 +63,7 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
     datalist["test"].append(moved)
     write_brats_datalist(datalist, folder / "datalist.json")
     assert json.loads((folder / "datalist.json").read_text())["test"]
-    with pytest.raises(ValueError, match=f"datalist.json: 1 person under several names .*{moved['patient']}"):
+    with pytest.raises(ValueError, match=f"datalist.json: 1 patient under several names .*{moved['patient']}"):
         brats_sections(str(folder), modalities=["t1c"])
     # in two folds, both of which are for training in the first ones
     items = [item for name in ("training", "validation", "test") for item in datalist[name]]
@@ -73,5 +73,5 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
         item["fold"] = 4 if item["case"] == "BraTS2021_00003" else number % 5
     write_brats_datalist(datalist, folder / "datalist.json")
     for fold in (0, 2, 3):
-        with pytest.raises(ValueError, match="1 person under several names in several folds .*BraTS2021_00003"):
+        with pytest.raises(ValueError, match="1 patient under several names in several folds .*BraTS2021_00003"):
             brats_sections(str(folder), modalities=["t1c"], fold=fold)

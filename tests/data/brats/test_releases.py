@@ -37,7 +37,7 @@ def test_a_mask_with_three_and_four_decides_for_the_whole_data_set():
     "labels", [{"GLI1": {1, 2, 4}, "GLI2": {1, 2, 3}}, {"PED1": {2}}, {"P1": {1, 2, 3, 4}}, {"P1": {4}, "OLD1": {4}}]
 )
 def test_what_names_and_labels_leave_open_is_asked_for(labels):
-    with pytest.raises(OpenReleaseError, match="neither names nor labels show|the names do not show"):
+    with pytest.raises(OpenReleaseError, match="neither names nor labels show|The names do not show"):
         decided(**labels)
 
 
@@ -45,7 +45,7 @@ def test_a_given_release_is_of_those_whose_names_do_not_state_theirs():
     assert decided("2024", GLI1={4}, OLD1={4}, P1={4}) == ["2024", "2021", "2024"]
     # masks of 2021 that somebody converted
     assert decided("2023", OLD1={1, 2, 3}, OLD2={3}) == ["2023", "2023"]
-    with pytest.raises(ValueError, match="a release is a year from 2017"):
+    with pytest.raises(ValueError, match="a release must be a year from 2017"):
         decided("1999", GLI1={1})
 
 
@@ -72,8 +72,8 @@ def test_cases_of_any_name_get_a_datalist_and_what_is_assumed_is_said(clinic):
     with pytest.warns(UserWarning) as warned:
         datalist, skipped = build_brats_datalist(clinic, modalities=["t1n", "t1c", "t2f"], progress=False)
     texts = [str(entry.message) for entry in warned]
-    assert "of 6 cases" in texts[0] and "taken as GLI; --tumour-type" in texts[0]
-    assert "of 6 cases" in texts[1] and "those of 2023; --release" in texts[1]
+    assert "the names of 6 cases" in texts[0] and "taken to be GLI; --tumour-type" in texts[0]
+    assert "the names of 6 cases" in texts[1] and "those of 2023; --release" in texts[1]
     items = [item for name in ("training", "validation", "test") for item in datalist[name]]
     assert not skipped and sorted(item["patient"] for item in items) == [f"scan{number}" for number in range(6)]
     assert {(item["tumour_type"], item["release"], item["label_voxels"]["ED"]) for item in items} == {
@@ -112,7 +112,7 @@ def test_a_table_says_whose_the_cases_are(clinic, tmp_path, capsys):
     [
         ("name,patient\na,b\n", "lacks the column case"),
         ("case,patient\na,\n", "line 2: case and patient must be given"),
-        ("case,patient\na,b\na,c\n", "line 3: a is of c here and of b above"),
+        ("case,patient\na,b\na,c\n", "line 3: a belongs to c here and to b above"),
         ("", "lacks the column case and patient"),
     ],
 )

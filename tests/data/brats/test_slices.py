@@ -22,7 +22,7 @@ from ckdmed.data.brats.slice_arrays import describe_array, read_slices
 from .conftest import brain, mask
 
 # the cases here are those of different persons
-pytestmark = pytest.mark.filterwarnings("error:.*persons under several names")
+pytestmark = pytest.mark.filterwarnings("error:.*patients have several names")
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_cases_without_a_mask_have_no_category(make_case, tmp_path):
 
 
 def test_errors_name_the_remedy(cache, tmp_path):
-    with pytest.raises(ValueError, match="not in the cache; build it"):
+    with pytest.raises(ValueError, match="not in the cache; build the cache"):
         SliceIndex.read(cache, ["nobody"])
     with pytest.raises(ValueError, match="lacks ct"):
         BratsSliceDataset(cache, modalities=["ct"])
@@ -179,7 +179,7 @@ def test_slices_that_do_not_fit_are_refused_when_they_are_read(tmp_path):
     np.save(path, np.arange(12.0).reshape(4, 3))
     told = describe_array(path)
     assert read_slices(path, told, 1, 2).tolist() == [[3, 4, 5], [6, 7, 8]]
-    with pytest.raises(ValueError, match="slices 3 to 4 of 4 were requested"):
+    with pytest.raises(ValueError, match="slices 3 to 4 were requested, but there are 4"):
         read_slices(path, told, 3, 2)
     whole = path.read_bytes()
     for damaged in (whole[:-8], whole[:-1] + b"\1", b""):
@@ -232,7 +232,7 @@ def test_a_cache_that_was_damaged_is_built_again(items, cache, caplog, thorough)
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         made, skipped = build_slice_cache(items, cache, normalise="none", progress=False, thorough=thorough)
         assert not skipped and content(cache) == kept, (path, skipped)
-        assert f"{items[0]['case']}: " in caplog.text and caplog.text.count("the case is cut again") == 1
+        assert f"{items[0]['case']}: " in caplog.text and caplog.text.count("the case is sliced again") == 1
     caplog.clear()
     build_slice_cache(items, cache, normalise="none", progress=False, thorough=thorough)
     assert not caplog.text
