@@ -99,7 +99,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     del volumes
     result = chain(data)
     if not isinstance(result, Mapping):
-        raise RuntimeError(f"the chain of preparation gave {type(result).__name__}, not a dictionary.")
+        raise RuntimeError(f"the preparation transforms returned a {type(result).__name__}, not a dictionary.")
     image, brain = np.asarray(result["image"].numpy()), np.asarray(result["brain"][0].numpy())
     affine = np.asarray(result["image"].affine.numpy(), dtype=np.float64)
     label = result["label"][0].numpy() if item.label is not None else None
@@ -107,10 +107,10 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     for modality, channel in zip(modalities, image, strict=True):
         values = channel[brain != 0]
         if not values.size or not covered[modality] or values.min() == values.max():
-            cause = "it has one value in all of the brain" if values.size else "no voxel of the brain is left"
+            cause = "it is constant over the brain" if values.size else "no voxel of the brain is left"
             raise VolumeFileError(
-                f"{item.images[modality]}: {cause}, on the grid of {item.images[reference].name}; the headers do not "
-                "meet, or the brain mask or the size leaves nothing of it."
+                f"{item.images[modality]}: {cause}, on the grid of {item.images[reference].name}; the headers place "
+                "the images apart, or the brain mask or the size leaves nothing of it."
             )
     return PreparedVolume(
         image, None if label is None else np.asarray(label), brain, affine, modalities, table, covered, registrations
@@ -128,7 +128,7 @@ def _registered(
         if misfit := found[modality].misfit:
             raise VolumeFileError(
                 f"{item.images[modality]}: does not fit {item.images[reference].name} after registration: {misfit}; "
-                "are they of one patient, and do both show the whole head (or both the brain alone)?"
+                "are they of the same patient, and do both show the whole head (or both only the brain)?"
             )
     return found
 
@@ -174,12 +174,12 @@ def _read_mask(
     if not fitting:
         image = next(iter(headers.values()))
         raise VolumeFileError(
-            f"{path}: the mask fits none of the images. Its grid is {here.grid} and its affine {affine_text(affine)}; "
-            f"{image.path.name} has the grid {image.grid} and the affine {affine_text(image.affine)}. Correct its "
-            "header, or draw it on one of the images."
+            f"{path}: the mask matches none of the images. Its grid is {here.grid} and its affine "
+            f"{affine_text(affine)}; {image.path.name} has the grid {image.grid} and the affine "
+            f"{affine_text(image.affine)}. Correct its header, or draw it on one of the images."
         )
     if not np.array_equal(array, np.rint(array)) or array.min() < 0 or array.max() > 255:
-        raise VolumeFileError(f"{path}: a mask holds whole numbers from 0 to 255; this one holds others.")
+        raise VolumeFileError(f"{path}: a mask must hold whole numbers from 0 to 255; this one has other values.")
     return array, affine, reference if reference in fitting else fitting[0]
 
 
@@ -191,7 +191,7 @@ def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None
 def _check_labels(path: Path, array: np.ndarray, table: BratsLabels | None) -> None:
     if table is not None and (unknown := table.unknown(np.unique(array))):
         raise VolumeFileError(
-            f"{path}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} "
+            f"{path}: holds {', '.join(f'{v:g}' for v in unknown[:5])}, not among the labels of BraTS {table.release} "
             f"({', '.join(f'{v} {name}' for v, name in table.names.items())}); give its release."
         )
 

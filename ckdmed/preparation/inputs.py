@@ -69,7 +69,7 @@ def find_inputs(
     others = UnusedFiles() if unused is None else unused
     for path in paths:
         if not path.is_dir():
-            raise ValueError(f"{path}: not a folder. A single file is given by --image MODALITY=FILE.")
+            raise ValueError(f"{path}: not a folder. Give a single file with --image MODALITY=FILE.")
         found = find_case_files(path, exclude, mask_is)
         others.update(found.unused)
         if not found.cases and not found.skipped:
@@ -114,7 +114,7 @@ def single_input(
     """
     if not images or not set(images) <= set(MODALITIES):
         raise ValueError(
-            f"images must be given for some of {', '.join(MODALITIES)}, got {', '.join(images) or 'none'}."
+            f"images must be given for one or more of {', '.join(MODALITIES)}, got {', '.join(images) or 'none'}."
         )
     checked_name(case, "the case")
     for path in [*images.values(), *(mask for mask in (label, brain) if mask is not None)]:
@@ -145,7 +145,7 @@ def _assembled(
         wanted = [m for m in MODALITIES if m in files] if modalities is None else list(modalities)
         missing = [m for m in wanted if m not in files]
         if missing:
-            reason = f"missing: {', '.join(missing)} (there: {', '.join(files)})."
+            reason = f"missing: {', '.join(missing)} (found: {', '.join(files)})."
             skipped.append(SkippedCase(case.case, reason, incomplete=True))
         elif not wanted:
             skipped.append(SkippedCase(case.case, f"there is no image, only {', '.join(map(str, files.values()))}."))

@@ -80,17 +80,17 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
         matrix = np.array(fits[modality]["to_reference"]) if modality in fits else np.eye(4)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise VolumeFileError(
-            f"{case}: no prepared case with an image of {modality} ({type(error).__name__}: {error})."
+            f"{case}: not a prepared case with an image of {modality} ({type(error).__name__}: {error})."
         ) from error
     values, affine = read_volume(mask)
     if values.ndim != 3 or not np.array_equal(values, np.rint(values)) or values.min() < 0 or values.max() > 255:
-        raise VolumeFileError(f"{mask}: no mask of whole numbers from 0 to 255 in three axes.")
+        raise VolumeFileError(f"{mask}: not a mask of whole numbers from 0 to 255 with three axes.")
     array, own = read_volume(original)
     grid = array if array.ndim == 3 else array[..., 0]
     # from the mask's millimetres, which are the reference's, to those of the original
     back = resampled((values, affine), (grid, own), np.linalg.inv(matrix), nearest=True)
     if values.any() and not back.any():
-        raise VolumeFileError(f"{mask}: nothing of it lies in {original}; is it of this case?")
+        raise VolumeFileError(f"{mask}: no part of it lies in {original}; does it belong to this case?")
     return np.asarray(np.rint(back), dtype=np.uint8), own, original
 
 
@@ -121,7 +121,7 @@ def draw_checkerboards(volume: PreparedVolume, reference: str, path: Path, title
             show_slice(axes[row, column], board, aspect=float(sides[0] / sides[1]))
             axes[row, column].set_title(f"{reference} and {name}, {plane} {number}", fontsize=9)
     lines = [f"{name} {fit_text(fit)}" for name, fit in volume.registrations.items()]
-    heading = f"{title}: fields of {_FIELD_MM:g} mm, outlines go on where both agree"
+    heading = f"{title}: squares of {_FIELD_MM:g} mm; outlines continue across squares where both agree"
     figure.suptitle("\n".join([heading, *lines]), fontsize=8)
     figure.savefig(path, dpi=110, format="png")
 

@@ -90,7 +90,7 @@ def prepare_cases(
     chosen = settings or PreparationSettings()
     folder = Path(out)
     if len({item.case for item in inputs}) != len(inputs):
-        raise ValueError("two inputs have one case name; they would be written to one folder.")
+        raise ValueError("two inputs have the same case name; they would be written to the same folder.")
     images = {item.case: list(item.images.values()) for item in inputs}
     masks = {f"{item.case} {key}": path for item in inputs for key, path in _masks(item).items()}
     refuse_source_folder(folder, images, given, masks)
@@ -120,7 +120,7 @@ def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> Ca
         with replaced_folder(folder, item.case, _foreign) as temporary:
             message = _fill(temporary, item, settings, record)
         if changed:
-            message = f"{message}; made again, for {changed}"
+            message = f"{message}; made again because {changed}"
         return CaseResult(item.case, "prepared", message, time.perf_counter() - start)
     except DiskFullError:
         # the next cases would meet it as well
@@ -196,7 +196,7 @@ def _changed(target: Path, record: dict[str, Any]) -> str | None:
         if not path.is_file():
             return f"{name} was missing"
         if not _as_written(path, state):
-            return f"{name} was not as it was written"
+            return f"{name} had been changed or damaged"
     return ""
 
 
@@ -205,13 +205,13 @@ def _foreign(folder: Path) -> str | None:
     there = files_below(folder)
     found = _read_record(folder)
     if found is None:
-        return f"it holds {there[0]} and no {RECORD_NAME} that names it"
+        return f"it holds {there[0]} but no {RECORD_NAME} that names it"
     others = [name for name in there if name != RECORD_NAME and name not in found[_OUTPUTS]]
     if others:
         return f"it holds {others[0]}, which was not prepared"
     changed = (name for name, state in found[_OUTPUTS].items() if name in there and _is_edited(folder / name, state))
     name = next(changed, None)
-    return None if name is None else f"it holds {name}, which was changed since it was written"
+    return None if name is None else f"it holds {name}, which was changed after it was written"
 
 
 def _is_edited(path: Path, state: dict[str, Any]) -> bool:

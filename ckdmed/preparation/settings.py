@@ -69,7 +69,9 @@ class PreparationSettings:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
         chosen = MODALITIES if self.modalities is None else self.modalities
         if not chosen or not set(chosen) <= set(MODALITIES) or len(set(chosen)) != len(chosen):
-            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {self.modalities}.")
+            raise ValueError(
+                f"modalities must be one or more of {', '.join(MODALITIES)}, each once, got {self.modalities}."
+            )
         if self.reference is not None and self.reference not in chosen:
             raise ValueError(f"the reference must be one of {', '.join(chosen)}, got {self.reference!r}.")
         if self.png_size is not None and self.png_size < 2:

@@ -31,18 +31,18 @@ def check_drawing(
         raise ValueError(f"neighbours is {neighbours}, but volumes (spatial_dims 3) have no slices beside them.")
     if labelled_per_batch is not None and spatial_dims == 3:
         raise ValueError(
-            f"labelled_per_batch is {labelled_per_batch}, but each volume (spatial_dims 3) is seen once an epoch, with "
-            "a label or without: leave it null."
+            f"labelled_per_batch is {labelled_per_batch}, but each volume (spatial_dims 3) is seen once per epoch, "
+            "with or without a label: leave it null."
         )
     if labelled_per_batch is not None and recipe == "nnunet":
         raise ValueError(
-            f"labelled_per_batch is {labelled_per_batch}, but the recipe nnunet draws what is not tumour from all "
-            "slices alike: leave it null, or take the recipe adamw."
+            f"labelled_per_batch is {labelled_per_batch}, but the recipe nnunet draws its other samples uniformly "
+            "from all slices: leave it null, or use the recipe adamw."
         )
     shares = {"tumour_share": (recipe, tumour_share), "teacher_tumour_share": (teacher_recipe, teacher_tumour_share)}
     for name, (its_recipe, share) in shares.items():
         if its_recipe == "nnunet" and share <= 0:
             raise ValueError(
-                f"{name} is {share}, and the recipe nnunet takes tumour into every batch: give a share above 0, or "
-                "take the recipe adamw."
+                f"{name} is {share}, but the recipe nnunet puts tumour into every batch: give a share above 0, or use "
+                "the recipe adamw."
             )

@@ -115,7 +115,7 @@ def brats_sections(
             )
     if train_on_validation and record is None:
         sections["train"] = [*sections["train"], *sections["validation"]]
-        logger.warning("training on the validation section too: its scores say nothing of patients never seen")
+        logger.warning("training on the validation section too: its scores say nothing about unseen patients")
     labelled = sum(item["labelled"] for item in sections["train"])
     counts = ", ".join(
         f"{name} {counted(len(items), 'case')} of {counted(_groups(items), 'patient')}"
@@ -196,12 +196,12 @@ def _resolve(
         datalist, skipped = build_brats_datalist(folder, seed, fractions, modalities, release=release)
     except OpenReleaseError as error:
         raise ValueError(
-            f"{error} Make the folder's datalist so: ckdmed brats-datalist '{folder}' --release ..."
+            f"{error} Make the folder's datalist like this: ckdmed brats-datalist '{folder}' --release ..."
         ) from error
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
         more = f"\n  and {len(skipped) - 10} more" if len(skipped) > 10 else ""
-        warnings.warn(f"{folder}: {counted(len(skipped), 'case')} left out:\n{reasons}{more}", stacklevel=3)
+        warnings.warn(f"{folder}: left out {counted(len(skipped), 'case')}:\n{reasons}{more}", stacklevel=3)
     return datalist if fold is None else brats_fold(datalist, fold, n_folds, seed)
 
 
@@ -211,8 +211,8 @@ def _check_folds_have_masks(items: Sequence[dict[str, Any]], stored: Path) -> No
         folds = ", ".join(map(str, sorted({item["fold"] for item in without})))
         raise ValueError(
             f"{stored}: {counted(len(without), 'case')} without a mask (or with one that networks made) in the folds "
-            f"to be tested (the first: {without[0]['case']}; folds: {folds}). Give their masks, leave them out, or "
-            "leave 'fold' out of all items, so that folds are drawn and such cases only train."
+            f"to be tested (the first: {without[0]['case']}; folds: {folds}). Add their masks, leave the cases out, "
+            "or leave 'fold' out of all items, so that folds are drawn in which such cases are only used for training."
         )
 
 
@@ -238,8 +238,8 @@ def check_persons(datalist: dict[str, Any], source: Path, of_folds: bool = False
     if crossing := sorted(name for name, where in sections.items() if len(where) > 1):
         names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
         raise ValueError(
-            f"{source}: {counted(len(crossing), 'person')} under several names in several "
-            f"{'folds' if of_folds else 'sections'} (their images are the same: {names}); make the datalist again."
+            f"{source}: {counted(len(crossing), 'patient')} under several names in several "
+            f"{'folds' if of_folds else 'sections'} (identical images: {names}); make the datalist again."
         )
 
 
@@ -252,7 +252,7 @@ def _chosen(item: dict[str, Any], modalities: Sequence[str], folder: Path) -> di
     """The item with the wanted modalities; a 4-D file stays whole."""
     there = list(item["modalities"])
     if missing := [modality for modality in modalities if modality not in there]:
-        raise ValueError(f"{folder}: the case {item['case']} lacks {', '.join(missing)} (there: {', '.join(there)}).")
+        raise ValueError(f"{folder}: the case {item['case']} lacks {', '.join(missing)} (found: {', '.join(there)}).")
     for path in [*item["image"], *([item["label"]] if "label" in item else [])]:
         if not Path(path).is_file():
             raise ValueError(f"{path}: no such file, though the datalist names it; make the datalist again.")

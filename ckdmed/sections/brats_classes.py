@@ -105,11 +105,11 @@ def _check(task: str, names: Sequence[str]) -> None:
         raise ValueError(f"task must be one of {', '.join(BRATS_TASKS)}, got {task!r}.")
     if task == "brats_slice" and len(names) != len(SLICE_CATEGORIES):
         raise ValueError(
-            f"class_names of brats_slice are names for {', '.join(SLICE_CATEGORIES)} in this order, got {names}."
+            f"class_names of brats_slice must be names for {', '.join(SLICE_CATEGORIES)} in this order, got {names}."
         )
     if task == "brats_type" and (len(set(names)) < 2 or len(set(names)) < len(names) or set(names) - set(TUMOUR_TYPES)):
         raise ValueError(
-            f"class_names of brats_type are two or more of {', '.join(TUMOUR_TYPES)}, each once, got {names}."
+            f"class_names of brats_type must be two or more of {', '.join(TUMOUR_TYPES)}, each once, got {names}."
         )
 
 
@@ -118,7 +118,8 @@ def _of_types(items: Sequence[dict[str, Any]], names: Sequence[str], section: st
     if len(kept) < len(items):
         others = sorted({str(item["tumour_type"]) for item in items} - set(names))
         logger.info(
-            f"{section}: {counted(len(items) - len(kept), 'case')} of {', '.join(others)} left out; class_names says so"
+            f"{section}: left out {counted(len(items) - len(kept), 'case')} of {', '.join(others)}, which class_names "
+            "does not include"
         )
     return kept
 
@@ -177,7 +178,7 @@ def _report(slices: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[s
         if training and key == "train" and (counts == 0).any():
             missing = ", ".join(name for name, count in zip(names, counts, strict=True) if not count)
             there = [name for name, count in zip(names, counts, strict=True) if count]
-            text = f"no labelled training slice is of the class {missing}"
+            text = f"no labelled training slice has the class {missing}"
             if set(names) <= set(TUMOUR_TYPES):
-                raise ValueError(f"{text}; give cases of it, or the types that there are as class_names: {there}.")
-            warnings.warn(f"{text}: it cannot be learnt from these cases.", stacklevel=3)
+                raise ValueError(f"{text}; add cases of it, or give only the types that exist as class_names: {there}.")
+            warnings.warn(f"{text}: it cannot be learned from these cases.", stacklevel=3)

@@ -77,7 +77,9 @@ def brats_dataset(
     made, skipped = build_slice_cache(items, folder, normalise=intensities, progress=False)
     if skipped:
         reasons = "\n".join(f"  {entry.case}: {entry.reason}" for entry in skipped[:10])
-        logger.warning(f"{len(skipped)} of {counted(len(items), 'case')} left out, which could not be cut:\n{reasons}")
+        logger.warning(
+            f"left out {len(skipped)} of {counted(len(items), 'case')}, which could not be cut into slices:\n{reasons}"
+        )
     if not made:
         raise ValueError(
             f"none of {counted(len(items), 'case')} could be cut into slices; the first: {skipped[0].reason}"
@@ -181,8 +183,8 @@ def brats_sampler(
     if recipe == "nnunet":
         if labelled_per_batch is not None:
             raise ValueError(
-                f"labelled_per_batch is {labelled_per_batch}, but the recipe nnunet draws what is not tumour from all "
-                "slices alike: leave it null, or take the recipe adamw."
+                f"labelled_per_batch is {labelled_per_batch}, but the recipe nnunet draws its other samples uniformly "
+                "from all slices: leave it null, or use the recipe adamw."
             )
         return ForegroundSliceSampler(
             dataset.categories,

@@ -79,7 +79,7 @@ def classification_sections(
     class_names_of(task)
     if task != "figshare":
         if fold is not None:
-            raise ValueError("folds are there for task='figshare' alone; BraTS cases are split by split_seed.")
+            raise ValueError("folds are available for task='figshare' only; BraTS cases are split by split_seed.")
         return brats_classes(
             task,
             dataset_dir,
@@ -203,7 +203,7 @@ def _class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:
     if isinstance(kind, int) and 0 <= kind < len(class_names):
         return kind
     raise ValueError(
-        f"the image '{item['id']}' is of the class {kind!r}, the class_names are {list(class_names)}; name the classes "
+        f"the image '{item['id']}' has the class {kind!r}, but class_names is {list(class_names)}; name the classes "
         "of the datalist with --class_names."
     )
 
@@ -217,7 +217,9 @@ def _dealt_by_slice(
     folds = k_folds([item["id"] for item in items], [item["label"] for item in items], n_folds, seed)
     test, validation = folds[fold], folds[(fold + 1) % n_folds]
     held_out = set(test) | set(validation)
-    logger.warning("slices are dealt to the folds without regard to patients: what is measured here flatters.")
+    logger.warning(
+        "slices are assigned to folds without regard to patients: scores measured this way are too optimistic."
+    )
     return {
         "train": [item for index, item in enumerate(items) if index not in held_out]
         + [item for item in everything if not item["labelled"]],

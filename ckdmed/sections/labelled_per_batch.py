@@ -50,9 +50,9 @@ def needs_teacher(loss: DistillationLoss, sections: Mapping[str, Sequence[Mappin
     if loss.needs_teacher and len(labelled_items(sections)) == len(sections["train"]):
         if left_out := loss.leave_out_unlabelled():
             logger.warning(
-                f"the method has its teacher for images without labels ({', '.join(left_out)}), and every training "
-                "image has its label: the student learns alone, and no teacher is trained or asked. A label_fraction "
-                "below 1 leaves some without."
+                f"the method uses its teacher only on images without labels ({', '.join(left_out)}), but every "
+                "training image has a label: the student learns alone, and no teacher is trained or used. A "
+                "label_fraction below 1 leaves some images unlabelled."
             )
     return loss.needs_teacher
 
@@ -71,7 +71,7 @@ def training_items(
     if needs_teacher or len(labelled) == len(items):
         return items
     logger.info(
-        f"left out: {len(items) - len(labelled)} of {counted(len(items), 'training sample')}, which have no label; the "
+        f"left out {len(items) - len(labelled)} of {counted(len(items), 'training sample')}, which have no label; the "
         "student learns from labels alone"
     )
     return labelled

@@ -176,14 +176,14 @@ class SectionRecord:
             elif not where[group]:
                 if homes:
                     raise SectionOverlapError(
-                        f"{self.path}: '{name}' is in the section {homes[0]} of the training, but is of the patient "
-                        f"'{item['patient']}' now, who was in none; give the data that the network was trained on."
+                        f"{self.path}: '{name}' was in the section {homes[0]} of the training, but now belongs to the "
+                        f"patient '{item['patient']}', who was in none; give the data that the network was trained on."
                     )
                 homes = [NEW]
             elif not set(homes) <= set(where[group]):
                 raise SectionOverlapError(
-                    f"{self.path}: '{name}' is in the section {homes[0]} of the training, but is of the patient "
-                    f"'{item['patient']}' now, who was in {where[group][0]}; give the data that the network was "
+                    f"{self.path}: '{name}' was in the section {homes[0]} of the training, but now belongs to the "
+                    f"patient '{item['patient']}', who was in {where[group][0]}; give the data that the network was "
                     "trained on."
                 )
             if not homes:
@@ -209,8 +209,8 @@ class SectionRecord:
         if crossing := {group: homes for group, homes in sections.items() if "test" in homes and len(homes) > 1}:
             shown = "; ".join(f"'{group}' is in {' and '.join(crossing[group])}" for group in sorted(crossing)[:SHOWN])
             raise SectionOverlapError(
-                f"{self.path}: {counted(len(crossing), 'patient')} of today's data stood in several sections of the "
-                f"training: {shown}. The network cannot be scored on them; leave their files out."
+                f"{self.path}: {counted(len(crossing), 'patient')} of the present data were in several sections of "
+                f"the training: {shown}. The network cannot be scored on them; leave their files out."
             )
         return sections
 
@@ -221,13 +221,14 @@ class SectionRecord:
                 logger.warning(f"missing {counted(len(missing), f'recorded {name} item')}: {listed(missing)}")
         if groups := sorted({str(item[GROUP_KEY]) for item in dealt[NEW]}):
             logger.warning(
-                f"{counted(len(groups), 'patient')} in none of the training's sections, as those who came later "
+                f"{counted(len(groups), 'patient')} in none of the training's sections, such as those added later "
                 f"(--section {NEW} scores them): {listed(groups)}"
             )
         if left_over:
             logger.warning(
                 f"left out {counted(sum(left_over.values()), 'item')} of {counted(len(left_over), 'known patient')}, "
-                f"from after the training or of what it began with or learnt from: {listed(sorted(left_over))}"
+                "added after the training or used by the networks that it started or learned from: "
+                f"{listed(sorted(left_over))}"
             )
 
 
@@ -237,8 +238,8 @@ def _persons(content: Mapping[Any, Iterable[Any]]) -> dict[str, list[str]]:
 
 def _no_record(path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"{path}: no record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} from the "
-        "output folder of the training that made the weights."
+        f"{path}: not a record of a training's sections ({type(error).__name__}: {error}); copy {RECORD_NAME} from "
+        "the output folder of the training that made the weights."
     )
 
 
@@ -284,8 +285,9 @@ def record_of_scored(checkpoint: str | None) -> SectionRecord | None:
     record = None if checkpoint is None else find_own_or_shipped(checkpoint)
     if checkpoint is not None and record is None:
         logger.warning(
-            f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): the split "
-            "is drawn anew, and is that of the training only if the folder and the settings of the split are the same."
+            f"{checkpoint} has no record of the patients that it was trained on ({RECORD_NAME} beside it): a new "
+            "split is drawn, which is that of the training only if the folder and the settings of the split are the "
+            "same."
         )
     return record
 

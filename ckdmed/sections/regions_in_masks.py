@@ -42,11 +42,12 @@ def warn_of_untold_regions(
     told = [region for region in regions if parts[region]]
     same = [f"{one} and {other}" for i, one in enumerate(told) for other in told[i + 1 :] if parts[one] == parts[other]]
     problems = [f"{' and '.join(same)} are the same voxels"] if same else []
-    problems += [f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} nowhere"] if absent else []
+    problems += [f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} absent"] if absent else []
     if problems:
         names = " and ".join(name for name in _LABELS.names.values() if name in there)
-        held = f"hold {names} alone" if names else "are empty"
+        held = f"hold only {names}" if names else "are empty"
         logger.warning(
-            f"{folder}: the masks that are trained on {held}: {', and '.join(problems)}. If they know the whole "
-            "tumour alone, train with --regions \"['WT']\"; else leave out of --regions what they do not tell."
+            f"{folder}: the training masks {held}: {', and '.join(problems)}. If they mark only the whole tumour, "
+            "train with --regions \"['WT']\"; otherwise leave the regions that they do not distinguish out of "
+            "--regions."
         )

@@ -34,21 +34,22 @@ def scored_items(
         SectionOverlapError: the further checkpoint was trained or chosen on patients of the section "test" or "new".
     """
     if section not in sections:
-        why = "; the checkpoint has no record of its patients, so nobody knows who is new" if section == NEW else ""
+        why = "; the checkpoint has no record of its patients, so it is unknown who is new" if section == NEW else ""
         raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")
     items = [item for item in sections[section] if item.get("labelled", True)]
     if items and (without := len(sections[section]) - len(items)):
-        logger.warning(f"left out of the section {section}: {without} of {len(sections[section])}, without a label")
+        logger.warning(f"left out {without} of {len(sections[section])} in the section {section}, which have no label")
     if not items:
         others = ", ".join(f"{name} {len(part)}" for name, part in sections.items())
         raise ValueError(
-            f"the section '{section}' has nothing to score (items of each: {others}); name another one by --section."
+            f"the section '{section}' has nothing to score (items of each: {others}); choose another one with "
+            "--section."
         )
     learned = {item_name(item) for item in items} & {item_name(item) for item in sections.get("train", ())}
     if section != "train" and learned:
         logger.warning(
-            f"{len(learned)} of {len(items)} of the section {section} were trained on (train_on_validation): its "
-            "scores say nothing of patients never seen"
+            f"the network was trained on {len(learned)} of {len(items)} in the section {section} "
+            "(train_on_validation): its scores say nothing about unseen patients"
         )
     if beside is not None and section in ("test", NEW):
         _check_scored_beside(beside, items, section)
@@ -58,7 +59,9 @@ def scored_items(
 def _check_scored_beside(checkpoint: str, items: Sequence[Mapping[str, Any]], section: str) -> None:
     other = find_record(checkpoint)
     if other is None:
-        logger.warning(f"{checkpoint} has no record of its patients; whether it knows those that are scored is unknown")
+        logger.warning(
+            f"{checkpoint} has no record of its patients; whether it was trained on those that are scored is unknown"
+        )
         return
     if other.by_item:
         used = {*other.items["train"], *other.items["validation"]}
@@ -68,5 +71,5 @@ def _check_scored_beside(checkpoint: str, items: Sequence[Mapping[str, Any]], se
     if known:
         raise SectionOverlapError(
             f"{checkpoint} was trained or chosen on {len(known)} of the section {section} ({listed(known)}; see "
-            f"{other.path}), on whom it cannot be scored: give one that was trained on the same split."
+            f"{other.path}), so it cannot be scored on them: give one that was trained on the same split."
         )

@@ -102,7 +102,7 @@ def figshare_sections(
     )
     if train_on_validation:
         sections["train"] = [*sections["train"], *sections["validation"]]
-        logger.warning("training on the validation section too: its scores say nothing of patients never seen")
+        logger.warning("training on the validation section too: its scores say nothing about unseen patients")
     labelled = sum(item["labelled"] for item in sections["train"])
     logger.info(f"{data}: {_counts(sections)}; {labelled} of the training images are used with their labels")
     for name in ("train", "validation"):

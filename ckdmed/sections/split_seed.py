@@ -49,8 +49,9 @@ def check_split_seed(
     if not drawn:
         made = f", made with seed {datalist['seed']}" if "seed" in datalist else ""
         raise ValueError(
-            f"split_seed {split_seed} would change nothing: {'folds' if fold is not None else 'sections'} are those of "
-            f"{stored}{made}. Leave split_seed out, or split the patients anew into another datalist with that seed."
+            f"split_seed {split_seed} would change nothing: {'folds' if fold is not None else 'sections'} are those "
+            f"of {stored}{made}. Leave split_seed out, or split the patients again into another datalist with that "
+            "seed."
         )
 
 

@@ -62,7 +62,7 @@ def record_sections(
             made_from = [checkpoint for checkpoint in made_from if checkpoint and Path(checkpoint).exists()]
         elif any(Path(ckpt_dir).glob("*.pt")):
             # without weights there is no run to go on with: it begins here
-            logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is not known")
+            logger.warning(f"{output_dir} has no record of the run's sections; whether they are the same is unknown")
     # not each a file: "imagenet" is a word
     recorded = [part for part in parts if part and Path(part).expanduser().is_file() and find_own_or_shipped(part)]
     for checkpoint in [*filter(None, made_from), *recorded]:
@@ -90,9 +90,9 @@ def _check_same(before: SectionRecord, now: SectionRecord) -> None:
         if groups:
             changes.append(f"{counted(len(groups), f'{words} patient')} ({listed(sorted(groups))})")
     raise SectionOverlapError(
-        f"the run in {before.path.parent} cannot be resumed with other data: "
-        f"{'; '.join(changes) or 'the items of its patients differ'}. Give the data and the settings of the split that "
-        "it began with, or start a new run in another output_dir."
+        f"the run in {before.path.parent} cannot be resumed with different data: "
+        f"{'; '.join(changes) or 'the items of its patients differ'}. Give the data and the settings of the split "
+        "that it began with, or start a new run in another output_dir."
     )
 
 
@@ -103,7 +103,9 @@ def check_unknown_to(checkpoint: str, record: SectionRecord) -> None:
     """
     other = find_own_or_shipped(checkpoint)
     if other is None:
-        logger.warning(f"{checkpoint} has no record of its patients; whether it knows test patients is not known")
+        logger.warning(
+            f"{checkpoint} has no record of its patients; whether it was trained on test patients is unknown"
+        )
         return
     known, what = known_to(other, record.patients["test"]), "patients"
     if known and record.by_item:
@@ -144,9 +146,9 @@ def _tell_of_learned(checkpoint: str, sections: Mapping[str, Sequence[Mapping[st
     if learned:
         logger.warning(
             f"{checkpoint} was trained on {counted(len(learned), 'validation patient')} of this run "
-            f"({listed(learned)}): scores on them are too high, and the best epoch and the thresholds are chosen on "
-            "patients that were learned. Give one that was trained on the same split, or set train_on_validation true, "
-            "which chooses nothing by them."
+            f"({listed(learned)}): their scores are too high, and the best epoch and the thresholds would be chosen "
+            "on patients already trained on. Give one that was trained on the same split, or set train_on_validation "
+            "to true, which chooses nothing by them."
         )
 
 

@@ -37,7 +37,7 @@ def brain_mask(images: Sequence[np.ndarray], method: str = "auto") -> np.ndarray
         ValueError: no images, different shapes, an unknown method, or nothing is found (constant images).
     """
     if method not in BRAIN_METHODS:
-        raise ValueError(f"a brain mask's method is one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
+        raise ValueError(f"a brain mask's method must be one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
     if not images or any(image.shape != images[0].shape for image in images):
         raise ValueError(f"a brain mask needs images of one shape, got {[tuple(image.shape) for image in images]}.")
     if method == "auto":
@@ -105,7 +105,7 @@ class BrainMaskd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if method not in BRAIN_METHODS:
-            raise ValueError(f"a brain mask's method is one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
+            raise ValueError(f"a brain mask's method must be one of {', '.join(BRAIN_METHODS)}, got {method!r}.")
         self.mask_key, self.method, self.overwrite = mask_key, method, overwrite
 
     def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:

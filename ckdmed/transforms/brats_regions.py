@@ -35,7 +35,7 @@ def _as_array(mask: NdarrayOrTensor) -> np.ndarray:
 def _one_channel(mask: NdarrayOrTensor) -> np.ndarray:
     array = _as_array(mask)
     if array.ndim not in (3, 4) or array.shape[0] != 1:
-        raise ValueError(f"a mask of labels has the shape [1, H, W] or [1, H, W, D], got {array.shape}.")
+        raise ValueError(f"a mask of labels must have the shape [1, H, W] or [1, H, W, D], got {array.shape}.")
     return array[0]
 
 
@@ -43,8 +43,8 @@ def _check_known(table: BratsLabels, array: np.ndarray) -> None:
     if unknown := table.unknown(np.unique(array)):
         known = ", ".join(f"{value} {name}" for value, name in table.names.items())
         raise ValueError(
-            f"the mask holds {', '.join(f'{v:g}' for v in unknown[:5])}, no label of BraTS {table.release} ({known}); "
-            "give the release that it belongs to."
+            f"the mask holds {', '.join(f'{v:g}' for v in unknown[:5])}, not among the labels of BraTS "
+            f"{table.release} ({known}); give the release that it belongs to."
         )
 
 

@@ -171,7 +171,7 @@ def imagenet_statistics(modalities: int, scaling: str) -> tuple[tuple[float, ...
         ValueError: less than one modality.
     """
     if modalities < 1:
-        raise ValueError(f"there must be one modality or more, got {modalities}.")
+        raise ValueError(f"at least one modality is needed, got {modalities}.")
     if scaling == "zscore":
         channels = 3 if modalities == 1 else modalities
         return (0.0,) * channels, (1.0,) * channels

@@ -35,8 +35,8 @@ def parse_corruption(text: str) -> tuple[str, int]:
     kind, _, severity = text.rpartition("-")
     if kind not in CORRUPTIONS or severity not in ("1", "2", "3"):
         raise ValueError(
-            f"a corruption is a kind ({', '.join(CORRUPTIONS)}) with a severity of 1 to 3, such as noise-2; "
-            f"got {text!r}."
+            f"a corruption must be a kind ({', '.join(CORRUPTIONS)}) with a severity of 1 to 3, such as noise-2; got "
+            f"{text!r}."
         )
     return kind, int(severity)
 

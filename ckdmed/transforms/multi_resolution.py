@@ -60,7 +60,7 @@ class MultiResolutiond(MapTransform):
             for size in self.sizes:
                 name = f"{key}_{size}"
                 if name in d:
-                    raise ValueError(f"the data have '{name}' already; rename it or leave {size} out of sizes.")
+                    raise ValueError(f"the data already have '{name}'; rename it or leave {size} out of sizes.")
                 spatial = (size,) * (image.ndim - 1)
                 if mode == "nearest":
                     d[name] = Resize(spatial, mode="nearest")(image)

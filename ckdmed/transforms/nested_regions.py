@@ -47,8 +47,8 @@ class NestRegionsd(MapTransform):
     def _nested(self, masks: torch.Tensor) -> torch.Tensor:
         if len(masks) != len(self.regions):
             raise ValueError(
-                f"masks of {', '.join(self.regions)} have a channel for each, got {len(masks)}; give the regions that "
-                "the network was trained on (`regions`)."
+                f"masks of {', '.join(self.regions)} must have one channel per region, got {len(masks)}; give the "
+                "regions that the network was trained on (`regions`)."
             )
         nested, inner = masks.clone(), None
         for region in _OUTWARDS:

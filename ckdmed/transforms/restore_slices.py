@@ -65,7 +65,7 @@ class RestoreSlicesd(MapTransform):
         meta = getattr(result[self.image_key], "meta", {})
         if self.noted_key not in meta:
             raise ValueError(
-                f"the metadata of '{self.image_key}' have no '{self.noted_key}': they do not tell its slices."
+                f"the metadata of '{self.image_key}' have no '{self.noted_key}', which describes its slices."
             )
         noted = json.loads(meta[self.noted_key])
         for key in self.key_iterator(result):

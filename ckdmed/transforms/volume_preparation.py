@@ -85,7 +85,7 @@ def volume_preparation(
         raise ValueError(f"the reference must be one of {', '.join(images)}, got {reference!r}.")
     letters = orientation.upper()
     if len(letters) != 3 or any(len(set(letters) & set(axis)) != 1 for axis in ("LR", "PA", "IS")):
-        raise ValueError(f"an orientation is three letters, one each of LR, PA and IS, got {orientation!r}.")
+        raise ValueError(f"an orientation must be three letters, one each of LR, PA and IS, got {orientation!r}.")
     for name, value in (("spacing", spacing), ("size", size)):
         if value is not None and (len(value) != 3 or not all(0 < side < math.inf for side in value)):
             raise ValueError(f"{name} must be three positive numbers, got {tuple(value)}.")

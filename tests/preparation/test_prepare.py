@@ -140,7 +140,7 @@ def test_a_mask_that_somebody_corrected_stays(case, tmp_path, settings):
     corrected = np.zeros(image.shape, np.uint8)
     nib.save(nib.Nifti1Image(corrected, image.affine), prepared)
     (result,) = run(found, tmp_path / "out", settings)
-    assert result.status == "refused" and f"{prepared.name}, which was changed since it was written" in result.message
+    assert result.status == "refused" and f"{prepared.name}, which was changed after it was written" in result.message
     assert not nib.load(prepared).get_fdata().any()
     # what cannot be read is no work of anybody's
     prepared.write_bytes(prepared.read_bytes()[:99])
@@ -254,7 +254,7 @@ def test_dicom_series_in_a_folder_named_by_its_modality(tmp_path):
     write_series(tmp_path / "P7" / "scout")
     inputs, skipped = find_inputs([tmp_path / "P7"])
     assert [(i.case, list(i.images)) for i in inputs] == [("P7", ["t1n"])]
-    assert "not named by a modality" in skipped[0].reason and "--image" in skipped[0].reason
+    assert "not named after a modality" in skipped[0].reason and "--image" in skipped[0].reason
     settings = PreparationSettings(format="npy", normalise="none", spacing=None, brain="nonzero")
     assert run(inputs, tmp_path / "o", settings)[0].status == "prepared"
     image = np.load(tmp_path / "o" / "P7" / "image.npy")
@@ -297,7 +297,7 @@ def test_cases_in_processes_of_their_own(case, tmp_path):
     [
         ({"format": "zarr"}, "format must be one of"),
         ({"plane": "x"}, "plane must be one of"),
-        ({"modalities": ("ct",)}, "modalities must be some of"),
+        ({"modalities": ("ct",)}, "modalities must be one or more of"),
         ({"modalities": ("t1n",), "reference": "t2w"}, "the reference must be one of t1n"),
         ({"png_size": 1}, "png_size must be at least 2"),
     ],
@@ -312,13 +312,13 @@ def test_single_inputs_are_checked(case):
         single_input({"t1n": case / "none.nii"}, "x")
     with pytest.raises(ValueError, match="cannot be the name of a folder"):
         single_input({"t1n": case}, "../x")
-    with pytest.raises(ValueError, match="some of t1n, t1c, t2w, t2f"):
+    with pytest.raises(ValueError, match="one or more of t1n, t1c, t2w, t2f"):
         single_input({"ct": case}, "x")
 
 
 def test_labels_of_another_release_are_refused(case, tmp_path):
     (result,) = run(find_inputs([case])[0], tmp_path / "o", PreparationSettings(release="2018", picture=False))
-    assert result.status == "refused" and "holds 3, no label of BraTS 2018" in result.message
+    assert result.status == "refused" and "holds 3, not among the labels of BraTS 2018" in result.message
 
 
 def moved(mm: float) -> np.ndarray:
@@ -332,7 +332,7 @@ def test_a_modality_whose_header_leads_elsewhere_is_refused(tmp_path):
     save(tmp_path / "d" / "P1_flair.nii.gz", brain(1), moved(500))
     (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o")
     assert result.status == "refused" and os.listdir(tmp_path / "o") == []
-    assert "P1_flair.nii.gz: lies wholly outside of P1_t1.nii.gz by their affines" in result.message
+    assert "P1_flair.nii.gz: lies wholly outside P1_t1.nii.gz according to their affines" in result.message
 
 
 @pytest.mark.parametrize("normalise", ["zscore", "unit", "none"])
@@ -341,7 +341,7 @@ def test_a_modality_that_meets_the_grid_but_not_the_brain_is_refused(tmp_path, n
     save(tmp_path / "d" / "P1_flair.nii.gz", brain(1), moved(18))
     settings = PreparationSettings(normalise=normalise, picture=False)
     (result,) = run(find_inputs([tmp_path / "d"])[0], tmp_path / "o", settings)
-    assert result.status == "refused" and "P1_flair.nii.gz: it has one value in all of the brain" in result.message
+    assert result.status == "refused" and "P1_flair.nii.gz: it is constant over the brain" in result.message
 
 
 def test_a_modality_that_covers_half_of_the_brain_is_said(tmp_path):

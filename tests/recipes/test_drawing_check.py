@@ -12,11 +12,11 @@ from ckdmed.recipes import check_drawing
     [
         ({"spatial_dims": 3, "neighbours": 1}, "neighbours is 1, but volumes"),
         ({"spatial_dims": 3, "labelled_per_batch": 0.5}, "labelled_per_batch is 0.5, but each volume"),
-        ({"spatial_dims": 2, "labelled_per_batch": 0.5, "recipe": "nnunet"}, "from all slices alike"),
-        ({"spatial_dims": 2, "tumour_share": 0.0, "recipe": "nnunet"}, "^tumour_share is 0.0, and the recipe nnunet"),
+        ({"spatial_dims": 2, "labelled_per_batch": 0.5, "recipe": "nnunet"}, "uniformly from all slices"),
+        ({"spatial_dims": 2, "tumour_share": 0.0, "recipe": "nnunet"}, "^tumour_share is 0.0, but the recipe nnunet"),
         (
             {"spatial_dims": 3, "teacher_tumour_share": 0.0, "teacher_recipe": "nnunet"},
-            "^teacher_tumour_share is 0.0, and the recipe nnunet",
+            "^teacher_tumour_share is 0.0, but the recipe nnunet",
         ),
     ],
 )

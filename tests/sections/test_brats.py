@@ -125,7 +125,9 @@ def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Pa
     with pytest.raises(ValueError, match="split_seed 7 would change nothing: folds are those of"):
         test_cases(fold=0, n_folds=3, split_seed=7)
     # of another number they are drawn, which is said
-    with pytest.warns(UserWarning, match=r"folds \[0, 1, 2\] are not 5 of all items: others are drawn"):
+    with pytest.warns(
+        UserWarning, match=r"folds \[0, 1, 2\] do not divide all items into 5 folds: new folds are drawn"
+    ):
         assert len({tuple(test_cases(fold=fold, n_folds=5)) for fold in range(5)}) == 5
     with pytest.raises(ValueError, match="fold must be 0 to 2, got 3"):
         test_cases(fold=3, n_folds=3)
@@ -140,7 +142,7 @@ def test_folds_of_a_datalist_go_before_drawn_ones(dataset: Path, phantom_dir: Pa
         item["fold"] = fold
     write_brats_datalist(datalist, dataset / "datalist.json")
     with pytest.raises(
-        ValueError, match="folds of the datalist part patients: 1 .*fold 2, fold 3.*one 'fold', or leave"
+        ValueError, match="folds of the datalist split patients: 1 .*fold 2, fold 3.*same 'fold', or leave"
     ):
         test_cases(fold=0, n_folds=5)
     items[0]["fold"] = "0"
@@ -163,7 +165,7 @@ def test_a_case_without_a_mask_in_any_stored_fold_is_refused_in_all(dataset: Pat
     ):
         brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=3)
     # drawn folds have no such case
-    with pytest.warns(UserWarning, match="others are drawn"):
+    with pytest.warns(UserWarning, match="new folds are drawn"):
         assert brats_sections(str(dataset), str(phantom_dir), fold=fold, n_folds=4)["test"]
 
 
@@ -190,7 +192,7 @@ def test_one_modality_by_choice(dataset: Path, phantom_dir: Path):
 
 def test_a_case_without_a_modality_is_named_and_the_run_goes_on(dataset: Path, phantom_dir: Path):
     next(dataset.glob("*-00002-000/*-t2f.nii.gz")).unlink()
-    with pytest.warns(UserWarning, match=r"1 case left out:\n  BraTS-GLI-00002-000: .*missing: t2f"):
+    with pytest.warns(UserWarning, match=r"left out 1 case:\n  BraTS-GLI-00002-000: .*missing: t2f"):
         found = brats_sections(str(dataset), str(phantom_dir))
     assert sum(map(len, found.values())) == 4
 

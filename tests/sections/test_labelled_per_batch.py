@@ -81,4 +81,4 @@ def test_a_student_that_learns_from_labels_alone_is_trained_on_what_has_one(capl
     assert not caplog.records
     with caplog.at_level("INFO", "ckdmed"):
         assert training_items({"train": items}, False) == items[:2]
-    assert "left out: 3 of 5 training samples, which have no label" in caplog.text
+    assert "left out 3 of 5 training samples, which have no label" in caplog.text

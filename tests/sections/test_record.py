@@ -51,8 +51,8 @@ def test_later_arrivals_change_no_section(run: Path, caplog: pytest.LogCaptureFi
     found = record.assign(today)
     assert ids(found) == {"train": ["1", "2"], "validation": ["3"], "test": ["4"], "new": ["5"]}
     assert "1 patient in none of the training's sections" in caplog.text and "'D'" in caplog.text
-    assert "left out 1 item of 1 known patient, from after the training or of what it began" in caplog.text
-    assert "learnt from: 'CC'" in caplog.text
+    assert "left out 1 item of 1 known patient, added after the training or used by the networks" in caplog.text
+    assert "learned from: 'CC'" in caplog.text
 
 
 def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Path, caplog: pytest.LogCaptureFixture):
@@ -61,7 +61,7 @@ def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Pat
     learned = dealt(train=[item("4", "C", "CC")], validation=[item("3", "B")], test=[item("1", "A")])
     record_sections(learned, str(tmp_path / "peer"), str(peer.parents[1]))
     (tmp_path / "peer/settings.json").write_text("{}")
-    message = "t1c.pt was trained or chosen on 1 of the section test .'CC'; see .*, on whom it cannot be scored"
+    message = "t1c.pt was trained or chosen on 1 of the section test .'CC'; see .*, so it cannot be scored on them"
     with pytest.raises(SectionOverlapError, match=message):
         scored_items(SECTIONS, "test", beside=str(peer))
     assert scored_items(SECTIONS, "validation", beside=str(peer)) and scored_items(SECTIONS, "test")
@@ -70,7 +70,7 @@ def test_a_network_that_is_scored_along_knows_none_of_the_patients(tmp_path: Pat
         scored_items(new, "new", beside=str(peer))
     assert not caplog.records
     assert scored_items(SECTIONS, "test", beside=str(tmp_path / "else/t1c.pt"))
-    assert "whether it knows those that are scored is unknown" in caplog.text
+    assert "whether it was trained on those that are scored is unknown" in caplog.text
 
 
 def test_what_is_missing_is_named(run: Path, caplog: pytest.LogCaptureFixture):
@@ -88,7 +88,7 @@ def test_one_person_of_two_sections_is_refused(run: Path):
 
 @pytest.mark.parametrize("patient, section", [("A", "who was in train"), ("Z", "who was in none")])
 def test_a_test_item_of_another_patient_is_refused(run: Path, patient: str, section: str):
-    with pytest.raises(SectionOverlapError, match=f"'4' is in the section test .*'{patient}' now, {section}"):
+    with pytest.raises(SectionOverlapError, match=f"'4' was in the section test .*'{patient}', {section}"):
         SectionRecord.read(run / RECORD_NAME).assign([item("4", patient)])
 
 
@@ -134,8 +134,8 @@ def test_validation_patients_that_a_checkpoint_learned_are_warned_of(
     assert not caplog.records
     record_sections(learned, *folders, made_from=[None, first])
     (warning,) = caplog.messages
-    assert "model.pt was trained on 1 validation patient of this run ('A'): scores on them are too high" in warning
-    assert "or set train_on_validation true" in warning
+    assert "model.pt was trained on 1 validation patient of this run ('A'): their scores are too high" in warning
+    assert "or set train_on_validation to true" in warning
     caplog.clear()
     both = {**learned, "train": [*learned["train"], *learned["validation"]]}
     assert learned_of_validation(both, None) == ["A", "E"]
@@ -227,7 +227,7 @@ def test_where_the_record_of_a_checkpoint_is_looked_for(run: Path, tmp_path: Pat
 @pytest.mark.parametrize("text", ["", "[]", '{"format": "another"}', '{"format": "ckdmed sections 1", "sections": 3}'])
 def test_a_damaged_record_is_named(tmp_path: Path, text: str):
     (tmp_path / RECORD_NAME).write_text(text)
-    with pytest.raises(ValueError, match=f"{RECORD_NAME}: no record of a training's sections"):
+    with pytest.raises(ValueError, match=f"{RECORD_NAME}: not a record of a training's sections"):
         find_record(tmp_path / "model.pt")
 
 
@@ -252,13 +252,13 @@ def test_nothing_to_score_is_an_error():
 def test_items_without_an_answer_are_not_scored(caplog: pytest.LogCaptureFixture):
     unlabelled = {**item("5", "D"), "labelled": False}
     assert scored_items({**SECTIONS, "train": [*SECTIONS["train"], unlabelled]}, "train") == SECTIONS["train"]
-    assert "left out of the section train: 1 of 3, without a label" in caplog.text
+    assert "left out 1 of 3 in the section train, which have no label" in caplog.text
 
 
 def test_a_section_that_was_trained_on_is_told(caplog: pytest.LogCaptureFixture):
     assert scored_items(SECTIONS, "validation") and scored_items(SECTIONS, "train") and not caplog.text
     scored_items({**SECTIONS, "train": [*SECTIONS["train"], *SECTIONS["validation"]]}, "validation")
-    assert "1 of 1 of the section validation were trained on (train_on_validation)" in caplog.text
+    assert "the network was trained on 1 of 1 in the section validation (train_on_validation)" in caplog.text
 
 
 @pytest.mark.parametrize("target, answered", [("label", ["1"]), ("class", ["1", "2"])])

@@ -28,14 +28,14 @@ def told(
 
 def test_masks_of_the_whole_tumour_alone_are_told(caplog: pytest.LogCaptureFixture):
     text = told(caplog, {"a": {"NCR": 9}, "b": {"NCR": 4}, "empty": {}})
-    assert "hold NCR alone: TC and WT are the same voxels, and ET is nowhere" in text
+    assert "hold only NCR: TC and WT are the same voxels, and ET is absent" in text
     assert "--regions \"['WT']\"" in text
     assert not told(caplog, {"a": {"NCR": 9}}, ["WT"])
 
 
 def test_a_region_that_no_mask_has_is_told(caplog: pytest.LogCaptureFixture):
     text = told(caplog, {"a": {"NCR": 9, "ED": 3}, "b": {"ED": 4, "cavity": 2}})
-    assert "hold NCR and ED alone: ET is nowhere" in text and "same voxels" not in text
+    assert "hold only NCR and ED: ET is absent" in text and "same voxels" not in text
     assert "TC and ET are the same voxels" in told(caplog, {"a": {"ET": 9, "ED": 3}})
 
 

@@ -59,7 +59,7 @@ def test_a_final_training_has_the_validation_section_too(phantom_dir: Path, capl
     found = sections(phantom_dir, label_fraction=0.5, train_on_validation=True)
     assert found["train"] == split["train"] + split["validation"]
     assert (found["validation"], found["test"]) == (split["validation"], split["test"])
-    assert "say nothing of patients never seen" in caplog.text
+    assert "say nothing about unseen patients" in caplog.text
 
 
 def test_a_folder_of_ones_own(phantom_dir: Path, tmp_path: Path):

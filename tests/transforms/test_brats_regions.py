@@ -71,16 +71,16 @@ def test_one_hot_is_exclusive_and_in_one_order_for_all_releases():
 
 
 def test_foreign_labels_are_refused_with_the_table():
-    with pytest.raises(ValueError, match="holds 4, no label of BraTS 2023 .*3 ET.*; give the release"):
+    with pytest.raises(ValueError, match="holds 4, not among the labels of BraTS 2023 .*3 ET.*; give the release"):
         BratsLabelsToRegions(2023)(volume(2018))
-    with pytest.raises(ValueError, match="holds 3, no label of BraTS 2018"):
+    with pytest.raises(ValueError, match="holds 3, not among the labels of BraTS 2018"):
         BratsLabelsToOneHot(2018)(volume(2023))
 
 
 def test_shapes_and_regions_are_checked():
     with pytest.raises(ValueError, match=r"got \(2, 6, 5\)"):
         BratsLabelsToRegions()(np.zeros((2, 6, 5)))
-    with pytest.raises(ValueError, match="some of TC, WT, ET"):
+    with pytest.raises(ValueError, match="one or more of TC, WT, ET"):
         BratsLabelsToRegions(regions=["RC"])
-    with pytest.raises(ValueError, match="is made of a channel for each, got 2."):
+    with pytest.raises(ValueError, match="is made of one channel per region, got 2."):
         RegionsToBratsLabels()(np.zeros((2, 6, 5)))

@@ -25,7 +25,7 @@ def test_a_mask_that_is_absent_or_not_to_be_used_is_0(case: dict):
 
 
 def test_a_label_of_another_release_is_refused():
-    with pytest.raises(ValueError, match="holds 4, no label of BraTS 2023"):
+    with pytest.raises(ValueError, match="holds 4, not among the labels of BraTS 2023"):
         CaseLabelsToRegionsd("label")({"label": MASK, "release": "2023", "tumour_type": "GLI"})
 
 

@@ -121,7 +121,7 @@ def test_several_modalities_keep_their_channels_and_share_one_scale() -> None:
     for one, wanted in zip(image, expected):
         torch.testing.assert_close(imagenet_input(modalities=2)({"image": one})["image"], wanted)
     assert imagenet_slices(torch.rand(5, 8, 8)).shape == (5, 3, 8, 8)
-    with pytest.raises(ValueError, match="one modality or more, got 0"):
+    with pytest.raises(ValueError, match="at least one modality is needed, got 0"):
         imagenet_input(modalities=0)
 
 

@@ -39,5 +39,5 @@ def test_a_validation_scores_what_is_written():
 
 
 def test_another_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match=r"TC, WT, ET have a channel for each, got 1; give the regions"):
+    with pytest.raises(ValueError, match=r"TC, WT, ET must have one channel per region, got 1; give the regions"):
         NestRegionsd("pred")({"pred": torch.zeros(1, 4, 4)})

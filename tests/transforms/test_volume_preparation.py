@@ -113,8 +113,8 @@ def test_a_given_brain_mask_is_used():
     [
         ({"modalities": []}, "at least one modality"),
         ({"normalise": "minmax"}, "normalise must be one of"),
-        ({"orientation": "LPX"}, "an orientation is three letters"),
-        ({"orientation": "LRS"}, "an orientation is three letters"),
+        ({"orientation": "LPX"}, "an orientation must be three letters"),
+        ({"orientation": "LRS"}, "an orientation must be three letters"),
         ({"spacing": (1, 1)}, "spacing must be three positive"),
         ({"size": (8, 8, 0)}, "size must be three positive"),
         ({"reference": "t2w"}, "the reference must be one of t1n"),
@@ -202,5 +202,5 @@ def test_multi_resolution_errors():
         MultiResolutiond("image", (8, 8))
     with pytest.raises(ValueError, match="'bilinear' or 'nearest'"):
         MultiResolutiond("image", mode="cubic")
-    with pytest.raises(ValueError, match="'image_8' already"):
+    with pytest.raises(ValueError, match="already have 'image_8'"):
         MultiResolutiond("image", (8,))({"image": torch.rand(1, 4, 4), "image_8": 0})
