@@ -106,8 +106,8 @@ def _disk_full(target: Path, error: OSError) -> DiskFullError:
     number = error.errno or errno.ENOSPC
     full = DiskFullError(
         f"'{target}' could not be written: {os.strerror(number)} ({free:.1f} MiB free on the disk of "
-        f"{place.resolve()}). Free some there: caches and output folders that are no longer needed can go. "
-        "What was written before is whole; a run goes on with --resume true."
+        f"{place.resolve()}). Free some space there, such as caches and output folders that are no longer needed. "
+        "Files written before are intact; --resume true continues a run."
     )
     full.errno = number
     return full

@@ -84,7 +84,7 @@ def read_entry(path: str | os.PathLike, made_of: str) -> np.ndarray:
         raise DamagedEntry(f"{path} cannot be read ({error.strerror or error})") from error
     header, payload = content[:HEADER_BYTES].tobytes(), content[HEADER_BYTES:]
     if header != _header(made_of, payload):
-        what = "was cut short" if len(header) < HEADER_BYTES else "does not fit its checksum"
+        what = "was cut short" if len(header) < HEADER_BYTES else "does not match its checksum"
         raise DamagedEntry(f"{path} {what}")
     return payload
 
@@ -115,7 +115,7 @@ def unsealed(path: str | os.PathLike) -> dict[str, Any]:
         raise DamagedEntry(f"{path} has no checksum")
     found = table.pop(SEAL)
     if found != _sum_of(table):
-        raise DamagedEntry(f"{path} does not fit its checksum")
+        raise DamagedEntry(f"{path} does not match its checksum")
     return table
 
 

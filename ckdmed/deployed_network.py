@@ -61,8 +61,8 @@ def run_deployed(network: nn.Module, path: PathLike) -> nn.Module:
             logits: torch.Tensor = scripted.to(images.device)(_plain(images))
             if logits.shape[1] != len(description.outputs):
                 raise DeployedFileError(
-                    f"{path}: its description is not of its network: the one names the outputs "
-                    f"{', '.join(description.outputs)}, the other gives {logits.shape[1]}; write the file with "
+                    f"{path}: its description does not match its network: the description names the outputs "
+                    f"{', '.join(description.outputs)}, but the network gives {logits.shape[1]}; write the file with "
                     "`ckdmed deploy`."
                 )
             return logits

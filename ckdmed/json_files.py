@@ -56,7 +56,7 @@ def parse_json(text: str, what: str) -> Any:
     except ValueError as error:
         raise JsonFileError(f"{what}: not JSON ({error}).") from error
     if deep:
-        raise JsonFileError(f"{what}: not JSON that can be used: it is nested more than {_MAX_DEPTH} deep.")
+        raise JsonFileError(f"{what}: not JSON that can be used: it is nested more than {_MAX_DEPTH} levels deep.")
     return value
 
 

@@ -32,7 +32,7 @@ def checked_regions(regions: Sequence[str]) -> tuple[str, ...]:
     """
     names = (regions,) if isinstance(regions, str) else tuple(regions)
     if not names or not set(names) <= set(REGIONS) or len(set(names)) != len(names):
-        raise ValueError(f"regions must be some of {', '.join(REGIONS)}, each once, got {names}.")
+        raise ValueError(f"regions must be one or more of {', '.join(REGIONS)}, each once, got {names}.")
     return names
 
 
@@ -69,7 +69,7 @@ class BratsLabels:
         """
         values = {"ET": (self.et,), "TC": (self.ncr, self.et), "WT": (self.ncr, self.ed, self.et)}
         if region not in values:
-            raise ValueError(f"a region is one of {', '.join(REGIONS)}, got {region!r}.")
+            raise ValueError(f"a region must be one of {', '.join(REGIONS)}, got {region!r}.")
         return values[region]
 
     def unknown(self, values: Iterable[float]) -> list[float]:
@@ -92,7 +92,7 @@ class BratsLabels:
         """
         names = checked_regions(regions)
         if len(channels) != len(names):
-            raise ValueError(f"a mask of {', '.join(names)} is made of a channel for each, got {len(channels)}.")
+            raise ValueError(f"a mask of {', '.join(names)} is made of one channel per region, got {len(channels)}.")
         inside = {name: np.asarray(channel) != 0 for name, channel in zip(names, channels, strict=True)}
         mask = np.zeros(np.shape(channels[0]), np.uint8)
         for region, value in (("WT", self.ed), ("TC", self.ncr), ("ET", self.et)):
@@ -124,18 +124,18 @@ def brats_labels(release: int | str = 2023, tumour_type: str = "GLI") -> BratsLa
         (4, 3)
     """
     if tumour_type not in TUMOUR_TYPES:
-        raise ValueError(f"a tumour type is one of {', '.join(TUMOUR_TYPES)}, got {tumour_type!r}.")
+        raise ValueError(f"a tumour type must be one of {', '.join(TUMOUR_TYPES)}, got {tumour_type!r}.")
     if str(release).lower() == "decathlon":
         return BratsLabels("decathlon", ncr=2, ed=1, et=3)
     text = str(release)
     if not text.isdigit() or len(text) != 4 or int(text) < 2017:
-        raise ValueError(f"a release is a year from 2017 or 'decathlon', got {release!r}.")
+        raise ValueError(f"a release must be a year from 2017 or 'decathlon', got {release!r}.")
     if int(text) <= 2022:
         return BratsLabels(text, ncr=1, ed=2, et=4)
     if int(text) >= 2024 and tumour_type == "PED":
         raise ValueError(
-            f"the paediatric masks of {text} separate other parts than ET, core and oedema of 2023; there is no table "
-            "for them. Convert them to the labels of 2023 (1 core, 2 oedema, 3 enhancing) first."
+            f"the paediatric masks of {text} mark other parts than the ET, core and oedema of 2023, and no table "
+            "covers them. Convert them to the labels of 2023 (1 core, 2 oedema, 3 enhancing) first."
         )
     others = ((4, "RC"),) if int(text) >= 2024 and tumour_type == "GLI" else ()
     return BratsLabels(text, ncr=1, ed=2, et=3, others=others)

@@ -52,7 +52,7 @@ def check_decoded_size(path: str | os.PathLike, needed: int | float, what: str) 
     allowed = max_decoded_bytes(path)
     if needed > allowed:
         raise FileTooLargeError(
-            f"{path}: {what} would take {int(needed)} bytes in memory, and {allowed} are allowed for a file of "
+            f"{path}: {what} would take {int(needed)} bytes in memory, but {allowed} are allowed for a file of "
             f"{Path(path).stat().st_size} bytes. If the file is what it should be, set the environment variable "
             f"{MAX_BYTES_VARIABLE} to a larger number."
         )

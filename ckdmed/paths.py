@@ -42,7 +42,7 @@ def checked_name(name: str, what: str = "the name") -> str:
 
 def _name_problem(name: str) -> str:
     if not isinstance(name, str) or not name:
-        return "is empty or no text"
+        return "is empty or not text"
     if not name.isprintable():
         return "holds a character that cannot be printed"
     if found := sorted(_RESERVED.intersection(name)):
@@ -50,7 +50,7 @@ def _name_problem(name: str) -> str:
     if name.startswith("."):
         return "begins with a dot"
     if name != name.strip() or name.endswith("."):
-        return "begins or ends with a blank, or ends with a dot"
+        return "begins or ends with a space, or ends with a dot"
     if len(name.encode()) > _MAX_BYTES:
         return f"has {len(name.encode())} bytes, {_MAX_BYTES} are allowed"
     return ""

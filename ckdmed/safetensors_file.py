@@ -32,13 +32,13 @@ def read_safetensors(path: Path, device: str | torch.device = "cpu") -> dict[str
     check_decoded_size(path, len(data), "its tensors")
     length = struct.unpack("<Q", data[:8])[0] if len(data) >= 8 else len(data)
     if length > len(data) - 8:
-        raise ValueError(f"{path}: no safetensors file: its header is cut.")
+        raise ValueError(f"{path}: not a safetensors file: its header is truncated.")
     try:
         header = parse_json(data[8 : 8 + length].decode("utf-8"), f"{path}: its header")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no safetensors file: its header is no text.") from error
+        raise ValueError(f"{path}: not a safetensors file: its header is not text.") from error
     if not isinstance(header, dict):
-        raise ValueError(f"{path}: no safetensors file: its header names no tensors.")
+        raise ValueError(f"{path}: not a safetensors file: its header names no tensors.")
     numbers = memoryview(data)[8 + length :]
     return {name: _tensor(path, name, entry, numbers).to(device) for name, entry in header.items() if name != _METADATA}
 

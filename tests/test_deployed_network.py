@@ -69,7 +69,7 @@ def test_torchscript_that_is_damaged_or_another_network_is_refused(tmp_path):
     torch.jit.save(
         torch.jit.script(nn.Conv2d(1, 2, 1)), str(path), _extra_files={"ckdmed.json": SEGMENTATION.to_text()}
     )
-    with pytest.raises(DeployedFileError, match="model.ts: its description is not of its network.*gives 2"):
+    with pytest.raises(DeployedFileError, match="model.ts: its description does not match its network.*gives 2"):
         run_deployed(nn.Conv2d(1, 1, 1), path)(torch.rand(1, 1, 8, 8))
 
 

@@ -134,7 +134,7 @@ def test_a_full_disk_names_the_file_and_what_to_free(tmp_path: Path, monkeypatch
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DiskFullError, match=r"a\.json' could not be written: No space left .*Free some there"):
+    with pytest.raises(DiskFullError, match=r"a\.json' could not be written: No space left .*Free some space there"):
         write_atomic(tmp_path / "a.json", full)
     monkeypatch.setattr("ckdmed.files._Noting.write", full)
     with pytest.raises(RuntimeError):

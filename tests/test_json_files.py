@@ -42,7 +42,7 @@ def test_a_value_comes_back(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n[2]\n', encoding="utf-8")
     assert read_json_lines(tmp_path / "a.jsonl") == [{"a": 1}, [2]]
     assert parse_json("[" * 100 + "]" * 100, "text")
-    with pytest.raises(JsonFileError, match="^text: not JSON .* nested more than 100 deep"):
+    with pytest.raises(JsonFileError, match="^text: not JSON .* nested more than 100 levels deep"):
         parse_json("[" * 101 + "]" * 101, "text")
 
 
@@ -94,7 +94,7 @@ def test_json_without_end_is_an_error_with_its_name_at_every_door(door: str, con
     name, read = DOORS[door]
     path = tmp_path / name
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{path}.*nested more than 100 deep"):
+    with pytest.raises(ValueError, match=f"{path}.*nested more than 100 levels deep"):
         read(path)
 
 
@@ -103,7 +103,7 @@ def test_records_that_only_tell_what_a_folder_is_do_not_end_the_search(tmp_path:
         (tmp_path / name).write_text(DEEP, encoding="utf-8")
     assert not is_run_folder(tmp_path)
     # no more is known than that somebody's folder is there: it is not replaced
-    assert _foreign(tmp_path) == "it holds a.lock and no prepared.json that names it"
+    assert _foreign(tmp_path) == "it holds a.lock but no prepared.json that names it"
     assert not is_datalist(tmp_path / "settings.json")
-    with pytest.raises(ValueError, match="nothing to read here. 3 files not used"):
+    with pytest.raises(ValueError, match="contains nothing that can be read. 3 files not used"):
         find_inputs(tmp_path)

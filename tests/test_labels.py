@@ -78,20 +78,20 @@ def test_other_releases_are_refused(release):
 
 def test_paediatric_masks_after_2023_are_refused():
     assert brats_labels(2023, "PED").et == 3
-    with pytest.raises(ValueError, match="no table for them"):
+    with pytest.raises(ValueError, match="no table covers them"):
         brats_labels(2024, "PED")
 
 
 def test_errors_name_the_value():
-    with pytest.raises(ValueError, match="tumour type is one of GLI, MEN, MET, PED, SSA, got 'GBM'"):
+    with pytest.raises(ValueError, match="tumour type must be one of GLI, MEN, MET, PED, SSA, got 'GBM'"):
         brats_labels(2023, "GBM")
-    with pytest.raises(ValueError, match="a region is one of TC, WT, ET, got 'RC'"):
+    with pytest.raises(ValueError, match="a region must be one of TC, WT, ET, got 'RC'"):
         brats_labels().region_values("RC")
-    with pytest.raises(ValueError, match="a mask of TC, WT, ET is made of a channel for each, got 2."):
+    with pytest.raises(ValueError, match="a mask of TC, WT, ET is made of one channel per region, got 2."):
         brats_labels().from_regions(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match=r"some of TC, WT, ET, each once, got \('WT', 'WT'\)"):
+    with pytest.raises(ValueError, match=r"one or more of TC, WT, ET, each once, got \('WT', 'WT'\)"):
         brats_labels().from_regions(np.zeros((2, 3)), ["WT", "WT"])
-    with pytest.raises(ValueError, match=r"some of TC, WT, ET, each once, got \(\)"):
+    with pytest.raises(ValueError, match=r"one or more of TC, WT, ET, each once, got \(\)"):
         checked_regions([])
 
 

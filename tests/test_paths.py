@@ -36,7 +36,7 @@ def test_names_of_cases_stay_as_they_are(name):
     "name, reason",
     [
         ("", "is empty"),
-        (7, "no text"),
+        (7, "not text"),
         (".", "begins with a dot"),
         ("..", "begins with a dot"),
         (".hidden", "begins with a dot"),
@@ -48,7 +48,7 @@ def test_names_of_cases_stay_as_they_are(name):
         ("a\nb", "cannot be printed"),
         ("a\0", "cannot be printed"),
         ("a\udcff", "cannot be printed"),
-        (" a", "begins or ends with a blank"),
+        (" a", "begins or ends with a space"),
         ("a.", "ends with a dot"),
         ("ä" * 101, "has 202 bytes"),
     ],

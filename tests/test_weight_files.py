@@ -62,7 +62,7 @@ def test_small_files_that_claim_gigabytes(tmp_path: Path, monkeypatch) -> None:
         load_weights(packed)
     plain = save_weights(tmp_path / "plain.pt", {"weight": torch.zeros(1 << 16)})
     monkeypatch.setenv(MAX_BYTES_VARIABLE, "100000")
-    with pytest.raises(ValueError, match="262144 bytes in memory, and 100000 are allowed"):
+    with pytest.raises(ValueError, match="262144 bytes in memory, but 100000 are allowed"):
         load_weights(plain)
 
 

@@ -183,7 +183,7 @@ class CaseInferenceJob(InferenceJob):
 def _lacking(case: CaseInput, modalities: Sequence[str]) -> SkippedCase:
     """A case of a datalist that has other modalities."""
     missing = [modality for modality in modalities if modality not in case.images]
-    reason = f"{case.case}: missing: {', '.join(missing)} (there: {', '.join(case.images)})."
+    reason = f"{case.case}: missing: {', '.join(missing)} (found: {', '.join(case.images)})."
     return SkippedCase(case.case, reason, incomplete=True)
 
 

@@ -299,5 +299,7 @@ def test_a_damaged_volume_is_named_and_the_run_goes_on(tmp_path: Path, caplog: p
     broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
     with caplog.at_level("WARNING"):
         run("brats_seg_kd", tmp_path / "out", dataset_dir=str(data), method="supervised", epochs=1, student_base=2)
-    assert re.search(rf"1 of 3 cases left out, which could not be cut:\n.*{item['case']}: .*{broken.name}", caplog.text)
+    assert re.search(
+        rf"left out 1 of 3 cases, which could not be cut into slices:\n.*{item['case']}: .*{broken.name}", caplog.text
+    )
     assert history(tmp_path / "out")

@@ -69,7 +69,7 @@ def test_labels_are_those_of_the_masks_and_patients_stay_together(cases: Path, t
     assert image.shape[1] == 2 and image.min() == 0 and image.max() == 1
     got = LoadCachedSliced("image", ["t2f"])(own[2])["image"]
     assert torch.equal(got, torch.from_numpy(image[own[2]["slice"], 1:].astype(np.float32)))
-    with pytest.raises(ValueError, match=r"the cache lacks t1n \(there: t1c, t2f\)"):
+    with pytest.raises(ValueError, match=r"the cache lacks t1n \(found: t1c, t2f\)"):
         LoadCachedSliced("image", ["t1n"])(own[0])
 
 
@@ -103,11 +103,11 @@ def test_refusals(cases: Path, tmp_path: Path) -> None:
     given = {"dataset_dir": str(cases), "phantom_dir": "", "cache_dir": str(tmp_path), "class_names": TYPES}
     with pytest.raises(ValueError, match="task must be one of figshare, brats_slice, brats_type, got 'type'"):
         classification_sections("type", **given)
-    with pytest.raises(ValueError, match="folds are there for task='figshare' alone"):
+    with pytest.raises(ValueError, match="folds are available for task='figshare' only"):
         classification_sections("brats_type", **given, fold=1)
     with pytest.raises(ValueError, match="Figshare slices are T1-weighted with contrast"):
         classification_sections("figshare", **given, modalities=["t2f"])
-    with pytest.raises(ValueError, match="class_names of brats_slice are names for no tumour"):
+    with pytest.raises(ValueError, match="class_names of brats_slice must be names for no tumour"):
         classification_sections("brats_slice", **given)
 
 

@@ -32,10 +32,10 @@ SIZES: dict[str, dict[str, Any]] = {
         ("cls_kd", {"mixup": 0.2, "teacher_folds": 2}, "set mixup to 0 or teacher_folds to 1"),
         ("cls_kd", {"augmentation": "report", "cache_teacher": "disk"}, "augmentation 'report' makes others"),
         ("brats_seg_kd", {"mixup": 0.2, "teacher_folds": 2}, "set mixup to 0 or teacher_folds to 1"),
-        ("brats_seg_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "from all slices alike"),
+        ("brats_seg_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "uniformly from all slices"),
         ("brats_seg_kd", {"spatial_dims": 3, "labelled_per_batch": 0.5}, "labelled_per_batch is 0.5, but each volume"),
         ("brats_seg_teacher", {"spatial_dims": 3, "neighbours": 1}, "have no slices beside them"),
-        ("brats_unimodal_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "from all slices alike"),
+        ("brats_unimodal_kd", {"recipe": "nnunet", "labelled_per_batch": 0.5}, "uniformly from all slices"),
     ],
 )
 def test_before_the_run_begins(tmp_path: Path, bundle: str, settings: dict[str, Any], message: str) -> None:

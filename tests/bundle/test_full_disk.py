@@ -39,7 +39,7 @@ def started(words: list[str], succeeds: bool = True) -> str:
 def names_full_disk(line: str, place: Path) -> str:
     """Check the last line of a run that found no room; returns the file that it names, relative to ``place``."""
     assert line.startswith(f"error: '{place}/"), line
-    assert "No space left on device" in line and "Free some there" in line and "--resume true" in line
+    assert "No space left on device" in line and "Free some space there" in line and "--resume true" in line
     return line.split("'")[1].removeprefix(f"{place}/")
 
 
@@ -93,7 +93,7 @@ def test_slice_cache_and_prepare(disk: SmallDisk, tmp_path: Path):
             shutil.rmtree(disk.place / name)
             disk.resize(int(share * used))
             line = started(words, succeeds=False)
-            assert "No space left on device" in line and "Free some there" in line and str(disk.place) in line
+            assert "No space left on device" in line and "Free some space there" in line and str(disk.place) in line
             disk.resize(ROOM)
             started(words)
             assert set(hashes(disk.place)) == set(unbroken)

@@ -77,7 +77,9 @@ def test_a_teacher_of_unlabelled_images_is_not_trained_where_there_are_none(
 ) -> None:
     """It was, and nothing heard it."""
     completed(seg_kd_runs.workflow(tmp_path, method="hard_pseudo", epochs=1))
-    assert "the method has its teacher for images without labels (pseudo_labels), and every training" in caplog.text
+    assert (
+        "the method uses its teacher only on images without labels (pseudo_labels), but every training" in caplog.text
+    )
     assert not (tmp_path / "teacher").exists() and (tmp_path / "models" / "model.pt").is_file()
     state = torch.load(next((tmp_path / "models").glob("resume*.pt")), weights_only=True)
     (row,) = history(tmp_path)
@@ -94,7 +96,7 @@ def test_nor_are_several_teachers(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         tmp_path / "run", tmp_path / "cases", method="hard_pseudo", epochs=1, teacher_mode=mode
     )
     completed(made)
-    assert "no teacher is trained or asked" in caplog.text
+    assert "no teacher is trained or used" in caplog.text
     assert not list((tmp_path / "run").rglob("teacher*"))
 
 

@@ -97,7 +97,7 @@ def test_a_datalist_of_other_sequences(folder: Path, tmp_path: Path) -> None:
     assert infer(folder, tmp_path / "a", dataset_dir=str(path))["counts"]["done"] == 2
     with pytest.raises(Exception) as raised:
         infer(folder, tmp_path / "b", dataset_dir=str(path), student_modalities=["t1n"])
-    assert "no case has t1n" in str(root_cause(raised.value)) and "(there: t1c)" in str(root_cause(raised.value))
+    assert "no case has t1n" in str(root_cause(raised.value)) and "(found: t1c)" in str(root_cause(raised.value))
 
 
 def test_a_case_that_lacks_it_among_others_is_skipped(folder: Path, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_case_that_lacks_it_among_others_is_skipped(folder: Path, tmp_path: Pa
     with pytest.raises(InputsSkipped) as raised:
         infer(folder, tmp_path / "out", dataset_dir=str(scans))
     (skipped,) = raised.value.skipped
-    assert "missing: t1c (there: t2w)" in skipped.reason
+    assert "missing: t1c (found: t2w)" in skipped.reason
     report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["counts"] == {"done": 1, "kept": 0, "skipped": 1, "ignored": 0}
 

@@ -336,7 +336,7 @@ def test_dicom_results_that_somebody_corrected_stay(tmp_path: Path) -> None:
     edited.save_as(segmentation)
     kept = segmentation.read_bytes()
     outputs, (told,) = again()
-    assert outputs == "a_mask.nii.gz" and f"{segmentation}: was changed since it was written, and stays" in told
+    assert outputs == "a_mask.nii.gz" and f"{segmentation}: was changed after it was written, and is kept" in told
     assert segmentation.read_bytes() == kept
     # an inference with other settings finds it in its account
     assert str(segmentation) in edited_note(read_ledger(out / "results.jsonl")["a"]["checksums"], out)
@@ -526,7 +526,7 @@ def test_weights_of_several_images_are_refused(tmp_path: Path, capsys: pytest.Ca
     words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--checkpoint", str(weights)]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "its network sees 2 images of each input" in said and "ckdmed run seg_kd infer --checkpoint" in said
+    assert "its network takes 2 images of each input" in said and "ckdmed run seg_kd infer --checkpoint" in said
     assert not (tmp_path / "out").exists()
 
 

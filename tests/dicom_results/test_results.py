@@ -200,8 +200,8 @@ def _changed(files: list[Path], index: int, **values) -> None:
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"PatientID": "another"}, "the files are of 2 patients, series"),
-        ({"StudyInstanceUID": "1.2.3"}, "the files are of 2 patients, series"),
+        ({"PatientID": "another"}, "the files form 2 groups that differ in patient, series"),
+        ({"StudyInstanceUID": "1.2.3"}, "the files form 2 groups that differ in patient, series"),
         ({"FrameOfReferenceUID": None}, "has no FrameOfReferenceUID"),
         ({"SOPInstanceUID": ""}, "has no SOPInstanceUID"),
     ],

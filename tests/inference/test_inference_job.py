@@ -100,7 +100,7 @@ def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
         report = json.loads((again.output_dir / "report.json").read_text())
         assert [result["name"] for result in report["results"]] == ["2", "sub/1"]
         causes = " ".join(entry["cause"] for entry in report["skipped"])
-        assert f"{corrected}: was changed since it was written, and stays" in causes
+        assert f"{corrected}: was changed after it was written, and is kept" in causes
     corrected.unlink()
     assert "1" in work(job(inputs, resume=True), **masks)
 
@@ -140,7 +140,7 @@ def test_a_corrected_mask_is_known_after_runs_over_other_inputs(inputs: Path, tm
     assert work_on(tmp_path / "more", resume=True) == ([], [])
     names, skipped = work_on(inputs)
     assert names == ["2", "sub/1"] and len(skipped) == 1
-    assert "1_mask.nii.gz: was changed since it was written" in skipped[0]
+    assert "1_mask.nii.gz: was changed after it was written" in skipped[0]
     assert not nib.load(tmp_path / "out/1_mask.nii.gz").get_fdata().any()
 
 
@@ -171,7 +171,7 @@ def test_a_mask_that_is_corrected_after_a_stopped_run_is_known(inputs: Path, tmp
     for resume in (False, True):
         again = job(inputs, settings={"a": 2}, resume=resume)
         assert finished(again) == ([] if resume else ["1", "sub/1"])
-        assert any("2_mask.nii.gz: was changed since it was written" in entry.reason for entry in again.skipped)
+        assert any("2_mask.nii.gz: was changed after it was written" in entry.reason for entry in again.skipped)
     assert not nib.load(again.output_dir / "2_mask.nii.gz").get_fdata().any()
 
 
@@ -324,7 +324,7 @@ def test_a_mask_that_is_corrected_during_the_run_stays(inputs: Path, at: str, wo
     report = json.loads((made.output_dir / "report.json").read_text())
     assert [result["name"] for result in report["results"]] == ["1", "sub/1"]
     causes = {Path(entry["file"]).name: entry["cause"] for entry in report["skipped"]}
-    assert f"{mask}: was changed since it was written, and stays" in causes["2.png"]
+    assert f"{mask}: was changed after it was written, and is kept" in causes["2.png"]
     # and is known to the next run
     assert finished(job(inputs, settings={"a": 3}, resume=True)) == ["1", "sub/1"]
 
@@ -564,7 +564,7 @@ def test_checkpoints(tmp_path):
     ("place", "message"),
     [
         # its own images would no longer be searched
-        ("P1", r"in/P1 lies among the inputs and holds 2 files that no run wrote, such as 1\.png;"),
+        ("P1", r"in/P1 is inside the folder of the inputs and holds 2 files that no run wrote, such as 1\.png;"),
         ("P2/out", r"in/P2/out lies in .*in/P2, the folder of P2/1;"),
         ("", "is the folder of the inputs"),
     ],

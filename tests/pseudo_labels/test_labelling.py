@@ -201,7 +201,7 @@ def test_patients_of_one_image_stay_together(tmp_path: Path):
         content["training"].append({**entry, "image": copy, "patient": f"q{entry['patient']}"})
     source.write_text(json.dumps(content), encoding="utf-8")
     out = tmp_path / "out"
-    with pytest.warns(UserWarning, match="persons under several identifiers"):
+    with pytest.warns(UserWarning, match="patients have several identifiers"):
         assert main(["pseudo-label", str(source), "--models", model(tmp_path, 1), "--output_dir", str(out)]) == 0
     new = json.loads((out / "datalist.json").read_text())
     patients = [{entry["patient"].removeprefix("q") for entry in new[name]} for name in ("training", "test")]

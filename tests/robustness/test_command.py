@@ -227,7 +227,7 @@ def test_a_student_of_one_sequence_beside_one_of_its_teachers(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--corruptions", "nois"], f"a corruption is a kind ({', '.join(CORRUPTIONS)})"),
+        (["--corruptions", "nois"], f"a corruption must be a kind ({', '.join(CORRUPTIONS)})"),
         (["--section", "test"], "say so with --final"),
         (["--images", "0"], "--images must be at least 1, got 0"),
         (["--set", "treshold=0.4"], "did you mean 'threshold'?"),

@@ -68,11 +68,11 @@ def test_a_mask_that_somebody_corrected_stays(slices, tmp_path, capsys):
     # and it is known in every later run
     for _ in range(2):
         assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
-        assert f"{corrected}: was changed since it was written, and stays" in capsys.readouterr().err
+        assert f"{corrected}: was changed after it was written, and is kept" in capsys.readouterr().err
         assert corrected.read_bytes() == kept and damaged.read_bytes() == whole
     corrected.unlink()
     assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
-    assert "was changed since" not in capsys.readouterr().err and corrected.is_file()
+    assert "was changed after" not in capsys.readouterr().err and corrected.is_file()
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -88,7 +88,7 @@ def test_after_a_run_that_was_killed_only_what_was_corrected_stays(slices, tmp_p
     Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(corrected)
     kept = corrected.read_bytes()
     *_, report = predict_folder(Predictor(open_form(form), threshold=0.2), slices, out)
-    told = [entry.reason for entry in report.skipped if "was changed since" in entry.reason]
+    told = [entry.reason for entry in report.skipped if "was changed after" in entry.reason]
     assert len(told) == 1 and str(corrected) in told[0]
     assert corrected.read_bytes() == kept and own.is_file()
 
@@ -104,7 +104,7 @@ def test_a_mask_that_is_corrected_while_its_input_is_predicted_stays(slices, tmp
             return super().__call__(files)
 
     *_, report = predict_folder(Slow(open_form(form), threshold=0.2), slices, out)
-    assert [entry.reason for entry in report.skipped if f"{mask}: was changed since" in entry.reason]
+    assert [entry.reason for entry in report.skipped if f"{mask}: was changed after" in entry.reason]
     np.testing.assert_array_equal(np.array(Image.open(mask)), np.eye(64) * 255)
 
 

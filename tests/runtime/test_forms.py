@@ -91,7 +91,7 @@ def test_a_description_of_another_network_is_refused_before_any_input(tmp_path, 
         from ckdmed.deploy.float_forms import write_openvino
 
         write_openvino(path, other, path.with_suffix(".xml"))
-    with pytest.raises(DeployedFileError, match=f"model.{suffix}: its description is not of its network"):
+    with pytest.raises(DeployedFileError, match=f"model.{suffix}: its description does not match its network"):
         open_form(path.with_suffix(f".{suffix}"))
 
 

@@ -394,13 +394,14 @@ def test_answers_that_do_not_fit_are_asked_anew(tmp_path: Path, caplog: pytest.L
     files[2].write_bytes(kept[files[3]])
     files[3].write_bytes(kept[files[2]][:16] + kept[files[3]][16:])
     assert (
-        asked_again() == 4 and caplog.text.count("does not fit its checksum; the teacher output is computed again") == 4
+        asked_again() == 4
+        and caplog.text.count("does not match its checksum; the teacher output is computed again") == 4
     )
     # every order of the layout has the same length
     table = json.loads(layout.read_text())
     table["layout"] = table["layout"][::-1]
     layout.write_text(json.dumps(table))
-    assert asked_again() and "layout.json does not fit its checksum" in caplog.text
+    assert asked_again() and "layout.json does not match its checksum" in caplog.text
     assert {path: path.read_bytes() for path in kept} == kept and asked_again() == 0
 
 
