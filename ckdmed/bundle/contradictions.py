@@ -64,8 +64,8 @@ def contradictions(
         if others:
             shown = ", ".join(_typed(other) for other in others[:3]) + (" and others" if len(others) > 3 else "")
             found.append(
-                f"--{_typed(id_)} {value} contradicts the setting {setting}, which is read by {shown} as well: give "
-                f"--{setting} {value} in its place."
+                f"--{_typed(id_)} {value} contradicts the setting {setting}, which is also read by {shown}: give "
+                f"--{setting} {value} instead."
             )
     return found
 

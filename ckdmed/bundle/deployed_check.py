@@ -44,6 +44,6 @@ def check_deployed(parser: ConfigParser) -> None:
     if description.outputs != expected:
         raise WrongSettingError(
             f"--checkpoint: '{checkpoint}' is a network of {description.bundle} whose outputs are "
-            f"{', '.join(description.outputs)}; those of this bundle are {', '.join(expected)}. Give it to a bundle of "
-            "its own kind."
+            f"{', '.join(description.outputs)}; those of this bundle are {', '.join(expected)}. Use it with a bundle "
+            "of its own kind."
         )

@@ -35,12 +35,13 @@ def root_cause(error: BaseException) -> BaseException:
 # what PyTorch's errors say -> what to do
 _REMEDIES = {
     "Expected more than 1 value per channel": (
-        "Batch normalisation has nothing to normalise where a batch is one image and the deepest map one pixel. Give a "
-        "larger --batch_size, or larger images (--image_size; of volumes --roi_size)."
+        "Batch normalisation has nothing to normalise when a batch is one image and its deepest feature map one "
+        "pixel. Give a larger --batch_size, or larger images (--image_size; for volumes --roi_size)."
     ),
-    "out of memory": "Give a smaller --batch_size (with --accumulation_steps for as large steps), or smaller images.",
-    "can't allocate memory": "Give a smaller --batch_size (with --accumulation_steps for as large steps), a lower "
-    "--cache_rate, or smaller images.",
+    "out of memory": "Give a smaller --batch_size (with --accumulation_steps to keep the effective batch size), or "
+    "smaller images.",
+    "can't allocate memory": "Give a smaller --batch_size (with --accumulation_steps to keep the effective batch "
+    "size), a lower --cache_rate, or smaller images.",
 }
 
 
@@ -53,8 +54,8 @@ def in_words(error: BaseException) -> str:
         remedies = [remedy for said, remedy in _REMEDIES.items() if said in message]
         return f"{message.rstrip('.')}. {remedies[0]}" if remedies else message
     return (
-        f"{error}: a file could not be written, the disk is full. Free some of it: caches and output folders that are "
-        "no longer needed can go. What was written before is whole; a run goes on with --resume true."
+        f"{error}: a file could not be written, the disk is full. Free some space, such as caches and output folders "
+        "that are no longer needed. Files written before are intact; --resume true continues a run."
     )
 
 

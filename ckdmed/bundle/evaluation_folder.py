@@ -50,7 +50,7 @@ def evaluation_folder(output_dir: str, checkpoint: str, **settings: Any) -> str:
     base, made_with = _base(output_dir, Path(checkpoint)), _made_with(settings)
     folder = from_rank_0(lambda: str(_free(base, checkpoint, *made_with)))
     if running_workflow() is not None:
-        logger.info(f"the evaluation goes into {folder}")
+        logger.info(f"the evaluation is written to {folder}")
     return folder
 
 
@@ -78,8 +78,8 @@ def check_evaluation_folder(folder: str, checkpoint: str, **settings: Any) -> No
         held = "an evaluation with another checkpoint or other settings"
     if held is not None:
         raise RefusedStart(
-            f"'{folder}' holds {held}, of which nothing is overwritten: give another evaluation_dir, or leave it out, "
-            "by which a free folder is taken."
+            f"'{folder}' holds {held}, which is not overwritten: give another evaluation_dir, or leave it out to have "
+            "a free folder chosen."
         )
     hold(Path(folder), "evaluation_dir")
 

@@ -27,7 +27,7 @@ def first_weights(file: str | None) -> str | None:
     folder = of_resumed_run("ckpt_dir")
     if folder is None or not _has_own(folder):
         return file
-    logger.warning(f"{file}, which the network started from, is gone: the run goes on with its own weights")
+    logger.warning(f"{file}, which the network started from, no longer exists: the run continues with its own weights")
     return None
 
 

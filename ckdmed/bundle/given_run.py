@@ -28,7 +28,7 @@ def bundle_and_weights(given: str, checkpoint: str | Path | None = None) -> tupl
     weights = Path(checkpoint) if checkpoint is not None else _weights_folder(given, root) / "model.pt"
     if not weights.is_file():
         raise ValueError(
-            f"{given}: there are no weights {weights}; name some with --checkpoint, or train the bundle first."
+            f"{given}: there are no weights {weights}; give some with --checkpoint, or train the bundle first."
         )
     return root, weights
 
@@ -60,12 +60,14 @@ def _bundle_root(given: str) -> Path:
     if record is not None:
         stated = _run_settings(record).get("bundle_root")
         if not isinstance(stated, str):
-            raise ValueError(f"{record}: does not say of which bundle the run is; give the bundle and --checkpoint.")
+            raise ValueError(
+                f"{record}: does not say which bundle the run belongs to; give the bundle and --checkpoint."
+            )
         # a run that was moved still knows its bundle's name
         return Path(stated) if (Path(stated) / "inference.json").is_file() else named_bundle(Path(stated).name)
     if (folder / "model.pt").is_file():
         raise ValueError(
-            f"{given}: weights without their run; give the bundle that they are of by its name, and these by "
-            f"--checkpoint {folder / 'model.pt'}."
+            f"{given}: weights without their run; give the name of the bundle that they belong to, and the weights "
+            f"with --checkpoint {folder / 'model.pt'}."
         )
     return named_bundle(given)

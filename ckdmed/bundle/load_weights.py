@@ -25,8 +25,8 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
     """
     if not Path(checkpoint).is_file():
         raise ValueError(
-            f"there is no checkpoint '{checkpoint}'. Name one with --checkpoint, or train one: train.json of this "
-            "bundle leaves it in its output folder as models/model.pt."
+            f"there is no checkpoint '{checkpoint}'. Give one with --checkpoint, or train one: train.json of this "
+            "bundle writes it to its output folder as models/model.pt."
         )
     if is_deployed(checkpoint):
         return run_deployed(network, checkpoint)
@@ -36,12 +36,12 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
         f"{name} {list(weights[name].shape) if name in weights else 'missing'}, not {list(value.shape)}"
         for name, value in own.items()
         if name not in weights or weights[name].shape != value.shape
-    ] + [f"{name} has no place" for name in weights if name not in own]
+    ] + [f"{name} is not in this network" for name in weights if name not in own]
     if inputs := _input_channels(own, weights):
         raise ValueError(
-            f"'{checkpoint}' is a checkpoint of another network: it takes "
-            f"{counted(inputs[1], 'input channel')}, this one {inputs[0]}. Give the network the images that it was "
-            "trained on: the same modalities and neighbours (its settings.json holds them)."
+            f"'{checkpoint}' is a checkpoint of another network: it takes {counted(inputs[1], 'input channel')}, but "
+            f"this one takes {inputs[0]}. Give the network the images that it was trained on: the same modalities and "
+            "neighbours (its settings.json holds them)."
         )
     if differing:
         raise ValueError(

@@ -49,18 +49,18 @@ def with_peer(
     record = recorded_settings(path) if path.is_file() else None
     if record is None:
         raise RefusedStart(
-            f"'{checkpoint}' is no file, or has no settings.json of its training in the folders above it, which tells "
-            "the peer's network: give the file that the training left in models/teachers."
+            f"'{checkpoint}' is not a file, or has no settings.json of its training in the folders above it, which "
+            "describes the peer's network: give the file that the training wrote to models/teachers."
         )
     if not record.get("align") and path.stem != "+".join(modalities):
         raise RefusedStart(
-            f"'{checkpoint}' is of a peer that sees {path.stem}, and the student sees {'+'.join(modalities)}: only a "
+            f"'{checkpoint}' is of a peer that sees {path.stem}, but the student sees {'+'.join(modalities)}: only a "
             "peer of the same sequences, or one that was trained with align, can be averaged with it."
         )
     if list(found := record.get("regions", REGIONS)) != list(regions):
         raise RefusedStart(
-            f"'{checkpoint}' is of a peer that finds {', '.join(found)}, and the student finds {', '.join(regions)}: "
-            "only a peer of the same regions, in the same order, can be averaged with it."
+            f"'{checkpoint}' is of a peer that segments {', '.join(found)}, but the student segments "
+            f"{', '.join(regions)}: only a peer of the same regions, in the same order, can be averaged with it."
         )
     channels: dict[str, Any] = {"in_channels": in_channels, "out_channels": len(regions)}
     peer = segmentation_teacher(**_network(record, path), spatial_dims=spatial_dims, **channels)

@@ -62,7 +62,7 @@ def run_record(folder: Path) -> dict[str, Any] | None:
         is_training = "epochs" in settings
         for part in ("components", "method_options"):
             if not isinstance(record.get(part, {}), dict):
-                raise TypeError(f"{part} are no object")
+                raise TypeError(f"{part} are not an object")
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedStart(
             f"'{path}' is damaged ({error}), so the settings with which the run began are unknown; move it away to "
@@ -130,9 +130,9 @@ def check_resumed(
     if told:
         differences = "; ".join(_dataset_dir(changed) + told)
         raise RefusedStart(
-            f"the run in '{folder}' began with other settings: {differences}. A resumed run goes on with those it "
-            "began with: give these again, or begin another run in another output_dir. What may change: "
-            f"{', '.join(sorted(MAY_CHANGE))}."
+            f"the run in '{folder}' began with other settings: {differences}. A resumed run continues with the "
+            "settings it began with: give those again, or start a new run in another output_dir. Settings that may "
+            f"change: {', '.join(sorted(MAY_CHANGE))}."
         )
 
 

@@ -96,7 +96,7 @@ def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:
         return str(error)
     run_begins(folder)
     for path in remove_leftovers(folder):
-        logger.info(f"removed what a run that was killed left half written: {path}")
+        logger.info(f"removed a half-written file that a killed run left: {path}")
     return None
 
 
@@ -269,8 +269,8 @@ def finish_run(output_dir: str, save: bool = True, last: bool = False) -> None:
     if best is not None and best[1] == 0:
         # a result like any other by its files; whoever goes on with it should know
         logger.warning(
-            f"{best[0]} was 0 after every epoch: the network has learned nothing that is right. Train longer (epochs), "
-            "and look at predictions.png, which shows whether the labels lie where they should."
+            f"{best[0]} was 0 after every epoch: the network has learned nothing useful. Train longer (epochs), and "
+            "look at predictions.png, which shows whether the labels lie where they should."
         )
     told_best = "" if last or best is None else f": best {best[0]} {best[1]:.4f} in epoch {best[2]}"
     logger.info(f"done{told_best}. Everything is in {folder}")

@@ -213,8 +213,8 @@ def refuse_earlier_run(folder: Path, weights: Sequence[str] = ()) -> None:
         return
     command = typed_command()
     raise RefusedStart(
-        f"'{folder}' holds an earlier run ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); nothing of it "
-        f"is overwritten. To go on with it: {shlex.join(with_options(command, resume='true'))} | To leave it as it is: "
+        f"'{folder}' holds an earlier run ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); nothing in it "
+        f"is overwritten. To continue it: {shlex.join(with_options(command, resume='true'))} | To leave it as it is: "
         f"{shlex.join(with_options(command, output_dir=str(next_free(folder))))}"
     )
 
@@ -231,9 +231,9 @@ def check_places(folder: Path) -> None:
     wrong += [(place, "a folder") for place in (folder, *(folder / n for n in _FOLDERS)) if place.is_file()]
     if wrong:
         place, wanted = wrong[0]
-        raise RefusedStart(f"'{place}' stands where {wanted} is to be written; move it, or give another output_dir.")
+        raise RefusedStart(f"'{place}' is where {wanted} is to be written; move it, or give another output_dir.")
     there = folder if folder.exists() else next(parent for parent in folder.resolve().parents if parent.exists())
     if not there.is_dir():
-        raise RefusedStart(f"'{there}' is no folder, so that '{folder}' cannot be made; give another output_dir.")
+        raise RefusedStart(f"'{there}' is not a folder, so '{folder}' cannot be created; give another output_dir.")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RefusedStart(f"'{there}' cannot be written to; change its permissions, or give another output_dir.")

@@ -66,7 +66,8 @@ def hold(folder: Path, setting: str = "output_dir", run: Path | None = None) -> 
         try:
             if not _locked(file, path):
                 raise RefusedStart(
-                    f"'{folder}' is in use by another run{_named(path)}; wait for its end, or give another {setting}."
+                    f"'{folder}' is in use by another run{_named(path)}; wait until it ends, or give another "
+                    f"{setting}."
                 )
             # the run before may have removed the file between our opening it and locking it
             if path.exists() and os.path.samestat(os.fstat(file), os.stat(path)):
@@ -92,7 +93,7 @@ def _naming_place(folder: Path, setting: str) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise RefusedStart(f"'{folder}' is no folder, or lies in what is none; give another {setting}.") from error
+        raise RefusedStart(f"'{folder}' is not a folder, or its parent is not one; give another {setting}.") from error
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
@@ -144,7 +145,9 @@ def _locked(file: int, path: Path) -> bool:
             return False
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
-        logger.warning(f"'{path}': this file system knows no locks ({error}); see to it that no other run writes here.")
+        logger.warning(
+            f"'{path}': this file system does not support locks ({error}); make sure that no other run writes here."
+        )
     return True
 
 

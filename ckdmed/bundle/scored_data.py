@@ -30,8 +30,8 @@ def check_scored_data(dataset_dir: str | None, checkpoint: str) -> None:
         return
     if data := (recorded_settings(Path(checkpoint)) or {}).get("dataset_dir"):
         raise RefusedStart(
-            f"no dataset_dir is given, and phantoms say nothing of '{checkpoint}', whose training had --dataset_dir "
-            f"{data}: give --dataset_dir."
+            f"no dataset_dir is given, and phantoms say nothing about '{checkpoint}', which was trained with "
+            f"--dataset_dir {data}: give --dataset_dir."
         )
 
 

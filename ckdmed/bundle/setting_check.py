@@ -56,7 +56,7 @@ def checked(name: str, value: Any, setting: Setting) -> Any:
         hint = f" {error}" if str(error).endswith(("?", ".")) else ""
         unit = f" ({setting.unit})" if setting.unit else ""
         raise WrongSettingError(
-            f"--{name} must be {setting.kind.legal}{unit}, got {value!r}.{hint} It is: {setting.meaning}."
+            f"--{name} must be {setting.kind.legal}{unit}, got {value!r}.{hint} Meaning: {setting.meaning}."
         ) from error
 
 
@@ -78,7 +78,7 @@ def check_given(config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         if not _is_there(config, name) and name not in taken_settings(config):
             near = nearest_setting(ReferenceResolver.normalize_id(name), value, config, config)
-            wrong.append(f"'{name}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
+            wrong.append(f"'{name}' is not a setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
         elif name in table and not is_code(value) and not (isinstance(value, Mapping) and "_target_" in value):
             try:
                 checked(name, value, table[name])

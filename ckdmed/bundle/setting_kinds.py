@@ -185,7 +185,7 @@ def mapping_of(kind: Kind, legal: str) -> Kind:
             try:
                 found[str(name)] = kind.convert(entry)
             except (TypeError, ValueError, OverflowError) as error:
-                raise ValueError(f"Of '{name}' it must be {kind.legal}, got {entry!r}.") from error
+                raise ValueError(f"For '{name}' it must be {kind.legal}, got {entry!r}.") from error
         return found
 
     return Kind(legal, convert)
@@ -218,7 +218,7 @@ def list_of(kind: Kind, what: str, length: int | None = None, different: bool = 
         if not (found or empty) or (length is not None and len(found) != length):
             raise ValueError
         if different and any(entry in found[:n] for n, entry in enumerate(found)):
-            raise ValueError("one stands twice.")
+            raise ValueError("one appears twice.")
         return found
 
     many = "a list of" if length is None else f"a list of {length}"

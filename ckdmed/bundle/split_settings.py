@@ -34,12 +34,12 @@ def check_split_settings(checkpoint: str, sections: Collection[str]) -> None:
     recorded = recorded_settings(Path(checkpoint)) or {}
     asked = {name: workflow.parser.get_parsed_content(name) for name in _OF_THE_SPLIT if name in given & {*recorded}}
     wrong = [
-        f"--{name} is {value}, and that of the training {recorded[name]}"
+        f"--{name} is {value}, but that of the training was {recorded[name]}"
         for name, value in asked.items()
         if value != recorded[name]
     ]
     if wrong:
         raise WrongSettingError(
-            f"{'; '.join(wrong)}: what is scored of '{checkpoint}' are the sections that its training recorded, and no "
-            "split is drawn. Leave this out, or give the weights of a training with these settings as the checkpoint."
+            f"{'; '.join(wrong)}: '{checkpoint}' is scored on the sections that its training recorded, and no split "
+            "is drawn. Leave this out, or give the weights of a training with these settings as the checkpoint."
         )

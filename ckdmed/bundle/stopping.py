@@ -62,9 +62,9 @@ def close_bars() -> None:
 def stopped_line(folder: Path, by: str) -> str:
     """What is kept of a run, and the command that goes on with it."""
     checkpoints = sorted(folder.rglob("resume_epoch=*.pt"), key=lambda path: path.stat().st_mtime)
-    kept = f"its last checkpoint is {checkpoints[-1]}" if checkpoints else "no epoch of it was finished"
+    kept = f"its last checkpoint is {checkpoints[-1]}" if checkpoints else "no epoch was finished"
     command = shlex.join(with_options(typed_command(), output_dir=str(folder), resume="true"))
-    return f"stopped by {by}; {kept}. To go on: {command}"
+    return f"stopped by {by}; {kept}. To continue: {command}"
 
 
 def _print_last_line() -> None:

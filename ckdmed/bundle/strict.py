@@ -97,7 +97,7 @@ def check_settings() -> None:
     lines = []
     for key in unknown:
         near = nearest_setting(key, _content(config, key), config, known)
-        lines.append(f"'{key}' is no setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
+        lines.append(f"'{key}' is not a setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
     plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
     raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
 

@@ -65,8 +65,9 @@ def check_taught(parser: ConfigParser) -> None:
     wrong = [line for record in records for line in _differences(parser, record, meanings)]
     if wrong:
         raise WrongSettingError(
-            " ".join(wrong) + " A teacher takes and gives the same channels as its student, in the same order: give "
-            f"these settings as the teacher's training had them, or another --{option}."
+            " ".join(wrong)
+            + " A teacher has the same input and output channels as its student, in the same order: give these "
+            f"settings the values of the teacher's training, or give another --{option}."
         )
 
 
@@ -90,14 +91,14 @@ def check_started_from(parser: ConfigParser) -> None:
         return
     if is_deployed(given):
         raise WrongSettingError(
-            f"--student_pretrained '{given}' is a deployed file, which cannot learn: give the weights that it was made "
-            "of, models/model.pt of their training."
+            f"--student_pretrained '{given}' is a deployed file, which cannot be trained: give the weights that it "
+            "was made from, models/model.pt of their training."
         )
     if wrong := _differences(parser, trained_with(given), _OF_OUTPUTS):
         raise WrongSettingError(
             " ".join(wrong)
-            + " The student's outputs are those that its first weights have, in their order: give these "
-            "settings as their training had them, or other weights with --student_pretrained."
+            + " The student's outputs must be those of its initial weights, in the same order: give these settings the "
+            "values of their training, or give other weights with --student_pretrained."
         )
     # the layers of a pruned network have channels of their own, so that its weights fit whatever base is given
     if wrong := _differences(parser, started_from(given), _OF_NETWORK):

@@ -94,14 +94,14 @@ class Trained:
         """
         if not Path(str(self.checkpoint)).is_file():
             raise RefusedStart(
-                f"there is no checkpoint '{self.checkpoint}'. Name one with --checkpoint, or train one: train.json of "
-                "this bundle leaves it in its output folder as models/model.pt."
+                f"there is no checkpoint '{self.checkpoint}'. Give one with --checkpoint, or train one: train.json of "
+                "this bundle writes it to its output folder as models/model.pt."
             )
         path = Path(str(self.checkpoint)).with_suffix(".json")
         wanted = ", ".join(f"{option}{name}" for name in names)
         raise RefusedStart(
             f"'{self.checkpoint}' has no record of what it was trained with: give {wanted}, or put the record of its "
-            f"training, models/model.json or settings.json of its output folder, beside it as {path.name}."
+            f"training (models/model.json or settings.json of its output folder) beside it as {path.name}."
         )
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -147,8 +147,8 @@ def _check_same_images(records: Mapping[str, Mapping[str, Any]]) -> None:
         if any(value != next(iter(values.values())) for value in values.values()):
             listed = ", ".join(f"'{checkpoint}' with {value!r}" for checkpoint, value in values.items())
             raise WrongSettingError(
-                f"these were trained with different settings of {name}: {listed}. All see the same images, so they "
-                f"must agree: choose checkpoints of one {name}, or train the others anew."
+                f"these checkpoints were trained with different values of {name}: {listed}. All see the same images, "
+                f"so they must agree: choose checkpoints with the same {name}, or train the others again."
             )
 
 
@@ -209,8 +209,8 @@ def _check_hash(checkpoint: Path, record: Path, content: Any) -> None:
     stated = content.get("sha256") if isinstance(content, Mapping) else None
     if stated is not None and checkpoint.is_file() and (found := sha256_of(checkpoint)) != stated:
         raise ValueError(
-            f"'{record}' is the record of other weights than '{checkpoint}': it names SHA-256 {stated}, and theirs is "
-            f"{found}. Put the record of their own training, models/model.json of its output folder, in its place."
+            f"'{record}' is not the record of '{checkpoint}': it names SHA-256 {stated}, but that of the weights is "
+            f"{found}. Replace it with the record of their own training, models/model.json of its output folder."
         )
 
 
@@ -311,7 +311,9 @@ def check_trained(parser: ConfigParser, declared: Mapping[str, Iterable[Any]], o
         if name in OF_PREDICTIONS:
             chosen = record.get(name)
             if str(given) not in reading and not is_code(given) and chosen not in (None, given):
-                logger.info(f"{option}{name} is {given!r}, as given; '{record.checkpoint}' itself says {chosen!r}.")
+                logger.info(
+                    f"{option}{name} is {given!r}, as given; the record of '{record.checkpoint}' says {chosen!r}."
+                )
             continue
         if str(given) in reading:
             # what a network has none of unless it was requested need not be given
@@ -364,8 +366,9 @@ def _tell_of_components(parser: ConfigParser, option: str) -> None:
     if others:
         listed = ", ".join(f"{option}{name} {json.dumps(content)}" for name, content in others.items())
         logger.warning(
-            f"'{checkpoint}' was trained with entries of components that differ from its bundle's: {listed}. They are "
-            "not taken from the record; give those that matter here, such as the network's and the preprocessing's."
+            f"'{checkpoint}' was trained with entries of components that differ from those of its bundle: {listed}. "
+            "They are not taken from the record; give those that matter here, such as those of the network and the "
+            "preprocessing."
         )
 
 

@@ -24,7 +24,7 @@ def check_training_images(sections: Mapping[str, Sequence[Mapping[str, Any]]], l
     count = sum(bool(item["labelled"]) or not labelled for item in sections["train"])
     if count < 2:
         raise RefusedStart(
-            f"the training section has {counted(count, 'image')}{' with a label' if labelled else ''}, and a "
-            "classifier's batch "
-            "normalisation needs two or more: give more data, a larger label_fraction or another split_seed."
+            f"the training section has {counted(count, 'image')}{' with a label' if labelled else ''}, but a "
+            "classifier's batch normalisation needs two or more: give more data, a larger label_fraction or another "
+            "split_seed."
         )

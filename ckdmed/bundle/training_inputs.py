@@ -157,7 +157,7 @@ def _look(
             facts[number].append(told)
     if dataset_dir is None:
         sequences, modality, side = [""] * images, "", None
-        description = "phantoms, no patients' images"
+        description = "phantoms, not patients' images"
     elif figshare:
         sequences, modality, side = list(figshare), "MR", (_FIGSHARE_SIDE_MM, _FIGSHARE_SIDE_MM)
         description = f"{SEQUENCE_NAMES[figshare[0]]} slices with a tumour"

@@ -47,7 +47,9 @@ class AlignedTrainer(MultiTeacherTrainer):
                 "alignment is a stage of mutual distillation: the peer has to learn from the student (w_mutual)."
             )
         if distributed.is_initialized() and distributed.get_world_size() > 1:
-            raise ValueError("mutual distillation with alignment runs in one process: leave align null for several.")
+            raise ValueError(
+                "mutual distillation with alignment runs in one process only: set align to null for several."
+            )
         super().__init__(**kwargs)
         self.alignment = alignment.to(self.state.device)
         self._aligned: torch.Tensor | None = None

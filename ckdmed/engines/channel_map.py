@@ -58,10 +58,10 @@ class ChannelMap:
             ValueError: as for one view; two views of one name.
         """
         if isinstance(views, Mapping) or any(isinstance(view, str) for view in views):
-            raise ValueError(f"views are a list of lists of modalities, got {views!r}.")
+            raise ValueError(f"views must be a list of lists of modalities, got {views!r}.")
         names = [view_name(view) for view in views]
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"each view must be there once, at least one, got {names}.")
+            raise ValueError(f"there must be at least one view, and each only once, got {names}.")
         return {name: self(view) for name, view in zip(names, views)}
 
 

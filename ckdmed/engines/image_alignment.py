@@ -189,14 +189,14 @@ def image_alignment(
         raise ValueError(f"align must be one of {', '.join(ALIGNMENTS)} or null, got {align!r}.")
     if len(views) != 1:
         raise ValueError(
-            f"alignment brings one assisting set of sequences to the student's, and there are {len(views)} teachers: "
-            "give teachers a single list."
+            f"alignment translates one assisting set of sequences to the student's, but there are {len(views)} "
+            "teachers: give a single list as teachers."
         )
     edge = min(input_shape[2:])
     # the last two layers need four positions
     layers = next((number for number in (3, 2) if edge // 2**number >= 4), None)
     if layers is None:
-        raise ValueError(f"images of {edge} pixels are too small for alignment: 16 at least.")
+        raise ValueError(f"images of {edge} pixels are too small for alignment, which needs at least 16.")
     (assisting,) = views.values()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -74,7 +74,7 @@ class MultiTeacherTrainer(DistillationTrainer):
         learns = teacher_optimizer is not None and self.teacher is not None
         self._penalties = OutputPenalties(self.teacher) if learns else None  # type: ignore[arg-type]
         if teacher_loss is not None and teacher_loss.w_mutual > 0 and self.student_view is not None:
-            raise ValueError("peers learn from each other's answer to the same image: give no student_view.")
+            raise ValueError("peers learn from each other's output for the same image: leave student_view out.")
         if teacher_optimizer is None and self.teacher is not None:
             self.add_event_handler(Events.EPOCH_STARTED, self._hold_still)
 

@@ -132,9 +132,9 @@ def attach_student(
         raise ValueError(f"the teacher has no taps {missing}; it has {sorted(teacher.taps.paths)}.")
     if isinstance(teacher, CrossFittedTeacher) and loss is not None and (terms := loss.channel_terms):
         logger.warning(
-            f"the teacher is {teacher.folds.count} networks, whose channels have nothing in common, and the terms "
-            f"{', '.join(terms)} compare channels: what the student's features are to become changes from patient to "
-            "patient. Take a method that compares logits (kd, dist, dkd, cwd) or maps without channels (at, "
+            f"the teacher consists of {teacher.folds.count} networks, whose channels have nothing in common, but the "
+            f"terms {', '.join(terms)} compare channels: the target of the student's features would change from "
+            "patient to patient. Use a method that compares logits (kd, dist, dkd, cwd) or maps without channels (at, "
             "similarity), or set the weights of these terms to 0, or teacher_folds to 1."
         )
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
@@ -143,9 +143,9 @@ def attach_student(
     teacher_output: Any = (teacher_inferer or SimpleInferer())(shown, teacher)
     if logits[1] != teacher_output.logits.shape[1]:
         raise ValueError(
-            f"the student gives {logits[1]} output channels, shape {logits}, and the teacher "
-            f"{teacher_output.logits.shape[1]}, shape {tuple(teacher_output.logits.shape)}: "
-            "soft targets need the same classes."
+            f"the student gives {logits[1]} output channels, shape {logits}, but the teacher "
+            f"{teacher_output.logits.shape[1]}, shape {tuple(teacher_output.logits.shape)}: soft targets need the "
+            "same classes."
         )
     targets = {name: tuple(teacher_output.features[name].shape) for name in shared}
     for name, shape in ((name, shapes[name]) for name in shared):
@@ -158,8 +158,8 @@ def attach_student(
             # a projection becomes a submodule of this name
             if hasattr(nn.ModuleDict(), name) or "." in name:
                 raise ValueError(
-                    f"tap '{name}': PyTorch's modules have an attribute of that name, or it has a dot; give the tap "
-                    "another name in both networks."
+                    f"tap '{name}': PyTorch's modules have an attribute of that name, or the name contains a dot; "
+                    "give the tap another name in both networks."
                 )
             own = loss.projectors.get(name) if loss is not None else None
             if own is None and (len(source) != len(target) or len(source) < 3):
@@ -197,9 +197,9 @@ def _check_grids(name: str, student: Sequence[int], teacher: Sequence[int], imag
         # tokens have no grid to compare
         return
     logger.warning(
-        f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image "
-        f"of {_times(image[2:])}, so one of the two pads it and their places do not match; take images "
-        "of a size that neither has to pad, such as a multiple of 32."
+        f"tap '{name}': the student's map is {_times(grid_s)} and the teacher's {_times(grid_t)} for an image of "
+        f"{_times(image[2:])}, so one of the two pads it and their positions do not match; use images of a size that "
+        "neither has to pad, such as a multiple of 32."
     )
 
 

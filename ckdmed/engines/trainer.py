@@ -90,7 +90,7 @@ class DistillationTrainer(SupervisedTrainer):
             )
         if isinstance(teacher, CrossFittedTeacher) and isinstance(kwargs.get("prepare_batch"), MixupPrepareBatch):
             raise ValueError(
-                "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
+                "mixup mixes two patients, one of whom a cross-fitted teacher may have seen: set mixup to 0 or "
                 "teacher_folds to 1."
             )
         if isinstance(teacher, FrozenTeacher):

@@ -139,7 +139,7 @@ def _own_labels(labels: Sequence[int]) -> BratsLabels:
     numbers = {int(value) for value in labels}
     if len(labels) != 3 or len(numbers) != 3 or not numbers <= set(range(1, 256)):
         raise ValueError(
-            "labels must be three different numbers from 1 to 255, of core, oedema and enhancing tumour; got "
+            "labels must be three different numbers from 1 to 255, for core, oedema and enhancing tumour; got "
             f"{list(labels)}."
         )
     ncr, ed, et = (int(value) for value in labels)

@@ -144,15 +144,15 @@ class ResumeCheckpoint:
         if not self.resume:
             if self.save and self.files():
                 raise RuntimeError(
-                    f"'{self.files()[0]}' is of an earlier run, of which nothing is overwritten: resume that run, or "
-                    "give another folder."
+                    f"'{self.files()[0]}' is of an earlier run, which is not overwritten: resume that run, or give "
+                    "another folder."
                 )
             return
         for path in self.files():
             try:
                 state = load_weights(path, self.device)
             except ValueError as error:
-                self.logger.warning(f"{error} Going on with the checkpoint before it.")
+                self.logger.warning(f"{error} Continuing with the checkpoint before it.")
                 continue
             self._restore(engine, path, state)
             if self.save:
@@ -168,15 +168,15 @@ class ResumeCheckpoint:
                 item.load_state_dict(state[name])
             except (RuntimeError, ValueError, KeyError) as error:
                 raise RuntimeError(
-                    f"'{path}': its {name} does not fit this run's ({error}); "
-                    "resume with the settings it was made with."
+                    f"'{path}': its {name} does not match this run's ({error}); resume with the settings it was made "
+                    "with."
                 ) from error
         scaler = getattr(engine, "scaler", None)
         if (scaler is None) != (state.get("scaler") is None):
             then, now = ("with", "without") if scaler is None else ("without", "with")
             raise RuntimeError(
-                f"'{path}' was made {then} a gradient scaler and this run is {now} one: resume on such a device and "
-                "with the mixed precision (amp) that it was made with."
+                f"'{path}' was made {then} a gradient scaler, but this run is {now} one: resume on the kind of device "
+                "and with the mixed precision (amp) that it was made with."
             )
         if scaler is not None:
             scaler.load_state_dict(state["scaler"])
@@ -190,14 +190,14 @@ class ResumeCheckpoint:
             raise RuntimeError(f"'{path}' lacks {missing}; it belongs to a run with other settings.")
         if state["epoch_length"] != engine.state.epoch_length:
             raise RuntimeError(
-                f"'{path}' was made with {counted(state['epoch_length'], 'step')} per epoch and this run has "
+                f"'{path}' was made with {counted(state['epoch_length'], 'step')} per epoch, but this run has "
                 f"{engine.state.epoch_length}; resume with the same data, batch size and number of processes."
             )
         if state["max_epochs"] != engine.state.max_epochs:
             raise RuntimeError(
-                f"'{path}' is of a training of {counted(state['max_epochs'], 'epoch')} and this run has "
-                f"{engine.state.max_epochs}; learning rate and ramps follow the length of the training: resume with "
-                "the same number of epochs."
+                f"'{path}' is of a training of {counted(state['max_epochs'], 'epoch')}, but this run has "
+                f"{engine.state.max_epochs}; learning rate and ramps depend on the length of the training: resume "
+                "with the same number of epochs."
             )
 
     def write(self, engine: Engine) -> None:

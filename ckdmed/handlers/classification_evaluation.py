@@ -175,7 +175,7 @@ class ClassificationEvaluation(CollectLogits):
             self.class_names,
             self.output_dir / "predictions.png",
             titles=[self.rows[i]["id"] for i in chosen],
-            title="the surest mistakes first",
+            title="the most confident mistakes first",
         )
         models = {name: (network, layer) for name, (network, layer) in self.gradcam.items() if network is not None}
         if missing := [name for name in self.gradcam if name not in models]:

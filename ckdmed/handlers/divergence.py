@@ -89,8 +89,8 @@ class StopWhenDiverged:
 
 
 _REMEDY = (
-    "Nothing of this epoch is saved; weights and checkpoints of earlier epochs are. Start again with a lower "
-    "learning rate, and look for images or labels that are not finite."
+    "Nothing of this epoch is saved; weights and checkpoints of earlier epochs are. Start again with a lower learning "
+    "rate, and look for images or labels with values that are not finite."
 )
 
 

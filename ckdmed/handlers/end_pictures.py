@@ -186,7 +186,7 @@ class EndPictures(ABC):
         count = len(self.modalities) or channels
         if channels % count:
             raise ValueError(
-                f"an image has {channels} channels and there are {count} modalities, {', '.join(self.modalities)}: "
+                f"an image has {channels} channels, but there are {count} modalities, {', '.join(self.modalities)}: "
                 "give the name of each channel of a slice."
             )
         index = self.shown % count

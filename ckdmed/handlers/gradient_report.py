@@ -94,6 +94,6 @@ class GradientReport:
                 )
             if name != self.supervised and reference > 0 and norm > self.ratio * reference:
                 self.logger.warning(
-                    f"the term '{name}' pulls {norm / reference:.0f} times as hard as '{self.supervised}'; "
-                    "lower its weight unless that is meant."
+                    f"the gradient of the term '{name}' is {norm / reference:.0f} times that of '{self.supervised}'; "
+                    "lower its weight unless this is intended."
                 )

@@ -18,8 +18,8 @@ def check_finite(name: str, probabilities: np.ndarray) -> None:
     found where nothing was computed."""
     if not np.isfinite(probabilities).all():
         raise ValueError(
-            f"{name}: the network gave values that are not numbers, so nothing is written or scored of it; numbers of "
-            "half precision overflow, set amp to false."
+            f"{name}: the network gave values that are not numbers, so nothing is written or scored for it; half "
+            "precision may overflow, set amp to false."
         )
 
 

@@ -112,7 +112,9 @@ class PredictionWriter(ItemWriter):
     def _by_region(self, name: str, values: np.ndarray) -> dict[str, np.ndarray]:
         channels = values[None] if values.ndim == 3 else values
         if len(channels) != len(self.regions):
-            raise ValueError(f"{name}: a prediction of {len(channels)} channels for the regions {self.regions}.")
+            raise ValueError(
+                f"{name}: the prediction has {len(channels)} channels, but the regions are {self.regions}."
+            )
         return dict(zip(self.regions, channels, strict=True))
 
 

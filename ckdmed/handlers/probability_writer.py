@@ -77,7 +77,8 @@ class ProbabilityWriter:
         """Write one input's file from probabilities (S, C); returns its name relative to the folder."""
         if probabilities.ndim != 2 or probabilities.shape[1] != len(self.class_names):
             raise ValueError(
-                f"{name}: probabilities of shape {tuple(probabilities.shape)} for {len(self.class_names)} classes."
+                f"{name}: the probabilities have shape {tuple(probabilities.shape)}, but there are "
+                f"{len(self.class_names)} classes."
             )
         values = probabilities.detach().double().cpu().numpy()
         check_finite(name, values)

@@ -78,7 +78,7 @@ class RegionDice(Metric):
         values = self.metric.aggregate()
         if values.size != len(self.regions):
             raise ValueError(
-                f"the output has {values.size} channels, and {len(self.regions)} regions are named: "
+                f"the output has {values.size} channels, but {len(self.regions)} regions are named: "
                 f"{', '.join(self.regions)}."
             )
         return values

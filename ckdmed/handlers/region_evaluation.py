@@ -73,13 +73,13 @@ class RegionEvaluation(SegmentationEvaluation):
         kind = who["class"]
         if kind not in BRATS_2023_LESION_RULES:
             raise ValueError(
-                f"{who['id']}: the tumour type {kind!r} names no challenge; one of "
+                f"{who['id']}: the tumour type {kind!r} has no challenge; one of "
                 f"{', '.join(sorted(BRATS_2023_LESION_RULES))} is needed under {self.class_key!r}."
             )
         if predicted.ndim != 4 or len(predicted) != len(self.regions):
             raise ValueError(
-                f"{who['id']}: a prediction of {len(self.regions)} regions ({', '.join(self.regions)}) has a channel "
-                f"for each and three axes, got shape {predicted.shape}."
+                f"{who['id']}: a prediction of {len(self.regions)} regions ({', '.join(self.regions)}) must have one "
+                f"channel per region and three axes, got shape {predicted.shape}."
             )
         affine, spacing = _affine(output), self._spacing(sample, output)
         dice = []

@@ -84,8 +84,8 @@ class SegmentationEvaluation:
             predicted, truth = (np.asarray(torch.as_tensor(output[k]).cpu()) > 0.5 for k in ("pred", CommonKeys.LABEL))
             if predicted.shape != truth.shape:
                 raise ValueError(
-                    f"{sample.get('id')}: the prediction has shape {predicted.shape} and the label {truth.shape}; "
-                    "bring the prediction back to the label's grid before it is scored."
+                    f"{sample.get('id')}: the prediction has shape {predicted.shape}, but the label {truth.shape}; "
+                    "map the prediction back to the label's grid before scoring."
                 )
             who = {key: _plain(sample.get(key)) for key in ("id", "patient", "patient_group")}
             if "probability" in output:

@@ -45,19 +45,19 @@ def check_steps(
         return
     if mixup > 0 and teacher_folds > 1:
         raise ValueError(
-            "mixup mixes two patients, of whom a cross-fitted teacher may have seen one: set mixup to 0 or "
+            "mixup mixes two patients, one of whom a cross-fitted teacher may have seen: set mixup to 0 or "
             "teacher_folds to 1."
         )
     if mixup > 0 and cache_teacher:
         raise ValueError(
-            f"mixup is {mixup} and makes a new image in every step, of which cache_teacher has no answer: set mixup to "
-            "0 or cache_teacher to false."
+            f"mixup is {mixup} and makes a new image in every step, for which cache_teacher has no teacher output: "
+            "set mixup to 0 or cache_teacher to false."
         )
     if cache_teacher and augmentation not in _CACHEABLE:
         raise ValueError(
-            f"cache_teacher keeps the teacher's answers to images and their mirror images, and augmentation "
-            f"'{augmentation}' makes others: set augmentation to 'flips' and student_view to the level that is wanted, "
-            "or cache_teacher to false."
+            "cache_teacher keeps the teacher's outputs for images and their mirror images, but augmentation "
+            f"'{augmentation}' makes others: set augmentation to 'flips' and student_view to the desired level, or "
+            "cache_teacher to false."
         )
     check_view(batch_view(student_view), teacher_taps, loss)
 
@@ -78,7 +78,7 @@ def check_view(view: BatchView | None, teacher_taps: Collection[str], loss: Dist
     read = [name for name in loss.layers if name in TRANSFORMER_TAPS and name in teacher_taps]
     if read:
         raise ValueError(
-            f"the student_view '{view.level}' moves pixels, and the method compares the {' and '.join(read)} of the "
+            f"the student_view '{view.level}' moves pixels, but the method compares the {' and '.join(read)} of the "
             "teacher's Vision Transformer position by position, which cannot be moved along: set student_view to "
             "masked, which only changes intensities, or to none."
         )

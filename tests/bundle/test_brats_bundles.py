@@ -275,7 +275,7 @@ def _drawn(engine: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        ({"epoch": 1}, "'epoch' is not a setting of this bundle; did you mean 'epochs'?"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is not a folder"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
         ({"teacher_kind": "u_net"}, "teacher_kind must be one of unet_vit, "),

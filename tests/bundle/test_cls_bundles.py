@@ -199,7 +199,7 @@ def test_frozen_layers_stay_as_they_were(tmp_path: Path):
 def test_a_mistyped_setting_is_refused(tmp_path: Path):
     with pytest.raises(RuntimeError) as caught:
         workflow("cls_kd", tmp_path, alfa=0.5)
-    assert "'alfa' is no setting of this bundle; did you mean 'alpha'?" in str(root_cause(caught.value))
+    assert "'alfa' is not a setting of this bundle; did you mean 'alpha'?" in str(root_cause(caught.value))
 
 
 def test_mixing_slices_of_patients_is_a_choice_and_shows(tmp_path: Path, caplog: pytest.LogCaptureFixture):

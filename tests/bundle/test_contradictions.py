@@ -47,12 +47,12 @@ def _no_log_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (
             {"train#trainer#max_epochs": 7},
-            "--train#trainer#max_epochs 7 contradicts the setting epochs, which is read by schedule#epochs as well: "
-            "give --epochs 7 in its place.",
+            "--train#trainer#max_epochs 7 contradicts the setting epochs, which is also read by schedule#epochs: "
+            "give --epochs 7 instead.",
         ),
-        ({"train::trainer::max_epochs": 7, "epochs": 5}, "give --epochs 7 in its place"),
+        ({"train::trainer::max_epochs": 7, "epochs": 5}, "give --epochs 7 instead"),
         ({"train#trainer#max_epochs": "$@epochs + 1"}, "contradicts the setting epochs"),
-        ({"optimizer#lr": 0.2}, "the setting learning_rate, which is read by schedule#rates#0 as well"),
+        ({"optimizer#lr": 0.2}, "the setting learning_rate, which is also read by schedule#rates#0"),
     ],
 )
 def test_an_entry_that_contradicts_what_else_follows_its_setting_is_refused(
@@ -89,7 +89,7 @@ def test_what_contradicts_nothing_is_given_to_the_component(tmp_path: Path, give
 def test_the_setting_is_named_with_what_reads_it_however_many_do() -> None:
     config = {"epochs": 3, **{name: {"n": "@epochs"} for name in "abcde"}}
     (told,) = contradictions(config, config, {"a#n": 4}, config.get)
-    assert told.startswith("--a#n 4 contradicts the setting epochs, which is read by b#n, c#n, d#n and others as well")
+    assert told.startswith("--a#n 4 contradicts the setting epochs, which is also read by b#n, c#n, d#n and others")
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_of_the_bundles(name: str, value: Any, setting: str | None) -> None:
     for path in sorted(bundles.glob("*/train.json")):
         config = json.loads(path.read_text(encoding="utf-8"))
         told += contradictions(config, config, {name: value}, config.get)
-    assert bool(told) == bool(setting) and all(f"give --{setting} {value} in its place" in text for text in told)
+    assert bool(told) == bool(setting) and all(f"give --{setting} {value} instead" in text for text in told)

@@ -34,7 +34,7 @@ def test_a_file_of_another_bundle_or_with_other_settings_is_refused(tmp_path: Pa
     classes = write_tiny(tmp_path / "classes.onnx", CLASSES)
     message = refused("seg_kd", classes, **out)
     assert f"'{classes}' is a network of cls_kd whose outputs are meningioma, glioma; those of this bundle" in message
-    assert "are tumour. Give it to a bundle of its own kind." in message
+    assert "are tumour. Use it with a bundle of its own kind." in message
     # classes in another order than the file has them
     message = refused("cls_kd", classes, class_names=["glioma", "meningioma"], **out)
     assert "whose outputs are meningioma, glioma; those of this bundle are glioma, meningioma" in message
@@ -61,8 +61,8 @@ def test_masks_begin_where_the_file_says_unless_its_user_says_otherwise(
         return settings["threshold"], settings["tta"]
 
     caplog.set_level("INFO", logger="ckdmed")
-    assert cut() == (0.3, True) and "itself says" not in caplog.text
-    assert cut(threshold=0.3, tta="yes") == (0.3, True) and "itself says" not in caplog.text
+    assert cut() == (0.3, True) and "as given; the record of" not in caplog.text
+    assert cut(threshold=0.3, tta="yes") == (0.3, True) and "as given; the record of" not in caplog.text
     assert cut(threshold=0.6) == (0.6, True)
-    assert f"--threshold is 0.6, as given; '{common['checkpoint']}' itself says 0.3." in caplog.text
+    assert f"--threshold is 0.6, as given; the record of '{common['checkpoint']}' says 0.3." in caplog.text
     assert cut(tta=False) == (0.3, False) and "--tta is False, as given" in caplog.text

@@ -217,7 +217,7 @@ def test_a_folder_given_on_the_command_line_is_not_one_of_another_evaluation(
         (place / "predictions.png").write_bytes(b"")
         begin("output-2/models/model.pt")
         (place / "settings.json").write_text('{"settings": {"epochs": 1}}')
-        assert "holds a training, of which nothing is overwritten" in refused("output-2/models/model.pt")
+        assert "holds a training, which is not overwritten" in refused("output-2/models/model.pt")
 
 
 def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
@@ -235,7 +235,7 @@ def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
             evaluation(runs, name, evaluation_dir=str(place))
         assert isinstance(refusal := root_cause(error.value), RefusedStart)
         assert f"in use by another run (process {first.pid}" in str(refusal)
-        assert str(refusal).endswith("wait for its end, or give another evaluation_dir.")
+        assert str(refusal).endswith("wait until it ends, or give another evaluation_dir.")
         first.kill()
     with taken_from(given):
         evaluation(runs, name, evaluation_dir=str(place))

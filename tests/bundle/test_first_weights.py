@@ -88,6 +88,6 @@ def test_a_run_is_resumed_without_the_file_that_it_started_from(
     saved.write_bytes(whole)
     caplog.clear()
     completed(workflow(tmp_path / "run", resume=True, **settings))
-    assert f"{start}, which the network started from, is gone" in caplog.text
+    assert f"{start}, which the network started from, no longer exists" in caplog.text
     assert "whether it was trained on test patients is unknown" not in caplog.text
     assert [row["epoch"] for row in history(tmp_path / "run") if "metrics" in row] == [1, 2]

@@ -98,7 +98,7 @@ def test_a_peer_of_other_sequences_is_refused(tmp_path: Path, data: Path) -> Non
     )
     with pytest.raises(Exception) as raised:
         made.run()
-    assert "is of a peer that sees t2f, and the student sees t1c" in str(root_cause(raised.value))
+    assert "is of a peer that sees t2f, but the student sees t1c" in str(root_cause(raised.value))
 
 
 def test_another_method_has_no_use_for_alignment(tmp_path: Path, data: Path) -> None:

@@ -342,7 +342,7 @@ def test_a_run_from_before_components_were_recorded_goes_on(tmp_path: Path):
 def test_a_part_that_is_no_object_is_a_damaged_record(begun: Path, part: str):
     record = json.loads((begun / "settings.json").read_text(encoding="utf-8"))
     (begun / "settings.json").write_text(json.dumps({**record, part: 3}), encoding="utf-8")
-    assert f"is damaged ({part} are no object)" in refused(begun, seed=1)
+    assert f"is damaged ({part} are not an object)" in refused(begun, seed=1)
 
 
 def test_the_options_of_the_method_in_effect_are_recorded_and_compared(tmp_path: Path):

@@ -40,8 +40,8 @@ def test_a_start_over_a_run_is_refused_with_two_commands(tmp_path: Path, monkeyp
     with pytest.raises(RefusedStart) as refusal:
         start_run("out")
     assert str(refusal.value) == (
-        "'out' holds an earlier run (metrics.jsonl, curves.png, models/model.pt, ...); nothing of it is overwritten. "
-        "To go on with it: python-program --epochs 3 --output_dir out --resume true | "
+        "'out' holds an earlier run (metrics.jsonl, curves.png, models/model.pt, ...); nothing in it is overwritten. "
+        "To continue it: python-program --epochs 3 --output_dir out --resume true | "
         "To leave it as it is: python-program --epochs 3 --output_dir out-2"
     )
     assert {p.read_text() for p in Path("out").rglob("*") if p.is_file()} == {"old"}
@@ -71,11 +71,11 @@ def test_weights_elsewhere_are_an_earlier_run_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("place", "folder", "message"),
     [
-        ("out", False, "out' stands where a folder is to be written"),
-        ("out/models", False, "models' stands where a folder"),
-        ("out/metrics.jsonl", True, "metrics.jsonl' stands where a file"),
-        ("out/models/model.pt", True, "model.pt' stands where a file"),
-        ("out/settings.json", True, "settings.json' stands where a file"),
+        ("out", False, "out' is where a folder is to be written"),
+        ("out/models", False, "models' is where a folder"),
+        ("out/metrics.jsonl", True, "metrics.jsonl' is where a file"),
+        ("out/models/model.pt", True, "model.pt' is where a file"),
+        ("out/settings.json", True, "settings.json' is where a file"),
     ],
 )
 def test_places_of_the_wrong_kind_are_noticed_at_the_start(tmp_path: Path, place: str, folder: bool, message: str):
@@ -149,7 +149,7 @@ def test_no_two_runs_leave_their_weights_in_one_folder(tmp_path: Path):
     [
         (PermissionError(errno.EACCES, "Permission denied"), r"cannot be written to \(Permission denied\)"),
         (OSError(errno.EROFS, "Read-only file system"), r"cannot be written to \(Read-only file system\)"),
-        (None, "is no folder, or lies in what is none"),
+        (None, "is not a folder, or its parent is not one"),
     ],
 )
 @pytest.mark.parametrize("place", ["out", "out/deeper"])

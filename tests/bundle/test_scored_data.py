@@ -28,7 +28,7 @@ def checkpoint(folder: Path, dataset_dir: str | None, recorded: bool = True) -> 
 def test_weights_of_a_training_that_had_data_are_scored_on_data(tmp_path: Path) -> None:
     trained = checkpoint(tmp_path / "run", "path/to/brats")
     with pytest.raises(
-        RefusedStart, match=r"run/models/model.pt', whose training had --dataset_dir path/to/brats: give"
+        RefusedStart, match=r"run/models/model.pt', which was trained with --dataset_dir path/to/brats: give"
     ):
         check_scored_data(None, trained)
     check_scored_data("path/to/others", trained)

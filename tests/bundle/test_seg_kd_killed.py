@@ -77,5 +77,5 @@ def test_a_mistyped_setting_ends_with_the_nearest(tmp_path: Path):
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0 and not (tmp_path / "out").exists()
     last = [line for line in printed.splitlines() if line.strip()][-1]
-    assert last.startswith("error: 'epoch' is no setting of this bundle; did you mean 'epochs'?")
+    assert last.startswith("error: 'epoch' is not a setting of this bundle; did you mean 'epochs'?")
     assert "Traceback" not in printed

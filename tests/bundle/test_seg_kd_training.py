@@ -269,7 +269,7 @@ def test_resuming_with_another_teacher_is_refused(tmp_path: Path):
     torch.save({name: value + 1 for name, value in state.items()}, tmp_path / "other.pt")
     with pytest.raises(RuntimeError) as raised:
         run(tmp_path / "out", resume=True, teacher_checkpoint=str(tmp_path / "other.pt"))
-    assert re.search("its teacher does not fit this run's .weights of SHA-256", str(root_cause(raised.value)))
+    assert re.search("its teacher does not match this run's .weights with SHA-256", str(root_cause(raised.value)))
 
 
 @pytest.mark.slow
@@ -293,7 +293,7 @@ def test_original_files(tmp_path: Path, figshare_mat_dir: Path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"epoch": 1}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        ({"epoch": 1}, "'epoch' is not a setting of this bundle; did you mean 'epochs'?"),
         ({"dataset_dir": "/nowhere"}, "dataset_dir '/nowhere' is neither a folder nor a datalist"),
         ({"teacher_checkpoint": "/nowhere.pt"}, "there is no checkpoint '/nowhere.pt'"),
         ({"method": "mine"}, "method must be one of at, ckd, "),

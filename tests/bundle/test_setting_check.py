@@ -195,10 +195,10 @@ def test_the_bundles_own_defaults_pass_and_stay(bundle: str, configs: tuple[str,
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epoch": 3}, "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        ({"epoch": 3}, "'epoch' is not a setting of this bundle; did you mean 'epochs'?"),
         ({"epochs": "abc"}, "--epochs must be a whole number of at least 1 (epochs), got 'abc'"),
-        ({"optimiser#lr": 1}, "'optimiser#lr' is no setting of this bundle"),
-        ({"train#trainer#max_epochs": 3}, "lr_scheduler#epochs as well: give --epochs 3 in its place"),
+        ({"optimiser#lr": 1}, "'optimiser#lr' is not a setting of this bundle"),
+        ({"train#trainer#max_epochs": 3}, "lr_scheduler#epochs: give --epochs 3 instead"),
     ],
 )
 def test_settings_of_an_experiment_are_refused_before_its_first_training(settings: dict, message: str):

@@ -15,13 +15,13 @@ def test_the_last_line_names_the_checkpoint_and_the_command(tmp_path: Path, monk
     monkeypatch.setattr("ckdmed.bundle.stopping.typed_command", lambda: ["train", "--output_dir", "x", "--epochs", "3"])
     line = stopped_line(tmp_path, "SIGTERM")
     assert line == (
-        "stopped by SIGTERM; no epoch of it was finished. To go on: "
+        "stopped by SIGTERM; no epoch was finished. To continue: "
         f"train --epochs 3 --output_dir {tmp_path} --resume true"
     )
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "resume_epoch=0002.pt").write_text("x")
     assert "its last checkpoint is" in stopped_line(tmp_path, "Ctrl-C")
-    assert "resume_epoch=0002.pt. To go on" in stopped_line(tmp_path, "Ctrl-C")
+    assert "resume_epoch=0002.pt. To continue" in stopped_line(tmp_path, "Ctrl-C")
 
 
 @pytest.mark.slow

@@ -57,13 +57,13 @@ def test_known_settings_pass(tmp_path: Path):
 )
 def test_mistyped_setting_names_the_nearest(tmp_path: Path, name: str, nearest: str):
     message = refused(workflow(tmp_path, **{name: 1}))
-    assert message.startswith(f"'{name}' is no setting of this bundle; did you mean '{nearest}'?")
+    assert message.startswith(f"'{name}' is not a setting of this bundle; did you mean '{nearest}'?")
     assert "Settings: epochs, learning_rate, note, resume" in message
 
 
 def test_every_mistake_is_named(tmp_path: Path):
     message = refused(workflow(tmp_path, epoch=1, zzzz=2))
-    assert "'epoch' is no setting" in message and "'zzzz' is no setting of this bundle. Settings" in message
+    assert "'epoch' is not a setting" in message and "'zzzz' is not a setting of this bundle. Settings" in message
 
 
 @pytest.mark.parametrize(

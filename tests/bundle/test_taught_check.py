@@ -174,5 +174,5 @@ def test_a_deployed_file_is_no_start(tmp_path: Path) -> None:
     start = tmp_path / "model.onnx"
     start.write_bytes(b"graph")
     parser.update({"student_pretrained": str(start)})
-    with pytest.raises(WrongSettingError, match=r"model\.onnx' is a deployed file, which cannot learn"):
+    with pytest.raises(WrongSettingError, match=r"model\.onnx' is a deployed file, which cannot be trained"):
         check_started_from(parser)

@@ -90,7 +90,7 @@ def test_one_teacher_is_todays(tmp_path: Path):
 
 def test_contradictions_are_refused_before_anything_is_written(tmp_path: Path):
     for settings, message in (
-        ({"calibrate_teacher": True}, "give teacher_folds of 2 or more"),
+        ({"calibrate_teacher": True}, "set teacher_folds to 2 or more"),
         ({"teacher_folds": 3, "teacher_checkpoint": str(tmp_path / "teacher.pt")}, "is of 1 teacher"),
     ):
         with pytest.raises(Exception) as caught:

@@ -289,5 +289,5 @@ def test_a_peer_of_other_regions_is_refused(tmp_path: Path) -> None:
     peer = tmp_path / "t1c.pt"
     torch.save({}, peer)
     write_record(peer.with_suffix(".json"), regions=["WT", "TC"])
-    with pytest.raises(RefusedStart, match="peer that finds WT, TC, and the student finds TC, WT:"):
+    with pytest.raises(RefusedStart, match="peer that segments WT, TC, but the student segments TC, WT:"):
         with_peer(torch.nn.Identity(), str(peer), ["t1c"], 1, 2, ["TC", "WT"])

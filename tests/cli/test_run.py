@@ -74,7 +74,7 @@ def test_files_are_laid_over_the_bundles(bundle, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["train", "--epoch", "5"], "'epoch' is no setting of this bundle; did you mean 'epochs'?"),
+        (["train", "--epoch", "5"], "'epoch' is not a setting of this bundle; did you mean 'epochs'?"),
         (["train", "--epochs", "many"], "--epochs must be a whole number"),
         (["train", "epochs", "5"], "'epochs' is neither a setting nor the value of one"),
         (["train", "--epochs", "5", "7"], "'7' is neither a setting nor the value of one"),

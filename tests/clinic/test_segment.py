@@ -215,7 +215,7 @@ def test_nothing_is_written_before_all_is_checked(tmp_path: Path, monkeypatch: p
         segment_patients([patient], file.parent, bundle_folder("seg_kd"))
     with pytest.raises(RuntimeError) as caught:
         segment_patients([patient], tmp_path / "out", bundle_folder("seg_kd"), {"tda": True})
-    assert "'tda' is no setting of this bundle" in str(root_cause(caught.value))
+    assert "'tda' is not a setting of this bundle" in str(root_cause(caught.value))
     assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == [file]
 
 

@@ -45,7 +45,7 @@ def test_a_run_is_deployed_with_the_weights_of_its_own_folder_of_weights(bundle:
 def test_a_run_without_weights_never_gets_those_of_its_bundle(bundle: Path, tmp_path: Path, stated: bool) -> None:
     run = write_run(tmp_path / "run", bundle, tmp_path / "gone" if stated else None)
     with pytest.raises(
-        ValueError, match="run: there are no weights .*run.models.model.pt; name some with --checkpoint"
+        ValueError, match="run: there are no weights .*run.models.model.pt; give some with --checkpoint"
     ):
         find_source(run)
 

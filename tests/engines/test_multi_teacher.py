@@ -54,7 +54,7 @@ def test_channel_map_by_names() -> None:
         channels("t1c")
     with pytest.raises(ValueError, match="list of lists"):
         channels.views(["t1c", "t2f"])
-    with pytest.raises(ValueError, match="each view must be there once"):
+    with pytest.raises(ValueError, match="there must be at least one view, and each only once"):
         channels.views([["t1c"], ["t1c"]])
     with pytest.raises(ValueError, match="neighbours"):
         ChannelMap(["t1c"], -1)

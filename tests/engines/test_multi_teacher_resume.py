@@ -88,9 +88,9 @@ def test_other_teachers_are_refused(tmp_path: Path) -> None:
     other = make(tmp_path, "frozen", resume=True)
     with torch.no_grad():
         next(other.ensemble.parameters()).add_(1)
-    with pytest.raises(RuntimeError, match="its teachers does not fit this run's .weights of SHA-256"):
+    with pytest.raises(RuntimeError, match="its teachers does not match this run's .weights with SHA-256"):
         other.trainer.run()
-    with pytest.raises(RuntimeError, match="its teachers does not fit this run's .teachers with"):
+    with pytest.raises(RuntimeError, match="its teachers does not match this run's .teachers with"):
         make(tmp_path, "online", resume=True).trainer.run()
 
 

@@ -90,7 +90,7 @@ def test_what_is_refused():
         CooperativeTeacherLoss(nn.BCEWithLogitsLoss(), ["a"], w_mutual=1.0)(
             torch.zeros(1, 1, 2, 2), None, torch.zeros(1, 1, 2, 2)
         )
-    with pytest.raises(ValueError, match="give no student_view"):
+    with pytest.raises(ValueError, match="leave student_view out"):
         mutual(student_view=BatchView("report"))
 
 

@@ -139,7 +139,7 @@ def test_the_newest_broken_file_is_skipped(tmp_path: Path, unbroken: Run, caplog
     with caplog.at_level("INFO"):
         resumed = Run(tmp_path, resume=True).run()
     assert "resume_epoch=0003.pt' cannot be read as a checkpoint" in caplog.text
-    assert "Going on with the checkpoint before it" in caplog.text
+    assert "Continuing with the checkpoint before it" in caplog.text
     assert "resuming after epoch 2 of 4" in caplog.text
     assert sorted(p.name for p in newest.parent.iterdir()) == ["resume_epoch=0003.pt", "resume_epoch=0004.pt"]
     assert resumed.hash == unbroken.hash
@@ -190,9 +190,9 @@ def test_another_process_than_the_first_reads_and_does_not_write(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"batch_size": 6}, "made with 3 steps per epoch and this run has 2"),
-        ({"epochs": 6}, "training of 4 epochs and this run has 6"),
-        ({"base": 3}, "its network does not fit this run's"),
+        ({"batch_size": 6}, "made with 3 steps per epoch, but this run has 2"),
+        ({"epochs": 6}, "training of 4 epochs, but this run has 6"),
+        ({"base": 3}, "its network does not match this run's"),
     ],
 )
 def test_other_settings_are_refused(tmp_path: Path, kwargs: dict, message: str):

@@ -147,7 +147,7 @@ def test_what_cannot_be_attached():
     shape = (2, 1, 32, 32)
     with pytest.raises(ValueError, match=r"the teacher has no taps \['d2'\]; it has \['d1'\]"):
         attach_student(unet(), teacher, taps={"d2": "decoder.d2"}, input_shape=shape)
-    with pytest.raises(ValueError, match="3 output channels, .* and the teacher 1"):
+    with pytest.raises(ValueError, match="3 output channels, .* but the teacher 1"):
         attach_student(unet(out_channels=3), teacher, input_shape=shape)
     loss = distillation_loss(layers=["d1"])
     with pytest.raises(ValueError, match=r"the loss reads layers \['d1'\], for which no tap is given"):

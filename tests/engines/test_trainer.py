@@ -309,7 +309,7 @@ def test_a_view_that_moves_pixels_is_refused_where_tokens_are_compared(layer: st
     teacher = FrozenTeacher(network, taps=loss.select_taps(transformer_taps(network)))
     for level in ("report", "strong", "affine"):
         message = (
-            f"student_view '{level}' moves pixels, and the method compares the {layer} .* set student_view to masked"
+            f"student_view '{level}' moves pixels, but the method compares the {layer} .* set student_view to masked"
         )
         with pytest.raises(ValueError, match=message):
             trainer(student, teacher, loss, student_view=BatchView(level))

@@ -352,7 +352,7 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
         (["--variant", "ours", "w_att=0"], "a name of its own"),
         (
             ["--variant", "warm", "temperatur=4"],
-            "'temperatur' is no setting of this bundle; did you mean 'temperature'",
+            "'temperatur' is not a setting of this bundle; did you mean 'temperature'",
         ),
     ],
 )

@@ -55,4 +55,4 @@ def test_what_a_given_teacher_has_learned_is_not_learned_again(
 def test_an_entry_of_a_section_that_is_not_there(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["sizes", "--widths", "2", "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--set", f"{name}=3"]
     assert main(["experiment", *given]) == 2
-    assert f"'{name}' is no setting of this bundle" in capsys.readouterr().err and not (tmp_path / "o").exists()
+    assert f"'{name}' is not a setting of this bundle" in capsys.readouterr().err and not (tmp_path / "o").exists()

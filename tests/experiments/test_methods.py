@@ -237,7 +237,7 @@ def test_teachers_of_folds_are_none_that_it_trains(
     one = save_weights(tmp_path / "one.pt", {"a": torch.zeros(1)})
     for words, message in (
         (["--set", "teacher_folds=3"], "--teacher_folds 3 --output_dir cross_fitted ...` with the settings given here"),
-        (["--set", "calibrate_teacher=true"], "one teacher of all has none"),
+        (["--set", "calibrate_teacher=true"], "a single teacher has seen all of them"),
         (["--teacher_checkpoint", str(folds), "--set", "teacher_folds=3"], "leave teacher_folds out, or give it as 2"),
         (["--teacher_checkpoint", str(one), "--set", "teacher_folds=3"], "is of 1 teacher"),
     ):
@@ -405,7 +405,7 @@ def test_a_method_that_mixes_images_fits_one_size_of_them(tmp_path: Path, few_sl
     save_weights(teacher, get.get_parsed_content("network_def").state_dict())
     words = ["--task", "classification", "--teacher_checkpoint", str(teacher), *larger]
     comparison, runs = _tiny(tmp_path, few_slices, "--arms", "kd", "function_matching", *words)
-    with pytest.raises(ValueError, match="function_matching: teacher_image_size is 48 .* changes pixels of one size"):
+    with pytest.raises(ValueError, match="function_matching: teacher_image_size is 48 .* changes images of one size"):
         comparison.possible(runs)
 
 

@@ -152,7 +152,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd", "--over", "temperature=1,1.0"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1", "temperature=2"], "give all values of a setting at once"),
         (["--method", "kd", "--over", "w_feat=1"], "'kd' has no option w_feat; it has w_sup, w_logit, w_dice"),
-        (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is no setting of this bundle; did you mean"),
+        (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is not a setting of this bundle; did you mean"),
         (["--method", "kd", "--over", "temperature=-1"], "temperature"),
         (["--method", "kd", "--over", "train#dataset#cache_rate=1"], "train#dataset#cache_rate is part of a setting"),
         (["--method", "kd", "--over", "seed=1,2"], "the command makes seed itself"),

@@ -63,7 +63,7 @@ def test_runs_and_their_settings() -> None:
         (["--variant", "alone"], "a name of its own"),
         (["--strategies", "alone", "alone_longer"], "'t1n-alone_longer' needs the arms .'t1n-distilled'. too"),
         (["--strategies", "hard_pseudo", "--label_fractions", "1"], "'hard_pseudo'. label the patients who have no"),
-        (["--variant", "one", "teacher_epoch=3"], "'teacher_epoch' is no setting of this bundle"),
+        (["--variant", "one", "teacher_epoch=3"], "'teacher_epoch' is not a setting of this bundle"),
     ],
 )
 def test_refusals(words: list[str], message: str) -> None:

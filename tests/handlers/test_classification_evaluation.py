@@ -146,7 +146,7 @@ def test_probability_writer(tmp_path: Path) -> None:
     assert float(rows[0]["probability_meningioma"]) == pytest.approx(0.2)
     assert done == [("sub/new", ["sub/new_probabilities.csv"])]
     assert [rows[0][f"slices_{name}"] for name in NAMES] == ["0", "2", "0"]
-    with pytest.raises(ValueError, match=r"x: probabilities of shape \(1, 2\) for 3 classes"):
+    with pytest.raises(ValueError, match=r"x: the probabilities have shape \(1, 2\), but there are 3 classes"):
         writer.write("x", torch.ones(1, 2))
 
 

@@ -104,5 +104,5 @@ def test_resumed_equals_unbroken(tmp_path: Path) -> None:
     assert _run(tmp_path / "b", "fp16", resume=True) == unbroken
     assert unbroken[1]["_growth_tracker"] > 2
     _run(tmp_path / "c", "fp16", epochs=2)
-    with pytest.raises(RuntimeError, match="was made with a gradient scaler and this run is without one"):
+    with pytest.raises(RuntimeError, match="was made with a gradient scaler, but this run is without one"):
         _run(tmp_path / "c", "bf16", resume=True)

@@ -194,5 +194,5 @@ def test_each_region_has_files_of_its_own(tmp_path):
     overlay = imread(tmp_path / "out" / "p_overlay.png")
     # two regions that fill the picture: two colours, and nothing left grey
     assert overlay.shape[0] > 5 and (overlay[:5, :6, 0] != overlay[:5, :6, 2]).all()
-    with pytest.raises(ValueError, match="p: a prediction of 2 channels for the regions \\['tumour'\\]"):
+    with pytest.raises(ValueError, match="p: the prediction has 2 channels, but the regions are \\['tumour'\\]"):
         PredictionWriter(str(tmp_path / "out")).write(item, both)

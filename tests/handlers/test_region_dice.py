@@ -44,5 +44,5 @@ def test_every_run_counts_anew():
 
 
 def test_another_number_of_channels_is_named():
-    with pytest.raises(ValueError, match="the output has 1 channels, and 3 regions are named: TC, WT, ET"):
+    with pytest.raises(ValueError, match="the output has 1 channels, but 3 regions are named: TC, WT, ET"):
         run(RegionDice(), [[("a", masks(1), masks(1))]])

@@ -160,7 +160,7 @@ def test_the_background_of_the_picture_is_dark():
 
 def test_what_cannot_be_scored(tmp_path):
     mask = [volume(box(3, 3, 3))] * 3
-    with pytest.raises(ValueError, match="p1-0: the tumour type 'XYZ' names no challenge"):
+    with pytest.raises(ValueError, match="p1-0: the tumour type 'XYZ' has no challenge"):
         evaluate([case("p1-0", mask, mask, "XYZ")], tmp_path)
     with pytest.raises(ValueError, match=r"p1-0: a prediction of 3 regions .* got shape \(2, 24"):
         evaluate([case("p1-0", mask[:2], mask[:2])], tmp_path)

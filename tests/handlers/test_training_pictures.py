@@ -304,7 +304,7 @@ def test_titles_give_case_modality_slice_and_dice(tmp_path: Path):
     own = {"id": "images/case00_1", "patient": "case00", "slice": 0}
     assert slice_title(own, region="core") == "images/case00_1\ncore"
     wrong = TrainingPictures(str(tmp_path), "", Dataset([]), network, modalities=["a", "b", "c", "d"])
-    with pytest.raises(ValueError, match="6 channels and there are 4 modalities, a, b, c, d"):
+    with pytest.raises(ValueError, match="6 channels, but there are 4 modalities, a, b, c, d"):
         wrong._predict([item])
 
 

@@ -549,7 +549,7 @@ def test_checkpoints(tmp_path):
     with pytest.raises(ValueError, match=r"another network: encoder.e1.conv1.conv.weight \[3, 1, 3, 3\], not \[2, "):
         load_checkpoint(fresh, save(UNet(features=(3, 4)), tmp_path / "b.pt"))
     with pytest.raises(
-        ValueError, match="a checkpoint of another network: it takes 4 input channels, this one 1. .*its"
+        ValueError, match="a checkpoint of another network: it takes 4 input channels, but this one takes 1. .*its"
     ):
         load_checkpoint(fresh, save(UNet(in_channels=4, features=(2, 4)), tmp_path / "e.pt"))
     with pytest.raises(ValueError, match="'.*c.pt' is a checkpoint of another network: more.weight has no place"):

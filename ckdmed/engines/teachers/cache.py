@@ -234,8 +234,8 @@ class TeacherCache:
             return None
         if entry[0] != total:
             raise RuntimeError(
-                f"sample '{view[0]}' (flip state {view[1]}) is another image now than when its teacher output was "
-                "cached: its preprocessing is not repeatable or something random besides the flips acts on it. "
+                f"the image of sample '{view[0]}' (flip state {view[1]}) is not the one whose teacher output was "
+                "cached: its preprocessing is not repeatable, or something random other than the flips acts on it. "
                 + (
                     f"Delete {self.folder} if the images were changed."
                     if self.folder
@@ -256,9 +256,9 @@ class TeacherCache:
         if self._held + size > self._limit:
             if self._limit:
                 self.logger.warning(
-                    f"the cached teacher outputs fill the {self._limit / 2**30:.1f} GiB allowed: the other outputs are "
-                    "computed in every step, one image at a time. Keep the cache on the disk, in half "
-                    "precision, or do without the feature terms, which take most of the space."
+                    f"the cached teacher outputs fill the {self._limit / 2**30:.1f} GiB allowed: the other outputs "
+                    "are computed in every step, one image at a time. Keep the cache on disk, use half precision, or "
+                    "drop the feature terms, which take most of the space."
                 )
                 self._limit = 0
             return
@@ -284,9 +284,11 @@ class TeacherCache:
 
     def _path(self, view: tuple[str, int]) -> Path:
         if self.folder is None:
-            raise RuntimeError("the cache of teacher outputs is used before it was opened.")
+            raise RuntimeError("the cache of teacher outputs was used before it was opened.")
         if view[0] not in self.names:
-            raise ValueError(f"sample '{view[0]}' is none of the {len(self.names)} items that the cache was made for.")
+            raise ValueError(
+                f"sample '{view[0]}' is not among the {len(self.names)} items that the cache was made for."
+            )
         return self.folder / f"{self.names[view[0]]}-{view[1]}.entry"
 
     def _made_of(self, view: tuple[str, int]) -> str:
@@ -344,9 +346,9 @@ def _recorded_axes(chain: Compose, key: str) -> tuple[int, ...]:
         if not isinstance(entry, RandomizableTrait) or isinstance(entry, FlipStated) or id(entry) in recorded:
             continue
         why = (
-            f"its flips are not written down: put FlipStated(flips, key={key!r}) behind them"
+            f"its flips are not recorded: put FlipStated(flips, key={key!r}) after them"
             if isinstance(entry, RandFlipd)
-            else "it makes an image that the teacher has not seen each time it is drawn"
+            else "it makes a new image, which the teacher has not seen, each time"
         )
         raise ValueError(
             f"the teacher's outputs cannot be cached with the random transform {type(entry).__name__}: {why}. "

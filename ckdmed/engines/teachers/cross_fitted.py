@@ -95,7 +95,8 @@ class CrossFittedTeacher(FrozenTeacher):
         groups = batch.get(GROUP_KEY) if isinstance(batch, Mapping) else None
         if groups is None:
             raise ValueError(
-                f"the batch has no '{GROUP_KEY}', by which the teacher is chosen that has not seen a patient's label."
+                f"the batch has no '{GROUP_KEY}', which is needed to choose the teacher that has not seen a patient's "
+                "label."
             )
         chosen = [str(groups[row]) for row in (range(len(groups)) if rows is None else rows)]
         found = [self.folds.held_out.get(group, -1) for group in chosen]

@@ -65,8 +65,9 @@ def load_teacher(
             load_network(member, str(file), device)
             if (found := weights_hash(member)) != recorded:
                 raise ValueError(
-                    f"'{file}' has weights of SHA-256 {found[:12]}..., and {checkpoint} was written for "
-                    f"{recorded[:12]}...: whom it was trained on is not known. Give the files that its training left."
+                    f"'{file}' has weights with SHA-256 {found[:12]}..., but {checkpoint} was written for "
+                    f"{recorded[:12]}...: which patients it was trained on is unknown. Give the files that its "
+                    "training wrote."
                 )
     return network
 
@@ -274,7 +275,7 @@ def loader_of(loader: DataLoader, positions: Iterable[int]) -> DataLoader:
     elif isinstance(sampler, (RandomSampler, SequentialSampler)):
         options["shuffle"] = isinstance(sampler, RandomSampler)
     else:
-        raise ValueError(f"a {type(sampler).__name__} cannot be kept to some patients: set teacher_folds to 1.")
+        raise ValueError(f"a {type(sampler).__name__} cannot be restricted to some patients: set teacher_folds to 1.")
     return type(loader)(part, **options)
 
 
@@ -283,8 +284,8 @@ def _tell(folds: TeacherFolds) -> None:
     if scores:
         logger.info(
             f"teachers of {folds.count} folds: {scores['metric']} {scores['in_fold']:.4f} on the patients that they "
-            f"were trained on, {scores['out_of_fold']:.4f} on those that they were not; temperature that calibrates "
-            f"them {folds.fitted:.3f}, {'used' if folds.calibrate else 'not used'}"
+            f"were trained on, {scores['out_of_fold']:.4f} on the others; temperature that calibrates them "
+            f"{folds.fitted:.3f}, {'used' if folds.calibrate else 'not used'}"
         )
 
 

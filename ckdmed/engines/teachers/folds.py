@@ -110,26 +110,26 @@ class TeacherFolds:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path} is no record of cross-fitted teachers ({type(error).__name__}: {error}): give the "
-                f"{FOLDS_NAME} that a training with teacher_folds leaves in its folder 'teacher'."
+                f"{path} is not a record of cross-fitted teachers ({type(error).__name__}: {error}): give the "
+                f"{FOLDS_NAME} that a training with teacher_folds writes to its folder 'teacher'."
             ) from error
         if found.count != len(teachers) or found.count < 2 or not found.fitted > 0:
             raise ValueError(
                 f"{path} says teacher_folds {found.count}, temperature {found.fitted}, and has {len(teachers)} "
-                "teachers: it was changed; give it as the training left it."
+                "teachers: it was changed; give it as the training wrote it."
             )
         if calibrate and average_flips not in (None, found.average_flips):
             raise ValueError(
-                f"the temperature of {path} is that of answers with teacher_flips "
-                f"{str(found.average_flips).lower()}, and calibrates no others: give that, or calibrate_teacher false."
+                f"the temperature of {path} was fitted with teacher_flips {str(found.average_flips).lower()} and "
+                "calibrates no other outputs: give that, or set calibrate_teacher to false."
             )
         for fold, (file, trained_on, held_out) in enumerate(teachers):
             known = sorted(trained_on & held_out)
             if known or held_out != set(found.unseen(fold)):
                 raise ValueError(
-                    f"{path}: the teacher '{file}' is to answer for patients that it was trained on or that another "
-                    f"one answers for ({', '.join(known[:5]) or 'the folds overlap'}): give the record as its training "
-                    "left it."
+                    f"{path}: the teacher '{file}' would teach on patients that it was trained on or that another one "
+                    f"teaches on ({', '.join(known[:5]) or 'the folds overlap'}): give the record as its training "
+                    "wrote it."
                 )
         return found
 
@@ -191,7 +191,7 @@ def check_folds(count: int, checkpoint: str | None, calibrate: bool = False) -> 
     given = folds_in(checkpoint)
     if checkpoint and given != count:
         raise ValueError(
-            f"teacher_folds is {count}, and '{checkpoint}' is of {counted(given, 'teacher')}: "
+            f"teacher_folds is {count}, but '{checkpoint}' is of {counted(given, 'teacher')}: "
             + (
                 f"give the {FOLDS_NAME} of cross-fitted teachers as the teacher_checkpoint, or teacher_folds 1."
                 if given == 1
@@ -200,8 +200,8 @@ def check_folds(count: int, checkpoint: str | None, calibrate: bool = False) -> 
         )
     if count == 1 and calibrate:
         raise ValueError(
-            "calibrate_teacher fits a temperature to patients that a teacher has not seen, and one teacher of all has "
-            "none: give teacher_folds of 2 or more."
+            "calibrate_teacher fits a temperature on patients that a teacher has not seen, but a single teacher has "
+            "seen all of them: set teacher_folds to 2 or more."
         )
 
 

@@ -55,8 +55,9 @@ class FrozenTeacher(nn.Module):
         super().__init__()
         if taps and hasattr(network, "deployed_sha256"):
             raise ValueError(
-                f"a deployed file gives logits and none of the features {', '.join(taps)} that the method compares: "
-                "take a method of logits alone, such as kd, or as teacher the weights that the file was made of."
+                f"a deployed file gives only logits, none of the features {', '.join(taps)} that the method compares: "
+                "use a method that compares only logits, such as kd, or the weights that the file was made from as "
+                "the teacher."
             )
         self.network = network
         self.average_flips = average_flips
@@ -144,7 +145,9 @@ class TeacherIdentity:
     def load_state_dict(self, state: Mapping[str, str]) -> None:
         """Compare."""
         if state["sha256"] != self.state_dict()["sha256"]:
-            raise ValueError(f"weights of SHA-256 {state['sha256'][:12]}..., now {self.state_dict()['sha256'][:12]}...")
+            raise ValueError(
+                f"weights with SHA-256 {state['sha256'][:12]}..., now {self.state_dict()['sha256'][:12]}..."
+            )
 
 
 def _to_volumes(slices: torch.Tensor, depth: int) -> torch.Tensor:

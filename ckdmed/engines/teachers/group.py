@@ -66,7 +66,7 @@ class TeacherEnsemble(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         wanted = max(max(view) for view in self.views.values())
         if image.shape[1] <= wanted:
-            raise ValueError(f"the batch has {image.shape[1]} channels and a teacher sees channel {wanted}.")
+            raise ValueError(f"the batch has {image.shape[1]} channels, but a teacher sees channel {wanted}.")
         return torch.cat([network(image[:, self.views[name]]) for name, network in self.networks.items()], dim=1)
 
 
@@ -124,7 +124,7 @@ class CooperativeTeachers(nn.Module):
         super().__init__()
         paths = _paths(ensemble, taps or {}) if fusion is not None else {}
         if fusion is None and not learning:
-            raise ValueError("nothing would learn; frozen teachers without fusion are FrozenTeacher(ensemble).")
+            raise ValueError("nothing would learn; for frozen teachers without fusion use FrozenTeacher(ensemble).")
         self.learning = learning
         self.fusion = fusion
         self.teachers: nn.Module
@@ -213,7 +213,7 @@ def teacher_ensemble(
         if head_weights(network):
             raise ValueError(
                 f"a {own} teacher with deep supervision has several outputs in training, which teachers of several "
-                "views cannot have: give it deep_supervision false in its options."
+                "views cannot have: set deep_supervision to false in its options."
             )
     return TeacherEnsemble(networks, views)
 
@@ -260,7 +260,7 @@ def parallel_teachers(teachers: nn.Module, device: torch.device, learn: bool) ->
 def _kinds(kind: str | Sequence[str], count: int) -> list[str]:
     kinds = [kind] * count if isinstance(kind, str) else list(kind)
     if len(kinds) != count:
-        raise ValueError(f"{len(kinds)} kinds of teachers, {kinds}, for {count} views.")
+        raise ValueError(f"there are {len(kinds)} kinds of teachers, {kinds}, but {count} views.")
     return kinds
 
 

@@ -180,6 +180,6 @@ class TeachersState:
         if set(state) != {"sha256", *self.parts}:
             raise ValueError(f"teachers with {sorted(state)}, now with {sorted({'sha256', *self.parts})}")
         if state["sha256"] != self._frozen():
-            raise ValueError(f"weights of SHA-256 {state['sha256'][:12]}..., now {self._frozen()[:12]}...")
+            raise ValueError(f"weights with SHA-256 {state['sha256'][:12]}..., now {self._frozen()[:12]}...")
         for name, part in self.parts.items():
             part.load_state_dict(state[name])

@@ -65,11 +65,11 @@ class TeacherImages:
         two = f"teacher_image_size is {self.sizes[1]} and image_size {self.sizes[0]}"
         if self.augmentation not in _OF_ANY_SIZE:
             raise ValueError(
-                f"{two}, and augmentation '{self.augmentation}' changes pixels of one size: set augmentation to "
-                "'flips' and student_view to the level that is wanted, or teacher_image_size to image_size."
+                f"{two}, but augmentation '{self.augmentation}' only changes images of one size: set augmentation to "
+                "'flips' and student_view to the desired level, or teacher_image_size to image_size."
             )
         if self.mixup:
-            raise ValueError(f"{two}, and mixup mixes images of one size: set mixup to 0.")
+            raise ValueError(f"{two}, but mixup only mixes images of one size: set mixup to 0.")
 
     def shape(self, input_shape: Sequence[int]) -> list[int]:
         """Of a batch (B, C, H, W) as the teacher sees it, from that of the student's."""

@@ -164,7 +164,7 @@ class TeacherPerformance:
         for module, mode in modes.items():
             module.training = mode
         if counts is None:
-            raise ValueError("the data on which the teachers are measured hold no batch.")
+            raise ValueError("the data on which the teachers are measured hold no batches.")
         counts = _summed(counts)
         self._set(counts[0] / counts[1], "on held-out data")
 

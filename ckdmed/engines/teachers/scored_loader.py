@@ -27,8 +27,8 @@ def scored_loader(training: DataLoader, validation: Any) -> DataLoader:
     """
     if not hasattr(validation.dataset, "transform"):
         raise ValueError(
-            f"the validation's {type(validation.dataset).__name__} has no transform, by which samples of the training "
-            "would be scored: set teacher_folds to 1, or validate on a dataset of MONAI's."
+            f"the validation's {type(validation.dataset).__name__} has no transform, which scoring training samples "
+            "needs: set teacher_folds to 1, or use a MONAI dataset for validation."
         )
     return DataLoader(
         _prepared(training.dataset, Compose(validation.dataset.transform).flatten()),

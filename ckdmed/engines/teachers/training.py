@@ -151,7 +151,7 @@ def prepare_teacher(
             f"{folder} holds a teacher of an earlier run, which is not overwritten: give {best} as the checkpoint, "
             "resume that run, or give another folder."
         )
-    logger.info(f"no teacher checkpoint is given: training one for {counted(epochs, 'epoch')}, into {best}")
+    logger.info(f"no teacher checkpoint is given: training one for {counted(epochs, 'epoch')}, saved to {best}")
     _unfreeze(network)
     _train(
         network=network,
@@ -182,8 +182,9 @@ def prepare_teacher(
         distributed.barrier()
     if not best.is_file():
         raise RuntimeError(
-            f"the teacher's {key_metric} was no number at any validation in {counted(epochs, 'epoch')} (one every "
-            f"{val_interval}), so that no weights were saved: validate at least once, on data whose metric is defined."
+            f"the teacher's {key_metric} was not a number at any validation in {counted(epochs, 'epoch')} (one every "
+            f"{val_interval}), so no weights were saved: validate at least once, on data for which the metric is "
+            "defined."
         )
     load_network(network, str(best), device)
     if leader:

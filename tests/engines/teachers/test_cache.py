@@ -347,7 +347,7 @@ def test_an_image_that_is_not_the_one_that_was_kept_is_refused():
     batch = {"image": image, "id": ["0", "1"], "flips": torch.tensor([0, 0])}
     cache(image, batch, teacher)
     changed = {**batch, "image": image.flip(2)}
-    with pytest.raises(RuntimeError, match="sample '0' .* is another image now"):
+    with pytest.raises(RuntimeError, match="image of sample '0' .* is not the one whose teacher output was cached"):
         cache(changed["image"], changed, teacher)
     del batch["flips"]
     with pytest.raises(ValueError, match="no 'flips'"):
@@ -424,9 +424,9 @@ def test_other_augmentation_is_refused_with_the_reason(level: str):
 
 def test_random_transforms_that_are_refused():
     noise = Compose([*chain().transforms, RandGaussianNoised("image")])
-    with pytest.raises(ValueError, match="RandGaussianNoised: it makes an image that the teacher has not seen"):
+    with pytest.raises(ValueError, match="RandGaussianNoised: it makes a new image, which the teacher has not seen"):
         TeacherCache(items(2), noise)
-    with pytest.raises(ValueError, match="RandFlipd: its flips are not written down"):
+    with pytest.raises(ValueError, match="RandFlipd: its flips are not recorded"):
         TeacherCache(items(2), Compose([RandFlipd("image", spatial_axis=0)]))
 
 

@@ -126,7 +126,7 @@ def test_terms_that_compare_channels_are_warned_of(method: str, caplog: pytest.L
     attach_student(unet(), teacher(taps={"d1": "decoder.d1"}), {"d1": "decoder.d1"}, loss, (2, 1, 32, 32))
     terms = {"ckd": "features", "reviewkd": "review"}.get(method)
     assert ("compare channels" in caplog.text) == (terms is not None)
-    assert terms is None or f"nothing in common, and the terms {terms} compare channels" in caplog.text
+    assert terms is None or f"nothing in common, but the terms {terms} compare channels" in caplog.text
     caplog.clear()
     attach_student(unet(), FrozenTeacher(unet(), {"d1": "decoder.d1"}), {"d1": "decoder.d1"}, loss, (2, 1, 32, 32))
     assert "compare channels" not in caplog.text
@@ -186,7 +186,7 @@ def test_the_record_tells_whom_each_teacher_was_trained_without(tmp_path: Path, 
         "folds",
     }
     assert record["temperature"] == found.fitted > 0 and found.temperature == 1
-    assert "on those that they were not;" in caplog.text and not any(p.requires_grad for p in network.parameters())
+    assert "on the others;" in caplog.text and not any(p.requires_grad for p in network.parameters())
     # and they are used again, by another run, as they are
     again, given = prepared(tmp_path / "other", checkpoint=str(tmp_path / "folds.json"))
     assert weights_hash(again) == weights_hash(network)
@@ -213,7 +213,7 @@ def test_the_temperature_is_that_of_the_answers_that_a_student_is_given(tmp_path
     given = {"checkpoint": str(path), "calibrate": True}
     told = cross_fit(2, [], average_flips=average_flips, **given)
     assert told is not None and told.temperature == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(ValueError, match=f"with teacher_flips {str(average_flips).lower()}, and calibrates no others"):
+    with pytest.raises(ValueError, match=f"with teacher_flips {str(average_flips).lower()} and calibrates no other outputs"):
         cross_fit(2, [], average_flips=not average_flips, **given)
     assert cross_fit(2, [], checkpoint=str(path), average_flips=not average_flips).temperature == 1
 
@@ -253,12 +253,12 @@ def test_a_record_that_contradicts_itself_or_the_weights_is_refused(tmp_path: Pa
             load_teacher(fold_networks(unet(), 2), str(path))
 
     seen = {**first, "held_out": [*first["held_out"], known]}
-    refused(f"to answer for patients that it was trained on.*{known}", teachers=[seen, record["teachers"][1]])
+    refused(f"would teach on patients that it was trained on.*{known}", teachers=[seen, record["teachers"][1]])
     other = {**first, "weights_sha256": "0" * 64}
     refused("was written for 000000000000", teachers=[other, record["teachers"][1]])
-    refused("is no record of cross-fitted teachers .KeyError", teachers=[{}, {}])
-    refused("teacher_folds is 2, and .* is of 3 teacher", teacher_folds=3)
-    with pytest.raises(ValueError, match="teacher_folds is 2, and 'teacher.pt' is of 1 teacher"):
+    refused("is not a record of cross-fitted teachers .KeyError", teachers=[{}, {}])
+    refused("teacher_folds is 2, but .* is of 3 teacher", teacher_folds=3)
+    with pytest.raises(ValueError, match="teacher_folds is 2, but 'teacher.pt' is of 1 teacher"):
         cross_fit(2, people(), checkpoint="teacher.pt")
     with pytest.raises(ValueError, match="calibrate_teacher fits a temperature"):
         cross_fit(1, people(), calibrate=True)
@@ -292,7 +292,7 @@ def test_a_part_of_a_loader_goes_through_it_in_the_same_manner(kind: str):
 
 def test_a_sampler_that_nobody_knows_is_refused():
     loader = DataLoader(Dataset(people()), sampler=WeightedRandomSampler([1.0] * 18, 18))
-    with pytest.raises(ValueError, match="a WeightedRandomSampler cannot be kept to some patients"):
+    with pytest.raises(ValueError, match="a WeightedRandomSampler cannot be restricted to some patients"):
         loader_of(loader, [0])
 
 

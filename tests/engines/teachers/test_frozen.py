@@ -125,5 +125,5 @@ def test_a_deployed_file_has_no_features():
     network = unet()
     network.deployed_sha256 = ["0"]  # type: ignore[assignment]
     FrozenTeacher(network)
-    with pytest.raises(ValueError, match="a deployed file gives logits and none of the features d4 .*kd"):
+    with pytest.raises(ValueError, match="a deployed file gives only logits, none of the features d4 .*kd"):
         FrozenTeacher(network, {"d4": "decoder.d4"})

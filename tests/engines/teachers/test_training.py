@@ -177,7 +177,7 @@ def test_a_teacher_whose_metric_is_no_number_is_refused(tmp_path: Path):
     validator.add_event_handler(
         Events.COMPLETED, lambda engine: engine.state.metrics.update({"val_mean_dice": float("nan")})
     )
-    with pytest.raises(RuntimeError, match="no number at any validation in 2 epochs .one every 5"):
+    with pytest.raises(RuntimeError, match="not a number at any validation in 2 epochs .one every 5"):
         prepare(network, tmp_path, validator, epochs=2, val_interval=5)
 
 
