@@ -64,12 +64,16 @@ class AdversarialLoss(nn.Module):
 
     def forward(self, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         if self.discriminator is None:
-            raise RuntimeError("AdversarialLoss is used before it was built for its networks: attach_student does so.")
+            raise RuntimeError(
+                "AdversarialLoss was used before it was built for its networks; attach_student builds it."
+            )
         dtype = working_dtype(student)
         with full_precision(student):
             own, said = _rows(plain(student, dtype)), _rows(plain(teacher.detach(), dtype), self.prefix)
             if own.shape[-1] != said.shape[-1]:
-                raise ValueError(f"the student's features are {own.shape[-1]} wide, the teacher's {said.shape[-1]}.")
+                raise ValueError(
+                    f"the student's features are {own.shape[-1]} wide, but the teacher's are {said.shape[-1]}."
+                )
             # log D(h) = logsigmoid, log(1 - D(h)) = logsigmoid of the negative
             value = -F.logsigmoid(self.discriminator(said)).mean()
             value = value - F.logsigmoid(-self.discriminator(own.detach())).mean()

@@ -39,6 +39,6 @@ class AlignedResponseTerm(LossTerm):
     ) -> torch.Tensor:
         """The raw term over the samples that ``chosen`` (B,) marks, or over all."""
         if teacher is None or ALIGNED not in student.features:
-            raise ValueError("peers with alignment compare their logits for a translated image: there are none.")
+            raise ValueError("peers with alignment compare their logits for a translated image, but there are none.")
         sides = (student.features[ALIGNED], teacher.logits)
         return self.loss(*(side.float() if chosen is None else side[chosen].float() for side in sides))

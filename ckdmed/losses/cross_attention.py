@@ -53,7 +53,7 @@ class PartialCrossAttentionLoss(PairLoss):
     ) -> None:
         super().__init__(teacher_grad=teacher_grad)
         if heads < 1 or prefix < 0:
-            raise ValueError(f"heads is {heads} and prefix {prefix}; 1 and 0 are the least.")
+            raise ValueError(f"heads is {heads} and prefix {prefix}; they must be at least 1 and 0.")
         self.heads = heads
         self.granularity = choose("granularity", granularity, GRANULARITIES)
         self.prefix = prefix

@@ -21,8 +21,8 @@ def class_indices(masks: torch.Tensor) -> torch.Tensor:
     """
     if bool((masks.float().sum(dim=1) > 1 + 1e-3).any()):
         raise ValueError(
-            "regions overlap in a label, and exclusive regions cannot: give regions of values that no two share, or "
-            "set exclusive to false."
+            "regions overlap in a label, but exclusive regions cannot: give regions that share no values, or set "
+            "exclusive to false."
         )
     background = 1 - masks.float().sum(dim=1, keepdim=True)
     return torch.cat([background, masks.float()], dim=1).argmax(dim=1, keepdim=True)

@@ -37,7 +37,9 @@ def as_probabilities(target: torch.Tensor, logits: torch.Tensor, link: str) -> t
         labels = target[:, 0] if target.ndim == logits.ndim and target.shape[1] == 1 else target
         if tuple(labels.shape) == (logits.shape[0], *logits.shape[2:]):
             return F.one_hot(plain(labels.detach(), torch.long), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-    raise ValueError(f"target has shape {tuple(target.shape)}, which fits no logits of shape {tuple(logits.shape)}.")
+    raise ValueError(
+        f"target has shape {tuple(target.shape)}, which does not match logits of shape {tuple(logits.shape)}."
+    )
 
 
 class LabelledLogitsLoss(nn.Module):

@@ -50,7 +50,7 @@ def checked_head_weights(weights: Sequence[float], heads: int) -> Sequence[float
     """
     if len(weights) != heads:
         raise ValueError(
-            f"the network gives {heads} heads in training and names {len(weights)} weights for them: give it an "
+            f"the network gives {heads} heads in training, but names {len(weights)} weights for them: give it an "
             "attribute head_weights, one number for each head, the main one first."
         )
     return weights

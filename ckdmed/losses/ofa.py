@@ -98,7 +98,7 @@ class ExitsLoss(nn.Module):
 
     def forward(self, student: Mapping[str, torch.Tensor], teacher: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if not self.exits:
-            raise RuntimeError("ExitsLoss is used before it was built for its networks: attach_student does so.")
+            raise RuntimeError("ExitsLoss was used before it was built for its networks; attach_student builds it.")
         total = teacher.new_zeros(())
         label = target
         if teacher.ndim > 2:

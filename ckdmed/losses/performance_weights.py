@@ -132,7 +132,7 @@ class PerformanceWeightedLoss(PairLoss):
         super().__init__(ignore_index=ignore_index)
         self.link = choose("link", link, ("sigmoid", "softmax"))
         if link == "softmax" and shares.channels > 1:
-            raise ValueError("exclusive classes (link 'softmax') take one share for each teacher, not one a channel.")
+            raise ValueError("exclusive classes (link 'softmax') take one share per teacher, not one per channel.")
         self.shares = shares
         self.loss = loss
 
@@ -146,7 +146,7 @@ class PerformanceWeightedLoss(PairLoss):
                 f"of shape {tuple(student.shape)} need {self.shares.teachers * channels} channels on the same grid."
             )
         if self.shares.channels not in (1, channels):
-            raise ValueError(f"{self.shares.channels} shares a teacher for {channels} channels.")
+            raise ValueError(f"there are {self.shares.channels} shares per teacher, but {channels} channels.")
         weights = self.shares.shares.to(student)
         # a loss that sums over the channels is the sum of its parts, not their mean
         parts = 1 if getattr(self.loss, "reduction", "mean") == "sum" else channels

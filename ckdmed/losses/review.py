@@ -86,7 +86,7 @@ class ReviewLoss(nn.Module):
 
     def forward(self, student: Mapping[str, torch.Tensor], teacher: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if not self.fusions:
-            raise RuntimeError("ReviewLoss is used before it was built for its networks: attach_student does so.")
+            raise RuntimeError("ReviewLoss was used before it was built for its networks; attach_student builds it.")
         total = next(iter(student.values())).new_zeros(())
         deeper: torch.Tensor | None = None
         for name in self.layers:

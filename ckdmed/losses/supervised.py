@@ -39,7 +39,7 @@ def supervised_segmentation_loss(
             out.
     """
     if skip_empty and batch_dice:
-        raise ValueError("skip_empty leaves samples out of a Dice that batch_dice takes over all of them.")
+        raise ValueError("skip_empty leaves samples out, but batch_dice takes the Dice over all of them.")
     if link == "sigmoid":
         return BatchDiceBCELoss() if batch_dice else BCEDiceLoss(skip_empty=skip_empty)
     if link != "softmax":
@@ -93,7 +93,7 @@ def class_weights_of(
         counts = torch.bincount(torch.as_tensor(list(labels), dtype=torch.long), minlength=num_classes)
         if len(counts) != num_classes or int(counts.min()) == 0:
             raise ValueError(
-                f"balanced class weights need samples of all {num_classes} classes; their numbers are "
+                f"balanced class weights need samples of all {num_classes} classes; their counts are "
                 f"{counts.tolist()}. Give the weights as numbers."
             )
         return (counts.sum() / (num_classes * counts.double())).tolist()

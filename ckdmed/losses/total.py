@@ -96,19 +96,16 @@ class LossTerm(nn.Module):
             raise ValueError(f"only labelled samples have a target; got samples={samples!r} for source='target'.")
         if with_label and (source == "target" or samples != "labelled"):
             raise ValueError(
-                "with_label is for what a teacher says of labelled samples; "
-                f"got source={source!r}, samples={samples!r}."
+                f"with_label is for a teacher's output on labelled samples; got source={source!r}, samples={samples!r}."
             )
         if weight < 0:
             raise ValueError(f"a term's weight cannot be negative, got {weight}.")
         if (source in ("features", "exits")) != bool(layers):
-            raise ValueError(
-                f"layers belong to source='features' or 'exits' and to them alone; got source={source!r}, {layers}."
-            )
+            raise ValueError(f"layers belong to source='features' or 'exits' only; got source={source!r}, {layers}.")
         if layer_weights is not None and len(layer_weights) != len(layers):
             raise ValueError(f"{len(layer_weights)} layer weights for {len(layers)} layers.")
         if projector is not None and not (layers and projected):
-            raise ValueError("a projector belongs to a term that compares projected features.")
+            raise ValueError("a projector is only for a term that compares projected features.")
         self.loss = loss
         self.source = source
         self.weight = float(weight)
@@ -219,7 +216,9 @@ class DistillationLoss(nn.Module):
                 if self.projectors.setdefault(layer, term.projector) is not term.projector:  # type: ignore[arg-type]
                     raise ValueError(f"two terms project the layer '{layer}' in different ways.")
         if self.projectors and projection_side == "teacher":
-            raise ValueError("projectors are the student's; the teacher's side has a frozen orthogonal projection.")
+            raise ValueError(
+                "projectors are for the student's side; the teacher's side has a frozen orthogonal projection."
+            )
 
     def _active(self) -> list[LossTerm]:
         return [term for term in self.terms.values() if isinstance(term, LossTerm) and term.weight > 0]

@@ -165,8 +165,8 @@ class BridgesOfResolutions(nn.Module):
         sizes = check_resolutions(resolutions)
         if wrong := [size for size in sizes if size % multiple]:
             raise ValueError(
-                f"resolutions {wrong} are no multiples of {multiple}, which the patches of the Vision Transformer and "
-                "the levels of the other network ask for."
+                f"resolutions {wrong} are not multiples of {multiple}, as the patches of the Vision Transformer and "
+                "the levels of the other network require."
             )
         maps = 1 if fusion == "graph" else len(sizes)
         self.one_map = maps == 1

@@ -251,10 +251,9 @@ def fill_network(
         differing = [f"{name} ({why})" for name, why in kept.items()]
         raise ValueError(
             f"{report.source}: fills {report.share:.1%} of the network's numbers and {report.tensor_share:.1%} of its "
-            f"tensors, at least {min_share:.0%} of either are needed, so it is a checkpoint of another network. "
-            f"Of another shape: {_examples(differing) or 'none'}. "
-            f"Not in the file: {_examples(report.missing) or 'none'}. "
-            f"Not in the network: {_examples(report.unexpected) or 'none'}."
+            f"tensors, but at least {min_share:.0%} of either is needed, so it is a checkpoint of another network. Of "
+            f"another shape: {_examples(differing) or 'none'}. Not in the file: "
+            f"{_examples(report.missing) or 'none'}. Not in the network: {_examples(report.unexpected) or 'none'}."
         )
     with torch.no_grad():
         for name, value in filled.items():

@@ -261,5 +261,5 @@ def _places(what: str, given: Sequence[str] | str, known: tuple[str, ...]) -> tu
     places = (given,) if isinstance(given, str) else tuple(given)
     unknown = [place for place in places if place not in known]
     if unknown or len(set(places)) != len(places):
-        raise ValueError(f"{what} names different places among {', '.join(known)}, got {list(places)}.")
+        raise ValueError(f"{what} must name different places among {', '.join(known)}, got {list(places)}.")
     return places

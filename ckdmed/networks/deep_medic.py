@@ -86,7 +86,7 @@ class DeepMedic(nn.Module):
         if spatial_dims not in (2, 3):
             raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
         if len(widths) != 8 or list(widths) != sorted(widths):
-            raise ValueError(f"widths must be eight numbers that do not fall, got {tuple(widths)}.")
+            raise ValueError(f"widths must be eight numbers that do not decrease, got {tuple(widths)}.")
         self.spatial_dims = spatial_dims
         self.fine = _Pathway(spatial_dims, in_channels, widths, residual)
         self.coarse = _Pathway(spatial_dims, in_channels, widths, residual)

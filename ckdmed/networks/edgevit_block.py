@@ -40,7 +40,7 @@ class EdgeViTBlock(nn.Module):
     def __init__(self, spatial_dims: int, channels: int, rate: int = 2, heads: int = 1, mlp_ratio: float = 4.0) -> None:
         super().__init__()
         if rate < 1 or heads < 1 or channels % heads:
-            raise ValueError(f"rate must be at least 1 and heads divide {channels}, got {rate} and {heads}.")
+            raise ValueError(f"rate must be at least 1 and heads must divide {channels}, got {rate} and {heads}.")
         self.rate = rate
         deep: dict[str, Any] = {"groups": channels, "conv_only": True}
         point: dict[str, Any] = {"kernel_size": 1, "conv_only": True}

@@ -201,8 +201,8 @@ def load_efficientnet_weights(
     squeezing = next((name for name in file if SQUEEZE.search(name)), None)
     if squeezing and not any(SQUEEZE.search(name) for name in own):
         raise ValueError(
-            f"{os.fspath(path)}: holds squeeze and excitation ({squeezing}), this {type(network).__name__} has none, "
-            "so its outputs would be wrong. EfficientNet-Lite needs a file of its own, not B0's."
+            f"{os.fspath(path)}: holds squeeze-and-excitation layers ({squeezing}), but this {type(network).__name__} "
+            "has none, so its outputs would be wrong. EfficientNet-Lite needs its own file, not B0's."
         )
     names = {_file_name(name, layout, own): name for name in own}
     notes = []

@@ -140,7 +140,7 @@ class EfficientNetLiteEncoder(EfficientNetEncoder):
     ) -> None:
         check_name("model_name", model_name)
         if spatial_dims != 2:
-            raise ValueError(f"{model_name} is a network of images, spatial_dims must be 2, got {spatial_dims}.")
+            raise ValueError(f"{model_name} is a 2D network: spatial_dims must be 2, got {spatial_dims}.")
         if pretrained:
             raise ValueError(f"{model_name} downloads nothing: build it with pretrained=False and load a file into it.")
         build_lite(self, model_name, in_channels, drop_connect_rate=drop_connect_rate)

@@ -84,7 +84,7 @@ class MapHybridClassifier(nn.Module):
     ) -> None:
         super().__init__()
         if len(branches) != 2:
-            raise ValueError(f"maps are joined of two branches, got {len(branches)}.")
+            raise ValueError(f"the maps of exactly two branches are joined, got {len(branches)}.")
         if fuse is not None and fuse not in MAP_FUSIONS:
             raise ValueError(f"fuse must be one of {', '.join(MAP_FUSIONS)}, got {fuse!r}.")
         widths = [list(branch.channels) for branch in branches]  # type: ignore[arg-type]

@@ -36,6 +36,6 @@ def check_is_teacher(network: nn.Module) -> None:
     """Raise ValueError where a student would learn from zeros, by a loss of one's own beside the method."""
     if any(isinstance(module, NoTeacher) for module in network.modules()):
         raise ValueError(
-            "the loss has terms of a teacher, and the method 'supervised' has none: choose another method, or set "
-            "teacher_def#needed (teacher_ensemble#needed) to true."
+            "the loss has terms that need a teacher, but the method 'supervised' has none: choose another method, or "
+            "set teacher_def#needed (teacher_ensemble#needed) to true."
         )

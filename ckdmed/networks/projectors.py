@@ -205,7 +205,7 @@ def grid_of_tokens(count: int, axes: int) -> tuple[int, ...]:
     """
     edge = round(max(count, 0) ** (1 / axes))
     if count < 1 or edge**axes != count:
-        raise ValueError(f"{count} tokens behind those of the class fill no grid of equal edges.")
+        raise ValueError(f"the {count} tokens after that of the class do not fill a grid of equal edges.")
     return (edge,) * axes
 
 

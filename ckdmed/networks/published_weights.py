@@ -99,5 +99,5 @@ def _packaged(network: str) -> Path:
     expected = _HASH.search(name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if expected is None or not digest.startswith(expected[1]):
-        raise RuntimeError(f"{path}: its SHA-256 begins with {digest[:8]} and not as its name says. {remedy}")
+        raise RuntimeError(f"{path}: its SHA-256 begins with {digest[:8]}, not as its name says. {remedy}")
     return path

@@ -32,7 +32,7 @@ class PyramidPooling(nn.Module):
     ) -> None:
         super().__init__()
         if not bins or min(bins) < 1:
-            raise ValueError(f"bins must be numbers of cells, 1 at least each, got {tuple(bins)}.")
+            raise ValueError(f"bins must be numbers of cells, each at least 1, got {tuple(bins)}.")
         width = max(1, channels // len(bins))
         self.out_channels = channels + width * len(bins)
         self.mode = "bilinear" if spatial_dims == 2 else "trilinear"

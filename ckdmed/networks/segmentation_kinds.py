@@ -170,9 +170,7 @@ def make_segmentation_network(
     backbone = options.get("backbone") if kind == "flexible_unet" else None
     allowed = (2,) if backbone in EFFICIENTNET_LITE else found.spatial_dims
     if spatial_dims not in allowed:
-        raise ValueError(
-            f"a {role} of kind '{kind}' is a network of images, spatial_dims must be 2, got {spatial_dims}."
-        )
+        raise ValueError(f"a {role} of kind '{kind}' is a 2D network: spatial_dims must be 2, got {spatial_dims}.")
     if base < 1 or base % found.multiple:
         needed = "at least 1" if found.multiple == 1 else f"a multiple of {found.multiple}"
         raise ValueError(f"the base of a {kind} {role} must be {needed}, got {base}.")

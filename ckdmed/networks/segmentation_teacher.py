@@ -94,7 +94,9 @@ def segmentation_teacher(
     if kind not in _VIT_TAPS and fuse != BRIDGE_FUSIONS[0]:
         raise ValueError(f"fuse={fuse!r} joins a U-Net and a ViT; a {kind} teacher is one network.")
     if kind not in _VIT_TAPS and resolutions:
-        raise ValueError(f"resolutions={list(resolutions)} are of a U-Net and a ViT; a {kind} teacher is one network.")
+        raise ValueError(
+            f"resolutions={list(resolutions)} are for a U-Net with a ViT; a {kind} teacher is one network."
+        )
     if spatial_dims not in (2, 3):
         raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
     own = dict(options or {})

@@ -48,8 +48,8 @@ class GroupLinearProjector(nn.Module):
         super().__init__()
         self.grid = tuple(int(size) for size in grid)
         if len(self.grid) not in _CONV or min(*self.grid, group, in_channels, width) < 1:
-            raise ValueError(f"grid {self.grid}, group {group}, channels {in_channels} and {width}: 1 is the least, in "
-                             "two or three axes.")  # fmt: skip
+            raise ValueError(f"grid {self.grid}, group {group}, channels {in_channels} and {width}: each must be at "
+                             "least 1, and the grid have two or three axes.")  # fmt: skip
         block = torch.zeros(self.grid, dtype=torch.long)
         for axis, size in enumerate(self.grid):
             shape = [1] * len(self.grid)

@@ -49,7 +49,7 @@ class Translator(nn.Module):
     ) -> None:
         super().__init__()
         if base < 1 or blocks < 0:
-            raise ValueError(f"a translator has a base of at least 1 and 0 or more blocks, got {base} and {blocks}.")
+            raise ValueError(f"a translator needs a base of at least 1 and 0 or more blocks, got {base} and {blocks}.")
         self.layers = nn.Sequential(
             Convolution(spatial_dims, in_channels, base, kernel_size=7, **_NORMAL),
             Convolution(spatial_dims, base, 2 * base, strides=2, kernel_size=3, **_NORMAL),

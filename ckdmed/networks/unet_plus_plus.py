@@ -181,7 +181,9 @@ class UNetPlusPlus(_NestedUNet):
             ValueError: a depth above this network's, or a network without the inner heads.
         """
         if not 1 <= depth <= self.depth:
-            raise ValueError(f"a UNet++ of depth {self.depth} is pruned to a depth of 1 to {self.depth}, got {depth}.")
+            raise ValueError(
+                f"a UNet++ of depth {self.depth} can be pruned to a depth of 1 to {self.depth}, got {depth}."
+            )
         if depth < self.depth and not self.deep_supervision:
             raise ValueError("this UNet++ was trained without deep supervision, so its inner nodes have no heads.")
         small = UNetPlusPlus(depth=depth, deep_supervision=False, **self.settings)  # type: ignore[arg-type]

@@ -322,7 +322,7 @@ def test_what_is_refused():
         OFALoss(0.5)
     with pytest.raises(ValueError, match="floor is 0"):
         LossCorrection("sigmoid", floor=0.0)
-    with pytest.raises(ValueError, match="which fits no logits of shape"):
+    with pytest.raises(ValueError, match="which does not match logits of shape"):
         OFALoss(1.0, "sigmoid")(F, G, RIGHT)
     with pytest.raises(ValueError, match="masks .B, R, .S. are needed"):
         PrototypeLoss()(F, G, torch.zeros(1, 2))

@@ -156,11 +156,11 @@ def test_dimensions_tiling_masks_and_half_precision(channels: int) -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="not one a channel"):
+    with pytest.raises(ValueError, match="not one per channel"):
         PCRLoss(TeacherShares(2, 3), "softmax")
     with pytest.raises(ValueError, match="need 6 channels on the same grid"):
         PCRLoss(TeacherShares(2), "sigmoid")(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2))
-    with pytest.raises(ValueError, match="2 shares a teacher for 3 channels"):
+    with pytest.raises(ValueError, match="2 shares per teacher, but 3 channels"):
         PCRLoss(TeacherShares(2, 2), "sigmoid")(torch.zeros(1, 3, 2, 2), torch.zeros(1, 6, 2, 2))
     with pytest.raises(ValueError, match="mode"):
         PCRLoss(TeacherShares(2), "sigmoid", mode="paper")

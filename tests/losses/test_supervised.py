@@ -24,7 +24,7 @@ def test_empty_regions_are_left_out_where_asked():
     assert not supervised_segmentation_loss().skip_empty
     with pytest.raises(ValueError, match="skip_empty is for overlapping regions"):
         supervised_segmentation_loss("softmax", skip_empty=True)
-    with pytest.raises(ValueError, match="skip_empty leaves samples out of a Dice that batch_dice takes over all"):
+    with pytest.raises(ValueError, match="skip_empty leaves samples out, but batch_dice takes the Dice over all"):
         supervised_segmentation_loss(skip_empty=True, batch_dice=True)
 
 

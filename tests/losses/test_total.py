@@ -269,7 +269,7 @@ def test_impossible_totals_are_refused():
 
 
 def test_terms_that_read_the_label_or_several_samples():
-    with pytest.raises(ValueError, match="with_label is for what a teacher says of labelled samples"):
+    with pytest.raises(ValueError, match="with_label is for a teacher's output on labelled samples"):
         LossTerm(Square(), "logits", with_label=True, samples="all")
     with pytest.raises(ValueError, match="with_label is for"):
         LossTerm(Square(), "target", with_label=True)
@@ -293,7 +293,7 @@ def test_a_layer_has_one_projector():
     assert DistillationLoss({"x": term(made), "y": term(made), "z": term(None)}).projectors == {"a": made}
     with pytest.raises(ValueError, match="two terms project the layer 'a' in different ways"):
         DistillationLoss({"x": term(made), "y": term(other)})
-    with pytest.raises(ValueError, match="projectors are the student's"):
+    with pytest.raises(ValueError, match="projectors are for the student's side"):
         DistillationLoss({"x": term(made)}, projection_side="teacher")
-    with pytest.raises(ValueError, match="a projector belongs to a term that compares projected features"):
+    with pytest.raises(ValueError, match="a projector is only for a term that compares projected features"):
         LossTerm(Square(), "logits", projector=made)

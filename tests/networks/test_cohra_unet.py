@@ -243,7 +243,7 @@ def test_strict_reload_gives_equal_output() -> None:
         ({"dropout": -0.1}, r"dropout must lie in \[0, 1\), got -0.1"),
         ({"attention_dropout": 1.0}, r"dropout of self-attention must lie in \[0, 1\), got 1.0"),
         ({"channel_attention": ["skip"]}, r"channel_attention names .*encoder, skips.*got \['skip'\]"),
-        ({"spatial_attention": ["skips", "skips"]}, "spatial_attention names different places"),
+        ({"spatial_attention": ["skips", "skips"]}, "spatial_attention must name different places"),
         ({"self_attention": "skips"}, r"self_attention names .*bottleneck, deepest_skip, got \['skips'\]"),
         ({"heads": 5}, "256 channels cannot have 5 heads"),
         ({"deep_supervision": 3}, r"deep_supervision must lie in 0..2 for 3 levels, got 3"),

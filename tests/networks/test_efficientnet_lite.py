@@ -178,7 +178,7 @@ def test_a_file_of_b0_is_refused_although_its_convolutions_fit(layout: str, tmp_
             "blocks.0.0.se.conv_reduce.weight": torch.zeros(8, 32, 1, 1),
         }
     torch.save(state, tmp_path / "b0.pth")
-    with pytest.raises(ValueError, match=r"b0\.pth: holds squeeze and excitation.*needs a file of its own"):
+    with pytest.raises(ValueError, match=r"b0\.pth: holds squeeze-and-excitation layers.*needs its own file"):
         EfficientNetLiteUNet(weights=str(tmp_path / "b0.pth"))
 
 

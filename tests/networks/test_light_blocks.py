@@ -72,7 +72,7 @@ def test_attention_sees_every_rth_position_and_spreads_back_around_it() -> None:
 
 
 def test_bad_blocks() -> None:
-    with pytest.raises(ValueError, match="heads divide 6, got 2 and 4"):
+    with pytest.raises(ValueError, match="heads must divide 6, got 2 and 4"):
         EdgeViTBlock(2, 6, 2, 4)
     with pytest.raises(ValueError, match="positive channels and ratio"):
         CoordinateAttention(2, 0)

@@ -170,7 +170,7 @@ def test_tokens_without_those_of_the_class():
     assert token_projector((2, 3, 8, 8), (2, 17, 6))(x).shape == (2, 16, 6)
     assert token_projector((2, 3, 8, 8), (2, 16, 6), prefix=0)(x).shape == (2, 16, 6)
     assert token_projector((2, 3, 4, 4, 4), (2, 9, 6))(torch.rand(2, 3, 4, 4, 4)).shape == (2, 8, 6)
-    with pytest.raises(ValueError, match="15 tokens behind those of the class fill no grid of equal edges"):
+    with pytest.raises(ValueError, match="15 tokens after that of the class do not fill a grid of equal edges"):
         token_projector((2, 3, 8, 8), (2, 16, 6))
     with pytest.raises(ValueError, match="tokens need a student's map"):
         token_projector((2, 3), (2, 17, 6))

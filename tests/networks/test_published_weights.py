@@ -118,7 +118,7 @@ def test_imagenet_is_the_file_of_an_installed_package(packaged: Path) -> None:
 
 def test_a_package_of_another_content_or_none_is_refused(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packaged.write_bytes(b"something else")
-    with pytest.raises(RuntimeError, match="its SHA-256 begins with .* and not as its name says. Install it"):
+    with pytest.raises(RuntimeError, match="its SHA-256 begins with .*, not as its name says. Install it"):
         weights_file("imagenet", "efficientnet-lite0")
     packaged.unlink()
     with pytest.raises(RuntimeError, match="lite0_weights is installed, but its weights .* are not there"):

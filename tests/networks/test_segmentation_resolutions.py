@@ -93,13 +93,13 @@ def test_a_graph_joins_the_cells_of_all() -> None:
 
 
 def test_what_cannot_be_seen_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"resolutions \[20\] are no multiples of 8"):
+    with pytest.raises(ValueError, match=r"resolutions \[20\] are not multiples of 8"):
         unet_vit(resolutions=[16, 20])
     with pytest.raises(ValueError, match="different positive edges"):
         BridgesOfResolutions([16, 16], 8, "tokens")
     with pytest.raises(ValueError, match="weights must be one of global, gated, got 'local'"):
         unet_vit(resolutions=[16, 32], map_weights="local")
-    with pytest.raises(ValueError, match=r"resolutions=\[16\] are of a U-Net and a ViT; a segresnet teacher is one"):
+    with pytest.raises(ValueError, match=r"resolutions=\[16\] are for a U-Net with a ViT; a segresnet teacher is one"):
         segmentation_teacher("segresnet", resolutions=[16])
 
 

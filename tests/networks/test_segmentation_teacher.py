@@ -171,13 +171,13 @@ def test_options_go_before_the_settings() -> None:
         ({"kind": "attention_unet", "base": 3}, "base of a attention_unet teacher must be a multiple of 2, got 3"),
         (
             {"kind": "flexible_unet", "spatial_dims": 3, "options": {"backbone": "efficientnet-lite0"}},
-            "network of images, spatial_dims must be 2, got 3",
+            "2D network: spatial_dims must be 2, got 3",
         ),
         ({"kind": "flexible_unet", "options": {"backbone": "vgg"}}, "backbone must be one of .*, got 'vgg'"),
         ({"kind": "unet_plus_plus", "options": {"depth": 5}}, "depth of a UNet\\+\\+ must be one of 1, 2, 3, 4, got 5"),
         ({"kind": "swin_unetr", "base": 16}, "base of a swin_unetr teacher must be a multiple of 12, got 16"),
         ({"kind": "dynunet", "base": 0}, "base of a dynunet teacher must be at least 1, got 0"),
-        ({"kind": "efficientnet_lite", "spatial_dims": 3}, "network of images, spatial_dims must be 2, got 3"),
+        ({"kind": "efficientnet_lite", "spatial_dims": 3}, "2D network: spatial_dims must be 2, got 3"),
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
     ],
 )

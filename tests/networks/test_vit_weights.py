@@ -235,7 +235,7 @@ def test_an_oblong_grid_that_is_a_square_with_the_class_token(tmp_path: Path) ->
 def test_volume_takes_the_blocks_of_a_flat_file(saved: tuple[Path, State]) -> None:
     file, state = saved
     network = small(spatial_dims=3, img_size=8, patch_size=4, in_channels=1)
-    with pytest.raises(ValueError, match=r"at least 99% of either are needed.*patch_embeddings.weight"):
+    with pytest.raises(ValueError, match=r"at least 99% of either is needed.*patch_embeddings.weight"):
         load_vit_weights(network, file, min_share=0.99)
     report = load_vit_weights(network, file, min_share=0.5)
     assert set(report.kept) == {"patch_embedding.patch_embeddings.weight", "patch_embedding.position_embeddings"}

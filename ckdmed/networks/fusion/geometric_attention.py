@@ -85,7 +85,7 @@ class GeometryAwareAttention(nn.Module):
 
     def forward(self, first: torch.Tensor, second: torch.Tensor, boundary: torch.Tensor | None = None) -> torch.Tensor:
         if (boundary is not None) != self.boundary:
-            raise ValueError("A boundary is given exactly where the attention was built with boundary=True.")
+            raise ValueError("A boundary must be given if, and only if, the attention was built with boundary=True.")
         batch, channels = first.shape[0], first.shape[1]
         queries, keys = list(first.shape[2:]), list(second.shape[2:])
         rows, columns = first.flatten(2).transpose(1, 2), second.flatten(2).transpose(1, 2)
