@@ -46,8 +46,8 @@ def amp_dtype(amp: bool | str | None, device: torch.device | str) -> torch.dtype
         return torch.bfloat16 if has_bf16 else torch.float16
     if amp == "bf16" and not has_bf16:
         raise RuntimeError(
-            f"the device {device} ({torch.cuda.get_device_name(device)}) has no bfloat16: give amp fp16, or true for "
-            "what the device has."
+            f"the device {device} ({torch.cuda.get_device_name(device)}) does not support bfloat16: set amp to fp16, "
+            "or to true for what the device supports."
         )
     return AMP[amp]
 

@@ -102,7 +102,9 @@ def distillation_loss(
     side = made.projection_side if isinstance(made, DistillationLoss) else "student"
     terms: Mapping[str, Any] = made.terms if isinstance(made, DistillationLoss) else made  # type: ignore[assignment]
     if twice := sorted(set(terms) & set(further_terms or ())):
-        raise ValueError(f"the further terms {twice} have names of the method '{name}' itself; give them others.")
+        raise ValueError(
+            f"the further terms {twice} have names that the method '{name}' uses itself; give them others."
+        )
     terms = {**terms, **(further_terms or {})}
     if wrong := {key: type(term).__name__ for key, term in terms.items() if not isinstance(term, LossTerm)}:
         raise ValueError(f"the method '{name}' must give LossTerms by name; it gave {wrong}.")

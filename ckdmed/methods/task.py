@@ -60,7 +60,7 @@ class Task:
         """
         if chosen is not None and not chosen:
             raise ValueError(
-                "this method compares feature maps, of one layer at least: feature_layers cannot be an empty list."
+                "this method compares feature maps of at least one layer: feature_layers cannot be an empty list."
             )
         known = [*self.layers, *self.levels]
         if unknown := [name for name in chosen or () if name not in known]:
@@ -69,7 +69,7 @@ class Task:
         found = tuple(name for name in known if name in chosen) if chosen else self.layers[:deepest]
         if not found:
             raise ValueError(
-                "this method compares feature maps, and these two networks have none in common: choose another "
+                "this method compares feature maps, but these two networks have none in common: choose another "
                 "teacher, or a method that compares outputs."
             )
         return found

@@ -28,7 +28,7 @@ def holm_p_values(p_values: Mapping[Key, float]) -> dict[Key, float]:
         {'a': 0.03, 'b': 0.06, 'c': 0.06}
     """
     if not p_values or not all(0 <= p <= 1 for p in p_values.values()):
-        raise ValueError(f"Holm's correction is of p-values in [0, 1], at least one; got {dict(p_values)}.")
+        raise ValueError(f"Holm's correction needs at least one p-value, all in [0, 1]; got {dict(p_values)}.")
     adjusted, largest = {}, 0.0
     for rank, name in enumerate(_ordered(p_values)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))

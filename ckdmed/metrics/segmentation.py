@@ -170,7 +170,7 @@ class SegmentationScoresMetric(CumulativeIterationMetric):
         """
         buffer = self.get_buffer()
         if not isinstance(buffer, torch.Tensor) or buffer.numel() == 0:
-            raise ValueError("nothing was scored yet: call the metric on at least one batch before aggregate()")
+            raise ValueError("nothing has been scored yet: call the metric on at least one batch before aggregate()")
         flat = buffer.double().reshape(-1, len(SEGMENTATION_SCORES)).nanmean(dim=0)
         return {name: float(value) for name, value in zip(SEGMENTATION_SCORES, flat)}
 

@@ -62,5 +62,5 @@ def test_heads_without_weights_are_refused() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.stack([x, x], dim=1)
 
-    with pytest.raises(ValueError, match="gives 2 heads in training and names 0 weights"):
+    with pytest.raises(ValueError, match="gives 2 heads in training, but names 0 weights"):
         DistilledStudent(Bare())(IMAGE)

@@ -262,7 +262,9 @@ def test_what_the_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
         if bf16:
             assert amp_dtype("bf16", "cuda:0") == torch.bfloat16
         else:
-            with pytest.raises(RuntimeError, match=r"cuda:0 \(Old GPU\) has no bfloat16: give amp fp16, or true"):
+            with pytest.raises(
+                RuntimeError, match=r"cuda:0 \(Old GPU\) does not support bfloat16: set amp to fp16, or to true"
+            ):
                 amp_dtype("bf16", "cuda:0")
     for has, automatic in ((True, "bfloat16"), (False, "float32")):
         monkeypatch.setattr("ckdmed.inferers.precision._processor_has_bf16", lambda: has)

@@ -157,7 +157,7 @@ def test_the_stages_of_a_choice_weigh_as_much_as_one() -> None:
 def test_no_stages_are_no_features_and_contradictions_are_refused(method: str) -> None:
     assert "msgff" not in distillation_loss(method, "classification", **LEVELS, feature_layers=[]).terms
     assert "msgff" not in distillation_loss(method, "classification", **LEVELS, feature_layers=[], beta=0).terms
-    with pytest.raises(ValueError, match="compared where beta is above 0"):
+    with pytest.raises(ValueError, match="compared only where beta is above 0"):
         distillation_loss(method, "classification", **LEVELS, feature_layers=["s8"], beta=0)
     for idle in ({"beta": 1.0}, {"scales": [1, 2]}):
         with pytest.raises(ValueError, match=r"feature_layers=\[\] compares no features"):

@@ -251,7 +251,7 @@ def test_a_transformer_learns_of_a_convolutional_network(one: Method):
     teacher = classification_teacher("vgg_vgg", vgg_width=0.03, vgg_img_size=None)
     taps, of_teacher = classification_student_taps(student), classification_teacher_taps(teacher)
     if one.name == "tokens":
-        with pytest.raises(ValueError, match="the tokens of a Vision Transformer, and this teacher has none"):
+        with pytest.raises(ValueError, match="the tokens of a Vision Transformer, but this teacher has none"):
             distillation_loss(one.name, "classification", student_taps=taps, teacher_taps=of_teacher)
         return
     loss = distillation_loss(one.name, "classification", student_taps=taps, teacher_taps=of_teacher)

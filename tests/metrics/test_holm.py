@@ -47,7 +47,7 @@ def test_decisions_are_those_of_the_steps(values: list[int]):
 
 @pytest.mark.parametrize("wrong", [{}, {"a": 1.5}, {"a": float("nan")}])
 def test_what_is_no_p_value(wrong):
-    with pytest.raises(ValueError, match="p-values in .0, 1., at least one; got"):
+    with pytest.raises(ValueError, match="at least one p-value, all in .0, 1.; got"):
         holm_p_values(wrong)
     with pytest.raises(ValueError, match="level must lie between 0 and 1, got 1"):
         holm_levels({"a": 0.5}, 1)

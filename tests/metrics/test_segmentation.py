@@ -157,7 +157,7 @@ def test_metric_gathers_batches_and_leaves_undefined_values_out_of_their_own_sco
     assert means["hd95"] == pytest.approx(DIAGONAL / 3)
     assert means["sensitivity"] == pytest.approx(0.5)
     metric.reset()
-    with pytest.raises(ValueError, match="nothing was scored"):
+    with pytest.raises(ValueError, match="nothing has been scored"):
         metric.aggregate()
 
 

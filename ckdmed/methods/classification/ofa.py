@@ -30,7 +30,7 @@ def ofa(task: Task, alpha: float = 1.0, beta: float = 1.0, epsilon: float = 1.5)
         ValueError: a student without such stages.
     """
     if not task.exits:
-        raise ValueError("this method puts exits on the student's stages, and none are tapped: choose another method.")
+        raise ValueError("this method puts exits on the student's stages, but none are tapped: choose another method.")
     loss = OFALoss(epsilon, "softmax")
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),

@@ -29,9 +29,9 @@ def msgff_terms(
         return {}
     loss = feature_distance(scales, scale_weights, normalize)
     if beta == 0 and feature_layers:
-        raise ValueError("feature_layers are compared where beta is above 0; leave one of the two out.")
+        raise ValueError("feature_layers are compared only where beta is above 0; leave one of the two out.")
     if feature_layers == [] and (beta or scales or scale_weights):
-        raise ValueError("feature_layers=[] compares no features, so that beta and scales do nothing; leave them out.")
+        raise ValueError("feature_layers=[] compares no features, so beta and scales have no effect; leave them out.")
     if beta == 0 or feature_layers == []:
         return {}
     weight = 1.0 if beta is None else beta

@@ -35,7 +35,7 @@ def tokens(task: Task, alpha: float = 0.1, temperature: float = 4.0, beta: float
         beta: weight of the tokens.
     """
     if not task.tokens:
-        raise ValueError("this method compares the tokens of a Vision Transformer, and this teacher has none.")
+        raise ValueError("this method compares the tokens of a Vision Transformer, but this teacher has none.")
     loss = TokenMSELoss(normalize="layernorm")
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),

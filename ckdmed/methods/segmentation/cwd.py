@@ -44,5 +44,5 @@ def cwd(
         loss = ChannelWiseLoss(temperature, resize="min")
         terms["feature_channels"] = LossTerm(loss, "features", w_feat, layers=layers)
     elif feature_layers:
-        raise ValueError("feature_layers are compared where w_feat is above 0; give w_feat as well.")
+        raise ValueError("feature_layers are compared only where w_feat is above 0; give w_feat as well.")
     return terms

@@ -38,11 +38,11 @@ def ofa(
         ValueError: a student without such stages, or none chosen.
     """
     if not task.exits:
-        raise ValueError("this method puts exits on the student's stages, and none are tapped: choose another method.")
+        raise ValueError("this method puts exits on the student's stages, but none are tapped: choose another method.")
     if unknown := [name for name in feature_layers or () if name not in task.exits]:
-        raise ValueError(f"the layers {unknown} are none of the student's, {list(task.exits)}.")
+        raise ValueError(f"the layers {unknown} are not among the student's, {list(task.exits)}.")
     if feature_layers is not None and not feature_layers:
-        raise ValueError("this method has one exit at least: feature_layers cannot be an empty list.")
+        raise ValueError("this method needs at least one exit: feature_layers cannot be an empty list.")
     layers = tuple(feature_layers or task.exits)
     loss = OFALoss(epsilon, task.link)
     return {
