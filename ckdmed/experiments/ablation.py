@@ -166,8 +166,8 @@ def _remarks(group: Group) -> str:
     others = len(names) - 1
     if group.baseline is not None and others > 1:
         text += (
-            f"{others} configurations are compared with one: of that many 95% intervals, about {others / 20:.1f} lie "
-            "beside zero where nothing differs.\n"
+            f"{others} configurations are compared with one: of that many 95% intervals, about {others / 20:.1f} "
+            "exclude zero even if nothing differs.\n"
         )
     sizes = {record.arm: record.metrics[_SIZE] for record in group.records}
     text += f"Parameters in millions: {', '.join(f'{names[arm]} {sizes[arm]:.2f}' for arm in names)}.\n"

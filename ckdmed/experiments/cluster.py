@@ -163,8 +163,8 @@ def do_as_jobs(
             left = ", ".join(run.name for run in progress.waiting)
             raise RuntimeError(
                 f"{len(progress.failed)} of {counted(len(runs), 'run')} failed: {causes}."
-                + (f" Not begun without them: {left}." if left else "")
-                + " What is done stays; the same command goes on."
+                + (f" Not started without them: {left}." if left else "")
+                + " Finished runs are kept; the same command continues."
             )
 
 

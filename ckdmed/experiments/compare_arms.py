@@ -118,7 +118,7 @@ def compare_runs(
         check_label_fractions([teacher_fraction])
         if not any(TEACHER in (arm.name, arm.teacher) for arm in arms):
             raise ValueError(
-                f"--teacher_label_fraction {teacher_fraction:g} is of teachers, and none of the arms "
+                f"--teacher_label_fraction {teacher_fraction:g} is for teachers, but none of the arms "
                 f"{', '.join(arm.name for arm in arms)} is one or learns from one: leave it out, or add {TEACHER} and "
                 f"{DISTILLED} to --arms."
             )
@@ -177,9 +177,9 @@ def check_teachers(students: Iterable[tuple[str, float, int, str | None]]) -> No
         ordered = sorted(taught.items(), key=lambda item: _is_of_seed(item[0], item[1][0]))
         (one, (_, its_student)), (other, (_, its_own)) = ordered[:2]
         raise ValueError(
-            f"{its_student} learns from {one}, but {its_own} learnt from {other}: an interval over these seeds would "
-            "mean neither. Give --one_teacher with the same first seed and --teacher_label_fraction as before, or use "
-            "another output folder."
+            f"{its_student} learns from {one}, but {its_own} learned from {other}: an interval over these seeds would "
+            "describe neither. Give --one_teacher with the same first seed and --teacher_label_fraction as before, or "
+            "use another output folder."
         )
 
 

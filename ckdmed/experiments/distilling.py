@@ -129,8 +129,8 @@ class Distilling(Experiment):
         check_bundle_settings(task.bundle, settings, args.bundles)
         if settings.get("train_on_validation") and not cls.looks_at_test:
             raise ValueError(
-                "--set train_on_validation: this experiment compares scores of the validation section, which would be "
-                "of patients that were trained on; leave it out."
+                "--set train_on_validation: this experiment compares scores of the validation section, which would "
+                "then be of patients that were trained on; leave it out."
             )
         return settings
 
@@ -259,7 +259,7 @@ class Distilling(Experiment):
         if refused and not any(run.arm.teacher for run in left):
             raise ValueError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
         for name, reason in refused.items():
-            logger.warning(f"left out, since it does not fit: {name}: {reason}")
+            logger.warning(f"left out because it does not fit: {name}: {reason}")
         self.check_given_weights(left, [self.teacher] if self.teacher else [])
         if self.undrawn:
             return left
@@ -292,8 +292,8 @@ class Distilling(Experiment):
             # all phantoms have labels
             if get("label_fraction") == 1 if self.undrawn else all(i["labelled"] for i in get("sections")["train"]):
                 return (
-                    "it teaches images without labels, and here all have one, so it would be the student alone once "
-                    "more (set label_fraction)."
+                    "it teaches only on images without labels, but here all have one, so it would be the student "
+                    "alone once more (set label_fraction)."
                 )
         return None
 
@@ -337,9 +337,9 @@ class Distilling(Experiment):
         given = {sha256 for record in records if (sha256 := record.settings.get("teacher_sha256"))}
         if len(given) + any(record.arm == TEACHER for record in records) > 1:
             raise ValueError(
-                "the students learnt from several teachers: some from another --teacher_checkpoint than others, or "
-                "from one that was trained here, so a table would compare teachers with methods; keep the students of "
-                "one teacher in a folder of their own."
+                "the students learned from several teachers (different --teacher_checkpoint, or one that was trained "
+                "here), so a table would mix up teachers and methods; keep the students of each teacher in a folder "
+                "of their own."
             )
 
     @classmethod

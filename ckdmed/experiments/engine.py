@@ -175,7 +175,7 @@ class Experiment(Report):
     def check_settings(cls, settings: Mapping[str, Any]) -> None:
         """Raise ValueError where the runs make some of the settings themselves."""
         if taken := [key for key in cls.made_settings if key in settings]:
-            raise ValueError(f"the command makes {', '.join(taken)} itself; use its own arguments.")
+            raise ValueError(f"the command sets {', '.join(taken)} itself; use its own arguments.")
 
     @classmethod
     def from_options(

@@ -43,7 +43,7 @@ def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dic
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            raise ValueError(f"'{word}' is no KEY=VALUE of the {what}.")
+            raise ValueError(f"'{word}' is not KEY=VALUE, as the {what} must be.")
         try:
             found[key] = json.loads(value)
         except json.JSONDecodeError:

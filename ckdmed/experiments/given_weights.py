@@ -84,9 +84,9 @@ def why_unscored(teacher: Path, bundle: Path, planned: Mapping[str, Any]) -> str
         planned: all settings of its evaluation.
     """
     if teacher.suffix == ".json":
-        return "each of several cross-fitted teachers answers for patients of its own."
+        return "each of several cross-fitted teachers covers only its own patients."
     if recorded_settings(teacher) is None:
-        return "it has no record of its training (model.json beside it), which tells what it expects of an image."
+        return "it has no record of its training (model.json beside it), which states what it expects of an image."
     known = find_own_or_shipped(teacher)
     if known is None or planned.get("train_on_validation"):
         return None
@@ -118,7 +118,7 @@ def check_teacher_folds(settings: Mapping[str, Any], bundle: str, given: Path | 
     count = settings.get("teacher_folds", folds_in(checkpoint))
     if given is None and count != 1:
         raise ValueError(
-            f"teacher_folds is {count}, and this experiment trains one teacher of all patients: train them once by "
+            f"teacher_folds is {count}, but this experiment trains one teacher on all patients: train them once by "
             f"`ckdmed run {bundle} train --method kd --teacher_folds {count} --output_dir cross_fitted ...` with the "
             "settings given here, and give cross_fitted/teacher/folds.json as --teacher_checkpoint, which `experiment "
             "methods`, `sweep` and `sizes` take."

@@ -32,7 +32,7 @@ def tell_of_idle(
     Returns:
         the settings that it warned of, with the reason.
     """
-    left = {name: "no run takes it" for name in sorted(given) if "#" not in name and "::" not in name}
+    left = {name: "no run uses it" for name in sorted(given) if "#" not in name and "::" not in name}
     for run, settings in {run.arm.name: (run, settings) for run, settings in planned}.values():
         if not left:
             break

@@ -24,8 +24,8 @@ __all__ = [
 LABELLED_ITEMS = "$[item for item in @sections['train'] if item['labelled']]"
 
 _IDLE = (
-    "chooses the labelled patients, and here all are labelled. Sections are those of the datalist: for others make it "
-    "with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."
+    "chooses the labelled patients, but here all are labelled. The sections are those of the datalist: for others, "
+    "make one with another seed (`ckdmed datalist`, `ckdmed brats-datalist`)."
 )
 
 
@@ -61,8 +61,8 @@ def check_label_fraction_options(args: argparse.Namespace, of_teachers: float | 
     own = parse_settings(args.set)
     if args.split_seed and own.get("split_seed", args.split_seed) != args.split_seed:
         raise ValueError(
-            f"--split_seed {args.split_seed} and --set split_seed={own['split_seed']} are two seeds of one choice; "
-            "give one of them."
+            f"--split_seed {args.split_seed} and --set split_seed={own['split_seed']} set the same seed twice; give "
+            "only one of them."
         )
     all_labelled = all(fraction == 1 for fraction in (*args.label_fractions, of_teachers or 1))
     if args.split_seed and all_labelled and own.get("fold") is None:

@@ -82,11 +82,12 @@ class MethodComparison(Distilling):
     def plan(cls, args: argparse.Namespace) -> list[Run]:
         task, known = TASKS[args.task], methods(args.task)
         if args.final and not args.arms:
-            raise ValueError(
-                "--final looks at the test set, which is for methods that are chosen: name them by --arms."
-            )
+            raise ValueError("--final scores the test set, which is for chosen methods: name them with --arms.")
         if args.fusion_method not in known or args.fusion_method == ALONE:
-            raise ValueError(f"--fusion_method must teach; got {args.fusion_method!r}, there are {', '.join(known)}.")
+            raise ValueError(
+                f"--fusion_method must be a method with a teacher; got {args.fusion_method!r}, there are "
+                f"{', '.join(known)}."
+            )
         if args.hybrid is not None:
             # a kind that there is not would leave out every fusion
             check_bundle_settings(task.teacher_bundle, {"teacher_kind": args.hybrid}, args.bundles)
@@ -112,7 +113,7 @@ class MethodComparison(Distilling):
         settings = super().given_settings(args)
         if args.fold is not None:
             if "fold" in settings:
-                raise ValueError("the command makes fold itself by --fold; leave it out of --set.")
+                raise ValueError("the command sets fold itself by --fold; leave it out of --set.")
             config = training_config(cls.task_of(args).bundle, args.bundles)
             for fold in args.fold:
                 check_fold(fold, settings.get("n_folds", config["n_folds"]))

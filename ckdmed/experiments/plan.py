@@ -79,7 +79,7 @@ def check_different(**choices: Sequence[Hashable]) -> None:
     """
     for kind, given in choices.items():
         if len(set(given)) != len(given) or not given:
-            raise ValueError(f"{kind} must be different ones, at least one, got {list(given)}.")
+            raise ValueError(f"{kind} must be one or more different values, got {list(given)}.")
 
 
 def check_label_fractions(fractions: Sequence[float]) -> None:
@@ -87,7 +87,7 @@ def check_label_fractions(fractions: Sequence[float]) -> None:
     check_different(label_fractions=fractions)
     wrong = [fraction for fraction in fractions if not 0 < fraction <= 1]
     if wrong:
-        raise ValueError(f"a label fraction lies above 0 and is at most 1, got {wrong}.")
+        raise ValueError(f"a label fraction must be above 0 and at most 1, got {wrong}.")
 
 
 def checked_variant_name(name: str, taken: Collection[str]) -> str:

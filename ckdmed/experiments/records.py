@@ -173,8 +173,8 @@ def check_alike(records: Sequence[RunRecord], of_a_run: Callable[[str], Collecti
     )
     if of_fold is not None and of_one_split is not None:
         raise ValueError(
-            f"the run {of_fold.name} is of a fold and the run {of_one_split.name} of the one split, whose patients are "
-            "those of several folds; keep folds in a folder of their own."
+            f"the run {of_fold.name} is of a fold, but the run {of_one_split.name} is of a single split, whose "
+            "patients are spread over several folds; keep folds in a folder of their own."
         )
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     for record in records:

@@ -78,7 +78,8 @@ class Sizes(Distilling):
         method_named(args.method, task.name)
         if args.method == ALONE:
             raise ValueError(
-                f"--method {ALONE} is the student alone, which each width has beside it; name one that teaches."
+                f"--method {ALONE} is the student alone, with which each width is compared anyway; name one that has "
+                "a teacher."
             )
         shared = cls.shared_teacher(args)
         arms = []
@@ -173,7 +174,7 @@ class Sizes(Distilling):
         super().check_records(records)
         methods = {str(r.settings["method"]) for r in records if r.settings.get("method", ALONE) != ALONE}
         if len(methods) > 1:
-            raise ValueError(f"the records are of the methods {', '.join(sorted(methods))}; a comparison is of one.")
+            raise ValueError(f"the records are of the methods {', '.join(sorted(methods))}; a comparison covers one.")
         # a line of the picture joins widths, which may differ in nothing else
         of_a_line = [replace(record, arm=record.arm.rpartition("-")[0] or record.arm) for record in records]
         check_alike(of_a_line, lambda arm: cls.of_a_run(arm) | {_WIDTH})

@@ -67,8 +67,8 @@ class Sweep(Distilling):
         _check(over, args.method, task, args)
         if args.grid and len(over) != _MOST_IN_A_GRID:
             raise ValueError(
-                f"a grid is of {_MOST_IN_A_GRID} settings, got {', '.join(over)}; of a third one make a grid for each "
-                "value with --set, or leave out --grid to change one at a time."
+                f"a grid takes {_MOST_IN_A_GRID} settings, got {', '.join(over)}; for a third one, make a grid for "
+                "each of its values with --set, or leave out --grid to change one at a time."
             )
         # those of the profile are given to all runs
         usual = usual_settings(over, {"method": args.method, **cls.shared_settings(args)}, task.name, task.bundle)
@@ -110,7 +110,7 @@ class Sweep(Distilling):
     def check_records(cls, records: Sequence[RunRecord]) -> None:
         found = sorted({str(record.settings["method"]) for record in _taught(records)})
         if len(found) > 1:
-            raise ValueError(f"the records are of the methods {', '.join(found)}; a sweep is of one.")
+            raise ValueError(f"the records are of the methods {', '.join(found)}; a sweep covers one.")
         super().check_records(cls.completed(records))
 
     @classmethod
@@ -148,7 +148,7 @@ def swept_values(words: Sequence[str]) -> dict[str, list[Any]]:
     for word in words:
         name, equals, text = word.partition("=")
         if not name or not equals or not text:
-            raise ValueError(f"'{word}' is no SETTING=VALUE,VALUE to sweep over.")
+            raise ValueError(f"'{word}' is not SETTING=VALUE,VALUE to sweep over.")
         try:
             values = json.loads(f"[{text}]")
         except json.JSONDecodeError:
@@ -166,7 +166,8 @@ def _check(over: Mapping[str, Sequence[Any]], method: str, task: DistilledTask, 
     options = method_named(method, task.name).options
     if method == ALONE:
         raise ValueError(
-            f"--method {ALONE} is the student alone, with which a sweep is compared; name one that teaches."
+            f"--method {ALONE} is the student alone, with which a sweep is compared anyway; name one that has a "
+            "teacher."
         )
     others = {name for one in methods(task.name).values() for name in one.options} - set(options)
     if wrong := [name for name in over if name in others]:

@@ -192,9 +192,9 @@ class Table1(SliceExperiment):
     def opening(cls, records: Sequence[RunRecord]) -> list[str]:
         return [
             f"Sizes: {_sizes(records[0])}. {records[0].machine}. Mean and standard deviation over runs (seeds and "
-            "folds); a run's numbers are those of the weights that validated best. Losses are cross entropies without "
-            "distillation terms, training slices are without augmentation. Validation chose the weights, so the test "
-            "columns are the ones to believe.\n"
+            "folds); a run's numbers are those of the weights that validated best. Losses are cross-entropies without "
+            "distillation terms, and training slices are not augmented. Weights were chosen on the validation set, so "
+            "rely on the test columns.\n"
         ]
 
     @classmethod

@@ -114,8 +114,8 @@ def unimodal_runs(
     check_label_fractions(fractions)
     if min(fractions) == 1 and (pseudo := [entry.name for entry in strategies if _labels_the_rest(entry.settings)]):
         raise ValueError(
-            f"the strategies {pseudo} label the patients who have no labels, and with --label_fractions 1 all have: "
-            "give a fraction below 1 as well."
+            f"the strategies {pseudo} label the patients who have no labels, but with --label_fractions 1 all have "
+            "some: also give a fraction below 1."
         )
     arms = in_order([_arm(entry, student) for student in students for entry in strategies])
     return [

@@ -85,8 +85,8 @@ def test_settings_of_a_run(data: Path, tmp_path: Path) -> None:
     ("varied", "base", "message"),
     [
         ({"activation": []}, {}, "no factor 'activation'; there are act, norm"),
-        ({"act": ["gelu"]}, {}, r"values of act must be different ones of leakyrelu.*got \['gelu'\]"),
-        ({"act": ["relu", "relu"]}, {}, "must be different ones"),
+        ({"act": ["gelu"]}, {}, r"values of act must be one or more different values of leakyrelu.*got \['gelu'\]"),
+        ({"act": ["relu", "relu"]}, {}, "must be one or more different values"),
         ({}, {"norm": "layer"}, r"values of norm .*got \['layer'\]"),
     ],
 )
@@ -172,9 +172,9 @@ def test_plans_of_the_command_line() -> None:
     [
         (["--vary", "norms"], "there is no factor 'norms'"),
         (["--vary", "norm", "--vary", "norm", "batch"], "--vary names norm twice"),
-        (["--base", "norm"], "'norm' is no KEY=VALUE of the factors"),
+        (["--base", "norm"], "'norm' is not KEY=VALUE, as the factors must be"),
         (["--base", "norms=batch"], "there is no factor 'norms'"),
-        (["--set", "loss=dice"], "the command makes loss itself"),
+        (["--set", "loss=dice"], "the command sets loss itself"),
         (
             ["--set", 'teacher_options={"act": "relu", "heads": 4}'],
             "teacher_options sets act, which the ablation varies",

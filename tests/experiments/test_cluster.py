@@ -132,7 +132,9 @@ def test_a_failure_is_named_and_keeps_only_what_needs_it(data, tmp_path, monkeyp
     assert f"1 of {len(runs)} runs failed: {failing}: left (log in {tmp_path}" in text
     missing = [run.name for run in runs if not experiment.done(run)]
     students = [run.name for run in runs if run.seed == 0 and run.arm.name in ("ckd", "alone_longer")]
-    assert sorted(missing) == sorted([failing, *students]) and f"Not begun without them: {', '.join(students)}" in text
+    assert (
+        sorted(missing) == sorted([failing, *students]) and f"Not started without them: {', '.join(students)}" in text
+    )
     assert not (tmp_path / "records/test").exists()
     install(monkeypatch, FakeTrainer())
     assert len(as_jobs(experiment, runs).jobs) == 3

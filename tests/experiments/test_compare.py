@@ -100,7 +100,7 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
     with pytest.raises(ValueError, match="learnt from labelled=1-teacher-seed=[03].*another output folder"):
         added.possible(more)
     both = [record(run.arm.name, run.seed, 0.5, settings=added._recorded_settings(run)) for run in more]
-    with pytest.raises(ValueError, match="learnt from .*another output folder"):
+    with pytest.raises(ValueError, match="learned from .*another output folder"):
         compared.check_records([*records, *both])
 
 
@@ -119,19 +119,21 @@ def test_teachers_with_another_label_fraction():
     assert len([run for run in one if run.arm.name == "teacher"]) == 1
     with pytest.raises(ValueError, match="label"):
         compare_runs(arms, [0.25], [3], teacher_fraction=1.5)
-    with pytest.raises(ValueError, match="--teacher_label_fraction 1 is of teachers, and none of the arms alone, untr"):
+    with pytest.raises(
+        ValueError, match="--teacher_label_fraction 1 is for teachers, but none of the arms alone, untr"
+    ):
         compare_runs([ARMS["alone"], ARMS["untrained_teacher"]], [0.25], [3], teacher_fraction=1)
 
 
 def test_the_split_seed_chooses_whom_a_teacher_of_few_labels_knows(data: Path, tmp_path: Path):
     words = ["--arms", "teacher", "ckd", "--label_fractions", "1", "--seeds", "0", "--split_seed", "2"]
-    with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
+    with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, but here all are labelled"):
         made("compare", tmp_path, data, *words)
     compared, (teacher, student) = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "0.5")
     seeds = [compared.settings_of(run)["split_seed"] for run in (teacher, student)]
     assert (teacher.arm.name, student.arm.name, seeds) == ("teacher", "ckd", [2, 0])
     compared, runs = made("compare", tmp_path, data, *words[:-2], "--set", "split_seed=2")
-    with pytest.raises(ValueError, match="split_seed=2 chooses the labelled patients, and here all are labelled"):
+    with pytest.raises(ValueError, match="split_seed=2 chooses the labelled patients, but here all are labelled"):
         compared.possible(runs)
 
 
@@ -344,9 +346,9 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
     ("words", "message"),
     [
         (["--arms", "ckd"], "needs the arms \\['teacher'\\] too"),
-        (["--arms", "alone", "alone"], "arms must be different"),
+        (["--arms", "alone", "alone"], "arms must be one or more different"),
         (["--arms", "our"], "there are no arms \\['our'\\]; there are teacher, alone"),
-        (["--label_fractions", "0"], "above 0 and is at most 1"),
+        (["--label_fractions", "0"], "above 0 and at most 1"),
         (["--variant", "ckd", "w_att=0"], "a name of its own"),
         # records of before hold the distilled arm by this name, and are read as its
         (["--variant", "ours", "w_att=0"], "a name of its own"),

@@ -106,7 +106,7 @@ def test_tables_with_both_intervals_a_picture_and_one_file_of_records(
     assert all(str(tmp_path) not in json.dumps(json.loads(line)["settings"]) for line in lines)
     # what is there is not replaced unasked
     assert main(["experiment", name, "--output_dir", str(tmp_path / "o"), *again]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 @ALL
@@ -138,8 +138,8 @@ def test_a_dry_run_writes_nothing_and_the_old_command_is_an_alias(
 @ALL
 def test_refusals(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for extra, message in (
-        (["--set", "epochs"], "'epochs' is no KEY=VALUE"),
-        (["--seeds", "1", "1"], "seeds must be different"),
+        (["--set", "epochs"], "'epochs' is not KEY=VALUE"),
+        (["--seeds", "1", "1"], "seeds must be one or more different"),
         (["--table-only"], "holds no records"),
         (["--bundles", str(tmp_path)], "there is no bundle"),
         (["--dataset_dir", str(tmp_path)], f"ckdmed {experiment(name).datalist_command}"),

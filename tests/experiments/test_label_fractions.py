@@ -29,13 +29,13 @@ def options(*words: str) -> argparse.Namespace:
 def test_a_choice_of_nothing_is_refused() -> None:
     check_label_fraction_options(options("--split_seed", "2"))
     check_label_fraction_options(options("--label_fractions", "1"))
-    with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, and here all are labelled"):
+    with pytest.raises(ValueError, match="--split_seed 2 chooses the labelled patients, but here all are labelled"):
         check_label_fraction_options(options("--label_fractions", "1", "--split_seed", "2"))
 
 
 def test_two_seeds_are_refused() -> None:
     check_label_fraction_options(options("--set", "split_seed=2", "--split_seed", "2"))
-    with pytest.raises(ValueError, match="--split_seed 3 and --set split_seed=2 are two seeds"):
+    with pytest.raises(ValueError, match="--split_seed 3 and --set split_seed=2 set the same seed twice"):
         check_label_fraction_options(options("--set", "split_seed=2", "--split_seed", "3"))
 
 
@@ -53,7 +53,7 @@ def test_a_seed_among_the_settings_that_chooses_nothing_is_refused() -> None:
     check_split_seed_chooses({"split_seed": 0}, runs(ckd, 1), 0)
     check_split_seed_chooses({"split_seed": 0}, runs(ckd, 1), 5)
     check_split_seed_chooses(seed, runs(ckd, 1, 0.25), 0)
-    with pytest.raises(ValueError, match="^split_seed=2 chooses the labelled patients, and here all are labelled"):
+    with pytest.raises(ValueError, match="^split_seed=2 chooses the labelled patients, but here all are labelled"):
         check_split_seed_chooses(seed, runs(ckd, 1), 0)
     with pytest.raises(ValueError, match="^other: split_seed=2 chooses"):
         check_split_seed_chooses({}, [*runs(ckd, 1), *runs(variant("other", seed), 1)], 0)

@@ -216,11 +216,11 @@ def test_refusals(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
     for words, message in (
         (["--arms", "kdd"], "no arms ['kdd'] of segmentation; there are supervised, at, ckd"),
         (["--arms", "tokens"], "no arms ['tokens'] of segmentation"),
-        (["--arms", "kd", "kd"], "arms must be different"),
-        (["--fusion_method", "supervised"], "--fusion_method must teach"),
+        (["--arms", "kd", "kd"], "arms must be one or more different"),
+        (["--fusion_method", "supervised"], "--fusion_method must be a method with a teacher"),
         (["--hybrid", "unet_vti"], "--teacher_kind must be one of unet_vit, vgg_vit"),
         (["--teacher_checkpoint", "none.pt"], "there is no file 'none.pt'"),
-        (["--set", "method=kd"], "the command makes method itself"),
+        (["--set", "method=kd"], "the command sets method itself"),
     ):
         assert main([*given, *words]) == 2
         assert message in capsys.readouterr().err
@@ -264,13 +264,13 @@ def test_what_does_not_fit_is_left_out_and_named(tmp_path: Path, few_slices: Pat
     left = comparison.possible([run for run in runs if run.arm.name in few])
     assert [run.arm.name for run in left] == ["supervised", "teacher", "kd"]
     assert "teacher_fuse_msgff: fusion must be one of" in caplog.text
-    assert "hard_pseudo: it teaches images without labels, and here all have one" in caplog.text
+    assert "hard_pseudo: it teaches only on images without labels, but here all have one" in caplog.text
     # a student goes with its teacher, without a line of its own
-    assert caplog.text.count("left out, since it does not fit") == 2
+    assert caplog.text.count("left out because it does not fit") == 2
 
     # asked for by name it is an error
     strict, runs = _tiny(tmp_path, few_slices, "--arms", "hard_pseudo")
-    with pytest.raises(ValueError, match="hard_pseudo: it teaches images without labels"):
+    with pytest.raises(ValueError, match="hard_pseudo: it teaches only on images without labels"):
         strict.possible(runs)
     fits, runs = _tiny(tmp_path, few_slices, "--arms", "hard_pseudo", "--set", "label_fraction=0.5")
     assert fits.possible(runs) == runs
@@ -292,8 +292,8 @@ def test_a_dry_run_leaves_out_what_does_not_fit_and_says_why(
     fused = [f"{role}fuse_{fuse}" for fuse in ("class_token", "resolutions") for role in ("teacher_", "")]
     listed = ["supervised", "teacher", "kd", *fused]
     assert capsys.readouterr().out.split() == [f"{name}-seed=0" for name in listed]
-    assert "left out, since it does not fit: teacher_fuse_msgff: fusion must be one of" in caplog.text
-    assert "left out, since it does not fit: hard_pseudo: it teaches images without labels" in caplog.text
+    assert "left out because it does not fit: teacher_fuse_msgff: fusion must be one of" in caplog.text
+    assert "left out because it does not fit: hard_pseudo: it teaches only on images without labels" in caplog.text
     assert main([*words, "--dry-run", "--set", "label_fraction=0.5"]) == 0
     assert "hard_pseudo-seed=0" in capsys.readouterr().out
     # asked for by name it is an error, before phantoms are drawn
@@ -316,11 +316,11 @@ def test_a_dry_run_looks_at_the_data_where_they_are_there(
 ):
     words = ["experiment", "methods", "--profile", "tiny", "--output_dir", str(tmp_path / "o"), "--dry-run"]
     assert main([*words, "--dataset_dir", str(few_slices), "--arms", "hard_pseudo"]) == 2
-    assert "hard_pseudo: it teaches images without labels" in capsys.readouterr().err
+    assert "hard_pseudo: it teaches only on images without labels" in capsys.readouterr().err
     # what it cannot look at it says
     assert main([*words, "--dataset_dir", str(tmp_path), "--arms", "kd"]) == 0
     found = capsys.readouterr()
-    assert "has no datalist.json yet: whether the arms fit is not looked at" in found.err and "kd-seed=0" in found.out
+    assert "has no datalist.json yet: whether the arms fit is not checked" in found.err and "kd-seed=0" in found.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -456,7 +456,7 @@ def test_a_method_for_another_teacher_is_left_out(tmp_path: Path, few_slices: Pa
     comparison, runs = _tiny(tmp_path, few_slices, "--task", "classification", "--set", "teacher_kind=vgg_vgg")
     left = comparison.possible([run for run in runs if run.arm.name in ("supervised", "teacher", "kd", "tokens")])
     assert [run.arm.name for run in left] == ["supervised", "teacher", "kd"]
-    assert "tokens: this method compares the tokens of a Vision Transformer, and this teacher has none" in caplog.text
+    assert "tokens: this method compares the tokens of a Vision Transformer, but this teacher has none" in caplog.text
 
 
 def test_networks_that_none_can_have_are_an_error(tmp_path: Path, data: Path):
@@ -576,13 +576,13 @@ def test_refusals_of_folds_and_of_the_test_set(data: Path):
     for words, message in (
         (["--fold", "0", "5"], "fold must be 0 to 4, got 5"),
         (["--fold", "3", "--set", "n_folds=3"], "fold must be 0 to 2, got 3"),
-        (["--fold", "1", "--set", "fold=1"], "the command makes fold itself by --fold"),
+        (["--fold", "1", "--set", "fold=1"], "the command sets fold itself by --fold"),
     ):
         with pytest.raises(ValueError, match=message):
             MethodComparison.given_settings(options("methods", "--task", "regions", *words))
-    with pytest.raises(ValueError, match="folds must be different"):
+    with pytest.raises(ValueError, match="folds must be one or more different"):
         planned("methods", "--fold", "1", "1")
-    with pytest.raises(ValueError, match="--final looks at the test set, .* name them by --arms"):
+    with pytest.raises(ValueError, match="--final scores the test set, .* name them with --arms"):
         planned("methods", "--final")
     assert planned("methods", "--final", "--arms", "kd")
 
@@ -591,7 +591,7 @@ def test_folds_and_the_one_split_do_not_mix(tmp_path: Path, data: Path, monkeypa
     install(monkeypatch, FakeTrainer())
     words = ["--arms", "kd", "--seeds", "0"]
     for fold, message in (
-        (["--fold", "1"], "the run supervised-fold=1-seed=0 is of a fold and the run .* of the one split"),
+        (["--fold", "1"], "the run supervised-fold=1-seed=0 is of a fold, but the run .* of a single split"),
         # another seed, so that no run of that name is there
         (["--set", "fold=1", "--seeds", "3"], r"different settings \(fold None and 1\)"),
     ):
@@ -680,7 +680,7 @@ def test_students_of_two_teachers_are_no_comparison(
     comparison.do([run for run in runs if run.arm.name != "given"])
     trainer = install(monkeypatch, FakeTrainer())
     other, added = _tiny(tmp_path / "o", data, "--arms", "cwd", "--teacher_checkpoint", "second")
-    with pytest.raises(ValueError, match="students learnt from several teachers"):
+    with pytest.raises(ValueError, match="students learned from several teachers"):
         other.do([run for run in added if run.arm.name != "given"])
     assert not trainer.asked
 

@@ -13,18 +13,18 @@ def test_different_choices_pass() -> None:
 
 
 def test_the_kind_at_fault_is_named() -> None:
-    with pytest.raises(ValueError, match=r"seeds must be different ones, at least one, got \[2, 2\]"):
+    with pytest.raises(ValueError, match=r"seeds must be one or more different values, got \[2, 2\]"):
         check_different(arms=["alone"], seeds=(2, 2))
-    with pytest.raises(ValueError, match=r"arms must be different ones, at least one, got \[\]"):
+    with pytest.raises(ValueError, match=r"arms must be one or more different values, got \[\]"):
         check_different(arms=[], seeds=[1, 1])
 
 
 @pytest.mark.parametrize(
     ("fractions", "message"),
     [
-        ([0.5, 0.5], "label_fractions must be different ones"),
-        ([], "label_fractions must be different ones, at least one"),
-        ([0.5, 0.0, 1.5], r"a label fraction lies above 0 and is at most 1, got \[0\.0, 1\.5\]"),
+        ([0.5, 0.5], "label_fractions must be one or more different values"),
+        ([], "label_fractions must be one or more different values"),
+        ([0.5, 0.0, 1.5], r"a label fraction must be above 0 and at most 1, got \[0\.0, 1\.5\]"),
     ],
 )
 def test_label_fractions(fractions: Sequence[float], message: str) -> None:
@@ -37,7 +37,7 @@ def test_an_arm_comes_after_those_that_it_needs() -> None:
     assert [arm.name for arm in in_order(arms)] == ["d", "a", "b", "c"]
     with pytest.raises(ValueError, match=r"the arm 'c' needs the arms \['a', 'b'\] too"):
         in_order([arms[0], arms[2]])
-    with pytest.raises(ValueError, match="arms must be different"):
+    with pytest.raises(ValueError, match="arms must be one or more different"):
         in_order([arms[2], arms[2]])
 
 

@@ -147,7 +147,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
     [
         (["--over", "temperature=1"], "a sweep needs --method NAME and --over"),
         (["--method", "kd"], "a sweep needs --method NAME and --over"),
-        (["--method", "kd", "--over", "temperature"], "'temperature' is no SETTING=VALUE,VALUE"),
+        (["--method", "kd", "--over", "temperature"], "'temperature' is not SETTING=VALUE,VALUE"),
         (["--method", "kd", "--over", "temperature=1,1"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1,1.0"], "give all values of a setting at once, each one once"),
         (["--method", "kd", "--over", "temperature=1", "temperature=2"], "give all values of a setting at once"),
@@ -155,12 +155,12 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd", "--over", "temperatur=1"], "'temperatur' is not a setting of this bundle; did you mean"),
         (["--method", "kd", "--over", "temperature=-1"], "temperature"),
         (["--method", "kd", "--over", "train#dataset#cache_rate=1"], "train#dataset#cache_rate is part of a setting"),
-        (["--method", "kd", "--over", "seed=1,2"], "the command makes seed itself"),
+        (["--method", "kd", "--over", "seed=1,2"], "the command sets seed itself"),
         (
             ["--method", "kd", "--over", "temperature=1", "--set", "temperature=3"],
             "temperature is given by --set and by",
         ),
-        (["--method", "kd", "--over", "temperature=1", "--grid"], "a grid is of 2 settings, got temperature"),
+        (["--method", "kd", "--over", "temperature=1", "--grid"], "a grid takes 2 settings, got temperature"),
         (["--method", "supervised", "--over", "w_sup=1"], "is the student alone, with which a sweep is compared"),
         (["--method", "kdd", "--over", "w_sup=1"], "there is no method 'kdd' for segmentation; did you mean"),
     ],
@@ -221,7 +221,7 @@ def test_lines_table_and_order(tmp_path: Path):
     other = [
         RunRecord(**{**vars(r), "settings": {**r.settings, "method": "cwd"}}) for r in records if r.arm == "defaults"
     ]
-    with pytest.raises(ValueError, match="the records are of the methods cwd, kd; a sweep is of one"):
+    with pytest.raises(ValueError, match="the records are of the methods cwd, kd; a sweep covers one"):
         Sweep.tables([*records, *other])
 
 

@@ -26,7 +26,7 @@ def test_settings_of_the_command_may_be_nested_ones():
         "a": "b=c",
     }
     for word in ("epochs", "=3"):
-        with pytest.raises(ValueError, match=f"'{word}' is no KEY=VALUE of the bundle's settings"):
+        with pytest.raises(ValueError, match=f"'{word}' is not KEY=VALUE, as the bundle's settings must be"):
             parse_settings([word])
 
 

@@ -56,9 +56,9 @@ def test_runs_and_their_settings() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--label_fractions", "0"], "a label fraction lies above 0"),
-        (["--seeds", "1", "1"], "seeds must be different ones"),
-        (["--students", "t1c", "t1c"], "students must be different ones"),
+        (["--label_fractions", "0"], "a label fraction must be above 0"),
+        (["--seeds", "1", "1"], "seeds must be one or more different values"),
+        (["--students", "t1c", "t1c"], "students must be one or more different values"),
         (["--strategies", "best"], "there are no strategies .'best'.; there are alone, distilled"),
         (["--variant", "alone"], "a name of its own"),
         (["--strategies", "alone", "alone_longer"], "'t1n-alone_longer' needs the arms .'t1n-distilled'. too"),
