@@ -159,5 +159,5 @@ def _by_patient(runs: Sequence[RunRecord], metric: str) -> dict[str, list[float]
     # folds have patients of their own, seeds have not
     uneven = sorted({p for sets in of_split.values() for of_run in sets for p in sets[0] ^ of_run})
     if uneven:
-        raise ValueError(f"the runs {[run.name for run in runs]} are not of the same patients: {uneven[:5]}")
+        raise ValueError(f"the runs {[run.name for run in runs]} do not cover the same patients: {uneven[:5]}")
     return scores

@@ -27,6 +27,6 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     with Image.open(path) as picture:
         text = picture.info.get(VALUES)
     if text is None:
-        raise ValueError(f"{path} keeps no numbers: it is no picture of a comparison")
+        raise ValueError(f"{path} holds no numbers: it is not a picture of a comparison")
     values: dict[str, Any] = json.loads(text)
     return values

@@ -64,7 +64,7 @@ def gradcam_maps(
             if not logits.requires_grad:
                 raise ValueError("the model cuts the gradient (no_grad or detach); give the network that it wraps")
             if not cam.nn_module.activations:
-                raise ValueError(f"layer {target_layer!r} takes no part in the logits: it was not called")
+                raise ValueError(f"layer {target_layer!r} does not contribute to the logits: it was not called")
             wanted = class_index[i] if isinstance(class_index, Sequence) else class_index
             maps.append(cam(x, class_idx=int(logits.argmax(dim=1)) if wanted is None else int(wanted))[0, 0])
     return torch.stack(maps).detach().float().cpu().numpy()
@@ -93,7 +93,7 @@ class _MapGradCAM(GradCAM):
     ) -> torch.Tensor:
         _, activations, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph, **kwargs)
         if not gradients:
-            raise ValueError(f"layer {self.nn_module.target_layers[0]!r} takes no part in the logits")
+            raise ValueError(f"layer {self.nn_module.target_layers[0]!r} does not contribute to the logits")
         values, slopes = (_as_map(found[layer_idx], self.n_prefix) for found in (activations, gradients))
         return torch.relu((slopes.mean(dim=(2, 3), keepdim=True) * values).sum(dim=1, keepdim=True))
 

@@ -140,7 +140,7 @@ def _patients(summary: Mapping[str, Any], unit: Any) -> list[Any]:
         blocks.append(
             LineChart(
                 f"{score_name(score, unit)} of each patient",
-                "patients, the worst first",
+                "patients, worst first",
                 score_name(score, unit),
                 [Line(score_name(score, unit), dots, dots=True)],
                 y_range=limits,
@@ -150,7 +150,7 @@ def _patients(summary: Mapping[str, Any], unit: Any) -> list[Any]:
     # of volumes cases are counted
     called = {"n_slices": str(summary.get("counted") or "slices")}
     head = [str(key).replace("_", " "), *(called.get(name) or score_name(name, unit) for name in columns)]
-    blocks.append(Table(head, shown, "Per patient, the worst first", folded=len(shown) > 12))
+    blocks.append(Table(head, shown, "Per patient, worst first", folded=len(shown) > 12))
     return blocks
 
 

@@ -82,13 +82,13 @@ def inference_sections(run: InferenceRun, cases: Sequence[CasePage]) -> list[Sec
         blocks.append(
             Text(
                 f"{taught} of the inputs are of patients that the network was trained or chosen on; their results say "
-                "nothing of how well it does on others.",
+                "nothing about how well it does on others.",
                 "warning",
             )
         )
     if unlike := sum(map(_is_unlike, run.results)):
         blocks.append(
-            Text(f"not such as the network was made for: {counted(unlike, 'input')}; their pages say why.", "warning")
+            Text(f"unlike what the network was made for: {counted(unlike, 'input')}; their pages say why.", "warning")
         )
     if isinstance(use := report.get("research_use"), str):
         blocks.append(Text(use, "note"))
@@ -190,11 +190,11 @@ def _is_unlike(result: Result) -> bool:
 
 def _place(images: CaseImages) -> Text:
     if images.spacing_mm is None:
-        return Text("The file does not tell the side of the patient or the size of a pixel.", "note")
+        return Text("The file does not state which side of the patient is which, or the size of a pixel.", "note")
     row, column = images.spacing_mm[1:]
     size = f"A pixel is {row:.3g} x {column:.3g} mm."
     if images.edges is None:
-        return Text(f"The file does not tell the side of the patient, nor which way is up. {size}", "note")
+        return Text(f"The file does not state which side of the patient is which, or which way is up. {size}", "note")
     sides = "R and L are the patient's right and left" if images.edges == ("R", "L") else "A is the front, P the back"
     return Text(f"{sides}, by the file's affine. {size}", "note")
 
@@ -220,7 +220,7 @@ def _probabilities(result: Result) -> dict[int, dict[str, str]]:
         try:
             return {int(row["slice"]): {**row, "predicted": row["predicted"]} for row in csv.DictReader(stream)}
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: is no table of probabilities ({error}); run the inference again.") from error
+            raise ValueError(f"{path}: is not a table of probabilities ({error}); run the inference again.") from error
 
 
 def _mean_probabilities(classes: Mapping[int, Mapping[str, str]]) -> dict[str, float]:

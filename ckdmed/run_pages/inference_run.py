@@ -98,9 +98,9 @@ def read_inference_run(folder: Path) -> InferenceRun:
     path = folder / REPORT
     report = read_json(path)
     if not isinstance(report, dict) or not isinstance(report.get("results"), list):
-        raise ValueError(f"{path}: is no report of an inference (no list of 'results').")
+        raise ValueError(f"{path}: is not a report of an inference (no list of 'results').")
     if not isinstance(report.get("counts") or {}, dict):
-        raise ValueError(f"{path}: its counts are no object, got {report['counts']!r}.")
+        raise ValueError(f"{path}: its counts are not an object, got {report['counts']!r}.")
     record = read_json(folder / SETTINGS) if (folder / SETTINGS).is_file() else {}
     record = record if isinstance(record, dict) else {}
     return InferenceRun(

@@ -48,9 +48,9 @@ def mask_calibration_blocks(summary: Mapping[str, Any]) -> list[Any]:
         )
     blocks.append(
         Text(
-            f"Of pixels {part['counted']}: all the others would hide any error. Those of all cases weigh the same, so "
-            "that large tumours count most. Below the diagonal the network gives too high a probability, above it too "
-            "low a one.",
+            f"Only pixels {part['counted']} are counted: all the others would hide any error. Pixels of all cases "
+            "weigh the same, so large tumours count most. Below the diagonal the network's probabilities are too "
+            "high, above it too low.",
             "note",
         )
     )

@@ -74,14 +74,14 @@ def read_sources(folders: Sequence[Path], comparisons: Mapping[str, list[Compare
         elif (folder / "settings.json").is_file():
             if (folder / "results.jsonl").is_file():
                 raise ValueError(
-                    f"{folder}: an inference that has not ended: it has results.jsonl, and no report.json yet. Start "
-                    "its command again, with --resume true where it is one of `ckdmed run`, and report then."
+                    f"{folder}: an unfinished inference: it has results.jsonl, but no report.json yet. Run its "
+                    "command again (with --resume true for `ckdmed run`), and report then."
                 )
             sources.trainings[name] = read_training_run(folder)
         else:
             raise ValueError(
-                f"{folder}: holds no run: neither settings.json of a training, summary.json of an evaluation, "
-                "report.json of an inference, deploy.json, nor records of an experiment. Give the output folder of one."
+                f"{folder}: holds no run: no settings.json of a training, summary.json of an evaluation, report.json "
+                "of an inference, deploy.json, or records of an experiment. Give the output folder of one."
             )
     return sources
 

@@ -37,7 +37,7 @@ def resource_blocks(folder: Path) -> list[Any]:
     try:
         return _blocks(record)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: is no record of a deployment ({error!r}); run ckdmed deploy again.") from error
+        raise ValueError(f"{path}: is not a record of a deployment ({error!r}); run ckdmed deploy again.") from error
 
 
 def _blocks(record: Mapping[str, Any]) -> list[Any]:

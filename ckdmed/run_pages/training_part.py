@@ -63,7 +63,7 @@ def training_sections(run: TrainingRun, stem: str) -> list[Section]:
     for count, evaluation in enumerate(run.evaluations, 1):
         parts += evaluation_sections(evaluation, f"{stem}-evaluation-{count}")
     if not run.evaluations:
-        parts.append(Section("Results", [Text("No evaluation lies in this run's folder; run evaluate.json.", "note")]))
+        parts.append(Section("Results", [Text("This run's folder holds no evaluation; run evaluate.json.", "note")]))
     compared = _teacher_against_student(run)
     if compared:
         parts.append(Section("Teacher against student", compared))
@@ -85,7 +85,7 @@ def metric_name(metric: str | None) -> str:
 def best_name(run: TrainingRun) -> str:
     """What the score of the weights that a run kept is called."""
     if run.keeps_last:
-        return f"last {metric_name(run.key_metric)}, on patients that it learnt from"
+        return f"last {metric_name(run.key_metric)}, on patients that it learned from"
     return f"best {metric_name(run.key_metric)}"
 
 
@@ -200,7 +200,7 @@ def _teacher_against_student(run: TrainingRun) -> list[Any]:
     for folder in figures:
         blocks += resource_blocks(folder)
     if teachers and not figures:
-        words = "There is no resource figure in this run's folder; ckdmed deploy measures one."
+        words = "This run's folder holds no figures of resources; ckdmed deploy measures them."
         blocks.append(Text(words, "note"))
     return blocks
 

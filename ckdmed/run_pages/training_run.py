@@ -135,7 +135,7 @@ def read_training_run(folder: Path) -> TrainingRun:
     # of runs of earlier versions, options of the method that were not given are unknown
     settings, options = record.get("settings"), record.get("method_options", {})
     if not isinstance(options, dict):
-        raise ValueError(f"{folder / SETTINGS}: is damaged (method_options are no object).")
+        raise ValueError(f"{folder / SETTINGS}: is damaged (method_options are not an object).")
     if not isinstance(settings, dict):
         raise ValueError(f"{folder / SETTINGS}: holds no settings of a run; give the output folder of a training.")
     history = read_history(folder / HISTORY) if (folder / HISTORY).is_file() else []
@@ -177,7 +177,7 @@ def read_evaluation(folder: Path, run: Path | None = None) -> Evaluation:
     """
     summary = _object(folder / SUMMARY)
     if "overall" not in summary and "slices" not in summary:
-        raise ValueError(f"{folder / SUMMARY}: is no summary of an evaluation (neither 'overall' nor 'slices').")
+        raise ValueError(f"{folder / SUMMARY}: is not a summary of an evaluation (neither 'overall' nor 'slices').")
     name = folder.name if run is None else folder.relative_to(run).as_posix()
     asked = [f"{key} {shown_value(own)}" for key, own in _settings_of(summary).items() if _ASKED.get(key, own) != own]
     return Evaluation(folder, name, summary, ", ".join(asked))

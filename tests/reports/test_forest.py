@@ -106,7 +106,7 @@ def test_the_legend_names_what_the_runs_differ_in(seeds, folds, over, tmp_path, 
 
 def test_another_picture_keeps_no_numbers(tmp_path):
     figure = style.new_figure(1, 1)
-    with pytest.raises(ValueError, match="x.png keeps no numbers"):
+    with pytest.raises(ValueError, match="x.png holds no numbers"):
         read_values(save_figure(figure, tmp_path / "x.png"))
 
 

@@ -105,7 +105,7 @@ class Cut(nn.Module):
 def test_errors(model):
     with pytest.raises(ValueError, match="no layer 'features'"):
         gradcam_maps(model, IMAGES, "features")
-    with pytest.raises(ValueError, match="takes no part"):
+    with pytest.raises(ValueError, match="does not contribute"):
         gradcam_maps(model, IMAGES, "unused")
     with pytest.raises(ValueError, match="cuts the gradient"):
         gradcam_maps(Cut(), IMAGES, "inner.conv")

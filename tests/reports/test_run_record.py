@@ -214,7 +214,7 @@ def test_tables_over_patients_that_make_no_sense():
         with pytest.raises(ValueError, match=message):
             patient_table([base, other], "dice", "alone")
     uneven = [base, of_patients("alone", 1, 0.4), of_patients("kd", 0, 0.4, 0.6), of_patients("kd", 1, 0.4, 0.6)]
-    with pytest.raises(ValueError, match="not of the same patients: \\['p1'\\]"):
+    with pytest.raises(ValueError, match="not cover the same patients: \\['p1'\\]"):
         patient_table(uneven, "dice", "alone")
 
 

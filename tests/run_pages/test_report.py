@@ -107,7 +107,7 @@ def test_an_evaluation_of_volumes_counts_the_cases_of_a_patient(tmp_path):
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "counted": "cases"}))
     assert cli.main(["report", str(tmp_path / "run")]) == 0
     text = (tmp_path / "run/report/report.md").read_text()
-    assert "Per patient, the worst first" in text and "slices |" not in text
+    assert "Per patient, worst first" in text and "slices |" not in text
 
 
 def test_the_resource_figure_stands_with_the_run_and_by_itself(tmp_path):
@@ -223,7 +223,7 @@ def test_a_run_that_keeps_its_last_weights_is_not_given_the_score_of_its_best_ep
     run = write_training(tmp_path / "run", best=0.4, evaluated=False, train_on_validation=True)
     assert cli.main(["report", str(run)]) == 0
     _, markdown = written(run / "report")
-    kept = "last validation: mean Dice, on patients that it learnt from"
+    kept = "last validation: mean Dice, on patients that it learned from"
     assert re.search(rf"^\| {kept} +\| +0.4000 \(epoch 2 of 2\) \|$", markdown, flags=re.MULTILINE)
     assert "best" not in markdown.lower() and "0.5000" not in markdown
 
@@ -280,7 +280,7 @@ def test_no_side_is_told_of_a_file_that_tells_none(tmp_path):
     assert cli.main(["report", str(folder), "--out", str(tmp_path / "out")]) == 0
     (page,) = (tmp_path / "out/cases").glob("*.html")
     html = page.read_text(encoding="utf-8")
-    assert "The file does not tell the side of the patient, nor which way is up. A pixel is" in html
+    assert "The file does not state which side of the patient is which, or which way is up. A pixel is" in html
     assert 'class="edge' not in html
 
 
@@ -424,7 +424,7 @@ def test_an_inference_that_was_broken_off_is_no_training(tmp_path, capsys):
     (folder / "report.json").unlink()
     (folder / "settings.json").write_text(json.dumps({"command": ["ckdmed"], "settings": {}, "versions": {}}))
     assert cli.main(["report", str(folder)]) == 2
-    assert "run: an inference that has not ended" in capsys.readouterr().err and not (folder / "report").exists()
+    assert "run: an unfinished inference" in capsys.readouterr().err and not (folder / "report").exists()
 
 
 def test_counts_that_are_none_are_named_with_their_file(tmp_path, capsys):
@@ -432,7 +432,7 @@ def test_counts_that_are_none_are_named_with_their_file(tmp_path, capsys):
     report = json.loads((folder / "report.json").read_text())
     (folder / "report.json").write_text(json.dumps({**report, "counts": "many"}))
     assert cli.main(["report", str(folder)]) == 2
-    assert "report.json: its counts are no object, got 'many'" in capsys.readouterr().err
+    assert "report.json: its counts are not an object, got 'many'" in capsys.readouterr().err
 
 
 def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
@@ -445,7 +445,7 @@ def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/datalist.json").write_text('{"training": []}')
     assert cli.main(["report", str(tmp_path / "data")]) == 2
-    assert f"{tmp_path / 'data'} is no output folder of a training, an evaluation, " in capsys.readouterr().err
+    assert f"{tmp_path / 'data'} is not an output folder of a training, an evaluation, " in capsys.readouterr().err
 
 
 def test_nothing_but_an_earlier_report_is_replaced(tmp_path, capsys):
@@ -532,4 +532,4 @@ def test_a_record_whose_method_options_are_no_object_is_named(tmp_path, capsys):
     record = json.loads((run / "settings.json").read_text())
     (run / "settings.json").write_text(json.dumps({**record, "method_options": 3}))
     assert cli.main(["report", str(run)]) == 2
-    assert f"{run / 'settings.json'}: is damaged (method_options are no object)" in capsys.readouterr().err
+    assert f"{run / 'settings.json'}: is damaged (method_options are not an object)" in capsys.readouterr().err
