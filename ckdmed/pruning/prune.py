@@ -102,9 +102,7 @@ def prune(
         FileExistsError: the folder holds a network, or the record of one.
     """
     if ratio is not None and depth is not None:
-        raise ValueError(
-            "give a share of the channels or a depth, one after the other: each result can be pruned again."
-        )
+        raise ValueError("give either a share of the channels or a depth, not both: the result can be pruned again.")
     if images is not None and images < 1:
         raise ValueError(f"images must be at least 1, got {images}.")
     if calibration < 0:
@@ -126,8 +124,8 @@ def prune(
     if settings.get("train_on_validation"):
         if ratio is None and depth is None:
             raise ValueError(
-                f"{source.checkpoint} was trained on its validation patients too, by whom no depth can be chosen: give "
-                "--depth, or a share of the channels by --ratio."
+                f"{source.checkpoint} was trained on its validation patients too, so no depth can be chosen on them: "
+                "give --depth, or a share of the channels with --ratio."
             )
         logger.warning(f"{source.checkpoint} was trained on its validation patients too: their Dice is too high")
     exclusive = isinstance(source.network, ExclusiveRegions)
@@ -170,7 +168,7 @@ def prune(
 
 def _refuse_existing(folder: Path) -> None:
     if there := [name for name in _WRITTEN if (folder / name).exists()]:
-        raise FileExistsError(f"{folder} holds a network already ({there[0]}); name another folder.")
+        raise FileExistsError(f"{folder} already holds a network ({there[0]}); name another folder.")
 
 
 def _figures(

@@ -73,7 +73,7 @@ def write_case_labels(
     """
     check_brats_datalist(content, datalist)
     if settings.soft:
-        raise ValueError("soft labels of BraTS cases are not made: no training reads them; leave out --soft.")
+        raise ValueError("soft labels are not made for BraTS cases, since no training reads them; leave out --soft.")
     unlabelled = _unlabelled(datalist, content)
     check_listed_cases(content, datalist.parent, ())
     check_persons(content, datalist)
@@ -115,7 +115,7 @@ def _unlabelled(datalist: Path, content: Mapping[str, Sequence[dict[str, Any]]])
             )
     unlabelled = [entry for entry in content["training"] if "label" not in entry]
     if not unlabelled:
-        raise ValueError(f"{datalist}: every case of the section 'training' has a mask; there is none to make.")
+        raise ValueError(f"{datalist}: every case of the section 'training' has a mask; there is nothing to label.")
     return unlabelled
 
 
@@ -125,8 +125,8 @@ def _check_regions(models: Sequence[Path]) -> None:
         regions = list((recorded_settings(model) or {}).get("regions") or REGIONS)
         if set(regions) != set(REGIONS):
             raise ValueError(
-                f"'{model}' was trained with regions {regions}; networks that label cases mark {', '.join(REGIONS)}: "
-                "in a mask those that they do not know would be empty."
+                f"'{model}' was trained with regions {regions}; networks that label cases must mark "
+                f"{', '.join(REGIONS)}: regions that they do not know would be empty in the masks."
             )
 
 
@@ -136,12 +136,12 @@ def _check_case(item: Mapping[str, Any], models: Sequence[Path]) -> None:
         if missing := [modality for modality in wanted if modality not in item["modalities"]]:
             raise ValueError(
                 f"the case {item['case']} lacks {', '.join(missing)} (there: {', '.join(item['modalities'])}), which "
-                f"'{model}' is to be given; leave the case out, or give a network that does without."
+                f"'{model}' needs; leave the case out, or give a network that does not need them."
             )
     headers = [read_volume_header(path) for path in item["image"]]
     for header in headers[1:]:
         if problem := grid_disagreement(headers[0], header):
-            raise ValueError(f"the case {item['case']}: {problem}; bring its images onto one grid first.")
+            raise ValueError(f"the case {item['case']}: {problem}; resample its images to one grid first.")
 
 
 def _mask_paths(
@@ -153,8 +153,8 @@ def _mask_paths(
     for case, mask in masks.items():
         if mask in given:
             raise ValueError(
-                f"{datalist}: the mask of {case} would take the place of {mask}, which the datalist names; move that "
-                f"out of {_MASKS}."
+                f"{datalist}: the mask of {case} would replace {mask}, which the datalist names; move that out of "
+                f"{_MASKS}."
             )
     return masks
 
@@ -200,7 +200,7 @@ def _answers(models: Sequence[Path], part: Sequence[Mapping[str, Any]], folder: 
         work = folder / ".work" / str(number)
         told = [result["name"] for result in inferred(model, _BUNDLES, cases, work, section="test", probabilities=True)]
         if sorted(told) != sorted(names):
-            raise ValueError(f"'{model}' answered for {told}, and was asked for {names}.")
+            raise ValueError(f"'{model}' gave results for {told}, but was asked for {names}.")
         answers.append([{region: work / f"{name}_probability_{region}.nii.gz" for region in REGIONS} for name in names])
     return answers
 

@@ -52,7 +52,7 @@ def combined(probabilities: Sequence[np.ndarray], average: str = "prob", min_con
         raise ValueError(f"min_confidence is {min_confidence}; it must lie in [0.5, 1].")
     shapes = {array.shape for array in probabilities}
     if len(shapes) != 1:
-        raise ValueError(f"the networks' answers must have one shape, got {sorted(shapes) or 'none'}.")
+        raise ValueError(f"the networks' outputs must have the same shape, got {sorted(shapes) or 'none'}.")
     values = np.stack([np.asarray(array, dtype=np.float64) for array in probabilities])
     if average == "prob":
         mean = values.mean(axis=0)

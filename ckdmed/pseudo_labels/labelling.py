@@ -67,7 +67,7 @@ def write_pseudo_labels(
             a folder with other files, or with masks changed since.
     """
     if not models:
-        raise ValueError("give one checkpoint or more of networks that label.")
+        raise ValueError("give one or more checkpoints of networks that label.")
     settings.check()
     stored = datalist / "datalist.json"
     if stored.is_file() and is_brats_datalist(read_json(stored)):
@@ -82,8 +82,8 @@ def write_pseudo_labels(
         return write_case_labels(datalist, content, models, output_dir, settings)
     if not is_slice_datalist(content):
         raise ValueError(
-            f"{datalist} is no datalist of your own images, with 'image' and 'patient' of each item, nor one of BraTS "
-            "cases."
+            f"{datalist} is neither a datalist of your own images, with 'image' and 'patient' for each item, nor one "
+            "of BraTS cases."
         )
     # checks every item and its files
     items = read_slice_datalist(datalist, progress=False)
@@ -92,7 +92,7 @@ def write_pseudo_labels(
     content |= _sections_as_read(content, items)
     unlabelled = [entry for entry in content["training"] if not entry.get("label")]
     if not unlabelled:
-        raise ValueError(f"{datalist}: every image of the section 'training' has a label; there is none to make.")
+        raise ValueError(f"{datalist}: every image of the section 'training' has a label; there is nothing to label.")
     if several := [entry["image"] for entry in unlabelled if not isinstance(entry["image"], str)]:
         raise ValueError(f"{datalist}: images of several channels cannot be labelled yet: {several[0]}.")
     check_models(models, items["test"])
@@ -151,8 +151,8 @@ def _mask_stems(
     for image, stem in stems.items():
         if taken := given.intersection(f"{stem}_{part}{suffix}" for part in _PARTS for suffix in _SUFFIXES):
             raise ValueError(
-                f"{datalist}: the mask of {image} would take the place of {min(taken)}, which the datalist names; move "
-                f"that out of {_MASKS}."
+                f"{datalist}: the mask of {image} would replace {min(taken)}, which the datalist names; move that out "
+                f"of {_MASKS}."
             )
     return stems
 
@@ -166,11 +166,11 @@ def _probabilities(model: Path, images: Sequence[Path], work: Path) -> dict[Path
     for result in inferred(model, _BUNDLES, inputs, work / "results"):
         answers = [name for name in result["outputs"] if "_probability." in name]
         if len(answers) != 1:
-            raise ValueError(f"'{model}' has {len(answers)} regions; networks that label have one.")
+            raise ValueError(f"'{model}' has {len(answers)} regions; networks that label must have one.")
         number = int(Path(result["input"][0]).relative_to(inputs.resolve()).parts[0])
         found[images[number]] = work / "results" / answers[0]
     if missing := [image for image in images if image not in found]:
-        raise ValueError(f"'{model}' has no answer for {missing[0].name} and {len(missing) - 1} more.")
+        raise ValueError(f"'{model}' has no result for {missing[0].name} and {len(missing) - 1} more.")
     return found
 
 

@@ -32,11 +32,11 @@ def common_regions(models: Sequence[Path]) -> Regions:
         if _as_sets(others) != _as_sets(regions):
             raise ValueError(
                 f"'{model}' was trained with regions {others}, but '{first}' with {regions}; networks that label "
-                "together mark the same."
+                "together must mark the same."
             )
     names = region_names(regions)
     if len(names) != 1:
-        raise ValueError(f"'{first}' has {len(names)} regions ({', '.join(names)}); networks that label have one.")
+        raise ValueError(f"'{first}' has {len(names)} regions ({', '.join(names)}); networks that label must have one.")
     values = regions[names[0]]
     if values is not None and not any(values):
         raise ValueError(f"'{first}' was trained with regions {regions}; no value above 0 is in '{names[0]}'.")

@@ -42,14 +42,14 @@ def check_models(models: Sequence[Path], test: Sequence[Mapping[str, Any]], case
         settings = recorded_settings(model)
         if settings is None:
             raise ValueError(
-                f"'{model}' has no record of its training (model.json beside it), which tells its network."
+                f"'{model}' has no record of its training (model.json beside it), which describes its network."
             )
         if cases != (_OF_CASES <= set(settings)):
             here, needed = ("BraTS cases", "brats_seg_kd and brats_seg_teacher") if cases else (
                 "slices", "seg_kd and seg_teacher")  # fmt: skip
             raise ValueError(
-                f"'{model}' is no network of {needed}, by the record of its training; the datalist is of {here}, which "
-                "only these label."
+                f"'{model}' is not a network of {needed}, according to the record of its training; the datalist is of "
+                f"{here}, which only these can label."
             )
         _check_knows_no_test_patient(model, test)
 
@@ -57,7 +57,7 @@ def check_models(models: Sequence[Path], test: Sequence[Mapping[str, Any]], case
 def _check_knows_no_test_patient(model: Path, test: Sequence[Mapping[str, Any]]) -> None:
     record = find_own_or_shipped(model)
     if record is None:
-        logger.warning(f"{model} has no record of its patients; whether it knows test patients is not known")
+        logger.warning(f"{model} has no record of its patients; whether it was trained on test patients is unknown")
         return
     known = {
         item["patient_group"]
@@ -67,8 +67,8 @@ def _check_knows_no_test_patient(model: Path, test: Sequence[Mapping[str, Any]])
     if known:
         raise ValueError(
             f"'{model}' was trained or chosen on {counted(len(known), 'patient')} of the test section "
-            f"({sorted(known)[0]}): what it labels would carry them into the training. Give a network that was "
-            "trained on the same split."
+            f"({sorted(known)[0]}): its labels would leak them into the training. Give a network that was trained on "
+            "the same split."
         )
 
 

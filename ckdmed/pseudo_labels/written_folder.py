@@ -58,7 +58,7 @@ def check_pseudo_labels(folder: Path) -> list[str]:
     path = folder / MANIFEST
     manifest = read_json(path) if path.is_file() else None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("images"), list):
-        raise ValueError(f"{path} is no manifest of pseudo-labels: give a folder that `ckdmed pseudo-label` wrote.")
+        raise ValueError(f"{path} is not a manifest of pseudo-labels: give a folder that `ckdmed pseudo-label` wrote.")
     problems = []
     for entry in manifest["images"]:
         images, hashes = entry["image"], entry["sha256"]
@@ -70,7 +70,7 @@ def check_pseudo_labels(folder: Path) -> list[str]:
             if not path.exists():
                 problems.append(f"{path}: no such file.")
             elif content_sha256(path) != known:
-                problems.append(f"{path} is another file than when the labels were made.")
+                problems.append(f"{path} has changed since the labels were made.")
     return problems
 
 
@@ -80,14 +80,14 @@ def foreign_content(folder: Path) -> str | None:
     try:
         manifest = read_json(folder / MANIFEST)
     except (FileNotFoundError, JsonFileError):
-        return f"it holds {there[0]} and no {MANIFEST} of pseudo-labels"
+        return f"it holds {there[0]} but no {MANIFEST} of pseudo-labels"
     if not isinstance(manifest, dict) or not _FORM <= set(manifest) or not isinstance(manifest["files"], list):
-        return f"its {MANIFEST} is none of pseudo-labels"
+        return f"its {MANIFEST} is not one of pseudo-labels"
     if others := sorted(set(there).difference(manifest["files"])):
-        return f"it holds {others[0]}, which is no part of the pseudo-labels"
+        return f"it holds {others[0]}, which is not part of the pseudo-labels"
     written = {entry["label"]: entry["label_sha256"] for entry in manifest["images"] if "label" in entry}
     changed = [name for name, known in written.items() if name in there and content_sha256(folder / name) != known]
-    return f"its {changed[0]} was changed since" if changed else None
+    return f"its {changed[0]} was changed after it was written" if changed else None
 
 
 def content_sha256(path: Path) -> str:

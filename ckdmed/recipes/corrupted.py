@@ -14,9 +14,9 @@ _READING = ("LoadImaged", "LoadSliced")
 _CHOOSING = ("EnsureChannelFirstd", "SelectModalitiesd", "CaseLabelsToRegionsd")
 _CUT = "LoadCachedSliced"
 _SCALED_ALREADY = (
-    "corruption {corruption} cannot be made: slices that are cut out of cases come from a cache of volumes that are "
-    "scaled to [0, 1] already, and an image is made worse before anything else is done to it. Leave corruption out, or "
-    "score a copy of the cases whose volumes were made worse, as a dataset_dir with a cache_dir of its own."
+    "corruption {corruption} cannot be made: slices of cases come from a cache of volumes that are already scaled to "
+    "[0, 1], but an image is corrupted before anything else is done to it. Leave corruption out, or score a copy of "
+    "the cases with corrupted volumes, as a dataset_dir with its own cache_dir."
 )
 
 

@@ -16,8 +16,8 @@ def check_exclusive(exclusive: bool, mixup: float = 0.0, teacher_folds: int = 1,
         return
     if mixup > 0 or soft_masks:
         raise ValueError(
-            "exclusive regions have one class for a pixel: set mixup to 0 and give masks without probabilities, or set "
-            "exclusive to false."
+            "exclusive regions have exactly one class per pixel: set mixup to 0 and give masks without probabilities, "
+            "or set exclusive to false."
         )
     if teacher_folds > 1:
         raise ValueError(
@@ -35,8 +35,8 @@ def check_bundle_teacher(teacher_bundle: str | None, exclusive: bool, grey_as_rg
     given = [name for name, value in (("exclusive", exclusive), ("grey_as_rgb", grey_as_rgb)) if value]
     if teacher_bundle and given:
         raise ValueError(
-            f"a teacher out of a bundle sees plain images and gives a sigmoid a region: set {given[0]} to false, "
-            "or teacher_bundle to null."
+            f"a teacher from a bundle sees plain images and gives one sigmoid per region: set {given[0]} to false, or "
+            "teacher_bundle to null."
         )
 
 

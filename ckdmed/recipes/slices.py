@@ -101,7 +101,7 @@ def slice_preprocessing(
     if use not in _USES:
         raise ValueError(f"use must be one of {', '.join(_USES)}, got {use!r}.")
     if grey_as_rgb and images != 1:
-        raise ValueError(f"grey_as_rgb copies one image to three channels, and input_images is {images}: set it to 1.")
+        raise ValueError(f"grey_as_rgb copies one image to three channels, but input_images is {images}: set it to 1.")
     scale = SliceIntensityd(IMAGE, scaling, clahe)
     copies = colour_copies(IMAGE, scaling) if grey_as_rgb else []
     size = (image_size, image_size)

@@ -67,7 +67,7 @@ class RobustnessOptions:
             raise ValueError(f"the section must be one of {', '.join(SECTIONS)}, got {self.section!r}.")
         if self.section == "test" and not self.final:
             raise ValueError(
-                "the test set is looked at once, when nothing is chosen any more: say so with --final, or score the "
+                "the test set is scored only once, when nothing is left to choose: confirm with --final, or score the "
                 "validation section."
             )
         if self.images is not None and self.images < 1:
@@ -147,18 +147,18 @@ class RobustnessEvaluation:
             if known is None:
                 notes.append(
                     f"{network.source.checkpoint} has no record of its patients: whether it was trained on those that "
-                    "are scored is not known."
+                    "are scored is unknown."
                 )
             for section in self.options.sections:
                 items = self._items[section, network.name]
                 seen = sorted({str(item[GROUP_KEY]) for item in items} & (known or set()))
                 if seen:
                     everyone = len({str(item[GROUP_KEY]) for item in items})
-                    other = "" if section == "test" else " The test section alone is scored by --section test --final."
+                    other = "" if section == "test" else " To score only the test section, use --section test --final."
                     raise ValueError(
                         f"{network.source.checkpoint} was trained on {len(seen)} of the {everyone} patients of the "
                         f"section {section} ({', '.join(seen[:_SHOWN])}{' ...' if len(seen) > _SHOWN else ''}): its "
-                        f"scores there say nothing.{other}"
+                        f"scores there say nothing about unseen patients.{other}"
                     )
         first, *others = self.networks
         for section in self.options.sections:
@@ -168,7 +168,7 @@ class RobustnessEvaluation:
                     raise ValueError(
                         f"{network.source.checkpoint} has other images in the section {section} than "
                         f"{first.source.checkpoint}: they were trained on different splits, so their scores cannot be "
-                        "held against each other. Give a teacher of the same split."
+                        "compared. Give a teacher of the same split."
                     )
         return notes
 

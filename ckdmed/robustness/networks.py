@@ -102,7 +102,7 @@ def check_settings_of(networks: list[ScoredNetwork], settings: Mapping[str, Any]
     """Raise ValueError where settings for all evaluations are made here, or the first network's bundle lacks them, or
     their values are wrong."""
     if taken := sorted(set(settings) & set(MADE)):
-        raise ValueError(f"the command makes {', '.join(taken)} itself; use its own arguments.")
+        raise ValueError(f"the command sets {', '.join(taken)} itself; use its own arguments.")
     check_given(networks[0].config, settings)
 
 

@@ -33,7 +33,7 @@ def robustness_tables(records: Sequence[RunRecord]) -> str:
         patients = counted(len(_patients(first)), "patient")
         parts.append(
             f"### {section.capitalize()} section, {images} of {patients}\n\n"
-            f"Part of the score on clean images ({_score_name(first)}) that is lost, mean over severities, with its "
+            f"Share of the score on clean images ({_score_name(first)}) that is lost, mean over severities, with its "
             "95% interval over patients:\n"
         )
         parts.append(_losses(networks))
@@ -46,7 +46,7 @@ def robustness_tables(records: Sequence[RunRecord]) -> str:
 def check_robustness_records(records: Sequence[RunRecord]) -> None:
     """Raise ValueError where a record is that of another command."""
     if foreign := [r.name for r in records if not {"network", "corruption", "images_sha256"} <= set(r.settings)]:
-        raise ValueError(f"{foreign[0]} is no record of `ckdmed robustness`.")
+        raise ValueError(f"{foreign[0]} is not a record of `ckdmed robustness`.")
 
 
 def plot_robustness(records: Sequence[RunRecord], path: str | os.PathLike[str]) -> Path | None:
@@ -94,7 +94,7 @@ def _by_section(records: Sequence[RunRecord]) -> dict[str, dict[str, list[RunRec
     for record in sorted(records, key=lambda r: (r.split["section"] != "test", r.split["section"], _order(r))):
         found.setdefault(record.split["section"], {}).setdefault(record.settings["network"], []).append(record)
     if len({record.data_sha256 for record in records}) > 1:
-        raise ValueError("the records are of several datalists; make a table of one.")
+        raise ValueError("the records are of several datalists; make a table for one.")
     for section, networks in found.items():
         everything = [record for own in networks.values() for record in own]
         if len({(record.settings["images_sha256"], record.data_sha256) for record in everything}) > 1:
@@ -156,7 +156,7 @@ def _left_out(networks: Mapping[str, Sequence[RunRecord]]) -> str:
     odd = [name for name in dict.fromkeys(p for own in points for p in own) if not all(name in own for own in points)]
     if not odd:
         return ""
-    return f"\nNot all networks were scored on {', '.join(odd)}: where two share a line, these are left out of it.\n"
+    return f"\nNot all networks were scored on {', '.join(odd)}: lines with both networks leave these out.\n"
 
 
 def _points(own: Sequence[RunRecord]) -> str:

@@ -28,7 +28,7 @@ def weights(folder: Path, **settings: Any) -> str:
 @pytest.mark.parametrize("name", ["model.pt", "model.json", "model.inputs.json"])
 def test_nothing_is_overwritten(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(FileExistsError, match=rf"holds a network already \({name}\)"):
+    with pytest.raises(FileExistsError, match=rf"already holds a network \({name}\)"):
         prune("seg_kd", tmp_path, ratio=0.5)
     assert (tmp_path / name).read_text() == "mine"
 
@@ -55,7 +55,7 @@ def test_a_depth_of_nothing(tmp_path: Path) -> None:
 
 
 def test_no_depth_is_chosen_by_patients_of_the_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="trained on its validation patients too, by whom no depth can be chosen"):
+    with pytest.raises(ValueError, match="trained on its validation patients too, so no depth can be chosen on them"):
         prune("seg_kd", tmp_path / "out", weights(tmp_path / "run", train_on_validation=True))
 
 

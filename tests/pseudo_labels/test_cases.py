@@ -180,7 +180,7 @@ def test_masks_are_those_of_the_averaged_probabilities_on_the_cases_grid(
     assert main(["pseudo-label", str(out), "--check"]) == 1
     assert "2 problems" in capsys.readouterr().out
     # and nothing that was changed is replaced
-    assert main(given) == 2 and "was changed since" in capsys.readouterr().err
+    assert main(given) == 2 and "was changed after it was written" in capsys.readouterr().err
 
 
 def test_a_student_trains_on_them_and_nobody_scores_them(tmp_path: Path):
@@ -259,12 +259,12 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
         assert not out.exists()
         source.write_text(kept, encoding="utf-8")
 
-    refused("soft labels of BraTS cases are not made", more=("--soft",))
+    refused("soft labels are not made for BraTS cases", more=("--soft",))
     refused("was trained with regions ['WT']", model(tmp_path / "wt.pt", regions=["WT"]))
     slices = tmp_path / "slices.pt"
     shutil.copyfile(good, slices)
     slices.with_suffix(".json").write_text('{"settings": {"epochs": 1, "student_kind": "unet", "image_size": 32}}')
-    refused("is no network of brats_seg_kd and brats_seg_teacher", str(slices))
+    refused("is not a network of brats_seg_kd and brats_seg_teacher", str(slices))
     relisted(source, lambda listed: listed["test"][0].pop("label"))
     refused("1 case of the section 'test' without a mask")
     relisted(source, lambda listed: listed.update(training=listed["training"][2:]))
@@ -281,7 +281,7 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     taken.parent.mkdir()
     shutil.copyfile(tmp_path / "in" / json.loads(kept)["training"][2]["label"], taken)
     relisted(source, lambda listed: listed["training"][2].update(label=taken.relative_to(source.parent).as_posix()))
-    refused(f"would take the place of pseudo_labels/{NEW}_mask.nii.gz")
+    refused(f"would replace pseudo_labels/{NEW}_mask.nii.gz")
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: shutil._ntuple_diskusage(10, 9, 1))
     refused("but the disk has 0.0 GB left")
 
@@ -302,4 +302,6 @@ def test_networks_of_cases_do_not_label_slices(tmp_path: Path, capsys: pytest.Ca
 
     network = model(tmp_path / "model.pt")
     assert main(words(datalist(tmp_path / "in"), tmp_path / "out", network)) == 2
-    assert "is no network of seg_kd and seg_teacher, by the record of its training" in capsys.readouterr().err
+    assert (
+        "is not a network of seg_kd and seg_teacher, according to the record of its training" in capsys.readouterr().err
+    )

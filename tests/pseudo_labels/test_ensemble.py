@@ -30,7 +30,7 @@ def test_nothing_found_is_agreement():
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="must have one shape"):
+    with pytest.raises(ValueError, match="must have the same shape"):
         combined([np.zeros(2), np.zeros(3)])
     with pytest.raises(ValueError, match="got none"):
         combined([])

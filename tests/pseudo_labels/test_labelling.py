@@ -96,7 +96,7 @@ def test_unlabelled_training_images_are_labelled_and_nothing_else(tmp_path: Path
     path = out / new[0]["label"]
     path.write_bytes(path.read_bytes() + b" ")
     assert main(["pseudo-label", str(out), "--check"]) == 1
-    assert "is another file than when the labels were made" in capsys.readouterr().out
+    assert "has changed since the labels were made" in capsys.readouterr().out
 
 
 def test_the_teacher_that_a_run_leaves_labels_beside_its_student(tmp_path: Path):
@@ -232,7 +232,7 @@ def test_no_two_images_share_a_mask(tmp_path: Path, capsys: pytest.CaptureFixtur
     next(e for e in content["training"] if e["patient"] == "p5")["label"] = "pseudo_labels/pictures/1_mask.png"
     source.write_text(json.dumps(content), encoding="utf-8")
     assert main([*words[:-1], str(tmp_path / "again")]) == 2
-    assert "the mask of pictures/1.png would take the place of pseudo_labels" in capsys.readouterr().err
+    assert "the mask of pictures/1.png would replace pseudo_labels" in capsys.readouterr().err
 
 
 def test_only_a_folder_of_pseudo_labels_and_nothing_else_is_replaced(
@@ -245,19 +245,19 @@ def test_only_a_folder_of_pseudo_labels_and_nothing_else_is_replaced(
     manifest, student = out / "manifest.json", out / "trained/model.pt"
     manifest.write_text('{"files": []}')
     student.write_bytes(b"weights")
-    assert main(words) == 2 and "its manifest.json is none of pseudo-labels" in capsys.readouterr().err
+    assert main(words) == 2 and "its manifest.json is not one of pseudo-labels" in capsys.readouterr().err
     manifest.unlink()
     assert main(words) == 2 and "no manifest.json of pseudo-labels" in capsys.readouterr().err
     student.rename(tmp_path / "model.pt")
     assert main(words) == 0 and main(words) == 0
     student.parent.mkdir()
     (tmp_path / "model.pt").rename(student)
-    assert main(words) == 2 and "it holds trained/model.pt, which is no part" in capsys.readouterr().err
+    assert main(words) == 2 and "it holds trained/model.pt, which is not part" in capsys.readouterr().err
     assert student.read_bytes() == b"weights"
     student.unlink()
     corrected = out / "pseudo_labels/pictures/0_mask.png"
     corrected.write_bytes(corrected.read_bytes() + b" ")
-    assert main(words) == 2 and "pictures/0_mask.png was changed since" in capsys.readouterr().err
+    assert main(words) == 2 and "pictures/0_mask.png was changed after it was written" in capsys.readouterr().err
     assert corrected.read_bytes().endswith(b" ")
 
 
@@ -307,7 +307,7 @@ def test_a_series_of_files_is_compared_as_a_whole(tmp_path: Path):
     (tmp_path / "manifest.json").write_text(json.dumps({"images": [entry]}))
     assert check_pseudo_labels(tmp_path) == []
     (series / "1.dcm").write_bytes(b"two")
-    assert "series is another file" in check_pseudo_labels(tmp_path)[0]
+    assert "series has changed since the labels were made" in check_pseudo_labels(tmp_path)[0]
 
 
 def test_a_patient_in_two_sections_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -327,16 +327,16 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for words, message in (
-        ([str(source), "--output_dir", str(tmp_path / "x")], "give one checkpoint or more"),
+        ([str(source), "--output_dir", str(tmp_path / "x")], "give one or more checkpoints"),
         ([str(source), "--models", bare, "--output_dir", str(tmp_path / "x")], "has no record of its training"),
         ([str(source), "--models", good], "give --output_dir"),
         (
             [str(source), "--models", good, "--output_dir", str(tmp_path / "full")],
-            "it holds mine.txt and no manifest.json",
+            "it holds mine.txt but no manifest.json",
         ),
         ([*complete, "--min_confidence", "2"], "min_confidence is 2"),
         ([str(tmp_path / "in"), *complete[1:]], "in: no such datalist; give the JSON file"),
-        ([str(tmp_path / "full"), "--check"], "manifest.json is no manifest of pseudo-labels: give a folder"),
+        ([str(tmp_path / "full"), "--check"], "manifest.json is not a manifest of pseudo-labels: give a folder"),
     ):
         assert main(["pseudo-label", *words]) == 2
         assert message in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_an_experiments_folder_is_none_of_its_own(tmp_path: Path, capsys: pytest
     before = sorted(tmp_path.rglob("*"))
     # before the checkpoint, which is not there, is looked for
     assert main(["robustness", "seg_kd", "--checkpoint", "none.pt", "--output_dir", str(tmp_path)]) == 2
-    assert "kd-seed=0 is no record of `ckdmed robustness`" in capsys.readouterr().err
+    assert "kd-seed=0 is not a record of `ckdmed robustness`" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -228,11 +228,11 @@ def test_a_student_of_one_sequence_beside_one_of_its_teachers(tmp_path: Path) ->
     ("more", "message"),
     [
         (["--corruptions", "nois"], f"a corruption must be a kind ({', '.join(CORRUPTIONS)})"),
-        (["--section", "test"], "say so with --final"),
+        (["--section", "test"], "confirm with --final"),
         (["--images", "0"], "--images must be at least 1, got 0"),
         (["--set", "treshold=0.4"], "did you mean 'threshold'?"),
         (["--set", "threshold=7"], "threshold"),
-        (["--set", "section=test"], "the command makes section itself"),
+        (["--set", "section=test"], "the command sets section itself"),
         (["--dataset_dir", "nowhere"], "nowhere: there is no such data"),
         (["--checkpoint", "nothing.pt"], "there are no weights nothing.pt"),
     ],
@@ -279,6 +279,6 @@ def test_weights_without_a_record(tmp_path: Path, capsys: pytest.CaptureFixture)
 def test_files_of_others_stay(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "robustness.md").write_text("mine", encoding="utf-8")
     assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path)]) == 2
-    assert "robustness.md is there already" in capsys.readouterr().err
+    assert "robustness.md already exists" in capsys.readouterr().err
     assert main(["robustness", "seg_kd", "--output_dir", str(tmp_path / "none"), "--table-only"]) == 2
     assert "holds no records" in capsys.readouterr().err and not (tmp_path / "none").exists()

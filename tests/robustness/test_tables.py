@@ -65,7 +65,7 @@ def test_an_unknown_corruption_lists_the_known_ones():
 
 
 def test_the_test_section_is_for_the_end():
-    with pytest.raises(ValueError, match="looked at once.*--final"):
+    with pytest.raises(ValueError, match="scored only once.*--final"):
         RobustnessOptions(section="test")
     assert RobustnessOptions(section="test", final=True).sections == ("test",)
     assert RobustnessOptions(final=True).sections == ("validation", "test")
@@ -90,7 +90,7 @@ def test_what_is_lost_by_hand():
         ["noise", "25.0 % [25.0, 25.0]", "0.0 % [0.0, 0.0]"],
         ["all of them", "25.0 % [25.0, 25.0]", "0.0 % [0.0, 0.0]"],
     ]
-    assert "Not all networks were scored on low_resolution-1, noise-2: where two share a line" in text
+    assert "Not all networks were scored on low_resolution-1, noise-2: lines with both networks" in text
     # the mean of two severities, and of all three points
     alone = robustness_tables([one for one in RECORDS if one.settings["network"] == "student"])
     assert [line[1] for line in rows(alone, "Part of the score on clean images")[2:]] == [
@@ -157,7 +157,7 @@ def test_records_that_do_not_belong_together():
         robustness_tables([*RECORDS, record("teacher", None, 0.7, "test", checkpoint_sha256="another")])
     with pytest.raises(ValueError, match="the records are of several datalists"):
         robustness_tables([*RECORDS, replace(record("student", None, 0.7, "test"), data_sha256="1" * 64)])
-    with pytest.raises(ValueError, match="x is no record of `ckdmed robustness`"):
+    with pytest.raises(ValueError, match="x is not a record of `ckdmed robustness`"):
         robustness_tables([replace(RECORDS[0], name="x", settings={})])
     with pytest.raises(ValueError, match="there are no records"):
         robustness_tables([])
