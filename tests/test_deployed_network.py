@@ -52,7 +52,7 @@ def test_torchscript_with_a_description(tmp_path):
     images = torch.rand(1, 1, 8, 8)
     torch.testing.assert_close(run_deployed(nn.Conv2d(1, 1, 1), path)(images), scripted(images))
     torch.jit.save(scripted, str(path))
-    with pytest.raises(DeployedFileError, match="has no description by ckdmed"):
+    with pytest.raises(DeployedFileError, match="has no ckdmed description"):
         read_description(path)
 
 

@@ -65,7 +65,7 @@ def check_bundle(
         ("properties of inference", lambda: _properties(folder, "inference")),
         ("inference without a teacher", lambda: _inference_alone(folder)),
         ("no paths of a machine", lambda: _nothing(machine_paths(folder), "none found")),
-        ("formatting", lambda: _nothing(formatting_problems(folder), "JSON, and Python if any, as the zoo has it")),
+        ("formatting", lambda: _nothing(formatting_problems(folder), "format of JSON and any Python as in the zoo")),
     ]
     chosen = [(name, check) for name, check in checks if names is None or name in names]
     return [_run(name, check) for name, check in tqdm(chosen, desc="checking", unit="check", disable=not progress)]

@@ -42,19 +42,18 @@ def read_evaluation(path: Path, checkpoint: Path) -> dict[str, Any]:
     of_masks = isinstance(overall, dict) and all(isinstance(v, dict) and "patient_mean" in v for v in overall.values())
     if not of_masks and not _of_classes(summary):
         raise ValueError(
-            f"'{path}' is no summary of an evaluation: it has neither means over patients under 'overall' nor the "
+            f"'{path}' is not a summary of an evaluation: it has neither means over patients under 'overall' nor the "
             "scores of a classification under 'slices' and 'patients'."
         )
     stated = summary.get("settings", {}).get("checkpoint_sha256")
     if stated != sha256_of(checkpoint):
         raise ValueError(
-            f"'{path}' is the evaluation of another checkpoint than '{checkpoint}' (SHA-256 {stated}); "
-            "evaluate the one that is exported."
+            f"'{path}' is the evaluation of a checkpoint other than '{checkpoint}' (SHA-256 {stated}); evaluate the "
+            "one that is exported."
         )
     if corruption := summary["settings"].get("settings", {}).get("corruption"):
         raise ValueError(
-            f"'{path}' is the evaluation of images that were made worse (corruption {corruption}); give one of images "
-            "as they are."
+            f"'{path}' is the evaluation of corrupted images (corruption {corruption}); give one of unchanged images."
         )
     return summary
 
@@ -187,7 +186,7 @@ def _evaluated_otherwise(summary: Mapping[str, Any], inference: Mapping[str, Any
     evaluated = summary.get("settings", {}).get("settings", {})
     both = [name for name in OF_PREDICTIONS if name in evaluated and name in inference]
     found = [f"`{n}` {inference[n]}, not {evaluated[n]}" for n in both if inference[n] != evaluated[n]]
-    return f"\n\nThis bundle's inference was not scored as it is; it has {'; '.join(found)}." if found else ""
+    return f"\n\nThis bundle's inference differs from what was scored; it has {'; '.join(found)}." if found else ""
 
 
 def exported_metadata(

@@ -116,8 +116,8 @@ def export_bundle(
     _refuse_existing(large_folder, "models", sources, force=True)
     if not _NAME.fullmatch(output.name):
         raise ValueError(
-            f"'{output.name}' is no name for a bundle of the zoo: lower case words joined by underscores, "
-            "such as brain_tumour_seg_kd."
+            f"'{output.name}' is not a name for a bundle of the zoo: use lower-case words joined by underscores, such "
+            "as brain_tumour_seg_kd."
         )
     for weights in (checkpoint, teacher_checkpoint):
         refuse_deployed(weights, "exported as a bundle")
@@ -143,16 +143,16 @@ def _refuse_existing(target: Path, marker: str, sources: Sequence[Path], force: 
     if not force:
         raise FileExistsError(f"'{target}' exists; name another folder, or replace it with --force.")
     if target.is_symlink() or not target.is_dir() or (any(target.iterdir()) and not (target / marker).exists()):
-        raise FileExistsError(f"'{target}' is no exported bundle; it is not replaced even with --force.")
+        raise FileExistsError(f"'{target}' is not an exported bundle; it is not replaced even with --force.")
     # by default the bundle's own trainings and inferences go there, to output
     if kept := sorted(path.name for path in target.iterdir() if path.is_dir() and path.name not in _FOLDERS):
         raise FileExistsError(
-            f"'{target}' holds {', '.join(kept)}, which no export has written; it is not replaced even with --force. "
-            "Move that elsewhere, or name another folder."
+            f"'{target}' holds {', '.join(kept)}, which no export wrote; it is not replaced even with --force. Move "
+            "that elsewhere, or name another folder."
         )
     for source in sources:
         if source.resolve().is_relative_to(target.resolve()):
-            raise FileExistsError(f"'{target}' holds {source}, which the export is made of; name another folder.")
+            raise FileExistsError(f"'{target}' holds {source}, from which the export is made; name another folder.")
 
 
 def _put_both_in_place(bundle: tuple[Path, Path], large: tuple[Path, Path], force: bool) -> None:
@@ -239,8 +239,8 @@ def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str)
         # the first line says that there are errors, the second is the first of them
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise ValueError(
-            f"'{checkpoint}' is of another network than {source}: {lines[min(1, len(lines) - 1)]} If it is of "
-            "another size, give its settings by --override (its run's settings.json holds them)."
+            f"'{checkpoint}' is of another network than {source}: {lines[min(1, len(lines) - 1)]} If it is of another "
+            "size, give its settings with --override (its run's settings.json holds them)."
         ) from error
 
 

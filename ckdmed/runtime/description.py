@@ -93,7 +93,7 @@ class Description:
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise DeployedFileError(
-                f"{path}: has no description by ckdmed of what the network expects ({type(error).__name__}: {error}); "
+                f"{path}: has no ckdmed description of what the network expects ({type(error).__name__}: {error}); "
                 "write the file with `ckdmed deploy`."
             ) from error
 
@@ -104,31 +104,31 @@ def _problem(values: Mapping[str, Any]) -> str | None:
     before, after = values["preprocessing"], values["postprocessing"]
     for name, known in (("task", _TASKS), ("precision", _PRECISIONS)):
         if values[name] not in known:
-            return f"its {name} is {values[name]!r}, none of {', '.join(known)}"
+            return f"its {name} is {values[name]!r}, not one of {', '.join(known)}"
     if not isinstance(shape, list) or len(shape) not in (3, 4) or not all(map(_is_count, shape)):
-        return f"its input_shape is {shape!r}, no list of channels and sizes"
+        return f"its input_shape is {shape!r}, not a list of channels and sizes"
     if not isinstance(outputs, list) or not outputs or not all(isinstance(name, str) and name for name in outputs):
-        return f"its outputs are {outputs!r}, no list of names"
+        return f"its outputs are {outputs!r}, not a list of names"
     if len(set(outputs)) < len(outputs):
-        return f"its outputs {', '.join(outputs)} have a name twice"
+        return f"its outputs {', '.join(outputs)} contain a name twice"
     for name in ("preprocessing", "postprocessing", "settings", "source"):
         if not isinstance(values[name], Mapping):
-            return f"its {name} is {values[name]!r}, no settings with names"
+            return f"its {name} is {values[name]!r}, not settings with names"
     if not isinstance(after.get("tta"), bool):
         return f"its postprocessing has tta {after.get('tta', 'not at all')!r}, neither true nor false"
     threshold = after.get("threshold")
     # classes have none
     needed = values["task"] == "segmentation" or threshold is not None
     if needed and not (_is_number(threshold) and 0 <= threshold <= 1):
-        return f"its postprocessing has threshold {after.get('threshold', 'not at all')!r}, no number from 0 to 1"
+        return f"its postprocessing has threshold {after.get('threshold', 'not at all')!r}, not a number from 0 to 1"
     if values["task"] == "cases":
         # what is prepared by ckdmed itself, from the settings
         return None
     size, images = before.get("image_size"), before.get("images", 1)
     if not _is_count(size) or list(shape[1:]) != [size, size]:
-        return f"its image_size is {before.get('image_size', 'not there')!r}, and its input_shape {shape!r}"
+        return f"its image_size is {before.get('image_size', 'not there')!r}, but its input_shape {shape!r}"
     if not _is_count(images):
-        return f"its preprocessing has images {images!r}, no number of images"
+        return f"its preprocessing has images {images!r}, not a number of images"
     return None
 
 

@@ -48,10 +48,10 @@ class DeployedForm(ABC):
             isinstance(one, int) and one != other for one, other in zip(given, stated, strict=True)
         ):
             raise DeployedFileError(
-                f"{self.path}: its description is not of its network: the one has images of shape "
-                f"{self.description.input_shape} and the outputs {', '.join(names)}, the other takes {list(takes[1:])} "
-                f"and gives {list(gives[1:2])[0] if len(gives) > 1 else 'no'} outputs; write the file with "
-                "`ckdmed deploy`."
+                f"{self.path}: its description does not match its network: the description has images of shape "
+                f"{self.description.input_shape} and the outputs {', '.join(names)}, but the network takes "
+                f"{list(takes[1:])} and gives {list(gives[1:2])[0] if len(gives) > 1 else 'no'} outputs; write the "
+                "file with `ckdmed deploy`."
             )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def open_form(path: str | os.PathLike[str], threads: int | None = None) -> Deplo
     kind = {".onnx": _OnnxForm, ".xml": _OpenVinoForm}.get(path.suffix.lower())
     if kind is None:
         known = ", ".join(FORM_SUFFIXES)
-        raise DeployedFileError(f"{path}: is run by PyTorch only, or is no deployed file (those end in {known}).")
+        raise DeployedFileError(f"{path}: runs only with PyTorch, or is not a deployed file (those end in {known}).")
     return kind(path, threads)
 
 
@@ -142,7 +142,7 @@ class _OpenVinoForm(DeployedForm):
         if weights is not None and sha256_of(beside) != weights:
             raise DeployedFileError(
                 f"{beside}: holds other weights than {path.name} was written with, or is damaged; copy both files of "
-                "one `ckdmed deploy`."
+                "the same `ckdmed deploy`."
             )
         super().__init__(path, Description.from_text(text, path))
         takes, gives = (
@@ -157,5 +157,5 @@ class _OpenVinoForm(DeployedForm):
 
 def _damaged(path: Path, error: Exception) -> DeployedFileError:
     cause = " ".join(str(error).split())[:300]
-    beside = " Its .bin has to lie beside it." if path.suffix.lower() == ".xml" else ""
-    return DeployedFileError(f"{path}: cannot be opened ({cause}); it is damaged or no network.{beside}")
+    beside = " Its .bin must be beside it." if path.suffix.lower() == ".xml" else ""
+    return DeployedFileError(f"{path}: cannot be opened ({cause}); it is damaged or not a network.{beside}")

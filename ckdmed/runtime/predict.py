@@ -80,15 +80,16 @@ class Predictor:
         description = form.description
         if description.task not in ("segmentation", "classification"):
             raise DeployedFileError(
-                f"{form.path}: a network of {description.bundle} takes whole cases, which are registered, scaled and "
-                "cut by ckdmed: run its inference.json with --checkpoint and this file."
+                f"{form.path}: a network of {description.bundle} takes whole cases, which ckdmed registers, scales "
+                "and slices: run its inference.json with --checkpoint and this file."
             )
         self.form = form
         before, after = description.preprocessing, description.postprocessing
         if unknown := sorted((set(before) - _BEFORE) | (set(after) - _AFTER)):
             raise DeployedFileError(
-                f"{form.path}: asks for {', '.join(unknown)}, which this version does not know; install that of the "
-                f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
+                f"{form.path}: needs {', '.join(unknown)}, which this version does not support; install the version "
+                f"of the package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later "
+                "one."
             )
         # classes have none
         self.threshold = float(after.get("threshold", 0.5) if threshold is None else threshold)
@@ -103,8 +104,9 @@ class Predictor:
         for name, value, choices in (("scaling", self.scaling, SCALINGS), ("clahe", self.clahe, equalisations)):
             if value not in choices:
                 raise DeployedFileError(
-                    f"{form.path}: asks for {name} {value!r}, which this version does not know; install that of the "
-                    f"package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later one."
+                    f"{form.path}: needs {name} {value!r}, which this version does not support; install the version "
+                    f"of the package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a "
+                    "later one."
                 )
         self.images = int(before.get("images", 1))
         self.grey_as_rgb = bool(before.get("grey_as_rgb", False))

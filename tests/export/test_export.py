@@ -304,20 +304,20 @@ def test_figures_of_an_evaluation(checkpoint, tmp_path):
     assert result.passed
     readme = (result.folder / "docs/README.md").read_text()
     assert "0.8123" in readme and "40 slices of 9 patients" in readme and "No figures" not in readme
-    assert "inference was not scored as it is" not in readme, "the summary does not tell"
+    assert "inference differs from what was scored" not in readme, "the summary does not tell"
     metadata = json.loads((result.folder / "configs/metadata.json").read_text())
     assert metadata["eval_metrics"] == {"test_mean_dice": 0.8123}
     path.write_text(json.dumps({**summary, "settings": {"checkpoint_sha256": "0" * 64}}))
-    with pytest.raises(ValueError, match="evaluation of another checkpoint"):
+    with pytest.raises(ValueError, match="evaluation of a checkpoint other than"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_tumour_two", evaluation=path, overrides=sizes)
     worse = {**summary["settings"], "settings": {"corruption": "noise-3"}}
     path.write_text(json.dumps({**summary, "settings": worse}))
-    with pytest.raises(ValueError, match="images that were made worse .corruption noise-3.; give one of images as"):
+    with pytest.raises(ValueError, match="corrupted images .corruption noise-3.; give one of unchanged images"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_tumour_two", evaluation=path, overrides=sizes)
 
 
 def test_refuses(checkpoint, tmp_path):
-    with pytest.raises(ValueError, match="no name for a bundle of the zoo"):
+    with pytest.raises(ValueError, match="not a name for a bundle of the zoo"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "SegKD")
     with pytest.raises(ValueError, match="no configuration of .* has student_bsae as a setting"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={"student_bsae": 4})
@@ -367,7 +367,7 @@ def test_force_replaces_no_run_and_no_source(checkpoint, tmp_path, kind):
         (output / "configs").mkdir()
         (output / "configs" / "metadata.json").write_text("{}")
     given = output / "models" / "model.pt" if kind == "the source" else checkpoint
-    message = "which the export is made of" if kind == "the source" else "not replaced even with --force"
+    message = "from which the export is made" if kind == "the source" else "not replaced even with --force"
     before = sorted(str(path) for path in output.rglob("*"))
     with pytest.raises(FileExistsError, match=message):
         export_bundle(SEG_KD, given, output, force=True)
@@ -379,7 +379,7 @@ def test_force_replaces_no_trainings_of_the_exported_bundle(checkpoint, tmp_path
     for name in ("configs/metadata.json", "output/models/model.pt"):
         (output / name).parent.mkdir(parents=True)
         (output / name).write_text("{}")
-    with pytest.raises(FileExistsError, match="holds output, which no export has written.*even with --force"):
+    with pytest.raises(FileExistsError, match="holds output, which no export wrote.*even with --force"):
         export_bundle(SEG_KD, checkpoint, output, force=True)
     assert (output / "output/models/model.pt").read_text() == "{}"
 

@@ -62,7 +62,7 @@ def test_one_of_both_is_given(
         ([], "give a run, or a bundle"),
         ([str(run), "--bundle", "seg_kd"], "give a run, or a bundle"),
         (["--bundle", "seg_kd"], "--bundle says whose configurations are written, and --checkpoint which weights"),
-        ([str(zoo)], "zoo: is exported already"),
+        ([str(zoo)], "zoo: is already exported"),
         ([str(run), "--checkpoint", str(tmp_path / "none.pt")], "there are no weights"),
     ):
         assert main(["export", *given, *out]) == 2

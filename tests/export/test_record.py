@@ -137,7 +137,7 @@ def test_the_weights_that_ship_keep_their_threshold(tmp_path):
         parser.read_config([str(folder / "configs" / file) for file in ("train.json", "evaluate.json")])
         assert (parser.get_parsed_content("threshold"), parser.get_parsed_content("tta")) == (threshold, True)
         text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
-        assert f"inference was not scored as it is; it has `threshold` {threshold}, not 0.5." in text
+        assert f"inference differs from what was scored; it has `threshold` {threshold}, not 0.5." in text
 
 
 def test_the_weights_that_ship_still_know_their_patients(tmp_path):

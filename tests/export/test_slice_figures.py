@@ -60,8 +60,10 @@ def test_an_evaluation_that_predicted_otherwise_than_the_inference_is_told_as_su
         "n_patients": 2,
     }
     text = exported_readme(page, "bundles/b", summary, inference={"threshold": 0.3, "tta": True})
-    assert "inference was not scored as it is; it has `threshold` 0.3, not 0.5; `tta` True, not False." in text
-    assert "not scored" not in exported_readme(page, "bundles/b", summary, inference={"threshold": 0.5, "tta": False})
+    assert "inference differs from what was scored; it has `threshold` 0.3, not 0.5; `tta` True, not False." in text
+    assert "differs from what was scored" not in exported_readme(
+        page, "bundles/b", summary, inference={"threshold": 0.5, "tta": False}
+    )
 
 
 def test_each_region_of_slices_has_its_figures(tmp_path: Path) -> None:

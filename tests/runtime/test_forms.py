@@ -28,7 +28,7 @@ def test_a_file_says_what_it_expects_and_takes_any_number_of_images(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": "another"}', '{"format": "ckdmed deployed 1"}', "[1]"])
 def test_a_file_without_a_description_is_refused(tmp_path, text):
-    with pytest.raises(DeployedFileError, match="model.onnx: has no description by ckdmed.*ckdmed deploy"):
+    with pytest.raises(DeployedFileError, match="model.onnx: has no ckdmed description.*ckdmed deploy"):
         open_form(write_tiny(tmp_path / "model.onnx", text=text))
 
 
@@ -42,7 +42,7 @@ def test_damaged_and_other_files_are_refused_by_name(tmp_path):
         open_form(tmp_path / "none.onnx")
     script = tmp_path / "model.ts"
     script.write_bytes(b"PK")
-    with pytest.raises(DeployedFileError, match="run by PyTorch only"):
+    with pytest.raises(DeployedFileError, match="runs only with PyTorch"):
         open_form(script)
 
 
@@ -53,8 +53,8 @@ def test_damaged_and_other_files_are_refused_by_name(tmp_path):
         ({"precision": "int4"}, "its precision is 'int4'"),
         ({"input_shape": "48"}, "its input_shape is '48'"),
         ({"outputs": "tumour"}, "its outputs are 'tumour'"),
-        ({"outputs": []}, "no list of names"),
-        ({"outputs": ["a", "a"]}, "have a name twice"),
+        ({"outputs": []}, "not a list of names"),
+        ({"outputs": ["a", "a"]}, "contain a name twice"),
         ({"preprocessing": [1]}, r"its preprocessing is \[1\]"),
         ({"preprocessing": {"images": 1}}, "its image_size is 'not there'"),
         ({"preprocessing": {"image_size": 64}}, "its image_size is 64"),

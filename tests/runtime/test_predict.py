@@ -102,12 +102,12 @@ def test_logits_that_are_not_numbers_are_no_empty_mask(inputs, tmp_path, descrip
 
 def test_what_a_later_version_asks_for_is_not_left_out(tmp_path):
     later = replace(changed(SEGMENTATION, denoise=True), source={"ckdmed": "9.0"})
-    with pytest.raises(DeployedFileError, match="asks for denoise, which this version does not know.*9.0"):
+    with pytest.raises(DeployedFileError, match="needs denoise, which this version does not support.*9.0"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", later)))
     with pytest.raises(DeployedFileError, match="clahe 'local'.*not stated"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", changed(SEGMENTATION, clahe="local"))))
-    with pytest.raises(DeployedFileError, match="model.onnx: asks for scaling 'hounsfield'"):
+    with pytest.raises(DeployedFileError, match="model.onnx: needs scaling 'hounsfield'"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", changed(SEGMENTATION, scaling="hounsfield"))))
     after = replace(SEGMENTATION, postprocessing={**SEGMENTATION.postprocessing, "largest_part": True})
-    with pytest.raises(DeployedFileError, match="asks for largest_part"):
+    with pytest.raises(DeployedFileError, match="needs largest_part"):
         Predictor(open_form(write_tiny(tmp_path / "model.onnx", after)))
