@@ -29,7 +29,7 @@ def clear_links(inputs: Path) -> None:
     """
     there = [path for path in sorted(inputs.rglob("*")) if path.is_symlink() or not path.is_dir()]
     if others := [path for path in there if not path.is_symlink()]:
-        raise ValueError(f"{others[0]}: no link that this command made; give another folder for the results.")
+        raise ValueError(f"{others[0]}: not a link that this command made; give another folder for the results.")
     for link in there:
         link.unlink()
 
@@ -78,8 +78,8 @@ def note_sources(output_dir: Path, patients: Sequence[Patient]) -> None:
         new[name] = sorted({os.path.dirname(file) for file in real}) if series.kind == "dicom" else real
         if place.absolute() in done and (earlier := known.get(name)) and not set(earlier) & set(new[name]):
             raise ValueError(
-                f"{output_dir / patient.name}: holds the results of {earlier[0]}, and those of {new[name][0]} would "
-                "take their place. Give another folder for the results, or move these away."
+                f"{output_dir / patient.name}: holds the results of {earlier[0]}, which those of {new[name][0]} would "
+                "replace. Give another folder for the results, or move these away."
             )
     write_json(output_path(output_dir, SOURCES), {**known, **new})
 

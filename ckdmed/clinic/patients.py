@@ -243,7 +243,7 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     faults: dict[int, str] = {}
     if fitting:
         best, faults = _most_slices(fitting)
-        more = f", of {len(fitting)} such series the one with most slices" if len(fitting) > 1 else ""
+        more = f", the one of {len(fitting)} such series with the most slices" if len(fitting) > 1 else ""
         more += " that are one volume" if faults else ""
         because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
     elif len(series) == 1:

@@ -273,7 +273,7 @@ def _result(
             folder = series.files[0].parent
             written = _dicom_checksums(output_dir, str(result["name"]))
             if note := edited_note(written, output_dir):
-                skipped.append(SkippedFile(folder, f"{folder}: no DICOM results are written again. {note}"))
+                skipped.append(SkippedFile(folder, f"{folder}: the DICOM results are not written again. {note}"))
                 continue
             if written and all(checksum(output_dir / file) == stated for file, stated in written.items()):
                 outputs += written

@@ -140,6 +140,6 @@ def _words(found: Found) -> str:
     if found.images.edges == ("R", "L"):
         lines.append("The patient's right is on the left.")
     elif found.images.edges is None:
-        lines.append("The file does not tell which side is the patient's right.")
+        lines.append("The file does not state which side is the patient's right.")
     lines += [f"<b>{escape(warning)}</b>" for warning in found.warnings]
     return "".join(f"<p>{line}</p>" for line in lines)

@@ -81,7 +81,7 @@ def segment(files: Sequence[Path], bundle: Path, work: Path, checkpoint: Path | 
         ValueError, RuntimeError: the weights cannot be used.
     """
     if not files:
-        raise UnusableInput("Drop what is to be segmented first.")
+        raise UnusableInput("First drop something to segment.")
     place = Path(tempfile.mkdtemp(prefix="segment-", dir=work))
     inputs = place / "inputs"
     inputs.mkdir()
@@ -124,7 +124,9 @@ def _passed_over(run: InferenceRun, dropped: int) -> list[str]:
     if not count:
         return []
     names = [Path(str(file)).name for file in run.report.get("ignored_examples") or ()]
-    return [f"Passed over, as no images of an input: {', '.join(names)} ({count} of {counted(dropped, 'file')})."]
+    return [
+        f"Ignored, since they are not images of an input: {', '.join(names)} ({count} of {counted(dropped, 'file')})."
+    ]
 
 
 def _square(drawn: np.ndarray, spacing_mm: tuple[float, float, float] | None) -> np.ndarray:

@@ -161,8 +161,8 @@ class Node:
         instances = self.spool.images(series)
         if len(instances) > self.settings.max_instances:
             cause = (
-                f"it has more than {counted(self.settings.max_instances, 'image')}, the limit, and the others were not "
-                "taken; raise --max-instances, and send it again when it is gone from the spool"
+                f"it has more than {counted(self.settings.max_instances, 'image')}, the limit, and the others were "
+                "refused; raise --max-instances, and send it again once it has left the spool"
             )
             logger.error(f"series {series}: no usable series: {cause}")
             self.spool.note(series, replace(state, stage="refused", cause=cause))
@@ -229,12 +229,12 @@ class Node:
             # a reason may quote the series' description, and people put names into those
             why = f": {state.cause}" if self.settings.log_patients else f" (state.json of {series} says why)"
             logger.warning(
-                f"series {series}: the results stay here, as the network was not made for such an input, or that is "
-                f"not known{why}; --send-unintended sends such results"
+                f"series {series}: the results stay here, because the network was not made for such an input, or that "
+                f"is unknown{why}; --send-unintended sends such results"
             )
         else:
             state = replace(state, stage="to send")
-            logger.info(f"series {series}: {len(state.results)} results are to be sent")
+            logger.info(f"series {series}: {len(state.results)} results to send")
         self.spool.note(series, state)
 
     def _send_all(self) -> None:

@@ -140,7 +140,7 @@ class Receiver:
 
     def _check_room(self) -> None:
         if self.spool.free_bytes() < self.settings.min_free_bytes:
-            raise InstanceRefused(NO_RESOURCES, "too little room on the disk")
+            raise InstanceRefused(NO_RESOURCES, "not enough space on the disk")
 
     def _check_series(self, series: str) -> None:
         count = self.spool.count(series)
@@ -170,7 +170,7 @@ class Receiver:
         if now > self.settings.max_instance_bytes:
             cause = f"its file is larger than {self.settings.max_instance_bytes} bytes"
         elif now >> 20 != before >> 20 and self.spool.free_bytes() < self.settings.min_free_bytes:
-            cause = "there is too little room on the disk"
+            cause = "there is not enough space on the disk"
         if cause:
             self._bytes[id(event.assoc)] = 0
             self._end(event.assoc, cause)
@@ -178,7 +178,7 @@ class Receiver:
     def _end(self, association: Any, cause: str) -> None:
         with self._lock:
             self.refused += 1
-        logger.warning(f"ended the connection of {association.requestor.ae_title.strip()}: {cause}")
+        logger.warning(f"closed the connection of {association.requestor.ae_title.strip()}: {cause}")
         # the thread that reads the connection must go on for the abort to be carried out
         threading.Thread(target=association.abort, daemon=True).start()
 
@@ -190,4 +190,4 @@ class Receiver:
         logger.warning(f"rejected a connection of {title!r}: not an allowed AE title, or too many connections")
 
     def _aborted(self, event: evt.Event) -> None:
-        logger.warning(f"a connection of {event.assoc.requestor.ae_title.strip()!r} was broken off")
+        logger.warning(f"a connection of {event.assoc.requestor.ae_title.strip()!r} was aborted")

@@ -54,10 +54,10 @@ def send_files(settings: NodeSettings, files: Sequence[Path], confirmed: Callabl
             try:
                 answer = association.send_c_store(file if kinds[file] in taken else dcmread(file))
             except (ValueError, RuntimeError) as error:
-                raise SendError(f"{goal.title} takes no {file.name}: {error}") from error
+                raise SendError(f"{goal.title} does not accept {file.name}: {error}") from error
             status = answer.get("Status")
             if status is None:
-                raise SendError(f"{goal.title} broke off the connection at {file.name}.")
+                raise SendError(f"{goal.title} aborted the connection at {file.name}.")
             if status not in _STORED:
                 comment = " ".join(str(answer.get("ErrorComment", "")).split())
                 raise SendError(f"{goal.title} refused {file.name} with status 0x{status:04X} {comment}".rstrip() + ".")

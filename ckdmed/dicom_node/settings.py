@@ -121,4 +121,4 @@ class NodeSettings:
 def _check_title(title: str) -> None:
     """An AE title: of 16 letters, no backslash, not only blanks."""
     if not title.strip() or len(title) > 16 or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise ValueError(f"an AE title is 1 to 16 printable ASCII letters and no backslash, got {title!r}.")
+        raise ValueError(f"an AE title must be 1 to 16 printable ASCII letters without a backslash, got {title!r}.")

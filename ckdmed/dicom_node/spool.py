@@ -261,7 +261,7 @@ def _state_from(value: object, path: Path) -> SeriesState:
         return SeriesState(**fields)
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path}: no state of a series ({error}); remove the file, and the series is done anew."
+            f"{path}: not the state of a series ({error}); remove the file, and the series is done again."
         ) from error
 
 

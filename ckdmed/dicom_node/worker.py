@@ -172,14 +172,14 @@ def bundle_task(bundle: Path, checkpoint: Path | None = None) -> str:
     config = bundle / "inference.json"
     settings = set(read_json(config)) if config.is_file() else set()
     if "slice_axis" not in settings or not settings & {"region_names", "class_names"}:
-        raise ValueError(f"{bundle}: no bundle that segments or classifies slices, such as seg_kd.")
+        raise ValueError(f"{bundle}: not a bundle that segments or classifies slices, such as seg_kd.")
     if checkpoint is not None:
         if not checkpoint.is_file():
             raise ValueError(
                 f"{checkpoint}: there are no such weights; a training leaves them in its output folder as {WEIGHTS}."
             )
     elif not (bundle_root(bundle) / WEIGHTS).is_file():
-        raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or take seg_kd.")
+        raise ValueError(f"{bundle}: has no weights ({WEIGHTS}); train it, or use seg_kd.")
     return "segmentation" if "region_names" in settings else "classification"
 
 

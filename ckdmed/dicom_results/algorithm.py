@@ -37,7 +37,9 @@ class Algorithm:
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 64 or not self.name.isprintable() or "\\" in self.name:
-            raise ValueError(f"an algorithm's name has 1 to 64 printable letters and no backslash, got {self.name!r}.")
+            raise ValueError(
+                f"an algorithm's name must have 1 to 64 printable letters and no backslash, got {self.name!r}."
+            )
 
     @classmethod
     def of_checkpoint(

@@ -66,7 +66,7 @@ def build_classification(
 ) -> EnhancedSR:
     """As `write_classification`, without writing it."""
     if not probabilities or not all(0 <= value <= 1 for value in probabilities.values()):
-        raise ValueError(f"a classification is class to probability, 0 to 1, got {dict(probabilities)}.")
+        raise ValueError(f"a classification must map classes to probabilities from 0 to 1, got {dict(probabilities)}.")
     notice = full_notice(unintended)
     percent = {name: round(100 * float(value), 2) for name, value in probabilities.items()}
     made_of = (*source.identity, json.dumps(percent), notice)

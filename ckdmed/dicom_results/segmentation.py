@@ -122,12 +122,16 @@ def checked_masks(source: SourceSeries, mask: Masks, fractional: bool = False) -
         if array.shape != source.shape:
             raise ValueError(
                 f"the mask of {name} has the shape {array.shape}, and the series is of {source.shape} (columns, rows, "
-                "slices); bring it back onto the series' own grid first."
+                "slices); map it back to the series' own grid first."
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"the mask of {name} holds {np.count_nonzero(~np.isfinite(array))} values not finite.")
+            raise ValueError(
+                f"the mask of {name} holds {np.count_nonzero(~np.isfinite(array))} values that are not finite."
+            )
         if fractional and (array.min() < 0 or array.max() > 1):
-            raise ValueError(f"probabilities of {name} run from {array.min():g} to {array.max():g}; 0 to 1 is meant.")
+            raise ValueError(
+                f"probabilities of {name} run from {array.min():g} to {array.max():g}; they must lie between 0 and 1."
+            )
         checked[name] = array.astype(np.float32, copy=False) if fractional else _as_mask(array)
     return checked
 

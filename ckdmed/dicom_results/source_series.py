@@ -140,11 +140,13 @@ def read_source_series(files: Sequence[str | Path]) -> SourceSeries:
         if len(values := {str(image.get(keyword)) for image in images}) > 1:
             raise DicomFileError(
                 f"{grid.headers[0].path.parent}: the {len(images)} files of one series have {len(values)} different "
-                f"values of {keyword}; they are a mixture, and no result is made of it."
+                f"values of {keyword}; they are a mixture, from which no result is made."
             )
     twice = [uid for uid, count in Counter(str(image.SOPInstanceUID) for image in images).items() if count > 1]
     if twice:
-        raise DicomFileError(f"{grid.headers[0].path.parent}: the SOP Instance UID {twice[0]} stands in several files.")
+        raise DicomFileError(
+            f"{grid.headers[0].path.parent}: the SOP Instance UID {twice[0]} appears in several files."
+        )
     series = SourceSeries(grid, tuple(images))
     for image in images:
         groups = image.get("PerFrameFunctionalGroupsSequence")

@@ -53,11 +53,11 @@ def test_what_comes_from_files_is_no_markup():
     assert "right is on the left" in _words(found())
     image = np.ones((1, 4, 4))
     flat = Found(CaseImages(image, {"tumour": image > 2}, plain_geometry("picture", (4, 4))), [], {"tumour": "0 px"})
-    assert "does not tell which side" in _words(flat)
+    assert "does not state which side" in _words(flat)
 
 
 def test_nothing_dropped_is_said(tmp_path):
-    with pytest.raises(UnusableInput, match="Drop what is to be segmented first"):
+    with pytest.raises(UnusableInput, match="First drop something to segment"):
         segment([], BUNDLE, tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_a_bundle_without_weights_is_refused(tmp_path, capsys):
 
 def test_a_bundle_of_classes_is_refused_before_anything_is_dropped(capsys):
     assert cli.main(["demo", "--bundle", "cls_kd"]) == 2
-    assert "cls_kd: its network tells classes, and the demo shows masks" in capsys.readouterr().err
+    assert "cls_kd: its network classifies, but the demo shows masks" in capsys.readouterr().err
 
 
 def test_the_page_asks_for_what_the_bundle_takes(tmp_path):
@@ -142,7 +142,7 @@ def test_files_that_were_passed_over_are_named(tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     found = segment(files, BUNDLE, tmp_path / "work")
     assert found.amounts == {"tumour": "8 px"}
-    assert found.warnings == ["Passed over, as no images of an input: b.bmp (1 of 2 files)."]
+    assert found.warnings == ["Ignored, since they are not images of an input: b.bmp (1 of 2 files)."]
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def test_a_series_with_a_gap_is_refused_with_the_cause(tmp_path):
 def test_a_bundle_has_to_see_slices(tmp_path):
     assert bundle_task(bundle_folder("seg_kd")) == "segmentation"
     assert bundle_task(bundle_folder("cls_kd")) == "classification"
-    with pytest.raises(ValueError, match="no bundle that segments or classifies slices"):
+    with pytest.raises(ValueError, match="not a bundle that segments or classifies slices"):
         bundle_task(bundle_folder("brats_seg_kd"))
     with pytest.raises(ValueError, match="has no weights"):
         bundle_task(bundle_folder("seg_teacher"))

@@ -112,5 +112,5 @@ def test_too_little_room_is_said_before_the_disk_is_full(tmp_path):
             taken = statuses.count(0x0000)
             # 1 MiB is to stay free
             assert 4 <= taken < 9 and set(statuses[taken:]) <= {0xA700, None}
-            assert "too little room" in node.text()
+            assert "not enough space" in node.text()
             assert node.stop() == 0

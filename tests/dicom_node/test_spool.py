@@ -85,7 +85,7 @@ def test_no_name_leads_out(spool, series):
 def test_a_damaged_state_is_named(spool):
     spool.add("1.2", "3.4", _received(spool))
     spool.place("1.2", "state.json").write_text(json.dumps({"digest": 1, "stages": "x"}))
-    with pytest.raises(ValueError, match="state.json: no state of a series"):
+    with pytest.raises(ValueError, match="state.json: not the state of a series"):
         _again(spool)
 
 

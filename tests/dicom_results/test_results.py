@@ -216,7 +216,7 @@ def test_a_series_that_cannot_be_referred_to_is_refused(series, mask, tmp_path, 
 
 def test_an_image_that_stands_twice_is_refused(series, mask, tmp_path):
     _changed(series, 3, SOPInstanceUID=dcmread(series[0]).SOPInstanceUID)
-    with pytest.raises(DicomFileError, match="stands in several files"):
+    with pytest.raises(DicomFileError, match="appears in several files"):
         write_report(series, mask, tmp_path / "sr.dcm", algorithm=ALGORITHM)
 
 
@@ -300,7 +300,7 @@ def test_what_is_no_date_no_time_and_no_sex_is_left_empty(series, mask, tmp_path
     "change, settings, message",
     [
         (lambda m: m[:, :, 1:], {}, r"shape \(40, 32, 5\), and the series is of \(40, 32, 6\)"),
-        (lambda m: m * np.nan, {}, "values not finite"),
+        (lambda m: m * np.nan, {}, "values that are not finite"),
         (lambda m: m * 1.5, {"fractional": True}, "run from 0 to 1.5"),
         (lambda m: {}, {}, "at least one region"),
     ],
@@ -337,7 +337,7 @@ def test_a_classification_is_a_report_of_probabilities(series, tmp_path):
     text = next(item.TextValue for item in _items(dataset.ContentSequence, "TEXT") if "Research" in item.TextValue)
     assert text.startswith("Most probable: glioma (80 %). The mean over 6 slices.") and REASON.rstrip(".") in text
     assert highdicom.sr.srread(path)
-    with pytest.raises(ValueError, match="class to probability, 0 to 1"):
+    with pytest.raises(ValueError, match="must map classes to probabilities from 0 to 1"):
         write_classification(series, {"glioma": 1.5}, tmp_path / "sr.dcm", algorithm=ALGORITHM)
 
 
