@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("half", type=Path, help="the file to write")
     args = parser.parse_args()
     if args.half.exists():
-        print(f"{args.half} is there already; name another file.", file=sys.stderr)
+        print(f"{args.half} already exists; name another file.", file=sys.stderr)
         return 1
     state = read_state_dict(args.checkpoint)
     halved = {

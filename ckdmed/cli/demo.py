@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = bundle_configs(str(Path(args.bundle).expanduser()))
     if "class_names" in read_json(bundle / "inference.json"):
-        raise ValueError(f"{args.bundle}: its network tells classes, and the demo shows masks; give one that segments.")
+        raise ValueError(f"{args.bundle}: its network classifies, but the demo shows masks; give one that segments.")
     weights = args.checkpoint.expanduser() if args.checkpoint else bundle_root(bundle) / "models" / "model.pt"
     if not weights.is_file():
         raise FileNotFoundError(

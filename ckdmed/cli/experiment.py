@@ -151,7 +151,7 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         phantoms = args.dataset_dir is None
         data = (output_dir / "phantoms" if phantoms else args.dataset_dir).resolve()
         if args.dry_run and not phantoms and not (data / DATALIST_NAME).is_file():
-            print(f"{data} has no {DATALIST_NAME} yet: whether the arms fit is not looked at", file=sys.stderr)
+            print(f"{data} has no {DATALIST_NAME} yet: whether the arms fit is not checked", file=sys.stderr)
             print("\n".join(listed_runs(output_dir, runs)))
             return 0
         made = chosen.from_options(args, output_dir, data, settings)

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing is written to {result.folder}")
         return 1
     for path in result.large_files:
-        print(f"notice: {path} is over 25 MB and stands in {result.large_folder}; copy it back to run the bundle")
+        print(f"notice: {path} is over 25 MB and lies in {result.large_folder}; copy it back to run the bundle")
     if result.large_files and not args.large_files_url:
         print("notice: large_files.yml has no addresses yet; fill in 'url', or export with --large-files-url")
     print(f"the bundle is in {result.folder}")
@@ -93,7 +93,7 @@ def _bundle_and_weights(args: argparse.Namespace) -> tuple[Path, Path]:
     from ckdmed.bundle_files import named_bundle
 
     if (args.source is None) == (args.bundle is None):
-        raise ValueError("give a run, or a bundle, such as `ckdmed export path/to/run`; --bundle stands in its place.")
+        raise ValueError("give a run, or a bundle, such as `ckdmed export path/to/run`; --bundle takes its place.")
     if args.bundle is not None:
         if args.checkpoint is None:
             raise ValueError(
@@ -104,7 +104,7 @@ def _bundle_and_weights(args: argparse.Namespace) -> tuple[Path, Path]:
     root, weights = bundle_and_weights(args.source, args.checkpoint)
     if not (root / "train.json").is_file():
         raise ValueError(
-            f"{args.source}: is exported already; copy it, or give the bundle of ckdmed that it was made of."
+            f"{args.source}: is already exported; copy it, or give the ckdmed bundle that it was made from."
         )
     return root, weights
 

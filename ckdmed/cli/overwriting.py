@@ -52,9 +52,9 @@ def refuse_existing(path: Path, force: bool, is_own: Callable[[Path], bool] | No
     if not path.exists():
         return
     if not force:
-        raise FileExistsError(f"{path} is there already; name another file, or replace it with --force.")
+        raise FileExistsError(f"{path} already exists; name another file, or replace it with --force.")
     if is_own is not None and not is_own(path):
-        raise FileExistsError(f"{path} is no file of this command; it is not replaced even with --force.")
+        raise FileExistsError(f"{path} is not a file of this command; it is not replaced even with --force.")
 
 
 def is_datalist(path: Path) -> bool:

@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
         picture=not args.no_picture,
     )
     if bool(args.image) == bool(args.folders):
-        raise ValueError("give either folders, or one case by --image.")
+        raise ValueError("give either folders, or one case with --image.")
     if args.image and (args.modalities or args.mask_is):
         raise ValueError("--modalities and --mask-is choose among the files of folders; leave them out with --image.")
     skipped: list[SkippedCase] = []
@@ -154,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
     if args.image:
         images = dict(args.image)
         if len(images) != len(args.image):
-            raise ValueError("a modality is given twice by --image.")
+            raise ValueError("a modality is given twice with --image.")
         case = args.case or Path(os.path.abspath(args.image[0][1])).parent.name
         inputs = [single_input(images, case, args.seg, args.brain_mask)]
         given = [path.parent for path in images.values()]

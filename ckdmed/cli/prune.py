@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     from ckdmed.pruning import prune
 
     if args.tolerance is not None and (args.ratio is not None or args.depth is not None):
-        raise ValueError("--tolerance is for the choice of a depth, which neither --ratio nor --depth leaves open.")
+        raise ValueError("--tolerance is for choosing a depth, which neither --ratio nor --depth leaves open.")
     if args.calibration is not None and args.ratio is None:
-        raise ValueError("--calibration is for the choice of channels; give their share with --ratio.")
+        raise ValueError("--calibration is for choosing channels; give their share with --ratio.")
     sizes = prune(
         args.source,
         args.output_dir,

@@ -77,13 +77,13 @@ def run(args: argparse.Namespace) -> int:
         place = given[0] / _FOLDER if len(given) == 1 and given[0].is_dir() else Path(_FOLDER)
     place = place.expanduser().absolute()
     if place.exists() and is_report(place) and not args.force:
-        raise FileExistsError(f"{place} is a report already; give another --output_dir, or replace it with --force.")
+        raise FileExistsError(f"{place} is already a report; give another --output_dir, or replace it with --force.")
     records = [path for path in given if _holds_records(path)]
     comparisons = {
         path.stem if path.is_file() else path.name: _comparison(path) for path in map(Path.absolute, records)
     }
     if len(comparisons) < len(records):
-        raise ValueError("two of the comparisons have one name; report them one at a time.")
+        raise ValueError("two of the comparisons have the same name; report them one at a time.")
     sources = read_sources([path for path in given if path not in records], comparisons)
     niivue = None if args.niivue is None else read_niivue(args.niivue.expanduser())
     first = write_report(sources, place, args.title, args.cases, niivue)
@@ -124,8 +124,8 @@ def _comparison(path: Path) -> list[ComparedArms]:
         if path.is_file() or _is_of_an_experiment(path):
             raise
         raise ValueError(
-            f"{path} is no output folder of a training, an evaluation, an inference, a deployment or an experiment; "
-            f"give one. Nor is it a folder of records alone: {error}"
+            f"{path} is not an output folder of a training, an evaluation, an inference, a deployment or an "
+            f"experiment; give one. Nor is it a folder of records only: {error}"
         ) from error
     # the command's own name comes before its arguments, which may be folders with the name of another
     commands = {*EXPERIMENTS, ROBUSTNESS}

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     refuse_existing(args.output, args.force)
     mask, affine, original = mask_in_original(args.case, args.mask, args.modality)
     if args.output.resolve() in (original.resolve(), args.mask.resolve()):
-        raise ValueError(f"{args.output} is what the mask is made of; it is not replaced even with --force.")
+        raise ValueError(f"{args.output} is what the mask is made from; it is not replaced even with --force.")
     data = nifti_bytes(mask, affine, original if is_nifti(original) else None)
     write_atomic(args.output, lambda path: path.write_bytes(data))
     print(f"{args.output}: {counted(int((mask > 0).sum()), 'voxel')} on the grid of {original}")

@@ -69,10 +69,10 @@ def run(args: argparse.Namespace) -> int:
     config = read_json(bundle / "inference.json")
     # without the masks of slices every patient would be one in whom nothing is marked
     if "class_names" in config:
-        raise ValueError(f"{args.bundle}: its network tells classes and makes no masks; give a bundle that segments.")
+        raise ValueError(f"{args.bundle}: its network classifies and makes no masks; give a bundle that segments.")
     if "slice_axis" not in config:
         raise ValueError(
-            f"{args.bundle}: its network takes whole cases and no single series; segment these with `ckdmed run "
+            f"{args.bundle}: its network takes whole cases, not single series; segment these with `ckdmed run "
             f"{args.bundle} infer --dataset_dir CASES --output_dir RESULTS`."
         )
     settings: dict[str, object] = {"tta": False} if args.no_tta else {}
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     listed = f" (listed in {args.output_dir / LIST_OF_SKIPPED})" if skipped else ""
     table = f"; {args.output_dir / TABLE}" if results else ""
     print(
-        f"{counted(len(results), 'patient')} segmented, {outside} of them outside of what the network was made for, "
+        f"{counted(len(results), 'patient')} segmented, {outside} of them outside what the network was made for, "
         f"{counted(len(skipped), 'input')} skipped{listed}{table}. {RESEARCH_USE_ONLY}"
     )
     return SKIPPED if skipped else 0

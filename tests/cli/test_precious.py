@@ -222,7 +222,7 @@ def test_a_datalist_is_replaced_only_when_asked_for(data, tmp_path, capsys, comm
     assert cli.main([*command, *options]) == 0
     with kept(tmp_path):
         assert cli.main([*command, *options, "--seed", "7"]) == 2
-        assert "is there already; name another file, or replace it with --force" in capsys.readouterr().err
+        assert "already exists; name another file, or replace it with --force" in capsys.readouterr().err
     assert cli.main([*command, *options, "--seed", "7", "--force"]) == 0
     assert json.loads((folder / "datalist.json").read_text())["seed"] == 7
     (tmp_path / "notes.json").write_text('{"mine": "precious"}')
@@ -251,7 +251,7 @@ def test_a_table_in_a_file_of_the_users_is_refused_at_the_start(data, tmp_path, 
     table = tmp_path / "precious" / "thesis.txt"
     with kept(tmp_path):
         assert cli.main([command, "--output_dir", str(tmp_path / "o"), "--table", str(table)]) == 2
-    assert "is there already" in capsys.readouterr().err and not (tmp_path / "o").exists()
+    assert "already exists" in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
 def test_the_table_of_check_brats_is_no_file_of_the_users(data, tmp_path, capsys):

@@ -128,7 +128,7 @@ def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, bot
     (chosen,), (line,) = patient.chosen, patient.passed_over
     assert chosen.files == tuple(gappy if both else whole) and not skipped
     assert ("but no volume: " in line and "a slice is missing" in line) == (not both)
-    assert chosen.because.endswith("the one with most slices" if both else "with most slices that are one volume")
+    assert chosen.because.endswith("series with the most slices" if both else "with most slices that are one volume")
 
 
 @pytest.mark.parametrize("folders", [2, 6])
@@ -240,7 +240,7 @@ def test_files_of_others_in_the_place_of_links_stay(tmp_path: Path) -> None:
     mine = tmp_path / "out/inputs/mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("x")
-    with pytest.raises(ValueError, match="mine.txt: no link that this command made"):
+    with pytest.raises(ValueError, match="mine.txt: not a link that this command made"):
         segment_patients([], tmp_path / "out", tmp_path)
     assert mine.read_text() == "x"
 
@@ -487,7 +487,7 @@ def test_a_bundle_that_tells_classes_marks_nothing_in_nobody(
     volume(tmp_path / "in/a_t1ce.nii.gz")
     words = ["segment", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--bundle", "cls_kd"]
     assert main(words) == 2
-    assert "cls_kd: its network tells classes and makes no masks" in capsys.readouterr().err
+    assert "cls_kd: its network classifies and makes no masks" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

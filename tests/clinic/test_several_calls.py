@@ -89,7 +89,7 @@ def test_a_file_of_the_same_name_does_not_take_the_place_of_another_patients_res
     # with calls of other patients between them
     segmented(tmp_path, picture(tmp_path / "monday/2.png"))
     said = (
-        f"{tmp_path}/out/1: holds the results of {tmp_path}/monday/1.png, and those of {tmp_path}/tuesday/1.png would"
+        f"{tmp_path}/out/1: holds the results of {tmp_path}/monday/1.png, which those of {tmp_path}/tuesday/1.png would"
     )
     with pytest.raises(ValueError, match=said):
         segmented(tmp_path, tuesday)

@@ -143,7 +143,7 @@ def _inference(bundle: str, data: str, sizes: Mapping[str, Any]) -> Callable[[Pa
 
 
 # what a command says that was killed after its last write
-_MADE = "is there already|exists; name another"
+_MADE = "already exists|exists; name another"
 _RESUME = ("--resume", "true")
 # the inputs of all: a run that writes its own anew finds no cache again, whose entries know the times of their sources
 _SLICES_OF_6 = ("--dataset_dir", "{inputs}/figshare")
