@@ -30,7 +30,7 @@ def copy_training_records(checkpoint: Path, folder: Path, files: Iterable[str]) 
         record.write(kept)
     elif record is not None and read_json(kept) != record.content():
         raise FileExistsError(
-            f"{kept} tells of other patients than {record.path}, the record of {checkpoint}: name another folder."
+            f"{kept} lists other patients than {record.path}, the record of {checkpoint}: name another folder."
         )
     inputs = checkpoint.with_suffix(_INPUTS)
     if inputs.is_file():

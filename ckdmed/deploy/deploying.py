@@ -71,7 +71,9 @@ class DeployOptions:
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
         if unknown or not self.formats:
-            raise ValueError(f"formats are some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
+            raise ValueError(
+                f"formats must be one or more of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}."
+            )
         if self.dataset_dir is None and any(name.endswith("int8") for name in self.formats):
             raise ValueError("int8 is calibrated on real slices of the training section: give --dataset_dir.")
         for name, least in (("calibration", 1), ("rounds", 1), ("finetune", 0)):
@@ -157,7 +159,7 @@ def _forms(
             _run(folder / FORMATS[name])
             made.append(name)
         except FormError as error:
-            say(f"{name}: {error}; the others go on")
+            say(f"{name}: {error}; the others continue")
             results[name] = FormResult(name, FORMATS[name], written=False, reasons=[str(error)])
 
     def judged(names: Sequence[str]) -> Iterator[tuple[str, Changes, list[str]]]:
@@ -179,7 +181,7 @@ def _forms(
             layers = max((list(results[name].float_layers) for name in failed), key=len)
             trained = finetuned(source, data, failed, folder, options.finetune, options.calibration, layers)
         except FormError as error:
-            say(f"{error}; the forms stay as they were")
+            say(f"{error}; the forms remain as they were")
         else:
             say(f"error of the int8 logits: {trained.before:.2g} before, {trained.after:.2g} after")
             for name, changes, reasons in judged(failed):
@@ -211,7 +213,7 @@ def _with_float_layers(
         say(f"{error}; all layers stay in int8")
         return [], []
     if not layers:
-        say("int8 changes no answer of a single layer; all layers stay in int8")
+        say("int8 changes the output of no single layer; all layers stay in int8")
         return [], []
     say(f"{counted(len(layers), 'layer')} in float32: {', '.join(layers)}")
     written = []

@@ -71,9 +71,9 @@ def find_source(
     record = recorded_settings(weights)
     if record is None and any(map(reads_record, parser.get().values())):
         raise ValueError(
-            f"'{weights}' has no record of what it was trained with, so nothing tells its network or what it expects "
-            "of an image: put that of its training, models/model.json or settings.json of its output folder, beside it "
-            f"as {weights.with_suffix('.json').name}."
+            f"'{weights}' has no record of what it was trained with, so its network and the images that it expects "
+            "are unknown: put that of its training (models/model.json or settings.json of its output folder) beside "
+            f"it as {weights.with_suffix('.json').name}."
         )
     parser["bundle_root"], parser["checkpoint"] = str(root), str(weights.absolute())
     task = _task(parser, configs)
@@ -97,7 +97,7 @@ def find_source(
 def _task(parser: ConfigParser, configs: Path) -> str:
     target = str(parser.get()["preprocessing"]["_target_"]).rpartition(".")[2]
     if target not in _TASKS:
-        raise ValueError(f"{configs / 'inference.json'}: its preprocessing {target} is none that can be deployed.")
+        raise ValueError(f"{configs / 'inference.json'}: its preprocessing {target} cannot be deployed.")
     task = _TASKS[target]
     if task == "classification" and parser.get_parsed_content("task") != "figshare":
         # its slices are cut out of cases

@@ -78,7 +78,7 @@ def problems(changes: Changes, limits: Limits) -> list[str]:
         found.append(f"mean {changes.metric} falls by {drop:.4f} (allowed {limits.mean_drop:g})")
     if changes.worst_drop > limits.worst_drop:
         found.append(
-            f"slice {changes.worst_slice} loses {changes.worst_drop:.3f} (allowed {limits.worst_drop:g} of one slice)"
+            f"slice {changes.worst_slice} loses {changes.worst_drop:.3f} (allowed {limits.worst_drop:g} per slice)"
         )
     if changes.changed > limits.changed:
         found.append(f"{changes.changed:.1%} of the slices are changed (allowed {limits.changed:.1%})")

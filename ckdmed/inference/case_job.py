@@ -82,7 +82,9 @@ class CaseInferenceJob(InferenceJob):
         self.modalities = tuple(modalities)
         wanted = set(self.modalities)
         if not wanted or not wanted <= set(MODALITIES) or len(wanted) != len(self.modalities):
-            raise ValueError(f"modalities must be some of {', '.join(MODALITIES)}, each once, got {list(modalities)}.")
+            raise ValueError(
+                f"modalities must be one or more of {', '.join(MODALITIES)}, each once, got {list(modalities)}."
+            )
 
     def _phantoms(self, folder: Path) -> None:
         write_brats_phantoms(folder, _PHANTOM_CASES, _PHANTOM_SHAPE, progress=False)
@@ -113,9 +115,8 @@ class CaseInferenceJob(InferenceJob):
         cases = [case for case in cases if set(self.modalities) <= set(case.images)]
         if not cases and skipped and all(entry.incomplete for entry in skipped):
             raise ValueError(
-                f"{source}: no case has {' and '.join(self.modalities)}, which the network is to be given (the first: "
-                f"{skipped[0].reason.rstrip('.')}). Name what it was trained on by the setting modalities, or give "
-                "such images."
+                f"{source}: no case has {' and '.join(self.modalities)}, which the network needs (the first: "
+                f"{skipped[0].reason.rstrip('.')}). Set modalities to what it was trained on, or give such images."
             )
         called = [case.case for case in cases]
         names = output_names(called, called)

@@ -66,9 +66,9 @@ class EarlierResults:
         """
         if others := [item.name for item, record in self._whole(items) if not _is_of(record, item, network)]:
             raise ValueError(
-                f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or settings, "
-                f"or of files that changed since (such as {others[0]}); nothing of it is overwritten. To make them "
-                f"anew there: --resume true | To leave them as they are: another --output_dir"
+                f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or "
+                f"settings, or of files that have changed since (such as {others[0]}); nothing in it is overwritten. "
+                "To redo them there: --resume true | To leave them as they are: another --output_dir"
             )
 
     def refuse_other_networks(self, items: Iterable[InputItem], network: NetworkState) -> None:
@@ -82,8 +82,8 @@ class EarlierResults:
         if others:
             raise ValueError(
                 f"'{self.folder}' holds {counted(len(others), 'result')} of these inputs by other weights or settings "
-                f"(such as {others[0]}); nothing of it is overwritten. To make them anew there: --replace | To leave "
-                "them as they are: another --output_dir"
+                f"(such as {others[0]}); nothing in it is overwritten. To redo them there: --replace | To leave them "
+                "as they are: another --output_dir"
             )
 
     def _whole(self, items: Iterable[InputItem]) -> Iterator[tuple[InputItem, dict[str, Any]]]:

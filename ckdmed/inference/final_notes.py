@@ -58,7 +58,7 @@ def count_intended(
     """
     logger.info(RESEARCH_USE_ONLY)
     if intended is None:
-        logger.info(f"nothing is recorded beside {checkpoint} of what inputs the network was made for")
+        logger.info(f"nothing recorded beside {checkpoint} says what inputs the network was made for")
         return None
     states = [str(one.get("status", "unknown")) for one in told.values()]
     outside = [name for name, one in told.items() if one.get("status") == "outside"]
@@ -66,9 +66,9 @@ def count_intended(
         shown = "; ".join(f"{name}: {', '.join(told[name]['reasons'])}" for name in outside[:3])
         more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
         logger.warning(
-            f"{len(outside)} of {counted(len(told), 'input')} {'is' if len(told) == 1 else 'are'} not such as the "
-            f"network was made for ({intended.description}); do not rely on their results "
-            f"(intended_inputs in report.json): {on_one_line(shown)}{more}"
+            f"{len(outside)} of {counted(len(told), 'input')} {'is' if len(told) == 1 else 'are'} not like those the "
+            f"network was made for ({intended.description}); do not rely on their results (intended_inputs in "
+            f"report.json): {on_one_line(shown)}{more}"
         )
     return {
         "made_for": intended.description,

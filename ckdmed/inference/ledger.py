@@ -105,8 +105,8 @@ def gone_inputs(records: Mapping[str, Mapping[str, Any]], found: FoundInputs) ->
             continue
         files = [str(file) for file in record.get("input") or [name]]
         if name not in there and not there.intersection(str(Path(file).absolute()) for file in files):
-            kept = "; its result of then stays" if record.get("outputs") else ""
-            reason = f"{files[0]}: it was an input of the run that is resumed, and is no longer there{kept}."
+            kept = "; its earlier result is kept" if record.get("outputs") else ""
+            reason = f"{files[0]}: it was an input of the resumed run, and no longer exists{kept}."
             gone.append(SkippedFile(Path(files[0]), reason))
     return gone
 

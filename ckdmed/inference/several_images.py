@@ -32,7 +32,7 @@ def refuse_several_images(name: str, bundle: Path, weights: Path) -> None:
         raise ValueError(in_words(root_cause(error))) from error
     if images != 1:
         raise ValueError(
-            f"{weights}: its network sees {images} images of each input (input_images), and a series is one. List "
-            f"which images belong together under 'image' of a datalist, and segment them with `ckdmed run {name} "
+            f"{weights}: its network takes {images} images of each input (input_images), but a series is only one. "
+            f"List which images belong together under 'image' of a datalist, and segment them with `ckdmed run {name} "
             f"infer --checkpoint {weights} --dataset_dir DATALIST --output_dir RESULTS`."
         )

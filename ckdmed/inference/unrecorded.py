@@ -31,7 +31,7 @@ def refuse_unrecorded(bundle: Path, weights: Path) -> None:
         raise ValueError(in_words(root_cause(error))) from error
     if trained.settings is None:
         raise ValueError(
-            f"'{weights}' has no record of what it was trained with, which tells its network and what it expects of an "
-            "image: put that of its training, models/model.json or settings.json of its output folder, beside it as "
-            f"{weights.with_suffix('.json').name}."
+            f"'{weights}' has no record of what it was trained with, which describes its network and the images that "
+            "it expects: put that of its training (models/model.json or settings.json of its output folder) beside it "
+            f"as {weights.with_suffix('.json').name}."
         )

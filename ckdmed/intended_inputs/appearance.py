@@ -75,8 +75,8 @@ class Appearance:
         people = np.unique(np.asarray(groups, dtype=str))
         if len(features) < FEWEST_SLICES or len(people) < FEWEST_PATIENTS:
             raise AppearanceError(
-                f"{counted(len(features), 'slice')} of {counted(len(people), 'patient')}; how inputs look is told "
-                f"from at least {FEWEST_SLICES} slices of {FEWEST_PATIENTS} patients."
+                f"{counted(len(features), 'slice')} of {counted(len(people), 'patient')}; describing how inputs look "
+                f"takes at least {FEWEST_SLICES} slices of {FEWEST_PATIENTS} patients."
             )
         shuffled = np.random.default_rng(0).permutation(people)
         fold_of = {person: number % _FOLDS for number, person in enumerate(shuffled)}

@@ -154,18 +154,18 @@ def _by_header(intended: IntendedInputs, facts: SeriesFacts, sequence: str) -> l
     if facts.field_of_view_mm is not None and intended.field_of_view_mm is not None:
         low, high = intended.field_of_view_mm[0] * _SMALLER, intended.field_of_view_mm[1] * _LARGER
         if not low <= facts.field_of_view_mm <= high:
-            text = f"its field of view is {facts.field_of_view_mm:.0f} mm, and not from {low:.0f} to {high:.0f} mm"
+            text = f"its field of view is {facts.field_of_view_mm:.0f} mm, not {low:.0f} to {high:.0f} mm"
             reasons.append(("field of view", text))
     if facts.pixel_mm is not None and facts.pixel_mm[1] > _LONG_PIXEL * facts.pixel_mm[0]:
         short, long = facts.pixel_mm
         text = (
-            f"it is cut across the slices that were made, into pixels of {short:.2g} x {long:.2g} mm; store the volume "
-            "with its slices along the last axis, or give slice_axis"
+            f"it is cut across the acquired slices, into pixels of {short:.2g} x {long:.2g} mm; store the volume with "
+            "its slices along the last axis, or give slice_axis"
         )
         reasons.append(("cut", text))
     if intended.placed and not facts.placed:
         text = (
-            "its file does not tell how it lies (sform_code and qform_code are 0), so that its slices may be upside "
+            "its file does not state its orientation (sform_code and qform_code are 0), so its slices may be upside "
             "down, and left and right are guessed; write its affine into its header"
         )
         reasons.append(("place", text))

@@ -74,7 +74,7 @@ def count_flags(
         [Path(path).expanduser()] if Path(path).expanduser().exists() else [Path(p) for p in sorted(glob.glob(path))]
     )
     if not places:
-        raise ValueError(f"{path}: no file, folder or pattern of files.")
+        raise ValueError(f"{path}: not a file, a folder or a pattern of files.")
     counts = FlagCounts(name)
     items = []
     for place in places:

@@ -80,8 +80,8 @@ class IntendedInputs:
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise ValueError(
-                f"{path}: no record of what a network was made for ({type(error).__name__}: {error}); make it anew "
-                "with ckdmed intended-inputs."
+                f"{path}: not a record of what a network was made for ({type(error).__name__}: {error}); make it "
+                "again with ckdmed intended-inputs."
             ) from error
 
     def to_json(self) -> Mapping[str, Any]:

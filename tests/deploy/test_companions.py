@@ -50,6 +50,6 @@ def test_records_of_other_patients_are_not_overwritten(weights: Path, tmp_path: 
     other = tmp_path / "other"
     other.mkdir()
     (other / "sections.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(FileExistsError, match="sections.json tells of other patients than .*: name another folder"):
+    with pytest.raises(FileExistsError, match="sections.json lists other patients than .*: name another folder"):
         copy_training_records(weights, other, ["model.pt"])
     assert (other / "sections.json").read_text(encoding="utf-8") == "{}"

@@ -122,7 +122,7 @@ def test_a_missing_package_is_named_before_anything_is_made(formats, finetune, p
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="formats are some of onnx, .*, got tflite"):
+    with pytest.raises(ValueError, match="formats must be one or more of onnx, .*, got tflite"):
         DeployOptions(("tflite",))
     with pytest.raises(ValueError, match="int8 is calibrated on real slices.*--dataset_dir"):
         DeployOptions(("onnx", "onnx-int8"))

@@ -169,7 +169,7 @@ def test_where_it_cannot_be_trained_the_forms_stay_as_they_were(tmp_path: Path, 
     result = deploy("seg_kd", tmp_path / "out", options, str(checkpoint), said.append)
     (form,) = result.forms
     assert not form.written and form.reasons and form.finetuned == 0
-    assert "NNCF cannot quantise it for training (no); the forms stay as they were" in said
+    assert "NNCF cannot quantise it for training (no); the forms remain as they were" in said
     # one image cannot both calibrate and measure
     assert any(line.endswith("to find sensitive layers; all layers stay in int8") for line in said)
 

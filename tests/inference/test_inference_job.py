@@ -367,8 +367,8 @@ def test_a_resumed_run_names_inputs_that_are_gone_and_redoes_damaged_results(inp
     assert [item["name"] for item in again.data] == ["2"] and again.kept == []
     gone = {entry.path.relative_to(inputs).as_posix(): entry.reason for entry in again.skipped}
     assert set(gone) == {"1.png", "sub/1.png"}
-    assert gone["1.png"].endswith("is no longer there; its result of then stays.")
-    assert gone["sub/1.png"].endswith("is no longer there.")
+    assert gone["1.png"].endswith("no longer exists; its earlier result is kept.")
+    assert gone["sub/1.png"].endswith("no longer exists.")
     with pytest.raises(InputsSkipped):
         again.finish()
 

@@ -66,7 +66,7 @@ def test_the_report_and_the_last_words_tell(run, caplog) -> None:
     assert second["status"] == "outside" and second["causes"] == ["sequence"]
     assert (job.notice("a_t1ce"), job.notice("b_flair")) == ("", "Not an input that the network was made for")
     last = [record.message for record in caplog.records if record.levelno == logging.WARNING][-1]
-    assert "1 of 2 inputs are not such as the network was made for" in last and "b_flair: it is FLAIR" in last
+    assert "1 of 2 inputs are not like those the network was made for" in last and "b_flair: it is FLAIR" in last
 
 
 def test_a_resumed_run_knows_it_too(run, tmp_path) -> None:

@@ -106,7 +106,7 @@ def test_record_comes_back(intended: IntendedInputs, tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ['{"format": "x"}', "[]", '{"format": "ckdmed intended inputs 1"}'])
 def test_damaged_record(tmp_path: Path, damage: str) -> None:
     (tmp_path / "net.inputs.json").write_text(damage)
-    with pytest.raises(ValueError, match="net.inputs.json: no record of what a network was made for"):
+    with pytest.raises(ValueError, match="net.inputs.json: not a record of what a network was made for"):
         IntendedInputs.beside(tmp_path / "net.pt")
 
 
