@@ -50,19 +50,20 @@ class ZooBundle:
         if not isinstance(found, dict) or not found:
             raise TeacherBundleError(
                 f"the metadata of '{self.folder}' do not name the channels (network_data_format, {side}, {name}, "
-                "channel_def); which is which is never assumed: write them there."
+                "channel_def); which is which is never assumed: name them there."
             )
         try:
             names = {int(number): str(words) for number, words in found.items()}
         except ValueError as error:
             raise TeacherBundleError(
-                f"the channel_def of {side} in '{self.folder}' has keys that are no numbers."
+                f"the channel_def of {side} in '{self.folder}' has keys that are not numbers."
             ) from error
         # the numbers are places among the network's channels: counted from 1, each would be its neighbour
         if sorted(names) != list(range(len(names))):
             raise TeacherBundleError(
-                f"the metadata of '{self.folder}' number the channels of {side} {', '.join(map(str, sorted(names)))} "
-                f"(channel_def); they must run from 0 to {len(names) - 1}: number them so."
+                f"the metadata of '{self.folder}' number the channels of {side} as "
+                f"{', '.join(map(str, sorted(names)))} (channel_def); they must run from 0 to {len(names) - 1}: "
+                "number them like this."
             )
         return names
 
@@ -114,7 +115,7 @@ def _first(folder: Path, names: tuple[str, ...], what: str) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise TeacherBundleError(f"'{folder}' is no bundle with {what}: none of {', '.join(names)} is there.")
+    raise TeacherBundleError(f"'{folder}' is not a bundle with {what}: it has none of {', '.join(names)}.")
 
 
 def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
@@ -134,8 +135,8 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
     if trusted is not True:
         raise TeacherBundleError(
             f"the configuration '{config}' is code: building its network runs the classes that it names and the "
-            "expressions that it holds, as you. Look at it, and give --trust_bundle true if you trust whoever wrote "
-            "it. Nothing of it has run."
+            "expressions that it holds, with your permissions. Look at it, and give --trust_bundle true if you trust "
+            "whoever wrote it. None of it has been run."
         )
     parser = ConfigParser()
     for file, read in ((config, parser.read_config), (metadata, parser.read_meta)):
@@ -144,7 +145,7 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
         except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise TeacherBundleError(
-                f"'{file}' is no configuration that MONAI can read: {reason}. Mend the file."
+                f"'{file}' is not a configuration that MONAI can read: {reason}. Fix the file."
             ) from error
     parser["bundle_root"] = str(place)
     if "network_def" not in parser.get():

@@ -67,7 +67,8 @@ def decoder_taps(
             module.training = training
     if not isinstance(logits, torch.Tensor):
         raise TeacherBundleError(
-            f"the bundle's {type(network).__name__} gives a {type(logits).__name__}; a teacher gives its logits alone."
+            f"the bundle's {type(network).__name__} gives a {type(logits).__name__}; a teacher must give only its "
+            "logits."
         )
     found = {}
     for stage, factor in stages.items():

@@ -46,8 +46,8 @@ def warn_of_other_grids(opened: ZooBundle, size: Sequence[int]) -> None:
             else f"slices of {' x '.join(map(str, size))} pixels"
         )
         logger.warning(
-            f"the network of '{opened.folder}' was made for images behind {', '.join(found)}; it sees the student's, "
-            f"{seen}. See its score beside the student's before you trust what it teaches."
+            f"the network of '{opened.folder}' was made for images preprocessed with {', '.join(found)}; it sees the "
+            f"student's, {seen}. Compare its score with the student's before you trust what it teaches."
         )
 
 

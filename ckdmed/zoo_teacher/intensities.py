@@ -66,7 +66,7 @@ def own_intensities(
         return nn.Identity()
     if scaling not in _LINEAR or clahe:
         raise TeacherBundleError(
-            f"the intensities of '{bundle.config}' cannot be had from --scaling {scaling} --clahe "
+            f"the intensities of '{bundle.config}' cannot be computed from --scaling {scaling} --clahe "
             f"{str(clahe).lower()}, which cuts off, rounds or equalises them: give the student --scaling "
             f"{' or '.join(_LINEAR)} without --clahe."
         )
@@ -78,17 +78,17 @@ def own_intensities(
         if step.get("nonzero") is True and step.get("channel_wise") is True and not given:
             if augmentation not in _BACKGROUND_KEPT:
                 raise TeacherBundleError(
-                    f"the network of '{bundle.folder}' is scaled by the voxels that are not 0, and --augmentation "
+                    f"the input of '{bundle.folder}' is scaled by the voxels that are not 0, but --augmentation "
                     f"{augmentation} adds noise to the background and changes its value: set it to "
-                    f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, "
-                    "that changes what the student sees alone."
+                    f"{', '.join(_BACKGROUND_KEPT[:-1])} or {_BACKGROUND_KEPT[-1]}. Where there is a student_view, it "
+                    "changes only what the student sees."
                 )
             return NonzeroScaling()
     found = ", ".join(names) or "none"
     raise TeacherBundleError(
-        f"the intensities of '{bundle.config}' ({found}) cannot be had from the values of the brain that the student "
-        f"sees: that needs one {_NORMALISE} with nonzero and channel_wise true, as for BraTS in the Model Zoo, or a "
-        "bundle of this package."
+        f"the intensities of '{bundle.config}' ({found}) cannot be computed from the values of the brain that the "
+        f"student sees: that needs one {_NORMALISE} with nonzero and channel_wise true, as for BraTS in the Model "
+        "Zoo, or a bundle of this package."
     )
 
 
@@ -139,8 +139,8 @@ def slice_intensities(bundle: ZooBundle, scaling: str = "percentiles", clahe: bo
         "each channel by itself, or a bundle of this package"
     )
     raise TeacherBundleError(
-        f"the intensities of '{bundle.config}' ({found}) are none of --scaling {scaling} --clahe {str(clahe).lower()}: "
-        f"{remedy}."
+        f"the intensities of '{bundle.config}' ({found}) are not those of --scaling {scaling} --clahe "
+        f"{str(clahe).lower()}: {remedy}."
     )
 
 

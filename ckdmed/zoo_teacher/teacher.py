@@ -103,7 +103,7 @@ def zoo_teacher(
     to_regions = match_regions(own_regions, regions)
     if opened.softmax_outputs():
         raise TeacherBundleError(
-            f"the outputs of '{opened.folder}' exclude each other (a softmax), and the regions {', '.join(regions)} "
+            f"the outputs of '{opened.folder}' exclude each other (a softmax), but the regions {', '.join(regions)} "
             "lie inside one another: choose a bundle with a sigmoid for each region."
         )
     intensities = own_intensities(opened, scaling, clahe, augmentation)
@@ -140,7 +140,7 @@ def teacher_of_parts(
     """
     network = _built(opened)
     if not isinstance(network, nn.Module):
-        raise TeacherBundleError(f"network_def of '{opened.config}' is a {type(network).__name__} and no network.")
+        raise TeacherBundleError(f"network_def of '{opened.config}' is a {type(network).__name__}, not a network.")
     load_network(network, str(opened.weights))
     known = {name for name, _ in network.named_modules()}
     if wrong := [path for path in (taps or {}).values() if path not in known]:
@@ -169,7 +169,7 @@ def _built(opened: ZooBundle) -> Any:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        remedy = "mend its configuration"
+        remedy = "fix its configuration"
         if isinstance(cause, ImportError):
             remedy = f"install what it needs, or name the folder of its own code, such as PYTHONPATH={opened.folder}"
         raise ValueError(
@@ -194,7 +194,9 @@ def check_alone(checkpoint: str | None, folds: int) -> None:
     """
     if checkpoint or folds != 1:
         given = "--teacher_checkpoint" if checkpoint else f"--teacher_folds {folds}"
-        raise TeacherBundleError(f"--teacher_bundle brings trained weights, and {given} others: give one of the two.")
+        raise TeacherBundleError(
+            f"--teacher_bundle brings trained weights, but {given} brings others: give one of the two."
+        )
 
 
 def segmentation_teacher_of(
@@ -230,7 +232,7 @@ def segmentation_teacher_of(
     check_alone(checkpoint, folds)
     if settings.get("in_channels") != len(modalities):
         raise TeacherBundleError(
-            "a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0."
+            "a teacher from a bundle sees one slice or volume of each sequence: give --neighbours 0."
         )
     return zoo_teacher(bundle, modalities, size, trusted, taps, regions, scaling, clahe, augmentation)
 

@@ -70,11 +70,11 @@ def teacher_ensemble_of(
         )
     if name in (checkpoints or {}):
         raise TeacherBundleError(
-            f"--teacher_bundle is the teacher {name}, and --teacher_checkpoints names another: drop one."
+            f"--teacher_bundle is the teacher {name}, but --teacher_checkpoints names another: drop one."
         )
     if len(views[name]) != len(seen):
         raise TeacherBundleError(
-            "a teacher of a bundle sees one slice or volume of each sequence: give --neighbours 0."
+            "a teacher from a bundle sees one slice or volume of each sequence: give --neighbours 0."
         )
     ensemble.networks[name] = zoo_teacher(bundle, seen, size, trusted, taps, regions, scaling, clahe, augmentation)
     return ensemble

@@ -380,4 +380,4 @@ def test_a_real_dicom_series(shared_data, tmp_path):
     # a network of four modalities cannot use it
     with pytest.raises(RuntimeError) as raised:
         infer(tmp_path / "o", dataset_dir=str(source), checkpoint=write_checkpoint(tmp_path / "four.pt"))
-    assert "missing: t1c, t2w, t2f (found: t1n)). Name what it was" in str(root_cause(raised.value))
+    assert "missing: t1c, t2w, t2f (found: t1n)). Set modalities to what it was" in str(root_cause(raised.value))

@@ -58,7 +58,7 @@ def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings:
         ({"overlay_on": "t2f"}, "overlay_on must be one of t1c, got 't2f'."),
         (
             {"student_modalities": "t1n"},
-            "scans: no case has t1n, which the network is to be given (the first: ",
+            "scans: no case has t1n, which the network needs (the first: ",
         ),
         (
             {"student_modalities": ["t1ce"]},
@@ -66,9 +66,12 @@ def test_the_students_sequence_is_enough(folder: Path, tmp_path: Path, settings:
         ),
         ({"modalities": ["t1c", "t1c"]}, "got ['t1c', 't1c']. one appears twice."),
         ({"student_modalities": []}, "each one of t1n, t1c, t2w, t2f, got []."),
-        ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network is to be given (the first: "),
+        ({"student_modalities": ["t1n"]}, "scans: no case has t1n, which the network needs (the first: "),
         ({"modalities": ["t1c", "t2f"]}, "modalities is ['t1c', 't2f'], but student_modalities is ['t1c']"),
-        ({"neighbours": 1}, "1.pt' is a checkpoint of another network: it takes 1 input channel, but this one takes 3."),
+        (
+            {"neighbours": 1},
+            "1.pt' is a checkpoint of another network: it takes 1 input channel, but this one takes 3.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_clear_error(
@@ -84,7 +87,9 @@ def test_a_checkpoint_of_a_student_of_more_sequences(folder: Path, tmp_path: Pat
     two = str(folder / "2.pt")
     with pytest.raises(Exception) as raised:
         infer(folder, tmp_path / "a", checkpoint=two)
-    assert "it takes 2 input channels, but this one takes 1. Give the network the images" in str(root_cause(raised.value))
+    assert "it takes 2 input channels, but this one takes 1. Give the network the images" in str(
+        root_cause(raised.value)
+    )
     settings = {"checkpoint": two, "dataset_dir": str(folder / "data"), "student_modalities": ["t1c", "t2f"]}
     assert infer(folder, tmp_path / "b", **settings)["counts"]["done"] == 2
 

@@ -89,7 +89,9 @@ def test_weights_of_several_images_are_refused_before_anything_is_dropped(tmp_pa
     for images, status in ((1, 0), (2, 2)):
         (tmp_path / "model.json").write_text(json.dumps({"settings": {"input_images": images, "epochs": 1}}))
         assert cli.main(["demo", "--checkpoint", str(weights)]) == status
-    assert "its network sees 2 images of each input (input_images), and a series is one" in capsys.readouterr().err
+    assert (
+        "its network takes 2 images of each input (input_images), but a series is only one" in capsys.readouterr().err
+    )
 
 
 def test_weights_without_a_record_are_refused_before_anything_is_dropped(tmp_path, monkeypatch, capsys):

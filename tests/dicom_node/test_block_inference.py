@@ -161,7 +161,7 @@ def test_weights_of_several_images_are_refused_before_a_series_is_taken(tmp_path
         (tmp_path / "model.json").write_text(json.dumps({"settings": {"input_images": images, "epochs": 1}}))
         assert main([*words, "--checkpoint", str(weights)]) == status
     said = capsys.readouterr().err
-    assert "its network sees 2 images of each input (input_images)" in said and "ckdmed run seg_kd infer" in said
+    assert "its network takes 2 images of each input (input_images)" in said and "ckdmed run seg_kd infer" in said
 
 
 def test_weights_without_a_record_are_refused_before_a_series_is_taken(tmp_path, monkeypatch, capsys):
@@ -192,7 +192,7 @@ def test_weights_are_checked_outside_of_the_nodes_own_process(tmp_path):
     words = ["--spool", str(tmp_path / "spool"), "--send-to", "A@127.0.0.1:4242", "--checkpoint", "own.pt"]
     program = [sys.executable, "-m", "ckdmed", "serve-dicom", *words]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "its network sees 3 images" in done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and "its network takes 3 images" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow

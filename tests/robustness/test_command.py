@@ -272,7 +272,7 @@ def test_weights_without_a_record(tmp_path: Path, capsys: pytest.CaptureFixture)
     given = ["robustness", "seg_kd", "--checkpoint", str(tmp_path / "model.pt"), "--output_dir", str(tmp_path / "out")]
     assert main(given) == 2 and not (tmp_path / "out").exists()
     error = capsys.readouterr().err
-    assert "has no record of what it was trained with, so nothing tells its network" in error
+    assert "has no record of what it was trained with, so its network and the images" in error
     assert "beside it as model.json" in error and "deploy" not in error
 
 

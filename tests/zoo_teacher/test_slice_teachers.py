@@ -100,13 +100,25 @@ def test_a_segmentation_of_slices(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "step", "told"),
     [
-        ({}, {"_target_": "Resized", "keys": "image", "spatial_size": [256, 256]}, "behind Resized spatial_size=[256"),
+        (
+            {},
+            {"_target_": "Resized", "keys": "image", "spatial_size": [256, 256]},
+            "preprocessed with Resized spatial_size=[256",
+        ),
         ({"size": [64, 32]}, {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}, "spatial_size=[64, 32"),
         ({"size": [32, 32]}, {"_target_": "Resized", "keys": "image", "spatial_size": "@size"}, None),
         ({}, {"_target_": "Resized", "keys": "image", "spatial_size": 32}, None),
-        ({}, {"_target_": "Spacingd", "keys": "image", "pixdim": [1, 1]}, "behind Spacingd pixdim=[1, 1]; it sees"),
+        (
+            {},
+            {"_target_": "Spacingd", "keys": "image", "pixdim": [1, 1]},
+            "preprocessed with Spacingd pixdim=[1, 1]; it sees",
+        ),
         # as bundles of this package are written
-        ({"image_size": 256}, UNIT, "behind image_size=256; it sees the student's, slices of 32 x 32 pixels"),
+        (
+            {"image_size": 256},
+            UNIT,
+            "preprocessed with image_size=256; it sees the student's, slices of 32 x 32 pixels",
+        ),
         ({"image_size": 32}, UNIT, None),
     ],
 )
@@ -135,8 +147,12 @@ def test_slices_of_another_size_are_warned_of(
         ),
         ({"inputs": ("FLAIR",)}, {}, "channels 0: 'FLAIR' read as none of the modalities t1c"),
         ({}, {"regions": ["core"]}, "no region that reads as core; its metadata name 0: 'Tumor'"),
-        ({}, {"scaling": "percentiles"}, "are none of --scaling percentiles .*: give the student --scaling unit"),
-        ({}, {"clahe": True}, "are none of --scaling unit --clahe true: give the student --scaling unit --clahe false"),
+        ({}, {"scaling": "percentiles"}, "are not those of --scaling percentiles .*: give the student --scaling unit"),
+        (
+            {},
+            {"clahe": True},
+            "are not those of --scaling unit --clahe true: give the student --scaling unit --clahe false",
+        ),
         (
             {"scaling": {**UNIT, "maxv": 255}},
             {},
@@ -198,8 +214,8 @@ def test_channels_that_are_counted_from_one_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("metadata.json", "{", "metadata.json' is no configuration that MONAI can read"),
-        ("metadata.json", "[1]", "metadata.json' is no configuration that MONAI can read"),
+        ("metadata.json", "{", "metadata.json' is not a configuration that MONAI can read"),
+        ("metadata.json", "[1]", "metadata.json' is not a configuration that MONAI can read"),
         ("inference.json", '{"network_def": {"_target_": "scripts.own.Net"}}', "PYTHONPATH=.*zoo"),
         (
             "inference.json",

@@ -134,10 +134,10 @@ def test_nothing_of_an_untrusted_bundle_runs(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     content["network_def"] = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
     config.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match="is code: .*--trust_bundle true.*Nothing of it has run"):
+    with pytest.raises(ValueError, match="is code: .*--trust_bundle true.*None of it has been run"):
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32))
     assert not mark.exists()
-    with pytest.raises(ValueError, match="is a NoneType and no network"):
+    with pytest.raises(ValueError, match="is a NoneType, not a network"):
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
     assert mark.exists()
 
@@ -149,9 +149,9 @@ def test_nothing_of_an_untrusted_bundle_runs(tmp_path: Path) -> None:
         ({"inputs": ("T1c", "T1c", "T2", "FLAIR")}, "channels 0 .* and 1 .* both read as the sequence t1c"),
         ({"outputs": ("Tumor core", "Edema", "Enhancing tumor")}, "no region that reads as WT"),
         ({"outputs": ("core", "whole", "enhancing", "other")}, "has 3 outputs; its metadata name 4"),
-        ({"scaling": None}, r"\(none\) cannot be had from the values of the brain"),
-        ({"scaling": {"_target_": "ScaleIntensityd", "keys": "image"}}, r"\(ScaleIntensityd\) cannot be had"),
-        ({"scaling": {**SCALING, "nonzero": False}}, r"\(NormalizeIntensityd\) cannot be had"),
+        ({"scaling": None}, r"\(none\) cannot be computed from the values of the brain"),
+        ({"scaling": {"_target_": "ScaleIntensityd", "keys": "image"}}, r"\(ScaleIntensityd\) cannot be computed"),
+        ({"scaling": {**SCALING, "nonzero": False}}, r"\(NormalizeIntensityd\) cannot be computed"),
     ],
 )
 def test_what_is_not_plain_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
@@ -166,7 +166,7 @@ def test_regions_inside_one_another_are_no_classes_of_a_softmax(tmp_path: Path) 
     content = json.loads(config.read_text(encoding="utf-8"))
     content["postprocessing"] = {"_target_": "Compose", "transforms": [{"_target_": "AsDiscreted", "argmax": True}]}
     config.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match="exclude each other .a softmax., and the regions TC, WT, ET lie inside one"):
+    with pytest.raises(ValueError, match="exclude each other .a softmax., but the regions TC, WT, ET lie inside one"):
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
 
 
@@ -198,9 +198,15 @@ def test_a_further_step_that_may_change_intensities(tmp_path: Path, more: Any, m
 @pytest.mark.parametrize(
     ("step", "told"),
     [
-        ({"_target_": "Orientationd", "keys": "image", "axcodes": "LPS"}, "behind Orientationd axcodes=LPS; it sees"),
+        (
+            {"_target_": "Orientationd", "keys": "image", "axcodes": "LPS"},
+            "preprocessed with Orientationd axcodes=LPS; it sees",
+        ),
         ({"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"}, None),
-        ({"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2]}, "behind Spacingd pixdim=[1.5, 1.5, 2];"),
+        (
+            {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2]},
+            "preprocessed with Spacingd pixdim=[1.5, 1.5, 2];",
+        ),
         ({"_target_": "EnsureTyped", "keys": "image"}, None),
     ],
 )
@@ -218,11 +224,13 @@ def test_images_of_another_grid_are_warned_of(
 
 
 def test_folders_that_are_no_bundles(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no bundle with an inference configuration: none of configs/inference.json"):
+    with pytest.raises(
+        ValueError, match="not a bundle with an inference configuration: it has none of configs/inference.json"
+    ):
         zoo_teacher(tmp_path, MODALITIES, (32, 32), trusted=True)
     zoo_bundle(tmp_path / "zoo")
     (tmp_path / "zoo" / "models" / "model.pt").unlink()
-    with pytest.raises(ValueError, match="no bundle with weights: none of models/model.pt"):
+    with pytest.raises(ValueError, match="not a bundle with weights: it has none of models/model.pt"):
         zoo_teacher(tmp_path / "zoo", MODALITIES, (32, 32), trusted=True)
 
 
@@ -293,7 +301,7 @@ def test_students_intensities_that_do_not_lead_to_the_bundles(tmp_path: Path) ->
     assert isinstance(zoo_teacher(*given, scaling="unit").intensities, NonzeroScaling)
     for scaling, clahe in (("percentiles", False), ("report", False), ("zscore", True)):
         with pytest.raises(
-            ValueError, match=f"had from --scaling {scaling} --clahe .*give the student --scaling zscore"
+            ValueError, match=f"computed from --scaling {scaling} --clahe .*give the student --scaling zscore"
         ):
             zoo_teacher(*given, scaling=scaling, clahe=clahe)
 
