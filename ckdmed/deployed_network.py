@@ -27,7 +27,7 @@ def refuse_deployed(checkpoint: PathLike | None, what: str) -> None:
     """
     if is_deployed(checkpoint):
         raise ValueError(
-            f"'{checkpoint}' is a deployed file, which cannot be {what}: give the weights that it was made of, "
+            f"'{checkpoint}' is a deployed file, which cannot be {what}: give the weights that it was made from, "
             "models/model.pt of their training."
         )
 

@@ -118,7 +118,8 @@ def _check(name: str, values: Sequence[str]) -> None:
     unknown = [value for value in values if value not in FACTORS[name].values]
     if unknown or len(set(values)) != len(values):
         raise ValueError(
-            f"the values of {name} must be different ones of {', '.join(FACTORS[name].values)}, got {list(values)}."
+            f"the values of {name} must be chosen from {', '.join(FACTORS[name].values)}, each once, got "
+            f"{list(values)}."
         )
 
 

@@ -128,7 +128,7 @@ def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, bot
     (chosen,), (line,) = patient.chosen, patient.passed_over
     assert chosen.files == tuple(gappy if both else whole) and not skipped
     assert ("but no volume: " in line and "a slice is missing" in line) == (not both)
-    assert chosen.because.endswith("series with the most slices" if both else "with most slices that are one volume")
+    assert chosen.because.endswith("series with the most slices" if both else "the most slices that are one volume")
 
 
 @pytest.mark.parametrize("folders", [2, 6])

@@ -97,7 +97,7 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
     assert compared.possible(runs) == runs
     compared.check_records(records)
     added, more = made("compare", tmp_path, data, *words, *second)
-    with pytest.raises(ValueError, match="learnt from labelled=1-teacher-seed=[03].*another output folder"):
+    with pytest.raises(ValueError, match="learned from labelled=1-teacher-seed=[03].*another output folder"):
         added.possible(more)
     both = [record(run.arm.name, run.seed, 0.5, settings=added._recorded_settings(run)) for run in more]
     with pytest.raises(ValueError, match="learned from .*another output folder"):

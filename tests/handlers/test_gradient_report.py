@@ -78,7 +78,9 @@ def test_patience_is_counted_in_looks(caplog: pytest.LogCaptureFixture):
 def test_warns_of_a_term_that_dominates(caplog: pytest.LogCaptureFixture):
     run(Huge(), caplog, epochs=1)
     (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    assert "'extra' pulls" in warning and "times that of 'supervised'; lower its weight" in warning
+    assert (
+        "the gradient of the term 'extra' is" in warning and "times that of 'supervised'; lower its weight" in warning
+    )
 
 
 def test_is_silent_when_all_is_well_and_lists_the_terms(caplog: pytest.LogCaptureFixture):

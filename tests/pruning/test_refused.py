@@ -43,7 +43,7 @@ def test_nothing_of_another_process_is_overwritten(tmp_path: Path, monkeypatch: 
     module = sys.modules["ckdmed.pruning.prune"]
     monkeypatch.setattr(module, "bundle_data", lambda *_: nullcontext())
     monkeypatch.setattr(module, "_figures", figures)
-    with pytest.raises(FileExistsError, match=r"holds a network already \(model.pt\)"):
+    with pytest.raises(FileExistsError, match=r"already holds a network \(model.pt\)"):
         prune("seg_kd", tmp_path / "out", weights(tmp_path / "run"), depth=2)
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["of another process"]
 

@@ -82,7 +82,7 @@ def rows(text: str, head: str) -> list[list[str]]:
 
 def test_what_is_lost_by_hand():
     text = robustness_tables(RECORDS)
-    lost = rows(text, "Part of the score on clean images (Dice per patient)")
+    lost = rows(text, "Share of the score on clean images (Dice per patient)")
     assert lost[0] == ["corruption", "student", "teacher"]
     # both networks over what both were scored on: patients lose the same part of theirs
     assert lost[2:] == [
@@ -93,7 +93,7 @@ def test_what_is_lost_by_hand():
     assert "Not all networks were scored on low_resolution-1, noise-2: lines with both networks" in text
     # the mean of two severities, and of all three points
     alone = robustness_tables([one for one in RECORDS if one.settings["network"] == "student"])
-    assert [line[1] for line in rows(alone, "Part of the score on clean images")[2:]] == [
+    assert [line[1] for line in rows(alone, "Share of the score on clean images")[2:]] == [
         "0.0 % [0.0, 0.0]",
         "37.5 % [37.5, 37.5]",
         "25.0 % [25.0, 25.0]",

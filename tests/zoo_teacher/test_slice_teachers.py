@@ -156,10 +156,10 @@ def test_slices_of_another_size_are_warned_of(
         (
             {"scaling": {**UNIT, "maxv": 255}},
             {},
-            r"\(ScaleIntensityd\) are none of .*that needs one NormalizeIntensityd",
+            r"\(ScaleIntensityd\) are not those of .*that needs one NormalizeIntensityd",
         ),
-        ({}, {"checkpoint": "x.pt"}, "--teacher_checkpoint others"),
-        ({}, {"folds": 3}, "--teacher_folds 3 others"),
+        ({}, {"checkpoint": "x.pt"}, "--teacher_checkpoint brings others"),
+        ({}, {"folds": 3}, "--teacher_folds 3 brings others"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, changes: dict, given: dict, message: str) -> None:
@@ -207,7 +207,7 @@ def test_channels_that_are_counted_from_one_are_refused(tmp_path: Path) -> None:
     metadata = json.loads(path.read_text(encoding="utf-8"))
     metadata["network_data_format"]["outputs"]["pred"]["channel_def"] = {"1": "Tumor", "2": "other"}
     path.write_text(json.dumps(metadata), encoding="utf-8")
-    with pytest.raises(ValueError, match="number the channels of outputs 1, 2 .*run from 0 to 1"):
+    with pytest.raises(ValueError, match="number the channels of outputs as 1, 2 .*run from 0 to 1"):
         slice_teacher_of(str(tmp_path / "zoo"), **GIVEN)
 
 

@@ -287,9 +287,9 @@ def test_settings_that_contradict_a_bundle(tmp_path: Path) -> None:
     common = {"trusted": True, "modalities": MODALITIES, "size": (32, 32), "in_channels": 4}
     teacher = segmentation_teacher_of(str(tmp_path / "zoo"), **common)
     assert isinstance(teacher, ZooTeacher)
-    with pytest.raises(ValueError, match="--teacher_checkpoint others"):
+    with pytest.raises(ValueError, match="--teacher_checkpoint brings others"):
         segmentation_teacher_of(str(tmp_path / "zoo"), checkpoint="x.pt", **common)
-    with pytest.raises(ValueError, match="--teacher_folds 5 others"):
+    with pytest.raises(ValueError, match="--teacher_folds 5 brings others"):
         segmentation_teacher_of(str(tmp_path / "zoo"), folds=5, **common)
     with pytest.raises(ValueError, match="--neighbours 0"):
         segmentation_teacher_of(str(tmp_path / "zoo"), **{**common, "in_channels": 12})

@@ -213,7 +213,8 @@ def test_the_temperature_is_that_of_the_answers_that_a_student_is_given(tmp_path
     given = {"checkpoint": str(path), "calibrate": True}
     told = cross_fit(2, [], average_flips=average_flips, **given)
     assert told is not None and told.temperature == pytest.approx(expected, rel=1e-4)
-    with pytest.raises(ValueError, match=f"with teacher_flips {str(average_flips).lower()} and calibrates no other outputs"):
+    match = f"with teacher_flips {str(average_flips).lower()} and calibrates no other outputs"
+    with pytest.raises(ValueError, match=match):
         cross_fit(2, [], average_flips=not average_flips, **given)
     assert cross_fit(2, [], checkpoint=str(path), average_flips=not average_flips).temperature == 1
 
