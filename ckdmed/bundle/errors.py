@@ -15,7 +15,7 @@ Hook = Callable[[type[BaseException], BaseException, TracebackType | None], obje
 
 
 class RefusedStart(ValueError):
-    """A run that is not begun, with the reason and what to do; it needs no traceback."""
+    """A run that is refused before it starts, with the reason and the remedy; it needs no traceback."""
 
 
 # how MONAI's wrappings of an error begin: of expressions, components and transforms

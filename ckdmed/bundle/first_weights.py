@@ -1,4 +1,4 @@
-"""The files that the network of a training starts from, of which one that is resumed has no need."""
+"""The files that the network of a training starts from, which a resumed training does not need."""
 
 from __future__ import annotations
 

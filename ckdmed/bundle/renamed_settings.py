@@ -36,11 +36,11 @@ _CASES_UNTIL_THEN: Mapping[str, Any] = {"scaling": "zscore", "clahe": False, "re
 
 
 class RenamedSettingError(ValueError):
-    """A setting, or the value of one, is given by a name that it had before."""
+    """A setting, or a setting's value, was given by a former name."""
 
 
 def check_renamed(given: Mapping[str, Any], config: Collection[str], unread: Collection[str]) -> None:
-    """Refuse settings and values with a name of before.
+    """Refuse settings and values given by a former name.
 
     Args:
         given: setting -> value.
@@ -64,7 +64,7 @@ def check_renamed(given: Mapping[str, Any], config: Collection[str], unread: Col
 
 
 def with_new_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that a run of an earlier version recorded, by the names and values of now."""
+    """Settings that a run of an earlier version recorded, by their current names and values."""
     renamed = {NEW_NAMES.get(name, name): value for name, value in settings.items()}
     return {
         name: NEW_VALUES[name].get(value, value) if name in NEW_VALUES and isinstance(value, (str, bool)) else value

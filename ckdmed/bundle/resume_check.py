@@ -1,4 +1,4 @@
-"""A run is resumed with the settings that it began with: others would be written down and have no effect."""
+"""A run is resumed with the settings that it began with: others would be recorded but have no effect."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def check_resumed(
     components: Mapping[str, Any] | None = None,
     method_options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Refuse to go on with a run with other settings than it began with, but those of `MAY_CHANGE`.
+    """Refuse to resume a run with settings other than those it began with, except those in `MAY_CHANGE`.
 
     Nor does a run go on where its checkpoints are not or another run has its own, nor with another teacher than it was
     given, nor beside the teachers that it has trained.

@@ -40,7 +40,7 @@ SETTINGS = "settings.json"
 # what a training leaves, with what it is; in the order in which the last lines of a run name it
 ARTEFACTS = {
     "models/model.pt": "weights with the best validation score",
-    "models/model.inputs.json": "statistics of the training inputs, by which inference recognises inputs unlike them",
+    "models/model.inputs.json": "statistics of the training inputs, used by inference to recognise inputs unlike them",
     "metrics.jsonl": "loss terms and metrics of every epoch",
     "curves.png": "plots of these",
     "predictions.png": "ground truth and predictions outlined on validation images",

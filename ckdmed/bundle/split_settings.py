@@ -17,7 +17,7 @@ _OF_THE_SPLIT = ("fold", "n_folds", "fold_source", "split_seed", "train_on_valid
 
 
 def check_split_settings(checkpoint: str, sections: Collection[str]) -> None:
-    """Refuse a fold and the like that are not those of the training: the scores would be told as those of that fold.
+    """Refuse split settings other than those of the training: the scores would be reported as those of that split.
 
     Args:
         checkpoint: what is scored.

@@ -1,4 +1,4 @@
-"""The last line of a run that is stopped by Ctrl-C or SIGTERM: what is kept, and how to go on."""
+"""The last line of a run that is stopped by Ctrl-C or SIGTERM: what is kept, and how to continue."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def close_bars() -> None:
 
 
 def stopped_line(folder: Path, by: str) -> str:
-    """What is kept of a run, and the command that goes on with it."""
+    """What is kept of a run, and the command that continues it."""
     checkpoints = sorted(folder.rglob("resume_epoch=*.pt"), key=lambda path: path.stat().st_mtime)
     kept = f"its last checkpoint is {checkpoints[-1]}" if checkpoints else "no epoch was finished"
     command = shlex.join(with_options(typed_command(), output_dir=str(folder), resume="true"))

@@ -123,7 +123,7 @@ def _write(
     intended, data = _looked_at[key]
     intended.write(target)
     logger.info(
-        f"{target.name}: statistics of the training inputs ({data}), by which inference recognises inputs unlike them"
+        f"{target.name}: statistics of the training inputs ({data}), used by inference to recognise inputs unlike them"
     )
 
 

@@ -72,7 +72,7 @@ class CaseReader(VolumeReader):
         return image, {**meta, MetaKeys.ORIGINAL_CHANNEL_DIM: 0, REFERENCE_KEY: str(path)}
 
     def check(self, paths: Sequence[PathLike]) -> None:
-        """Read the images and look whether they can be brought to one grid, without doing it.
+        """Read the images and check whether they can be resampled to one grid, without doing so.
 
         Raises:
             VolumeFileError: as `get_data`.

@@ -25,7 +25,7 @@ _VOLUME = "volume"
 
 
 class CutVolumed(MapTransform):
-    """Cut a volume into upright slices, which stand where MONAI has channels; slices that were read as such stay.
+    """Cut a volume into upright slices, in the place of MONAI's channels; inputs read as slices stay as they are.
 
     A :class:`~ckdmed.data.slice_reader.SliceReader` cuts while it reads. This does the same to a volume from elsewhere,
     such as the `Image` of an application of MONAI Deploy, so that both give a network the same slices. The metadata

@@ -1,4 +1,4 @@
-"""What a datalist must look like; nothing of one is used before these checks."""
+"""What a datalist must look like; it is checked before any of it is used."""
 
 from __future__ import annotations
 

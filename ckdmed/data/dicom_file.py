@@ -49,7 +49,7 @@ class DicomFileError(ValueError):
 
 
 def no_image_cause(sop_class: str) -> str | None:
-    """What a file of a SOP class holds if that is no image of intensities, else None."""
+    """What a file of a SOP class holds if that is not an image of intensities, else None."""
     if sop_class == _DICOMDIR:
         return "a directory of files (DICOMDIR)"
     if not sop_class.startswith(_STORAGE):
@@ -62,7 +62,7 @@ def no_image_cause(sop_class: str) -> str | None:
 
 
 def dicom_images(paths: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """DICOM files parted into those that may be images, and those that say that they are something else.
+    """DICOM files divided into those that may be images and those that declare to be something else.
 
     Only the file's name and its meta header are looked at. A damaged file may be an image.
 

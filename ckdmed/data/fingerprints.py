@@ -1,4 +1,4 @@
-"""One short text for what a chain of transforms does and for which file an item is, to name what is cached of them."""
+"""Short fingerprints of a chain of transforms and of the files of an item, by which their cached results are named."""
 
 from __future__ import annotations
 

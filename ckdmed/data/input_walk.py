@@ -1,4 +1,4 @@
-"""Walking through a folder of inputs: links are followed, results of earlier runs are none, nothing gets lost."""
+"""Walking through a folder of inputs: links are followed, results of earlier runs are skipped, skips are counted."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class InputWalk:
         yield from self._from(waiting)
 
     def pass_over_prepared(self) -> None:
-        """After `folders`: where there are inputs, what `prepare` made of them or others is none."""
+        """After `folders`: where there are other inputs, skip what `prepare` wrote."""
         for folder in self._prepared:
             self.unused.add("written by an earlier prepare", folder, _count(folder))
 
@@ -172,7 +172,7 @@ class InputWalk:
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a training, an evaluation or an inference wrote its results here: what lies in it is no input.
+    """Whether a training, an evaluation or an inference wrote its results here: such a folder holds no inputs.
 
     Args:
         folder: told by the ``settings.json`` that every run writes.

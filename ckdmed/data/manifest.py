@@ -72,7 +72,7 @@ def make_figshare_manifest(folder: PathLike, slices_csv: PathLike, progress: boo
 
 
 def write_manifest(manifest: Mapping[str, Any], path: PathLike) -> Path:
-    """Write a manifest as JSON with one slice a line, whole or not at all."""
+    """Write a manifest as JSON with one slice per line, atomically."""
     head = json.dumps({key: value for key, value in manifest.items() if key != "slices"}, indent=1, ensure_ascii=False)
     lines = ",\n".join("  " + json.dumps(row) for row in manifest["slices"])
     text = f'{head[:-2]},\n "slices": [\n{lines}\n ]\n}}\n'

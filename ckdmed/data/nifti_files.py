@@ -73,7 +73,7 @@ def affine_mm(image: nib.nifti1.Nifti1Image) -> np.ndarray:
 
 
 def is_placed(image: nib.nifti1.Nifti1Image) -> bool:
-    """Whether a file tells its affine; of one that does not everybody makes up another."""
+    """Whether a file states its affine; where it does not, every program makes up another one."""
     return bool(image.header["sform_code"] or image.header["qform_code"])
 
 

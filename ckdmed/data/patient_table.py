@@ -51,7 +51,7 @@ def read_patient_table(path: PathLike) -> dict[str, str]:
 
 
 def check_patients(patients: Mapping[str, str], cases: Iterable[str], source: PathLike) -> None:
-    """Check that a table is about the cases that there are: a name that is spelled otherwise would change nothing.
+    """Check that a table names only existing cases: a misspelled name would have no effect.
 
     Raises:
         ValueError: a patient is given for a case that is not there.

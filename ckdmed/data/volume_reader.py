@@ -25,7 +25,7 @@ def is_nifti(path: PathLike) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM images directly in a folder, by their content; a DICOMDIR, a report or a dose is none."""
+    """The DICOM images directly in a folder, by their content; a DICOMDIR, a report or a dose does not count."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""Files that were written as results: whether they still are what was written, were damaged, or are somebody's work."""
+"""Files that were written as results: whether they are unchanged, damaged, or edited by somebody since."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_written(checksums: object, folder: Path) -> dict[str, object]:
 
 
 def edited_note(checksums: object, folder: Path) -> str:
-    """What is to be said of a result that somebody may have corrected since it was written; "" where there is none.
+    """The note on a result that somebody may have corrected after it was written; "" for none.
 
     Args:
         checksums: of each file, relative to the folder, as it was written; anything else than a mapping counts as none.
@@ -49,7 +49,7 @@ def edited_note(checksums: object, folder: Path) -> str:
 
 
 def is_whole_file(path: Path) -> bool:
-    """Whether a file of a kind that results have can be read: one that was changed then is somebody's work.
+    """Whether a result file can be read: if so, a change to it is somebody's edit and no damage.
 
     Text cannot be told from half of it, and counts as whole unless it is empty.
     """

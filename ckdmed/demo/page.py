@@ -20,7 +20,7 @@ ADDRESS = "127.0.0.1"
 _LARGEST = "2gb"
 _TITLE = "Brain tumour segmentation"
 _SERIES = "one slice (PNG, JPEG, Figshare .mat, DICOM), one volume (NIfTI) or all files of one DICOM series"
-_CASE = "the NIfTI files of one case together, one of each sequence, told by the ends of their names: {sequences}"
+_CASE = "the NIfTI files of one case together, one of each sequence, identified by the ends of their names: {sequences}"
 _USE = (
     "Drop {what}. Everything stays on this machine and is deleted when the demo ends. **For research, not for "
     "diagnosis.**"

@@ -211,7 +211,7 @@ def _with_contrast(dataset: Dataset, description: str, because: str) -> tuple[st
         return "t1c", f"{because} and it names a contrast agent"
     if _CONTRAST.search(text):
         return "t1c", because
-    return "t1n", f"{because}, and nothing in it tells of a contrast agent"
+    return "t1n", f"{because}, and nothing in it mentions a contrast agent"
 
 
 def _field_of_view(dataset: Dataset) -> float | None:

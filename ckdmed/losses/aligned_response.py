@@ -1,4 +1,4 @@
-"""What a student learns of a peer from an image that was made to look like its own."""
+"""What a student learns from a peer on an image that was translated to look like its own."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["BCEDiceLoss"]
 
 
 class BCEDiceLoss(PairLoss):
-    """Supervised loss for a binary mask or for overlapping regions; zero for a sure, right prediction.
+    """Supervised loss for a binary mask or for overlapping regions; zero for a sure, correct prediction.
 
     w_bce * BCE(z, y) + w_dice * Dice(sigmoid(z), y). BCE is the mean over batch, channels and positions, Dice is
     1 - (2 sum p y + stab) / (sum p + sum y + stab) per sample and channel, then the mean.

@@ -1,4 +1,4 @@
-"""Sums over the channels of feature maps, with a gradient, in as few passes over the maps as there can be.
+"""Sums over the channels of feature maps, with a gradient, in as few passes over the maps as possible.
 
 Feature maps are the largest tensors that a distillation loss reads, and what it does with them costs little beside the
 reading. So they are read in the precision that the network gave them, on the CPU one sample at a time, so that the

@@ -11,7 +11,7 @@ __all__ = ["CombinationLoss"]
 
 
 class CombinationLoss(PairLoss):
-    """Supervised loss for exclusive classes: (Dice + Jaccard + cross entropy) / 3; zero for a sure, right prediction.
+    """Supervised loss for exclusive classes: (Dice + Jaccard + cross entropy) / 3; zero for a sure, correct prediction.
 
     p = softmax over all classes, background included, y the one-hot label. Dice loss 1 - (2 sum p y + stab) /
     (sum p + sum y + stab), Jaccard loss 1 - (sum p y + stab) / (sum p + sum y - sum p y + stab), each averaged.

@@ -95,7 +95,7 @@ def plain(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def working_dtype(tensor: torch.Tensor) -> torch.dtype:
-    """What to reckon in: float32, or float64 for float64 tensors (sums of squares overflow in half precision)."""
+    """The type to compute in: float32, or float64 for float64 tensors (sums of squares overflow in half precision)."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 

@@ -40,7 +40,7 @@ class PointPenalties:
     spacing: np.ndarray
 
     def combined(self) -> np.ndarray:
-        """One penalty a point: a curvature + (1 - a) min(|crease|, corner), a = .2."""
+        """One penalty per point: a curvature + (1 - a) min(|crease|, corner), a = .2."""
         line = np.minimum(np.linalg.norm(self.crease, axis=1), self.corner)
         return CREASE * self.curvature + (1 - CREASE) * line
 

@@ -15,7 +15,7 @@ __all__ = ["REGION_LOSSES", "BatchDiceBCELoss", "RegionCombinationLoss", "region
 
 
 class RegionCombinationLoss(PairLoss):
-    """(Dice + Jaccard + binary cross entropy) / 3 for overlapping regions; zero for a sure, right prediction.
+    """(Dice + Jaccard + binary cross entropy) / 3 for overlapping regions; zero for a sure, correct prediction.
 
     The reading of `CombinationLoss` where classes do not exclude each other: p = sigmoid per channel, y the mask of
     the region. Dice loss 1 - (2 sum p y + stab) / (sum p + sum y + stab), Jaccard loss 1 - (sum p y + stab) /

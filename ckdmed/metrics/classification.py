@@ -68,7 +68,9 @@ def confusion_matrix(predicted: Sequence[int] | np.ndarray, labels: Sequence[int
     """
     p, y = np.asarray(predicted), np.asarray(labels)
     if p.shape != y.shape or p.ndim != 1:
-        raise ValueError(f"predicted and labels must be two lists of one length, got shapes {p.shape} and {y.shape}")
+        raise ValueError(
+            f"predicted and labels must be two lists of the same length, got shapes {p.shape} and {y.shape}"
+        )
     for name, values in (("predicted", p), ("labels", y)):
         if values.size and (values.min() < 0 or values.max() >= n or not np.equal(values, values.astype(int)).all()):
             raise ValueError(f"{name} must be whole numbers from 0 to {n - 1}, got {values.min()} to {values.max()}")

@@ -95,7 +95,7 @@ def segmentation_scores(
     if pred.shape != true.shape:
         raise ValueError(
             f"prediction and truth must have the same shape, got {tuple(pred.shape)} and {tuple(true.shape)}; "
-            "bring the prediction back to the grid of the truth first"
+            "map the prediction back to the grid of the truth first"
         )
     if pred.ndim not in (2, 3) or pred.numel() == 0:
         raise ValueError(f"masks must be 2-D or 3-D and not of size 0, got shape {tuple(pred.shape)}")

@@ -103,7 +103,7 @@ class DeepMedic(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def segments(self, fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        """Logits of the middle of a segment: 16 positions fewer an axis than `fine` has.
+        """Logits of the middle of a segment: 16 positions fewer per axis than `fine` has.
 
         Args:
             fine: segment of the image, (B, C, *sizes).

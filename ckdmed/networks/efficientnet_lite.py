@@ -69,7 +69,7 @@ class DepthwiseConv2d(nn.Conv2d):
 def build_lite(
     network: EfficientNet, model_name: str, in_channels: int, num_classes: int = 1000, drop_connect_rate: float = 0.2
 ) -> None:
-    """Construct `network` as EfficientNet-Lite, in place of its own constructor, which knows B0 to B8 alone.
+    """Construct `network` as EfficientNet-Lite, in place of its own constructor, which knows only B0 to B8.
 
     Args:
         network: of a subclass of MONAI's EfficientNet, not initialised yet.
@@ -104,7 +104,7 @@ def build_lite(
 
 
 class EfficientNetLiteEncoder(EfficientNetEncoder):
-    """EfficientNet-Lite: without squeeze and excitation, with ReLU6 for swish; five maps, each half the last.
+    """EfficientNet-Lite: without squeeze and excitation, with ReLU6 instead of swish; five maps, each half the last.
 
     It is registered with MONAI's ``FlexibleUNet`` as the backbones "efficientnet-lite0" (B0's blocks),
     "efficientnet-lite1" and "efficientnet-lite2". Names of weights are MONAI's; the classifier's layers, which MONAI's

@@ -77,7 +77,7 @@ def test_the_page_asks_for_what_the_bundle_takes(tmp_path):
     cases = BUNDLE.with_name("brats_seg_kd")
     assert "all files of one DICOM series" in _wanted(BUNDLE, None)
     assert _wanted(cases, tmp_path / "model.pt").endswith(
-        "of one case together, one of each sequence, told by the ends " "of their names: t1c, t2f"
+        "of one case together, one of each sequence, identified by the ends of their names: t1c, t2f"
     )
 
 

@@ -115,5 +115,5 @@ def test_a_volume_that_does_not_tell_how_it_lies_is_known(tmp_path: Path, code: 
 def test_real_headers(shared_data) -> None:
     facts = series_facts(shared_data / "dicom/t1w")
     assert (facts.modality, facts.sequence) == ("MR", "t1n")
-    assert "nothing in it tells of a contrast agent" in facts.because
+    assert "nothing in it mentions a contrast agent" in facts.because
     assert facts.field_of_view_mm == pytest.approx(256.0, abs=1)

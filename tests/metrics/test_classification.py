@@ -119,7 +119,7 @@ def test_errors(prob, labels, message):
 def test_other_errors():
     with pytest.raises(ValueError, match="n_bins must be at least 1"):
         expected_calibration_error(PROB, LABELS, 0)
-    with pytest.raises(ValueError, match="one length"):
+    with pytest.raises(ValueError, match="the same length"):
         confusion_matrix([0], [0, 1], 2)
     with pytest.raises(ValueError, match="predicted must be whole numbers from 0 to 1"):
         confusion_matrix([2], [0], 2)

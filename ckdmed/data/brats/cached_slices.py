@@ -71,7 +71,7 @@ _TABLES: dict[Path, tuple[int, Mapping[str, Any]]] = {}
 
 
 class CaseSlicesd(MapTransform):
-    """Turn the volume of a case into the slices that `build_slice_cache` would write of it, those with brain alone.
+    """Turn the volume of a case into the slices that `build_slice_cache` would write of it: only those with brain.
 
     Slices and modalities share the first axis afterwards, slice by slice, so that two-dimensional transforms treat each
     alone; ``unflatten(0, (-1, C))`` parts them again.

@@ -127,7 +127,7 @@ def check_any_case(found: FoundCases, folder: PathLike) -> None:
 
 
 def check_any_usable(found: FoundCases, folder: PathLike, modalities: Sequence[str] = MODALITIES) -> None:
-    """Refuse a folder in which no case can be used; it looks no further than to the first that can.
+    """Refuse a folder in which no case can be used; it stops at the first that can.
 
     Args:
         found: by `find_case_files`.

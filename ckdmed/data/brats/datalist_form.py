@@ -1,4 +1,4 @@
-"""What a datalist of BraTS cases must look like; nothing of one is used before these checks."""
+"""What a datalist of BraTS cases must look like; it is checked before any of it is used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT_KEYS = ("id", "case", "patient", "patient_group", "tumour_type", "release",
 
 
 def is_brats_datalist(content: Any) -> bool:
-    """Whether a datalist is of cases, whose items have ``modalities``, be its form right or not."""
+    """Whether a datalist lists cases, whose items have ``modalities``, even if its form is wrong."""
     if not isinstance(content, Mapping):
         return False
     lists = [content[name] for name in SECTIONS if isinstance(content.get(name), list)]
@@ -29,7 +29,7 @@ def is_brats_datalist(content: Any) -> bool:
 
 
 def check_brats_datalist(datalist: Any, source: PathLike) -> None:
-    """Check the form of a datalist before anything of it is used.
+    """Check the form of a datalist before any of it is used.
 
     Args:
         datalist: what was read from JSON.

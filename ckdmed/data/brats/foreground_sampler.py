@@ -65,7 +65,7 @@ class ForegroundSliceSampler(Sampler[int]):
         self.num_replicas, self.rank, self.epoch = int(num_replicas), int(rank), 0
 
     def within(self, positions: Sequence[int]) -> ForegroundSliceSampler:
-        """The same way of drawing among some of the slices, whose positions are counted anew from 0."""
+        """The same sampling restricted to some of the slices, with positions renumbered from 0."""
         part = self.categories[np.asarray(positions, dtype=np.int64)]
         return ForegroundSliceSampler(
             part, self.batch_size, self.share, self.asked, self.seed, self.num_replicas, self.rank

@@ -44,7 +44,7 @@ def describe_array(path: Path) -> dict[str, Any]:
 
 
 def array_problem(path: Path, entry: Mapping[str, Any], thorough: bool) -> str:
-    """What of an array is not as its table tells, or "".
+    """How an array differs from its description in the table, or "".
 
     Args:
         path: of the .npy file.

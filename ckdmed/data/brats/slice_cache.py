@@ -66,7 +66,7 @@ def build_slice_cache(
     source_dir: PathLike | None = None,
     thorough: bool = False,
 ) -> tuple[list[Path], list[SkippedCase]]:
-    """Cut cases into slices; what is there already, whole, and was made from the same files in the same way stays.
+    """Cut cases into slices; existing ones that are intact and were made from the same files in the same way are kept.
 
     For each case a folder `<case>/` with `image.npy` (S, C, rows, columns), `label.npy` (S, rows, columns; where there
     is a mask) and `slices.json`: the case's names, and of each slice the voxels of NCR, ED, ET and brain. Slices are

@@ -83,7 +83,7 @@ class BalancedSliceSampler(Sampler[int]):
         self.num_replicas, self.rank, self.epoch = int(num_replicas), int(rank), 0
 
     def within(self, positions: Sequence[int]) -> BalancedSliceSampler:
-        """The same way of drawing among some of the slices, whose positions are counted anew from 0."""
+        """The same sampling restricted to some of the slices, with positions renumbered from 0."""
         part = self.categories[np.asarray(positions, dtype=np.int64)]
         return BalancedSliceSampler(
             part,
