@@ -76,15 +76,15 @@ def test_a_tolerance_of_no_effect(tmp_path: Path, capsys: pytest.CaptureFixture)
         prune("seg_kd", tmp_path, ratio=0.5, calibration=-1)
     for option in ([], ["--depth", "2"]):
         assert main(["prune", "seg_kd", *option, "--calibration", "8", "--output_dir", str(tmp_path / "out")]) == 2
-        assert "--calibration is for the choice of channels" in capsys.readouterr().err
+        assert "--calibration is for choosing channels" in capsys.readouterr().err
     for option in (["--ratio", "0.5"], ["--depth", "2"]):
         assert main(["prune", "seg_kd", *option, "--tolerance", "0.1", "--output_dir", str(tmp_path / "out")]) == 2
-        assert "--tolerance is for the choice of a depth" in capsys.readouterr().err
+        assert "--tolerance is for choosing a depth" in capsys.readouterr().err
 
 
 def test_a_folder_of_weights_is_no_run(tmp_path: Path) -> None:
     file = weights(tmp_path / "pruned")
-    with pytest.raises(ValueError, match=f"weights without their run; .* by --checkpoint {file}"):
+    with pytest.raises(ValueError, match=f"weights without their run; .* with --checkpoint {file}"):
         prune(str(tmp_path / "pruned"), tmp_path / "out", ratio=0.5)
 
 
