@@ -96,7 +96,7 @@ class TrainingRun:
 
     @property
     def keeps_last(self) -> bool:
-        """Whether the newest weights were kept, since the network learnt from the patients that it is validated on."""
+        """Whether the newest weights were kept, since the network learned from the patients that it is validated on."""
         return bool(self.settings.get("train_on_validation"))
 
     @property

@@ -38,7 +38,7 @@ def labels_of(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Any]:
 
 
 def needs_teacher(loss: DistillationLoss, sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
-    """Whether a training asks its teacher: terms that hear it on unlabelled images alone need some of these.
+    """Whether a training uses its teacher: terms that use it only on unlabelled images need some of these.
 
     Where all that the teacher says is for unlabelled images and every image has its label, the log says so, and the
     loss leaves these terms out.

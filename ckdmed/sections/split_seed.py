@@ -1,4 +1,4 @@
-"""Whether a seed of the split decides anything: sections that a datalist holds are not split anew."""
+"""Whether a seed of the split decides anything: sections that a datalist holds are not split again."""
 
 from __future__ import annotations
 

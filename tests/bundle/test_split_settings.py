@@ -35,8 +35,8 @@ def test_an_evaluation_scores_no_fold_but_that_of_the_training(checkpoint: str):
         check(checkpoint, fold=1, n_folds=4, split_seed=3)
     cause = root_cause(raised.value)
     assert isinstance(cause, WrongSettingError)
-    assert str(cause).startswith(
-        "--fold is 1, but that of the training was 0; --split_seed is 3, and that of the training"
+    told = "--fold is 1, but that of the training was 0; --split_seed is 3, but that of the training was"
+    assert str(cause).startswith(told)
     )
 
 

@@ -256,7 +256,7 @@ def _as_two_classes(logits: torch.Tensor) -> torch.Tensor:
 
 
 def loader_of(loader: DataLoader, positions: Iterable[int]) -> DataLoader:
-    """A loader like the given one that goes through some of its samples alone, in the same manner.
+    """A loader like the given one, restricted to some of its samples.
 
     Raises:
         ValueError: no samples, or a sampler of which nobody knows how to keep it to some samples.
