@@ -37,7 +37,6 @@ def test_an_evaluation_scores_no_fold_but_that_of_the_training(checkpoint: str):
     assert isinstance(cause, WrongSettingError)
     told = "--fold is 1, but that of the training was 0; --split_seed is 3, but that of the training was"
     assert str(cause).startswith(told)
-    )
 
 
 def test_the_settings_of_the_training_may_be_repeated(checkpoint: str):
