@@ -107,10 +107,16 @@ def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> s
         return _FROM_2023
     if stated and any(3 in labels for labels in with_four.values()):
         return "2024"
+    with_three = {case: labels for case, labels in values.items() if 3 in labels}
+    # 2021 has no 3, and in 2024 the 4 would be no tumour: of masks of both kinds neither is the answer
+    mixed = (
+        f" {_named(with_three)}: label 3 without a 4, as in the releases from 2023 on. If masks of both kinds are "
+        "mixed here, no release fits all of them: replace the 4 with 3 in the older masks first."
+    )
     raise OpenReleaseError(
         f"{_named(with_four)}: label 4 is the enhancing tumour in the releases of 2017 to 2022, or the resection "
         "cavity in that of 2024, and neither names nor labels show which applies. Give --release 2021 or --release "
-        "2024."
+        "2024." + (mixed if with_three and not with_three.keys() & with_four.keys() else "")
     )
 
 

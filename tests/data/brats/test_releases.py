@@ -41,6 +41,16 @@ def test_what_names_and_labels_leave_open_is_asked_for(labels):
         decided(**labels)
 
 
+def test_a_mix_of_older_and_later_masks_is_told_with_what_to_do():
+    """With 2024, which the message named among the answers, the enhancing tumour of the older ones was a cavity."""
+    told = r"00001-000: label 4 is .* BraTS-GLI-00002-000: label 3 without a 4.* no release fits all of them: replace"
+    with pytest.raises(OpenReleaseError, match=told):
+        decided(GLI1={1, 2, 4}, GLI2={1, 2, 3}, GLI3={2})
+    for labels in ({"GLI1": {4}, "GLI2": {1, 2}}, {"P1": {1, 2, 3, 4}, "P2": {3}}):
+        with pytest.raises(OpenReleaseError, match="or --release 2024.$"):
+            decided(**labels)
+
+
 def test_a_given_release_is_of_those_whose_names_do_not_state_theirs():
     assert decided("2024", GLI1={4}, OLD1={4}, P1={4}) == ["2024", "2021", "2024"]
     # masks of 2021 that somebody converted
