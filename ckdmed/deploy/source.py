@@ -16,10 +16,16 @@ from ckdmed.bundle.deployed_check import named_outputs
 from ckdmed.bundle.given_run import bundle_and_weights
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.bundle.scans import BRATS_NAMES
-from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record, record_to_ship, recorded_settings
+from ckdmed.bundle.trained import (
+    OF_PREDICTIONS,
+    reads_record,
+    record_to_ship,
+    recorded_entry,
+    recorded_settings,
+)
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
-from ckdmed.runtime import Description
+from ckdmed.runtime import Description, is_deployed
 
 __all__ = ["DeploySource", "find_source"]
 
@@ -81,7 +87,7 @@ def find_source(
         cases = task == "cases"
         modalities = parser.get_parsed_content("modalities") if cases else None
         check_dataset(str(dataset_dir), cases=cases, modalities=modalities)
-    network = load_checkpoint(parser.get_parsed_content("network_def").cpu(), str(weights)).eval()
+    network = _loaded(parser.get_parsed_content("network_def").cpu(), weights)
     name = root.name
     return DeploySource(
         name,
@@ -92,6 +98,19 @@ def find_source(
         _description(name, task, parser, root, configs, weights, record_to_ship(parser, parser.get(), record)),
         record or None,
     )
+
+
+def _loaded(network: nn.Module, weights: Path) -> nn.Module:
+    try:
+        return load_checkpoint(network, str(weights)).eval()
+    except ValueError as error:
+        own = (None if is_deployed(weights) else recorded_entry(weights)) or {}
+        if not any(name.split("#")[0] == "network_def" for name in own.get("components") or ()):
+            raise
+        raise ValueError(
+            f"'{weights}' was trained with a network_def of one's own, which this command is not given: export the run "
+            "as a bundle with the entries of its components (docs/own_networks.md), and give that bundle."
+        ) from error
 
 
 def _task(parser: ConfigParser, configs: Path) -> str:

@@ -15,6 +15,7 @@ from monai.utils import CommonKeys
 from torch import nn
 from tqdm import tqdm
 
+from ckdmed.bundle.effective_settings import strings
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.deploy.companions import copy_training_records
@@ -120,6 +121,11 @@ def prune(
         raise ValueError(
             f"{source.checkpoint}: only networks of the segmentation bundles can be pruned, with the record of their "
             "training beside them (model.json)."
+        )
+    if not any(f"@{side}_options" in text for text in strings(declared["network_def"])):
+        raise ValueError(
+            f"{source.configs / 'inference.json'}: its network_def does not read {side}_options, where the channels of "
+            f"a pruned network stand, so that nothing could load the result: only a {side}_kind can be pruned."
         )
     if settings.get("train_on_validation"):
         if ratio is None and depth is None:

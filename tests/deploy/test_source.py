@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from monai.networks.nets import BasicUNet
 
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.deploy.source import find_source
+from ckdmed.files import save_weights, write_json
+from ckdmed.pruning import prune
 from tests.export.tiny import ROOT, write_checkpoint
 
 
@@ -85,3 +88,33 @@ def test_a_folder_without_data_is_refused_before_the_network_is_loaded(
             mask.unlink()
         assert main([words[0], bundle, *given, *words[1:]]) == 2 and not out.exists()
         assert f"{data}: none of 2 cases is usable" in capsys.readouterr().err
+
+
+def test_a_network_of_ones_own_is_told_as_such(bundle: Path, tmp_path: Path) -> None:
+    run = Path(write_run(tmp_path / "run", bundle, None))
+    (run / "models").mkdir()
+    network = {"_target_": "BasicUNet", "spatial_dims": 2, "out_channels": 1, "features": [4] * 6}
+    save_weights(run / "models/model.pt", BasicUNet(2, out_channels=1, features=(4,) * 6).state_dict())
+    record = json.loads((bundle / "models/model.json").read_text(encoding="utf-8"))
+    write_json(run / "models/model.json", {**record, "sha256": None, "components": {"network_def": network}})
+    with pytest.raises(
+        ValueError, match="model.pt' was trained with a network_def of one's own.* export the run as a bu"
+    ):
+        find_source(str(run))
+    # weights that do not fit for another reason keep their own error
+    write_json(run / "models/model.json", {**record, "sha256": None, "components": {"student_taps": {}}})
+    with pytest.raises(ValueError, match="is a checkpoint of another network"):
+        find_source(str(run))
+
+
+def test_a_network_that_no_setting_tells_of_is_not_pruned(bundle: Path, tmp_path: Path) -> None:
+    """What was written no command could load."""
+    inference = json.loads((bundle / "inference.json").read_text(encoding="utf-8"))
+    inference["network_def"] = {"_target_": "BasicUNet", "spatial_dims": 2, "out_channels": 1, "features": [4] * 6}
+    write_json(bundle / "inference.json", inference)
+    save_weights(bundle / "models/model.pt", BasicUNet(2, out_channels=1, features=(4,) * 6).state_dict())
+    record = json.loads((bundle / "models/model.json").read_text(encoding="utf-8"))
+    write_json(bundle / "models/model.json", {**record, "sha256": None})
+    with pytest.raises(ValueError, match="its network_def does not read student_options.* only a student_kind can be"):
+        prune(str(bundle), tmp_path / "out", ratio=0.5)
+    assert not (tmp_path / "out").exists()
