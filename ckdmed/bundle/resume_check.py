@@ -132,7 +132,7 @@ def check_resumed(
         raise RefusedStart(
             f"the run in '{folder}' began with other settings: {differences}. A resumed run continues with the "
             "settings it began with: give those again, or start a new run in another output_dir. Settings that may "
-            f"change: {', '.join(sorted(MAY_CHANGE))}."
+            f"change: {', '.join(sorted(MAY_CHANGE - set(wrong)))}."
         )
 
 

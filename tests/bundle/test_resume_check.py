@@ -200,8 +200,11 @@ def test_a_run_goes_on_with_the_teacher_that_it_was_given(tmp_path: Path, name: 
 def test_a_run_that_trains_its_teacher_goes_on_to(tmp_path: Path, name: str):
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     (tmp_path / "settings.json").write_text(json.dumps({"settings": {"epochs": 3, name: None}}))
-    with pytest.raises(RefusedStart, match=f"--{name} was None and is"):
+    with pytest.raises(RefusedStart, match=f"--{name} was None and is") as refused:
         check_resumed(tmp_path, {"epochs": 3, name: {"t1c": "teacher.pt"}})
+    # not among what may change, as it does elsewhere
+    allowed = str(refused.value).partition("Settings that may change: ")[2].rstrip(".").split(", ")
+    assert name not in allowed and "teachers_dir" in allowed
 
 
 def test_each_of_several_teachers_is_the_same(tmp_path: Path):

@@ -264,8 +264,13 @@ def test_resumed_equals_unbroken(tmp_path: Path):
 
 @pytest.mark.slow
 def test_resuming_with_another_teacher_is_refused(tmp_path: Path):
-    run(tmp_path / "out")
-    state = torch.load(tmp_path / "out" / "teacher" / "teacher.pt", weights_only=True)
+    run(tmp_path / "taught")
+    given = tmp_path / "given.pt"
+    (tmp_path / "taught" / "teacher" / "teacher.pt").rename(given)
+    run(tmp_path / "out", teacher_checkpoint=str(given))
+    # it may lie elsewhere, where nothing but the run's own checkpoint tells that it is another
+    state = torch.load(given, weights_only=True)
+    given.unlink()
     torch.save({name: value + 1 for name, value in state.items()}, tmp_path / "other.pt")
     with pytest.raises(RuntimeError) as raised:
         run(tmp_path / "out", resume=True, teacher_checkpoint=str(tmp_path / "other.pt"))
