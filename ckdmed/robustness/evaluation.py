@@ -357,13 +357,19 @@ def _ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _sha256_of_files(items: Sequence[Mapping[str, Any]]) -> str:
-    found: dict[str, None] = {}
+    """Of the images and masks by their content; of a class that is no file but a number, the number."""
+    files: dict[str, None] = {}
+    classes: list[str] = []
     for item in items:
         for key in (CommonKeys.IMAGE, CommonKeys.LABEL):
-            files = item.get(key) or ()
-            for path in (files,) if isinstance(files, (str, PathLike)) else files:
-                found[str(path)] = None
-    return hashlib.sha256("\n".join(map(sha256_of, found)).encode()).hexdigest()
+            value = item.get(key)
+            if isinstance(value, (str, PathLike)):
+                files[str(value)] = None
+            elif isinstance(value, Sequence):
+                files |= dict.fromkeys(map(str, value))
+            elif value is not None:
+                classes.append(str(value))
+    return hashlib.sha256("\n".join([*map(sha256_of, files), *classes]).encode()).hexdigest()
 
 
 def _size(batch: Any) -> int:

@@ -85,6 +85,20 @@ def test_another_folder_with_cases_of_the_same_names_holds_other_images(tmp_path
             is_done(other)
 
 
+def test_a_folder_whose_slices_have_other_classes_is_another(tmp_path: Path) -> None:
+    def of(label: int) -> RobustnessEvaluation:
+        made = planned(tmp_path)
+        (image := tmp_path / "slice.mat").write_bytes(b"image")
+        made.options = RobustnessOptions(dataset_dir=tmp_path)
+        made.__dict__["_items"] = {("validation", "student"): [{"id": "a", "image": str(image), "label": label}]}
+        return made
+
+    record(of(0))
+    assert is_done(of(0))
+    with pytest.raises(ValueError, match="made with other settings .files_sha256"):
+        is_done(of(2))
+
+
 @pytest.mark.parametrize("section", ["validation", "test"])
 def test_records_beside_those_that_are_planned_share_their_tables(tmp_path: Path, section: str) -> None:
     before = planned(tmp_path, threshold=0.3)
