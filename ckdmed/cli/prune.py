@@ -76,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     weights = args.output_dir / "model.pt"
     # what a student may start from; a teacher goes on as one
     if is_of_a_student(weights, recorded_settings(weights) or {}):
-        further = f"train it further with a teacher by --student_pretrained {weights}"
+        further = f"train it further with a teacher, using --student_pretrained {weights}"
     else:
-        further = f"let it teach a student by --teacher_checkpoint {weights}"
+        further = f"let it teach a student, using --teacher_checkpoint {weights}"
     print(f"{sizes[-1].name} is in {args.output_dir}; {further}")
     return 0

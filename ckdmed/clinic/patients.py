@@ -250,7 +250,7 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
         best, because = series[0], "it is the only series"
     elif open_ones:
         best, faults = _most_slices(open_ones)
-        because = "nothing tells its sequence, and the others do not fit"
+        because = "nothing states its sequence, and the others do not match"
     else:
         best, because = None, ""
     for one in series:
@@ -259,6 +259,6 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
             # files of DICOM series are called alike in every folder
             name = str(one.files[0]) if one.kind == "dicom" else one.files[0].name
             fault = f", but no volume: {faults[id(one)].rstrip('.')}" if id(one) in faults else ""
-            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing tells'}){fault}")
+            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing states it'}){fault}")
     if best is not None:
         patient.chosen = [replace(best, because=because)]

@@ -174,9 +174,9 @@ def _check(over: Mapping[str, Sequence[Any]], method: str, task: DistilledTask, 
         raise ValueError(f"the method '{method}' has no option {', '.join(wrong)}; it has {', '.join(options)}.")
     Sweep.check_settings(over)
     if twice := sorted(set(over) & set(parse_settings(args.set))):
-        raise ValueError(f"{', '.join(twice)} is given by --set and by --over.")
+        raise ValueError(f"{', '.join(twice)} is given with --set and with --over.")
     if inner := [name for name in over if "#" in name]:
-        raise ValueError(f"{', '.join(inner)} is part of a setting; sweep over settings, and give parts by --set.")
+        raise ValueError(f"{', '.join(inner)} is part of a setting; sweep over settings, and give parts with --set.")
     for name, values in over.items():
         for value in values:
             check_bundle_settings(task.bundle, {name: value}, args.bundles)

@@ -150,7 +150,7 @@ def _load(network: torch.nn.Module, weights: Mapping[str, torch.Tensor], where: 
         lines = str(error).splitlines()
         raise ValueError(
             f"the checkpoint does not fit the network of {where}: {lines[min(1, len(lines) - 1)].strip()} Give the "
-            "settings that it was trained with by --override (its run's settings.json holds them)."
+            "settings that it was trained with, using --override (its run's settings.json holds them)."
         ) from error
 
 

@@ -79,7 +79,7 @@ def without_channels(
     if images is not None:
         _measure_anew(small, images)
     if sum(parameter.numel() for parameter in small.parameters()) == before:
-        raise ValueError(f"no channels of this {type(network).__name__} can be removed: take a larger share.")
+        raise ValueError(f"no channels of this {type(network).__name__} can be removed: use a larger share.")
     return small.requires_grad_(True).eval()
 
 

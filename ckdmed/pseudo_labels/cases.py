@@ -135,7 +135,7 @@ def _check_case(item: Mapping[str, Any], models: Sequence[Path]) -> None:
         wanted = (recorded_settings(model) or {}).get("modalities") or MODALITIES
         if missing := [modality for modality in wanted if modality not in item["modalities"]]:
             raise ValueError(
-                f"the case {item['case']} lacks {', '.join(missing)} (there: {', '.join(item['modalities'])}), which "
+                f"the case {item['case']} lacks {', '.join(missing)} (found: {', '.join(item['modalities'])}), which "
                 f"'{model}' needs; leave the case out, or give a network that does not need them."
             )
     headers = [read_volume_header(path) for path in item["image"]]

@@ -63,8 +63,8 @@ def read_niivue(folder: Path) -> NiiVue:
         raise ValueError(f"{folder / 'package.json'}: is of another package; {remedy}.")
     if package.get("license") != "BSD-2-Clause":
         raise ValueError(
-            f"{folder / 'package.json'}: states the licence {package.get('license')!r}, the pages that of "
-            "BSD-2-Clause; take a version under that."
+            f"{folder / 'package.json'}: states the licence {package.get('license')!r}, but the pages state "
+            "BSD-2-Clause; use a version under that licence."
         )
     head = f"NiiVue {package.get('version')}, BSD-2-Clause. Copyright (c) the NiiVue authors. All rights reserved."
     script = (folder / _BUNDLE).read_text(encoding="utf-8")

@@ -158,7 +158,7 @@ def test_null_among_words_is_the_default_and_no_arm_of_its_own():
         (["--method", "kd", "--over", "seed=1,2"], "the command sets seed itself"),
         (
             ["--method", "kd", "--over", "temperature=1", "--set", "temperature=3"],
-            "temperature is given by --set and by",
+            "temperature is given with --set and with",
         ),
         (["--method", "kd", "--over", "temperature=1", "--grid"], "a grid takes 2 settings, got temperature"),
         (["--method", "supervised", "--over", "w_sup=1"], "is the student alone, with which a sweep is compared"),
