@@ -36,6 +36,7 @@ from ckdmed.bundle.setting_check import is_plain, taken_settings
 from ckdmed.bundle.settings_table import settings_for
 from ckdmed.bundle.stopping import run_begins, run_ends
 from ckdmed.bundle.typed_command import typed_command
+from ckdmed.bundle.weights_hash import hash_of_weights
 from ckdmed.file_hash import sha256_of
 from ckdmed.files import remove_leftovers, write_json
 from ckdmed.json_files import read_json_lines
@@ -147,6 +148,9 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
     """What an evaluation's summary says of its origin: command, settings, versions, and the checkpoints by hash.
 
     Of a student of cross-fitted teachers it says what these score in fold and out of fold, by their record.
+
+    Raises:
+        RefusedStart: see :func:`~ckdmed.bundle.weights_hash.hash_of_weights`.
     """
     settings = running_settings()
     record = find_own_or_shipped(checkpoint)
@@ -157,7 +161,7 @@ def evaluation_settings(checkpoint: str, section: str) -> dict[str, Any]:
         **({} if peer is None else {"peer_sha256": sha256_of(peer)}),
         **({} if taught is None else {"teacher_scores": taught}),
         "checkpoint": str(checkpoint),
-        "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint_sha256": hash_of_weights(checkpoint),
         "section": section,
         # None: it is unknown whether the training had other sections
         "section_record": None if record is None else str(record.path),

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle.weights_hash import hash_of_weights
 from ckdmed.data.image_files import InputItem
 from ckdmed.file_hash import sha256_of
 from ckdmed.inference.ledger import fingerprint
@@ -34,8 +35,12 @@ class NetworkState:
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
-        """Of the file of the weights; None where there is none."""
-        return sha256_of(self.checkpoint) if Path(self.checkpoint).is_file() else None
+        """Of the file of the weights; None where there is none.
+
+        Raises:
+            RefusedStart: see :func:`~ckdmed.bundle.weights_hash.hash_of_weights`.
+        """
+        return hash_of_weights(self.checkpoint) if Path(self.checkpoint).is_file() else None
 
     @cached_property
     def digest(self) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "network_state",
     "read_checkpoint",
     "read_state_dict",
+    "was_replaced",
 ]
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ CONTAINERS = ("state_dict", "model_state_dict", "model", "network", "net", "stud
 #: Prefixes that wrappers put before every name.
 WRAPPERS = ("module.", "_orig_mod.")
 EXAMPLES = 4
+# real path of each file that was read -> by what it is known again
+_READ: dict[str, tuple[int, int, int] | None] = {}
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,29 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     Raises:
         FileNotFoundError, ValueError: see :func:`ckdmed.files.load_weights`.
     """
-    if str(path).endswith(".safetensors") and os.path.isfile(path):
-        return read_safetensors(Path(path), device)
-    return load_weights(path, device)
+    before = _mark(path)
+    safe = str(path).endswith(".safetensors") and os.path.isfile(path)
+    content = read_safetensors(Path(path), device) if safe else load_weights(path, device)
+    _READ[os.path.realpath(path)] = before
+    return content
+
+
+def was_replaced(path: str | os.PathLike[str]) -> bool:
+    """Whether a checkpoint that this process has read is another file now, as a training that goes on leaves it.
+
+    What is noted of the file from then on, such as its SHA-256, is not of the weights that were read.
+    """
+    known = _READ.get(os.path.realpath(path))
+    return known is not None and known != _mark(path)
+
+
+def _mark(path: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        # whoever reads it says so
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def network_state(content: Any, file: str | os.PathLike[str]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
@@ -16,6 +17,10 @@ from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.bundle.run_lock import in_use, release
 from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.engines.teachers.folds import TeacherFolds
+from ckdmed.file_hash import sha256_of
+from ckdmed.files import save_weights
+from ckdmed.inference.network_state import NetworkState
+from ckdmed.networks.checkpoint import read_checkpoint
 from tests.bundle.bundle_runs import BUNDLES
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -218,6 +223,23 @@ def test_a_folder_given_on_the_command_line_is_not_one_of_another_evaluation(
         begin("output-2/models/model.pt")
         (place / "settings.json").write_text('{"settings": {"epochs": 1}}')
         assert "holds a training, which is not overwritten" in refused("output-2/models/model.pt")
+
+
+def test_results_do_not_name_weights_that_a_training_put_in_place_of_theirs(runs: Path) -> None:
+    name, file = "output/models/model.pt", runs / "output/models/model.pt"
+    save_weights(file, {"weight": torch.zeros(1)})
+    read_checkpoint(file)
+    first = evaluation(runs, name).run()[0]["checkpoint_sha256"]
+    assert first == sha256_of(file) == NetworkState(str(file), {}, None).checkpoint_sha256
+    save_weights(file, {"weight": torch.ones(1)})
+    told = "model.pt' was replaced after its weights had been read"
+    with pytest.raises(RuntimeError) as error:
+        evaluation(runs, name).run()
+    assert isinstance(refusal := root_cause(error.value), RefusedStart) and told in str(refusal)
+    with pytest.raises(RefusedStart, match=told):
+        NetworkState(str(file), {}, None).checkpoint_sha256
+    read_checkpoint(file)
+    assert evaluation(runs, name).run()[0]["checkpoint_sha256"] == sha256_of(file) != first
 
 
 def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
