@@ -169,7 +169,7 @@ def test_refused_file_names_examples_and_changes_nothing() -> None:
     tensors = {"0.bias": torch.full((4,), 9.0), "1.weight": torch.zeros(6), "stem.weight": torch.zeros(3)}
     with pytest.raises(
         ValueError,
-        match=r"file.pt: fills 1.9% .*at least 90% of either are needed.*1.weight \(the file has \[6\].*stem",
+        match=r"file.pt: fills 1.9% .*at least 90% of either is needed.*1.weight \(the file has \[6\].*stem",
     ):
         fill_network(target, tensors, "file.pt", "own")
     for name, value in target.state_dict().items():
