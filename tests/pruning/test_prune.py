@@ -34,8 +34,8 @@ def test_a_unet_loses_channels_and_is_trained_on(tmp_path: Path, capsys: pytest.
     small = find_source("seg_kd", tmp_path / "small/model.pt").network
     state = torch.load(tmp_path / "small/model.pt", weights_only=True)
     assert small.state_dict().keys() == state.keys()
-    # its kind, base and options are those of what it starts from
-    run(tmp_path / "tuned", method="supervised", student_pretrained=str(tmp_path / "small/model.pt"))
+    # its kind and options are those of what it starts from
+    run(tmp_path / "tuned", **TINY, student_pretrained=str(tmp_path / "small/model.pt"))
     tuned = torch.load(tmp_path / "tuned/models/model.pt", weights_only=True)
     assert {name: value.shape for name, value in tuned.items()} == {name: v.shape for name, v in state.items()}
     # nothing is overwritten
