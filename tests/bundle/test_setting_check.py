@@ -211,5 +211,5 @@ def test_settings_of_an_experiment_are_refused_before_its_first_training(setting
 def test_regions_have_numbers_of_the_label():
     assert checked("seg_kd", regions={"whole": [1, 2], "core": 2}).parser["regions"] == {"whole": [1, 2], "core": [2]}
     said = refused("seg_kd", regions={"whole": [1, 2], "core": "two"})
-    assert "--regions must be" in said and "Of 'core' it must be null or an empty list or a list of different" in said
+    assert "--regions must be" in said and "For 'core' it must be null or an empty list or a list of different" in said
     assert "got 'two'" in said
