@@ -80,7 +80,9 @@ def test_types_are_those_of_the_names_on_slices_with_tumour(cases: Path, tmp_pat
         index = SliceIndex.read(tmp_path / "brats-t1c", sorted({item["case"] for item in items}))
         assert len(items) == int((index.categories() > 0).sum())
         assert all(item["label"] == ["MET", "GLI"].index(item["case"].split("-")[1]) for item in items)
-    with pytest.raises(ValueError, match=r"no labelled .* class PED; give .* class_names: \['GLI', 'MET'\]"):
+    with pytest.raises(
+        ValueError, match=r"no labelled .* class PED; add cases of it, or give .* class_names: \['GLI', 'MET'\]"
+    ):
         brats_classes("brats_type", str(cases), "", str(tmp_path), ["GLI", "MET", "PED"])
     with pytest.raises(ValueError, match=r"two or more of GLI, MEN, .* got \['GLI'\]"):
         brats_classes("brats_type", str(cases), "", str(tmp_path), ["GLI"])

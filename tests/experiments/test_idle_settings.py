@@ -48,7 +48,7 @@ def test_what_a_given_teacher_has_learned_is_not_learned_again(
     given = ["methods", "--arms", "kd", "--seeds", "0", "--profile", "tiny", "--output_dir", str(tmp_path), "--dry-run"]
     given += ["--teacher_checkpoint", str(teacher), "--set", "teacher_epochs=9", "teacher_kind=efficientnet_lite"]
     assert main(["experiment", *given]) == 0
-    assert "no effect in any of these runs: teacher_epochs (no run takes it)." in caplog.text
+    assert "no effect in any of these runs: teacher_epochs (no run uses it)." in caplog.text
 
 
 @pytest.mark.parametrize("name", ["train#optimizer#lr", "validate::mistyped", "optimiser#lr"])

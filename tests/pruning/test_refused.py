@@ -101,4 +101,4 @@ def test_what_is_told_of_a_pruned_network_fits_it(
 
     monkeypatch.setattr("ckdmed.pruning.prune", pruned)
     assert main(["prune", "seg_kd", "--ratio", "0.5", "--output_dir", str(tmp_path / "out")]) == 0
-    assert capsys.readouterr().out.rstrip().endswith(f"by {option} {tmp_path / 'out/model.pt'}")
+    assert capsys.readouterr().out.rstrip().endswith(f"using {option} {tmp_path / 'out/model.pt'}")

@@ -81,7 +81,7 @@ def test_slices_that_are_scaled_already_are_refused() -> None:
     cut = class_preprocessing(16, "volume", task="brats_type")
     assert corrupted(cut, None) is cut
     with pytest.raises(
-        ValueError, match="corruption noise-2 cannot be made: .* scaled to .0, 1. already.* Leave corruption out"
+        ValueError, match="corruption noise-2 cannot be made: .* already scaled to .0, 1..* Leave corruption out"
     ):
         corrupted(cut, "noise-2")
     check_corruption("figshare", "noise-2")
