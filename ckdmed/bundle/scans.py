@@ -12,13 +12,13 @@ from ckdmed.deployed_network import read_description
 from ckdmed.runtime import is_deployed
 from ckdmed.sections.record import find_record
 
-__all__ = ["BRATS_NAMES", "kinds_of_names", "made_like_brats"]
+__all__ = ["BRATS_NAMES", "brats_names_of", "made_like_brats"]
 
 #: Under which name a record of weights, and a deployed file, tell whether any case of the training bore a BraTS name.
 BRATS_NAMES = "brats_names"
 
 
-def kinds_of_names(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, bool]:
+def brats_names_of(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, bool]:
     """What the record of a training says of its cases' names, for weights that are moved without `sections.json`.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckdmed.bundle.processes import end_process, is_first_process
 from ckdmed.bundle.run import finish_run, start_run
-from ckdmed.bundle.scans import kinds_of_names
+from ckdmed.bundle.scans import brats_names_of
 from ckdmed.bundle.training_inputs import record_inputs
 from ckdmed.sections.training_record import record_sections
 
@@ -41,7 +41,7 @@ def start_training(
     """
     first = is_first_process()
     record_sections(sections, output_dir, ckpt_dir, resume, made_from, first, parts)
-    start_run(output_dir, resume, first, ckpt_dir, facts=kinds_of_names(sections))
+    start_run(output_dir, resume, first, ckpt_dir, facts=brats_names_of(sections))
 
 
 def end_training(

@@ -23,7 +23,7 @@ _OWN_SIZE = "image_size"
 def warn_of_other_grids(opened: ZooBundle, size: Sequence[int]) -> None:
     """Warn of a preprocessing that turns images or changes their grid: the student's images are not brought there.
 
-    Slices are resized to the student's ``image_size``: a bundle that resizes them to the same size is none of these.
+    Slices are resized to the student's ``image_size``, so a bundle that resizes them to the same size needs no warning.
 
     Args:
         opened: the bundle.

@@ -10,7 +10,7 @@ import torch
 from monai.bundle import ConfigParser
 
 from ckdmed.bundle import finish_run, made_like_brats, record_sections, start_training
-from ckdmed.bundle.scans import kinds_of_names
+from ckdmed.bundle.scans import brats_names_of
 from ckdmed.deploy.source import find_source
 from ckdmed.runtime.description import DESCRIPTION_KEY
 from tests.bundle.bundle_runs import BUNDLES, record
@@ -63,7 +63,7 @@ def test_weights_that_are_moved_without_their_sections_tell(tmp_path: Path, case
 
 
 def test_slices_have_no_names_of_brats() -> None:
-    assert kinds_of_names({"train": [{"id": "1", "patient": "p"}], "validation": [], "test": []}) == {}
+    assert brats_names_of({"train": [{"id": "1", "patient": "p"}], "validation": [], "test": []}) == {}
 
 
 @pytest.mark.parametrize(("case", "like_brats"), [("BraTS-GLI-00001-000", True), ("TCGA_DU_6399", False)])
