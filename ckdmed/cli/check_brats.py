@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--seg is for one case; {args.folder} holds {len(cases)}.")
     names = [case.name for case in cases]
     masks = {case.case: args.seg or case.label for case in cases}
-    releases = decided_releases(names, {} if args.release else labels_of(names, masks), args.release)
+    releases = decided_releases(names, labels_of(names, masks, args.release), args.release)
     rows = []
     for case in tqdm(cases, desc="checking masks", unit="case", disable=args.quiet):
         mask = masks[case.case]

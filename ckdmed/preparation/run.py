@@ -104,7 +104,7 @@ def prepare_cases(
 def _with_releases(inputs: Sequence[CaseInput], release: str | None) -> list[CaseInput]:
     """The inputs with the release of their masks; what a name that is none of BraTS leaves open stays open."""
     with_release = [item for item in inputs if item.release or release]
-    labels = {} if release else labels_of(with_release, {item.case: item.label for item in with_release})
+    labels = labels_of(with_release, {item.case: item.label for item in with_release}, release)
     decided = decided_releases(with_release, labels, release)
     return [replace(item, release=decided.get(item.case, item.release)) for item in inputs]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from ckdmed.counted import counted
 from ckdmed.data.brats.headers import VolumeFileError
 from ckdmed.data.brats.masks import read_mask
 from ckdmed.labels import brats_labels
@@ -17,6 +19,9 @@ __all__ = ["OpenReleaseError", "decided_releases", "labels_of"]
 
 # The scheme of names says this much: 2023 or later.
 _FROM_2023 = "2023"
+
+# So many cases a warning names.
+_NAMED_AT_MOST = 20
 
 
 class _Named(Protocol):
@@ -47,6 +52,9 @@ def decided_releases(
     - other gliomas with a 4 have the enhancing tumour of before 2023, or the cavity of 2024;
     - paediatric masks have other parts from 2024 on under the same names and numbers.
 
+    Of gliomas of 2024 and later a warning names those with a 4 and no 3, whether the release was given or found: they
+    may be older masks, whose enhancing tumour would be read as a cavity.
+
     Args:
         cases: with `case`, `release` and `tumour_type` as names tell.
         labels: case -> the values of its mask; a case without a mask is left out.
@@ -61,31 +69,39 @@ def decided_releases(
     """
     if release is not None:
         brats_labels(release)
-    undecided = [case for case in cases if case.release in ("", _FROM_2023)]
+    undecided = _left_open(cases, release)
     decided = {case.case: case.release for case in cases}
+    values = {case.case: set(labels[case.case]) for case in undecided if case.case in labels}
     if release is not None:
-        return decided | {case.case: release for case in undecided or cases}
-    groups: dict[tuple[str, str], list[_Named]] = {}
-    for case in undecided:
-        groups.setdefault((case.release, case.tumour_type), []).append(case)
-    for (stated, kind), members in groups.items():
-        values = {case.case: set(labels[case.case]) for case in members if case.case in labels}
-        decided |= dict.fromkeys((case.case for case in members), _common_release(stated, kind, values))
+        decided |= {case.case: release for case in undecided}
+    else:
+        groups: dict[tuple[str, str], list[_Named]] = {}
+        for case in undecided:
+            groups.setdefault((case.release, case.tumour_type), []).append(case)
+        for (stated, kind), members in groups.items():
+            known = {case.case: values[case.case] for case in members if case.case in values}
+            decided |= dict.fromkeys((case.case for case in members), _common_release(stated, kind, known))
+    _warn_of_cavities(
+        {c.case: values[c.case] for c in undecided if c.case in values and _has_cavities(decided[c.case], c)}
+    )
     return decided
 
 
-def labels_of(cases: Iterable[_Named], masks: Mapping[str, Path | None]) -> dict[str, set[int]]:
+def labels_of(
+    cases: Sequence[_Named], masks: Mapping[str, Path | None], release: str | None = None
+) -> dict[str, set[int]]:
     """The values of the masks at which `decided_releases` looks; those of damaged ones, whose reader says so, are left
     out.
 
     Args:
-        cases: see `decided_releases`.
+        cases, release: see `decided_releases`.
         masks: case -> its mask.
     """
     found: dict[str, set[int]] = {}
-    for case in cases:
+    for case in _left_open(cases, release):
         mask = masks.get(case.case)
-        if mask is None or case.release not in ("", _FROM_2023) or case.tumour_type not in ("", "GLI", "PED"):
+        looked_at = case.tumour_type in ("", "GLI", "PED") if release is None else _has_cavities(release, case)
+        if mask is None or not looked_at:
             continue
         try:
             found[case.case] = {int(value) for value in np.unique(read_mask(mask))}
@@ -93,6 +109,32 @@ def labels_of(cases: Iterable[_Named], masks: Mapping[str, Path | None]) -> dict
             # it is refused by name when the case is read
             continue
     return found
+
+
+def _left_open(cases: Sequence[_Named], release: str | None) -> Sequence[_Named]:
+    """The cases whose names leave the release open; where none does, a given release is of all."""
+    undecided = [case for case in cases if case.release in ("", _FROM_2023)]
+    return undecided or ([] if release is None else cases)
+
+
+def _has_cavities(release: str, case: _Named) -> bool:
+    """Whether the labels have a 4 that is a resection cavity."""
+    return release.isdigit() and int(release) >= 2024 and case.tumour_type in ("", "GLI")
+
+
+def _warn_of_cavities(values: Mapping[str, set[int]]) -> None:
+    doubtful = sorted(case for case, labels in values.items() if 4 in labels and 3 not in labels)
+    if not doubtful:
+        return
+    more = f" and {len(doubtful) - _NAMED_AT_MOST} more" if len(doubtful) > _NAMED_AT_MOST else ""
+    apart = not any({3, 4} <= labels for labels in values.values()) and any(3 in labels for labels in values.values())
+    warnings.warn(
+        f"label 4 without a 3 in {counted(len(doubtful), 'mask')} read as of 2024 or later, where 4 is the resection "
+        f"cavity and in no region: {', '.join(doubtful[:_NAMED_AT_MOST])}{more}. "
+        + ("No mask holds both 3 and 4, as if masks of two releases were mixed here. " if apart else "")
+        + "If these are masks of 2017 to 2022, their 4 is the enhancing tumour: replace it with 3.",
+        stacklevel=3,
+    )
 
 
 def _common_release(stated: str, kind: str, values: Mapping[str, set[int]]) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -52,11 +53,36 @@ def test_a_mix_of_older_and_later_masks_is_told_with_what_to_do():
 
 
 def test_a_given_release_is_of_those_whose_names_do_not_state_theirs():
-    assert decided("2024", GLI1={4}, OLD1={4}, P1={4}) == ["2024", "2021", "2024"]
+    assert decided("2024", GLI1={3}, OLD1={4}, P1={3, 4}) == ["2024", "2021", "2024"]
     # masks of 2021 that somebody converted
     assert decided("2023", OLD1={1, 2, 3}, OLD2={3}) == ["2023", "2023"]
     with pytest.raises(ValueError, match="a release must be a year from 2017"):
         decided("1999", GLI1={1})
+
+
+@pytest.mark.parametrize("release", ["2024", None])
+def test_masks_that_may_be_older_than_the_release_are_named(release):
+    """Their enhancing tumour was read as a cavity, without a word."""
+    with pytest.warns(UserWarning, match="in 1 mask read as of 2024 .*: BraTS-GLI-00002-000. If these are masks of"):
+        assert decided(release, GLI1={1, 3, 4}, GLI2={1, 2, 4}, GLI3={3}) == ["2024"] * 3
+    with pytest.warns(UserWarning, match=": BraTS2021_00001. No mask holds both"):
+        decided("2024", OLD1={1, 2, 4}, OLD2={3})
+
+
+def test_no_mask_is_named_that_fits_its_release():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decided("2024", GLI1={1, 3, 4}, GLI2={3}, MET1={4}, OLD1={4})
+        decided("2021", GLI1={1, 4}, P1={2, 4})
+        decided("decathlon", P1={1, 2, 3})
+
+
+def test_the_commands_name_masks_that_may_be_older(make_case, tmp_path):
+    for number, values in enumerate((mask(), np.where(mask() == 3, 4, mask()).astype(np.uint8))):
+        make_case(f"case{number}", leave_out=("t1c", "t2w", "t2f"), seg=values, t1n=brain(seed=number))
+    for command in (["brats-datalist", "--fractions", "1", "0", "0"], ["check-brats"]):
+        with pytest.warns(UserWarning, match="label 4 without a 3 in 1 mask .*: case1. No mask holds both"):
+            assert cli.main([*command, "--modalities", "t1n", "--release", "2024", "--quiet", str(tmp_path)]) == 0
 
 
 def test_labels_are_read_only_where_they_decide(tmp_path):
@@ -66,6 +92,7 @@ def test_labels_are_read_only_where_they_decide(tmp_path):
     names = [parse_case_name(n) for n in ("BraTS-GLI-00001-000", "BraTS-GLI-00002-000", "BraTS2021_00001")]
     masks = {names[0].case: good, names[1].case: damaged, names[2].case: good}
     assert labels_of(names, masks) == {"BraTS-GLI-00001-000": {0, 1, 2, 3}}
+    assert labels_of(names, masks, "2021") == {} and labels_of(names, masks, "2024").keys() == {names[0].case}
 
 
 @pytest.fixture
