@@ -31,6 +31,8 @@ def ready_networks(
 ) -> None:
     """Load what both networks start from, and ask each once about an empty image, before anything is written.
 
+    A teacher that the method does not use is not asked: it need not take the student's images.
+
     Args:
         student: the plain network; it is moved to ``device``.
         teacher: that of :func:`~ckdmed.engines.fold_networks`; it is put into evaluation mode.
@@ -51,10 +53,12 @@ def ready_networks(
     if teacher_images is not None:
         teacher_images.check()
     load_teacher(teacher, teacher_checkpoint, device, needs_teacher, calibrate_teacher)
-    seen_by_teacher = input_shape if teacher_images is None else teacher_images.shape(input_shape)
     own = check_networks(input_shape, student=student.to(device))["student"]
+    if not needs_teacher:
+        return
+    seen_by_teacher = input_shape if teacher_images is None else teacher_images.shape(input_shape)
     taught = check_networks(seen_by_teacher, teacher=teacher)["teacher"]
-    if needs_teacher and own is not None and taught is not None and own != taught:
+    if own is not None and taught is not None and own != taught:
         raise RefusedStart(
             f"the student ({type(student).__name__}) gives logits of {counted(own, 'channel')} and the teacher of "
             f"{taught}: both must have one for each region or class, as given in network_def and teacher_def."

@@ -115,7 +115,8 @@ def attach_student(
         teacher_shape: of a batch of the teacher's own images; by default ``input_shape``.
         teacher_inferer: runs the teacher in the training, where it brings its maps to the student's grid.
 
-    Losses with networks of their own, such as a discriminator, make them here (:meth:`DistillationLoss.build`).
+    Losses with networks of their own, such as a discriminator, make them here (:meth:`DistillationLoss.build`). A
+    teacher of whom no term asks anything is not run: it need not take the student's images.
 
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
     losses would compare places that are not the same. So are terms that compare the channels of cross-fitted teachers,
@@ -137,6 +138,8 @@ def attach_student(
             "patient to patient. Use a method that compares logits (kd, dist, dkd, cwd) or maps without channels (at, "
             "similarity), or set the weights of these terms to 0, or teacher_folds to 1."
         )
+    if loss is not None and not loss.needs_teacher:
+        return DistilledStudent(student, taps=taps, loss=loss)
     logits, shapes = tap_shapes(student, taps, tuple(input_shape))
     device = next(teacher.network.parameters()).device
     shown = torch.zeros(tuple(teacher_shape or input_shape), device=device)

@@ -90,6 +90,7 @@ def test_networks_of_other_outputs_than_one_tensor_of_logits_are_refused() -> No
         ready_networks(one, two, shape)
     # a teacher that nothing asks may be of anything
     ready_networks(one, two, shape, needs_teacher=False)
+    ready_networks(one, listing, shape, needs_teacher=False)
 
 
 def test_the_documented_schedule_and_transform_reach_the_training(tmp_path: Path) -> None:

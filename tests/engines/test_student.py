@@ -84,6 +84,25 @@ def test_teacher_of_another_architecture_and_grid():
     assert student.projections["d1"].conv.weight.grad.abs().sum() > 0
 
 
+class OfAnotherSize(nn.Conv2d):
+    """It takes images of 64 pixels alone."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.shape[-1] != 64:
+            raise ValueError("images must have 64 pixels")
+        return super().forward(image)
+
+
+def test_a_teacher_that_nothing_asks_need_not_take_the_images():
+    """A student alone of images of 32 pixels was refused for the sake of its unused teacher."""
+    teacher = FrozenTeacher(OfAnotherSize(1, 1, 1))
+    loss = distillation_loss("supervised", "segmentation")
+    student = attach_student(unet(), teacher, STAGES, loss, (2, 1, 32, 32))
+    assert student(torch.zeros(2, 1, 32, 32)).logits.shape == (2, 1, 32, 32)
+    with pytest.raises(ValueError, match="must have 64 pixels"):
+        attach_student(unet(), teacher, STAGES, distillation_loss("kd", "segmentation"), (2, 1, 32, 32))
+
+
 @pytest.mark.parametrize(("size", "grids"), [(96, None), (112, ("16x16", "14x14"))])
 def test_a_padded_image_is_warned_of(size: int, grids: tuple[str, str] | None, caplog: pytest.LogCaptureFixture):
     student = segmentation_student("efficientnet_lite")
