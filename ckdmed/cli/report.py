@@ -118,6 +118,8 @@ def _comparison(path: Path) -> list[ComparedArms]:
     from ckdmed.experiments.records import read_experiment
     from ckdmed.run_pages import ComparedArms
 
+    if (path / "model.json").is_file() and not _is_of_an_experiment(path):
+        raise ValueError(_only_weights(path))
     try:
         records = read_experiment(path / "records" if (path / "records").is_dir() else path)
     except ValueError as error:
@@ -138,6 +140,17 @@ def _comparison(path: Path) -> list[ComparedArms]:
         ComparedArms(group.title, group.records, group.names, group.baseline, group.patient_metric, declared.holm)
         for group in declared.groups(records)
     ]
+
+
+def _only_weights(folder: Path) -> str:
+    """What to do for a report on a folder of weights with their record, such as `ckdmed prune` writes."""
+    if (folder.absolute().parent / "settings.json").is_file():
+        return f"{folder}: holds the weights of a run and nothing to report on: give the run's folder, {folder.parent}."
+    return (
+        f"{folder}: holds a network with its record (model.json), as ckdmed prune writes it, and no run to report on. "
+        f"Evaluate it first (ckdmed run BUNDLE evaluate --checkpoint {folder / 'model.pt'} --dataset_dir ... "
+        "--output_dir FOLDER, with the bundle of its training), and report that folder."
+    )
 
 
 def _by_section(records: list[RunRecord]) -> list[ComparedArms]:

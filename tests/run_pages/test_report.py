@@ -448,6 +448,20 @@ def test_what_is_no_run_is_refused_with_what_was_looked_for(tmp_path, capsys):
     assert f"{tmp_path / 'data'} is not an output folder of a training, an evaluation, " in capsys.readouterr().err
 
 
+def test_of_weights_alone_it_is_told_how_to_get_a_report(tmp_path, capsys):
+    """Of a pruned network the message was that its record is not one of an experiment."""
+    models = tmp_path / "run" / "models"
+    models.mkdir(parents=True)
+    (models / "model.json").write_text('{"command": [], "settings": {}, "pruned": {}}')
+    assert cli.main(["report", str(models)]) == 2
+    assert (
+        f"Evaluate it first (ckdmed run BUNDLE evaluate --checkpoint {models / 'model.pt'}" in capsys.readouterr().err
+    )
+    (tmp_path / "run" / "settings.json").write_text("{}")
+    assert cli.main(["report", str(models)]) == 2
+    assert f"give the run's folder, {tmp_path / 'run'}." in capsys.readouterr().err
+
+
 def test_nothing_but_an_earlier_report_is_replaced(tmp_path, capsys):
     run = write_training(tmp_path / "run", evaluated=False)
     arguments = ["report", str(run), "--out", str(tmp_path / "out")]
