@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ckdmed.counted import counted
 from ckdmed.data.brats.cached_slices import LoadCachedSliced
+from ckdmed.data.brats.slice_index import cut_geometry
 from ckdmed.data.case_reader import CaseReader, says_where
 from ckdmed.data.slice_files import read_slices
 from ckdmed.data.splits import GROUP_KEY
@@ -242,10 +243,14 @@ def _read_cases(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -
 
 def _read_cached(items: Sequence[Mapping[str, Any]], modalities: Sequence[str]) -> Iterator[_Read]:
     load = LoadCachedSliced("image", modalities)
-    facts = [SeriesFacts("MR", modality) for modality in modalities]
+    sides: dict[Path, float] = {}
     for item in items:
         entry: dict[Hashable, Any] = {key: item[key] for key in item}
         slices = np.asarray(load(entry)["image"])
+        folder = Path(item["image"]).parent
+        if folder not in sides:
+            sides[folder] = cut_geometry(folder).side_mm
+        facts = [SeriesFacts("MR", modality, field_of_view_mm=sides[folder]) for modality in modalities]
         yield _Read(str(item[GROUP_KEY]), list(slices[:, None]), facts)
 
 

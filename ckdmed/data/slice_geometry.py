@@ -45,6 +45,13 @@ class SliceGeometry:
         """The inverse of `to_slices`."""
         return self._flipped(slices).transpose(np.argsort(self.axes)).reshape(self.shape)
 
+    @property
+    def side_mm(self) -> float:
+        """Longer side of a slice in millimetres, by the affine."""
+        _, rows, columns = self.axes
+        spacing = np.linalg.norm(np.asarray(self.affine)[:3, [rows, columns]], axis=0)
+        return float(max(spacing * np.array(self._volume_shape())[[rows, columns]]))
+
     def to_text(self) -> str:
         """As JSON: text passes through MONAI's collation of metadata unchanged."""
         return json.dumps(asdict(self))

@@ -33,7 +33,4 @@ def case_slices(
     volumes = native[None] if native.ndim == 3 else np.moveaxis(native, int(meta[MetaKeys.ORIGINAL_CHANNEL_DIM]), 0)
     volumes = volumes[[list(held).index(modality) for modality in wanted]]
     geometry = spatial_geometry("nifti", volumes.shape[1:], meta[MetaKeys.AFFINE], "axial")
-    _, rows, columns = geometry.axes
-    spacing = np.linalg.norm(np.asarray(geometry.affine)[:3, [rows, columns]], axis=0)
-    side = float(max(spacing * np.array(geometry.shape)[[rows, columns]]))
-    return np.stack([geometry.to_slices(volume) for volume in volumes]), side
+    return np.stack([geometry.to_slices(volume) for volume in volumes]), geometry.side_mm

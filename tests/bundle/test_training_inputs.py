@@ -159,6 +159,29 @@ def test_cases_and_slices_cut_from_them(tmp_path):
     record_inputs({"train": items}, str(models), "cases", ["t1c", "t2f"])
     cut = IntendedInputs.beside(models / "model.pt")
     assert cut.sequences == ("t1c", "t2f") and cut.appearances[0].slices == len(items)
+    assert cut.field_of_view_mm == whole.field_of_view_mm
+
+
+def test_slices_cut_from_cases_are_as_large_as_their_volumes(tmp_path):
+    """The record of a training on them had no field of view, so that no inference told a hand from a head."""
+    rng, names = np.random.default_rng(0), dict.fromkeys(("patient", "tumour_type", "release", "grade"), "x")
+    items = []
+    for person in range(10):
+        path = tmp_path / f"P{person}.nii.gz"
+        nib.save(nib.Nifti1Image(rng.uniform(1, 9, (9, 8, 6)).astype(np.float32), np.diag([-20.0, -25, 3, 1])), path)
+        case = {**names, "case": f"P{person}", "patient_group": f"P{person}", "time_point": 0, "tumor_label": 1}
+        items.append({**case, "image": [str(path)], "modalities": ["t1c"]})
+    folders, skipped = build_slice_cache(items, tmp_path / "cache", normalise="unit", progress=False)
+    assert not skipped
+    cut = [
+        {**item, "image": str(place / "image.npy"), "slice": number}
+        for item, place in zip(items, folders, strict=True)
+        for number in range(6)
+    ]
+    models = _weights(tmp_path / "models")
+    record_inputs({"train": cut}, str(models), "cases", ["t1c"])
+    found = IntendedInputs.beside(models / "model.pt")
+    assert found.sequences == ("t1c",) and found.field_of_view_mm == pytest.approx((200.0, 200.0))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from monai.config import PathLike
 from ckdmed.checked_entries import unsealed
 from ckdmed.counted import counted
 from ckdmed.data.brats.slice_cache import TABLE_NAME
+from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.labels import slice_category
 
-__all__ = ["SliceIndex", "read_slice_table"]
+__all__ = ["SliceIndex", "cut_geometry", "read_slice_table"]
 
 _COUNTS = ("ncr", "ed", "et", "brain")
 
@@ -109,3 +111,18 @@ def read_slice_table(folder: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error}); run slice-cache again to rebuild the case.") from error
     return dict(table)
+
+
+def cut_geometry(folder: Path) -> SliceGeometry:
+    """How the volumes of one cached case were cut.
+
+    Raises:
+        ValueError: as `read_slice_table`; the table does not say it.
+    """
+    try:
+        return SliceGeometry.from_text(json.dumps(read_slice_table(folder)["geometry"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder / TABLE_NAME}: does not say how the case was cut ({type(error).__name__}: {error}); run "
+            "slice-cache again to rebuild the case."
+        ) from error
