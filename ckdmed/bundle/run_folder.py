@@ -50,7 +50,7 @@ ARTEFACTS = {
 }
 _FILES = ("metrics.jsonl", "curves.png", "predictions.png")
 # what a start writes, which may fail after it
-_OF_A_START = (SETTINGS, "sections.json")
+_OF_A_START = (SETTINGS, "sections.json", "contents.json")
 _FOLDERS = ("models", "teacher", "teachers", "tensorboard")
 # weights of a run lie in a folder of its output folder, or one further below
 _FOLDERS_UP = 3

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.processes import end_process, is_first_process
 from ckdmed.bundle.run import finish_run, start_run
 from ckdmed.bundle.scans import brats_names_of
 from ckdmed.bundle.training_inputs import record_inputs
+from ckdmed.counted import counted
+from ckdmed.sections.contents import changed_contents, contents_of, write_contents
+from ckdmed.sections.record import listed
 from ckdmed.sections.training_record import record_sections
 
 __all__ = ["end_training", "start_training"]
+
+logger = logging.getLogger(__name__)
 
 Sections = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -26,6 +34,8 @@ def start_training(
 ) -> None:
     """Note the patients of the sections, then the settings, in the folder of the run and beside its weights.
 
+    What the data are is noted by their contents in the output folder, so that a run does not go on with others.
+
     Args:
         sections: "train", "validation", "test" -> items.
         output_dir, ckpt_dir: of the run; claim it before the sections are made (:func:`~ckdmed.bundle.claim_run`).
@@ -37,11 +47,36 @@ def start_training(
 
     Raises:
         SectionOverlapError: see :func:`~ckdmed.bundle.record_sections`.
-        RefusedStart: see :func:`~ckdmed.bundle.start_run`.
+        RefusedStart: see :func:`~ckdmed.bundle.start_run`; files of a resumed run have other contents than they had.
     """
     first = is_first_process()
     record_sections(sections, output_dir, ckpt_dir, resume, made_from, first, parts)
+    _record_contents(sections, Path(output_dir), ckpt_dir, resume, first)
     start_run(output_dir, resume, first, ckpt_dir, facts=brats_names_of(sections))
+
+
+def _record_contents(sections: Sections, folder: Path, ckpt_dir: str, resume: bool, save: bool) -> None:
+    if not (resume or save):
+        return
+    contents = contents_of(sections)
+    if resume:
+        try:
+            changed = changed_contents(contents, folder)
+        except ValueError as error:
+            raise RefusedStart(str(error)) from error
+        if changed:
+            raise RefusedStart(
+                f"the run in {folder} cannot be resumed with different data: {counted(len(changed), 'item')} of the "
+                f"same names have other contents ({listed(changed)}). Give the files that it began with, or start a "
+                "new run in another output_dir."
+            )
+        # without weights there is no run to go on with: it begins here
+        if changed is None and any(Path(ckpt_dir).glob("*.pt")):
+            logger.warning(
+                f"{folder} has no record of the contents of the run's data; whether they are the same is unknown"
+            )
+    if save:
+        write_contents(contents, folder)
 
 
 def end_training(
