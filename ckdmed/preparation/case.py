@@ -36,6 +36,7 @@ class PreparedVolume:
         table: the labels' meaning, or None where it is not known.
         covered: of each modality the share of the brain that lies in its field of view, above 0 and up to 1.
         registrations: of each modality that was brought onto the reference, how; empty where none was.
+        label_kept: share of the label's volume that is left on the grid; 1 where there is no label, or an empty one.
     """
 
     image: np.ndarray
@@ -46,6 +47,7 @@ class PreparedVolume:
     table: BratsLabels | None
     covered: Mapping[str, float]
     registrations: Mapping[str, Registration] = field(default_factory=dict)
+    label_kept: float = 1.0
 
 
 def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVolume:
@@ -55,7 +57,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
         VolumeFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
             named), values that are no labels, or labels that the release does not have; an empty brain mask; an image
             that is constant, lies outside of the reference by its affine, or has one value in all of the brain; with
-            `coregister` one that does not fit the reference after registration.
+            `coregister` one that does not fit the reference after registration; a label of which nothing is left.
         ValueError: see `volume_preparation`.
     """
     volumes = _read_images(item)
@@ -70,12 +72,14 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     volumes = {m: (v, _moved(registrations, m, affine)) for m, (v, affine) in volumes.items()}
     data = {m: _tensor(array, affine) for m, (array, affine) in volumes.items()}
     table = _table(item, settings)
+    drawn = 0.0
     for key, path in (("label", item.label), ("brain", item.brain)):
         if path is not None:
             array, affine, drawn_on = _read_mask(path, headers, settings.tolerance_mm, reference)
             affine = _moved(registrations, drawn_on, affine)
             if key == "label":
                 _check_labels(path, array, table)
+                drawn = _volume(array, affine)
             elif not array.any():
                 raise VolumeFileError(f"{path}: the brain mask is empty.")
             data[key] = _tensor(array, affine)
@@ -112,9 +116,28 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
                 f"{item.images[modality]}: {cause}, on the grid of {item.images[reference].name}; the headers place "
                 "the images apart, or the brain mask or the size leaves nothing of it."
             )
+    kept = 1.0 if label is None or not drawn else _volume(label, affine) / drawn
+    if not kept:
+        raise VolumeFileError(
+            f"{item.label}: nothing of it is left on the grid of {label.shape} voxels, as if there were no tumour: "
+            "the grid does not reach it, or its voxels are too large for it. Give another size, spacing or reference."
+        )
     return PreparedVolume(
-        image, None if label is None else np.asarray(label), brain, affine, modalities, table, covered, registrations
+        image,
+        None if label is None else np.asarray(label),
+        brain,
+        affine,
+        modalities,
+        table,
+        covered,
+        registrations,
+        kept,
     )
+
+
+def _volume(mask: np.ndarray, affine: np.ndarray) -> float:
+    """Of all that is not 0, in the affine's units cubed."""
+    return float(np.count_nonzero(mask) * abs(np.linalg.det(affine[:3, :3])))
 
 
 def _registered(

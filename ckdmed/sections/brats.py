@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from torch import distributed
+from tqdm import tqdm
 
 from ckdmed.counted import counted
 from ckdmed.data.brats import MODALITIES, brats_fold, build_brats_datalist, read_brats_datalist, select_brats_items
+from ckdmed.data.brats.headers import VolumeFileError
+from ckdmed.data.brats.one_grid import grid_problem
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import OpenReleaseError
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
 from ckdmed.data.splits import stored_folds
+from ckdmed.limits import FileTooLargeError
 from ckdmed.sections.record import record_of_scored
 from ckdmed.sections.regions_in_masks import warn_of_untold_regions
 from ckdmed.sections.split_seed import check_split_seed
@@ -78,10 +82,10 @@ def brats_sections(
 
     Raises:
         ValueError: the folder is missing or holds no usable case, has no datalist and leaves open whose labels its
-            masks have (see `decided_releases`), the stored datalist is damaged or names a file that
-            is not there, a case lacks a modality, or the training or validation section is empty; `split_seed` would
-            change nothing, see `check_split_seed`; a patient's cases are in several sections of the record; the fold
-            does not exist.
+            masks have (see `decided_releases`), the stored datalist is damaged or names a file that is not there or
+            not on the grid of its case, a case lacks a modality, or the training or validation section is empty;
+            `split_seed` would change nothing, see `check_split_seed`; a patient's cases are in several sections of the
+            record; the fold does not exist.
     """
     if dataset_dir:
         folder = cases_folder(dataset_dir)
@@ -107,6 +111,9 @@ def brats_sections(
         ]
         for key, part in parts.items()
     }
+    if (folder / "datalist.json").is_file():
+        # of others all headers were compared when they were found
+        _check_grids(folder / "datalist.json", [item for items in sections.values() for item in items])
     for key in ("validation", "test"):
         if without := [item["case"] for item in sections[key] if "label" not in item]:
             raise ValueError(
@@ -154,6 +161,24 @@ def check_listed_cases(datalist: dict[str, Any], folder: Path, modalities: Seque
     for name in _SECTIONS.values():
         for item in select_brats_items(datalist, folder, name):
             _chosen(item, modalities, folder)
+
+
+def _check_grids(stored: Path, items: Sequence[dict[str, Any]]) -> None:
+    """Refuse a stored datalist of which the files of a case lie apart, such as a mask whose header was lost since."""
+    apart: dict[str, str] = {}
+    for item in tqdm(items, desc="reading headers", unit="case", leave=False):
+        try:
+            if problem := grid_problem(item):
+                apart[item["case"]] = problem
+        except (VolumeFileError, FileTooLargeError):
+            # a damaged file costs its own case alone, when that is read
+            continue
+    if apart:
+        first = next(iter(apart))
+        raise ValueError(
+            f"{stored}: the files of {counted(len(apart), 'case')} do not lie on one grid; the first, {first}: "
+            f"{apart[first]}. Correct the headers or resample the files, or make the datalist again without these."
+        )
 
 
 def _phantoms(root: Path, cases: int, shape: Sequence[int], types: Sequence[str], seed: int) -> Path:

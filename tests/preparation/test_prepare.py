@@ -396,3 +396,21 @@ def test_the_real_mask_with_a_wrong_affine_is_refused(shared_data):
     headers = read_volume_header(image), read_volume_header(wrong)
     text = grid_disagreement(*headers)
     assert all(affine_text(header.affine) in text for header in headers)
+
+
+def test_a_tumour_that_the_grid_loses_is_told(tmp_path):
+    """A case without its tumour was written as one that has none."""
+    label = np.zeros((16, 20, 12), np.uint8)
+    label[3:5, 3:6, 2:6] = 1
+    images = {"t1n": save(tmp_path / "t1.nii.gz", brain())}
+    inputs = [single_input(images, "P1", save(tmp_path / "seg.nii.gz", label))]
+    for settings in ({"size": (6, 6, 6)}, {"spacing": (5.0, 5.0, 5.0)}):
+        (result,) = run(inputs, tmp_path / "o", PreparationSettings(picture=False, **settings))
+        assert result.status == "refused" and "seg.nii.gz: nothing of it is left on the grid of (" in result.message
+    (result,) = run(inputs, tmp_path / "o", PreparationSettings(picture=False, size=(16, 12, 12)))
+    assert result.status == "prepared" and "the mask keeps 67% of its volume" in result.message
+    (result,) = run(inputs, tmp_path / "o")
+    assert "the mask keeps" not in result.message
+    # an empty mask says that there is no tumour
+    inputs = [single_input(images, "P2", save(tmp_path / "empty.nii.gz", 0 * label))]
+    assert run(inputs, tmp_path / "o")[0].status == "prepared"

@@ -83,6 +83,21 @@ def test_a_stored_datalist_goes_before_a_new_split(dataset: Path, phantom_dir: P
     assert [item["case"] for item in found["test"]] == [item["case"] for item in stored["test"]]
 
 
+def test_a_stored_datalist_of_files_that_lie_apart_is_refused(dataset: Path, phantom_dir: Path):
+    """A mask of another affine was scored, and learned from, on the wrong side."""
+    datalist, _ = build_brats_datalist(dataset, fractions=(0.4, 0.2, 0.4), progress=False)
+    write_brats_datalist(datalist, dataset / "datalist.json")
+    label = dataset / datalist["test"][0]["label"]
+    mask = nib.load(label)
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), mask.affine @ np.diag([-1, 1, 1, 1])), label)
+    told = f"datalist.json: the files of 1 case do not lie on one grid; the first, {datalist['test'][0]['case']}: the"
+    with pytest.raises(ValueError, match=told):
+        brats_sections(str(dataset), str(phantom_dir))
+    # a damaged one is told of when it is read
+    label.write_bytes(b"damaged")
+    brats_sections(str(dataset), str(phantom_dir))
+
+
 def test_every_patient_is_left_out_once(dataset: Path, phantom_dir: Path, tmp_path: Path):
     every = {path.name for path in dataset.iterdir() if path.is_dir()}
     assert len(every) == 5

@@ -19,6 +19,7 @@ from ckdmed.checked_entries import SEAL, DamagedEntry, file_stamps, sealed, unse
 from ckdmed.data.brats.case_files import SkippedCase
 from ckdmed.data.brats.headers import VolumeFileError
 from ckdmed.data.brats.masks import read_mask
+from ckdmed.data.brats.one_grid import grid_problem
 from ckdmed.data.brats.slice_arrays import array_problem, describe_array, new_array
 from ckdmed.data.slice_geometry import SliceGeometry, spatial_geometry
 from ckdmed.data.volume_reader import read_volume
@@ -141,6 +142,8 @@ def cache_case(
             return None
         if problem:
             logger.warning(f"{folder / name}: {problem}; the case is sliced again.")
+        if apart := grid_problem(item):
+            raise VolumeFileError(f"{name}: {apart}.")
         with replaced_folder(folder, name, _foreign) as temporary:
             _write_case(item, temporary, settings, scale, sources)
     except DiskFullError:

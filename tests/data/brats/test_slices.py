@@ -19,7 +19,7 @@ from ckdmed.data.brats import (
 )
 from ckdmed.data.brats.slice_arrays import describe_array, read_slices
 
-from .conftest import brain, mask
+from .conftest import AFFINE, brain, mask, save
 
 # the cases here are those of different persons
 pytestmark = pytest.mark.filterwarnings("error:.*patients have several names")
@@ -50,6 +50,19 @@ def test_slices_are_those_of_the_volume_upright(cache):
     assert np.array_equal(item["image"], expected) and item["image"].dtype == torch.float32
     assert np.array_equal(item["label"][0], mask()[:, :, 2].T)
     assert (item["case"], item["slice"], item["id"]) == ("BraTS-GLI-00001-000", 2, "BraTS-GLI-00001-000:2")
+
+
+@pytest.mark.parametrize("part", ["seg", "t2f"])
+def test_files_that_were_turned_since_their_datalist_are_not_cut(items, tmp_path, part):
+    """Arrays of one shape were put together whatever their affines said, so that a mask lay on the other side."""
+    turned = AFFINE.copy()
+    turned[0, [0, 3]] = 1, -7
+    name = items[0]["case"]
+    array = (mask() if part == "seg" else brain(seed=3))[::-1]
+    save(tmp_path / "data" / name / f"{name}-{part}.nii.gz", array, turned)
+    made, skipped = build_slice_cache(items, tmp_path / "cache", progress=False)
+    assert len(made) == 2 and [entry.case for entry in skipped] == [name]
+    assert f"the affine of {name}-{part}.nii.gz is" in skipped[0].reason
 
 
 def test_labels_of_all_releases_leave_with_those_of_2023(cache):
