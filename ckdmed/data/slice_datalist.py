@@ -12,7 +12,7 @@ from monai.config import PathLike
 from tqdm import tqdm
 
 from ckdmed.data.datalist_form import SECTIONS, check_relative
-from ckdmed.data.nifti_files import affine_mm, read_nifti_header
+from ckdmed.data.nifti_files import affine_mm, is_placed, read_nifti_header
 from ckdmed.data.patients import joined_groups, patient_group, spelt_alike
 from ckdmed.data.slice_files import InputFileError, file_kind, read_slices
 from ckdmed.data.slice_geometry import spatial_geometry
@@ -90,6 +90,7 @@ def read_slice_datalist(
     _check_sections(content, path)
     sections: dict[str, list[dict[str, Any]]] = {}
     seen: set[str] = set()
+    planes: dict[str, list[str]] = defaultdict(list)
     for name in SECTIONS:
         entries = content.get(name, [])
         if not isinstance(entries, list):
@@ -98,12 +99,13 @@ def read_slice_datalist(
         sections[name] = [
             item
             for number, entry in enumerate(bar)
-            for item in _items(f"{path}: {name}[{number}]", path, entry, slice_axis)
+            for item in _items(f"{path}: {name}[{number}]", path, entry, slice_axis, planes)
         ]
         for item in sections[name]:
             if item["id"] in seen:
                 raise ValueError(f"{path}: the id '{item['id']}' appears twice; give each image its own 'id'.")
             seen.add(item["id"])
+    _warn_of_planes(planes, path)
     _join_persons(sections, path)
     if any("soft" in item for part in sections.values() for item in part):
         # the items of a batch have the same keys
@@ -171,7 +173,9 @@ def _identity(path: Path) -> str:
     return " ".join(sorted(map(sha256_of, _files(path))))
 
 
-def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[dict[str, Any]]:
+def _items(
+    where: str, source: Path, entry: Any, slice_axis: int | str, planes: dict[str, list[str]]
+) -> list[dict[str, Any]]:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is a {type(entry).__name__}; a datalist holds {_FORM}.")
     images = entry.get("image")
@@ -207,24 +211,39 @@ def _items(where: str, source: Path, entry: Any, slice_axis: int | str) -> list[
         **({"soft": True} if soft else {}),
         **({"pseudo_label": True} if pseudo else {}),
     }
-    count = _slice_count(source.parent / names[0], slice_axis)
+    count, plane = _slice_count(source.parent / names[0], slice_axis)
+    if plane:
+        planes[plane].append(names[0])
     if count == 1:
         return [{"id": name, **common, "slice": 0}]
     return [{"id": f"{name}_slice{number:03d}", **common, "slice": number} for number in range(count)]
 
 
-def _slice_count(path: Path, slice_axis: int | str) -> int:
+def _slice_count(path: Path, slice_axis: int | str) -> tuple[int, str]:
+    """How many slices an image has, and their plane; "" where that is unknown."""
     kind = "folder" if path.is_dir() else file_kind(path)
     if kind in ("mat", "picture"):
-        return 1
+        return 1, ""
     if kind == "nifti":
         try:
             header = read_nifti_header(path)
-            geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis)
+            geometry = spatial_geometry("nifti", header.shape, affine_mm(header), slice_axis, is_placed(header))
         except ValueError as error:
             raise InputFileError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
-        return (*geometry.shape, 1)[geometry.axes[0]]
-    return len(read_slices(path, slice_axis)[0])
+        return (*geometry.shape, 1)[geometry.axes[0]], geometry.plane if geometry.placed else ""
+    slices, geometry = read_slices(path, slice_axis)
+    return len(slices), geometry.plane
+
+
+def _warn_of_planes(planes: Mapping[str, Sequence[str]], source: Path) -> None:
+    """Volumes are cut along the last axis of their arrays, which is another direction in each way of storing them."""
+    if len(planes) > 1:
+        told = ", ".join(f"{len(names)} {plane} (such as {names[0]})" for plane, names in sorted(planes.items()))
+        warnings.warn(
+            f"{source}: the slices of its files lie in several planes: {told}. If they are to be of one plane, store "
+            "the files with that direction as their last axis.",
+            stacklevel=3,
+        )
 
 
 def _split(

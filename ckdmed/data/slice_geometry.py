@@ -52,6 +52,12 @@ class SliceGeometry:
         spacing = np.linalg.norm(np.asarray(self.affine)[:3, [rows, columns]], axis=0)
         return float(max(spacing * np.array(self._volume_shape())[[rows, columns]]))
 
+    @property
+    def plane(self) -> str:
+        """ "axial", "coronal" or "sagittal", by the affine: the plane nearest to that of the slices."""
+        along = int(io_orientation(np.asarray(self.affine))[self.axes[0], 0])
+        return next(plane for plane, axis in _NORMAL.items() if axis == along)
+
     def to_text(self) -> str:
         """As JSON: text passes through MONAI's collation of metadata unchanged."""
         return json.dumps(asdict(self))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,22 @@ def test_a_volume_becomes_its_slices(tmp_path: Path) -> None:
     assert [item["slice"] for item in found["training"]] == [0, 1, 2, 3, 4]
     assert len({item["id"] for item in found["training"]}) == 5 and found["training"][0]["patient"] == "1"
     assert len(read_slice_datalist(path, slice_axis=0, progress=False)["training"]) == 6
+
+
+def test_volumes_that_are_cut_in_several_planes_are_told(tmp_path: Path) -> None:
+    """A sagittal series among axial ones was cut along another direction, without a word."""
+    items = []
+    sagittal = np.array([[0.0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    for number, affine in enumerate([np.eye(4)] * 3 + [sagittal]):
+        volume = np.random.default_rng(number).uniform(1, 9, (6, 5, 4)).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, affine), tmp_path / f"v{number}.nii.gz")
+        items.append({"image": f"v{number}.nii.gz", "label": f"v{number}.nii.gz", "patient": f"p{number}"})
+    with pytest.warns(UserWarning, match=r"several planes: 3 axial \(such as v0.nii.gz\), 1 sagittal .such as v3.nii"):
+        read_slice_datalist(write(tmp_path, training=items), progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_slice_datalist(write(tmp_path, training=items[:3]), progress=False)
+        read_slice_datalist(write(tmp_path, training=items), slice_axis="axial", progress=False)
 
 
 def test_classes_are_numbered_by_class_names(tmp_path: Path) -> None:
