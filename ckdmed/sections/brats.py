@@ -264,7 +264,8 @@ def check_persons(datalist: dict[str, Any], source: Path, of_folds: bool = False
         names = ", ".join(sorted(group for group, name in joined.items() if name == crossing[0]))
         raise ValueError(
             f"{source}: {counted(len(crossing), 'patient')} under several names in several "
-            f"{'folds' if of_folds else 'sections'} (identical images: {names}); make the datalist again."
+            f"{'folds' if of_folds else 'sections'} (by identical images or spelling: {names}); make the datalist "
+            "again."
         )
 
 

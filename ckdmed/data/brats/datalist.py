@@ -19,7 +19,7 @@ from ckdmed.data.brats.cases import BratsCase, find_brats_cases, none_usable
 from ckdmed.data.brats.datalist_form import TEXT_KEYS, check_brats_datalist
 from ckdmed.data.brats.headers import DEFAULT_TOLERANCE_MM, VolumeFileError
 from ckdmed.data.brats.masks import read_mask
-from ckdmed.data.brats.names import MODALITIES
+from ckdmed.data.brats.names import MODALITIES, parse_case_name
 from ckdmed.data.brats.persons import same_persons
 from ckdmed.data.brats.releases import decided_releases
 from ckdmed.data.datalist_form import SECTIONS
@@ -82,7 +82,7 @@ def build_brats_datalist(
         release: of the masks whose case's name leaves it open, see `decided_releases`.
         tumour_type: of cases whose names do not tell it. Default None: GLI, which a warning says.
         patients: case -> patient, where the names do not tell (see `read_patient_table`); else a case under a name that
-            is none of BraTS or BIDS is a patient of its own.
+            is none of BraTS or BIDS is a patient of its own, which a warning says.
         mask_is, unused: see `find_brats_cases`.
 
     Returns:
@@ -112,7 +112,7 @@ def build_brats_datalist(
         except ValueError as error:
             skipped.append(SkippedCase(case.case, str(error)))
     releases = decided_releases([case.name for case in named], masks, release)
-    _warn_of_assumptions(cases, folder, tumour_type, release)
+    _warn_of_assumptions(cases, folder, tumour_type, release, patients or {})
     items: list[dict[str, Any]] = []
     for case in named:
         try:
@@ -123,7 +123,9 @@ def build_brats_datalist(
         raise none_usable(folder, skipped)
     if joined := same_persons(items, folder):
         pairs = ", ".join(f"{group} is {name}" for group, name in sorted(joined.items()) if group != name)
-        warnings.warn(f"{folder}: patients have several names, judging by identical images: {pairs}", stacklevel=2)
+        warnings.warn(
+            f"{folder}: patients have several names, judging by identical images or spelling: {pairs}", stacklevel=2
+        )
         items = [{**item, "patient_group": joined.get(item["patient_group"], item["patient_group"])} for item in items]
     dealt, rest = _with_masks(items)
     if not dealt or not fractions[0]:
@@ -206,14 +208,22 @@ def _named(case: BratsCase, tumour_type: str | None, patients: Mapping[str, str]
 
 
 def _warn_of_assumptions(
-    cases: Sequence[BratsCase], folder: PathLike, tumour_type: str | None, release: str | None
+    cases: Sequence[BratsCase],
+    folder: PathLike,
+    tumour_type: str | None,
+    release: str | None,
+    patients: Mapping[str, str],
 ) -> None:
     """Warn of what is assumed of cases whose names do not say it."""
     types = [] if tumour_type else [case.case for case in cases if not case.name.tumour_type]
     releases = [] if release else [case.case for case in cases if not case.name.release]
+    # a BraTS name tells the patient whatever its release, and of a BIDS name the subject is the patient
+    free = [c.case for c in cases if parse_case_name(c.case) is None and c.name.patient == c.case]
+    own = [case for case in free if case not in patients]
     for unnamed, assumed, option in (
         (types, f"their tumour type is taken to be {_DEFAULT_TYPE}", "--tumour-type"),
         (releases, "their labels are taken to be those of 2023", "--release"),
+        (own if len(own) > 1 else [], "each is taken to be a patient of its own, follow-ups too", "--patients"),
     ):
         if unnamed:
             warnings.warn(

@@ -12,13 +12,14 @@ import numpy as np
 from monai.config import PathLike
 
 from ckdmed.data.brats.headers import VolumeFileError, open_nifti
-from ckdmed.data.patients import joined_groups
+from ckdmed.data.patients import joined_groups, spelt_alike
 
 __all__ = ["same_persons"]
 
 
 def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[str, str]:
-    """Patient groups that hold the same images, though their names do not show it.
+    """Patient groups that are one person: their names differ in spelling alone (`spelt_alike`), as in a table that was
+    put together from several, or they hold the same images, though their names do not show it.
 
     The release of 2023 repeats cases of 2021 under other names, and there is no list for those who put both into one
     folder. Images are read where cases of releases with other names lie together (one modality of each), and else only
@@ -41,7 +42,8 @@ def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[s
     for modality in sorted(common)[:1]:
         for item in suspects:
             content[_fingerprint(item, modality, Path(folder))].add(str(item["patient_group"]))
-    return joined_groups(groups for groups in content.values() if len(groups) > 1)
+    same = [groups for groups in content.values() if len(groups) > 1]
+    return joined_groups([*same, *spelt_alike({str(item["patient_group"]) for item in items})])
 
 
 def _suspects(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

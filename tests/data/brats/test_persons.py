@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -75,3 +76,26 @@ def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
     for fold in (0, 2, 3):
         with pytest.raises(ValueError, match="1 patient under several names in several folds .*BraTS2021_00003"):
             brats_sections(str(folder), modalities=["t1c"], fold=fold)
+
+
+def test_a_patient_in_two_spellings_of_a_table_is_one_person(make_case, tmp_path):
+    """They stood in the training and in the test section."""
+    for number in range(4):
+        make_case(f"scan{number}", leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=number))
+    table = {"scan0": "P 1", "scan1": "p-1", "scan2": "P2", "scan3": "P3"}
+    with pytest.warns(UserWarning, match="identical images or spelling: p-1 is P 1"):
+        datalist = build(tmp_path, fractions=(1, 0, 0), patients=table, release="2023", tumour_type="GLI")
+    assert [item["patient_group"] for item in datalist["training"]] == ["P 1", "P 1", "P2", "P3"]
+
+
+def test_names_that_tell_no_patient_are_told(make_case, tmp_path):
+    """A follow-up under a name of its own was dealt to another section, without a word."""
+    for number, case in enumerate(("UCSF-0004_FU1", "UCSF-0004_FU2", "sub-01_ses-1", "sub-01_ses-2")):
+        make_case(case, leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=number))
+    given = {"fractions": (1, 0, 0), "release": "2023", "tumour_type": "GLI"}
+    told = "the names of 2 cases, such as UCSF-0004_FU1, do not say it: each is taken to be a patient .*; --patients"
+    with pytest.warns(UserWarning, match=told):
+        build(tmp_path, **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(tmp_path, patients={"UCSF-0004_FU1": "4", "UCSF-0004_FU2": "4"}, **given)
