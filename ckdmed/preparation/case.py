@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from ckdmed.transforms.volume_preparation import volume_preparation
 
 __all__ = ["PreparedVolume", "prepare_volume"]
 
+# the side of a BraTS voxel
+_MATTERS_MM = 1.0
+
 
 @dataclass(frozen=True)
 class PreparedVolume:
@@ -37,6 +41,7 @@ class PreparedVolume:
         covered: of each modality the share of the brain that lies in its field of view, above 0 and up to 1.
         registrations: of each modality that was brought onto the reference, how; empty where none was.
         label_kept: share of the label's volume that is left on the grid; 1 where there is no label, or an empty one.
+        doubts: a part of a sentence on each mask with the grid of several images that a registration moved apart.
     """
 
     image: np.ndarray
@@ -48,6 +53,7 @@ class PreparedVolume:
     covered: Mapping[str, float]
     registrations: Mapping[str, Registration] = field(default_factory=dict)
     label_kept: float = 1.0
+    doubts: tuple[str, ...] = ()
 
 
 def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVolume:
@@ -73,9 +79,11 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     data = {m: _tensor(array, affine) for m, (array, affine) in volumes.items()}
     table = _table(item, settings)
     drawn = 0.0
+    doubts: list[str] = []
     for key, path in (("label", item.label), ("brain", item.brain)):
         if path is not None:
-            array, affine, drawn_on = _read_mask(path, headers, settings.tolerance_mm, reference)
+            array, affine, drawn_on, others = _read_mask(path, headers, settings.tolerance_mm, reference)
+            doubts += _doubt(path, drawn_on, others, registrations, headers[drawn_on])
             affine = _moved(registrations, drawn_on, affine)
             if key == "label":
                 _check_labels(path, array, table)
@@ -132,7 +140,29 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
         covered,
         registrations,
         kept,
+        tuple(doubts),
     )
+
+
+def _doubt(
+    path: Path, drawn_on: str, others: Sequence[str], registrations: Mapping[str, Registration], grid: VolumeHeader
+) -> list[str]:
+    """What to say of a mask that may be drawn on several images, where it matters with which of them it is moved."""
+    matter = [m for m in others if _apart_mm(registrations, m, drawn_on, grid) > _MATTERS_MM]
+    if not matter:
+        return []
+    apart = max(_apart_mm(registrations, m, drawn_on, grid) for m in matter)
+    return [
+        f"{path.name} has the grid of {drawn_on} and of {' and '.join(matter)}, which the registration moved apart by "
+        f"up to {apart:.1f} mm: it was moved as one drawn on {drawn_on}"
+    ]
+
+
+def _apart_mm(registrations: Mapping[str, Registration], one: str, other: str, grid: VolumeHeader) -> float:
+    """How far apart the corners of one grid come to lie when it is moved with either image."""
+    corners = np.array([(*corner, 1) for corner in product(*((0, size - 1) for size in grid.grid))], dtype=np.float64)
+    first, second = (corners @ _moved(registrations, name, grid.affine).T for name in (one, other))
+    return float(np.linalg.norm((first - second)[:, :3], axis=1).max())
 
 
 def _volume(mask: np.ndarray, affine: np.ndarray) -> float:
@@ -189,8 +219,8 @@ def _read_images(item: CaseInput) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _read_mask(
     path: Path, headers: Mapping[str, VolumeHeader], tolerance_mm: float, reference: str
-) -> tuple[np.ndarray, np.ndarray, str]:
-    """The mask, its affine, and the image that it was drawn on: the reference if it fits that."""
+) -> tuple[np.ndarray, np.ndarray, str, list[str]]:
+    """The mask, its affine, the image that it was drawn on (the reference if it fits that), and others that it fits."""
     array, affine = read_volume(path)
     here = VolumeHeader(path, array.shape, affine)
     fitting = [m for m, header in headers.items() if grid_disagreement(header, here, tolerance_mm) is None]
@@ -203,7 +233,8 @@ def _read_mask(
         )
     if not np.array_equal(array, np.rint(array)) or array.min() < 0 or array.max() > 255:
         raise VolumeFileError(f"{path}: a mask must hold whole numbers from 0 to 255; this one has other values.")
-    return array, affine, reference if reference in fitting else fitting[0]
+    drawn_on = reference if reference in fitting else fitting[0]
+    return array, affine, drawn_on, [modality for modality in fitting if modality != drawn_on]
 
 
 def _table(item: CaseInput, settings: PreparationSettings) -> BratsLabels | None:

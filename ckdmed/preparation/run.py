@@ -163,6 +163,7 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
     parts = [f"{modality} covers {share:.0%} of the brain" for modality, share in volume.covered.items() if share < 0.9]
     if volume.label_kept < 0.9:
         parts.append(f"the mask keeps {volume.label_kept:.0%} of its volume")
+    parts += volume.doubts
     grid = f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
     parts += [f"{modality} {fit_text(fit)}" for modality, fit in volume.registrations.items()]
     return "; ".join([grid, *parts])

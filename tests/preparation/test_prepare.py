@@ -14,7 +14,10 @@ from skimage.io import imread
 
 from ckdmed import cli
 from ckdmed.data.brats import find_brats_cases
-from ckdmed.preparation import PreparationSettings, find_inputs, prepare_cases, single_input
+from ckdmed.preparation import PreparationSettings
+from ckdmed.preparation import case as preparation_of_a_case
+from ckdmed.preparation import find_inputs, prepare_cases, single_input
+from ckdmed.preparation.registration import Registration
 from ckdmed.preparation.registration_files import mask_in_original
 
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 19], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -414,3 +417,25 @@ def test_a_tumour_that_the_grid_loses_is_told(tmp_path):
     # an empty mask says that there is no tumour
     inputs = [single_input(images, "P2", save(tmp_path / "empty.nii.gz", 0 * label))]
     assert run(inputs, tmp_path / "o")[0].status == "prepared"
+
+
+def test_a_mask_of_several_images_that_were_moved_apart_is_told(tmp_path, monkeypatch):
+    """It was moved with the first of them, whichever it was drawn on."""
+    shifts = {"t2w": 0.0, "t2f": 3.0}
+    found = iter(shifts.values())
+
+    def register(fixed, moving):
+        matrix = np.eye(4)
+        matrix[0, 3] = next(found)
+        return Registration(matrix, 0.1, 0.5, 0.9, 0.9, 1.0, 0.0, float(matrix[0, 3]))
+
+    monkeypatch.setattr(preparation_of_a_case, "register", register)
+    images = {name: save(tmp_path / f"{name}.nii.gz", brain(n)) for n, name in enumerate(("t1n", "t2w", "t2f"))}
+    save(images["t1n"], brain(), moved(1.5))
+    inputs = [single_input(images, "P1", save(tmp_path / "seg.nii.gz", mask()))]
+    (result,) = run(inputs, tmp_path / "o", PreparationSettings(picture=False, coregister=True))
+    told = "seg.nii.gz has the grid of t2w and of t2f, which the registration moved apart by up to 3.0 mm"
+    assert result.status == "prepared" and told in result.message
+    found = iter((0.0, 0.5))
+    (result,) = run(inputs, tmp_path / "p", PreparationSettings(picture=False, coregister=True))
+    assert result.status == "prepared" and "has the grid of" not in result.message
