@@ -66,9 +66,9 @@ def _record_contents(sections: Sections, folder: Path, ckpt_dir: str, resume: bo
             raise RefusedStart(str(error)) from error
         if changed:
             raise RefusedStart(
-                f"the run in {folder} cannot be resumed with different data: {counted(len(changed), 'item')} of the "
-                f"same names have other contents ({listed(changed)}). Give the files that it began with, or start a "
-                "new run in another output_dir."
+                f"the run in {folder} cannot be resumed with different data: the files of "
+                f"{counted(len(changed), 'item')} have other contents than when it began ({listed(changed)}). Give the "
+                "files of then, or start a new run in another output_dir."
             )
         # without weights there is no run to go on with: it begins here
         if changed is None and any(Path(ckpt_dir).glob("*.pt")):

@@ -188,7 +188,21 @@ def figshare_classes(
         for name, items in sections.items()
     }
     recorded = NEW in sections
+    if not recorded and any("class" in item for item in sections["train"]):
+        _warn_of_missing(str(dataset_dir), classes["train"], class_names)
     return _dealt_by_slice(classes, int(fold or 0), n_folds, split_seed) if by_slice and not recorded else classes
+
+
+def _warn_of_missing(source: str, train: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
+    """Warn of classes without an example: the classes of a datalist may be numbered from 1, or named otherwise."""
+    there = {item["label"] for item in train if item["labelled"]}
+    missing = [str(name) for number, name in enumerate(class_names) if number not in there]
+    if missing:
+        logger.warning(
+            f"{source}: no labelled training image has the class {', '.join(missing)} (class_names is "
+            f"{list(class_names)}, and numbers of classes are counted from 0): it cannot be learned. If the datalist "
+            "has other classes, name them with --class_names."
+        )
 
 
 def _class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:

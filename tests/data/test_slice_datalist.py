@@ -129,6 +129,21 @@ def test_classes_are_numbered_by_class_names(tmp_path: Path) -> None:
         figshare_classes(str(path), "none", class_names=["dog", "bird"])
 
 
+def test_a_class_that_no_image_has_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Classes that a list numbers from 1 were trained under the names of their neighbours."""
+    items = items_of(tmp_path, each=1)
+    for number, item in enumerate(items):
+        item["class"] = 1 + number % 2
+    path = write(tmp_path, training=items)
+    figshare_classes(str(path), "none", class_names=["meningioma", "glioma", "pituitary tumour"])
+    assert "datalist.json: no labelled training image has the class meningioma (class_names is " in caplog.text
+    caplog.clear()
+    for item in items:
+        item["class"] -= 1
+    figshare_classes(str(write(tmp_path, training=items)), "none", class_names=["benign", "malignant"])
+    assert not caplog.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
