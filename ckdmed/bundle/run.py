@@ -52,14 +52,20 @@ logger = logging.getLogger("ckdmed")
 _REDIRECTIONS: list[AbstractContextManager[None]] = []
 
 
-def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> None:
+def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights: Sequence[str] = ()) -> str:
     """Make the output folder this run's own, before anything is drawn or written in it; nothing there is removed.
+
+    A configuration has it as a component, on which all depends that writes: whoever builds the trainer without running
+    the bundle has the folder claimed too, and a workflow that is only initialised leaves none.
 
     Args:
         output_dir: of the run; phantoms and files of others in it stay.
         resume: go on with the run that is there.
         save: False on every rank but one, which wait for the result of that one.
         weights: further folders that this run writes weights into.
+
+    Returns:
+        the folder.
 
     Raises:
         RefusedStart: the folder holds a run and this one is not to resume it, another process is running in it, or it
@@ -71,6 +77,7 @@ def claim_run(output_dir: str, resume: bool = False, save: bool = True, weights:
     refusal = from_rank_0(lambda: _claim(Path(output_dir), resume, weights) if save else None)
     if refusal:
         raise RefusedStart(refusal)
+    return output_dir
 
 
 def _claim(folder: Path, resume: bool, weights: Sequence[str]) -> str | None:

@@ -31,7 +31,7 @@ def start_training(
     resume: bool = False,
     made_from: Sequence[str | None] = (),
     parts: Sequence[str | None] = (),
-) -> None:
+) -> str:
     """Note the patients of the sections, then the settings, in the folder of the run and beside its weights.
 
     What the data are is noted by their contents in the output folder, so that a run does not go on with others.
@@ -45,6 +45,9 @@ def start_training(
 
     Of several processes the first one writes.
 
+    Returns:
+        the output folder.
+
     Raises:
         SectionOverlapError: see :func:`~ckdmed.bundle.record_sections`.
         RefusedStart: see :func:`~ckdmed.bundle.start_run`; files of a resumed run have other contents than they had.
@@ -53,6 +56,7 @@ def start_training(
     record_sections(sections, output_dir, ckpt_dir, resume, made_from, first, parts)
     _record_contents(sections, Path(output_dir), ckpt_dir, resume, first)
     start_run(output_dir, resume, first, ckpt_dir, facts=brats_names_of(sections))
+    return output_dir
 
 
 def _record_contents(sections: Sections, folder: Path, ckpt_dir: str, resume: bool, save: bool) -> None:

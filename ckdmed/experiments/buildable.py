@@ -103,7 +103,8 @@ def _check_together(parser: ConfigParser) -> None:
     config = parser.get()
     # the loss is built for the run in any case, and may count classes in the data
     beside = {name: content for name, content in config.items() if name != "distillation_loss"}
-    for number, entry in enumerate(config["initialize"]):
-        name = f"initialize::{number}"
-        if "ckdmed.recipes.check_" in json.dumps(entry) and "sections" not in reached(beside, [name]):
+    # a check of a loss over classes begins the run: it may read the data, which a mere initialisation does not draw
+    steps = [(f"{part}::{number}", step) for part in ("initialize", "run") for number, step in enumerate(config[part])]
+    for name, step in steps:
+        if "ckdmed.recipes.check_" in json.dumps(step) and "sections" not in reached(beside, [name]):
             parser.get_parsed_content(name)

@@ -114,7 +114,7 @@ def test_a_run_goes_on_with_its_own_regions_in_their_order(data: Path, tmp_path:
     bundle = "brats_seg_teacher"
     completed(opened(bundle, **settings_of(bundle, data, tmp_path, regions=["WT", "TC"])))
     with pytest.raises(Exception) as raised:
-        opened(bundle, **settings_of(bundle, data, tmp_path, regions=["TC", "WT"], resume=True, epochs=2))
+        opened(bundle, **settings_of(bundle, data, tmp_path, regions=["TC", "WT"], resume=True, epochs=2)).run()
     assert "regions" in str(root_cause(raised.value))
 
 

@@ -44,18 +44,18 @@ SIZES: dict[str, dict[str, Any]] = {
 def test_before_the_run_begins(tmp_path: Path, bundle: str, settings: dict[str, Any], message: str) -> None:
     folder = tmp_path / "run"
     with pytest.raises((ValueError, RuntimeError)) as raised:
-        opened(bundle, **{**SIZES[bundle], "output_dir": str(folder), **settings})
+        opened(bundle, **{**SIZES[bundle], "output_dir": str(folder), **settings}).run()
     assert message in str(root_cause(raised.value))
     # the loss of classes is made of the labels, so that its folder is claimed and phantoms are drawn by then
     assert {path.name for path in folder.glob("*")} <= ({"phantoms", LOCK_NAME} if bundle == "cls_kd" else set())
 
 
 @pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/train.json")))
-@pytest.mark.parametrize("name, claim", [("train", "claim_run"), ("evaluate", "check_evaluation_folder")])
+@pytest.mark.parametrize("name, claim", [("train", "@claimed_dir"), ("evaluate", "check_evaluation_folder(")])
 def test_a_folder_is_claimed_before_data_are_made(bundle: str, name: str, claim: str) -> None:
     """cls_kd drew its phantoms first, or cut its cases into slices, to be refused by the folder a minute later."""
     files = [BUNDLES / bundle / f"{part}.json" for part in dict.fromkeys(("train", name))]
     config = {key: value for path in files for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    steps = config["initialize"]
-    place = next(number for number, step in enumerate(steps) if f"{claim}(" in str(step))
+    steps = [*config["initialize"], *config["run"]]
+    place = next(number for number, step in enumerate(steps) if claim in str(step))
     assert not {"sections", "dataset"} & reached({**config, "before": steps[: place + 1]}, ["before"])

@@ -35,7 +35,7 @@ def test_one_image_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.setattr("ckdmed.bundle.classification_sections", lambda **settings: sections(True))
     with pytest.raises(RuntimeError) as raised:
-        workflow(name, tmp_path / "out")
+        workflow(name, tmp_path / "out").run()
     assert isinstance(root_cause(raised.value), RefusedStart)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [".run.lock"]
 

@@ -37,9 +37,8 @@ def test_the_same_seed_gives_the_same_networks(tmp_path: Path):
 @pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/train.json")))
 def test_a_training_looks_whom_its_first_weights_know(bundle: str):
     config = json.loads((BUNDLES / bundle / "train.json").read_text(encoding="utf-8"))
-    start = next(
-        one for one in config["initialize"] if isinstance(one, dict) and one["_target_"].endswith(".start_training")
-    )
+    start = config["begun_dir"]
+    assert start["_target_"].endswith(".start_training")
     named = json.dumps([start.get("made_from"), start["parts"]])
     first = [name for name in config if name.endswith("_pretrained")]
     assert first and all(f"@{name}" in named for name in first)
