@@ -14,6 +14,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from tqdm import tqdm
 
+from ckdmed.bundle.errors import root_cause
 from ckdmed.export.configs import read_object
 from ckdmed.export.file_rules import REQUIRED_FILES, formatting_problems, machine_paths
 from ckdmed.export.large_files import LIMIT, files_over_limit
@@ -83,7 +84,8 @@ def _run(name: str, check: Callable[[], str]) -> Check:
             return Check(name, True, check())
         # whatever a bundle's own configuration raises is a finding, and the other checks go on
         except Exception as error:
-            return Check(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
+            cause = root_cause(error)
+            return Check(name, False, " ".join(f"{type(cause).__name__}: {cause}".split()))
 
 
 def _nothing(problems: list[str], fine: str) -> str:
