@@ -14,6 +14,7 @@ from typing import Any
 
 from monai.utils import ensure_tuple
 
+from ckdmed.file_hash import content_mark
 from ckdmed.files import write_json
 from ckdmed.json_files import read_json
 from ckdmed.sections.record import item_name
@@ -25,18 +26,12 @@ CONTENTS_NAME = "contents.json"
 _FORMAT = "ckdmed contents 1"
 # of an item, what it is learned from beside its files
 _VALUES = ("label", "labelled", "slice", "soft", "pseudo_label", "release", "tumour_type", "tumor_label", "modalities")
-# Whole files up to this size; of larger ones parts from the beginning, the middle and the end: to read a set of volumes
-# takes minutes.
-_WHOLE, _PART = 1 << 20, 1 << 16
-# what a gzip file ends with: CRC-32 and length of its content
-_TRAILER = 8
 
 
 def contents_of(sections: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
     """Item, as the record of the sections names it -> digits that others have in its place.
 
-    Those of large files are made from parts of them, so that a change of single voxels between these goes unnoticed;
-    those of compressed files from the checksum in them.
+    Files are told by `content_mark`, which does not read all of a large one.
 
     Args:
         sections: "train", "validation" ... -> items.
@@ -93,20 +88,7 @@ def _is_path(value: Any) -> bool:
 def _mark(path: Path) -> str:
     if path.is_dir():
         return _digits([_mark(file) for file in sorted(path.iterdir()) if file.is_file()])
-    if not path.exists():
-        return "missing"
-    size = path.stat().st_size
-    with open(path, "rb") as stream:
-        if path.suffix.lower() == ".gz" and size > _TRAILER:
-            stream.seek(-_TRAILER, os.SEEK_END)
-            return stream.read().hex()
-        if size <= _WHOLE:
-            return hashlib.sha256(stream.read()).hexdigest()
-        digest = hashlib.sha256(str(size).encode())
-        for place in (0, size // 2, size - _PART):
-            stream.seek(place)
-            digest.update(stream.read(_PART))
-        return digest.hexdigest()
+    return content_mark(path) if path.exists() else "missing"
 
 
 def _digits(texts: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from monai.config import PathLike
 
 from ckdmed.data.brats.headers import VolumeFileError, open_nifti
 from ckdmed.data.patients import joined_groups, spelt_alike
+from ckdmed.file_hash import content_mark
 
 __all__ = ["same_persons"]
 
@@ -23,8 +24,8 @@ def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[s
 
     The release of 2023 repeats cases of 2021 under other names, and there is no list for those who put both into one
     folder. Images are read where cases of releases with other names lie together (one modality of each), and else only
-    of those whose masks have equally many voxels of every label. They are the same where the values of their voxels
-    other than 0 are, as a set with counts: releases turn the axes round.
+    of those whose masks have equally many voxels of every label, or whose first files are copies. They are the same
+    where the values of their voxels other than 0 are, as a set with counts: releases turn the axes round.
 
     Args:
         items: of a datalist, with ``image``, ``modalities``, ``release``, ``patient_group`` and ``label_voxels``.
@@ -37,7 +38,7 @@ def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[s
         VolumeFileError: an image cannot be read.
     """
     content: dict[str, set[str]] = defaultdict(set)
-    suspects = _suspects(items)
+    suspects = _suspects(items, Path(folder))
     common = set(suspects[0]["modalities"]).intersection(*(item["modalities"] for item in suspects)) if suspects else ()
     for modality in sorted(common)[:1]:
         for item in suspects:
@@ -46,15 +47,20 @@ def same_persons(items: Sequence[Mapping[str, Any]], folder: PathLike) -> dict[s
     return joined_groups([*same, *spelt_alike({str(item["patient_group"]) for item in items})])
 
 
-def _suspects(items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _suspects(items: Sequence[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
     # the releases from 2023 on share their names
     if len({"2023" if item["release"] in ("2024", "2025") else item["release"] for item in items}) > 1:
         return list(items)
-    alike: dict[tuple[int, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
     for item in items:
         if item.get("label_voxels"):
             alike[tuple(sorted(item["label_voxels"].values()))].append(item)
-    return [item for same in alike.values() if len({one["patient_group"] for one in same}) > 1 for item in same]
+        # a copy may have another mask, a corrected one, or none
+        file = folder / item["image"][0]
+        if file.is_file():
+            alike["file", content_mark(file)].append(item)
+    found = [item for same in alike.values() if len({one["patient_group"] for one in same}) > 1 for item in same]
+    return list({item["case"]: item for item in found}.values())
 
 
 def _fingerprint(item: Mapping[str, Any], modality: str, folder: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 from ckdmed.bundle import brats_sections
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 
-from .conftest import AFFINE, brain, mask
+from .conftest import AFFINE, brain, mask, save
 
 
 @pytest.fixture
@@ -50,6 +50,20 @@ def test_a_copy_under_another_name_is_the_same_person(make_case, tmp_path, recwa
     groups = [item["patient_group"] for item in datalist["training"]]
     assert groups == ["BraTS-GLI-00001", "BraTS-GLI-00001", "BraTS-GLI-00003", "BraTS-GLI-00004"]
     assert "BraTS-GLI-00002 is BraTS-GLI-00001" in str(recwarn.pop(UserWarning).message)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_copy_with_another_mask_or_none_is_the_same_person(make_case, tmp_path, corrected):
+    """It was a patient of its own, and could be trained on beside the test case of the same images."""
+    for name, seed in (("00001", 1), ("00002", 1), ("00003", 2)):
+        make_case(f"BraTS-GLI-{name}-000", leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=seed))
+    seg = tmp_path / "BraTS-GLI-00002-000" / "BraTS-GLI-00002-000-seg.nii.gz"
+    seg.unlink()
+    if corrected:
+        save(seg, np.where(mask() == 1, 2, mask()).astype(np.uint8))
+    with pytest.warns(UserWarning, match="BraTS-GLI-00002 is BraTS-GLI-00001"):
+        datalist = build(tmp_path, fractions=(1, 0, 0), require_label=False)
+    assert {item["patient_group"] for item in datalist["training"]} == {"BraTS-GLI-00001", "BraTS-GLI-00003"}
 
 
 def test_a_stored_list_with_one_person_in_two_sections_is_refused(folder):
