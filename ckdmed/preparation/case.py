@@ -125,7 +125,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
                 "the images apart, or the brain mask or the size leaves nothing of it."
             )
     kept = 1.0 if label is None or not drawn else _volume(label, affine) / drawn
-    if not kept:
+    if label is not None and not kept:
         raise VolumeFileError(
             f"{item.label}: nothing of it is left on the grid of {label.shape} voxels, as if there were no tumour: "
             "the grid does not reach it, or its voxels are too large for it. Give another size, spacing or reference."
