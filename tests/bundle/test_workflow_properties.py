@@ -58,3 +58,6 @@ def test_all_properties_are_there(bundle: str, configs: list[str], tmp_path: Pat
         workflow.parser["checkpoint"] = str(weights)
     workflow.initialize()
     assert workflow.check_properties() == []
+    # an evaluation has a trainer among its properties too, which must write nothing to the run that it scores
+    assert (tmp_path / "out/settings.json").exists() == (configs == ["train.json"])
+    assert (tmp_path / "out/tensorboard").exists() == (configs == ["train.json"])

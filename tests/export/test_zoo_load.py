@@ -24,6 +24,8 @@ def test_a_training_takes_data_and_folder_when_it_runs_not_when_it_is_initialise
     # before the data, which may be drawn in it
     assert list(train["begun_dir"]).index("output_dir") < list(train["begun_dir"]).index("sections")
     assert {"$@claimed_dir", "$@begun_dir"} <= set(map(str, train["run"]))
+    # the run that an evaluation scores is not its own
+    assert not {"claimed_dir", "begun_dir"} & reached({**train, **config(bundle, "evaluate.json")}, ["train::trainer"])
 
 
 def test_load_gives_the_shipped_network_and_leaves_nothing(
