@@ -80,6 +80,8 @@ def check_settings() -> None:
     # an overlay (evaluate.json) leaves settings of the file below it without a reader, which is no mistake
     declared = _declared_beside(workflow.config_root_path)
     unknown = [key for key in unknown if key not in declared]
+    # MONAI's client of federated learning names its run whether or not that is tracked
+    unknown = [key for key in unknown if key != "run_name" or key in typed_settings()]
     check_renamed(config, {*config, *taken_settings(config)}, unknown)
     if not unknown:
         check_effect(config, set(typed_settings()) - _OF_MONAI, entry_points, [path.name for path in named_files()])

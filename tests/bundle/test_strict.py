@@ -13,6 +13,7 @@ from ckdmed.bundle import UnknownSettingError
 from ckdmed.bundle.errors import root_cause
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.strict import check_settings, unknown_settings
+from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.data.volume_reader import VolumeReader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,6 +103,13 @@ def test_overlays_may_bring_settings_that_they_read(tmp_path: Path):
     good.initialize()
     assert good.run() == ["b.pt"]
     assert "did you mean 'checkpoint'?" in refused(made(checkpont="b.pt"))
+
+
+def test_a_run_may_have_a_name_without_tracking_that_nobody_typed(tmp_path: Path):
+    """MONAI's client of federated learning gives one to every run."""
+    workflow(tmp_path, run_name="client").initialize()
+    with taken_from(["--config_file", "train.json", "--run_name", "mine"]):
+        assert "'run_name' is not a setting" in refused(workflow(tmp_path, run_name="mine"))
 
 
 def test_words_of_json_from_a_command_line(tmp_path: Path):
