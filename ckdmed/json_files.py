@@ -16,6 +16,9 @@ _MAX_DEPTH = 100
 class JsonFileError(ValueError):
     """A file that cannot be read as JSON; the message names it."""
 
+    # where it ends a run, this needs no traceback
+    explains_itself = True
+
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The value in a JSON file.

@@ -208,7 +208,7 @@ def _chosen(said: Any) -> dict[str, Any]:
 def _check_hash(checkpoint: Path, record: Path, content: Any) -> None:
     stated = content.get("sha256") if isinstance(content, Mapping) else None
     if stated is not None and checkpoint.is_file() and (found := sha256_of(checkpoint)) != stated:
-        raise ValueError(
+        raise RefusedStart(
             f"'{record}' is not the record of '{checkpoint}': it names SHA-256 {stated}, but that of the weights is "
             f"{found}. Replace it with the record of their own training, models/model.json of its output folder."
         )

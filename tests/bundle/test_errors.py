@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ckdmed.bundle.errors import RefusedStart, explain_errors, in_words, root_cause
+from ckdmed.json_files import JsonFileError
 from ckdmed.zoo_teacher.errors import TeacherBundleError
 
 
@@ -42,7 +43,7 @@ def test_the_cause_is_the_last_line_below_the_traceback(ended_by):
     assert printed.count("error: no teacher.pt") == 1
 
 
-@pytest.mark.parametrize("kind", [Mistake, RefusedStart, TeacherBundleError])
+@pytest.mark.parametrize("kind", [Mistake, RefusedStart, TeacherBundleError, JsonFileError])
 def test_what_explains_itself_has_no_traceback(ended_by, kind):
     assert ended_by(kind("did you mean epochs?")).strip() == "error: did you mean epochs?"
 
