@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from monai.bundle.config_item import ComponentLocator  # noqa: E402
 from packaging.requirements import Requirement  # noqa: E402
+from PIL import Image  # noqa: E402
+from PIL.PngImagePlugin import PngInfo  # noqa: E402
 
 from tests.install.environments import copy_of_checkout, environment_of, install, needed_by  # noqa: E402
 
@@ -54,6 +58,37 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, skip in skips.items():
             if marker in item.keywords:
                 item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_look_through_monai() -> Iterator[None]:
+    """MONAI looks through all of its modules for every parser of a config; here once in a process."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = ComponentLocator._find_classes_or_functions
+        tables: dict[tuple[str, ...], dict[str, list[str]]] = {}
+
+        def kept(self: ComponentLocator, names: list[str]) -> dict[str, list[str]]:
+            key = tuple(names)
+            if key not in tables:
+                tables[key] = found(self, names)
+            return tables[key]
+
+        patch.setattr(ComponentLocator, "_find_classes_or_functions", kept)
+        yield
+
+
+@pytest.fixture
+def pictures_not_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made as ever, but saved as one white pixel: rendering takes a quarter of a short training's time."""
+
+    def save(self: Figure, file: Any, metadata: Mapping[str, str | None], **options: Any) -> None:
+        texts = PngInfo()
+        for name, text in metadata.items():
+            if text is not None:
+                texts.add_text(name, text)
+        Image.new("RGB", (1, 1), "white").save(file, format="png", pnginfo=texts)
+
+    monkeypatch.setattr(Figure, "savefig", save)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 from ckdmed.losses.total import DistillationLoss, LossTerm
@@ -45,6 +45,11 @@ class Method:
     @property
     def options(self) -> dict[str, Any]:
         """Option -> default."""
+        return dict(self._options)
+
+    @cached_property
+    def _options(self) -> dict[str, Any]:
+        # a plan of many runs asks tens of thousands of times, and a signature is slow to read
         return options_of(self.function)
 
 

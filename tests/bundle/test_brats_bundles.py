@@ -59,6 +59,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"sections#phantom_dir": str(folder / "phantoms"), "cache_dir": str(folder / "cache")}
 
 
+@pytest.mark.rendered
 @pytest.mark.parametrize("volumes", [False, True], ids=["slices", "volumes"])
 def test_a_student_is_taught(tmp_path: Path, phantoms: dict, volumes: bool):
     made = workflow("brats_seg_kd", tmp_path, **phantoms, **(VOLUMES if volumes else {}))

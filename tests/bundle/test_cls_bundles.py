@@ -61,6 +61,7 @@ def test_artefacts(distilled: Path):
     assert settings["teacher_kind"] == "vgg_vit" and settings["class_names"][1] == "glioma"
 
 
+@pytest.mark.rendered
 def test_evaluate_scores_student_and_shows_the_teacher_beside_it(distilled: Path, tmp_path: Path):
     student = json.loads((BUNDLES / "cls_kd" / "train.json").read_text(encoding="utf-8"))["network_def"]
     run(

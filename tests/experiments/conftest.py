@@ -40,3 +40,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     for name in EXPERIMENTS:
         monkeypatch.setattr(experiment(name), "read_datalist", lambda self, path: {"seed": 0})
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _pictures(request: pytest.FixtureRequest) -> None:
+    """Pictures are rendered where a test is marked so."""
+    if "rendered" not in request.keywords:
+        request.getfixturevalue("pictures_not_rendered")
