@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -26,6 +29,14 @@ def opened(bundle: str, *files: str, **settings: Any) -> ConfigWorkflow:
     )
     made.initialize()
     return made
+
+
+@cache
+def shared_phantoms(*sizes: Any) -> str:
+    """A folder of this process for phantoms of these sizes, which the first run draws and the others find."""
+    folder = TemporaryDirectory(prefix="ckdmed-test-phantoms-")
+    atexit.register(folder.cleanup)
+    return folder.name
 
 
 def record(checkpoint: str | Path, bundle: str, **settings: Any) -> None:

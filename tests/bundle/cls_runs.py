@@ -7,7 +7,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from tests.bundle.bundle_runs import completed, opened
+from tests.bundle.bundle_runs import completed, opened, shared_phantoms
 
 TEACHER: dict[str, Any] = {"vgg_width": 0.03, "vit_hidden": 8, "vit_layers": 1, "vit_heads": 2}
 TINY: dict[str, Any] = {
@@ -40,11 +40,16 @@ STUDENT: dict[str, Any] = {
         "image_size": 32,
     },
 }
+# what the phantoms of a run depend on
+PHANTOMS = ("phantom_patients", "sections#phantom_size", "sections#phantom_slices", "seed")
 
 
 def workflow(name: str, output_dir: Path, overlay: str | None = None, **overrides: Any) -> ConfigWorkflow:
     """A bundle's training, or with ``overlay`` what it makes of it, initialised."""
     settings = {**TINY, **(STUDENT if name == "cls_kd" else {}), "output_dir": str(output_dir), **overrides}
+    if not {"dataset_dir", "task"} & set(settings):
+        sizes = (str(settings.get(name)) for name in PHANTOMS)
+        settings.setdefault("sections#phantom_dir", shared_phantoms("cls", *sizes))
     return opened(name, *(["train.json", overlay] if overlay else []), **settings)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai.bundle import ConfigWorkflow
 
-from tests.bundle.bundle_runs import BUNDLES, completed, opened
+from tests.bundle.bundle_runs import BUNDLES, completed, opened, shared_phantoms
 
 BUNDLE = BUNDLES / "seg_kd"
 
@@ -27,11 +27,16 @@ TINY: dict[str, Any] = {
     "vit_heads": 2,
     "device": "cpu",
 }
+# what the phantoms of a run depend on
+PHANTOMS = ("phantom_patients", "sections#phantom_size", "sections#phantom_slices", "seed")
 
 
 def workflow(output_dir: Path, **overrides: Any) -> ConfigWorkflow:
     """The training of the bundle, initialised."""
     settings = {**TINY, "device": "$torch.device('cpu')", "output_dir": str(output_dir), **overrides}
+    if not {"dataset_dir", "task"} & set(settings):
+        sizes = (str(settings.get(name)) for name in PHANTOMS)
+        settings.setdefault("sections#phantom_dir", shared_phantoms("seg", *sizes))
     return opened("seg_kd", **settings)
 
 

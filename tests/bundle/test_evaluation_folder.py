@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from monai.bundle import ConfigWorkflow
 
 from ckdmed.bundle import evaluation_folder
 from ckdmed.bundle.errors import RefusedStart, root_cause
-from ckdmed.bundle.run_lock import in_use, release
+from ckdmed.bundle.run_lock import hold, in_use, release
 from ckdmed.bundle.typed_settings import taken_from
 from ckdmed.engines.teachers.folds import TeacherFolds
 from ckdmed.file_hash import sha256_of
@@ -22,6 +20,7 @@ from ckdmed.files import save_weights
 from ckdmed.inference.network_state import NetworkState
 from ckdmed.networks.checkpoint import read_checkpoint
 from tests.bundle.bundle_runs import BUNDLES
+from tests.other_process import after
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -244,13 +243,8 @@ def test_results_do_not_name_weights_that_a_training_put_in_place_of_theirs(runs
 
 def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
     name, place = "output/models/model.pt", runs / "output/evaluation"
-    code = (
-        "import sys, time; from pathlib import Path; from ckdmed.bundle.run_lock import hold; "
-        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
-    )
     given = ["--config_file", "evaluate.json", "--evaluation_dir", str(place)]
-    with subprocess.Popen([sys.executable, "-c", code, str(place)], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None and first.stdout.readline() == "held\n"
+    with after(hold, place) as first:
         # its results are still to come, and nothing tells what they will be
         assert folder(runs, name) == "output/evaluation-2"
         with taken_from(given), pytest.raises(RuntimeError) as error:
@@ -258,7 +252,6 @@ def test_two_evaluations_at_a_time_do_not_share_a_folder(runs: Path) -> None:
         assert isinstance(refusal := root_cause(error.value), RefusedStart)
         assert f"in use by another run (process {first.pid}" in str(refusal)
         assert str(refusal).endswith("wait until it ends, or give another evaluation_dir.")
-        first.kill()
     with taken_from(given):
         evaluation(runs, name, evaluation_dir=str(place))
     try:

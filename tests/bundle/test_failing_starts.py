@@ -32,7 +32,7 @@ def hashes(folder: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "out"
-    run(folder, method="supervised")
+    run(folder, method="supervised", **{"sections#phantom_dir": str(folder / "phantoms")})
     return folder
 
 

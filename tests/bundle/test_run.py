@@ -4,9 +4,12 @@ import errno
 import json
 import logging
 import os
-import subprocess
+import re
+import shlex
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +19,9 @@ from ckdmed.bundle import finish_run, output_folder, start_run
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.run import settings_of
 from ckdmed.bundle.run_lock import LOCK_NAME, hold, release
+from ckdmed.bundle.typed_command import typed_command
 from ckdmed.files import DiskFullError
+from tests.other_process import after
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -108,14 +113,11 @@ def test_the_next_folder_is_behind_all_that_hold_a_run(tmp_path: Path):
 
 
 def test_a_second_process_is_told_of_the_first(tmp_path: Path):
-    code = f"from ckdmed.bundle.run_lock import hold; hold(__import__('pathlib').Path({str(tmp_path / 'out')!r}))"
-    held = f"{code}; print('held', flush=True); __import__('time').sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None and first.stdout.readline() == "held\n"
-        with pytest.raises(RefusedStart, match=rf"in use by another run \(process {first.pid} on .*run_lock import"):
+    command = re.escape(shlex.join(typed_command()))
+    with after(hold, tmp_path / "out") as first:
+        with pytest.raises(RefusedStart, match=rf"in use by another run \(process {first.pid} on .*{command}"):
             start_run(str(tmp_path / "out"), resume=True)
         assert names(tmp_path / "out") == {".run.lock"} and output_folder(str(tmp_path)) != str(tmp_path / "out")
-        first.kill()
     # a run that was killed leaves no lock
     start_run(str(tmp_path / "out"))
     finish_run(str(tmp_path / "out"))
@@ -124,21 +126,14 @@ def test_a_second_process_is_told_of_the_first(tmp_path: Path):
 
 def test_no_two_runs_leave_their_weights_in_one_folder(tmp_path: Path):
     weights = tmp_path / "weights"
-    code = (
-        "import sys, time; from ckdmed.bundle import start_run; "
-        "start_run(sys.argv[1], ckpt_dir=sys.argv[2], weights=[sys.argv[2]]); "
-        "print('begun', flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "one"), str(weights)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None and first.stdout.readline() == "begun\n"
+    given: dict[str, Any] = {"ckpt_dir": str(weights), "weights": [str(weights)]}
+    with after(partial(start_run, **given), str(tmp_path / "one")) as first:
         with pytest.raises(
             RefusedStart, match=rf"weights' is in use .*process {first.pid} .*another folder for the wei"
         ):
-            start_run(str(tmp_path / "two"), ckpt_dir=str(weights), weights=[str(weights)])
+            start_run(str(tmp_path / "two"), **given)
         # nothing is left of the second one, and nothing of the first is touched
         assert not (tmp_path / "two").exists() and names(weights) == {"model.json", ".run.lock"}
-        first.kill()
     start_run(str(tmp_path / "two"), weights=[str(weights)])
     finish_run(str(tmp_path / "two"))
     assert names(weights) == {"model.json"}

@@ -233,7 +233,7 @@ def test_without_a_record_what_the_chosen_kind_reads_is_asked(
 @pytest.mark.usefixtures("process_as_it_was")
 def test_the_checkpoint_alone_is_enough(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    seg_kd_runs.run(run)
+    seg_kd_runs.run(run, **{"sections#phantom_dir": str(run / "phantoms")})
     # without the rest of the run
     for name in ("model.pt", "model.json", "sections.json"):
         (tmp_path / "kept").mkdir(exist_ok=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from pydicom import dcmread
 from skimage.io import imsave
 
 from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.run_lock import hold
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.cli import main
 from ckdmed.clinic import find_patients
@@ -31,6 +30,7 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.inference.ledger import read_ledger
 from ckdmed.intended_inputs import SeriesFacts
 from tests.dicom_results.mr_series import write_enhanced_mr, write_mr_series
+from tests.other_process import after
 
 SEQUENCES = ["t1c"]
 
@@ -224,15 +224,9 @@ def test_links_that_another_run_reads_stay(tmp_path: Path) -> None:
     link = out / "inputs/p/a.nii.gz"
     link.parent.mkdir(parents=True)
     link.symlink_to(volume(tmp_path / "a.nii.gz"))
-    code = "import sys; from pathlib import Path; from ckdmed.bundle.run_lock import hold; hold(Path(sys.argv[1])); "
-    code += "print(1, flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline()
+    with after(hold, out):
         with pytest.raises(ValueError, match="is in use by another run"):
             segment_patients([], out, tmp_path)
-        other.communicate(b"\n")
     assert link.is_symlink()
 
 
