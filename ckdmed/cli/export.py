@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="setting to write to the configurations, such as threshold=0.4; repeatable. Settings in the checkpoint's "
         "record (model.json beside it, or settings.json of its run), such as sizes, need not be given",
     )
+    parser.add_argument(
+        "--config_file",
+        "--config-file",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="configuration (JSON or YAML) that the run was trained with beside the bundle's own, such as one with a "
+        "network of your own; its entries are written to the configurations. Repeatable",
+    )
     parser.add_argument("--evaluation", type=Path, help="summary.json of this checkpoint's evaluation, for the docs")
     parser.add_argument(
         "--archive",
@@ -64,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint,
         args.output_dir,
         teacher_checkpoint=args.teacher_checkpoint,
-        overrides=dict(_pair(text) for text in args.override),
+        overrides={**_entries(args.config_file), **dict(_pair(text) for text in args.override)},
         evaluation=args.evaluation,
         large_files_url=args.large_files_url,
         schema=args.schema,
@@ -115,5 +126,29 @@ def _pair(text: str) -> tuple[str, Any]:
         raise ValueError(f"--override takes KEY=VALUE, such as student_base=8; got '{text}'.")
     try:
         return key, json.loads(value)
-    except ValueError:
+    except ValueError as error:
+        if value.lstrip()[:1] in ("{", "["):
+            raise ValueError(
+                f"--override {key}: '{value}' is no JSON ({error}); write it in full, or give a file that has "
+                f"{key} with --config_file."
+            ) from error
         return key, value
+
+
+def _entries(files: Sequence[Path]) -> dict[str, Any]:
+    """Those of configurations, of later ones instead of those of earlier ones."""
+    from monai.bundle import ConfigParser
+
+    found: dict[str, Any] = {}
+    for file in files:
+        if not file.is_file():
+            raise ValueError(f"--config_file: there is no file '{file}'.")
+        try:
+            read = ConfigParser.load_config_file(file)
+        except Exception as error:
+            # of the libraries that read JSON and YAML, each with errors of its own
+            raise ValueError(f"--config_file: '{file}' cannot be read: {' '.join(str(error).split())}") from error
+        if not isinstance(read, dict):
+            raise ValueError(f"--config_file: '{file}' holds no entries by name, but a {type(read).__name__}.")
+        found.update(read)
+    return found

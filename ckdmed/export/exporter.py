@@ -228,6 +228,8 @@ def _write_files(
         parser = ConfigParser()
         parser.read_config(str(folder / "configs" / "inference.json"))
         network = parser.get_parsed_content("network_def")
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"network_def gives a {type(network).__name__}, not a network; write it as a component.")
         _check_fit(network, folder / "models" / "model.pt", checkpoint, source, set().union(*rewritten.values()))
         readme = with_network_named(readme, folder.name, network, parser, shipped)
         (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
@@ -247,8 +249,8 @@ def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str,
             # others, inside a component or of the training alone, are no entry of a configuration by themselves
             given = [f"{name}={json.dumps(value)}" for name, value in own.items() if name in known]
             raise ValueError(
-                f"'{checkpoint}' was trained with a network_def of one's own, which an export is given with --override "
-                "(docs/own_networks.md). By its record: "
+                f"'{checkpoint}' was trained with a network_def of one's own, which an export is given with --config_file, "
+                "or entry by entry (docs/own_networks.md). By its record: "
                 + " ".join(shlex.join(["--override", entry]) for entry in given or ["network_def=..."])
             ) from error
         raise ValueError(

@@ -66,7 +66,7 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
         words = [*words, "--force"]
     if words[:2] == ["ckdmed", "run"]:
         return run_of_command(words, folder, python)
-    if "--config_file" in words:
+    if "--config_file" in words and "monai.bundle" in words:
         return run_of_bundle(words, folder, python)
     if words[0] == "python":
         if words[1].startswith(LONG):
@@ -88,10 +88,15 @@ def prepared(command: str, folder: Path, python: Path) -> list[str]:
 def run_of_command(words: list[str], folder: Path, python: Path) -> list[str]:
     """`ckdmed run`, at the sizes at which `monai.bundle run` would be run in its place."""
     bundle, workflow, *settings = words[2:]
-    files = repr([f"bundles/{bundle}/{name}" for name in WORKFLOWS[workflow]])
+    own = []
+    while "--config_file" in settings:
+        at = settings.index("--config_file")
+        own += settings[at : at + 2]
+        del settings[at : at + 2]
+    files = repr([*(f"bundles/{bundle}/{name}" for name in WORKFLOWS[workflow]), *own[1::2]])
     begin = ["python", "-m", "monai.bundle", "run", "--config_file", files]
     small = run_of_bundle([*begin, *settings], folder, python)[len(begin) :]
-    return [str(python.with_name("ckdmed")), "run", bundle, workflow, *small]
+    return [str(python.with_name("ckdmed")), "run", bundle, workflow, *own, *small]
 
 
 def run_of_bundle(words: list[str], folder: Path, python: Path) -> list[str]:
