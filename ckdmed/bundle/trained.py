@@ -356,20 +356,27 @@ def _tell_of_components(parser: ConfigParser, option: str) -> None:
     checkpoint = parser.get_parsed_content("trained").checkpoint if "trained" in config else None
     if not checkpoint or is_deployed(Path(checkpoint)):
         return
-    recorded = (recorded_entry(Path(checkpoint)) or {}).get("components", {})
-    others = {
-        name: content
-        for name, content in (recorded.items() if isinstance(recorded, Mapping) else ())
-        if name.split("#")[0] not in _OF_TRAINING_ALONE
-        and json.loads(json.dumps(parser.get(name), default=str)) != content
-    }
-    if others:
+    if others := other_components(parser, Path(checkpoint)):
         listed = ", ".join(f"{option}{name} {json.dumps(content)}" for name, content in others.items())
         logger.warning(
             f"'{checkpoint}' was trained with entries of components that differ from those of its bundle: {listed}. "
             "They are not taken from the record; give those that matter here, such as those of the network and the "
             "preprocessing."
         )
+
+
+def other_components(parser: ConfigParser, checkpoint: Path) -> dict[str, Any]:
+    """Id -> content, of the entries of components that a training was given and that a configuration has otherwise.
+
+    Those that only a training reads are left out.
+    """
+    recorded = (recorded_entry(checkpoint) or {}).get("components", {})
+    return {
+        name: content
+        for name, content in (recorded.items() if isinstance(recorded, Mapping) else ())
+        if name.split("#")[0] not in _OF_TRAINING_ALONE
+        and json.loads(json.dumps(parser.get(name), default=str)) != content
+    }
 
 
 def _same(name: str, value: Any, table: Mapping[str, Any]) -> Any:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import os
 import re
-import shlex
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from ckdmed.bundle.scans import BRATS_NAMES, made_like_brats
-from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record, recorded_entry
+from ckdmed.bundle.trained import OF_PREDICTIONS, reads_record
 from ckdmed.deployed_network import refuse_deployed
 from ckdmed.export.checks import Check, check_bundle, check_sizes
 from ckdmed.export.configs import (
@@ -31,6 +29,7 @@ from ckdmed.export.documents import exported_metadata, exported_readme, read_eva
 from ckdmed.export.held import with_network_named
 from ckdmed.export.large_files import LIMIT, move_large_files
 from ckdmed.export.network_format import with_network_format
+from ckdmed.export.own_components import check_own_components
 from ckdmed.export.record import student_record, teacher_record
 from ckdmed.export.torchscript import export_torchscript, scripting_problem
 from ckdmed.export.undisturbed import undisturbed
@@ -227,10 +226,11 @@ def _write_files(
     with undisturbed():
         parser = ConfigParser()
         parser.read_config(str(folder / "configs" / "inference.json"))
+        check_own_components(parser, checkpoint, overrides)
         network = parser.get_parsed_content("network_def")
         if not isinstance(network, nn.Module):
             raise ValueError(f"network_def gives a {type(network).__name__}, not a network; write it as a component.")
-        _check_fit(network, folder / "models" / "model.pt", checkpoint, source, set().union(*rewritten.values()))
+        _check_fit(network, folder / "models" / "model.pt", checkpoint, source)
         readme = with_network_named(readme, folder.name, network, parser, shipped)
         (folder / "docs" / "README.md").write_text(readme, encoding="utf-8")
         # some networks cannot be scripted, which the zoo allows; the check of the bundle says so
@@ -238,21 +238,12 @@ def _write_files(
             export_torchscript(folder)
 
 
-def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str, known: Collection[str]) -> None:
+def _check_fit(network: nn.Module, weights: Path, checkpoint: Path, source: str) -> None:
     try:
         network.load_state_dict(load_weights(weights))
     except RuntimeError as error:
         # the first line says that there are errors, the second is the first of them
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        own = (recorded_entry(checkpoint) or {}).get("components") or {}
-        if any(name.split("#")[0] == "network_def" for name in own):
-            # others, inside a component or of the training alone, are no entry of a configuration by themselves
-            given = [f"{name}={json.dumps(value)}" for name, value in own.items() if name in known]
-            raise ValueError(
-                f"'{checkpoint}' was trained with a network_def of one's own, which an export is given with --config_file, "
-                "or entry by entry (docs/own_networks.md). By its record: "
-                + " ".join(shlex.join(["--override", entry]) for entry in given or ["network_def=..."])
-            ) from error
         raise ValueError(
             f"'{checkpoint}' is of another network than {source}: {lines[min(1, len(lines) - 1)]} If it is of another "
             "size, give its settings with --override (its run's settings.json holds them)."

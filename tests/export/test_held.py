@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from monai.bundle import ConfigParser
 from torch import nn
 
-from ckdmed.export.exporter import _check_fit
 from ckdmed.export.held import with_network_named
-from ckdmed.files import write_json
 from tests.export.tiny import config
 
 CARD = "# Model Overview\nA small U-Net,\nwidths 32 to 512.\n\n## Data\nSlices.\n"
@@ -52,16 +49,3 @@ def test_a_card_without_an_overview_is_refused() -> None:
 def test_every_export_says_it(exported: Path) -> None:
     card = (exported / "docs/README.md").read_text(encoding="utf-8")
     assert "This export holds a UNet with 122,021 parameters" in card and "`image_size` `32`" in card
-
-
-def test_a_run_with_a_network_of_ones_own_is_told_how_it_is_exported(tmp_path: Path) -> None:
-    weights, network = tmp_path / "model.pt", nn.Conv2d(1, 2, 3)
-    torch.save(nn.Conv2d(1, 4, 3).state_dict(), weights)
-    own = {"network_def": {"_target_": "BasicUNet"}, "noise": {"_target_": "RandGaussianNoised"}}
-    write_json(weights.with_suffix(".json"), {"settings": {"epochs": 1}, "components": own})
-    with pytest.raises(ValueError, match="of one's own") as refused:
-        _check_fit(network, weights, weights, "bundles/seg_kd", {"network_def"})
-    assert str(refused.value).endswith("""By its record: --override 'network_def={"_target_": "BasicUNet"}'""")
-    weights.with_suffix(".json").unlink()
-    with pytest.raises(ValueError, match="is of another network than bundles/seg_kd"):
-        _check_fit(network, weights, weights, "bundles/seg_kd", {"network_def"})
