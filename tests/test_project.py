@@ -281,7 +281,9 @@ def test_tables_of_results_are_those_of_their_records(tables):
         assert tables.filled(text) == text, f"{page.name}: run python tools/write_tables.py"
 
 
+@pytest.mark.usefixtures("pictures_not_rendered")
 def test_pictures_of_results_are_those_of_their_records(tables, tmp_path):
+    # by the values that are kept in them
     for name in tables.PICTURES:
         now = read_values(tables.drawn(name, tmp_path / name))
         assert read_values(ROOT / "docs" / "images" / name) == now, f"{name}: run python tools/write_tables.py"
