@@ -26,6 +26,12 @@ pytestmark = pytest.mark.usefixtures("process_as_it_was")
 OTHER = {"seg_kd": {"image_size": 48, "scaling": "zscore"}, "cls_kd": {"image_size": 48, "class_names": ["a", "b"]}}
 
 
+@pytest.fixture
+def unscripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TorchScript of a network takes seconds, and these tests read what else is written."""
+    monkeypatch.setattr("ckdmed.export.exporter.scripting_problem", lambda network: "left out")
+
+
 def started(folder: Path, *files: str, **settings: Any) -> ConfigWorkflow:
     workflow = ConfigWorkflow(
         [str(folder / "configs" / name) for name in files],
@@ -120,6 +126,7 @@ def test_what_is_exported_has_a_record_or_all_that_it_would_tell(tmp_path):
         export_bundle(ROOT / "bundles" / "seg_kd", checkpoint, tmp_path / "brain_seg", overrides={"student_base": 4})
 
 
+@pytest.mark.usefixtures("unscripted")
 def test_the_weights_that_ship_keep_their_threshold(tmp_path):
     bundle = ROOT / "bundles" / "seg_kd"
     weights = bundle / "models" / "model.pt"
@@ -141,6 +148,7 @@ def test_the_weights_that_ship_keep_their_threshold(tmp_path):
         assert f"inference differs from what was scored; it has `threshold` {threshold}, not 0.5." in text
 
 
+@pytest.mark.usefixtures("unscripted")
 def test_the_weights_that_ship_still_know_their_patients(tmp_path):
     bundle = ROOT / "bundles" / "seg_kd"
     _write_files(tmp_path / "a", bundle, bundle / "models" / "model.pt", None, {}, None)
@@ -149,6 +157,7 @@ def test_the_weights_that_ship_still_know_their_patients(tmp_path):
     assert find_record(tmp_path / "a/models/model.pt") is None
 
 
+@pytest.mark.usefixtures("unscripted")
 def test_whom_weights_of_a_users_own_know_is_not_exported(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
     record_sections({name: [] for name in ("train", "validation", "test")}, str(tmp_path), str(tmp_path))
@@ -157,6 +166,7 @@ def test_whom_weights_of_a_users_own_know_is_not_exported(tmp_path):
     assert find_own_or_shipped(tmp_path / "out/models/model.pt") is None
 
 
+@pytest.mark.usefixtures("unscripted")
 @pytest.mark.parametrize(
     ("case", "shown"), [("TCGA_DU_6399", ("nonzero", None, None)), ("BraTS-GLI-00001-000", ("auto", 240.0, None))]
 )
@@ -176,6 +186,7 @@ def test_scans_are_shown_to_exported_weights_as_in_their_training(tmp_path, case
     assert json.loads((own / "configs/inference.json").read_text(encoding="utf-8"))["field_of_view"] == 200.0
 
 
+@pytest.mark.usefixtures("unscripted")
 def test_a_users_own_weights_take_what_an_evaluation_takes(tmp_path):
     checkpoint = write_checkpoint(tmp_path / "model.pt", "seg_kd")
     _write_files(tmp_path / "out", ROOT / "bundles" / "seg_kd", checkpoint, None, {}, None)
