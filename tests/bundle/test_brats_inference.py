@@ -251,7 +251,9 @@ def test_a_datalist(tmp_path, checkpoints, phantom):
     from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 
     for number in range(5):
-        brats2023(tmp_path / "in", phantom, f"BraTS-GLI-{number:05d}-000")
+        # copies of one patient's images would be taken as one patient
+        own = {name: nib.Nifti1Image(image.get_fdata() + number, image.affine) for name, image in phantom.items()}
+        brats2023(tmp_path / "in", own, f"BraTS-GLI-{number:05d}-000")
     datalist, _ = build_brats_datalist(tmp_path / "in", require_label=False, fractions=(0.6, 0.2, 0.2), progress=False)
     path = write_brats_datalist(datalist, tmp_path / "in" / "datalist.json")
     settings = {"dataset_dir": str(path), "checkpoint": checkpoints["brats_seg_kd"]}

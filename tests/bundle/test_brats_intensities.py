@@ -42,6 +42,7 @@ def three_images(bundle: str, run: Path, cases: Path, **settings: Any) -> list[t
     sizes = {**TINY, "image_size": 48, **own, **settings}
     training = opened(bundle, output_dir=str(run), dataset_dir=str(cases), profile="demo", **sizes, **beside).parser
     weights = run / "models" / "model.pt"
+    weights.parent.mkdir(parents=True)
     torch.save(training.get_parsed_content("network_def").state_dict(), weights)
     record(weights, bundle, **{key: value for key, value in sizes.items() if key != "device"})
     common = {"dataset_dir": str(cases), "checkpoint": str(weights), "device": TINY["device"]}

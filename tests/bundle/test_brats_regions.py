@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image = nib.load(path)
         mask = np.where(np.asarray(image.dataobj) > 0, 2, 0).astype(np.uint8)
         nib.save(nib.Nifti1Image(mask, image.affine), path)
-    datalist, _ = build_brats_datalist(folder, 0, (0.5, 0.25, 0.25), progress=False, release=2023)
+    datalist, _ = build_brats_datalist(folder, 0, (0.5, 0.25, 0.25), progress=False, release="2023")
     write_brats_datalist(datalist, folder / "datalist.json")
     return folder
 
