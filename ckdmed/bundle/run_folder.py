@@ -47,6 +47,7 @@ ARTEFACTS = {
     "tensorboard": "TensorBoard logs",
     SETTINGS: "the settings of the run",
     "sections.json": "the patients of the training, validation and test sets, which later evaluations keep to",
+    "contents.json": "digests of their images and labels, by which a resumed run notices others in their place",
 }
 _FILES = ("metrics.jsonl", "curves.png", "predictions.png")
 # what a start writes, which may fail after it
