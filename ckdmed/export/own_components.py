@@ -34,7 +34,8 @@ def check_own_components(inference: ConfigParser, checkpoint: Path, overrides: C
     missing = {}
     for name, content in other_components(inference, checkpoint).items():
         top = name.split("#")[0]
-        if (top in inference.get() or top in _COUNTERPARTS) and not {top, _COUNTERPARTS.get(top, top)} & given:
+        # that of a training alone would leave the inference as it was
+        if (top in inference.get() or top in _COUNTERPARTS) and _COUNTERPARTS.get(top, top) not in given:
             missing[name] = content
     if missing:
         entries = " ".join(shlex.join(["--override", f"{name}={json.dumps(value)}"]) for name, value in missing.items())
@@ -47,4 +48,6 @@ def check_own_components(inference: ConfigParser, checkpoint: Path, overrides: C
 
 def _of_inference(missing: Collection[str]) -> str:
     others = [(name, _COUNTERPARTS[name.split("#")[0]]) for name in missing if name.split("#")[0] in _COUNTERPARTS]
-    return "".join(f"; an inference has {other} in place of {name}: give that as well" for name, other in others)
+    return "".join(
+        f"; for the inference, also give {other}, which does there what {name} does" for name, other in others
+    )

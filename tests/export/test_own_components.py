@@ -55,6 +55,14 @@ def test_other_preprocessing_is_not_exported_as_the_bundles_own(tmp_path: Path) 
     assert not (tmp_path / "brain_own").exists()
 
 
+def test_preprocessing_of_the_training_alone_is_not_enough(tmp_path: Path) -> None:
+    inference = ConfigParser(config("seg_kd", "inference.json"))
+    weights = weights_of(tmp_path, preprocessing_of="$lambda size: []")
+    with pytest.raises(ValueError, match="also give preprocessing, which does there what preprocessing_of does"):
+        check_own_components(inference, weights, ["preprocessing_of"])
+    check_own_components(inference, weights, ["preprocessing_of", "preprocessing"])
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is of another network than bundles/seg_kd"):
         _check_fit(nn.Conv2d(1, 2, 3), weights_of(tmp_path), tmp_path / "model.pt", "bundles/seg_kd")
