@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
-__all__ = ["content_mark", "sha256_of"]
+__all__ = ["content_mark", "content_mark_of_image", "sha256_of"]
 
 _BLOCK = 1 << 20
 # Whole files up to this size; of larger ones parts from the beginning, the middle and the end: to read a set of volumes
@@ -43,3 +44,12 @@ def content_mark(path: str | os.PathLike[str]) -> str:
             stream.seek(place)
             digest.update(stream.read(_PART))
         return digest.hexdigest()
+
+
+def content_mark_of_image(path: str | os.PathLike[str]) -> str:
+    """The `content_mark` of an image: a file, or a folder of them such as a DICOM series, whatever their names."""
+    place = Path(path)
+    if not place.is_dir():
+        return content_mark(place)
+    marks = sorted(content_mark(file) for file in place.iterdir() if file.is_file())
+    return hashlib.sha256(" ".join(marks).encode()).hexdigest()

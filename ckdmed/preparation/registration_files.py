@@ -13,6 +13,7 @@ from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.data.nifti_files import VolumeFileError
 from ckdmed.data.slice_geometry import spatial_geometry
 from ckdmed.data.volume_reader import read_volume
+from ckdmed.file_hash import content_mark_of_image
 from ckdmed.json_files import read_json
 from ckdmed.preparation.case import PreparedVolume
 from ckdmed.preparation.registration import Registration, in_itk, resampled
@@ -70,8 +71,8 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
         the mask as uint8, the original's affine, and the original.
 
     Raises:
-        VolumeFileError: the folder was not prepared or has no such modality, the original cannot be read, or the mask
-            holds other numbers than 0 to 255 or lies nowhere in the original.
+        VolumeFileError: the folder was not prepared or has no such modality, the original cannot be read or was replaced
+            since, or the mask holds other numbers than 0 to 255 or lies nowhere in the original.
     """
     try:
         record = read_json(case / PREPARED_RECORD)
@@ -86,6 +87,13 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
     if values.ndim != 3 or not np.array_equal(values, np.rint(values)) or values.min() < 0 or values.max() > 255:
         raise VolumeFileError(f"{mask}: not a mask of whole numbers from 0 to 255 with three axes.")
     array, own = read_volume(original)
+    # what was prepared before this was recorded has no such entry
+    then = record.get("contents", {}).get(modality)
+    if then is not None and then != content_mark_of_image(original):
+        raise VolumeFileError(
+            f"{original}: not the image from which {case} was prepared: it was replaced or changed since. Prepare the case "
+            "again, or put the earlier image back."
+        )
     grid = array if array.ndim == 3 else array[..., 0]
     # from the mask's millimetres, which are the reference's, to those of the original
     back = resampled((values, affine), (grid, own), np.linalg.inv(matrix), nearest=True)

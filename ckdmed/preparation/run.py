@@ -17,7 +17,7 @@ from ckdmed.data.brats.releases import decided_releases, labels_of
 from ckdmed.data.brats.slice_cache import in_pool
 from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.data.written_files import is_whole_file
-from ckdmed.file_hash import sha256_of
+from ckdmed.file_hash import content_mark_of_image, sha256_of
 from ckdmed.files import DiskFullError, write_json
 from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
 from ckdmed.json_files import read_json
@@ -62,8 +62,8 @@ def prepare_cases(
 ) -> list[CaseResult]:
     """Prepare cases into `<out>/<case>/`; a case that cannot be used is refused and the rest goes on.
 
-    A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files,
-    grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
+    A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files
+    and their contents, grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
     made from the same files with the same settings is kept, so an interrupted run is continued by running it again. Any
     other folder of that name is replaced only if its `prepared.json` names all that is in it and no file of it was
     changed since; else the case is refused.
@@ -147,6 +147,7 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
         "modalities": list(volume.modalities),
         # `restore-mask` may run in another folder
         "files": {key: os.path.abspath(path) for key, path in _files(item).items()},
+        "contents": {key: content_mark_of_image(path) for key, path in _files(item).items()},
         "shape": list(volume.brain.shape),
         "spacing_mm": spacing,
         "affine": volume.affine.tolist(),

@@ -14,6 +14,8 @@ from skimage.io import imread
 
 from ckdmed import cli
 from ckdmed.data.brats import find_brats_cases
+from ckdmed.data.nifti_files import VolumeFileError
+from ckdmed.file_hash import content_mark, content_mark_of_image
 from ckdmed.preparation import PreparationSettings
 from ckdmed.preparation import case as preparation_of_a_case
 from ckdmed.preparation import find_inputs, prepare_cases, single_input
@@ -158,6 +160,40 @@ def test_a_mask_goes_back_from_any_folder(case, tmp_path, monkeypatch):
     prepared = tmp_path / "out" / case.name
     values, _, original = mask_in_original(prepared, prepared / f"{case.name}-seg.nii.gz", "t1c")
     assert np.array_equal(values, mask()) and original == case / f"{case.name}-t1c.nii.gz"
+
+
+@pytest.mark.parametrize("before_marks", [False, True])
+def test_a_mask_does_not_go_back_onto_another_image_in_the_place_of_its_own(case, tmp_path, before_marks):
+    run(find_inputs([case])[0], tmp_path / "out")
+    prepared = tmp_path / "out" / case.name
+    if before_marks:
+        record = json.loads((prepared / "prepared.json").read_text())
+        del record["contents"]
+        (prepared / "prepared.json").write_text(json.dumps(record))
+    original = case / f"{case.name}-t1c.nii.gz"
+    image = nib.load(original)
+    turned = nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine, image.header)
+    nib.save(turned, original)
+    arguments = (prepared, prepared / f"{case.name}-seg.nii.gz")
+    if before_marks:
+        assert mask_in_original(*arguments, "t1c")[0].any()
+        return
+    with pytest.raises(VolumeFileError, match="replaced or changed since"):
+        mask_in_original(*arguments, "t1c")
+    # the others are what they were
+    assert mask_in_original(*arguments, "t2f")[0].any()
+
+
+def test_a_series_is_known_by_its_files_and_not_by_their_names(tmp_path):
+    first = content_mark_of_image(save(tmp_path / "a/1.nii", brain()).parent)
+    save(tmp_path / "a/2.nii", brain(1))
+    both = content_mark_of_image(tmp_path / "a")
+    assert first != both
+    (tmp_path / "a/1.nii").rename(tmp_path / "a/3.nii")
+    assert content_mark_of_image(tmp_path / "a") == both
+    save(tmp_path / "a/2.nii", brain(2))
+    assert content_mark_of_image(tmp_path / "a") != both
+    assert content_mark_of_image(tmp_path / "a/2.nii") == content_mark(tmp_path / "a/2.nii")
 
 
 @pytest.mark.parametrize("output", ["original", "mask"])
