@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,8 +51,14 @@ PATIENTS = COMPARE.patient_score
 
 def records_of(name: str) -> list[RunRecord]:
     """The records of an experiment: one JSON Lines file, or a folder of files where it has not been collected yet."""
+    return list(_records_of(name))
+
+
+# a page, its tables and its pictures read the same records
+@cache
+def _records_of(name: str) -> tuple[RunRecord, ...]:
     collected = RECORDS / f"{name}.jsonl"
-    return read_experiment(collected if collected.is_file() else RECORDS / name)
+    return tuple(read_experiment(collected if collected.is_file() else RECORDS / name))
 
 
 def table1() -> str:

@@ -63,7 +63,7 @@ class RunRecord:
     schema: int = _SCHEMA
 
     def __post_init__(self) -> None:
-        _check(asdict(self), f"record {self.name!r}")
+        _check(vars(self), f"record {self.name!r}")
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the record as JSON, whole or not at all."""
