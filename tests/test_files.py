@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import errno
 import json
+import multiprocessing
 import os
 import pickle
+import signal
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,33 +54,35 @@ def test_files_get_the_mode_that_the_umask_asks_for(tmp_path: Path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-KILLED = """
-import os, signal, sys
-from ckdmed.files import write_atomic
-def write(path):
+def _end_at_once(path: Path) -> None:
     path.write_text("half")
-    if sys.argv[2:]:
-        print("writing", flush=True)
-        sys.stdin.read()
-    else:
-        os.kill(os.getpid(), signal.SIGKILL)
-write_atomic(sys.argv[1], write)
-"""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_the_next_write_in_a_folder_removes_what_a_killed_one_left(tmp_path: Path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.json")], check=False)
-    assert killed.returncode == -9 and [p.read_text() for p in tmp_path.iterdir()] == ["half"]
+    forked = multiprocessing.get_context("fork")
+    killed = forked.Process(target=write_atomic, args=(tmp_path / "a.json", _end_at_once))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -9 and [p.read_text() for p in tmp_path.iterdir()] == ["half"]
     (tmp_path / "precious").write_text("mine")
     # another process is in the midst of writing, and is let finish
-    with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path / "b.json"), "wait"], stdin=-1, stdout=-1, text=True
-    ) as other:
-        assert other.stdout is not None and other.stdout.readline() == "writing\n"
-        write_json(tmp_path / "a.json", 1)
-        assert len(list(tmp_path.glob(".writing-*"))) == 1
-        other.communicate()
-    assert other.returncode == 0
+    writing, go_on = forked.Event(), forked.Event()
+
+    def write_in_two(path: Path) -> None:
+        path.write_text("half")
+        writing.set()
+        assert go_on.wait(60)
+
+    other = forked.Process(target=write_atomic, args=(tmp_path / "b.json", write_in_two))
+    other.start()
+    assert writing.wait(60)
+    write_json(tmp_path / "a.json", 1)
+    assert len(list(tmp_path.glob(".writing-*"))) == 1
+    go_on.set()
+    other.join()
+    assert other.exitcode == 0
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {
         "a.json": "1\n",
         "b.json": "half",

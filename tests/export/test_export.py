@@ -113,16 +113,6 @@ def test_inference_needs_no_teacher_and_no_training_code(bundle, exports, tmp_pa
     assert report["counts"]["done"] > 0 and report["counts"]["skipped"] == 0
 
 
-def test_what_an_inference_imports_brings_no_training_code():
-    program = (
-        "import sys, ckdmed.recipes, ckdmed.inference\n"
-        "parts = ('ckdmed.engines', 'ckdmed.losses', 'ckdmed.export')\n"
-        "print([name for name in sys.modules if name.startswith(parts)])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], env=environment(), capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
-
-
 def _edit(name, change):
     def spoil(folder):
         path = folder / "configs" / name
