@@ -25,7 +25,7 @@ def auc(scores: np.ndarray, positive: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def slices(figshare_mat_dir: Path) -> tuple[list, np.ndarray]:
     datalist = resolve_datalist(figshare_mat_dir, progress=False)
-    items = [item for name in ("training", "validation", "test") for item in datalist[name]][::2]
+    items = [item for name in ("training", "validation", "test") for item in datalist[name]][::4]
     load = Compose([LoadImage(reader=FigshareMatReader("image")), EnsureChannelFirst()])
     return [load(str(figshare_mat_dir / item["image"])) for item in items], np.array([i["tumor_label"] for i in items])
 

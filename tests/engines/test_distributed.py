@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[s
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(_train, args=(port, str(folder)), nprocs=WORLD)
+    # forks of a process that has imported everything and computed nothing, where there are forks
+    method = "forkserver" if hasattr(os, "fork") else "spawn"
+    if method == "forkserver":
+        multiprocessing.set_forkserver_preload([__name__])
+    multiprocessing.start_processes(_train, args=(port, str(folder)), nprocs=WORLD, start_method=method)
     return folder, [torch.load(folder / f"record_{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
