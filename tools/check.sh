@@ -67,17 +67,37 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ ${#steps[@]} -eq 0 ]; then steps=(format lint types imports site tests); fi
-failed=()
+# Runs a step; the last line that it prints is the verdict.
+run_step() {
+    local start=$SECONDS result=FAILED
+    printf '== %s\n' "$1"
+    if "check_$1"; then result=passed; fi
+    printf '== %s %s in %d s\n\n' "$1" "$result" $((SECONDS - start))
+    [ "$result" = passed ]
+}
+
 for step in "${steps[@]}"; do
     if ! declare -F "check_$step" >/dev/null; then
         echo "tools/check.sh: no check named '$step'; there are: format lint types imports site tests" >&2
         exit 2
     fi
-    printf '== %s\n' "$step"
-    start=$SECONDS
-    if "check_$step"; then result=passed; else result=FAILED; failed+=("$step"); fi
-    printf '== %s %s in %d s\n\n' "$step" "$result" $((SECONDS - start))
 done
+# All but the tests at the same time: most use one core. What they print comes in their order.
+printed="$(mktemp -d)"
+trap 'rm -rf "$printed"' EXIT
+running=()
+for number in "${!steps[@]}"; do
+    if [ "${steps[number]}" != tests ]; then
+        run_step "${steps[number]}" >"$printed/$number" 2>&1 &
+        running[number]=$!
+    fi
+done
+failed=()
+for number in "${!running[@]}"; do
+    wait "${running[number]}" || failed+=("${steps[number]}")
+    cat "$printed/$number"
+done
+if [[ " ${steps[*]} " = *" tests "* ]]; then run_step tests || failed+=(tests); fi
 if [ ${#failed[@]} -gt 0 ]; then
     echo "failed: ${failed[*]}" >&2
     exit 1

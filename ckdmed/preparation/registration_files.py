@@ -71,8 +71,8 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
         the mask as uint8, the original's affine, and the original.
 
     Raises:
-        VolumeFileError: the folder was not prepared or has no such modality, the original cannot be read or was replaced
-            since, or the mask holds other numbers than 0 to 255 or lies nowhere in the original.
+        VolumeFileError: the folder was not prepared or has no such modality, the original cannot be read or was
+            replaced since, or the mask holds other numbers than 0 to 255 or lies nowhere in the original.
     """
     try:
         record = read_json(case / PREPARED_RECORD)
@@ -91,8 +91,8 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
     then = record.get("contents", {}).get(modality)
     if then is not None and then != content_mark_of_image(original):
         raise VolumeFileError(
-            f"{original}: not the image from which {case} was prepared: it was replaced or changed since. Prepare the case "
-            "again, or put the earlier image back."
+            f"{original}: not the image from which {case} was prepared: it was replaced or changed since. Prepare the "
+            "case again, or put the earlier image back."
         )
     grid = array if array.ndim == 3 else array[..., 0]
     # from the mask's millimetres, which are the reference's, to those of the original

@@ -63,10 +63,10 @@ def prepare_cases(
     """Prepare cases into `<out>/<case>/`; a case that cannot be used is refused and the rest goes on.
 
     A folder is written under a temporary name and renamed when it is complete, with `prepared.json` (settings, files
-    and their contents, grid, and size and SHA-256 of all that was written) and `summary.png`. What is there already, unchanged, and was
-    made from the same files with the same settings is kept, so an interrupted run is continued by running it again. Any
-    other folder of that name is replaced only if its `prepared.json` names all that is in it and no file of it was
-    changed since; else the case is refused.
+    and a mark of their contents, grid, and size and SHA-256 of all that was written) and `summary.png`. What is there
+    already, unchanged, and was made from the same files with the same settings is kept, so an interrupted run is
+    continued by running it again. Any other folder of that name is replaced only if its `prepared.json` names all that
+    is in it and no file of it was changed since; else the case is refused.
 
     Args:
         inputs: see `find_inputs` and `single_input`.

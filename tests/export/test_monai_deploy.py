@@ -28,7 +28,7 @@ from ckdmed.export import export_bundle
 from tests.dicom_results.mr_series import write_mr_series
 from tests.export.tiny import BUNDLES, ROOT
 
-SAMPLE = ("seg_kd", "cls_kd", "brats_unimodal_kd")
+SAMPLE = ("seg_kd", "cls_kd")
 AFFINE = np.array([[-1, 0, 0, 20], [0, -1, 0, 20], [0, 0, 2, 0], [0, 0, 0, 1]], dtype=float)
 SHAPE = (40, 44, 6)
 STOCK = importlib.util.find_spec("monai.deploy") is not None
