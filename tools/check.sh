@@ -2,7 +2,7 @@
 # All the checks of the project: format, lint, types, import directions, the documentation as a site, tests.
 #
 #   tools/check.sh               all of them
-#   tools/check.sh --slow        all of them, with the tests that are marked slow (about eight hours of one core)
+#   tools/check.sh --slow        all of them, with the tests that are marked slow (about six hours of one core)
 #   tools/check.sh --slow --part 2/4 tests      the second of four parts of these tests, for machines lent by the hour
 #   tools/check.sh lint types    some of them, by name: format lint types imports site tests
 #
