@@ -34,7 +34,8 @@ for name, program in json.load(sys.stdin).items():
     os.close(into)
     with open(out, "rb") as stream:
         said[name] = stream.read().decode()
-    os.waitpid(child, 0)
+    if status := os.waitpid(child, 0)[1]:
+        said[name] += f"ended with status {status}"
 print(json.dumps(said))
 """
 _PROGRAMS = {
@@ -53,6 +54,7 @@ _PROGRAMS = {
         "print(callable(mask_calibration) and callable(classification_intervals))"
     ),
     "an error": "import ckdmed.nothing",
+    "an end": "import os; os._exit(3)",
     # as configurations write it
     "data": "import ckdmed\nprint(list(ckdmed.data.load_slices.region_names(None)), ckdmed.data.brats.MODALITIES[0])",
 }
@@ -93,6 +95,7 @@ def test_parts_are_reached_by_their_dotted_names(said: dict[str, str]) -> None:
 
 def test_an_error_of_a_program_is_told(said: dict[str, str]) -> None:
     assert "No module named 'ckdmed.nothing'" in said["an error"]
+    assert said["an end"] == f"ended with status {3 << 8}"
 
 
 @pytest.mark.slow
