@@ -79,6 +79,8 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
         original = Path(record["files"][modality])
         fits = record.get("registration", {"images": {}})["images"]
         matrix = np.array(fits[modality]["to_reference"]) if modality in fits else np.eye(4)
+        # a case that was prepared before contents were recorded has none
+        recorded = record["contents"][modality] if "contents" in record else None
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise VolumeFileError(
             f"{case}: not a prepared case with an image of {modality} ({type(error).__name__}: {error})."
@@ -87,9 +89,7 @@ def mask_in_original(case: Path, mask: Path, modality: str) -> tuple[np.ndarray,
     if values.ndim != 3 or not np.array_equal(values, np.rint(values)) or values.min() < 0 or values.max() > 255:
         raise VolumeFileError(f"{mask}: not a mask of whole numbers from 0 to 255 with three axes.")
     array, own = read_volume(original)
-    # what was prepared before this was recorded has no such entry
-    then = record.get("contents", {}).get(modality)
-    if then is not None and then != content_mark_of_image(original):
+    if recorded is not None and recorded != content_mark_of_image(original):
         raise VolumeFileError(
             f"{original}: not the image from which {case} was prepared: it was replaced or changed since. Prepare the "
             "case again, or put the earlier image back."
