@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from monai.networks.nets.efficientnet import EfficientNet
 
 from ckdmed.networks.efficientnet import load_efficientnet_weights
@@ -26,6 +27,8 @@ class EfficientNetLiteClassifier(EfficientNet):
 
     Shape: (B, in_channels, H, W) to (B, num_classes), best at a multiple of 32 per axis.
 
+    A hybrid teacher can fuse its features, see `HybridClassifier`: `forward_features`, `feature_size`, `last_layer`.
+
     Raises:
         ValueError: an unknown backbone; as `load_efficientnet_weights`.
 
@@ -41,7 +44,20 @@ class EfficientNetLiteClassifier(EfficientNet):
     ) -> None:
         check_name("backbone", backbone)
         build_lite(self, backbone, in_channels, num_classes)
+        self.feature_size = int(self._fc.in_features)
+        self.last_layer = "_fc"
         # MONAI draws the last layer from +-1 / sqrt(num_classes): right for 1000 classes, far too wide for three
         self._fc.reset_parameters()
         if weights:
             load_efficientnet_weights(self, weights_file(weights, backbone))
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the last layer sees: (B, feature_size)."""
+        # the parent's own steps, which TorchScript cannot call without its last layer
+        x = self._swish(self._bn0(self._conv_stem(self._conv_stem_padding(x))))
+        x = self._blocks(x)
+        x = self._swish(self._bn1(self._conv_head(self._conv_head_padding(x))))
+        return self._dropout(self._avg_pooling(x).flatten(start_dim=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._fc(self.forward_features(x))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.networks.nets.efficientnet import EfficientNet
 
 from ckdmed.networks import (
     VGG,
@@ -98,6 +99,29 @@ def test_efficientnet_lite_alone_and_as_a_branch(tmp_path: Path) -> None:
     frozen = classification_teacher("efficientnet_lite", freeze=["_blocks.0"])
     assert not any(p.requires_grad for p in frozen._blocks[0].parameters())
     assert all(p.requires_grad for p in frozen._blocks[1].parameters())
+
+
+def test_features_of_efficientnet_lite_are_what_its_last_layer_sees() -> None:
+    network = EfficientNetLiteClassifier(num_classes=4)
+    x = torch.rand(3, 3, 64, 64)
+    network(x)  # moves the running statistics of the normalisation from where they start
+    network.eval()
+    features = network.forward_features(x)
+    assert features.shape == (3, network.feature_size)
+    # MONAI's own pass from image to logits
+    torch.testing.assert_close(network(x), EfficientNet.forward(network, x))
+    torch.testing.assert_close(network.get_submodule(network.last_layer)(features), network(x))
+
+
+def test_features_of_efficientnet_lite_are_fused_with_those_of_a_transformer() -> None:
+    teacher = classification_teacher("efficientnet_lite_vit", num_classes=4, fuse="features", **TINY).eval()
+    lite, vit = teacher.branches
+    x = torch.rand(2, 3, TINY["vit_img_size"], TINY["vit_img_size"])
+    vectors = torch.cat([lite.forward_features(x), vit.forward_features(x)], dim=1)
+    torch.testing.assert_close(teacher(x), teacher.classifier(vectors))
+    teacher(x).sum().backward()
+    assert not lite._fc.weight.requires_grad and lite._conv_stem.weight.grad.abs().sum() > 0
+    torch.testing.assert_close(torch.jit.script(teacher)(x), teacher(x))
 
 
 def _grids(network: torch.nn.Module, taps: dict[str, str]) -> dict[str, int]:
