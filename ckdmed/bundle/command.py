@@ -11,7 +11,7 @@ from typing import Any
 import fire
 from monai.bundle import create_workflow
 
-from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.errors import RefusedStart, is_of_settings, root_cause
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
 from ckdmed.bundle.tracking import check_tracking
 from ckdmed.bundle.typed_settings import taken_from
@@ -66,8 +66,8 @@ def run_bundle(files: Sequence[Path], settings: Sequence[str], debug: bool = Fal
         except Exception as error:
             if debug:
                 raise
-            # an inference looks for its inputs and weights when it runs
-            if isinstance(cause := root_cause(error), RefusedStart):
+            # an inference looks for its inputs and weights when it runs, and classes are counted before a loss is built
+            if isinstance(cause := root_cause(error), RefusedStart) or is_of_settings(error):
                 close_bars()
                 raise cause from error
             # the configuration has hooked in how the cause of a failed run is told

@@ -9,7 +9,7 @@ from types import TracebackType
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
 from ckdmed.files import DISK_FULL, DiskFullError
 
-__all__ = ["RefusedStart", "explain_errors", "in_words", "root_cause"]
+__all__ = ["RefusedStart", "explain_errors", "in_words", "is_of_settings", "root_cause"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
@@ -30,6 +30,15 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None and isinstance(error, RuntimeError) and str(error).startswith(_WRAPPINGS):
         error = error.__cause__
     return error
+
+
+def is_of_settings(error: BaseException) -> bool:
+    """Whether a ValueError came up while MONAI built the parts of a configuration: its message says what to change."""
+    cause, wrapped = root_cause(error), False
+    while error is not cause and error.__cause__ is not None:
+        wrapped = wrapped or str(error).startswith("Failed to instantiate component ")
+        error = error.__cause__
+    return wrapped and isinstance(cause, ValueError)
 
 
 # what PyTorch's errors say -> what to do

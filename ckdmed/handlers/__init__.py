@@ -13,6 +13,7 @@ from ckdmed.handlers.gradient_scaling import GradientScaling
 from ckdmed.handlers.history import TrainingHistory
 from ckdmed.handlers.last_epoch_validation import LastEpochValidation
 from ckdmed.handlers.pictures import TrainingPictures
+from ckdmed.handlers.prepared_teacher import PreparedTeacher
 from ckdmed.handlers.region_dice import RegionDice
 from ckdmed.handlers.region_evaluation import RegionEvaluation
 from ckdmed.handlers.region_training_pictures import RegionTrainingPictures
@@ -33,6 +34,7 @@ __all__ = [
     "GradientReport",
     "GradientScaling",
     "LastEpochValidation",
+    "PreparedTeacher",
     "RegionDice",
     "RegionEvaluation",
     "RegionTrainingPictures",

@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 
 from ckdmed.counted import counted
 from ckdmed.files import load_weights, remove_leftovers, save_weights
+from ckdmed.handlers.history import TrainingHistory
 
 __all__ = ["BestModel", "ResumeCheckpoint"]
 
@@ -79,8 +80,14 @@ class BestModel:
         return {"metric": self.metric, "epoch": self.epoch}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` gave; where the weights are gone, the next validation saves new ones."""
         self.metric, self.epoch = state["metric"], int(state["epoch"])
+        if self.metric is not None and not self.path.is_file():
+            self.logger.warning(
+                f"{self.path}, the weights of epoch {self.epoch} with {self.key_metric} {self.metric:.4f}, is missing; "
+                "the best of the epochs that follow is saved in its place."
+            )
+            self.metric = None
 
 
 class ResumeCheckpoint:
@@ -101,9 +108,12 @@ class ResumeCheckpoint:
 
     Attach to the trainer, after every other handler that acts at the end of an epoch.
 
+    A trainer that is run again goes on with what it has in memory.
+
     Raises:
-        RuntimeError: at the start, if ``save_dir`` holds files of an earlier run that is not resumed, or if a readable
-            file lacks one of the objects or does not fit them, or comes of a training of another length.
+        RuntimeError: at the start, if ``save_dir`` holds files of an earlier run that is not resumed, or none that can
+            be read of a run that is resumed and has weights; or if a readable file lacks one of the objects or does
+            not fit them, or comes of a training of another length.
         ValueError: an object named like one of the entries that say how far the training is.
     """
 
@@ -138,7 +148,9 @@ class ResumeCheckpoint:
         return sorted(found, key=_epoch, reverse=True)
 
     def load(self, engine: Engine) -> None:
-        """Restore the newest readable checkpoint, or see to it that there is none of an earlier run."""
+        """Restore the newest readable checkpoint, or see to it that there is nothing of an earlier run."""
+        if engine.state.epoch:
+            return
         if self.save:
             remove_leftovers(self.save_dir)
         if not self.resume:
@@ -159,7 +171,24 @@ class ResumeCheckpoint:
                 # the run may have been killed between saving and deleting
                 self._prune()
             return
+        self._check_nothing_is_lost()
         self.logger.info(f"nothing to resume in {self.save_dir}; starting from the beginning.")
+
+    def _check_nothing_is_lost(self) -> None:
+        """Raise RuntimeError where a training from the beginning would overwrite the result of an earlier one."""
+        if damaged := self.files():
+            raise RuntimeError(
+                f"'{damaged[0]}' cannot be read, nor can another checkpoint in its folder, so the run cannot be "
+                "resumed. Its best weights so far stay where they are: to begin again, give another output_dir."
+            )
+        kept = [item.path for item in self.objects.values() if isinstance(item, BestModel) and item.path.is_file()]
+        epochs = [_rows(item.path) for item in self.objects.values() if isinstance(item, TrainingHistory)]
+        # one that was killed before its first checkpoint was written has nothing to lose but that epoch
+        if kept and max(epochs, default=2) > 1:
+            raise RuntimeError(
+                f"'{kept[0]}' is of an earlier training of which no checkpoint is left in '{self.save_dir}', so it "
+                "cannot be resumed, and a new one would overwrite it: give another output_dir, or move it away."
+            )
 
     def _restore(self, engine: Engine, path: Path, state: Mapping[str, Any]) -> None:
         self._check(engine, path, state)
@@ -216,6 +245,10 @@ class ResumeCheckpoint:
     def _prune(self) -> None:
         for path in self.files()[self.keep :]:
             path.unlink(missing_ok=True)
+
+
+def _rows(history: Path) -> int:
+    return len(history.read_text(encoding="utf-8").splitlines()) if history.is_file() else 0
 
 
 def _epoch(path: Path) -> int:

@@ -31,11 +31,12 @@ def _now() -> _Moment:
 class TrainingHistory:
     """Average the loss and its named terms over each epoch and record them with the validation metrics.
 
-    One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean, its weight at the end of the
-    epoch, learning rate, seconds, cpu_seconds (processor time of this process), both of the whole epoch, the same of
-    its training steps alone (step_seconds, step_cpu_seconds: without validation), metrics, and of a classifier's
-    training the accuracy of the steps (`TrainingAccuracy`). The console gets one line an epoch, TensorBoard the same
-    scalars and, per iteration, the terms.
+    One JSON object a line goes to ``path``: epoch, iteration, loss, each term's raw mean over the steps that have it,
+    its weight (with which the mean counts in the epoch's loss; smaller than the weight of the step in which it is
+    greatest, where it changes or some steps lack the term), learning rate, seconds, cpu_seconds (processor time of
+    this process), both of the whole epoch, the same of its training steps alone (step_seconds, step_cpu_seconds:
+    without validation), metrics, and of a classifier's training the accuracy of the steps (`TrainingAccuracy`). The
+    console gets one line an epoch, TensorBoard the same scalars and, per iteration, the terms.
 
     Args:
         path: the ``.jsonl`` file; rewritten whole each epoch, so that it is never half a line.
@@ -71,6 +72,8 @@ class TrainingHistory:
     def _begin(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._weighted: dict[str, torch.Tensor | float] = {}
+        self._weight_sums: dict[str, float] = {}
         self._accuracy = TrainingAccuracy()
         self._started = self._steps_ended = _now()
 
@@ -90,11 +93,15 @@ class TrainingHistory:
         output: Any = engine.state.output
         first = output[0] if isinstance(output, list) else output
         values = {CommonKeys.LOSS: torch.as_tensor(first[CommonKeys.LOSS]), **getattr(engine.state, "terms", {})}
+        weights = getattr(engine.state, "weights", {})
         for name, value in values.items():
             # sums stay on the device: a number is read once an epoch, not once a step
             value = value.detach().double().mean()
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
+            if name in weights:
+                self._weighted[name] = self._weighted.get(name, 0.0) + weights[name] * value
+                self._weight_sums[name] = self._weight_sums.get(name, 0.0) + weights[name]
         self._accuracy.update(output, engine.state.batch)
         if self.summary_writer is not None and self.save and engine.state.iteration % 10 == 1:
             for name, value in values.items():
@@ -109,7 +116,7 @@ class TrainingHistory:
             "iteration": engine.state.iteration,
             "loss": means.pop(CommonKeys.LOSS),
             "terms": means,
-            "weights": dict(getattr(engine.state, "weights", {})),
+            "weights": self._weights(means),
             "seconds": round(ended.wall - began.wall, 3),
             # what it cost the processors, whatever else they had to do meanwhile
             "cpu_seconds": round(ended.cpu - began.cpu, 3),
@@ -128,6 +135,15 @@ class TrainingHistory:
         self._write()
         self.logger.info(_line(row, engine.state.max_epochs))
         self._to_tensorboard(row)
+
+    def _weights(self, means: Mapping[str, float]) -> dict[str, float]:
+        """Name -> weight with which the terms' means add up to that of the loss."""
+        steps, found = self._counts[CommonKeys.LOSS], {}
+        for name, weighted in self._weighted.items():
+            # a term that was 0 has no share
+            weight = float(weighted) / means[name] if means[name] else self._weight_sums[name]
+            found[name] = _rounded(weight / steps)
+        return found
 
     def _write(self) -> None:
         text = "".join(json.dumps(row) + "\n" for row in self.rows)
@@ -155,6 +171,11 @@ class TrainingHistory:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` gave."""
         self.rows = json.loads(state["rows"])
+
+
+def _rounded(weight: float) -> float:
+    # a constant weight would carry the rounding of its sums
+    return float(f"{weight:.6g}")
 
 
 def _line(row: Mapping[str, Any], epochs: int | None) -> str:

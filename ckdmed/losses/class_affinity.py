@@ -45,6 +45,9 @@ class ClassAffinityLoss(PairLoss):
         of its companion loss and gives no gradient; that is not reproduced.
     """
 
+    #: with fewer there is nothing to compare
+    fewest_channels = 2
+
     def __init__(self, link: str = "softmax", teacher_grad: bool = False, ignore_index: int | None = None) -> None:
         super().__init__(teacher_grad=teacher_grad, ignore_index=ignore_index)
         self.link = choose("link", link, ("softmax", "sigmoid"))
@@ -56,7 +59,7 @@ class ClassAffinityLoss(PairLoss):
         check_mask_grid(mask, student)
         if student.ndim < 3:
             raise ValueError(f"student has shape {tuple(student.shape)}; this loss needs spatial axes, [B, C, *S].")
-        if student.shape[1] == 1:
+        if student.shape[1] < self.fewest_channels:
             raise ValueError("with one channel the class affinity is the constant 1 and teaches nothing.")
         link = resolve_link(self.link, student.shape[1])
         check_logits("student", student)

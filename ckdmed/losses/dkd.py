@@ -64,6 +64,9 @@ class DKDLoss(PairLoss):
         Zhao et al. 2022 (arXiv 2203.08679), eq. 7.
     """
 
+    #: shares of several classes do not do
+    reads_class_indices = True
+
     def __init__(
         self,
         alpha: float = 1.0,

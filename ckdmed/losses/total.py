@@ -52,8 +52,8 @@ class LossTerm(nn.Module):
     Args:
         loss: called as ``loss(student, other)``; gives a scalar.
         source: what ``other`` is: "target" the label (of every head of a student with deep supervision), "logits" the
-            teacher's logits, "features" its tapped features, layer by layer, "exits" the teacher's logits for the
-            student's features, given as name -> feature.
+            teacher's logits (of every head where no term has a label for them), "features" its tapped features, layer
+            by layer, "exits" the teacher's logits for the student's features, given as name -> feature.
         weight: not negative. With 0 the term is not computed.
         layers: tap names, for ``source="features"`` (of both networks) and "exits" (of the student).
         layer_weights: one per layer; 1/len(layers) each by default, so that the term does not grow with the layers.
@@ -220,8 +220,13 @@ class DistillationLoss(nn.Module):
                 "projectors are for the student's side; the teacher's side has a frozen orthogonal projection."
             )
 
+    @property
+    def active_terms(self) -> dict[str, LossTerm]:
+        """The terms of positive weight by their names."""
+        return {name: term for name, term in self.terms.items() if isinstance(term, LossTerm) and term.weight > 0}
+
     def _active(self) -> list[LossTerm]:
-        return [term for term in self.terms.values() if isinstance(term, LossTerm) and term.weight > 0]
+        return list(self.active_terms.values())
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -323,6 +328,8 @@ class DistillationLoss(nn.Module):
         weights: dict[str, float] = {}
         # everything labelled is the common case and needs no copies
         mixed = labelled is not None and not bool(labelled.all())
+        # heads that no label reaches would stay as they were drawn
+        untaught = bool(getattr(student, "heads", ())) and all(term.source != "target" for term in self._active())
         with torch.autocast(student.logits.device.type, enabled=False):
             for name, term in self.terms.items():
                 weight = term.weight_at(progress)  # type: ignore[operator]
@@ -333,7 +340,11 @@ class DistillationLoss(nn.Module):
                 if count < term.min_samples:  # type: ignore[operator]
                     continue
                 label = masks if getattr(term.loss, "reads_masks", False) else target
-                values[name] = term(student, teacher, label, chosen)
+                if untaught and term.source == "logits":
+                    found = [term(head, teacher, label, chosen) for head in _heads_of(student)]
+                    values[name] = torch.stack(found) @ total.new_tensor(getattr(student, "head_weights", ()))
+                else:
+                    values[name] = term(student, teacher, label, chosen)
                 weights[name] = weight
                 total = total + weight * values[name]
             # a batch in which no term has a sample still needs a graph for the backward pass
@@ -349,6 +360,18 @@ def _chosen(samples: str, labelled: torch.Tensor | None, logits: torch.Tensor) -
         return torch.zeros(logits.shape[0], dtype=torch.bool, device=logits.device)
     labelled = labelled.to(device=logits.device, dtype=torch.bool)
     return labelled if samples == "labelled" else ~labelled
+
+
+class _Head(NamedTuple):
+    logits: torch.Tensor
+    features: dict[str, torch.Tensor]
+    projected: dict[str, torch.Tensor]
+
+
+def _heads_of(student: NetworkOutput) -> list[_Head]:
+    """The main head of a student with deep supervision and the further ones, each as an output of its own."""
+    every = (student.logits, *getattr(student, "heads", ()))
+    return [_Head(logits, student.features, student.projected) for logits in every]
 
 
 def _select(tensor: torch.Tensor, chosen: torch.Tensor | None) -> Any:

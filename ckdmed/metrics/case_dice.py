@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from monai.metrics import Cumulative
 
+from ckdmed.metrics.binary_mask import binary_mask
+
 __all__ = ["CaseDiceMetric"]
 
 
@@ -37,7 +39,8 @@ class CaseDiceMetric(Cumulative):
             cases: the name of each part's case.
 
         Raises:
-            ValueError: different numbers of entries, or a prediction and a label of different shapes.
+            ValueError: different numbers of entries, or a prediction and a label of different shapes; values other
+                than 0 and 1.
         """
         if not len(predictions) == len(labels) == len(cases):
             raise ValueError(
@@ -45,7 +48,8 @@ class CaseDiceMetric(Cumulative):
                 "needed for each pair."
             )
         for prediction, label, case in zip(predictions, labels, cases, strict=True):
-            own, true = torch.as_tensor(prediction) > 0, torch.as_tensor(label) > 0
+            own = binary_mask(prediction, f"prediction of {case}")
+            true = binary_mask(label, f"label of {case}")
             if own.shape != true.shape:
                 raise ValueError(f"{case}: prediction {tuple(own.shape)} and label {tuple(true.shape)} differ.")
             counts = [part.flatten(1).sum(dim=1) for part in (own & true.to(own.device), own, true.to(own.device))]

@@ -16,6 +16,7 @@ from monai.metrics import (
     get_confusion_matrix,
 )
 
+from .binary_mask import binary_mask
 from .denormals import with_denormals
 
 __all__ = [
@@ -91,7 +92,7 @@ def segmentation_scores(
         >>> segmentation_scores(a, np.roll(a, 1, axis=0), spacing_mm=0.5)["hd95"]
         0.5
     """
-    pred, true = _binary(pred_mask, "prediction"), _binary(true_mask, "truth")
+    pred, true = binary_mask(pred_mask, "prediction").cpu(), binary_mask(true_mask, "truth").cpu()
     if pred.shape != true.shape:
         raise ValueError(
             f"prediction and truth must have the same shape, got {tuple(pred.shape)} and {tuple(true.shape)}; "
@@ -173,18 +174,6 @@ class SegmentationScoresMetric(CumulativeIterationMetric):
             raise ValueError("nothing has been scored yet: call the metric on at least one batch before aggregate()")
         flat = buffer.double().reshape(-1, len(SEGMENTATION_SCORES)).nanmean(dim=0)
         return {name: float(value) for name, value in zip(SEGMENTATION_SCORES, flat)}
-
-
-def _binary(mask: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
-    # as_subclass: a MetaTensor would carry its affine through every operation below
-    tensor = mask.detach().cpu() if isinstance(mask, torch.Tensor) else torch.from_numpy(np.array(mask))
-    tensor = tensor.as_subclass(torch.Tensor)
-    if tensor.dtype != torch.bool and not bool(((tensor == 0) | (tensor == 1)).all()):
-        raise ValueError(
-            f"the {name} must hold 0 and 1 only, got values from {tensor.min()} to {tensor.max()}; "
-            "threshold probabilities, or take one label at a time, first"
-        )
-    return tensor.bool()
 
 
 def _spacing(spacing_mm: Sequence[float] | float | None, ndim: int) -> list[float]:

@@ -9,7 +9,7 @@ from ckdmed.networks.vit import TRANSFORMER_TAPS
 from ckdmed.transforms.batch_view import BatchView, batch_view
 
 if TYPE_CHECKING:
-    from ckdmed.losses import DistillationLoss
+    from ckdmed.losses import DistillationLoss, LossTerm
 
 __all__ = ["check_steps", "check_view"]
 
@@ -25,6 +25,8 @@ def check_steps(
     teacher_folds: int = 1,
     cache_teacher: bool | str = False,
     augmentation: str = "flips",
+    samples: int | None = None,
+    outputs: int | None = None,
 ) -> None:
     """Refuse settings of which one takes from another what it needs; nothing where no term asks a teacher.
 
@@ -36,13 +38,18 @@ def check_steps(
         teacher_folds: how many teachers are cross-fitted.
         cache_teacher: where the teacher's outputs are kept; False where they are not.
         augmentation: level, see :func:`~ckdmed.transforms.segmentation_augmentation`.
+        samples: in a batch; None where that is unknown.
+        outputs: channels of the student's logits; None where that is unknown.
 
     Raises:
-        ValueError: mixup with cross-fitted teachers or cached outputs; cached outputs with an augmentation that does
-            more than flip; as :func:`check_view`.
+        ValueError: mixup with cross-fitted teachers or cached outputs, or with a term that reads the one class of an
+            image; cached outputs with an augmentation that does more than flip; a term that compares more samples than
+            a batch has, or more regions than there are; as :func:`check_view`.
     """
     if not loss.needs_teacher:
         return
+    for name, term in loss.active_terms.items():
+        _check_term(name, term, mixup, samples, outputs)
     if mixup > 0 and teacher_folds > 1:
         raise ValueError(
             "mixup mixes two patients, one of whom a cross-fitted teacher may have seen: set mixup to 0 or "
@@ -60,6 +67,25 @@ def check_steps(
             "cache_teacher to false."
         )
     check_view(batch_view(student_view), teacher_taps, loss)
+
+
+def _check_term(name: str, term: LossTerm, mixup: float, samples: int | None, outputs: int | None) -> None:
+    if mixup > 0 and getattr(term.loss, "reads_class_indices", False):
+        raise ValueError(
+            f"mixup is {mixup} and gives each image shares of two classes, but the term '{name}' needs the one class "
+            "of an image: set mixup to 0, or choose another method."
+        )
+    if samples is not None and samples < term.min_samples:
+        raise ValueError(
+            f"the term '{name}' needs at least {term.min_samples} images in a batch, but a batch has {samples}, so the "
+            "term would be left out in every step: give a larger batch_size, or choose another method."
+        )
+    fewest = getattr(term.loss, "fewest_channels", 1)
+    if outputs is not None and outputs < fewest:
+        raise ValueError(
+            f"the term '{name}' compares regions with one another and needs at least {fewest}, but there is {outputs}: "
+            "give more regions, or choose another method."
+        )
 
 
 def check_view(view: BatchView | None, teacher_taps: Collection[str], loss: DistillationLoss) -> None:

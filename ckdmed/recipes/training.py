@@ -19,6 +19,7 @@ from ckdmed.handlers import (
     GradientReport,
     GradientScaling,
     LastEpochValidation,
+    PreparedTeacher,
     ReproducibleEpochs,
     ResumeCheckpoint,
     StopWhenDiverged,
@@ -156,6 +157,7 @@ def distillation_handlers(
     teacher_evaluator: Any = None,
     teacher_checked: bool = True,
     teacher_learned: Collection[str] = (),
+    prepared: nn.Module | None = None,
     watch: Sequence[Any] = (),
     gradient_ratio: float | None = None,
     pictures: Callable[..., Any] | None = None,
@@ -173,6 +175,8 @@ def distillation_handlers(
         teacher_checked: whether its score is compared with the student's; no use for teachers that learn along.
         teacher_learned: validation patients that the teacher was trained on, see
             :func:`~ckdmed.bundle.learned_of_validation`.
+        prepared: the teacher's network, where the run is to train or load it before: see
+            :class:`~ckdmed.handlers.PreparedTeacher`.
         watch: handlers before these.
         gradient_ratio: see :class:`~ckdmed.handlers.GradientReport`.
         pictures: as in :func:`training_handlers`.
@@ -187,7 +191,7 @@ def distillation_handlers(
         state["teacher"] = TeacherIdentity(teacher)  # type: ignore[arg-type]
     if teachers is not None:
         state["teachers"] = teachers
-    checks = []
+    checks: list[Any] = [] if prepared is None else [PreparedTeacher(prepared)]
     if teacher_evaluator is not None:
         if teacher_checked:
             key_metric, learned = settings["best_model"].key_metric, len(teacher_learned)

@@ -60,6 +60,9 @@ class SliceIntensity(Transform):
 
     def __call__(self, img: NdarrayOrTensor) -> NdarrayOrTensor:
         """Scale a channel-first image."""
+        if self.scaling == "zscore":
+            # MONAI's NormalizeIntensity writes into what it is given
+            img = img.clone() if isinstance(img, torch.Tensor) else img.copy()
         for step in self.steps:
             img = step(img)
         if self.scaling == "percentiles":

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from torch import nn
 
-from ckdmed.bundle.errors import RefusedStart, explain_errors, in_words, root_cause
+from ckdmed.bundle.errors import RefusedStart, explain_errors, in_words, is_of_settings, root_cause
 from ckdmed.json_files import JsonFileError
 from ckdmed.zoo_teacher.errors import TeacherBundleError
 
@@ -65,6 +66,24 @@ def test_root_cause_takes_off_the_wrappings_of_monai_and_no_more():
         assert str(root_cause(wrapped(*messages))) == "'a.pt' is damaged"
     assert str(root_cause(wrapped("the run failed", "Failed to instantiate component 'c'"))) == "the run failed"
     assert str(root_cause(RuntimeError("Failed to evaluate it"))) == "Failed to evaluate it"
+
+
+def test_an_error_of_a_part_that_was_being_built_is_one_of_settings():
+    """The wrappings are those of MONAI's own parser."""
+
+    def raised(config):
+        parser = ConfigParser({"imports": ["$import ckdmed"], **config})
+        with pytest.raises(Exception) as caught:
+            parser.get_parsed_content("run")
+        return caught.value
+
+    part = {"_target_": "ckdmed.transforms.SliceIntensity", "scaling": "none"}
+    assert is_of_settings(raised({"part": part, "run": "$@part('x')"}))
+    missing = {"_target_": "ckdmed.transforms.SliceIntensity", "scalings": "unit"}
+    assert not is_of_settings(raised({"part": missing, "run": "$@part('x')"}))
+    # while it ran
+    assert not is_of_settings(raised({"run": "$ckdmed.transforms.SliceIntensity('none')"}))
+    assert not is_of_settings(ValueError("alone"))
 
 
 def test_errors_of_pytorch_come_with_what_to_do():

@@ -1,4 +1,5 @@
-"""A student with several heads: every head learns from the label, the teacher's terms read the main one."""
+"""A student with several heads: every head learns from the label, or without labels from the
+teacher; beside labels the teacher's terms read the main one."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ import torch
 from torch import nn
 
 from ckdmed.engines import DistilledStudent
-from ckdmed.losses import BatchDiceBCELoss, BCEDiceLoss, DistillationLoss, LossTerm, MultiHeadLoss
+from ckdmed.losses import BatchDiceBCELoss, BCEDiceLoss, DistillationLoss, KDLoss, LossTerm, MultiHeadLoss
 from ckdmed.networks import UNetPlusPlus, segmentation_teacher
+from ckdmed.networks.taps import TappedOutput
 from ckdmed.recipes import loss_for
 
 IMAGE = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -37,6 +39,20 @@ def test_only_labelled_samples_count() -> None:
     value = term(output, None, TARGET, labelled=torch.tensor([False, True])).total
     expected = sum(loss(head[1:], TARGET[1:]) for head in (output.logits, *output.heads)) / 4
     assert torch.allclose(value, expected)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_without_labels_the_teachers_answer_is_that_for_every_head(labels: bool) -> None:
+    torch.manual_seed(0)
+    student = DistilledStudent(UNetPlusPlus(features=(2, 2, 2, 2, 2, 2)))
+    output, loss = student(IMAGE), KDLoss("sigmoid")
+    teacher = TappedOutput(torch.randn(2, 1, 32, 32), {}, {})
+    terms = {"soft_targets": LossTerm(loss, "logits")}
+    if labels:
+        terms["supervised"] = LossTerm(BCEDiceLoss(), "target")
+    value = DistillationLoss(terms)(output, teacher, TARGET).terms["soft_targets"]
+    heads = (output.logits,) if labels else (output.logits, *output.heads)
+    assert torch.allclose(value, sum(loss(head, teacher.logits) for head in heads) / len(heads))
 
 
 def test_nnu_nets_weights_halve_from_head_to_head() -> None:

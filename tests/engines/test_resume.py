@@ -162,6 +162,56 @@ def test_nothing_to_resume(tmp_path: Path, unbroken: Run, caplog: pytest.LogCapt
     assert "nothing to resume" in caplog.text
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_cannot_be_resumed_is_not_begun_anew_over_its_results(tmp_path: Path, damaged: bool):
+    finished = Run(tmp_path, resume=False).run()
+    for path in finished.checkpoint.files():
+        path.write_bytes(path.read_bytes()[:100]) if damaged else path.unlink()
+    files = [tmp_path / "model.pt", tmp_path / "metrics.jsonl"]
+    before = [path.read_bytes() for path in files]
+    message = (
+        "0004.pt' cannot be read, nor can another" if damaged else "model.pt' is of an earlier training of which no"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        Run(tmp_path, resume=True).run()
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_kill_before_the_first_checkpoint_costs_an_epoch(
+    tmp_path: Path, unbroken: Run, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumeCheckpoint, "write", lambda _, engine: Run._break(engine))
+        killed = Run(tmp_path, resume=False).run(stop_after=3)
+    assert (tmp_path / "model.pt").is_file() and len(killed.history.rows) == 1
+    assert Run(tmp_path, resume=True).run().hash == unbroken.hash
+
+
+def test_weights_that_are_gone_are_saved_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    Run(tmp_path, resume=False).run(stop_after=3)
+    (tmp_path / "model.pt").unlink()
+    Run(tmp_path, resume=True).run()
+    assert (tmp_path / "model.pt").is_file() and "is missing; the best of the epochs that follow" in caplog.text
+
+
+def test_a_trainer_that_is_run_again_goes_on_with_its_own_weights(tmp_path: Path):
+    run = Run(tmp_path, resume=True)
+    run.trainer.state.max_epochs = 2
+    run.run()
+    run.trainer.state.max_epochs = EPOCHS
+    with torch.no_grad():
+        for parameter in run.student.parameters():
+            parameter.zero_()
+    found: list[float] = []
+
+    def note() -> None:
+        found.append(sum(float(p.detach().abs().sum()) for p in run.student.parameters()))
+
+    run.trainer.add_event_handler(Events.ITERATION_STARTED(once=2 * 3 + 1), note)
+    run.run()
+    assert run.trainer.state.epoch == EPOCHS and found == [0.0]
+
+
 def test_a_new_run_does_not_touch_the_checkpoints_of_an_earlier_one(tmp_path: Path):
     folder = tmp_path / "resume"
     folder.mkdir()

@@ -55,9 +55,10 @@ def test_state_comes_back_and_holds(tmp_path: Path):
     first = BestModel(str(tmp_path / "m.pt"), unet(), "dice")
     validate(first, [0.6])
     second = BestModel(str(tmp_path / "n.pt"), unet(), "dice")
+    second.path.write_text("those of the first epoch")
     second.load_state_dict(first.state_dict())
     validate(second, [0.5])
-    assert (second.metric, second.epoch) == (0.6, 1) and not second.path.exists()
+    assert (second.metric, second.epoch) == (0.6, 1) and second.path.read_text() == "those of the first epoch"
 
 
 def test_another_rank_writes_nothing(tmp_path: Path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, ValidationHandler, from_engine
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -74,9 +74,31 @@ def test_rows_are_the_means_over_their_epoch(tmp_path: Path, decollate: bool):
         # of the steps alone
         assert 0 < row["step_seconds"] <= row["seconds"] and 0 < row["step_cpu_seconds"] <= row["cpu_seconds"]
         assert ("metrics" in row) == (row["epoch"] % 2 == 0)
+        shares = [row["weights"][name] * value for name, value in row["terms"].items()]
+        assert row["loss"] == pytest.approx(sum(shares), rel=1e-4)
+        assert row["weights"]["supervised"] == 1 and row["weights"]["soft_targets"] == 0.5
     # the last epoch ends within the last tenth, in which the features weigh nothing
-    assert rows[0]["weights"]["features"] == 0.1 and "features" not in rows[-1]["weights"]
+    assert rows[1]["weights"]["features"] == 0.1 and 0 < rows[-1]["weights"]["features"] < 0.1
     assert set(rows[-1]["terms"]) >= {"supervised", "soft_targets", "soft_dice", "edges"}
+
+
+def test_a_term_that_some_steps_lack_counts_less_and_one_that_is_zero_keeps_its_weight(tmp_path: Path):
+    steps = iter([({"label": 1.0, "teacher": 3.0, "none": 0.0}, {"label": 0.5, "teacher": 1.0, "none": 2.0}),
+                  ({"teacher": 5.0, "none": 0.0}, {"teacher": 2.0, "none": 2.0})])  # fmt: skip
+
+    def step(engine: Engine, _: object) -> dict[str, torch.Tensor]:
+        terms, weights = next(steps)
+        engine.state.terms = {name: torch.tensor(value) for name, value in terms.items()}
+        engine.state.weights = weights
+        return {"loss": torch.tensor(sum(weights[name] * value for name, value in terms.items()))}
+
+    engine, history = Engine(step), TrainingHistory(str(tmp_path / "m.jsonl"))
+    history.attach(engine)
+    engine.run([0, 1], max_epochs=1)
+    (row,) = history.rows
+    assert row["terms"] == {"label": 1.0, "teacher": 4.0, "none": 0.0}
+    # (0.5 + 0) / 2, (3 + 10) / 2 = 1.625 x 4
+    assert row["loss"] == 6.75 and row["weights"] == {"label": 0.25, "teacher": 1.625, "none": 2.0}
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path: Path):

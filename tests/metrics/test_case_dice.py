@@ -45,6 +45,13 @@ def test_a_channel_that_a_case_lacks_does_not_count_there():
     assert np.isnan(metric.aggregate()).all()
 
 
+def test_probabilities_are_no_masks():
+    with pytest.raises(ValueError, match="the prediction of case 1 must hold 0 and 1 only"):
+        CaseDiceMetric()([torch.full((1, 4, 4), 0.1)], [torch.ones(1, 4, 4)], ["case 1"])
+    with pytest.raises(ValueError, match="the label of case 1 must hold 0 and 1 only"):
+        CaseDiceMetric()([torch.ones(1, 4, 4)], [torch.full((1, 4, 4), 2)], ["case 1"])
+
+
 def test_mismatches_are_named():
     metric = CaseDiceMetric()
     with pytest.raises(ValueError, match="1 predictions, 1 labels and 2 cases"):

@@ -42,6 +42,25 @@ def test_the_rest_goes_together(settings: dict[str, Any]) -> None:
     check_steps(loss_of("kd"), DECODER, **settings)
 
 
+@pytest.mark.parametrize(
+    ("method", "task", "settings", "message"),
+    [
+        ("dkd", "classification", {"mixup": 0.2}, "mixup is 0.2 .* 'decoupled' needs the one class"),
+        ("rkd", "segmentation", {"samples": 2}, "'relations' needs at least 3 images in a batch, but a batch has 2"),
+        ("similarity", "segmentation", {"samples": 1}, "needs at least 2 images in a batch, but a batch has 1"),
+        ("class_affinity", "regions", {"outputs": 1}, "needs at least 2, but there is 1: give more regions"),
+    ],
+)
+def test_a_term_that_would_have_nothing_to_compare_is_refused(
+    method: str, task: str, settings: dict[str, Any], message: str
+) -> None:
+    taps = TEACHER if task != "classification" else {"msgff": "msgff"}
+    loss = distillation_loss(method, task, student_taps=taps, teacher_taps=taps)
+    with pytest.raises(ValueError, match=message):
+        check_steps(loss, taps, **settings)
+    check_steps(loss, taps, **{name: value * 3 if name != "mixup" else 0.0 for name, value in settings.items()})
+
+
 def test_tokens_cannot_be_moved_along() -> None:
     loss = loss_of("cross_architecture")
     with pytest.raises(ValueError, match="student_view 'strong' moves pixels"):

@@ -93,6 +93,15 @@ def test_z_scores_are_standardised_once() -> None:
     assert not torch.allclose(imagenet_input()({"image": x})["image"], network_input)
 
 
+@pytest.mark.parametrize("kind", SLICE_SCALINGS)
+@pytest.mark.parametrize("clahe", [False, True])
+def test_the_given_image_stays_as_it_is(kind: str, clahe: bool) -> None:
+    image = np.random.default_rng(0).uniform(1, 200, (1, 16, 16)).astype(np.float32)
+    for shown in (image.copy(), torch.from_numpy(image.copy())):
+        SliceIntensity(kind, clahe)(shown)
+        assert np.array_equal(np.asarray(shown), image)
+
+
 def test_unknown_words() -> None:
     with pytest.raises(ValueError, match="percentiles, unit, zscore, report, got 'minmax'"):
         SliceIntensity("minmax")

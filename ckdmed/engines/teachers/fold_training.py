@@ -23,6 +23,7 @@ from ckdmed.engines.teachers.scored_loader import scored_loader
 from ckdmed.engines.teachers.training import load_network, prepare_teacher
 from ckdmed.metrics import fit_temperature
 from ckdmed.networks.no_teacher import check_is_teacher
+from ckdmed.networks.prepared import mark_prepared
 
 __all__ = ["load_teacher", "loader_of", "prepare_fold_teachers"]
 
@@ -160,6 +161,7 @@ def prepare_fold_teachers(
             folds.write(record, files, [weights_hash(member) for member in network.networks])
     network.scores = folds.scores
     _tell(folds)
+    mark_prepared(network)
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network.eval()
@@ -211,7 +213,8 @@ def _fitted(
     link: str,
     device: str | torch.device,
 ) -> float:
-    """The temperature of all answers out of fold; of masks as many evenly spread pixels as the fit can bear."""
+    """The temperature of all answers out of fold; of masks as many random pixels of each as the fit can bear."""
+    random = torch.Generator().manual_seed(0)
     logits: list[torch.Tensor] = []
     labels: list[torch.Tensor] = []
     samples = len(loader.dataset)  # type: ignore[arg-type]
@@ -226,9 +229,13 @@ def _fitted(
                 labels.append(label.long())
                 continue
             output, label = output.flatten(1), label.flatten(1)
+            # drawn anew for each sample: a fixed step over the rows of an image meets the same columns in all of them
             step = max(output.shape[1] * samples // _FITTED_VALUES, 1)
-            logits.append(_as_two_classes(output[:, ::step]))
-            labels.append((label[:, ::step] > 0.5).long().flatten())
+            if step > 1:
+                drawn = torch.randint(output.shape[1], (len(output), output.shape[1] // step), generator=random)
+                output, label = output.gather(1, drawn), label.gather(1, drawn)
+            logits.append(_as_two_classes(output))
+            labels.append((label > 0.5).long().flatten())
     return fit_temperature(torch.cat(logits), torch.cat(labels))
 
 

@@ -23,6 +23,7 @@ from ckdmed.handlers.divergence import not_finite
 from ckdmed.losses.penalties import with_penalties
 from ckdmed.networks.checkpoint import network_state, read_checkpoint
 from ckdmed.networks.freezing import frozen_paths
+from ckdmed.networks.prepared import mark_prepared
 from ckdmed.recipes.schedule import recipe_optimizer, recipe_schedule
 from ckdmed.recipes.training import training_handlers
 from ckdmed.runtime import is_deployed
@@ -48,6 +49,7 @@ def load_network(
     if not checkpoint or not needed:
         return network
     if is_deployed(checkpoint):
+        mark_prepared(network)
         return run_deployed(network, checkpoint)
     state = network_state(read_checkpoint(checkpoint, device), checkpoint)
     try:
@@ -63,6 +65,7 @@ def load_network(
             f"'{checkpoint}' is of a training that diverged: {broken[0]} ({counted(len(broken), 'tensor')} in all) "
             "holds values that are not finite. Give another checkpoint."
         )
+    mark_prepared(network)
     return network
 
 
@@ -204,6 +207,7 @@ def _unfreeze(network: nn.Module) -> None:
 def _frozen(network: nn.Module) -> nn.Module:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
+    mark_prepared(network)
     return network.eval()
 
 

@@ -32,8 +32,11 @@ def ofa(task: Task, alpha: float = 1.0, beta: float = 1.0, epsilon: float = 1.5)
     if not task.exits:
         raise ValueError("this method puts exits on the student's stages, but none are tapped: choose another method.")
     loss = OFALoss(epsilon, "softmax")
+    # the exits normalise over the batch, which of one image with a grid of one position has nothing to normalise
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
         "output": LossTerm(loss, "logits", 1.0, with_label=True),
-        "exits": LossTerm(ExitsLoss(task.exits, loss), "exits", beta, layers=task.exits, with_label=True),
+        "exits": LossTerm(
+            ExitsLoss(task.exits, loss), "exits", beta, layers=task.exits, with_label=True, min_samples=2
+        ),
     }

@@ -219,6 +219,29 @@ def test_the_temperature_is_that_of_the_answers_that_a_student_is_given(tmp_path
     assert cross_fit(2, [], checkpoint=str(path), average_flips=not average_flips).temperature == 1
 
 
+def test_the_temperature_of_some_pixels_is_that_of_random_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One column of each image would tell of that column alone."""
+    _, whole = prepared(tmp_path / "whole")
+    seen: list[torch.Tensor] = []
+
+    def fit(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        seen.append(logits[:, 1])
+        return fit_temperature(logits, labels)
+
+    monkeypatch.setattr("ckdmed.engines.teachers.fold_training.fit_temperature", fit)
+    size = people()[0]["image"].numel()
+    edge = people()[0]["image"].shape[-1]
+    known = 15
+    # a step of one edge over the pixels in their order
+    monkeypatch.setattr("ckdmed.engines.teachers.fold_training._FITTED_VALUES", size * known // edge)
+    network, some = prepared(tmp_path / "some")
+    assert len(seen[-1]) == known * (size // edge)
+    answers = network.networks[0](torch.stack([item["image"] for item in people()[:known]])).flatten()
+    column = network.networks[0](torch.stack([item["image"] for item in people()[:known]]))[..., 0].flatten()
+    assert not set(seen[-1].tolist()) <= set(column.tolist()) and len(set(answers.tolist())) > len(column)
+    assert some.fitted == pytest.approx(whole.fitted, rel=0.5)
+
+
 def test_an_interrupted_training_of_teachers_goes_on_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole, _ = prepared(tmp_path / "whole")
     from ckdmed.engines.teachers import fold_training
