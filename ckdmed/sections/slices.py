@@ -14,6 +14,7 @@ from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.figshare import TUMOR_LABELS
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import datalist_folder, resolve_datalist, section_items, select_sections
+from ckdmed.sections.own_sections import check_sections_kept
 from ckdmed.sections.record import SectionRecord, record_of_scored
 from ckdmed.sections.split_seed import check_split_seed
 
@@ -69,7 +70,8 @@ def figshare_sections(
 
     Raises:
         ValueError: the folder is missing or holds no usable file, or the fold does not exist; `split_seed` would change
-            nothing, see `check_split_seed`; a patient's files are in several sections of the record.
+            nothing, see `check_split_seed`; a fold of a user's own datalist with a section of validation or test, see
+            `check_sections_kept`; a patient's files are in several sections of the record.
     """
     if dataset_dir:
         data = slices_place(dataset_dir)
@@ -86,6 +88,7 @@ def figshare_sections(
     record = record_of_scored(checkpoint)
     if record is not None and (known := _recorded(record, data, label_fraction, split_seed, target)) is not None:
         return known
+    check_sections_kept(fold, data)
     datalist = resolve_datalist(data, seed=split_seed, fractions=fractions, target=target)
     if teacher_folds == 1:
         check_split_seed(split_seed, data, label_fraction, fold, n_folds, fold_source)

@@ -120,10 +120,6 @@ def test_nobody_scores_what_networks_labelled(tmp_path: Path):
     network = model(tmp_path / "other", 1)
     assert main(["pseudo-label", str(source), "--models", network, "--output_dir", str(out)]) == 0
     made = {f"p{number}" for number in range(4)}
-    for fold in range(3):
-        drawn = figshare_sections(str(out / "datalist.json"), "", fold=fold, n_folds=3)
-        assert not made & {item["patient"] for name in ("validation", "test") for item in drawn[name]}
-        assert made <= {item["patient"] for item in drawn["train"] if item["labelled"]}
     # as those who are new to a network
     record_of = Path(network).parent / "sections.json"
     SectionRecord.of({"train": [], "validation": [], "test": []}, record_of).write(record_of)
@@ -134,6 +130,10 @@ def test_nobody_scores_what_networks_labelled(tmp_path: Path):
     content = json.loads((out / "datalist.json").read_text())
     content["training"] += content.pop("validation") + content.pop("test")
     (out / "datalist.json").write_text(json.dumps(content), encoding="utf-8")
+    for fold in range(3):
+        drawn = figshare_sections(str(out / "datalist.json"), "", fold=fold, n_folds=3)
+        assert not made & {item["patient"] for name in ("validation", "test") for item in drawn[name]}
+        assert made <= {item["patient"] for item in drawn["train"] if item["labelled"]}
     for seed in range(3):
         again = read_slice_datalist(out / "datalist.json", seed=seed, progress=False)
         assert made <= {item["patient"] for item in again["training"]}
