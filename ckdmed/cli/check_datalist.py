@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 def _of_own_images(path: Path, progress: bool) -> tuple[str, list[str]]:
     """What a datalist of a user's own images holds, and what is wrong with it."""
     from ckdmed.data.datalist_form import SECTIONS
-    from ckdmed.data.slice_datalist import read_slice_datalist
+    from ckdmed.data.slice_datalist import UnreadKeyWarning, read_slice_datalist
     from ckdmed.data.splits import check_no_group_crosses
     from ckdmed.json_files import read_json
 
@@ -81,7 +81,12 @@ def _of_own_images(path: Path, progress: bool) -> tuple[str, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = read_slice_datalist(path, progress=progress, target="label" if masks else "class")
-    problems = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    told = [one for one in caught if issubclass(one.category, UserWarning)]
+    for one in told:
+        # notes are allowed
+        if issubclass(one.category, UnreadKeyWarning):
+            print(one.message)
+    problems = [str(one.message) for one in told if not issubclass(one.category, UnreadKeyWarning)]
     try:
         check_no_group_crosses({name: found[name] for name in SECTIONS})
     except ValueError as error:

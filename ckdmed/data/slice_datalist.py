@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.data.datalist_form import SECTIONS, check_relative
 from ckdmed.data.nifti_files import affine_mm, is_placed, read_nifti_header
 from ckdmed.data.patients import joined_groups, patient_group, spelt_alike
@@ -20,9 +22,25 @@ from ckdmed.data.splits import split_by_group
 from ckdmed.file_hash import sha256_of
 from ckdmed.json_files import read_json
 
-__all__ = ["is_slice_datalist", "patient_of", "read_slice_datalist"]
+__all__ = ["UnreadKeyWarning", "is_slice_datalist", "patient_of", "read_slice_datalist"]
 
 _FORM = "objects with 'image' and 'patient', and 'label' or 'class' where there is one"
+_KEYS = ("image", "label", "soft", "pseudo_label", "class", "patient", "id")
+# what else the keys are called elsewhere
+_OTHER_NAMES = {
+    "img": "image",
+    "mask": "label",
+    "seg": "label",
+    "segmentation": "label",
+    "pseudo": "pseudo_label",
+    "patient_id": "patient",
+    "subject": "patient",
+    "subject_id": "patient",
+}
+
+
+class UnreadKeyWarning(UserWarning):
+    """Items of a datalist have keys that nothing reads: notes of the user, or a key under another name."""
 
 
 def is_slice_datalist(content: Any) -> bool:
@@ -58,7 +76,8 @@ def read_slice_datalist(
     ============ =======================================================================================
 
     Patients who have one and the same image, or whose names differ by case, spaces, hyphens and underscores alone, are
-    one person, which a warning names.
+    one person, which a warning names. Another key is a note that nothing reads, of which a warning tells; one that is
+    like a key that the item lacks is refused.
 
     Sections are ``training``, ``validation`` and ``test``. Where only ``training`` is given it is split by patient by
     ``fractions``; where only ``validation`` is missing it is taken from the training patients. Patients with images
@@ -78,8 +97,9 @@ def read_slice_datalist(
         are balanced (0 without classes).
 
     Raises:
-        ValueError: no JSON, no training section, images under another key than the sections, an item of another form, a
-            path that leaves the folder, a missing file, an id that stands twice; too few patients for the split.
+        ValueError: no JSON, no training section, images under another key than the sections, an item of another form or
+            with a misspelt key, a path that leaves the folder, a missing file, an id that stands twice; too few
+            patients for the split.
     """
     path = Path(path)
     if not path.is_file():
@@ -105,6 +125,7 @@ def read_slice_datalist(
             if item["id"] in seen:
                 raise ValueError(f"{path}: the id '{item['id']}' appears twice; give each image its own 'id'.")
             seen.add(item["id"])
+    _warn_of_unread_keys(content, path)
     _warn_of_planes(planes, path)
     _join_persons(sections, path)
     if any("soft" in item for part in sections.values() for item in part):
@@ -178,6 +199,7 @@ def _items(
 ) -> list[dict[str, Any]]:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where} is a {type(entry).__name__}; a datalist holds {_FORM}.")
+    _check_keys(where, entry)
     images = entry.get("image")
     names: list[Any] = images if isinstance(images, list) else [images]
     if not names or not all(isinstance(name, str) and name for name in names):
@@ -217,6 +239,39 @@ def _items(
     if count == 1:
         return [{"id": name, **common, "slice": 0}]
     return [{"id": f"{name}_slice{number:03d}", **common, "slice": number} for number in range(count)]
+
+
+def _check_keys(where: str, entry: Mapping[str, Any]) -> None:
+    """A label under a misspelt key would be missed in silence, and masks that networks made would be scored."""
+    for key in entry:
+        meant = None if key in _KEYS else _meant(key)
+        # beside the key itself it is a note
+        if meant and meant not in entry:
+            raise ValueError(f"{where}: unknown key '{key}'; did you mean '{meant}'?")
+
+
+def _meant(key: str) -> str | None:
+    """The key that another one probably stands for."""
+    plain = "_".join(key.casefold().replace("-", " ").replace("_", " ").split())
+    if plain in _KEYS:
+        return plain
+    if plain in _OTHER_NAMES:
+        return _OTHER_NAMES[plain]
+    # too much is like a name of two letters; `age` is not to be taken for `image`
+    near = difflib.get_close_matches(plain, [name for name in _KEYS if name != "id"], n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _warn_of_unread_keys(content: Mapping[str, Any], source: Path) -> None:
+    unread = Counter(key for name in SECTIONS for entry in content.get(name, []) for key in entry if key not in _KEYS)
+    if unread:
+        told = ", ".join(f"'{key}' (in {counted(number, 'item')})" for key, number in sorted(unread.items()))
+        warnings.warn(
+            f"{source}: these keys are not read: {told}. The keys of an item are {', '.join(_KEYS)}; if the others "
+            "are your own notes, nothing is to be done.",
+            UnreadKeyWarning,
+            stacklevel=3,
+        )
 
 
 def _slice_count(path: Path, slice_axis: int | str) -> tuple[int, str]:

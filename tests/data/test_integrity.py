@@ -160,6 +160,19 @@ def test_the_command_checks_datalists_of_own_images(tmp_path, capsys):
     assert status == 2 and "--hashes and --manifest are for datalists that `ckdmed datalist` wrote" in said
 
 
+def test_notes_in_a_datalist_of_own_images_are_no_problem(tmp_path, capsys):
+    items = [
+        {"image": f"{number}.png", "label": f"{number}.png", "patient": str(number), "age": 40} for number in "abc"
+    ]
+    for number, item in enumerate(items):
+        Image.fromarray(np.full((4, 4), number + 1, np.uint8)).save(tmp_path / item["image"])
+    path = tmp_path / "datalist.json"
+    path.write_text(json.dumps({"training": items[:2], "validation": items[2:]}))
+    assert cli.main(["check-datalist", str(path), "--quiet"]) == 0
+    told, last = capsys.readouterr().out.splitlines()
+    assert "not read: 'age' (in 3 items)" in told and last == f"{path}: 3 slices, 0 problems"
+
+
 def test_the_command_checks_datalists_of_cases(tmp_path, capsys):
     write_brats_phantoms(tmp_path, 4, (16, 16, 16))
     path = tmp_path / "datalist.json"

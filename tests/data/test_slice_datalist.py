@@ -16,7 +16,7 @@ from PIL import Image
 from ckdmed.bundle import figshare_sections
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.sections import resolve_datalist
-from ckdmed.data.slice_datalist import read_slice_datalist
+from ckdmed.data.slice_datalist import UnreadKeyWarning, read_slice_datalist
 from ckdmed.sections.classification import figshare_classes
 from tests.data.dicom_phantom import write_series
 
@@ -164,6 +164,43 @@ def test_errors_name_the_item(tmp_path: Path, change: dict[str, Any], message: s
         read_slice_datalist(write(tmp_path, training=items), progress=False)
 
 
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [
+        ("label", "mask"),
+        ("label", "Segmentation"),
+        ("label", "lable"),
+        ("pseudo_label", "pseudo-label"),
+        ("pseudo_label", "pseudolabel"),
+        ("class", "Class"),
+        ("patient", "patient_id"),
+        ("image", "images"),
+        ("id", "ID"),
+    ],
+)
+def test_a_misspelt_key_is_refused(tmp_path: Path, key: str, other: str) -> None:
+    """A mask under `mask` made its patient unlabelled; `pseudo-label` let the masks of networks be scored."""
+    items = items_of(tmp_path, 5, 1)
+    items[3] |= {"class": "a", "id": "x", "pseudo_label": True}
+    items[3][other] = items[3].pop(key)
+    with pytest.raises(ValueError, match=rf"training\[3\]: unknown key '{other}'; did you mean '{key}'\?$"):
+        read_slice_datalist(write(tmp_path, training=items), progress=False)
+
+
+def test_notes_are_allowed_and_told_once(tmp_path: Path) -> None:
+    # `patient_id` is a note too beside `patient`
+    items = items_of(tmp_path, 5, 1, age=40, uid="1.2", patient_id="x")
+    items[1]["stage"] = "II"
+    path = write(tmp_path, training=items)
+    with pytest.warns(UnreadKeyWarning) as caught:
+        read_slice_datalist(path, progress=False)
+    (told,) = caught
+    assert str(told.message).startswith(
+        f"{path}: these keys are not read: 'age' (in 5 items), 'patient_id' (in 5 items), 'stage' (in 1 item), "
+        "'uid' (in 5 items). The keys of an item are image, label, "
+    )
+
+
 def test_a_patient_on_both_sides_is_refused(tmp_path: Path) -> None:
     items = items_of(tmp_path, 2, 2)
     with pytest.raises(ValueError, match="cross(es)? a split.*'p1'"):
@@ -269,6 +306,6 @@ def test_images_under_a_name_that_is_no_section_are_refused(tmp_path: Path) -> N
 def test_a_list_without_labels_says_so(tmp_path: Path) -> None:
     items = items_of(tmp_path, patients=4, each=1)
     for item in items:
-        item["mask"] = item.pop("label")
+        del item["label"]
     with pytest.raises(ValueError, match="no patient of the section 'training' has a 'label' for every image"):
         read_slice_datalist(write(tmp_path, training=items), progress=False)
