@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,16 @@ __all__ = ["check_picture", "read_picture", "turned_upright"]
 
 _CHANNELS = {"1": 1, "L": 1, "I": 1, "I;16": 1, "I;16B": 1, "RGB": 3}
 _ORIENTATION = 0x0112
+# JPEG leaves grey that is stored as RGB this unequal, of 0 to 1
+_EQUAL = 0.02
+_told_of_colour = False
 
 
 def read_picture(path: Path, max_side: int) -> np.ndarray:
     """One channel (rows, columns) from 0 to 1, as a viewer shows the picture.
 
-    Of colour it is the luma (ITU-R 601); an alpha channel is left out. The orientation that a camera or an export wrote
-    into EXIF is applied.
+    Of colour it is the luma (ITU-R 601), of which a warning tells once per process; an alpha channel is left out. The
+    orientation that a camera or an export wrote into EXIF is applied.
 
     Raises:
         ValueError: neither PNG nor JPEG, a PNG is cut or one of its checksums is wrong,
@@ -41,8 +45,22 @@ def read_picture(path: Path, max_side: int) -> np.ndarray:
     if picture.ndim == 3:
         if picture.shape[2] > 4:
             raise ValueError(f"a picture must be grey or RGB, with or without alpha, got shape {picture.shape}.")
+        _tell_of_colour(path, picture[..., :3])
         picture = picture[..., :3] @ np.array([0.299, 0.587, 0.114])
     return turned_upright(picture, orientation)
+
+
+def _tell_of_colour(path: Path, picture: np.ndarray) -> None:
+    """Three sequences in one file would become a mixture of them, in silence."""
+    global _told_of_colour
+    if _told_of_colour or float(np.ptp(picture, axis=-1).max()) <= _EQUAL:
+        return
+    _told_of_colour = True
+    warnings.warn(
+        f"{path} is a colour image: its channels are merged to grey, and so are those of any other. If they are "
+        "several sequences, store each as a file of its own and list one file per channel (input_images).",
+        stacklevel=3,
+    )
 
 
 def check_picture(path: Path, max_side: int) -> int:

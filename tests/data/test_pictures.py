@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from ckdmed.data import pictures
 from ckdmed.data.pictures import read_picture
 from ckdmed.data.slice_files import InputFileError, read_slices
 from ckdmed.limits import MAX_BYTES_VARIABLE
@@ -37,6 +39,23 @@ def test_a_wrong_checksum_of_a_png_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputFileError, match=r"a\.png: truncated or damaged"):
         read_slices(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_merged_colour_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """Three sequences in one colour image became one grey image without a word."""
+    monkeypatch.setattr(pictures, "_told_of_colour", False)
+    grey, first, second = (tmp_path / f"{name}.{suffix}" for name in ("grey", "first", "second"))
+    Image.fromarray(VALUES).convert("RGB").save(grey)
+    for path in (first, second):
+        Image.fromarray(np.stack([VALUES, VALUES.T.reshape(24, 16), 255 - VALUES], -1)).save(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_picture(grey, 100)
+    with pytest.warns(UserWarning, match="is a colour image: its channels are merged to grey.*input_images") as caught:
+        merged = [read_picture(path, 100) for path in (first, second)]
+    assert [str(told.message).split(" is ")[0] for told in caught] == [str(first)]
+    assert merged[0].shape == VALUES.shape
 
 
 def _claims(path: Path, width: int, height: int) -> None:
