@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from ckdmed.bundle.errors import RefusedStart
+from ckdmed.counted import counted
 from ckdmed.data.brats import read_brats_datalist
 from ckdmed.data.brats.case_files import find_case_files
 from ckdmed.data.brats.cases import check_any_case, check_any_usable
 from ckdmed.data.datalist import DATALIST_NAME, find_figshare_files, read_datalist
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.label_values import check_label_values
 from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
@@ -23,6 +27,7 @@ def check_dataset(
     cases: bool = False,
     modalities: Sequence[str] | None = None,
     regions: Mapping[str, Sequence[int] | None] | None = None,
+    images: int | None = None,
 ) -> None:
     """Refuse a folder without data, or a damaged datalist, by the names of its files.
 
@@ -35,6 +40,7 @@ def check_dataset(
         cases: it is of BraTS cases, not of slices.
         modalities: that every case must have; None to look at names alone.
         regions: of the masks that a user's own datalist names, see :class:`~ckdmed.data.LoadSliced`.
+        images: that every item of a user's own datalist lists (`input_images`); None for any number.
 
     Raises:
         RefusedStart: says what is missing.
@@ -45,20 +51,38 @@ def check_dataset(
         if cases:
             _check_cases(dataset_dir, modalities)
         else:
-            _check_slices(dataset_dir, regions)
+            _check_slices(dataset_dir, regions, images)
     except ValueError as error:
         raise RefusedStart(str(error)) from error
 
 
-def _check_slices(dataset_dir: str, regions: Mapping[str, Sequence[int] | None] | None) -> None:
+def _check_slices(dataset_dir: str, regions: Mapping[str, Sequence[int] | None] | None, images: int | None) -> None:
     data = slices_place(dataset_dir)
     stored = data if data.is_file() else data / DATALIST_NAME
     if not stored.is_file():
         find_figshare_files(data)
-    elif not is_slice_datalist(content := read_json(stored)):
+        return
+    content = read_json(stored)
+    if not is_slice_datalist(content):
         read_datalist(stored)
-    elif regions:
+        return
+    if images is not None:
+        _check_channels(stored, content, images)
+    if regions:
         check_label_values(stored, content, regions)
+
+
+def _check_channels(stored: Path, content: Mapping[str, Any], images: int) -> None:
+    for name in SECTIONS:
+        for number, entry in enumerate(content.get(name) or []):
+            # items of another form are told of when the datalist is read
+            image = entry.get("image") if isinstance(entry, Mapping) else None
+            listed = (len(image) if isinstance(image, list) else 1) if image else images
+            if listed != images:
+                raise ValueError(
+                    f"{stored}: {name}[{number}] lists {counted(listed, 'image')}, but input_images is {images}; train "
+                    f"with --input_images {listed}, or list {counted(images, 'image')} for each item."
+                )
 
 
 def _check_cases(dataset_dir: str, modalities: Sequence[str] | None) -> None:

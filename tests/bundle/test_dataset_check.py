@@ -159,3 +159,38 @@ def test_a_region_that_no_mask_shows_is_warned_of(tmp_path: Path, caplog: pytest
     assert not caplog.text
     check_dataset(str(stored), regions={"whole": [1, 2], "core": [3]})
     assert f"{stored}: no mask contains 'core' (values [3]); the masks' values are 1, 2." in caplog.text
+
+
+@pytest.mark.parametrize(("listed", "images"), [(2, 1), (1, 2), (3, 2)])
+def test_items_list_as_many_images_as_the_network_takes(listed: int, images: int, tmp_path: Path):
+    """Another number failed in a layer of the network, after all data were read."""
+    stored = own_masks(tmp_path, 1, 2)
+    content = json.loads(stored.read_text())
+    for item in content["training"]:
+        item["image"] = [item["image"]] * images if images > 1 else item["image"]
+    content["training"][1]["image"] = [f"image{number % 2}.png" for number in range(listed)]
+    stored.write_text(json.dumps(content))
+    said = (
+        f"{stored}: training[1] lists {listed} image{'s' * (listed > 1)}, but input_images is {images}; train with "
+        f"--input_images {listed}, or list {images} image{'s' * (images > 1)} for each item."
+    )
+    output = tmp_path / "output"
+    for told in (
+        lambda: check_dataset(str(stored), images=images),
+        lambda: opened(
+            "seg_teacher", "train.json", dataset_dir=str(stored), output_dir=str(output), input_images=images
+        ),
+    ):
+        with pytest.raises(Exception) as caught:
+            told()
+        cause = root_cause(caught.value)
+        assert isinstance(cause, RefusedStart) and str(cause) == said and not output.exists()
+    check_dataset(str(stored))
+
+
+def test_one_image_in_a_list_is_one_image(tmp_path: Path):
+    stored = own_masks(tmp_path, 1, 2)
+    content = json.loads(stored.read_text())
+    content["training"][0]["image"] = [content["training"][0]["image"]]
+    stored.write_text(json.dumps(content))
+    check_dataset(str(stored), images=1)
