@@ -20,6 +20,7 @@ __all__ = [
     "TASKS",
     "balanced_sampler",
     "class_names_of",
+    "class_of",
     "classification_sections",
     "figshare_classes",
 ]
@@ -184,7 +185,7 @@ def figshare_classes(
         **options,
     )
     classes = {
-        name: [{**{k: item[k] for k in _KEPT if k in item}, "label": _class_of(item, class_names)} for item in items]
+        name: [{**{k: item[k] for k in _KEPT if k in item}, "label": class_of(item, class_names)} for item in items]
         for name, items in sections.items()
     }
     recorded = NEW in sections
@@ -205,7 +206,12 @@ def _warn_of_missing(source: str, train: Sequence[Mapping[str, Any]], class_name
         )
 
 
-def _class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:
+def class_of(item: Mapping[str, Any], class_names: Sequence[str]) -> int:
+    """The number of an item's class, counted from 0; 0 too without one.
+
+    Raises:
+        ValueError: none of the classes is called so.
+    """
     if "class" not in item:
         return int(item["tumor_label"]) - 1
     kind = item["class"]

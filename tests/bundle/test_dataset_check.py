@@ -117,9 +117,11 @@ def test_datalists_are_looked_at_too(tmp_path: Path):
         check_dataset(str(tmp_path))
     with pytest.raises(RefusedStart, match="datalist.json"):
         check_dataset(str(tmp_path), cases=True)
-    # images are not opened yet
+    # that of a user is read where the bundle says what is labelled
     stored.write_text('{"training": [{"image": "1.png", "patient": "1"}]}')
     check_dataset(str(stored))
+    with pytest.raises(RefusedStart, match=rf"{stored}: training\[0\]: {tmp_path}/1.png: no such file"):
+        check_dataset(str(stored), target="label")
     with pytest.raises(RefusedStart, match="neither a folder nor a datalist"):
         check_dataset(str(tmp_path / "nowhere"))
     with pytest.raises(RefusedStart, match="is not a folder"):
@@ -130,7 +132,7 @@ def own_masks(folder: Path, *values: int) -> Path:
     items = []
     for number, value in enumerate(values):
         for part in ("image", "mask"):
-            picture = np.full((8, 8), value if part == "mask" else 7, np.uint8)
+            picture = np.full((8, 8), value if part == "mask" else 7 + number, np.uint8)
             Image.fromarray(picture).save(folder / f"{part}{number}.png")
         items.append({"image": f"image{number}.png", "label": f"mask{number}.png", "patient": str(number)})
     stored = folder / "datalist.json"
@@ -139,7 +141,7 @@ def own_masks(folder: Path, *values: int) -> Path:
 
 
 def test_a_mask_whose_value_no_region_has_is_refused_before_the_run_writes(tmp_path: Path):
-    stored = own_masks(tmp_path, 1, 2)
+    stored = own_masks(tmp_path, 1, 2, 1)
     said = (
         rf"{tmp_path}/mask1.png: the label has the value 2, which no region contains \({{'whole': \[1\]}}\); add it to"
     )
@@ -164,11 +166,11 @@ def test_a_region_that_no_mask_shows_is_warned_of(tmp_path: Path, caplog: pytest
 @pytest.mark.parametrize(("listed", "images"), [(2, 1), (1, 2), (3, 2)])
 def test_items_list_as_many_images_as_the_network_takes(listed: int, images: int, tmp_path: Path):
     """Another number failed in a layer of the network, after all data were read."""
-    stored = own_masks(tmp_path, 1, 2)
+    stored = own_masks(tmp_path, 1, 2, 1)
     content = json.loads(stored.read_text())
     for item in content["training"]:
         item["image"] = [item["image"]] * images if images > 1 else item["image"]
-    content["training"][1]["image"] = [f"image{number % 2}.png" for number in range(listed)]
+    content["training"][1]["image"] = [f"image{(number + 1) % 2}.png" for number in range(listed)]
     stored.write_text(json.dumps(content))
     said = (
         f"{stored}: training[1] lists {listed} image{'s' * (listed > 1)}, but input_images is {images}; train with "
@@ -194,3 +196,57 @@ def test_one_image_in_a_list_is_one_image(tmp_path: Path):
     content["training"][0]["image"] = [content["training"][0]["image"]]
     stored.write_text(json.dumps(content))
     check_dataset(str(stored), images=1)
+
+
+def own_classes(folder: Path, **change: Any) -> Path:
+    """Nine patients, three of them listed for validation; the first item of the training is changed."""
+    stored = own_masks(folder, *[1] * 9)
+    items = json.loads(stored.read_text())["training"]
+    for number, item in enumerate(items):
+        item["class"] = ("benign", "malignant")[number % 2]
+    items[0].update(change)
+    stored.write_text(json.dumps({"training": items[:6], "validation": items[6:]}))
+    return stored
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        ({"patient": ""}, {}, r"training[0]: 'patient' must say whose image it is"),
+        ({"image": "none.png"}, {}, "none.png: no such file"),
+        ({"pseudo-label": True}, {}, "training[0]: unknown key 'pseudo-label'; did you mean 'pseudo_label'?"),
+        ({"patient": "8"}, {}, ": 1 patient group crosses a split: '8' is in train"),
+        ({}, {"fold": 1}, "fold 1 would train on patients whom "),
+    ],
+)
+@pytest.mark.parametrize("bundle", ["seg_teacher", "seg_kd", "cls_teacher", "cls_kd"])
+def test_what_is_wrong_with_an_own_datalist_is_told_before_a_network_is_built(
+    bundle: str, change: dict[str, Any], settings: dict[str, Any], message: str, tmp_path: Path
+):
+    """It was told of with a traceback, when the run read its sections."""
+    output = tmp_path / "output"
+    stored = own_classes(tmp_path, **change)
+    given = {"dataset_dir": str(stored), "output_dir": str(output), "network_def": UNBUILT, **settings}
+    if bundle.startswith("cls"):
+        given["class_names"] = ["benign", "malignant"]
+    with pytest.raises(Exception) as caught:
+        opened(bundle, "train.json", **given)
+    cause = root_cause(caught.value)
+    assert isinstance(cause, RefusedStart) and str(stored) in str(cause) and message in str(cause)
+    assert not output.exists()
+
+
+def test_classes_of_an_own_datalist_are_those_of_the_network(tmp_path: Path):
+    stored = own_classes(tmp_path)
+    for scored in (False, True):
+        check_dataset(str(stored), target="class", class_names=["benign", "malignant"], scored=scored)
+        with pytest.raises(RefusedStart, match=f"{stored}: the image 'image1' has the class 'malignant', but class_na"):
+            check_dataset(str(stored), target="class", class_names=["benign", "other"], scored=scored)
+
+
+def test_an_evaluation_draws_no_sections(tmp_path: Path):
+    stored = own_masks(tmp_path, 1)
+    with pytest.raises(RefusedStart, match=f"{stored}: 1 patient group cannot fill 3 sections"):
+        check_dataset(str(stored), target="label")
+    check_dataset(str(stored), target="label", scored=True)
