@@ -9,7 +9,7 @@ from typing import Any
 
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.renamed_settings import as_of_now
-from ckdmed.bundle.run_folder import SETTINGS, holds_run
+from ckdmed.bundle.run_folder import RESUMED, SETTINGS, holds_run
 from ckdmed.bundle.setting_check import in_short
 from ckdmed.bundle.settings_table import FOLLOWS
 from ckdmed.file_hash import sha256_of
@@ -44,7 +44,6 @@ MAY_CHANGE = frozenset(
 )
 
 _NOT_GIVEN = _NotGiven()
-_RESUMED = "resume_epoch=*.pt"
 
 
 def run_record(folder: Path) -> dict[str, Any] | None:
@@ -150,7 +149,7 @@ def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple
 def _is_lost(folder: Path, name: str, then: Any, now: Any) -> bool:
     """Whether what may lie elsewhere is not there any more, or is something else than the run began with."""
     if name == "ckpt_dir":
-        kept, here = (any(Path(str(place)).glob(_RESUMED)) for place in (then, now))
+        kept, here = (any(Path(str(place)).glob(RESUMED)) for place in (then, now))
         return kept and not here
     if name == "teachers_dir":
         # those that were moved are there no more, and those of a copied run came with it
@@ -183,7 +182,7 @@ def _is_anothers(weights: Path, record: Mapping[str, Any]) -> bool:
         same = isinstance(content, Mapping) and all(content.get(k) == record.get(k) for k in ("command", "settings"))
         return not same and any(weights.glob("*.pt"))
     # from before weights had a record: those of a run have its checkpoints beside them
-    return any(weights.glob("*.pt")) and not any(weights.glob(_RESUMED))
+    return any(weights.glob("*.pt")) and not any(weights.glob(RESUMED))
 
 
 def _difference(name: str, then: Any, now: Any) -> str:

@@ -23,6 +23,7 @@ from ckdmed.json_files import read_json
 
 __all__ = [
     "ARTEFACTS",
+    "RESUMED",
     "check_places",
     "from_rank_0",
     "holds_run",
@@ -52,7 +53,10 @@ ARTEFACTS = {
 _FILES = ("metrics.jsonl", "curves.png", "predictions.png")
 # what a start writes, which may fail after it
 _OF_A_START = (SETTINGS, "sections.json", "contents.json")
-_FOLDERS = ("models", "teacher", "teachers", "tensorboard")
+_OF_TEACHERS = ("teacher", "teachers")
+_FOLDERS = ("models", *_OF_TEACHERS, "tensorboard")
+#: the checkpoints with which a resumed run goes on
+RESUMED = "resume_epoch=*.pt"
 # weights of a run lie in a folder of its output folder, or one further below
 _FOLDERS_UP = 3
 
@@ -204,20 +208,44 @@ def refuse_earlier_run(folder: Path, weights: Sequence[str] = ()) -> None:
         weights: further folders for the weights of this run, wherever they are.
 
     Raises:
-        RefusedStart: they hold a run; names what was found, and the commands that go on with it or leave it alone.
+        RefusedStart: they hold a run; names what was found, and what can be done: going on with it where it left a
+            checkpoint, leaving it as it is, or deleting it where it never finished an epoch.
     """
     found = holds_run(folder)
-    for place in map(Path, weights):
-        if place.is_dir() and not place.resolve().is_relative_to(folder.resolve()):
+    elsewhere = [place for place in map(Path, weights) if not place.resolve().is_relative_to(folder.resolve())]
+    for place in elsewhere:
+        if place.is_dir():
             found += [str(file) for file in sorted(place.rglob("*.pt"))[:1]]
     if not found:
         return
     command = typed_command()
+    another = shlex.join(with_options(command, output_dir=str(next_free(folder))))
+    told = f"({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+    if not _has_results(folder, elsewhere):
+        raise RefusedStart(
+            f"'{folder}' holds a run that never finished an epoch {told}, so there is nothing to continue; nothing in "
+            f"it is overwritten. Delete the folder, or give another output_dir: {another}"
+        )
+    resume = shlex.join(with_options(command, resume="true"))
+    go_on = f"To continue it: {resume} | " if _can_go_on(folder, elsewhere) else ""
     raise RefusedStart(
-        f"'{folder}' holds an earlier run ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''}); nothing in it "
-        f"is overwritten. To continue it: {shlex.join(with_options(command, resume='true'))} | To leave it as it is: "
-        f"{shlex.join(with_options(command, output_dir=str(next_free(folder))))}"
+        f"'{folder}' holds an earlier run {told}; nothing in it is overwritten. {go_on}To leave it as it is: {another}"
     )
+
+
+def _has_results(folder: Path, elsewhere: Sequence[Path]) -> bool:
+    """Whether a run finished an epoch, of its own or of a teacher; its records alone are written before that."""
+    history = folder / "metrics.jsonl"
+    if history.is_file() and history.stat().st_size:
+        return True
+    return any(any(place.rglob("*.pt")) for place in (*(folder / name for name in _FOLDERS), *elsewhere))
+
+
+def _can_go_on(folder: Path, elsewhere: Sequence[Path]) -> bool:
+    """Whether a run left what ``resume`` begins with: a checkpoint, or a teacher that is trained already."""
+    if any(any(place.rglob(RESUMED)) for place in (folder / "models", *elsewhere)):
+        return True
+    return any(any((folder / name).rglob("*.pt")) for name in _OF_TEACHERS)
 
 
 def check_places(folder: Path) -> None:

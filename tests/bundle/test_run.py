@@ -39,6 +39,7 @@ def names(folder: Path) -> set[str]:
 
 def test_a_start_over_a_run_is_refused_with_two_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     fill(tmp_path / "out")
+    (tmp_path / "out/models/resume_epoch=0001.pt").write_text("old")
     monkeypatch.setattr("sys.argv", ["/somewhere/python-program", "--epochs", "3", "--output_dir", "out"])
     monkeypatch.setattr("sys.modules", {**sys.modules, "__main__": object()})
     monkeypatch.chdir(tmp_path)
@@ -50,6 +51,40 @@ def test_a_start_over_a_run_is_refused_with_two_commands(tmp_path: Path, monkeyp
         "To leave it as it is: python-program --epochs 3 --output_dir out-2"
     )
     assert {p.read_text() for p in Path("out").rglob("*") if p.is_file()} == {"old"}
+
+
+@pytest.mark.parametrize(
+    ("name", "goes_on"),
+    [
+        ("models/resume_epoch=0001.pt", True),
+        ("teacher/teacher_resume/resume_epoch=0001.pt", True),
+        ("teachers/vgg/teacher.pt", True),
+        ("models/model.pt", False),
+        ("metrics.jsonl", False),
+    ],
+)
+def test_resume_is_offered_where_there_is_something_to_go_on_with(tmp_path: Path, name: str, goes_on: bool):
+    path = tmp_path / "out" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("old")
+    with pytest.raises(RefusedStart, match="holds an earlier run .*To leave it as it is: ") as refusal:
+        start_run(str(tmp_path / "out"))
+    assert ("--resume true" in str(refusal.value)) == goes_on
+
+
+def test_a_run_that_never_finished_an_epoch_is_not_to_be_resumed(tmp_path: Path):
+    fill(tmp_path / "out")
+    for name in ("models/model.pt", "metrics.jsonl", "curves.png"):
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "out/metrics.jsonl").touch()
+    (tmp_path / "out/models/model.json").write_text("{}")
+    before = names(tmp_path / "out")
+    with pytest.raises(
+        RefusedStart, match=r"never finished an epoch \(.*models/model.json.*Delete the folder, or "
+    ) as e:
+        start_run(str(tmp_path / "out"))
+    assert "--resume" not in str(e.value) and str(e.value).endswith(f"--output_dir {tmp_path / 'out-2'}")
+    assert names(tmp_path / "out") == before
 
 
 def test_what_a_failed_start_left_is_no_run(tmp_path: Path):
