@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -47,6 +49,8 @@ __all__ = [
     "select_brats_items",
     "write_brats_datalist",
 ]
+
+logger = logging.getLogger(__name__)
 
 _COUNT_KEYS = {"training": "numTraining", "validation": "numValidation", "test": "numTest"}
 _DEFAULT_TYPE = "GLI"
@@ -220,16 +224,22 @@ def _warn_of_assumptions(
     # a BraTS name tells the patient whatever its release, and of a BIDS name the subject is the patient
     free = [c.case for c in cases if parse_case_name(c.case) is None and c.name.patient == c.case]
     own = [case for case in free if case not in patients]
-    for unnamed, assumed, option in (
-        (types, f"their tumour type is taken to be {_DEFAULT_TYPE}", "--tumour-type"),
-        (releases, "their labels are taken to be those of 2023", "--release"),
-        (own if len(own) > 1 else [], "each is taken to be a patient of its own, follow-ups too", "--patients"),
+    for unnamed, what, assumed, option in (
+        (types, "give the tumour type", f"each counts as {_DEFAULT_TYPE}", "--tumour-type TYPE"),
+        (releases, "give the release", "their masks are read with the labels of 2023", "--release YEAR"),
+        (
+            own if len(own) > 1 else [],
+            "identify the patient",
+            "each counts as a separate patient, follow-ups too",
+            "--patients FILE.csv",
+        ),
     ):
         if unnamed:
-            warnings.warn(
-                f"{folder}: the names of {counted(len(unnamed), 'case')}, such as {unnamed[0]}, do not say it: "
-                f"{assumed}; {option} sets it.",
-                stacklevel=3,
+            have = "has a name that does" if len(unnamed) == 1 else "have names that do"
+            # trainings and evaluations have none of these options
+            logger.warning(
+                f"{folder}: {counted(len(unnamed), 'case')} {have} not {what}, such as '{unnamed[0]}'; "
+                f"{assumed}. To change this, first run: ckdmed brats-datalist {shlex.quote(str(folder))} {option}"
             )
 
 

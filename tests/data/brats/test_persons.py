@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 
 import numpy as np
 import pytest
@@ -102,14 +101,29 @@ def test_a_patient_in_two_spellings_of_a_table_is_one_person(make_case, tmp_path
     assert [item["patient_group"] for item in datalist["training"]] == ["P 1", "P 1", "P2", "P3"]
 
 
-def test_names_that_tell_no_patient_are_told(make_case, tmp_path):
+def test_names_that_tell_no_patient_are_told(make_case, tmp_path, caplog):
     """A follow-up under a name of its own was dealt to another section, without a word."""
     for number, case in enumerate(("UCSF-0004_FU1", "UCSF-0004_FU2", "sub-01_ses-1", "sub-01_ses-2")):
         make_case(case, leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=number))
     given = {"fractions": (1, 0, 0), "release": "2023", "tumour_type": "GLI"}
-    told = "the names of 2 cases, such as UCSF-0004_FU1, do not say it: each is taken to be a patient .*; --patients"
-    with pytest.warns(UserWarning, match=told):
-        build(tmp_path, **given)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        build(tmp_path, patients={"UCSF-0004_FU1": "4", "UCSF-0004_FU2": "4"}, **given)
+    build(tmp_path, **given)
+    assert caplog.messages == [
+        f"{tmp_path}: 2 cases have names that do not identify the patient, such as 'UCSF-0004_FU1'; each counts as a "
+        f"separate patient, follow-ups too. To change this, first run: ckdmed brats-datalist {tmp_path} --patients "
+        "FILE.csv"
+    ]
+    caplog.clear()
+    build(tmp_path, patients={"UCSF-0004_FU1": "4", "UCSF-0004_FU2": "4"}, **given)
+    assert not caplog.messages
+
+
+def test_what_else_names_leave_open_is_told_with_the_command_that_sets_it(make_case, tmp_path, caplog):
+    for number in range(2):
+        make_case(f"scan{number}", leave_out=("t1n", "t2w", "t2f"), t1c=brain(seed=number))
+    build(tmp_path, fractions=(1, 0, 0), patients={"scan0": "P1", "scan1": "P2"})
+    first, second = caplog.messages
+    run_first = f"To change this, first run: ckdmed brats-datalist {tmp_path}"
+    assert "2 cases have names that do not give the tumour type, such as 'scan0'; each counts as GLI." in first
+    assert first.endswith(f"{run_first} --tumour-type TYPE")
+    assert "give the release, such as 'scan0'; their masks are read with the labels of 2023." in second
+    assert second.endswith(f"{run_first} --release YEAR")

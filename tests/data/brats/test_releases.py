@@ -105,12 +105,10 @@ def clinic(tmp_path):
     return tmp_path / "data"
 
 
-def test_cases_of_any_name_get_a_datalist_and_what_is_assumed_is_said(clinic):
-    with pytest.warns(UserWarning) as warned:
-        datalist, skipped = build_brats_datalist(clinic, modalities=["t1n", "t1c", "t2f"], progress=False)
-    texts = [str(entry.message) for entry in warned]
-    assert "the names of 6 cases" in texts[0] and "taken to be GLI; --tumour-type" in texts[0]
-    assert "the names of 6 cases" in texts[1] and "those of 2023; --release" in texts[1]
+def test_cases_of_any_name_get_a_datalist_and_what_is_assumed_is_said(clinic, caplog):
+    datalist, skipped = build_brats_datalist(clinic, modalities=["t1n", "t1c", "t2f"], progress=False)
+    assert "6 cases have names" in caplog.messages[0] and "each counts as GLI" in caplog.messages[0]
+    assert "6 cases have names" in caplog.messages[1] and "labels of 2023" in caplog.messages[1]
     items = [item for name in ("training", "validation", "test") for item in datalist[name]]
     assert not skipped and sorted(item["patient"] for item in items) == [f"scan{number}" for number in range(6)]
     assert {(item["tumour_type"], item["release"], item["label_voxels"]["ED"]) for item in items} == {
