@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ckdmed.cli.case_arguments import (
@@ -19,14 +20,19 @@ NAME = "brats-datalist"
 HELP = "find BraTS cases under any naming and split them by patient, stratified by tumour type and enhancing tumour"
 EXAMPLES = (
     "ckdmed brats-datalist path/to/brats",
-    "ckdmed brats-datalist path/to/brats --patients patients.csv --output datalist.json",
+    "ckdmed brats-datalist path/to/brats --patients patients.csv",
 )
 STATUSES = {1: "the datalist was written, but cases were skipped; each is listed"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder with the cases, at any depth")
-    parser.add_argument("--output", "--out", type=Path, help="datalist to write (default: FOLDER/datalist.json)")
+    parser.add_argument(
+        "--output",
+        "--out",
+        type=Path,
+        help="datalist to write (default: FOLDER/datalist.json, where runs with --dataset_dir FOLDER look for it)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the split (default: %(default)s)")
     parser.add_argument(
         "--fractions",
@@ -80,4 +86,11 @@ def run(args: argparse.Namespace) -> int:
         types = "".join(f"{sum(item['tumour_type'] == t for item in items):>6}" for t in TUMOUR_TYPES)
         print(f"{section:<12}{len(items):>7}{patients:>10}{enhancing:>9}  {types}")
     print(f"datalist: {path}")
+    if path.parent.resolve() != args.folder.resolve():
+        print(
+            f"{path} is not in {args.folder}, to which its paths are relative: runs with --dataset_dir {args.folder} "
+            f"do not use it, inference does not find its images, and slice-cache needs --base-dir {args.folder}. "
+            f"Without --output it is written to {args.folder / 'datalist.json'}, where all of them find it.",
+            file=sys.stderr,
+        )
     return 1 if skipped else 0

@@ -87,6 +87,9 @@ def skipped_for(item: InputItem, error: Exception) -> SkippedFile:
     cause = root_cause(error)
     text = " ".join(str(cause).split())[:500] or type(cause).__name__
     named = text if str(item.files[0]) in text else f"{item.files[0]}: {text}"
+    if isinstance(cause, OSError) and (case := getattr(item, "case", "")):
+        # the system's words name a file at most
+        named = f"{case}: {named}"
     expected = isinstance(cause, (ValueError, OSError))
     return SkippedFile(item.files[0], named if expected else f"{named} ({type(cause).__name__})")
 

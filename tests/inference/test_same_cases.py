@@ -11,7 +11,8 @@ import numpy as np
 from ckdmed.data.brats import find_brats_cases
 from ckdmed.data.case_reader import CaseReader
 from ckdmed.data.input_walk import UnusedFiles
-from ckdmed.inference.case_job import CaseInferenceJob
+from ckdmed.inference.case_job import CaseInferenceJob, CaseItem
+from ckdmed.inference.final_notes import skipped_for
 from ckdmed.preparation import find_inputs
 
 
@@ -45,6 +46,13 @@ def test_all_doors_find_the_same(tmp_path: Path) -> None:
     found = CaseInferenceJob(str(folder), str(out), CaseReader(), "none.pt", ["t1n"]).found
     assert sorted(item.name for item in found.items) == expected and not found.skipped
     assert sorted(path.name for path in found.unused.some) == ["P1_mask.nii.gz", "P1_seg.nii.gz"]
+
+
+def test_a_case_whose_file_is_missing_is_skipped_by_its_name(tmp_path: Path) -> None:
+    """The paths of a datalist that lies elsewhere than its cases lead nowhere."""
+    item = CaseItem("case1", (tmp_path / "case1_t1.nii.gz",), "case1")
+    for error in (FileNotFoundError(2, "No such file or directory", str(item.files[0])), OSError("no place")):
+        assert skipped_for(item, error).reason.startswith("case1: ")
 
 
 def test_a_case_has_its_whole_name(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ def test_patients_stay_whole_and_sections_are_balanced(folder):
     assert build_brats_datalist(folder, seed=3, modalities=["t1n"], progress=False)[0] == datalist
 
 
+def test_a_datalist_outside_of_its_folder_is_warned_of(folder, tmp_path_factory, capsys):
+    other = tmp_path_factory.mktemp("other") / "dl.json"
+    words = ["brats-datalist", str(folder), "--modalities", "t1n", "--quiet"]
+    assert cli.main([*words, "--output", str(other)]) == 0
+    told = capsys.readouterr().err
+    assert f"{other} is not in {folder}, to which its paths are relative" in told
+    assert f"--dataset_dir {folder}" in told and f"--base-dir {folder}" in told
+    assert cli.main(words) == 0
+    assert "is not in" not in capsys.readouterr().err
+
+
 def test_patients_with_a_case_without_a_mask_only_train(folder):
     given = {"modalities": ["t1n"], "require_label": False, "progress": False}
     without = {f"BraTS-GLI-{person:05d}" for person in range(10)}
