@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ckdmed.bundle.scored_data import check_scored_data
 from ckdmed.counted import counted
 from ckdmed.deploy.companions import copy_training_records
 from ckdmed.deploy.deployment import Deployment, FormResult, form_files
@@ -100,6 +101,7 @@ def deploy(
 
     Raises:
         ValueError: see `find_source` and `DeployOptions`; a deployed file; FileExistsError: the folder is not empty.
+        RefusedStart: no data are given for a network that was trained on some, see `check_scored_data`.
         ModuleNotFoundError: a form needs a package that is not installed.
     """
     _check_packages(options)
@@ -107,6 +109,7 @@ def deploy(
     _refuse_existing(output)
     refuse_deployed(checkpoint, "deployed again")
     source = find_source(given, checkpoint, options.dataset_dir)
+    check_scored_data(options.dataset_dir, str(source.checkpoint))
     output.parent.mkdir(parents=True, exist_ok=True)
     remove_leftover_folders(output.parent, [output.name])
     with work_folder(output) as temporary:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from monai.networks.nets import BasicUNet
 
+from ckdmed.bundle import record_sections
 from ckdmed.cli import main
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.deploy.source import find_source
@@ -117,4 +118,21 @@ def test_a_network_that_no_setting_tells_of_is_not_pruned(bundle: Path, tmp_path
     write_json(bundle / "models/model.json", {**record, "sha256": None})
     with pytest.raises(ValueError, match="its network_def does not read student_options.* only a student_kind can be"):
         prune(str(bundle), tmp_path / "out", ratio=0.5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_was_trained_on_data_is_not_judged_on_phantoms(bundle, tmp_path, monkeypatch, capsys):
+    """It was said after the phantoms were made, as an empty section."""
+    run = write_run(tmp_path / "run", bundle, None)
+    shutil.copytree(bundle / "models", tmp_path / "run" / "models")
+    settings = json.loads((tmp_path / "run/models/model.json").read_text())
+    settings["settings"] |= {"epochs": 1, "dataset_dir": "path/to/figshare"}
+    write_json(tmp_path / "run/models/model.json", settings)
+    item = {"id": "A", "patient": "A", "patient_group": "A", "labelled": True}
+    sections = {"train": [item], "validation": [], "test": []}
+    record_sections(sections, run, f"{run}/models")
+    monkeypatch.setattr("ckdmed.deploy.deploying.bundle_data", None)
+    words = ["--formats", "torchscript", "--out", str(tmp_path / "out")]
+    assert main(["deploy", run, *words]) == 2
+    assert "trained with --dataset_dir path/to/figshare: give --dataset_dir." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
