@@ -25,6 +25,7 @@ __all__ = [
     "refuse_folder_of_inputs",
     "refuse_place_among",
     "refuse_source_folder",
+    "refuse_unwritable",
     "remove_leftover_folders",
     "replaced_folder",
     "work_folder",
@@ -80,6 +81,26 @@ def refuse_source_folder(
             for folder in (real, *real.parents):
                 if folder in targets:
                     raise ValueError(f"{path} lies where {targets[folder]} would be written ({folder}); {remedy}.")
+
+
+def refuse_unwritable(folder: Path, remedy: str = "give another --output_dir") -> None:
+    """Refuse a folder that cannot be made, or written into, before anything is computed for it.
+
+    Args:
+        folder: which may not be there yet.
+        remedy: what the user can do, for the message.
+
+    Raises:
+        ValueError: names the place that is in the way and says what to do.
+    """
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        what = f"'{there}' is not a folder"
+        raise ValueError(f"{what}{'' if there == folder.absolute() else f', so {folder} cannot be created'}; {remedy}.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"'{there}' cannot be written to; change its permissions, or {remedy}.")
 
 
 def refuse_folder_of_inputs(output_dir: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from ckdmed.bundle.setting_check import is_code, text_of
 from ckdmed.bundle.typed_command import typed_command, with_options
 from ckdmed.bundle_files import is_installed
 from ckdmed.files import is_temporary
+from ckdmed.folders import refuse_unwritable
 from ckdmed.json_files import read_json
 
 __all__ = [
@@ -261,8 +261,7 @@ def check_places(folder: Path) -> None:
     if wrong:
         place, wanted = wrong[0]
         raise RefusedStart(f"'{place}' is where {wanted} is to be written; move it, or give another output_dir.")
-    there = folder if folder.exists() else next(parent for parent in folder.resolve().parents if parent.exists())
-    if not there.is_dir():
-        raise RefusedStart(f"'{there}' is not a folder, so '{folder}' cannot be created; give another output_dir.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RefusedStart(f"'{there}' cannot be written to; change its permissions, or give another output_dir.")
+    try:
+        refuse_unwritable(folder, "give another output_dir")
+    except ValueError as error:
+        raise RefusedStart(str(error)) from error

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from ckdmed.folders import refuse_unwritable
 from ckdmed.json_files import read_json
 
 __all__ = ["add_force", "add_output_dir", "is_datalist", "refuse_existing"]
@@ -37,7 +38,7 @@ def add_output_dir(parser: argparse.ArgumentParser, what: str, *aliases: str, de
 
 
 def refuse_existing(path: Path, force: bool, is_own: Callable[[Path], bool] | None = None) -> None:
-    """Say that a file is there before anything is computed for it.
+    """Say that a file is there, or cannot be written, before anything is computed for it.
 
     Args:
         path: the file to write.
@@ -46,9 +47,11 @@ def refuse_existing(path: Path, force: bool, is_own: Callable[[Path], bool] | No
 
     Raises:
         FileExistsError: the path is a folder; a file that may not be replaced.
+        ValueError: its folder cannot be written to.
     """
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder; name a file.")
+    refuse_unwritable(path.parent, "name a file elsewhere")
     if not path.exists():
         return
     if not force:

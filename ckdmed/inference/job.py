@@ -17,6 +17,7 @@ from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from ckdmed.bundle.errors import RefusedStart, root_cause
+from ckdmed.bundle.run_folder import check_places
 from ckdmed.counted import counted
 from ckdmed.data.image_files import FoundInputs, InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
@@ -145,8 +146,9 @@ class InferenceJob:
         """The inputs, before any is read.
 
         Raises:
-            RefusedStart: see `find_inputs`; the output folder is the folder of the inputs or of one of them, or lies
-                among them and holds files that no run wrote; without `resume` it would replace others' results there.
+            RefusedStart: see `find_inputs` and `check_places`; the output folder is the folder of the inputs or of one
+                of them, or lies among them and holds files that no run wrote; without `resume` it would replace others'
+                results there.
         """
         try:
             return self._found()
@@ -154,6 +156,7 @@ class InferenceJob:
             raise RefusedStart(str(error)) from error
 
     def _found(self) -> FoundInputs:
+        check_places(self.output_dir)
         if self.dataset_dir is None:
             source = self.output_dir / "phantoms"
             logger.info(f"no dataset_dir is given: making phantoms in {source}")

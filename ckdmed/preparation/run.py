@@ -19,7 +19,13 @@ from ckdmed.data.input_walk import PREPARED_RECORD
 from ckdmed.data.written_files import is_whole_file
 from ckdmed.file_hash import content_mark_of_image, sha256_of
 from ckdmed.files import DiskFullError, write_json
-from ckdmed.folders import files_below, refuse_source_folder, remove_leftover_folders, replaced_folder
+from ckdmed.folders import (
+    files_below,
+    refuse_source_folder,
+    refuse_unwritable,
+    remove_leftover_folders,
+    replaced_folder,
+)
 from ckdmed.json_files import read_json
 from ckdmed.paths import checked_name
 from ckdmed.preparation.case import prepare_volume
@@ -83,7 +89,7 @@ def prepare_cases(
         OpenReleaseError: names and labels leave open whose labels the masks have, and the settings do not say it (see
             `decided_releases`).
         ValueError: `workers` is below 1, two inputs have one case name, or `out` is among the sources
-            (`refuse_source_folder`).
+            (`refuse_source_folder`) or cannot be created.
         DiskFullError: there is no room for the next case.
         RuntimeError: a worker process died.
     """
@@ -94,6 +100,9 @@ def prepare_cases(
     images = {item.case: list(item.images.values()) for item in inputs}
     masks = {f"{item.case} {key}": path for item in inputs for key, path in _masks(item).items()}
     refuse_source_folder(folder, images, given, masks)
+    if not folder.is_dir():
+        # in one that may only be read, what was prepared before is still kept
+        refuse_unwritable(folder)
     inputs = _with_releases(inputs, chosen.release)
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftover_folders(folder, images)

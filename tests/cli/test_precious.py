@@ -85,6 +85,23 @@ def test_the_sources_are_no_place_for_results(data, datalist, tmp_path, capsys):
     assert not (data / CASES[0] / "out").exists()
 
 
+@pytest.mark.parametrize("place", ["file", "folder"])
+def test_a_place_that_cannot_be_written_to_is_named(data, tmp_path, monkeypatch, capsys, place):
+    """The system's words were shown, and the name of a temporary file."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("precious")
+    access = os.access
+    # who runs the tests may be allowed everything
+    monkeypatch.setattr("os.access", lambda path, mode: access(path, mode) and Path(path) != tmp_path / "folder")
+    words = [str(data), "--quiet", "--out", f"{tmp_path / place}/new.json"]
+    for command in ("prepare", "brats-datalist"):
+        with kept(tmp_path):
+            assert cli.main([command, *words]) == 2
+        said = capsys.readouterr().err
+        assert f"error: '{tmp_path / place}' " in said and "Errno" not in said and ".writing-" not in said
+        assert {"prepare": "give another --output_dir", "brats-datalist": "name a file elsewhere"}[command] in said
+
+
 @pytest.mark.parametrize("content", ["thesis.txt", "prepared.json", "slices.json"])
 def test_a_folder_of_a_cases_name_that_is_not_ours_stays(data, datalist, tmp_path, capsys, content):
     out = tmp_path / "out"

@@ -405,6 +405,14 @@ def test_a_report_names_its_inputs_wherever_it_is_read(inputs, monkeypatch):
     assert work(again) == [] and [entry.path for entry in again.skipped] == [inputs / "2.png"]
 
 
+def test_a_file_in_place_of_the_output_folder_is_named(inputs, tmp_path):
+    (tmp_path / "s.zip").write_text("mine")
+    for name, message in (("s.zip", "s.zip' is where a folder is to be written"), ("s.zip/out", "is not a folder, so")):
+        with pytest.raises(RefusedStart, match=f"{message}.*give another output_dir"):
+            _ = job(inputs, output_dir=str(tmp_path / name)).found
+    assert (tmp_path / "s.zip").read_text() == "mine"
+
+
 def test_without_anything_skipped_it_just_ends(inputs):
     (inputs / "3.png").unlink()
     whole = job(inputs)
