@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ckdmed.section_names import section_in
+
 __all__ = [
     "Kind",
     "LateKind",
@@ -26,6 +28,7 @@ __all__ = [
     "nothing",
     "number",
     "path",
+    "section_name",
     "text",
     "whole",
 ]
@@ -133,6 +136,12 @@ def text(legal: str = "a name") -> Kind:
         return value
 
     return Kind(legal, convert)
+
+
+def section_name() -> Kind:
+    """The name of a section; that of the training is ``train``, whichever of its two names is given."""
+    plain = text("the name of a section")
+    return Kind(plain.legal, lambda value: section_in({"train"}, plain.convert(value)))
 
 
 def path(legal: str) -> Kind:

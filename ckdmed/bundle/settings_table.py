@@ -22,6 +22,7 @@ from ckdmed.bundle.setting_kinds import (
     nothing,
     number,
     path,
+    section_name,
     text,
     whole,
 )
@@ -103,7 +104,7 @@ SETTINGS: Mapping[str, Setting] = {
     "output_dir": Setting(_FOLDER, "output folder of the run"),
     "ckpt_dir": Setting(_FOLDER, "where the run's weights are stored"),
     "evaluation_dir": Setting(_FOLDER, "where the results of the evaluation are written"),
-    "section": Setting(text("the name of a section"), "section of the data to use: test, validation or another"),
+    "section": Setting(section_name(), "section of the data to use: test, validation or another"),
     "fold": Setting(either(whole(0), _NONE), "test fold; the next one is the validation set; null for a single split"),
     "n_folds": Setting(whole(3), "number of folds"),
     "fold_source": Setting(choice("group", "official"), "how the folds are made"),

@@ -26,6 +26,7 @@ from ckdmed.file_hash import sha256_of
 from ckdmed.files import write_atomic
 from ckdmed.json_files import read_json
 from ckdmed.limits import FileTooLargeError
+from ckdmed.section_names import section_in
 
 DATALIST_NAME = "datalist.json"
 DEFAULT_FRACTIONS = (0.8, 0.1, 0.1)
@@ -242,15 +243,16 @@ def load_figshare_datalist(
 
     Args:
         path: the datalist.
-        section: "training", "validation" or "test".
+        section: "training" (or "train"), "validation" or "test".
         base_dir: the dataset's folder; None for the folder of the datalist.
 
     Raises:
         ValueError: see `read_datalist`; `section` is another word.
     """
     datalist = read_datalist(path)
+    section = section_in(SECTIONS, section)
     if section not in SECTIONS:
-        raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
+        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}.")
     if not datalist[section]:
         return []
     items = load_decathlon_datalist(path, is_segmentation=True, data_list_key=section, base_dir=base_dir)

@@ -15,6 +15,7 @@ from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
 from ckdmed.json_files import read_json
 from ckdmed.paths import PathLike
+from ckdmed.section_names import section_in
 
 __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 
@@ -68,7 +69,7 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
 
     Args:
         path: a file, a folder or a datalist (``.json``).
-        section: of the datalist.
+        section: of the datalist; "train" and "training" are one.
         exclude: a folder that is passed over, such as the one for the outputs.
 
     Raises:
@@ -175,6 +176,7 @@ def _add_files(finder: _Finder, walk: InputWalk, here: Path, files: Sequence[Pat
 
 def _in_datalist(path: Path, section: str) -> _Finder:
     datalist = read_json(path)
+    section = section_in(datalist, section) if isinstance(datalist, dict) else section
     if not isinstance(datalist, dict) or not isinstance(datalist.get(section), list):
         lists = (
             [key for key, value in datalist.items() if isinstance(value, list)] if isinstance(datalist, dict) else []

@@ -18,6 +18,7 @@ from ckdmed.bundle.workflow import bundle_workflow
 from ckdmed.deploy.source import DeploySource
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.json_files import read_json
+from ckdmed.section_names import section_in
 
 __all__ = ["BundleData", "Run", "bundle_data"]
 
@@ -107,7 +108,7 @@ def bundle_data(source: DeploySource, dataset_dir: str | None, section: str) -> 
     Raises:
         ValueError: the section is the training's, or has no items.
     """
-    if section == "train":
+    if section_in({"train"}, section) == "train":
         raise ValueError("forms are judged on slices that calibration did not use: --section test or validation.")
     with tempfile.TemporaryDirectory() as temporary:
         threshold = source.description.postprocessing.get("threshold")

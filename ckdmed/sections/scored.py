@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckdmed.data.splits import GROUP_KEY
+from ckdmed.section_names import section_in
 from ckdmed.sections.record import NEW, SectionOverlapError, find_record, item_name, known_to, listed
 
 __all__ = ["scored_items"]
@@ -26,13 +27,14 @@ def scored_items(
 
     Args:
         sections: of a bundle's data.
-        section: "test", "validation", "train", or "new" for patients that came after the training.
+        section: "test", "validation", "train" (or "training"), or "new" for patients that came after the training.
         beside: a further checkpoint that is scored together with that of the sections.
 
     Raises:
         ValueError: no such section, or nothing is in it.
         SectionOverlapError: the further checkpoint was trained or chosen on patients of the section "test" or "new".
     """
+    section = section_in(sections, section)
     if section not in sections:
         why = "; the checkpoint has no record of its patients, so it is unknown who is new" if section == NEW else ""
         raise ValueError(f"there is no section '{section}', only {', '.join(sections)}{why}.")

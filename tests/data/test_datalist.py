@@ -179,7 +179,7 @@ def test_base_dir_and_an_empty_section(small_set, tmp_path_factory):
     assert load_figshare_datalist(path, "test") == []
     assert load_figshare_datalist(path, base_dir=small_set)[0]["image"].startswith(str(small_set))
     with pytest.raises(ValueError, match="section must be one of"):
-        load_figshare_datalist(path, "train")
+        load_figshare_datalist(path, "tset")
 
 
 def test_writing_is_whole_or_not_at_all(small_set, monkeypatch):

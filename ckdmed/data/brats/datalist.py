@@ -40,6 +40,7 @@ from ckdmed.files import write_json
 from ckdmed.json_files import read_json
 from ckdmed.labels import TUMOUR_TYPES, brats_labels
 from ckdmed.paths import checked_name
+from ckdmed.section_names import section_in
 
 __all__ = [
     "brats_fold",
@@ -308,7 +309,7 @@ def load_brats_datalist(
 
     Args:
         path: the datalist.
-        section: "training", "validation" or "test".
+        section: "training" (or "train"), "validation" or "test".
         base_dir: the dataset's folder; None for the datalist's.
         label_fraction: share of the section's items with a mask whose mask may be used, see `labelled_subset`.
         seed: of the choice of these.
@@ -338,8 +339,9 @@ def select_brats_items(
     Raises:
         ValueError: `section` is another word; `label_fraction` is out of range.
     """
+    section = section_in(SECTIONS, section)
     if section not in SECTIONS:
-        raise ValueError(f"section must be one of {SECTIONS}, got {section!r}.")
+        raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {section!r}.")
     items = datalist[section]
     folder = os.path.abspath(base_dir)
     # a share of what can be labelled: a chosen patient without masks would leave less than was asked for
