@@ -37,14 +37,7 @@ from ckdmed.inference.final_notes import (
     write_skipped,
 )
 from ckdmed.inference.inputs_skipped import InputsSkipped
-from ckdmed.inference.ledger import (
-    OF_OTHERS,
-    add_line,
-    gone_inputs,
-    line_of_undone,
-    lines_of_others,
-    places,
-)
+from ckdmed.inference.ledger import OF_OTHERS, add_line, gone_inputs, line_of_undone, lines_of_others, places
 from ckdmed.inference.network_state import NetworkState
 from ckdmed.inferers.progress import show_progress
 from ckdmed.intended_inputs import InputCheck, IntendedInputs, check_input, facts_of_slices
