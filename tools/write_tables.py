@@ -447,7 +447,7 @@ def _short(group: Group) -> str:
     found = corrected_differences(group.records, task.patient_score, baseline, others)
     teachers = sorted({record.arm for record in group.records} - set(group.names))
     rows = []
-    for arm, label in {**group.names, **dict.fromkeys(teachers, "teacher")}.items():
+    for arm, label in {**group.names, **{arm: _teacher_label(arm, len(teachers)) for arm in teachers}}.items():
         runs = [record for record in group.records if record.arm == arm]
         got = ["baseline" if arm == baseline else "", ""]
         if arm in found:
@@ -459,6 +459,14 @@ def _short(group: Group) -> str:
     head = [*map(_in_words, scores), "difference per patient [95% interval, Holm]", "p (Holm)"]
     table = markdown_table(["arm", "runs", *head], rows)
     return f"{section_title(group.records[0])}:\n\n{table}"
+
+
+def _teacher_label(arm: str, count: int) -> str:
+    """Of several teachers the one that all methods share needs no name."""
+    fusion = arm.partition("_fuse_")[2] if count > 1 else ""
+    if fusion == "resolutions":
+        return "teacher of several resolutions"
+    return f"teacher fused by {fusion}" if fusion else "teacher"
 
 
 def _in_words(score: str) -> str:
