@@ -8,13 +8,13 @@ from typing import Any
 from monai.fl.utils.exchange_object import ExchangeObject
 from monai.fl.utils.filters import Filter
 
-__all__ = ["ToStudent", "OfStudent"]
+__all__ = ["WeightsToStudent", "WeightsOfStudent"]
 
 # a DistilledStudent holds the plain network under this name, beside projections that stay with the client
 _PREFIX = "student."
 
 
-class ToStudent(Filter):
+class WeightsToStudent(Filter):
     """For ``pre_filters``: let weights under the plain network's names reach the trainer's network, too.
 
     A bundle's trainer has a :class:`~ckdmed.engines.DistilledStudent` and its evaluator the plain network; MONAI's
@@ -27,7 +27,7 @@ class ToStudent(Filter):
         return data if weights is None else _with(data, {**weights, **{_PREFIX + k: v for k, v in weights.items()}})
 
 
-class OfStudent(Filter):
+class WeightsOfStudent(Filter):
     """For ``post_weight_filters``: send the plain network's weights alone, under its own names.
 
     What a server then holds is the ``state_dict`` of ``models/model.pt``. Weights that are under its names already,

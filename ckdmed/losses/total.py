@@ -328,7 +328,7 @@ class DistillationLoss(nn.Module):
         weights: dict[str, float] = {}
         # everything labelled is the common case and needs no copies
         mixed = labelled is not None and not bool(labelled.all())
-        # heads that no label reaches would stay as they were drawn
+        # heads that no label reaches would stay as they were initialised
         untaught = bool(getattr(student, "heads", ())) and all(term.source != "target" for term in self._active())
         with torch.autocast(student.logits.device.type, enabled=False):
             for name, term in self.terms.items():
