@@ -155,7 +155,7 @@ def _compressed_dicom(*names: str) -> Callable[[Path], Opened]:
     def make(folder: Path) -> Opened:
         begins = {}
         for name in names:
-            content = Path(get_testdata_file(name, download=False)).read_bytes()
+            content = Path(str(get_testdata_file(name, download=False))).read_bytes()
             (folder / name).write_bytes(content)
             # behind the tag (7FE0,0010), its length and the offset table
             begins[folder / name] = content.rindex(b"\xe0\x7f\x10\x00") + 20

@@ -136,9 +136,25 @@ def _import(everything: bool) -> None:
     import torch
 
     torch.set_num_threads(1)
-    packages = ("bundle", "cli", "data", "data.brats", "engines", "experiments", "export", "handlers", "inferers")
+    packages: tuple[str, ...] = (
+        "bundle",
+        "cli",
+        "data",
+        "data.brats",
+        "engines",
+        "experiments",
+        "export",
+        "handlers",
+        "inferers",
+    )
     packages += ("losses", "metrics", "networks", "preparation", "reports", "transforms")
-    others = ("monai.bundle", "monai.engines", "monai.handlers", "monai.networks.nets", "torch.utils.tensorboard")
+    others: tuple[str, ...] = (
+        "monai.bundle",
+        "monai.engines",
+        "monai.handlers",
+        "monai.networks.nets",
+        "torch.utils.tensorboard",
+    )
     # optimisers import it late
     others += ("torch._dynamo", "torch.fx.experimental.symbolic_shapes")
     others += ("matplotlib.pyplot", "skimage.io", "skimage.transform", "scipy.ndimage", "nibabel", "h5py", "SimpleITK")
@@ -246,6 +262,8 @@ class _Counts:
 
     def __init__(self, place: str, kill: Sequence[Any] | None) -> None:
         self.place = os.path.realpath(place) + os.sep
+        self.when: Any
+        self.number: Any
         self.when, self.number = kill or (None, 0)
         self.seconds = self.number / 1000 if self.when == "milliseconds" else 0.0
         self.writes = self.changes = 0
