@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -102,7 +102,7 @@ _RULES = (
 )
 
 
-def idle_settings(parser: ConfigParser, given: Iterable[str]) -> dict[str, str]:
+def idle_settings(parser: ConfigParser, given: Collection[str]) -> dict[str, str]:
     """Of given settings those that others leave without effect, with what does so, such as ``fold is null``.
 
     Whether a configuration reads a setting at all is the business of `check_effect`, which follows references alone;
@@ -134,7 +134,28 @@ def idle_settings(parser: ConfigParser, given: Iterable[str]) -> dict[str, str]:
         decides = next((rule.because[0] for rule in _RULES if rule.concerns(name) and holds(rule)), None)
         if decides is not None:
             idle[name] = f"{decides} is {_in_json(values[decides])}"
+    try:
+        for name, decides in _idle_options(parser, given, value_of).items():
+            idle.setdefault(name, f"{decides} is {_in_json(values[decides])}")
+    except _Unknown:
+        pass
     return idle
+
+
+def _idle_options(parser: ConfigParser, given: Collection[str], value_of: Callable[[str], Any]) -> dict[str, str]:
+    """Of the options of the method that were given those without effect, each with the one that leaves it so."""
+    loss, method = parser.get().get("distillation_loss"), value_of("method")
+    if not isinstance(loss, Mapping) or "task" not in loss or not isinstance(method, str):
+        return {}
+    # an inference calls this package too, and does without methods
+    from ckdmed.methods import idle_options, methods
+
+    found = methods(str(loss["task"])).get(method)
+    options = [] if found is None else [name for name in found.options if name in parser.get()]
+    if not set(options) & set(given):
+        return {}
+    idle = idle_options(method, str(loss["task"]), {name: value_of(name) for name in options})
+    return {name: decides for name, decides in idle.items() if name in given}
 
 
 def _in_json(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ckdmed.methods.build import distillation_loss, with_options_of
+from ckdmed.methods.idle_options import idle_options
 from ckdmed.methods.registry import Method, method, method_named, methods, registered, usual_setting
 from ckdmed.methods.task import TASKS, Task
 
@@ -11,6 +12,7 @@ __all__ = [
     "TASKS",
     "Task",
     "distillation_loss",
+    "idle_options",
     "method",
     "method_named",
     "methods",

@@ -91,6 +91,32 @@ def test_it_depends_on_the_other_setting(
     assert idle_settings(parser_of(bundle, **with_effect), [name]) == {}
 
 
+@pytest.mark.parametrize(
+    ("bundle", "name", "value", "because"),
+    [
+        ("seg_kd", "edge_weights", "feature_lines", {"w_edge": 0}),
+        ("seg_kd", "scales", [1, 2], {"w_feat": 0}),
+        ("brats_seg_kd", "w_feat", 0.5, {"feature_layers": []}),
+        ("cls_kd", "temperature", 2, {"method": "kd", "alpha": 1}),
+        ("brats_unimodal_kd", "deep_label", 0.2, {"w_deep": 0}),
+    ],
+)
+def test_an_option_of_a_method_depends_on_its_weight(
+    bundle: str, name: str, value: Any, because: dict[str, Any]
+) -> None:
+    decides, zero = list(because.items())[-1]
+    given = {name: value, **because}
+    assert idle_settings(parser_of(bundle, **given), given) == {name: f"{decides} is {zero}"}
+    assert idle_settings(parser_of(bundle, **{name: value}), [name]) == {}
+    # only what was asked about
+    assert idle_settings(parser_of(bundle, **given), [decides]) == {}
+
+
+def test_an_unknown_method_is_not_this_checks_business() -> None:
+    given = {"method": "nothing", "w_edge": 0, "edge_weights": "feature_lines"}
+    assert idle_settings(parser_of("seg_kd", **given), ["edge_weights"]) == {}
+
+
 @pytest.mark.parametrize("bundle", NAMES)
 def test_what_a_student_without_a_teacher_takes_from_one_has_an_effect(bundle: str) -> None:
     """A checkpoint tells its intensities, and a mode of learning teachers keeps them."""
@@ -114,6 +140,8 @@ def test_a_run_tells_of_them(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     started(monkeypatch, "seg_kd", ("train.json",), typed)
     told = "no effect in this run: --n_folds (fold is null); --cache_teacher_dtype (cache_teacher is false)."
     assert told in "".join(capfd.readouterr())
+    started(monkeypatch, "seg_kd", ("train.json",), {"w_edge": "0", "edge_weights": "feature_lines"})
+    assert "no effect in this run: --edge_weights (w_edge is 0)." in "".join(capfd.readouterr())
     started(monkeypatch, "seg_kd", ("train.json",), {"fold": "0", "n_folds": "4"})
     assert "no effect" not in "".join(capfd.readouterr())
 
