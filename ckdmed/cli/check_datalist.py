@@ -11,7 +11,10 @@ from typing import Any
 from ckdmed.counted import counted
 
 NAME = "check-datalist"
-HELP = "check a datalist: no patient in two sections, all files present; on request also hashes and a manifest"
+HELP = (
+    "check a datalist: no patient in two sections, all files present, own images and masks readable; on request also "
+    "hashes and a manifest"
+)
 EXAMPLES = (
     "ckdmed check-datalist path/to/figshare/datalist.json",
     "ckdmed check-datalist datalist.json --dataset_dir path/to/figshare --hashes",
@@ -70,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _of_own_images(path: Path, progress: bool) -> tuple[str, list[str]]:
     """What a datalist of a user's own images holds, and what is wrong with it."""
     from ckdmed.data.datalist_form import SECTIONS
+    from ckdmed.data.integrity import own_image_problems
     from ckdmed.data.slice_datalist import UnreadKeyWarning, read_slice_datalist
     from ckdmed.data.splits import check_no_group_crosses
     from ckdmed.json_files import read_json
@@ -91,6 +95,7 @@ def _of_own_images(path: Path, progress: bool) -> tuple[str, list[str]]:
         check_no_group_crosses({name: found[name] for name in SECTIONS})
     except ValueError as error:
         problems.append(f"{path}: {error}")
+    problems += own_image_problems([item for name in SECTIONS for item in found[name]], path.parent, progress)
     return counted(sum(len(found[name]) for name in SECTIONS), "slice"), problems
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.config import PathLike
 from tqdm import tqdm
 
+from ckdmed.counted import counted
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.load_slices import LoadSliced
 from ckdmed.data.patients import patient_group
+from ckdmed.data.slice_files import InputFileError
 from ckdmed.data.splits import check_no_group_crosses
 from ckdmed.file_hash import sha256_of
 
@@ -85,3 +88,34 @@ def _file_problems(items: list[Mapping[str, Any]], folder: Path, hashes: bool, p
                 f"slice '{item['id']}': the SHA-256 of {folder / item['image']} differs from the datalist's"
             )
     return problems
+
+
+def own_image_problems(items: Sequence[Mapping[str, Any]], base_dir: PathLike, progress: bool = True) -> list[str]:
+    """What is wrong with the files of a user's own images and masks, one line each; empty where all can be used.
+
+    Every file is read as a training reads it: damage, a mask of another size or place than its image and channels on
+    different grids show here, also those of a test set, which a training never opens.
+
+    Args:
+        items: of :func:`~ckdmed.data.slice_datalist.read_slice_datalist`.
+        base_dir: the datalist's folder.
+        progress: whether to show a progress bar.
+    """
+    folder, load = Path(base_dir), LoadSliced()
+    problems: list[str] = []
+    by_number: dict[int, list[str]] = defaultdict(list)
+    for item in tqdm(items, desc="reading images", unit="slice", disable=not progress, leave=False):
+        names = item["image"] if isinstance(item["image"], list) else [item["image"]]
+        by_number[len(names)].append(item["id"])
+        label = str(folder / item["label"]) if item["label"] else ""
+        try:
+            load({**item, "image": [str(folder / name) for name in names], "label": label})
+        except InputFileError as error:
+            problems.append(str(error))
+    if len(by_number) > 1:
+        told = ", ".join(
+            f"{counted(len(ids), 'slice')} of {n} (such as '{ids[0]}')" for n, ids in sorted(by_number.items())
+        )
+        problems.append(f"the slices do not all have as many images: {told}; a network has one number of channels")
+    # each slice of a volume tells the same of it
+    return list(dict.fromkeys(problems))

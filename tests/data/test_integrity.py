@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,9 +138,13 @@ def test_the_commands(small_set, capsys):
     assert "none: not a folder." in capsys.readouterr().err
 
 
+def _slice(side, number):
+    return np.arange(number, number + side * side, dtype=np.uint8).reshape(side, side)
+
+
 def test_the_command_checks_datalists_of_own_images(tmp_path, capsys):
     for number in range(6):
-        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(_slice(8, number)).save(tmp_path / f"{number}.png")
     items = [{"image": f"{n}.png", "label": f"{n}.png", "patient": f"p{n}"} for n in range(6)]
     path = tmp_path / "datalist.json"
 
@@ -160,12 +165,40 @@ def test_the_command_checks_datalists_of_own_images(tmp_path, capsys):
     assert status == 2 and "--hashes and --manifest are for datalists that `ckdmed datalist` wrote" in said
 
 
+def test_the_command_reads_every_own_image_and_mask(tmp_path, capsys):
+    for number in range(4):
+        Image.fromarray(_slice(8, number)).save(tmp_path / f"{number}.png")
+    Image.fromarray(np.ones((8, 9), np.uint8)).save(tmp_path / "wide.png")
+    (tmp_path / "damaged.png").write_bytes((tmp_path / "0.png").read_bytes()[:40])
+    volume = np.arange(108.0).reshape(6, 6, 3)
+    nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "volume.nii")
+    nib.save(nib.Nifti1Image(volume, np.diag([1, 1, 2, 1])), tmp_path / "moved.nii")
+    items = [{"image": f"{n}.png", "label": f"{n}.png", "patient": f"p{n}"} for n in range(3)]
+    path = tmp_path / "datalist.json"
+
+    def check(*test):
+        path.write_text(json.dumps({"training": items[:2], "validation": items[2:], "test": test}))
+        status = cli.main(["check-datalist", str(path), "--quiet"])
+        return status, capsys.readouterr().out.splitlines()
+
+    assert check({"image": "3.png", "label": "3.png", "patient": "p3"}) == (0, [f"{path}: 4 slices, 0 problems"])
+    status, (told, last) = check({"image": "3.png", "label": "wide.png", "patient": "p3"})
+    assert status == 1 and "3.png" in told and "wide.png" in told and "8 x 9" in told and "1 problem" in last
+    status, (told, last) = check({"image": "damaged.png", "patient": "p3"})
+    assert status == 1 and told.startswith(f"{tmp_path / 'damaged.png'}: ") and "1 problem" in last
+    # once for the volume, not once for each slice
+    status, (told, last) = check({"image": "volume.nii", "label": "moved.nii", "patient": "p3"})
+    assert status == 1 and "moved.nii" in told and last == f"{path}: 6 slices, 1 problem"
+    status, (told, last) = check({"image": ["3.png", "2.png"], "label": "3.png", "patient": "p3"})
+    assert status == 1 and "3 slices of 1 (such as '0'), 1 slice of 2 (such as '3')" in told and "1 problem" in last
+
+
 def test_notes_in_a_datalist_of_own_images_are_no_problem(tmp_path, capsys):
     items = [
         {"image": f"{number}.png", "label": f"{number}.png", "patient": str(number), "age": 40} for number in "abc"
     ]
     for number, item in enumerate(items):
-        Image.fromarray(np.full((4, 4), number + 1, np.uint8)).save(tmp_path / item["image"])
+        Image.fromarray(_slice(4, number)).save(tmp_path / item["image"])
     path = tmp_path / "datalist.json"
     path.write_text(json.dumps({"training": items[:2], "validation": items[2:]}))
     assert cli.main(["check-datalist", str(path), "--quiet"]) == 0
