@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from traceback import walk_tb
 from types import TracebackType
 
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
@@ -33,12 +34,22 @@ def root_cause(error: BaseException) -> BaseException:
 
 
 def is_of_settings(error: BaseException) -> bool:
-    """Whether a ValueError came up while MONAI built the parts of a configuration: its message says what to change."""
+    """Whether a ValueError of this package came up while MONAI built the parts of a configuration.
+
+    Its message says what to change; one of somebody's own part needs its traceback.
+    """
     cause, wrapped = root_cause(error), False
     while error is not cause and error.__cause__ is not None:
         wrapped = wrapped or str(error).startswith("Failed to instantiate component ")
         error = error.__cause__
-    return wrapped and isinstance(cause, ValueError)
+    return wrapped and isinstance(cause, ValueError) and _raised_here(cause)
+
+
+def _raised_here(error: BaseException) -> bool:
+    module = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__", ""))
+    return module.split(".")[0] == "ckdmed"
 
 
 # what PyTorch's errors say -> what to do
@@ -73,7 +84,7 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
 
     Args:
         without_traceback: causes that need no traceback because their message says it all; others say so by an
-            attribute ``explains_itself``.
+            attribute ``explains_itself``, or are wrong settings, see `is_of_settings`.
     """
     previous: Hook = sys.excepthook
     if getattr(previous, "explains", False):
@@ -85,7 +96,8 @@ def explain_errors(without_traceback: tuple[type[BaseException], ...] = ()) -> N
         if isinstance(cause, KeyboardInterrupt):
             run_is_stopped("Ctrl-C")
             return
-        if not isinstance(cause, (RefusedStart, *without_traceback)) and not getattr(cause, "explains_itself", False):
+        explained = isinstance(cause, (RefusedStart, *without_traceback)) or getattr(cause, "explains_itself", False)
+        if not explained and not is_of_settings(error):
             previous(kind, error, trace)
         if isinstance(cause, Exception):
             print(f"\nerror: {in_words(cause)}", file=sys.stderr)

@@ -138,6 +138,8 @@ def k_folds(groups: Sequence[str], labels: Sequence[int], k: int = 5, seed: int 
     """
     if k < 2:
         raise ValueError(f"k must be at least 2, got {k}.")
+    if k > (patients := len(set(groups))):
+        raise ValueError(f"{counted(patients, 'patient group')} cannot fill {k} folds; give more, or fewer folds.")
     return split_by_group(groups, labels, [1 / k] * k, seed)
 
 

@@ -84,6 +84,21 @@ def test_an_error_of_a_part_that_was_being_built_is_one_of_settings():
     # while it ran
     assert not is_of_settings(raised({"run": "$ckdmed.transforms.SliceIntensity('none')"}))
     assert not is_of_settings(ValueError("alone"))
+    # somebody's own part is looked for by its traceback
+    assert not is_of_settings(raised({"part": {"_target_": "fractions.Fraction", "numerator": "x"}, "run": "$@part"}))
+
+
+def test_a_wrong_setting_of_ours_has_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    explain_errors()
+    for target, shown in (("ckdmed.transforms.SliceIntensity", False), ("monai.transforms.NormalizeIntensity", True)):
+        wrong = {"scaling": "none"} if "ckdmed" in target else {"subtrahend": "$float('none')"}
+        parser = ConfigParser({"imports": ["$import ckdmed"], "part": {"_target_": target, **wrong}, "run": "$@part(0)"})
+        with pytest.raises(Exception) as caught:
+            parser.get_parsed_content("run")
+        sys.excepthook(caught.type, caught.value, caught.tb)
+        printed = capsys.readouterr().err
+        assert ("Traceback" in printed) is shown and printed.splitlines()[-1].startswith("error: ")
 
 
 def test_errors_of_pytorch_come_with_what_to_do():

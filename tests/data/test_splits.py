@@ -102,7 +102,7 @@ def test_wrong_lengths_and_k_are_errors():
         split_by_group(["a", "b"], [1])
     with pytest.raises(ValueError, match="k must be at least 2, got 1"):
         k_folds(["a", "b"], [1, 1], 1)
-    with pytest.raises(ValueError, match="2 patient groups cannot fill 3 sections"):
+    with pytest.raises(ValueError, match="2 patient groups cannot fill 3 folds; give more, or fewer folds"):
         k_folds(["a", "b"], [1, 1], 3)
 
 
