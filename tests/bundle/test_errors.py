@@ -93,7 +93,9 @@ def test_a_wrong_setting_of_ours_has_no_traceback(monkeypatch, capsys):
     explain_errors()
     for target, shown in (("ckdmed.transforms.SliceIntensity", False), ("monai.transforms.NormalizeIntensity", True)):
         wrong = {"scaling": "none"} if "ckdmed" in target else {"subtrahend": "$float('none')"}
-        parser = ConfigParser({"imports": ["$import ckdmed"], "part": {"_target_": target, **wrong}, "run": "$@part(0)"})
+        parser = ConfigParser(
+            {"imports": ["$import ckdmed"], "part": {"_target_": target, **wrong}, "run": "$@part(0)"}
+        )
         with pytest.raises(Exception) as caught:
             parser.get_parsed_content("run")
         sys.excepthook(caught.type, caught.value, caught.tb)
