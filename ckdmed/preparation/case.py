@@ -60,12 +60,18 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     """Read, check and prepare one case.
 
     Raises:
-        VolumeFileError: see `read_volume`; a mask that has the grid and affine of none of the images (both affines are
-            named), values that are no labels, or labels that the release does not have; an empty brain mask; an image
-            that is constant, lies outside of the reference by its affine, or has one value in all of the brain; with
-            `coregister` one that does not fit the reference after registration; a label of which nothing is left.
+        VolumeFileError: see `read_volume`; the case lacks the reference; a mask that has the grid and affine of none of
+            the images (both affines are named), values that are no labels, or labels that the release does not have; an
+            empty brain mask; an image that is constant, lies outside of the reference by its affine, or has one value
+            in all of the brain; with `coregister` one that does not fit the reference after registration; a label of
+            which nothing is left.
         ValueError: see `volume_preparation`.
     """
+    if settings.reference is not None and settings.reference not in item.images:
+        raise VolumeFileError(
+            f"{item.case}: lacks the reference {settings.reference}, whose grid is used (found: "
+            f"{', '.join(item.images)}); give such an image, or another reference."
+        )
     volumes = _read_images(item)
     if settings.n4:
         volumes = {modality: (without_shading(*volume), volume[1]) for modality, volume in volumes.items()}

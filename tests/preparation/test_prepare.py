@@ -266,6 +266,17 @@ def test_a_missing_modality_is_told_by_name(case, tmp_path):
     assert len(find_inputs([case], ["t1c"])[0]) == 1
 
 
+@pytest.mark.parametrize("coregister", [False, True])
+def test_a_case_without_the_reference_is_refused_and_the_rest_goes_on(tmp_path, coregister):
+    for number, name in enumerate(("P1_t1", "P1_flair", "P2_t1", "P2_t1c", "P3_t1c")):
+        save(tmp_path / "in" / f"{name}.nii.gz", brain(number if not coregister else 0))
+    settings = PreparationSettings(normalise="none", picture=False, reference="t1c", coregister=coregister)
+    results = {result.case: result for result in run(find_inputs([tmp_path / "in"])[0], tmp_path / "out", settings)}
+    assert results["P1"].status == "refused" and "P1: lacks the reference t1c" in results["P1"].message
+    assert "found: t1n, t2f" in results["P1"].message
+    assert "lacks the reference" not in results["P2"].message and results["P3"].status == "prepared"
+
+
 def write_series(folder: Path, shape=(12, 10, 6)) -> np.ndarray:
     folder.mkdir(parents=True)
     array = np.random.default_rng(1).integers(0, 500, shape[::-1]).astype(np.int16)
