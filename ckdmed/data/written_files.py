@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from pydicom import dcmread
 
 from ckdmed.data.nifti_files import open_nifti
 from ckdmed.data.pictures import check_picture
+from ckdmed.paths import output_path
 
-__all__ = ["as_written", "checksum", "edited_note", "is_whole_file"]
+__all__ = ["as_written", "checksum", "edited_note", "is_whole_file", "remove_outdated"]
 
 _MAX_SIDE = 1 << 20
 
@@ -46,6 +47,23 @@ def edited_note(checksums: object, folder: Path) -> str:
         if checksum(path) not in (None, stated) and is_whole_file(path):
             return f"{path}: was changed after it was written, and is kept; move it away to have it made again."
     return ""
+
+
+def remove_outdated(checksums: object, files: Collection[str], folder: Path) -> None:
+    """Remove what an earlier result had and the new one has not, such as the DICOM results of an earlier mask.
+
+    Beside the new files they would be taken for a part of it. What was changed since it was written stays.
+
+    Args:
+        checksums, folder: of the earlier result, see `edited_note`.
+        files: of the new one, relative to the folder.
+
+    Raises:
+        ValueError: a file lies outside of the folder.
+    """
+    for name in as_written(checksums, folder):
+        if name not in files:
+            output_path(folder, name, make_parents=False).unlink(missing_ok=True)
 
 
 def is_whole_file(path: Path) -> bool:

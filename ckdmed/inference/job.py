@@ -24,7 +24,7 @@ from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.slice_reader import GEOMETRY_KEY
-from ckdmed.data.written_files import checksum
+from ckdmed.data.written_files import checksum, remove_outdated
 from ckdmed.files import DISK_FULL, write_atomic, write_json
 from ckdmed.folders import refuse_folder_of_inputs, refuse_place_among
 from ckdmed.inference.earlier_results import CorrectedMeanwhile, EarlierResults
@@ -330,6 +330,7 @@ class InferenceJob:
         item = self._pending.get(name)
         if item is None:
             return
+        remove_outdated(self._earlier.checksums(name), files, self.output_dir)
         line = {
             "name": name,
             "input": places(item),

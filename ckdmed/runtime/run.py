@@ -17,7 +17,7 @@ from ckdmed.atomic_files import write_atomic, write_json
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
-from ckdmed.data.written_files import checksum, edited_note
+from ckdmed.data.written_files import checksum, edited_note, remove_outdated
 from ckdmed.folders import refuse_place_among
 from ckdmed.json_files import parse_json
 from ckdmed.paths import PathLike, output_path
@@ -84,10 +84,14 @@ def predict_folder(
         if note:
             skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
             continue
-        # killed from here on, it is unknown whose the files are
-        _note(folder, item.name, ())
-        results.append(_written(folder, item, prediction))
-        _note(folder, item.name, results[-1].get("outputs", ()))
+        if prediction.masks is None:
+            results.append(_written(folder, item, prediction))
+        else:
+            # killed from here on, it is unknown whose the files are
+            _note(folder, item.name, ())
+            results.append(_written(folder, item, prediction))
+            remove_outdated(written.get(item.name), results[-1]["outputs"], folder)
+            _note(folder, item.name, results[-1]["outputs"])
         yield item.name
     if any("class" in result for result in results):
         _write_table(folder, results)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from ckdmed.data.written_files import checksum, edited_note, is_whole_file
+from ckdmed.data.written_files import checksum, edited_note, is_whole_file, remove_outdated
 from tests.dicom_results.mr_series import write_mr_series
 
 VALUES = np.random.default_rng(0).integers(0, 255, (20, 20, 4)).astype(np.uint8)
@@ -55,3 +55,17 @@ def test_what_was_changed_is_named_and_what_was_not_is_not(tmp_path: Path) -> No
     )
     for none in (None, [], "a.png"):
         assert edited_note(none, tmp_path) == ""
+
+
+def test_of_an_earlier_result_only_unchanged_files_are_removed(tmp_path):
+    files = [write(tmp_path / name) for name in ("a_mask.png", "a_WT_mask.png", "a_ET_mask.png")]
+    written = {path.name: checksum(path) for path in files}
+    imsave(files[2], VALUES[..., 1], check_contrast=False)
+    remove_outdated(written, ["a_mask.png"], tmp_path)
+    assert [path.exists() for path in files] == [True, False, True]
+    remove_outdated(None, [], tmp_path)
+    outside = write(tmp_path / "other.png")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match="not inside the output folder"):
+        remove_outdated({"../other.png": checksum(outside)}, [], tmp_path / "out")
+    assert outside.exists()

@@ -24,6 +24,7 @@ from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.load_weights import load_checkpoint
 from ckdmed.data.slice_reader import SliceReader
 from ckdmed.inference import InferenceJob, InputsSkipped
+from ckdmed.inference.ledger import add_checksums
 from ckdmed.networks import UNet
 
 
@@ -274,6 +275,20 @@ def test_a_result_that_cannot_be_written_does_not_end_the_batch(inputs):
     run(one, fails="1")
     assert list(one._records) == ["2", "sub/1"]
     assert any("a link stands in the output folder" in entry.reason for entry in one.skipped)
+
+
+def test_files_of_an_earlier_result_do_not_stay_beside_the_new_one(inputs: Path) -> None:
+    masks: Any = {"ending": "mask.nii.gz", "put": put_mask}
+    assert work(job(inputs), **masks) == ["1", "2", "sub/1"]
+    out = inputs.parent / "out"
+    for name in ("1_seg.dcm", "1_notes.txt", "sub/1_seg.dcm"):
+        (out / name).write_text(name)
+    add_checksums(out / "results.jsonl", "1", ["1_seg.dcm"])
+    add_checksums(out / "results.jsonl", "sub/1", ["sub/1_seg.dcm"])
+    assert work(job(inputs, resume=True), **masks) == [] and (out / "1_seg.dcm").exists()
+    assert work(job(inputs, resume=True, settings={"a": 2}), most=1, **masks) == ["1"]
+    # made of the mask that is gone; what no run wrote, and results that are not made anew, stay
+    assert not (out / "1_seg.dcm").exists() and (out / "1_notes.txt").exists() and (out / "sub/1_seg.dcm").exists()
 
 
 def test_half_a_result_of_a_killed_run_is_done_again(inputs: Path) -> None:

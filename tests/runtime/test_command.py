@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ckdmed.runtime.command import main
 from ckdmed.runtime.forms import open_form
 from ckdmed.runtime.predict import Predictor
 from ckdmed.runtime.run import predict_folder
-from tests.runtime.tiny_forms import CLASSES, write_tiny
+from tests.runtime.tiny_forms import CLASSES, SEGMENTATION, write_tiny
 
 pytest.importorskip("onnxruntime")
 
@@ -73,6 +74,22 @@ def test_a_mask_that_somebody_corrected_stays(slices, tmp_path, capsys):
     corrected.unlink()
     assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
     assert "was changed after" not in capsys.readouterr().err and corrected.is_file()
+
+
+def test_masks_of_earlier_regions_do_not_stay_beside_the_new_ones(slices, tmp_path, capsys):
+    out = tmp_path / "out"
+    for regions in (("WT", "ET"), ("tumour",)):
+        form = write_tiny(tmp_path / "model.onnx", replace(SEGMENTATION, outputs=regions))
+        assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+        results = json.loads((out / "report.json").read_text())["results"]
+        listed = {file for result in results for file in result["outputs"]}
+        assert {path.relative_to(out).as_posix() for path in out.rglob("*.png")} == listed
+    # classes are written beside masks, which are still known as such
+    assert main([str(write_tiny(tmp_path / "classes.onnx", CLASSES)), str(slices), "--output_dir", str(out)]) == 3
+    corrected = out / results[0]["outputs"][0]
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(corrected)
+    assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+    assert f"{corrected}: was changed after it was written, and is kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("first", [True, False])
