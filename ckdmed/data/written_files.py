@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ckdmed.data.nifti_files import open_nifti
 from ckdmed.data.pictures import check_picture
 from ckdmed.paths import output_path
 
-__all__ = ["as_written", "checksum", "edited_note", "is_whole_file", "remove_outdated"]
+__all__ = ["as_written", "checksum", "edited_note", "foreign_note", "is_whole_file", "remove_outdated"]
 
 _MAX_SIDE = 1 << 20
 
@@ -47,6 +48,19 @@ def edited_note(checksums: object, folder: Path) -> str:
         if checksum(path) not in (None, stated) and is_whole_file(path):
             return f"{path}: was changed after it was written, and is kept; move it away to have it made again."
     return ""
+
+
+def foreign_note(files: Iterable[str], folder: Path) -> str:
+    """The note on a file of another program, or of a person, in the place of a result; "" where there is none.
+
+    Args:
+        files: that would be written and that no run is known to have written, relative to the folder.
+        folder: of the results.
+    """
+    path = next((folder / name for name in files if os.path.lexists(folder / name)), None)
+    if path is None:
+        return ""
+    return f"{path}: was not written by a run of this folder, and is kept; move it away, or give another --output_dir."
 
 
 def remove_outdated(checksums: object, files: Collection[str], folder: Path) -> None:

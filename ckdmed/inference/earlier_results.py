@@ -9,7 +9,7 @@ from typing import Any
 from ckdmed.counted import counted
 from ckdmed.data.image_files import InputItem
 from ckdmed.data.input_walk import SkippedFile
-from ckdmed.data.written_files import as_written, edited_note
+from ckdmed.data.written_files import as_written, edited_note, foreign_note
 from ckdmed.inference.ledger import add_line, line_of_undone, outputs_are_whole, read_ledger
 from ckdmed.inference.network_state import NetworkState
 from ckdmed.paths import output_path
@@ -27,14 +27,16 @@ class EarlierResults:
     Args:
         folder: of the results.
         ledger: its name there; there may be none.
+        regions: of the masks that the network makes, where it names them.
 
     Attributes:
         records: of the ledger, by name.
     """
 
-    def __init__(self, folder: Path, ledger: str) -> None:
+    def __init__(self, folder: Path, ledger: str, regions: Iterable[str] = ()) -> None:
         self.folder = folder
         self.ledger = ledger
+        self.regions = list(regions)
         self.records = read_ledger(folder / ledger)
         self._begun: set[str] = set()
 
@@ -93,13 +95,24 @@ class EarlierResults:
                 yield item, record
 
     def changed(self, item: InputItem) -> SkippedFile | None:
-        """That an input is not done again, for its result was changed since it was written; None where it was not.
+        """That an input is not done, for its result was changed since it was written, or lies there and no run that is
+        in the ledger wrote it; None otherwise.
 
         Nor where the result is being replaced: its files may be new ones.
         """
-        if item.name in self._begun or not (note := edited_note(self.checksums(item.name), self.folder)):
+        if item.name in self._begun:
             return None
-        return SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}")
+        if note := edited_note(self.checksums(item.name), self.folder):
+            return SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}")
+        # of one that is in the ledger a killed run may have written files
+        if item.name in self.records or not (note := foreign_note(self._masks(item.name), self.folder)):
+            return None
+        return SkippedFile(item.files[0], f"{item.files[0]}: not done. {note}")
+
+    def _masks(self, name: str) -> list[str]:
+        """The files of masks that the writers of predictions may make for an input."""
+        stems = [name, *(f"{name}_{region}" for region in self.regions)]
+        return [*(f"{stem}_mask{suffix}" for stem in stems for suffix in (".nii.gz", ".png")), f"{name}_seg.nii.gz"]
 
     def begin(self, item: InputItem) -> None:
         """Note that files may be replaced: should the run be killed from here on, it is unknown whose they are."""

@@ -71,7 +71,7 @@ class InferenceJob:
         section: of a datalist.
         resume: keep the finished results of an earlier run whose files are in place, if the input (size and time of
             change), the checkpoint and the settings are the same. Whether or not: a file among them that was changed
-            since, such as a corrected mask, is never replaced; its input is skipped.
+            since, such as a corrected mask, is never replaced, nor is a mask that no run wrote; its input is skipped.
         settings: what else the results depend on.
 
     Attributes:
@@ -197,7 +197,7 @@ class InferenceJob:
 
     @cached_property
     def _earlier(self) -> EarlierResults:
-        return EarlierResults(self.output_dir, LEDGER)
+        return EarlierResults(self.output_dir, LEDGER, self.settings.get("regions") or ())
 
     @cached_property
     def data(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from ckdmed.atomic_files import write_atomic, write_json
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
-from ckdmed.data.written_files import checksum, edited_note, remove_outdated
+from ckdmed.data.written_files import checksum, edited_note, foreign_note, remove_outdated
 from ckdmed.folders import refuse_place_among
 from ckdmed.json_files import parse_json
 from ckdmed.paths import PathLike, output_path
@@ -52,8 +52,9 @@ def predict_folder(
 
     Masks and probabilities are written as the inference of the bundle does, see
     `ckdmed.handlers.prediction_writer.PredictionWriter`; of a classifier one table, ``probabilities.csv``. What cannot
-    be read is skipped with its cause, and so is an input of whose earlier results one was changed since; all of it
-    stands in ``report.json``. ``written.jsonl`` holds the checksums of the results.
+    be read is skipped with its cause, and so is an input of whose earlier results one was changed since, or where a
+    file of others lies in the place of its mask; all of it stands in ``report.json``. ``written.jsonl`` holds the
+    checksums of the results.
 
     Args:
         predictor: of an opened file.
@@ -74,15 +75,15 @@ def predict_folder(
     written = _written_earlier(folder)
     for item in found.items:
         try:
-            if not (note := edited_note(written.get(item.name), folder)):
+            if not (note := _not_ours(folder, item, written, predictor)):
                 prediction = predictor(item.files)
                 # in the meantime somebody may have corrected a mask
-                note = edited_note(written.get(item.name), folder)
+                note = _not_ours(folder, item, written, predictor)
         except ValueError as error:
             skipped.append(SkippedFile(item.files[0], str(error)))
             continue
         if note:
-            skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: not done again. {note}"))
+            skipped.append(SkippedFile(item.files[0], f"{item.files[0]}: {note}"))
             continue
         if prediction.masks is None:
             results.append(_written(folder, item, prediction))
@@ -106,6 +107,24 @@ def predict_folder(
     }
     write_json(output_path(folder, _REPORT), report)
     yield RuntimeReport(results, skipped, found.unused.lines())
+
+
+def _not_ours(folder: Path, item: InputItem, written: Mapping[str, Any], predictor: Predictor) -> str:
+    """Why an input is not done: a file in the place of its results is somebody's; "" where none is."""
+    if note := edited_note(written.get(item.name), folder):
+        return f"not done again. {note}"
+    description = predictor.form.description
+    # of one that is known a killed run may have written files
+    if item.name in written or description.task != "segmentation":
+        return ""
+    stems = _stems(item.name, description.outputs)
+    note = foreign_note((f"{stem}_mask{suffix}" for stem in stems for suffix in (".nii.gz", ".png")), folder)
+    return f"not done. {note}" if note else ""
+
+
+def _stems(name: str, regions: Sequence[str]) -> list[str]:
+    """Of each region's files: the input's name where there is one region alone."""
+    return [name] if len(regions) == 1 else [f"{name}_{region}" for region in regions]
 
 
 def _written_earlier(folder: Path) -> dict[str, Any]:
@@ -141,8 +160,8 @@ def _written(folder: Path, item: InputItem, prediction: Prediction) -> dict[str,
             "probabilities": dict(zip(prediction.names, mean.tolist(), strict=True)),
         }
     files = []
-    for region, mask, probability in zip(prediction.names, prediction.masks, prediction.probabilities, strict=True):
-        stem = item.name if len(prediction.names) == 1 else f"{item.name}_{region}"
+    stems = _stems(item.name, prediction.names)
+    for stem, mask, probability in zip(stems, prediction.masks, prediction.probabilities, strict=True):
         clipped = np.clip(probability, 0, 1)
         if prediction.geometry.kind in ("nifti", "dicom"):
             original = item.files[0] if prediction.geometry.kind == "nifti" else None

@@ -106,6 +106,24 @@ def test_a_mask_that_somebody_corrected_is_not_made_again(inputs: Path) -> None:
     assert "1" in work(job(inputs, resume=True), **masks)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("mask", ["1_mask.nii.gz", "1_TC_mask.nii.gz", "1_mask.png", "1_seg.nii.gz"])
+def test_a_mask_that_no_run_wrote_is_not_replaced(inputs: Path, mask: str, resume: bool) -> None:
+    drawn = inputs.parent / "out" / mask
+    drawn.parent.mkdir()
+    put: Callable[..., None] = put_mask if mask.endswith(".gz") else put_picture
+    put(drawn, 7)
+    before = drawn.read_bytes()
+    regions = {"a": 1, "regions": {"TC": [1], "WT": [1, 2]}}
+    for _ in range(2):
+        made = job(inputs, resume=resume, settings=regions)
+        assert "1" not in work(made, ending=mask.removeprefix("1_"), put=put)
+        assert drawn.read_bytes() == before
+        assert any(f"{drawn}: was not written by a run of this folder" in entry.reason for entry in made.skipped)
+    drawn.unlink()
+    assert "1" in work(job(inputs, resume=resume, settings=regions), put=put, ending=mask.removeprefix("1_"))
+
+
 def test_a_picture_that_somebody_corrected_stays_whether_or_not_the_run_is_resumed(inputs: Path) -> None:
     def whole_run(made: InferenceJob) -> list[str]:
         names = work(made, ending="mask.png", put=put_picture)

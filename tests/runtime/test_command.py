@@ -76,6 +76,21 @@ def test_a_mask_that_somebody_corrected_stays(slices, tmp_path, capsys):
     assert "was changed after" not in capsys.readouterr().err and corrected.is_file()
 
 
+def test_a_mask_that_it_did_not_write_stays(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx")
+    assert main([str(form), str(slices), "--output_dir", str(tmp_path / "first")]) == 3
+    name = json.loads((tmp_path / "first/report.json").read_text())["results"][0]["name"]
+    # of a person, or of another program of this package
+    drawn = tmp_path / "out" / f"{name}_mask.png"
+    drawn.parent.mkdir(parents=True)
+    Image.fromarray(np.full((64, 64), 255, np.uint8)).save(drawn)
+    kept = drawn.read_bytes()
+    for _ in range(2):
+        assert main([str(form), str(slices), "--output_dir", str(tmp_path / "out")]) == 3
+        assert f"{drawn}: was not written by a run of this folder, and is kept" in capsys.readouterr().err
+        assert drawn.read_bytes() == kept
+
+
 def test_masks_of_earlier_regions_do_not_stay_beside_the_new_ones(slices, tmp_path, capsys):
     out = tmp_path / "out"
     for regions in (("WT", "ET"), ("tumour",)):
