@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,18 @@ def write_rows(
             than its row says.
     """
     earlier = [row for row in _earlier(output_dir / TABLE, columns) if row["folder"] not in folders]
-    kept = [row for row in earlier if any((output_dir / file).exists() for file in row["outputs"].split())]
+    kept = [row for row in earlier if any((output_dir / file).exists() for file in _outputs(row))]
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows([*kept, *rows])
     text = table.getvalue().encode("utf-8", "backslashreplace")
     write_atomic(output_path(output_dir, TABLE), lambda path: path.write_bytes(text))
+
+
+def _outputs(row: Mapping[str, str]) -> list[str]:
+    """The files of a row, which begin with the patient's folder; a patient's or a file's name may hold blanks."""
+    return re.split(rf" (?={re.escape(row['folder'])}/)", row["outputs"])
 
 
 def _earlier(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -67,18 +67,20 @@ def rows(tmp_path: Path) -> list[str]:
     return [row["patient"] for row in csv.DictReader((tmp_path / "out/patients.csv").open(encoding="utf-8"))]
 
 
-def test_the_table_keeps_the_patients_of_earlier_calls(tmp_path: Path) -> None:
-    first, second, third = (picture(tmp_path / f"monday/{name}.png") for name in ("a", "b", "c"))
+@pytest.mark.parametrize("names", [("a", "b", "c"), ("Roe J", "Doe John", "Doe John 2")])
+def test_the_table_keeps_the_patients_of_earlier_calls(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    a, b, c = names
+    first, second, third = (picture(tmp_path / f"monday/{name}.png") for name in names)
     segmented(tmp_path, first, second)
-    assert [result.patient for result in segmented(tmp_path, third)] == ["c"]
-    assert rows(tmp_path) == ["a", "b", "c"]
+    assert [result.patient for result in segmented(tmp_path, third)] == [c]
+    assert rows(tmp_path) == [a, b, c]
     # again: once each
     segmented(tmp_path, first)
-    assert rows(tmp_path) == ["b", "c", "a"]
+    assert rows(tmp_path) == [b, c, a]
     # whose results were taken away has no row
-    (tmp_path / "out/b/b_mask.png").unlink()
+    (tmp_path / f"out/{b}/{b}_mask.png").unlink()
     segmented(tmp_path, third)
-    assert rows(tmp_path) == ["a", "c"]
+    assert rows(tmp_path) == [a, c]
 
 
 def test_a_file_of_the_same_name_does_not_take_the_place_of_another_patients_results(tmp_path: Path) -> None:
