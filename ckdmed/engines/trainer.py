@@ -98,7 +98,9 @@ class DistillationTrainer(SupervisedTrainer):
         # A projection that no term reads for a while gets no gradient. As None the optimiser leaves it alone, as it
         # does in a run that was resumed meanwhile; with zeros momentum and decay would go on in the unbroken run only.
         kwargs.setdefault("optim_set_to_none", True)
-        plain = network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network
+        # asked here, as compilation puts a module of its own around it
+        self._parallel = isinstance(network, torch.nn.parallel.DistributedDataParallel)
+        plain: Any = network.module if self._parallel else network
         watched: dict[str, torch.nn.Module] = {"student": plain}
         # of a frozen teacher, which may be a hundred times as large, nothing changes
         if teacher is not None and any(parameter.requires_grad for parameter in teacher.parameters()):
@@ -186,7 +188,7 @@ class DistillationTrainer(SupervisedTrainer):
 
         DistributedDataParallel waits for a gradient of every parameter that took part in the forward pass.
         """
-        if isinstance(self.network, torch.nn.parallel.DistributedDataParallel) and self._student_output is not None:
+        if self._parallel and self._student_output is not None:
             for value in (*self._student_output.projected.values(), *self.distillation_loss.parameters()):
                 total = total + 0.0 * value.float().sum()
         return total

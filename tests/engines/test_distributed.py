@@ -148,3 +148,25 @@ def test_the_first_rank_alone_writes(records):
     names = {p.name for p in folder.iterdir()}
     assert {"model_0.pt", "metrics_0.jsonl", "resume_0"} <= names
     assert not {"model_1.pt", "metrics_1.jsonl", "resume_1"} & names
+
+
+def test_a_compiled_student_of_several_processes_ends_without_features(tmp_path: Path) -> None:
+    """The last steps read no projection; a group of one process waits for their gradients, too."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        loss = distillation_loss("ckd")
+        student, teacher = pair(loss)
+        engine = trainer(
+            student=DistributedDataParallel(student),  # type: ignore[arg-type]
+            teacher=teacher,
+            loss=loss,
+            optimizer=torch.optim.SGD(student.parameters(), lr=0.01),
+            data=loader(samples(16)),
+            epochs=5,
+            compile=True,
+            compile_kwargs={"backend": "eager"},
+        )
+        engine.run()
+    finally:
+        distributed.destroy_process_group()
+    assert engine.state.iteration == 20 and "features" not in engine.state.terms
