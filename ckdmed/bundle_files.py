@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 __all__ = [
+    "BUNDLE_WEIGHTS",
     "INSTALLED",
     "bundle_configs",
     "bundle_files",
@@ -18,8 +19,11 @@ __all__ = [
     "bundles_folder",
     "is_installed",
     "named_bundle",
+    "weights_in",
 ]
 
+#: Where a bundle keeps the weights of its network, one of these.
+BUNDLE_WEIGHTS = ("models/model.pt", "models/model.safetensors")
 #: Folder of the bundles in an installed package.
 INSTALLED = "installed_bundles"
 # what runs and exports leave beside these is no part of the bundle
@@ -31,6 +35,11 @@ _WEIGHTS = "models/model.pt"
 _ZOO_CONFIGS = "configs"
 
 _PACKAGE = Path(__file__).resolve().parent
+
+
+def weights_in(place: Path) -> Path:
+    """The file of the weights in the folder of a bundle; any other path as it is."""
+    return next((place / name for name in BUNDLE_WEIGHTS if (place / name).is_file()), place)
 
 
 def bundles_folder() -> Path:

@@ -40,7 +40,8 @@ def start_training(
         sections: "train", "validation", "test" -> items.
         output_dir, ckpt_dir: of the run; claim it before the sections are made (:func:`~ckdmed.bundle.claim_run`).
         resume: the run goes on.
-        made_from: checkpoints that the training starts or learns from; None among them is passed over.
+        made_from: checkpoints, or folders of bundles, that the training starts or learns from; None among them is
+            passed over.
         parts: files that parts of the networks start from, see :func:`~ckdmed.bundle.record_sections`.
 
     Of several processes the first one writes.

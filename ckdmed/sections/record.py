@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ckdmed.bundle_files import weights_in
 from ckdmed.counted import counted
 from ckdmed.data.splits import GROUP_KEY
 from ckdmed.file_hash import sha256_of
@@ -262,12 +263,15 @@ def find_record(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
 def find_own_or_shipped(checkpoint: str | os.PathLike[str]) -> SectionRecord | None:
     """As `find_record`; of a checkpoint that ships with a bundle what its ``model.json`` tells of its patients.
 
+    Args:
+        checkpoint: its path, or the folder of a bundle, which stands for its weights.
+
     Raises:
         ValueError: there is one that cannot be read.
     """
+    checkpoint = weights_in(Path(checkpoint).expanduser())
     if (own := find_record(checkpoint)) is not None:
         return own
-    checkpoint = Path(checkpoint).expanduser()
     place = checkpoint.with_suffix(".json")
     content = read_json(place) if place.is_file() and checkpoint.is_file() else None
     # weights that were put into a bundle's folder are others than its record tells of

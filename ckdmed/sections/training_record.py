@@ -42,8 +42,8 @@ def record_sections(
         sections: "train", "validation", "test" -> items.
         output_dir, ckpt_dir: of the run.
         resume: the run goes on; its sections must be those it began with.
-        made_from: checkpoints that the training starts or learns from, such as its teacher's; the record has whom
-            they know and this training does not. A run without any may hold None here.
+        made_from: checkpoints, or folders of bundles, that the training starts or learns from, such as its teacher's;
+            the record has whom they know and this training does not. A run without any may hold None here.
         save: False on every rank but one, which checks only.
         parts: files that parts of a network start from, such as its encoder. Most are published weights, which know no
             patients and have no record; one that has a record is like the others.
@@ -122,7 +122,8 @@ def learned_of_validation(sections: Mapping[str, Sequence[Mapping[str, Any]]], *
 
     Args:
         sections: "train", "validation", "test" -> items.
-        checkpoints: each with a record, or it tells nothing; None for one that is trained on the training section.
+        checkpoints: or folders of bundles; each with a record, or it tells nothing. None for one that is trained on
+            the training section.
     """
     people: dict[str, set[str]] = {}
     for item in sections["validation"]:

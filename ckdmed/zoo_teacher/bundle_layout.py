@@ -13,13 +13,13 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
+from ckdmed.bundle_files import BUNDLE_WEIGHTS
 from ckdmed.zoo_teacher.errors import TeacherBundleError
 
 __all__ = ["ZooBundle", "open_bundle"]
 
 _CONFIGS = ("configs/inference.json", "configs/inference.yaml", "configs/inference.yml", "inference.json")
 _METADATA = ("configs/metadata.json", "metadata.json")
-_WEIGHTS = ("models/model.pt", "models/model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def open_bundle(folder: str | os.PathLike[str], trusted: bool) -> ZooBundle:
     place = Path(folder).expanduser().absolute()
     config = _first(place, _CONFIGS, "an inference configuration")
     metadata = _first(place, _METADATA, "metadata")
-    weights = _first(place, _WEIGHTS, "weights")
+    weights = _first(place, BUNDLE_WEIGHTS, "weights")
     if trusted is not True:
         raise TeacherBundleError(
             f"the configuration '{config}' is code: building its network runs the classes that it names and the "

@@ -42,6 +42,7 @@ def test_a_training_looks_whom_its_first_weights_know(bundle: str):
     named = json.dumps([start.get("made_from"), start["parts"]])
     first = [name for name in config if name.endswith("_pretrained")]
     assert first and all(f"@{name}" in named for name in first)
+    assert "teacher_bundle" not in config or "@teacher_bundle" in named
 
 
 @pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/train.json")))

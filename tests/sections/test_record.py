@@ -356,6 +356,11 @@ def test_weights_that_ship_know_their_patients_and_others_in_their_place_do_not(
     with pytest.raises(SectionOverlapError, match="model.pt was trained or chosen on 1 of this run's test patients"):
         mine = dealt(test=[item("1", next(iter(record.patients["train"])))])
         record_sections(mine, str(tmp_path / "run"), str(tmp_path / "run"), made_from=[str(models / "model.pt")])
+    # a bundle that teaches is given as its folder
+    with pytest.raises(SectionOverlapError, match="cls_kd was trained or chosen on 1 of this run's test patients"):
+        record_sections(mine, str(tmp_path / "run"), str(tmp_path / "run"), made_from=[str(models.parent)])
+    learned = dealt(validation=[item("1", next(iter(record.patients["train"])))])
+    assert learned_of_validation(learned, str(models.parent)) == [learned["validation"][0]["patient_group"]]
     weights = tmp_path / "model.pt"
     (tmp_path / "model.json").write_bytes((bundles / "seg_kd/models/model.json").read_bytes())
     weights.write_bytes(b"others")
