@@ -24,7 +24,7 @@ from ckdmed.experiments.compare_arms import (
     variant,
 )
 from ckdmed.experiments.equal_time import epochs_of_equal_time
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, training_config
+from ckdmed.experiments.given_settings import parse_settings, training_config
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
@@ -61,7 +61,12 @@ class Comparison(SliceExperiment):
 
     name: ClassVar[str] = "compare"
     bundle: ClassVar[str] = "seg_kd"
-    made_settings: ClassVar[tuple[str, ...]] = (*SliceExperiment.made_settings, "label_fraction", "teacher_checkpoint")
+    made_settings: ClassVar[tuple[str, ...]] = (
+        *SliceExperiment.made_settings,
+        "label_fraction",
+        "method",
+        "teacher_checkpoint",
+    )
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without the teacher's"
     patient_score: ClassVar[str] = PATIENTS
     headline: ClassVar[str] = SLICES
@@ -121,7 +126,7 @@ class Comparison(SliceExperiment):
         arms = [ARMS[name] for name in args.arms or ARMS]
         for name, *words in args.variant:
             settings = parse_settings(words)
-            check_bundle_settings(cls.bundle, settings, args.bundles)
+            cls.check_variant(name, settings, args.bundles)
             arms.append(variant(name, settings))
         return compare_runs(arms, args.label_fractions, args.seeds, args.one_teacher, args.teacher_label_fraction)
 

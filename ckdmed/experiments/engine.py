@@ -178,6 +178,24 @@ class Experiment(Report):
             raise ValueError(f"the command sets {', '.join(taken)} itself; use its own arguments.")
 
     @classmethod
+    def check_variant(cls, name: str, settings: Mapping[str, Any], bundles: Path | None = None) -> None:
+        """Check the settings of an arm of one's own, whose method is its own too.
+
+        Args:
+            name: of the arm.
+            settings: that set it apart from the others.
+            bundles: folder of the bundles, see ``bundle_folder``.
+
+        Raises:
+            ValueError: a setting that the bundle lacks or the runs make themselves, or a value that it cannot have.
+        """
+        if taken := [key for key in cls.made_settings if key in settings and key != "method"]:
+            raise ValueError(
+                f"--variant {name}: the command sets {', '.join(taken)} itself, for all arms alike; leave it out."
+            )
+        check_bundle_settings(cls.bundle, settings, bundles)
+
+    @classmethod
     def from_options(
         cls, args: argparse.Namespace, output_dir: Path, dataset_dir: Path, settings: Mapping[str, Any]
     ) -> Experiment:

@@ -92,6 +92,7 @@ class Table1(SliceExperiment):
         *SliceExperiment.made_settings,
         "fold",
         "fold_source",
+        "method",
         "teacher_checkpoint",
         "teacher_kind",
     )

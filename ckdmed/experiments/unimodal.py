@@ -21,7 +21,7 @@ from ckdmed.experiments.cases import (
 )
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.equal_time import epochs_of_equal_time
-from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings
+from ckdmed.experiments.given_settings import parse_settings
 from ckdmed.experiments.label_fractions import (
     add_label_fraction_options,
     check_label_fraction_options,
@@ -113,6 +113,14 @@ class UnimodalComparison(Experiment):
     data: ClassVar[str] = "BraTS cases"
     datalist_command: ClassVar[str] = "brats-datalist"
     bundle: ClassVar[str] = UNIMODAL_BUNDLE
+    made_settings: ClassVar[tuple[str, ...]] = (
+        *Experiment.made_settings,
+        "label_fraction",
+        "method",
+        "student_modalities",
+        "teacher_seed",
+        "teachers_dir",
+    )
     seconds_note: ClassVar[str] = "seconds are those of training and validation, without those of frozen teachers"
     patient_score: ClassVar[str] = DICE
     headline: ClassVar[str] = DICE
@@ -179,7 +187,7 @@ class UnimodalComparison(Experiment):
         chosen: list[Strategy] = [STRATEGIES[name] for name in args.strategies]
         for name, *words in args.variant:
             settings = parse_settings(words)
-            check_bundle_settings(cls.bundle, settings, args.bundles)
+            cls.check_variant(name, settings, args.bundles)
             chosen.append(strategy(name, settings))
         students = [student.split("+") for student in args.students]
         return unimodal_runs(chosen, students, args.label_fractions, args.seeds)

@@ -12,7 +12,7 @@ from ckdmed.cli import ALIASES, main
 from ckdmed.experiments import EXPERIMENTS, bundle_run, experiment, report
 from ckdmed.experiments.records import listed_runs, read_experiment
 from ckdmed.reports import read_values
-from tests.experiments.trainers import FakeTrainer, install, made, planned
+from tests.experiments.trainers import FakeTrainer, install, made, options, planned
 
 # few runs, of the baseline and of an arm beside it
 FEW = {
@@ -118,6 +118,34 @@ def test_wrong_settings_are_refused_before_phantoms_are_drawn(
     assert main(["experiment", name, *words]) == 2
     assert setting.split("=")[0] in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("compare", "method=kd"),
+        ("table1", "method=kd"),
+        *(
+            ("unimodal", setting)
+            for setting in ("method=kd", "label_fraction=0.25", 'student_modalities=["t2w"]', "teacher_seed=3")
+        ),
+        ("unimodal", "teachers_dir=teachers"),
+    ],
+)
+def test_what_each_arm_has_of_its_own_is_no_setting_of_all(name: str, setting: str) -> None:
+    """They were accepted, and each run had another value; a seed of the teachers beside ``--teacher_seed``."""
+    with pytest.raises(ValueError, match=f"the command sets {setting.split('=')[0]} itself"):
+        experiment(name).given_settings(options(name, *FEW[name], "--set", setting))
+
+
+@pytest.mark.parametrize("name", ["compare", "unimodal"])
+@pytest.mark.parametrize("setting", ["label_fraction=0.25", "seed=9", "dataset_dir=others", "output_dir=elsewhere"])
+def test_a_variant_does_not_set_what_the_command_sets(name: str, setting: str) -> None:
+    """A label fraction had no effect; of other data the record said nothing."""
+    words = [*FEW[name], "--seeds", "0", "--variant", "own", "method=kd"]
+    assert planned(name, *words)[-1].arm.settings["method"] == "kd"
+    with pytest.raises(ValueError, match=f"--variant own: the command sets {setting.split('=')[0]} itself"):
+        planned(name, *words, setting)
 
 
 @ALL
