@@ -8,6 +8,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from monai.utils import CommonKeys
+from torch import distributed
 
 __all__ = ["ValidationLoss"]
 
@@ -15,8 +16,9 @@ __all__ = ["ValidationLoss"]
 class ValidationLoss:
     """Add ``val_loss`` to an evaluator's metrics: BCE and Dice of the raw logits, the supervised loss of a training.
 
-    It is the mean over samples, in float32, of logits on the label's grid: what a training validates. An evaluation
-    whose labels keep a grid of their own has none. A classifier's evaluator has a loss of its own and is left alone.
+    It is the mean over samples, of all processes, in float32, of logits on the label's grid: what a training validates.
+    An evaluation whose labels keep a grid of their own has none. A classifier's evaluator has a loss of its own and is
+    left alone.
     """
 
     name = "val_loss"
@@ -47,9 +49,15 @@ class ValidationLoss:
         self._sum += float(value) * len(logits)
         self._count += len(logits)
 
-    def _end(self, engine: Engine) -> None:
-        if self._count:
-            engine.state.metrics[self.name] = self._sum / self._count
+    def _end(self, engine: Any) -> None:
+        total, count = self._sum, float(self._count)
+        if distributed.is_initialized():
+            # float64 holds a sum of any length; a process may have no sample of its own
+            both = torch.tensor([total, count], dtype=torch.float64, device=engine.state.device)
+            distributed.all_reduce(both)
+            total, count = both.tolist()
+        if count:
+            engine.state.metrics[self.name] = total / count
 
 
 def _plain(value: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,15 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from ckdmed.engines import weights_hash
-from ckdmed.handlers import BestModel, ReproducibleEpochs, ResumeCheckpoint, SyncBuffers, TrainingHistory
+from ckdmed.handlers import (
+    BestModel,
+    ReproducibleEpochs,
+    ResumeCheckpoint,
+    SyncBuffers,
+    TrainingHistory,
+    ValidationLoss,
+)
+from ckdmed.losses import supervised_segmentation_loss
 from ckdmed.methods import distillation_loss
 from tests.toy import loader, pair, samples, trainer, unet
 
@@ -49,15 +57,20 @@ def _run(rank: int, folder: Path) -> None:
     sampler = DistributedSampler(Dataset(items), even_divisible=True, shuffle=True, seed=0)
     data = DataLoader(Dataset(items), batch_size=4, sampler=sampler, num_workers=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=5 * len(data))
+    validated = samples(4, seed=1)
+    # so that the ranks' losses differ
+    validated[0]["label"] = torch.zeros_like(validated[0]["label"])
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=loader(samples(4, seed=1)),
+        # each rank validates its share
+        val_data_loader=loader(validated[rank::WORLD]),
         network=student.student,
         key_val_metric={"val_mean_dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
     )
     leader = rank == 0
     best = BestModel(str(folder / f"model_{rank}.pt"), student.student, "val_mean_dice", save=leader)
     best.attach(evaluator)
+    ValidationLoss().attach(evaluator)
     gradients: list[str] = []
     at_validation: list[str] = []
     # five epochs, so that ours goes through its ramp, its plateau and its end without features
@@ -81,7 +94,11 @@ def _run(rank: int, folder: Path) -> None:
     evaluator.add_event_handler(Events.STARTED, lambda _: at_validation.append(weights_hash(student)))
     before = student.projections["d3"].conv.weight.detach().clone()
     engine.run()
+    with torch.no_grad():
+        logits = student.student.eval()(torch.stack([item["image"] for item in validated]))
+        whole = supervised_segmentation_loss()(logits, torch.stack([item["label"] for item in validated]))
     record: dict[str, Any] = {
+        "val_loss": [evaluator.state.metrics["val_loss"], float(whole)],
         "gradients": gradients,
         "weights": [weights_hash(student.student), weights_hash(student.projections)],
         "at_validation": at_validation,
@@ -132,6 +149,12 @@ def test_projections_are_trained_together(records):
 def test_buffers_are_the_same_at_validation(records):
     _, (first, second) = records
     assert len(first["at_validation"]) == 5 and first["at_validation"] == second["at_validation"]
+
+
+def test_the_validation_loss_is_that_of_the_samples_of_all_ranks(records):
+    for record in records[1]:
+        found, whole = record["val_loss"]
+        assert found == pytest.approx(whole, rel=1e-5)
 
 
 def test_teacher_stays_as_it_was(records):
