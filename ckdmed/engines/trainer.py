@@ -169,7 +169,7 @@ class DistillationTrainer(SupervisedTrainer):
             raise RuntimeError("the loss was computed before the forward pass.")
         target = target.as_tensor() if isinstance(target, MetaTensor) else target
         if self._view is not None:
-            target = _moved_label(target, self._view)
+            target = self._view.label(target)
         batch = self.state.batch
         labelled = batch.get(LABELLED) if isinstance(batch, dict) else None
         self.loss_values = self.distillation_loss(
@@ -204,14 +204,6 @@ class DistillationTrainer(SupervisedTrainer):
         # the graphs are spent; holding them would keep the activations of a whole step alive
         self.loss_values = self._student_output = self._teacher_output = self._view = None
         return output
-
-
-def _moved_label(target: torch.Tensor, view: DrawnView) -> torch.Tensor:
-    """Masks (B, C, *spatial), or class indices (B, *spatial), moved as the image was; classes (B,) or (B, C) stay."""
-    spatial = len(view.theta[0])
-    if target.ndim == spatial + 2:
-        return view.mask(target)
-    return view.mask(target[:, None])[:, 0] if target.ndim == spatial + 1 else target
 
 
 def _moved(output: TappedOutput, view: DrawnView, axes: int) -> TappedOutput:

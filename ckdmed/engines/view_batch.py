@@ -24,7 +24,8 @@ class ViewPrepareBatch(PrepareBatch):
         level: of :class:`~ckdmed.transforms.BatchView`.
 
     Shape:
-        batch with ``image`` (B, C, *spatial) and ``label``: a mask of the same axes moves, anything else stays.
+        batch with ``image`` (B, C, *spatial) and ``label``: masks (B, N, *spatial) and class indices (B, *spatial) move
+        along, classes of whole images stay, see :meth:`~ckdmed.transforms.DrawnView.label`.
 
     Examples:
         >>> SupervisedTrainer(..., prepare_batch=ViewPrepareBatch("strong"))
@@ -45,8 +46,8 @@ class ViewPrepareBatch(PrepareBatch):
         if isinstance(image, MetaTensor):
             image = image.as_tensor()
         drawn = self.view(image)
-        if isinstance(label, torch.Tensor) and label.ndim == image.ndim:
-            label = drawn.mask(label.as_tensor() if isinstance(label, MetaTensor) else label)
+        if isinstance(label, torch.Tensor):
+            label = drawn.label(label.as_tensor() if isinstance(label, MetaTensor) else label)
         return (drawn.image(image), label, *rest)
 
 

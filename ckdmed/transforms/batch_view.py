@@ -78,6 +78,13 @@ class DrawnView:
         """Masks or labels, moved by the nearest neighbour; 0 comes in from outside."""
         return self._sample(masks, "nearest", "zeros")
 
+    def label(self, target: torch.Tensor) -> torch.Tensor:
+        """Masks (B, C, *spatial), or class indices (B, *spatial), as ``mask``; classes (B,) or (B, C) as they are."""
+        spatial = len(self.theta[0])
+        if target.ndim == spatial + 2:
+            return self.mask(target)
+        return self.mask(target[:, None])[:, 0] if target.ndim == spatial + 1 else target
+
     def _sample(self, maps: torch.Tensor, mode: str, padding: str) -> torch.Tensor:
         theta = self.theta.to(maps.device, torch.float32)
         grid = F.affine_grid(theta, list(maps.shape), align_corners=False)
@@ -113,7 +120,7 @@ class BatchView:
 
     Examples:
         >>> view = BatchView("strong")(images)
-        >>> student(view.image(images)), view.warp(teacher(images)), view.mask(labels)
+        >>> student(view.image(images)), view.warp(teacher(images)), view.label(labels)
 
     Source: Xie et al. 2020 (arXiv 1911.04252) for the idea; the levels are those of ``segmentation_augmentation``
     without shear and warp.

@@ -23,7 +23,6 @@ from monai.transforms import Activationsd, AsDiscreted, Compose
 from monai.utils import set_determinism
 
 from ckdmed.engines import DistillationTrainer, FrozenTeacher, weights_hash
-from ckdmed.engines.trainer import _moved_label
 from ckdmed.files import load_weights, save_weights
 from ckdmed.handlers import ReproducibleEpochs
 from ckdmed.inferers import AutocastInferer
@@ -297,11 +296,11 @@ def test_the_student_sees_another_view_and_the_teachers_word_moves_along():
 def test_class_indices_without_a_channel_axis_move_with_the_image():
     view = BatchView("strong")(torch.rand(3, 1, 32, 32))
     label = (torch.rand(3, 1, 32, 32) * 4).long()
-    moved = _moved_label(label, view)
-    assert not torch.equal(moved, label) and torch.equal(_moved_label(label[:, 0], view), moved[:, 0])
+    moved = view.label(label)
+    assert not torch.equal(moved, label) and torch.equal(view.label(label[:, 0]), moved[:, 0])
     # classes of whole images, and their shares
     for classes in (torch.tensor([0, 2, 1]), torch.rand(3, 4)):
-        assert _moved_label(classes, view) is classes
+        assert view.label(classes) is classes
 
 
 def test_a_view_needs_no_teacher():

@@ -19,6 +19,16 @@ def test_the_mask_moves_with_its_image():
     assert image[mask > 0.5].mean() - image[mask < 0.5].mean() > 0.2
 
 
+def test_class_indices_without_an_axis_of_channels_move_too():
+    batch = next(iter(loader(samples(4))))
+    indices = {**batch, "label": batch["label"][:, 0].long()}
+    drawn = []
+    for given in (batch, indices):
+        torch.manual_seed(0)
+        drawn.append(ViewPrepareBatch("strong")(given, "cpu")[1])
+    assert drawn[1].dtype == torch.long and torch.equal(drawn[1], drawn[0][:, 0].long())
+
+
 def test_what_is_no_mask_stays():
     classes = torch.tensor([0, 1])
     batch = {"image": MetaTensor(torch.rand(2, 1, 16, 16)), "label": classes}
