@@ -83,6 +83,34 @@ def test_the_table_keeps_the_patients_of_earlier_calls(tmp_path: Path, names: tu
     assert rows(tmp_path) == [a, c]
 
 
+def test_what_a_person_adds_to_the_table_stays(tmp_path: Path) -> None:
+    first, second = (picture(tmp_path / f"monday/{name}.png") for name in ("a", "b"))
+    segmented(tmp_path, first)
+    table = tmp_path / "out/patients.csv"
+    head, row = table.read_text(encoding="utf-8").splitlines()
+    # as a spreadsheet begins it
+    table.write_text(f"{head},comment\n{row},operated in May\n", encoding="utf-8-sig")
+    segmented(tmp_path, second)
+    segmented(tmp_path, first)
+    with table.open(encoding="utf-8") as stream:
+        found = [(row["patient"], row["comment"]) for row in csv.DictReader(stream)]
+    assert found == [("b", ""), ("a", "operated in May")]
+
+
+def test_a_table_that_another_program_wrote_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (picture(tmp_path / f"monday/{name}.png") for name in ("a", "b"))
+    segmented(tmp_path, first)
+    table = tmp_path / "out/patients.csv"
+    for number in (1, 2):
+        # as a spreadsheet of some languages has it
+        table.write_text(f"patient;folder\na;operated in May {number}\n", encoding="utf-8")
+        kept = table.read_bytes()
+        segmented(tmp_path, second)
+        aside = tmp_path / f"out/patients-{number}.csv"
+        assert rows(tmp_path) == ["b"] and aside.read_bytes() == kept
+        assert f"{table}: is not as segment wrote it, and is kept as {aside}" in caplog.text
+
+
 def test_a_file_of_the_same_name_does_not_take_the_place_of_another_patients_results(tmp_path: Path) -> None:
     monday, tuesday = picture(tmp_path / "monday/1.png"), picture(tmp_path / "tuesday/1.png", seed=1)
     segmented(tmp_path, monday)
