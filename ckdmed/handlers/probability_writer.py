@@ -59,11 +59,11 @@ class ProbabilityWriter:
         self.done = done
         self.kept = kept
         self.notice = notice
-        self._written: list[str] = []
+        # an inference in which an input fails runs the evaluator again for the others; all of them are in the table
+        self._written: dict[str, dict[str, Any]] = {}
 
     def attach(self, engine: Engine) -> None:
-        """Register on ``STARTED``, ``ITERATION_COMPLETED`` and ``COMPLETED``."""
-        engine.add_event_handler(Events.STARTED, lambda _: self._written.clear())
+        """Register on ``ITERATION_COMPLETED`` and ``COMPLETED``."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._iteration)
         engine.add_event_handler(Events.COMPLETED, lambda _: self.write_table())
 
@@ -91,7 +91,7 @@ class ProbabilityWriter:
             rows = [{"case": case, "slice": int(n), **self._row(line), **note} for n, line in of_case]
         relative = f"{name}{_SUFFIX}"
         write_csv(output_path(self.output_dir, relative), rows)
-        self._written.append(name)
+        self._written[name] = self._summary(name, values.mean(0), [str(row["predicted"]) for row in rows])
         if self.done is not None:
             self.done(name, [relative])
         return relative
@@ -107,13 +107,15 @@ class ProbabilityWriter:
 
     def write_table(self) -> None:
         """Write the table over all inputs."""
-        names = dict.fromkeys([*(self.kept() if self.kept is not None else ()), *self._written])
-        rows = []
-        for name in names:
+        rows = {}
+        for name in self.kept() if self.kept is not None else ():
             with open(output_path(self.output_dir, f"{name}{_SUFFIX}"), encoding="utf-8", newline="") as stream:
                 lines = list(csv.DictReader(stream))
             means = np.array([[float(line[f"probability_{c}"]) for c in self.class_names] for line in lines]).mean(0)
-            predicted = [line["predicted"] for line in lines]
-            counts = {f"slices_{c}": predicted.count(c) for c in self.class_names}
-            rows.append({"name": name, "slices": len(lines), **self._row(means), **counts, **self._note(name)})
-        write_csv(output_path(self.output_dir, "probabilities.csv"), rows)
+            rows[name] = self._summary(name, means, [line["predicted"] for line in lines])
+        write_csv(output_path(self.output_dir, "probabilities.csv"), list((rows | self._written).values()))
+
+    def _summary(self, name: str, means: np.ndarray, predicted: Sequence[str]) -> dict[str, Any]:
+        """The line of an input in the table."""
+        counts = {f"slices_{c}": predicted.count(c) for c in self.class_names}
+        return {"name": name, "slices": len(predicted), **self._row(means), **counts, **self._note(name)}

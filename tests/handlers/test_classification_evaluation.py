@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator
 from torch import nn
@@ -148,6 +149,15 @@ def test_probability_writer(tmp_path: Path) -> None:
     assert [rows[0][f"slices_{name}"] for name in NAMES] == ["0", "2", "0"]
     with pytest.raises(ValueError, match=r"x: the probabilities have shape \(1, 2\), but there are 3 classes"):
         writer.write("x", torch.ones(1, 2))
+
+
+def test_the_table_has_the_inputs_of_all_rounds(tmp_path: Path) -> None:
+    """An inference goes on with a second run of its evaluator after an input at which the first failed."""
+    engine = Engine(lambda _, batch: [{"pred": torch.tensor([[0.2, 0.3, 0.5]])} for _ in batch])
+    ProbabilityWriter(str(tmp_path), NAMES).attach(engine)
+    for names in ("ab", "c"):
+        engine.run([[{"name": name}] for name in names])
+    assert [row["name"] for row in csv.DictReader((tmp_path / "probabilities.csv").open())] == ["a", "b", "c"]
 
 
 def test_probabilities_of_a_cases_slices_have_their_numbers(tmp_path: Path) -> None:
