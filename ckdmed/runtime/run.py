@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = ["RuntimeReport", "predict_folder"]
 _REPORT = "report.json"
 # a line for each result as it is written, so that the next run knows its files, also after one that was killed
 _WRITTEN = "written.jsonl"
+_TABLE = "probabilities.csv"
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,15 @@ def predict_folder(
 
     Raises:
         ValueError: see `find_inputs`; the output folder is one of inputs, or lies among them and holds files that no
-            run wrote.
+            run wrote; of a classifier, its table of other inputs would be replaced, where alone their classes stand.
     """
     source, folder = Path(inputs).expanduser(), Path(output_dir)
     around = source if source.is_dir() else source.parent
     refuse_foreign_files(folder, around, {_REPORT: ("form", "results", "skipped"), _WRITTEN: ()})
     found = find_inputs(source, section, exclude=folder)
     refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
+    if predictor.form.description.task == "classification":
+        _refuse_other_table(folder / _TABLE, {item.name for item in found.items})
     skipped, results = list(found.skipped), []
     written = _written_earlier(folder)
     for item in found.items:
@@ -120,6 +123,19 @@ def _not_ours(folder: Path, item: InputItem, written: Mapping[str, Any], predict
     stems = _stems(item.name, description.outputs)
     note = foreign_note((f"{stem}_mask{suffix}" for stem in stems for suffix in (".nii.gz", ".png")), folder)
     return f"not done. {note}" if note else ""
+
+
+def _refuse_other_table(table: Path, names: Collection[str]) -> None:
+    try:
+        with open(table, encoding="utf-8", errors="replace", newline="") as stream:
+            others = [row.get("name") for row in csv.DictReader(stream) if row.get("name") not in names]
+    except FileNotFoundError:
+        return
+    except csv.Error:
+        others = [None]
+    if others:
+        what = "is no table of inputs" if others[0] is None else f"holds the classes of other inputs ({others[0]})"
+        raise ValueError(f"{table}: {what} and would be replaced; move it away, or give another --output_dir.")
 
 
 def _stems(name: str, regions: Sequence[str]) -> list[str]:
@@ -196,4 +212,4 @@ def _write_table(folder: Path, results: list[dict[str, Any]]) -> None:
     for result in results:
         values = result["probabilities"]
         writer.writerow([result["name"], result["slices"], result["class"], values[result["class"]], *values.values()])
-    _write(folder, "probabilities.csv", table.getvalue().encode("utf-8", "backslashreplace"))
+    _write(folder, _TABLE, table.getvalue().encode("utf-8", "backslashreplace"))

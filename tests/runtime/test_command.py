@@ -150,6 +150,22 @@ def test_a_table_of_classes(slices, tmp_path, capsys):
     assert float(line["probability_glioma"]) + float(line["probability_meningioma"]) == pytest.approx(1)
 
 
+def test_a_table_of_other_inputs_is_not_replaced(slices, tmp_path, capsys):
+    form = write_tiny(tmp_path / "model.onnx", CLASSES)
+    first, second = sorted(path for path in slices.glob("*.mat") if path.name != "broken.mat")[:2]
+    table = tmp_path / "out/probabilities.csv"
+    arguments = ["--output_dir", str(table.parent)]
+    assert main([str(form), str(first), *arguments]) == 0
+    before = table.read_bytes()
+    assert main([str(form), str(second), *arguments]) == 2
+    assert f"{table}: holds the classes of other inputs ({first.stem})" in capsys.readouterr().err
+    assert table.read_bytes() == before
+    # more inputs beside those of the table
+    assert main([str(form), str(slices), *arguments]) == 3
+    table.write_text("patient;class\n1;glioma\n")
+    assert main([str(form), str(slices), *arguments]) == 2 and "is no table of inputs" in capsys.readouterr().err
+
+
 def test_inputs_in_the_output_folder_are_not_left_out_in_silence(slices, tmp_path, capsys):
     form = write_tiny(tmp_path / "model.onnx")
     inputs, out = tmp_path / "in", tmp_path / "in" / "out"
