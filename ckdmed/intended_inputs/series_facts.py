@@ -35,8 +35,10 @@ _OTHERS = re.compile(
     r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2w?\W?(?:\*|star|ffe|gre|fl2d)|gre\W?t2|hemo|perf"
     r"|dsc|dce|asl|cbf|cbv|tof|\bmra\b|\bmrv\b|angio|loc(?:ali[sz]er)?\b"
     r"|scout|survey|3.?plane|bold|fmri|epi\b|spectro|csi|svs|\bpd\b|proton|stir|b0\b|calib|phase"
+    # made of other images: differences and projections; a subject is called "sub-01"
+    r"|subtra[ck]t|\bsub\b(?!-)|\bmi(?:ni)?p\b"
 )
-_FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|tirm|space.?ir")
+_FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|\bda.?fl|tirm|(?:space|\bspc).?ir")
 # an inversion recovery whose contrast is that of T1, with one word in between
 _T1_FLAIR = re.compile(r"t1w?(?:[\W_]+(?!t2)\w+)?[\W_]*(?:flair|fla\b|dark.?fl|tirm)")
 # the words themselves, and not the end of "part1"
