@@ -17,7 +17,7 @@ from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.data.volume_reader import is_nifti
 from ckdmed.inference.job import InferenceJob
-from ckdmed.intended_inputs import InputCheck, SeriesFacts, check_input
+from ckdmed.intended_inputs import InputCheck, SeriesFacts, check_input, series_facts
 from ckdmed.intended_inputs.case_slices import case_slices
 from ckdmed.preparation import CaseInput, find_inputs
 
@@ -150,7 +150,9 @@ class CaseInferenceJob(InferenceJob):
             return check_input(None, np.empty((0, 0, 0)))
         held = item.modalities if isinstance(item, CaseItem) else self.modalities
         slices, side = case_slices(self.case_reader, item.files, held, self.modalities)
-        facts = [SeriesFacts("MR", modality, "its name or place says so") for modality in self.modalities]
+        # of one file its channels are named together
+        files = item.files if len(item.files) == len(self.modalities) else item.files * len(self.modalities)
+        facts = [_facts(Path(file), modality) for file, modality in zip(files, self.modalities, strict=True)]
         # all images are brought to the grid of one
         reference = self.case_reader.reference if len(item.files) > 1 else 0
         seen = side if self._shown_as_it_is(item) else None
@@ -179,6 +181,20 @@ class CaseInferenceJob(InferenceJob):
                 "tumour_type": item.tumour_type,
             }
         return entry
+
+
+def _facts(path: Path, modality: str) -> SeriesFacts:
+    """What an image of a case says of itself: a DICOM series by its header, for somebody named its folder.
+
+    A header that mentions no contrast agent may be that of an image with one.
+    """
+    named = SeriesFacts("MR", modality, "its name or place says so")
+    if not path.is_dir():
+        return named
+    stated = series_facts(path)
+    if not stated.sequence or (stated.sequence, modality) == ("t1n", "t1c"):
+        return replace(named, modality=stated.modality or "MR")
+    return SeriesFacts(stated.modality or "MR", stated.sequence, f"{path}: {stated.because}")
 
 
 def _lacking(case: CaseInput, modalities: Sequence[str]) -> SkippedCase:

@@ -19,6 +19,7 @@ from ckdmed.intended_inputs import IntendedInputs
 from ckdmed.intended_inputs.appearance import Appearance
 from ckdmed.intended_inputs.slice_features import FEATURE_NAMES
 from ckdmed.research_use import RESEARCH_USE_ONLY
+from tests.dicom_results.mr_series import write_mr_series
 
 
 @pytest.fixture
@@ -119,3 +120,31 @@ def test_a_scan_of_another_field_of_view_is_told(run, tmp_path, name, voxel, set
     )
     (item,) = job.found.items
     assert job._compared(item).causes == causes
+
+
+@pytest.mark.parametrize(
+    ("folder", "description", "causes"),
+    [
+        ("t1c", "t1 tse tra KM", ()),
+        # the agent is often not told
+        ("t1c", "t1 tse tra", ()),
+        ("t1c", "series 5", ()),
+        ("t1c", "t2 flair", ("sequence",)),
+        ("t1n", "t1 tse tra KM", ("sequence",)),
+        ("t2w", "t2 flair", ("sequence",)),
+        ("t2w", "t2 tse", ()),
+    ],
+)
+def test_a_series_in_a_folder_of_another_name_is_told(run, tmp_path, folder, description, causes) -> None:
+    record = json.loads((tmp_path / "model.inputs.json").read_text())
+    record["images"][0]["sequence"] = folder
+    (tmp_path / "model.inputs.json").write_text(json.dumps(record))
+    volume = np.random.default_rng(0).integers(100, 200, (32, 32, 5)).astype(np.int16)
+    write_mr_series(tmp_path / "cases/P1" / folder, volume, description=description)
+    job = CaseInferenceJob(
+        str(tmp_path / "cases"), str(tmp_path / "out"), CaseReader(), str(tmp_path / "model.pt"), [folder]
+    )
+    (item,) = job.found.items
+    check = job._compared(item)
+    assert check.causes == causes
+    assert not causes or f"{tmp_path / 'cases/P1' / folder}: its series is called '{description}'" in check.reasons[0]
