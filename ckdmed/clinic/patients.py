@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path, PurePosixPath
 
 from monai.config import PathLike
@@ -15,7 +15,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.names import free_case_name, parse_free_name
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.dicom_file import DicomFileError, open_dicom
-from ckdmed.data.dicom_series import SliceGapWarning, read_series_grid
+from ckdmed.data.dicom_series import SliceGapWarning, group_series, read_dicom_header, read_series_grid
 from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import UnusedFiles, refuse_foreign_files
@@ -29,6 +29,7 @@ from ckdmed.intended_inputs import SEQUENCE_NAMES, SeriesFacts, series_facts
 __all__ = ["ChosenSeries", "Patient", "find_patients"]
 
 _MASKS = {"seg", "brain", "mask"}
+_SAME_PLACE_MM = 1e-3
 
 
 @dataclass(frozen=True)
@@ -177,22 +178,31 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
 
 
 def _joined(series: Sequence[ChosenSeries]) -> list[ChosenSeries]:
-    """Series whose files lie in several folders as one; copies of a series and a localiser's stacks stay apart."""
+    """Series whose files lie in several folders as one; copies of a series and a localiser's stacks stay apart.
+
+    One of which a slice is missing is put together as well, and refused when it is read: a part of it is no volume.
+    """
     parts: dict[str, list[ChosenSeries]] = {}
     for number, one in enumerate(series):
         parts.setdefault(one.uid or f"without {number}", []).append(one)
     joined: list[ChosenSeries] = []
     for members in parts.values():
         if len({one.files[0].parent for one in members}) > 1:
-            try:
-                grid = read_series_grid([file for one in members for file in one.files])
-            except DicomFileError:
-                pass
-            else:
-                files = tuple(grid.headers[number].path for number, _ in grid.planes)
+            if files := _one_stack([file for one in members for file in one.files]):
                 members = [replace(members[0], files=files, slices=len(files))]
         joined += members
     return joined
+
+
+def _one_stack(files: Sequence[Path]) -> tuple[Path, ...]:
+    """The files in the order of their slices, if these differ in their places along one normal; else none."""
+    try:
+        groups = group_series([read_dicom_header(file) for file in files])
+    except DicomFileError:
+        return ()
+    heights = [header.heights[0] for header in groups[0]]
+    apart = len(groups) == 1 and all(second - first > _SAME_PLACE_MM for first, second in pairwise(heights))
+    return tuple(header.path for header in groups[0]) if apart else ()
 
 
 def _whole(number: object) -> int:

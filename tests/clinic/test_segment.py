@@ -25,6 +25,7 @@ from ckdmed.clinic.links import link_series
 from ckdmed.clinic.patients import ChosenSeries, Patient
 from ckdmed.clinic.run import _by_their_own_names, _result, segment_patients
 from ckdmed.data.input_walk import SkippedFile
+from ckdmed.data.slice_files import read_slices
 from ckdmed.data.written_files import edited_note
 from ckdmed.file_hash import sha256_of
 from ckdmed.inference.ledger import read_ledger
@@ -142,6 +143,22 @@ def test_a_series_that_lies_in_several_folders_is_one(tmp_path: Path, folders: i
         file.rename(parts[-1])
     (patient,), skipped, _ = find_patients(tmp_path / "in", SEQUENCES)
     assert patient.chosen[0].files == tuple(parts) and not patient.passed_over and not skipped
+
+
+@pytest.mark.parametrize("folders", [2, 6])
+def test_of_a_series_in_several_folders_no_part_is_taken_for_the_whole(tmp_path: Path, folders: int) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
+    files = write_mr_series(tmp_path / "all", values)
+    files.pop(2).unlink()
+    for index, file in enumerate(files):
+        place = tmp_path / "in" / str(index * folders // 6) / file.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(place)
+    (patient,), _, _ = find_patients(tmp_path / "in", SEQUENCES)
+    (chosen,) = patient.chosen
+    assert {path.name for path in chosen.files} == {file.name for file in files} and not patient.passed_over
+    with pytest.raises(ValueError, match="a slice is missing or unreadable"):
+        read_slices(chosen.files)
 
 
 def test_a_copy_of_a_series_is_not_put_together_with_it(tmp_path: Path) -> None:
