@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ckdmed.reports import RunRecord, arm_table, patient_table
+from ckdmed.reports.differences import paired_arms
 
 __all__ = [
     "Group",
@@ -72,9 +73,11 @@ def section_title(record: RunRecord) -> str:
 
 
 def is_comparable(group: Group, metric: str) -> bool:
-    """Whether the baseline and another arm have run, and all records hold the scores of their patients."""
-    arms = {record.arm for record in group.records}
-    return group.baseline in arms and len(arms) > 1 and all(record.patients.get(metric) for record in group.records)
+    """Whether the baseline and another arm to print share a run, and all records hold the scores of their patients."""
+    if group.baseline not in {record.arm for record in group.records}:
+        return False
+    shared = {*paired_arms(group.records, str(group.baseline))} & {*group.names}
+    return bool(shared) and all(record.patients.get(metric) for record in group.records)
 
 
 def over_patients(

@@ -17,6 +17,7 @@ __all__ = [
     "PatientScores",
     "difference_over_patients",
     "difference_over_runs",
+    "paired_arms",
     "scores_of_patients",
     "values_by_pair",
     "varied_by_runs",
@@ -88,7 +89,7 @@ def difference_over_patients(
         level: of the interval.
 
     Returns:
-        The difference, None where no patient has a score in both, and the number of runs.
+        The difference, None where no patient has a score in both, and the number of runs, 0 where they share none.
 
     Raises:
         ValueError: see :func:`scores_of_patients`.
@@ -116,13 +117,10 @@ def scores_of_patients(records: Sequence[RunRecord], metric: str, arm: str, base
     """What :func:`difference_over_patients` compares.
 
     Raises:
-        ValueError: when an arm is missing or shares no run with the baseline, a run has no such scores, or the runs are
-            not of the same patients.
+        ValueError: when an arm is missing, a run has no such scores, or the runs are not of the same patients.
     """
     base, runs = (_by_pair(records, name) for name in (baseline, arm))
     shared = [pair for pair in runs if pair in base]
-    if not shared:
-        raise ValueError(f"arm {arm!r} has no seed and split in common with {baseline!r}")
     of_arm, of_base = (_by_patient([all_runs[pair] for pair in shared], metric) for all_runs in (runs, base))
     undefined = {patient for scores in (of_arm, of_base) for patient in scores if np.isnan(scores[patient]).all()}
     own, base_own = (
@@ -130,6 +128,17 @@ def scores_of_patients(records: Sequence[RunRecord], metric: str, arm: str, base
         for scores in (of_arm, of_base)
     )
     return PatientScores(own, base_own, len(shared))
+
+
+def paired_arms(records: Sequence[RunRecord], baseline: str) -> list[str]:
+    """The arms that have a run of the same seed and split as one of the baseline's, without that one.
+
+    Raises:
+        ValueError: see :func:`values_by_pair`.
+    """
+    base = _by_pair(records, baseline)
+    others = dict.fromkeys(record.arm for record in records if record.arm != baseline)
+    return [arm for arm in others if _by_pair(records, arm).keys() & base.keys()]
 
 
 def _by_pair(records: Sequence[RunRecord], arm: str) -> dict[str, RunRecord]:

@@ -77,7 +77,7 @@ def patient_table(
     Where :func:`arm_table` asks what other seeds would have given on these patients, this one asks what these runs
     would have given on other patients: its interval is the percentile bootstrap that draws patients
     (:func:`~ckdmed.metrics.paired_difference`). Runs are paired by seed and split as there; a patient without a
-    defined score in one of the two arms is left out.
+    defined score in one of the two arms is left out. An arm that shares no run with the baseline has no difference.
 
     Args:
         records: the runs, with ``patients[metric]``; a pair (seed, split) occurs once per arm.
@@ -88,8 +88,7 @@ def patient_table(
         level: of the intervals.
 
     Raises:
-        ValueError: when an arm is missing or shares no run with the baseline, a run has no such scores, or the runs are
-            not of the same patients.
+        ValueError: when an arm is missing, a run has no such scores, or the runs are not of the same patients.
     """
     lines = []
     for arm, label in _labels(records, arms).items():

@@ -281,6 +281,27 @@ def test_a_run_on_other_data_than_those_beside_it_is_not_trained(
     assert len(trainer.asked) == asked
 
 
+@pytest.mark.parametrize(
+    ("name", "done", "compared"),
+    [
+        ("compare", {"alone 0", "ckd 1"}, True),
+        ("methods", {"supervised 0", "kd 1"}, True),
+        ("methods", {"supervised 0", "teacher 0"}, False),
+    ],
+)
+def test_a_half_done_comparison_has_its_tables(
+    name: str, done: set[str], compared: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs at a time end in any order; without a run of the baseline's seed of some arm there was no table at all."""
+    install(monkeypatch, FakeTrainer())
+    begun, runs = made(name, tmp_path, data, *FEW[name], "--seeds", "0", "1")
+    for run in runs:
+        if f"{run.arm.name} {run.seed}" in done:
+            begun.train(run)
+    assert main(["experiment", name, "--output_dir", str(tmp_path), "--table-only"]) == 0
+    assert ("no shared runs" in (tmp_path / f"{name}.md").read_text(encoding="utf-8")) == compared
+
+
 def test_the_test_section_is_for_finished_runs(data: Path, tmp_path: Path) -> None:
     fresh, runs = made("ablation", tmp_path, data, "--vary", "norm", "batch")
     with pytest.raises(ValueError, match="base-seed=0 is not finished"):

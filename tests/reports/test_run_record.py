@@ -204,10 +204,16 @@ def test_patients_without_a_score_are_left_out():
     assert patient_table(nothing, "dice", "alone").splitlines()[2].split("|")[3].strip() == "0"
 
 
+def test_an_arm_without_a_run_of_the_baselines_seeds_has_no_difference():
+    runs = [of_patients("alone", 0, 0.4), of_patients("kd", 1, 0.5), of_patients("at", 0, 0.6)]
+    kd, at = (line.strip("|").split("|") for line in patient_table(runs, "dice", "alone").splitlines()[2:])
+    assert [cell.strip() for cell in kd] == ["kd", "0", "0", "-", "-"]
+    assert [cell.strip() for cell in at] == ["at", "1", "1", "+0.2000", "1 of 1"]
+
+
 def test_tables_over_patients_that_make_no_sense():
     base = of_patients("alone", 0, 0.4, 0.6)
     for other, message in (
-        (of_patients("kd", 1, 0.4, 0.6), "no seed and split in common"),
         (of_patients("kd", 0, 0.4), "1 keys are in one arm only"),
         (record("kd", 0), "no scores of patients for 'dice'"),
     ):
