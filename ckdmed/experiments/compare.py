@@ -42,6 +42,7 @@ from ckdmed.experiments.tables import (
     label_fraction_of,
     named_arms,
     over_patients,
+    percent_labelled,
     same_time_tables,
     seconds_line,
     section_title,
@@ -195,11 +196,11 @@ class Comparison(SliceExperiment):
             if _teach_elsewhere(own, records):
                 continue
             known = of_all
-            title = f"{section_title(own[0])}, {label_fraction_of(own[0]):.0%} of the training patients labelled"
+            title = f"{section_title(own[0])}, {percent_labelled(own[0])} of the training patients labelled"
             if teachers := _teachers_elsewhere(own, records):
                 # an arm of its own: a teacher of this label fraction may be there as well
                 arm = f"{TEACHER}-{label_fraction_of(teachers[0]):g}"
-                known = {arm: f"{known[TEACHER]}, {label_fraction_of(teachers[0]):.0%} labelled", **known}
+                known = {arm: f"{known[TEACHER]}, {percent_labelled(teachers[0])} labelled", **known}
                 # differences are between runs of one split
                 fraction = {"label_fraction": label_fraction_of(own[0])}
                 own = [*own, *(replace(one, arm=arm, split={**one.split, **fraction}) for one in teachers)]

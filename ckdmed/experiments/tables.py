@@ -16,6 +16,7 @@ __all__ = [
     "label_fraction_of",
     "named_arms",
     "over_patients",
+    "percent_labelled",
     "same_time_tables",
     "section_title",
     "seconds_line",
@@ -56,6 +57,11 @@ def by_key(records: Iterable[RunRecord], key: Callable[[RunRecord], Key]) -> dic
 def label_fraction_of(record: RunRecord) -> float:
     """The fraction of training patients with labels."""
     return float(record.split["label_fraction"])
+
+
+def percent_labelled(record: RunRecord) -> str:
+    """The same in percent, with as many digits as it takes: fractions that differ have titles that differ."""
+    return f"{100 * label_fraction_of(record):g}%"
 
 
 def named_arms(records: Iterable[RunRecord], known: Mapping[str, str]) -> dict[str, str]:

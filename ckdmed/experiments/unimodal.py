@@ -35,6 +35,7 @@ from ckdmed.experiments.tables import (
     label_fraction_of,
     named_arms,
     over_patients,
+    percent_labelled,
     same_time_tables,
     seconds_line,
     section_title,
@@ -258,7 +259,7 @@ class UnimodalComparison(Experiment):
             records, lambda r: (r.split["section"] != "test", -label_fraction_of(r), _student(r))
         ).values():
             student = _student(own[0])
-            fraction = f"{label_fraction_of(own[0]):.0%} of training patients labelled"
+            fraction = f"{percent_labelled(own[0])} of training patients labelled"
             title = f"{section_title(own[0])}, student of {student}, {fraction}"
             # within a group the student is the same, and the strategy alone tells arms from each other
             own = [replace(record, arm=record.arm.removeprefix(f"{student}-")) for record in own]

@@ -342,6 +342,20 @@ def test_the_picture_shows_the_section_of_the_summary(tmp_path: Path):
     assert Comparison.picture([with_patients("ckd", 0, 0.5)], tmp_path / "y.png") is None
 
 
+def test_label_fractions_that_round_alike_keep_their_names_and_panels(tmp_path: Path):
+    """2.5% was called 2%, and of two panels of one name the picture had the last one."""
+    patients = {"Dice per patient": {"a": 0.5, "b": 0.6}}
+    records = [
+        record(arm, 0, 0.5, regime=fraction, patients=patients)
+        for fraction in (0.125, 0.12, 0.025)
+        for arm in ("alone", "ckd")
+    ]
+    titles = [f"Validation set, {shown} of the training patients labelled" for shown in ("12.5%", "12%", "2.5%")]
+    assert [group.title for group in Comparison.groups(records)] == titles
+    path = Comparison.picture(records, tmp_path / "x.png")
+    assert path is not None and list(read_values(path)) == titles
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
