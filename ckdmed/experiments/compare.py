@@ -33,7 +33,6 @@ from ckdmed.experiments.label_fractions import (
     without_idle_split_seed,
 )
 from ckdmed.experiments.plan import Run
-from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_scores
 from ckdmed.experiments.tables import (
@@ -150,10 +149,8 @@ class Comparison(SliceExperiment):
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         check_split_seed_chooses(self.settings, runs, self.split["datalist_seed"])
-        folder = self.output_dir / "records"
-        records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
         planned = [(run.arm.name, run.split["label_fraction"], run.seed, _shared_teacher(run)) for run in runs]
-        check_teachers([*planned, *_students(records)])
+        check_teachers([*planned, *_students(self.recorded())])
         return super().possible(runs)
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:

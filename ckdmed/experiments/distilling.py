@@ -24,7 +24,6 @@ from ckdmed.experiments.given_weights import check_teacher_folds, told_of_given,
 from ckdmed.experiments.label_fractions import labelled_share, on_labelled_images
 from ckdmed.experiments.one_teacher import TEACHER, check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different
-from ckdmed.experiments.records import read_experiment
 from ckdmed.experiments.step_cost import cost_table
 from ckdmed.experiments.tables import Group, by_key, is_comparable, section_title
 from ckdmed.experiments.task_data import add_phantom_options
@@ -246,7 +245,8 @@ class Distilling(Experiment):
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         check_teacher_folds(self.settings, self.task.bundle, self.teacher)
-        check_one_teacher([(run.arm.name, run.seed) for run in runs] + self._recorded_runs())
+        trained = [(run.arm.name, run.seed) for run in runs]
+        check_one_teacher([*trained, *((record.arm, record.seed) for record in self.recorded())])
         refused: dict[str, str] = {}
         # an arm for all its runs; what is done has fitted
         for run in {run.arm.name: run for run in runs if self.undrawn or not self.done(run)}.values():
@@ -267,16 +267,12 @@ class Distilling(Experiment):
             if reason := self._unscored(run):
                 logger.warning(f"{self.teacher} has no row of its own in {run.name}: {reason}")
                 left.remove(run)
+        self.check_together(left)
         return left
 
     def _unscored(self, run: Run) -> str | None:
         bundle = bundle_folder(run.arm.bundle, self.bundles)
         return why_unscored(self.teacher, bundle, self.settings_of(run)) if self.teacher else None
-
-    def _recorded_runs(self) -> list[tuple[str, int]]:
-        folder = self.output_dir / "records"
-        records = read_experiment(folder) if any(folder.glob("*/*.json")) else []
-        return [(record.arm, record.seed) for record in records]
 
     def _refusal(self, run: Run) -> str | None:
         """Why a run cannot begin, by its settings and by building its networks and its loss; None where it can."""

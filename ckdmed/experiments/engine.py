@@ -233,7 +233,20 @@ class Experiment(Report):
         self.check_given_weights(runs)
         check_teacher_folds(self.settings, self.bundle)
         check_buildable([(run, self.settings_of(run)) for run in self._own_networks(runs)], self.bundles, self.undrawn)
+        self.check_together(runs)
         return list(runs)
+
+    def check_together(self, runs: Sequence[Run]) -> None:
+        """Raise ValueError where runs, with each other or with those that are recorded, could not stand in one table.
+
+        What the tables refuse is not to be trained for hours first. Runs that take their epochs from others' times are
+        checked when their turn comes.
+        """
+        if self.undrawn:
+            return
+        names = {run.name for run in runs}
+        beside = [record for record in self.recorded() if record.name not in names]
+        self.check_records([*beside, *(self._planned(run) for run in of_own_networks(runs))])
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
         """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""
@@ -286,6 +299,15 @@ class Experiment(Report):
         """Where the record of a run on a section lies."""
         return record_path(self.output_dir, run, section)
 
+    def recorded(self) -> list[RunRecord]:
+        """The records that there are, of any section.
+
+        Raises:
+            ValueError: see :func:`~ckdmed.experiments.records.read_experiment`.
+        """
+        folder = self.output_dir / "records"
+        return read_experiment(folder) if any(folder.glob("*/*.json")) else []
+
     def folder(self, run: Run | str) -> Path:
         """Where the files of a run, or of a run's name, lie."""
         name = run if isinstance(run, str) else run.name
@@ -325,10 +347,8 @@ class Experiment(Report):
 
     def _check_beside(self, run: Run) -> None:
         """Raise ValueError where a run and earlier ones could not stand in one table."""
-        folder = self.output_dir / "records"
-        there = read_experiment(folder) if any(folder.glob("*/*.json")) else []
-        # what the tables would refuse must not be trained for hours first
-        self.check_records([*(record for record in there if record.name != run.name), self._planned(run)])
+        # others may have been recorded since the runs were planned
+        self.check_records([*(record for record in self.recorded() if record.name != run.name), self._planned(run)])
 
     def test(self, run: Run) -> bool:
         """Evaluate on the test set, once per run.

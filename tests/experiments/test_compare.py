@@ -91,7 +91,7 @@ def test_a_folder_does_not_mix_shared_teachers_with_those_of_each_seed(data: Pat
 def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, first, second):
     words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "1", "--seeds"]
     compared, runs = made("compare", tmp_path, data, *words, *first)
-    records = [record(run.arm.name, run.seed, 0.5, settings=compared._recorded_settings(run)) for run in runs]
+    records = [compared._planned(run) for run in runs]
     for one in records:
         one.write(tmp_path / "records/validation" / f"{one.name}.json")
     assert compared.possible(runs) == runs
@@ -99,7 +99,7 @@ def test_seeds_that_are_added_keep_to_the_teacher(data: Path, tmp_path: Path, fi
     added, more = made("compare", tmp_path, data, *words, *second)
     with pytest.raises(ValueError, match="learned from labelled=1-teacher-seed=[03].*another output folder"):
         added.possible(more)
-    both = [record(run.arm.name, run.seed, 0.5, settings=added._recorded_settings(run)) for run in more]
+    both = [added._planned(run) for run in more]
     with pytest.raises(ValueError, match="learned from .*another output folder"):
         compared.check_records([*records, *both])
 
@@ -180,16 +180,8 @@ def test_a_teacher_of_more_labels_stands_beside_its_students(data: Path, tmp_pat
 def test_a_folder_does_not_mix_label_fractions_of_teachers(data: Path, tmp_path: Path):
     words = ["--arms", "teacher", "alone", "ckd", "--label_fractions", "0.5", "--seeds", "0"]
     compared, runs = made("compare", tmp_path, data, *words, "--teacher_label_fraction", "1")
-    records = [
-        replace(
-            record(run.arm.name, run.seed, 0.5, settings=compared._recorded_settings(run)),
-            name=run.name,
-            split={"section": "validation", **run.split},
-        )
-        for run in runs
-    ]
-    for one in records:
-        one.write(tmp_path / "records/validation" / f"{one.name}.json")
+    for run in runs:
+        compared._planned(run).write(tmp_path / "records/validation" / f"{run.name}.json")
     again, more = made("compare", tmp_path, data, *words[:-1], "1", "--teacher_label_fraction", "1")
     assert again.possible(more) == more
     other, own = made("compare", tmp_path, data, *words[:-1], "1")

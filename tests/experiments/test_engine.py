@@ -266,6 +266,21 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
         experiment(name).tables([*records, odd])
 
 
+@pytest.mark.parametrize("name", ["compare", "unimodal"])
+def test_runs_that_no_table_could_hold_are_refused_before_any_is_trained(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The arms before the one at fault were trained first."""
+    install(monkeypatch, FakeTrainer())
+    assert main(command(name, tmp_path, data, "--seeds", "0")) == 0
+    trainer = install(monkeypatch, FakeTrainer())
+    # of the student alone it is no setting
+    for words in (["--set", "temperature=8"], ["--set", "temperature=8", "--dry-run"]):
+        assert main(command(name, tmp_path, data, "--seeds", "1", *words)) == 2
+        assert "were made with different settings (temperature" in capsys.readouterr().err
+    assert not trainer.asked
+
+
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "table1"])
 def test_a_run_on_other_data_than_those_beside_it_is_not_trained(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -420,8 +420,7 @@ def test_a_method_that_mixes_images_is_trained_on_regions(tmp_path: Path, data: 
 def test_the_shared_teacher_is_that_of_one_seed(tmp_path: Path, few_slices: Path):
     comparison, runs = made("methods", tmp_path, few_slices, "--arms", "kd", "--seeds", "0", "1")
     (shared,) = (run for run in runs if run.arm.name == "teacher")
-    told = {"settings": comparison._recorded_settings(shared), "data_sha256": comparison.data_sha256}
-    replace(record("teacher", 0, 0.1, 5.0), **told).write(tmp_path / "records/validation/teacher-seed=0.json")
+    comparison._planned(shared).write(tmp_path / "records/validation/teacher-seed=0.json")
     assert comparison.possible(runs) == runs
     for seeds in (["1", "2"], ["3"]):
         other, later = made("methods", tmp_path, few_slices, "--arms", "kd", "--seeds", *seeds)
