@@ -14,11 +14,12 @@ from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import training_config
 from ckdmed.experiments.label_fractions import labelled_share, on_labelled_images
+from ckdmed.experiments.one_teacher import check_one_teacher
 from ckdmed.experiments.plan import Arm, Run, check_different, in_order
-from ckdmed.experiments.records import check_alike
+from ckdmed.experiments.records import check_alike, check_one_datalist
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import add_slice_phantom_options
-from ckdmed.experiments.tables import Group, over_patients
+from ckdmed.experiments.tables import Group, by_key, over_patients
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.methods import with_options_of
 from ckdmed.reports import RunRecord, arm_table
@@ -182,6 +183,11 @@ class Table1(SliceExperiment):
         sizes = sorted({_sizes(record) for record in records})
         if len(sizes) > 1:
             raise ValueError(f"the records are of several sizes ({', '.join(sizes)}); make a table of one at a time.")
+        # ways of making folds stand in tables of their own, and may need another datalist
+        for own in by_key(records, lambda record: str(record.split["name"])).values():
+            check_one_datalist(own)
+        for own in by_key(records, lambda record: (str(record.split["name"]), int(record.split["fold"]))).values():
+            check_one_teacher([(record.arm, record.seed) for record in own])
         check_alike(records, cls.of_a_run)
 
     @classmethod

@@ -47,11 +47,13 @@ from ckdmed.experiments.unimodal_arms import (
     STRATEGIES,
     UNIMODAL_BUNDLE,
     Strategy,
+    check_teacher_seeds,
     strategy,
     unimodal_name,
     unimodal_runs,
     unimodal_settings,
 )
+from ckdmed.methods import usual_setting
 from ckdmed.reports import RunRecord, arm_table
 
 __all__ = ["EXPERIMENT", "UnimodalComparison"]
@@ -238,6 +240,13 @@ class UnimodalComparison(Experiment):
         return epochs_of_equal_time(self.folder(run), alone, distilled, epochs)
 
     @classmethod
+    def check_records(cls, records: Sequence[RunRecord]) -> None:
+        super().check_records(records)
+        taught = [record for record in records if _has_frozen_teachers(record)]
+        for own in by_key(taught, lambda record: (record.arm, label_fraction_of(record))).values():
+            check_teacher_seeds((r.name, r.seed, int(r.settings.get("teacher_seed", r.seed))) for r in own)
+
+    @classmethod
     def of_a_run(cls, arm: str) -> frozenset[str]:
         # as many epochs as take the time of the same seed's distilled student
         return super().of_a_run(arm) | ({"epochs"} if _lasts_longer(arm) else set())
@@ -292,6 +301,13 @@ class UnimodalComparison(Experiment):
 
 def _lasts_longer(arm: str) -> bool:
     return arm.endswith(f"-{ALONE_LONGER}")
+
+
+def _has_frozen_teachers(record: RunRecord) -> bool:
+    method = record.settings.get("method")
+    mode = record.settings.get("teacher_mode", usual_setting(method, "unimodal", "teacher_mode", "frozen"))
+    # those that learn along have the seed of their student
+    return method != "supervised" and mode != "online"
 
 
 def _student(record: RunRecord) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = [
     "STRATEGIES",
     "UNIMODAL_BUNDLE",
     "Strategy",
+    "check_teacher_seeds",
     "strategy",
     "unimodal_name",
     "unimodal_runs",
@@ -130,6 +131,30 @@ def unimodal_runs(
 def unimodal_name(arm: str, fraction: float, seed: int) -> str:
     """The name of the run of an arm with a label fraction and a seed."""
     return f"labelled={fraction:g}-{arm}-seed={seed}"
+
+
+def check_teacher_seeds(students: Iterable[tuple[str, int, int]]) -> None:
+    """Refuse the students of one arm whose frozen teachers do not go together.
+
+    Either the teachers of one seed have taught all of them, or each has those of its own seed.
+
+    Args:
+        students: name of the run, its seed, and the seed of its teachers.
+
+    Raises:
+        ValueError: they do not.
+    """
+    found = list(students)
+    if len({taught_by for _, _, taught_by in found}) < 2:
+        return
+    for name, seed, taught_by in found:
+        if taught_by == seed:
+            continue
+        other, own = next((one, its) for one, _, its in found if its != taught_by)
+        raise ValueError(
+            f"{name} learns from the teachers of seed {taught_by}, but {other} from those of seed {own}: an interval "
+            "over these seeds would describe neither. Give --teacher_seed as before, or use another output folder."
+        )
 
 
 def _labels_the_rest(settings: Mapping[str, Any]) -> bool:

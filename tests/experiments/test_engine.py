@@ -281,11 +281,11 @@ def test_runs_that_no_table_could_hold_are_refused_before_any_is_trained(
     assert not trainer.asked
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name != "table1"])
+@ALL
 def test_a_run_on_other_data_than_those_beside_it_is_not_trained(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # the tables would be refused after it; those of table1 are also of other splits of the data
+    # the tables would be refused after it
     trainer = install(monkeypatch, FakeTrainer())
     before, runs = made(name, tmp_path, data, *FEW[name], "--seeds", "0")
     before.do(runs[:1])

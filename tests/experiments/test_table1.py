@@ -162,6 +162,29 @@ def test_ways_of_making_folds_are_never_mixed():
         Table1.tables([*records, _record("group", "student_alone", 0.8, profile="paper")])
 
 
+def test_runs_of_other_data_or_of_another_teacher_have_no_mean(data: Path, tmp_path: Path):
+    """Seeds that were added with a datalist made anew, or without the first seed, stood in the same rows."""
+    words = ["--arms", "student_msgff", "student_alone", "--seeds"]
+    begun, runs = made("table1", tmp_path, data, *words, "0")
+    for run in runs:
+        begun._planned(run).write(tmp_path / "records/validation" / f"{run.name}.json")
+    added, more = made("table1", tmp_path, data, *words, "1")
+    with pytest.raises(ValueError, match="teacher_vgg_vit is trained once, .* with the seeds 0 and 1"):
+        added.check_together(more)
+    added, more = made("table1", tmp_path, data, *words, "0", "1")
+    added.check_together(more)
+    # a fold has teachers of its own
+    other, of_fold = made("table1", tmp_path, data, *words, "1", "--fold", "1")
+    other.check_together(of_fold)
+    added.data_sha256 = "0" * 64
+    with pytest.raises(ValueError, match="of several datalists"):
+        added.check_together(more[-1:])
+    # folds made in another way may need another one
+    other, by_slice = made("table1", tmp_path, data, *words, "0", "--folds", "slices")
+    other.data_sha256 = "0" * 64
+    other.check_together(by_slice)
+
+
 def test_sections_of_a_run_stand_in_one_line():
     whole = [_record("group", arm, accuracy) for arm, accuracy in (("student_alone", 0.7), ("student_vgg_vit", 0.8))]
     parts = []

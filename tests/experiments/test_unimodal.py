@@ -145,6 +145,26 @@ def test_the_teachers_of_a_seed_serve_every_student(data: Path, tmp_path: Path) 
     assert strategy("warm", {"temperature": 2}).settings["method"] == STRATEGIES["distilled"].settings["method"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [(("0", "1"), ("2", "3", "--teacher_seed", "2")), (("0", "1", "--teacher_seed", "0"), ("2",))]
+)
+def test_seeds_that_are_added_keep_to_the_teachers(data: Path, tmp_path: Path, first, second) -> None:
+    """An interval over seeds was one of students with teachers of their own and of others that share them."""
+    words = ["--students", "t1c", "--strategies", "alone", "distilled", "online", "--label_fractions", "0.5", "--seeds"]
+    begun, runs = made("unimodal", tmp_path, data, *words, *first)
+    for run in runs:
+        begun._planned(run).write(tmp_path / "records/validation" / f"{run.name}.json")
+    assert begun.possible(runs) == runs
+    added, more = made("unimodal", tmp_path, data, *words, *second)
+    with pytest.raises(ValueError, match="learns from the teachers of seed [02].*--teacher_seed as before"):
+        added.check_together(more)
+    # without teachers, or with such as learn along, students have nothing to do with their seed
+    added.check_together([run for run in more if not run.arm.name.endswith("distilled")])
+    same = ["4", *first[2:]]
+    going_on, others = made("unimodal", tmp_path, data, *words, *same)
+    going_on.check_together(others)
+
+
 def test_a_student_of_fewer_modalities_than_the_data_is_scored_on_its_own(
     tmp_path: Path, phantoms: dict[str, Path]
 ) -> None:
