@@ -183,12 +183,12 @@ class Table1(SliceExperiment):
         sizes = sorted({_sizes(record) for record in records})
         if len(sizes) > 1:
             raise ValueError(f"the records are of several sizes ({', '.join(sizes)}); make a table of one at a time.")
+        check_alike(records, cls.of_a_run)
         # ways of making folds stand in tables of their own, and may need another datalist
         for own in by_key(records, lambda record: str(record.split["name"])).values():
             check_one_datalist(own)
         for own in by_key(records, lambda record: (str(record.split["name"]), int(record.split["fold"]))).values():
             check_one_teacher([(record.arm, record.seed) for record in own])
-        check_alike(records, cls.of_a_run)
 
     @classmethod
     def of_a_run(cls, arm: str) -> frozenset[str]:
