@@ -139,6 +139,7 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     from ckdmed.experiments.plan import of_own_networks
     from ckdmed.experiments.records import collect_records, listed_runs, read_experiment
 
+    _check_combined(args)
     output_dir = args.output_dir.resolve()
     table = _place(args.table, output_dir / f"{chosen.name}.md", args.force)
     collected = None
@@ -178,6 +179,15 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     if collected is not None:
         print(f"records: {collect_records(records, collected)}")
     return 0
+
+
+def _check_combined(args: argparse.Namespace) -> None:
+    """Raise ValueError where an option would be passed over, or a file replaced by another one of the same command."""
+    idle = {"--dry-run": args.dry_run, "--final": getattr(args, "final", False), "--executor": args.executor}
+    if args.table_only and (given := [name for name, value in idle.items() if value]):
+        raise ValueError(f"--table-only trains and evaluates nothing; leave out {', '.join(given)}, or --table-only.")
+    if args.table is not None and args.table.suffix.lower() == ".png":
+        raise ValueError(f"{args.table}: a picture is written beside the tables under this name; name them otherwise.")
 
 
 def _executor(args: argparse.Namespace, output_dir: Path) -> Any:

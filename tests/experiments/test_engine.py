@@ -169,11 +169,17 @@ def test_refusals(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureF
         (["--set", "epochs"], "'epochs' is not KEY=VALUE"),
         (["--seeds", "1", "1"], "seeds must be one or more different"),
         (["--table-only"], "holds no records"),
+        (["--table-only", "--dry-run"], "leave out --dry-run, or --table-only"),
+        (["--table-only", "--executor", "local"], "leave out --executor, or --table-only"),
+        (["--table", str(tmp_path / "mine.PNG")], "mine.PNG: a picture is written beside the tables"),
         (["--bundles", str(tmp_path)], "there is no bundle"),
         (["--dataset_dir", str(tmp_path)], f"ckdmed {experiment(name).datalist_command}"),
     ):
         assert main(command(name, tmp_path / "out", data, *extra)) == 2
         assert message in capsys.readouterr().err
+    if name in FINAL:
+        assert main(command(name, tmp_path / "out", data, "--table-only", "--final")) == 2
+        assert "leave out --final, or --table-only" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
