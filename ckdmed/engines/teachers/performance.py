@@ -128,8 +128,8 @@ class TeacherPerformance:
         if flags is not None:
             chosen = torch.as_tensor(flags).to(device=logits.device, dtype=torch.bool)
             logits, label = logits[chosen], label[chosen]
-        if len(label):
-            self._add(overlap_counts(logits, label, self.shares.teachers, self.link))
+        # without labelled samples the counts are 0, but of the right shape: all processes sum up at the epoch's end
+        self._add(overlap_counts(logits, label, self.shares.teachers, self.link))
 
     def _add(self, counts: torch.Tensor) -> None:
         if not self._sum.numel():
@@ -148,6 +148,8 @@ class TeacherPerformance:
         if not self._sum.numel():
             return
         together = _summed(torch.stack([self._sum, self._weight]))
+        if not together[1].any():
+            return
         self._set(together[0] / together[1], f"on the batches up to epoch {engine.state.epoch}")
 
     @torch.no_grad()

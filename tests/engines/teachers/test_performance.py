@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from ignite.engine import Events
 
 from ckdmed.engines import TeacherEnsemble, TeacherPerformance
 from ckdmed.engines.teachers.performance import overlap_counts
+from ckdmed.engines.trainer import LABELLED
 from ckdmed.losses import TeacherShares, performance_weights
 from ckdmed.transforms import BatchView
 from tests.engines.multi_toy import Setup, ensemble, samples
@@ -106,6 +108,25 @@ def test_a_view_of_the_student_does_not_move_what_the_teachers_are_measured_by()
         measured.append(measure.dice)
     # they learn from the batch as it is, whatever the student sees
     torch.testing.assert_close(measured[0], measured[1])
+
+
+def test_a_process_without_labelled_samples_takes_part_in_the_sum() -> None:
+    setup = Setup("online", epochs=1)
+    measure = TeacherPerformance(setup.shares, setup.ensemble, "average", learning=True)
+    before = setup.shares.shares.clone()
+    state = SimpleNamespace(
+        batch={LABELLED: torch.tensor([False, False])}, output={"label": torch.ones(2, 2, 4, 4)}, epoch=1
+    )
+    engine: Any = SimpleNamespace(teacher_output=SimpleNamespace(logits=torch.ones(2, 4, 4, 4)), state=state)
+    measure._batch(engine)
+    # what the other processes reduce has this shape, and this one must not be missing
+    assert measure._sum.shape == measure._weight.shape == (2, 2)
+    measure._close(engine)
+    assert measure.dice is None and torch.equal(setup.shares.shares, before)
+    state.batch[LABELLED] = torch.tensor([False, True])
+    measure._batch(engine)
+    measure._close(engine)
+    assert measure.dice is not None and measure.dice.tolist() == [[1.0, 1.0], [1.0, 1.0]]
 
 
 def test_frozen_teachers_are_measured_once() -> None:
