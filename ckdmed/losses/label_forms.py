@@ -16,7 +16,7 @@ from ckdmed.losses.conventions import (
     working_dtype,
 )
 
-__all__ = ["LabelledLogitsLoss", "as_probabilities"]
+__all__ = ["LabelledLogitsLoss", "as_probabilities", "with_teacher_labels"]
 
 
 def as_probabilities(target: torch.Tensor, logits: torch.Tensor, link: str) -> torch.Tensor:
@@ -40,6 +40,35 @@ def as_probabilities(target: torch.Tensor, logits: torch.Tensor, link: str) -> t
     raise ValueError(
         f"target has shape {tuple(target.shape)}, which does not match logits of shape {tuple(logits.shape)}."
     )
+
+
+def with_teacher_labels(target: torch.Tensor, teacher: torch.Tensor, labelled: torch.Tensor, link: str) -> torch.Tensor:
+    """The label, and for samples without one what the teacher finds most likely, in the label's own form.
+
+    Args:
+        target: as in :func:`as_probabilities`, whose rows of unlabelled samples are not read.
+        teacher: logits [B, C] or [B, C, *S], on the label's grid.
+        labelled: [B] booleans.
+        link: "softmax": the class of the largest logit; "sigmoid": 1 where a logit is above 0.
+
+    Raises:
+        ValueError: a target that fits no such logits.
+    """
+    logits = plain(teacher.detach(), torch.float32)
+    if link == "sigmoid":
+        said = (logits > 0).float()
+    else:
+        said = logits.argmax(dim=1)
+        if tuple(target.shape) == tuple(logits.shape):
+            said = F.one_hot(said, logits.shape[1]).movedim(-1, 1)
+        elif target.ndim == logits.ndim:
+            said = said.unsqueeze(1)
+    if said.shape != target.shape:
+        raise ValueError(
+            f"target has shape {tuple(target.shape)}, which does not match logits of shape {tuple(teacher.shape)}."
+        )
+    known = labelled.to(device=target.device, dtype=torch.bool).reshape(-1, *[1] * (target.ndim - 1))
+    return torch.where(known, plain(target.detach(), target.dtype), said.to(target.dtype))
 
 
 class LabelledLogitsLoss(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ckdmed.losses.conventions import choose
 
-__all__ = ["match_grids", "pool_to", "resize_to"]
+__all__ = ["match_grids", "on_grid_of", "pool_to", "resize_to"]
 
 RESIZES = ("none", "student", "teacher", "min")
 
@@ -67,3 +67,20 @@ def match_grids(student: torch.Tensor, teacher: torch.Tensor, resize: str) -> tu
         return student, resize_to(teacher, grid_s)
     common = tuple(min(a, b) for a, b in zip(grid_s, grid_t))
     return resize_to(student, common), resize_to(teacher, common)
+
+
+def on_grid_of(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """A teacher's logits [B, C] or [B, C, *S] interpolated to the student's grid (corners not aligned).
+
+    Raises:
+        ValueError: another number of axes.
+    """
+    if teacher.ndim != student.ndim:
+        raise ValueError(
+            f"the teacher's logits have shape {tuple(teacher.shape)} and the student's {tuple(student.shape)}; "
+            "both need the same number of axes."
+        )
+    if teacher.shape[2:] == student.shape[2:]:
+        return teacher
+    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[student.ndim]
+    return F.interpolate(teacher, size=student.shape[2:], mode=mode, align_corners=False)

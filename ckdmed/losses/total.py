@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ckdmed.losses.conventions import PairLoss
 from ckdmed.losses.exclusive_masks import class_indices
+from ckdmed.losses.label_forms import with_teacher_labels
+from ckdmed.losses.resizing import on_grid_of
 
 __all__ = ["DistillationLoss", "LossTerm", "LossValues", "NetworkOutput", "Projector"]
 
@@ -63,6 +64,8 @@ class LossTerm(nn.Module):
         projector: makes the projection of the student's features from the shapes of both; a 1x1 convolution to the
             teacher's channels by default.
         with_label: the loss reads the label as well: ``loss(student, teacher, target=label)``.
+        teacher_labels: the link, "softmax" or "sigmoid", by which the teacher's answer takes the place of the label of
+            samples that have none; a term ``with_label`` is then of all samples.
         joint: features of all layers are compared at once, ``loss(student, teacher)`` with name -> feature each.
         min_samples: with fewer samples in a batch the term is left out, as the relations of one sample to others are.
 
@@ -83,18 +86,22 @@ class LossTerm(nn.Module):
         schedule: Callable[[float], float] | None = None,
         projector: Projector | None = None,
         with_label: bool = False,
+        teacher_labels: str | None = None,
         joint: bool = False,
         min_samples: int = 1,
     ) -> None:
         super().__init__()
-        samples = samples or ("labelled" if source == "target" or with_label else "all")
+        of_labels = source == "target" or (with_label and teacher_labels is None)
+        samples = samples or ("labelled" if of_labels else "all")
         if source not in SOURCES:
             raise ValueError(f"source must be one of {SOURCES}, got {source!r}.")
         if samples not in SAMPLES:
             raise ValueError(f"samples must be one of {SAMPLES}, got {samples!r}.")
         if source == "target" and samples != "labelled":
             raise ValueError(f"only labelled samples have a target; got samples={samples!r} for source='target'.")
-        if with_label and (source == "target" or samples != "labelled"):
+        if teacher_labels not in (None, "softmax", "sigmoid") or (teacher_labels and not with_label):
+            raise ValueError(f"teacher_labels is for terms with_label, 'softmax' or 'sigmoid', got {teacher_labels!r}.")
+        if with_label and (source == "target" or (samples != "labelled" and teacher_labels is None)):
             raise ValueError(
                 f"with_label is for a teacher's output on labelled samples; got source={source!r}, samples={samples!r}."
             )
@@ -116,6 +123,7 @@ class LossTerm(nn.Module):
         self.schedule = schedule
         self.projector = projector
         self.with_label = with_label
+        self.teacher_labels = teacher_labels
         self.joint = joint
         self.min_samples = min_samples
 
@@ -150,7 +158,7 @@ class LossTerm(nn.Module):
             raise ValueError("a term that reads the label was given no target.")
         label = {"target": _select(target, chosen)} if self.with_label and target is not None else {}
         if self.source == "logits":
-            teacher_logits = _on_grid_of(_select(teacher.logits, chosen).float(), logits)
+            teacher_logits = on_grid_of(_select(teacher.logits, chosen).float(), logits)
             return self.loss(logits.float(), teacher_logits, **label)
         if self.source == "exits":
             maps = {name: _select(student.features[name], chosen).float() for name in self.layers}
@@ -340,6 +348,9 @@ class DistillationLoss(nn.Module):
                 if count < term.min_samples:  # type: ignore[operator]
                     continue
                 label = masks if getattr(term.loss, "reads_masks", False) else target
+                if mixed and term.teacher_labels and label is not None and teacher is not None:
+                    said = on_grid_of(teacher.logits.float(), student.logits)
+                    label = with_teacher_labels(label, said, labelled, term.teacher_labels)  # type: ignore[arg-type]
                 if untaught and term.source == "logits":
                     found = [term(head, teacher, label, chosen) for head in _heads_of(student)]
                     values[name] = torch.stack(found) @ total.new_tensor(getattr(student, "head_weights", ()))
@@ -376,15 +387,3 @@ def _heads_of(student: NetworkOutput) -> list[_Head]:
 
 def _select(tensor: torch.Tensor, chosen: torch.Tensor | None) -> Any:
     return tensor if chosen is None else tensor[chosen]
-
-
-def _on_grid_of(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    if teacher.ndim != student.ndim:
-        raise ValueError(
-            f"the teacher's logits have shape {tuple(teacher.shape)} and the student's {tuple(student.shape)}; "
-            "both need the same number of axes."
-        )
-    if teacher.shape[2:] == student.shape[2:]:
-        return teacher
-    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[student.ndim]
-    return F.interpolate(teacher, size=student.shape[2:], mode=mode, align_corners=False)

@@ -273,6 +273,9 @@ def test_terms_that_read_the_label_or_several_samples():
         LossTerm(Square(), "logits", with_label=True, samples="all")
     with pytest.raises(ValueError, match="with_label is for"):
         LossTerm(Square(), "target", with_label=True)
+    for kwargs in ({"with_label": True, "teacher_labels": "auto"}, {"teacher_labels": "softmax"}):
+        with pytest.raises(ValueError, match="teacher_labels is for terms with_label"):
+            LossTerm(Square(), "logits", **kwargs)  # type: ignore[arg-type]
     loss = DistillationLoss({"pairs": LossTerm(Square(), "logits", min_samples=2)})
     (student, teacher), target = outputs(2)[:2], torch.zeros(2)
     assert list(loss(student, teacher, target).terms) == ["pairs"]

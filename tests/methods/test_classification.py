@@ -74,12 +74,25 @@ def test_outputs_by_hand():
     assert float(plain.total) == pytest.approx(0.63462380, abs=1e-6)
 
 
-def test_decoupled_targets_read_the_labels_of_labelled_images_alone():
+@pytest.mark.parametrize(("name", "term"), [("dkd", "decoupled"), ("ofa", "output")])
+def test_the_teachers_class_takes_the_place_of_a_missing_label(name: str, term: str):
+    loss = distillation_loss(name, "classification", exits=["e"])
+    maps = {"e": torch.rand(2, 4, 3, 3)}
+    loss.build({"e": [2, 4, 3, 3], "logits": [2, 3]}, {}, {"logits": [2, 3]})
+    student, likely = TappedOutput(STUDENT, maps, {}), TEACHER.argmax(dim=1)
+    other = (likely[0] + 1) % 3
+    half = loss(student, said(TEACHER), torch.tensor([int(other), -7]), labelled=torch.tensor([True, False]))
+    filled = loss(student, said(TEACHER), torch.tensor([int(other), int(likely[1])]))
+    for part in half.terms.keys() - {"supervised"}:
+        torch.testing.assert_close(half.terms[part], filled.terms[part])
+    # the label that there is stays, though the teacher thinks otherwise
+    assert not torch.equal(half.terms[term], loss(student, said(TEACHER), likely).terms[term])
+    nobody = loss(student, said(TEACHER), torch.tensor([-7, -7]), labelled=torch.tensor([False, False]))
+    torch.testing.assert_close(nobody.terms[term], loss(student, said(TEACHER), likely).terms[term])
+
+
+def test_decoupled_targets_rise_over_a_twelfth_and_need_one_class_an_image():
     loss = distillation_loss("dkd", "classification")
-    flags = torch.tensor([True, False])
-    half = loss(said(STUDENT), said(TEACHER), torch.tensor([0, -7]), labelled=flags)
-    alone = loss(said(STUDENT[:1]), said(TEACHER[:1]), LABELS[:1])
-    torch.testing.assert_close(half.terms["decoupled"], alone.terms["decoupled"])
     assert [loss.terms["decoupled"].weight_at(p) for p in (1 / 24, 1 / 12, 1.0)] == [pytest.approx(0.5), 1.0, 1.0]
     with pytest.raises(ValueError, match="target has shape"):
         loss(said(STUDENT), said(TEACHER), F.one_hot(LABELS, 3).float())

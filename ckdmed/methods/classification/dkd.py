@@ -16,9 +16,11 @@ from ckdmed.methods.task import Task
     source="Zhao et al. 2022 (arXiv 2203.08679), equation 7; weights and warm-up of mdistiller",
 )
 def dkd(task: Task, alpha: float = 1.0, temperature: float = 4.0, beta: float = 8.0) -> dict[str, LossTerm]:
-    """alpha CE + T^2 (TCKD + beta NCKD) on labelled images.
+    """alpha CE + T^2 (TCKD + beta NCKD).
 
-    TCKD is the divergence of (class of the label, rest), NCKD that of the classes within the rest.
+    TCKD is the divergence of (class of the label, rest), NCKD that of the classes within the rest. On images without a
+    label, the class that the teacher finds most likely takes the label's place (a choice of this project: the source
+    has labels everywhere).
 
     The term rises over the first twelfth of the training, 20 of the paper's 240 epochs. It needs one class an image,
     so it goes without mixup.
@@ -32,5 +34,7 @@ def dkd(task: Task, alpha: float = 1.0, temperature: float = 4.0, beta: float = 
     loss = DKDLoss(alpha=1.0, beta=beta, temperature=temperature)
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
-        "decoupled": LossTerm(loss, "logits", with_label=True, schedule=LinearRamp(0, 1 / 12)),
+        "decoupled": LossTerm(
+            loss, "logits", with_label=True, teacher_labels="softmax", schedule=LinearRamp(0, 1 / 12)
+        ),
     }

@@ -15,7 +15,10 @@ from ckdmed.methods.task import Task
     source="Hao et al. 2023 (arXiv 2310.19444) and its code: weights 1, epsilon 1.5",
 )
 def ofa(task: Task, alpha: float = 1.0, beta: float = 1.0, epsilon: float = 1.5) -> dict[str, LossTerm]:
-    """alpha CE + OFA(z_s, z_t, y) + beta sum_k OFA(exit_k, z_t, y), of labelled images.
+    """alpha CE + OFA(z_s, z_t, y) + beta sum_k OFA(exit_k, z_t, y).
+
+    On images without a label, what the teacher finds most likely takes the label's place (a choice of this project:
+    the source has labels everywhere).
 
     An exit is made of separable convolutions, the mean over the positions and a linear layer, see
     :class:`~ckdmed.losses.OFALoss` and :class:`~ckdmed.losses.ExitsLoss`. Any teacher will do.
@@ -35,8 +38,14 @@ def ofa(task: Task, alpha: float = 1.0, beta: float = 1.0, epsilon: float = 1.5)
     # the exits normalise over the batch, which of one image with a grid of one position has nothing to normalise
     return {
         "supervised": LossTerm(task.supervised, "target", alpha),
-        "output": LossTerm(loss, "logits", 1.0, with_label=True),
+        "output": LossTerm(loss, "logits", 1.0, with_label=True, teacher_labels="softmax"),
         "exits": LossTerm(
-            ExitsLoss(task.exits, loss), "exits", beta, layers=task.exits, with_label=True, min_samples=2
+            ExitsLoss(task.exits, loss),
+            "exits",
+            beta,
+            layers=task.exits,
+            with_label=True,
+            teacher_labels="softmax",
+            min_samples=2,
         ),
     }

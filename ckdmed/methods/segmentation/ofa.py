@@ -23,7 +23,10 @@ def ofa(
     epsilon: float = 1.5,
     feature_layers: list[str] | None = None,
 ) -> dict[str, LossTerm]:
-    """w_sup (BCE + Dice) + w_logit OFA(z_s, z_t, y) + w_feat sum_k OFA(exit_k, z_t, y), of labelled images.
+    """w_sup (BCE + Dice) + w_logit OFA(z_s, z_t, y) + w_feat sum_k OFA(exit_k, z_t, y).
+
+    On images without a label, what the teacher finds most likely takes the label's place (a choice of this project:
+    the source has labels everywhere).
 
     An exit is a 1x1 convolution of one of the student's stages, compared at that stage's resolution, see
     :class:`~ckdmed.losses.OFALoss` and :class:`~ckdmed.losses.ExitsLoss`. Any teacher will do.
@@ -47,6 +50,8 @@ def ofa(
     loss = OFALoss(epsilon, task.link)
     return {
         "supervised": LossTerm(task.supervised, "target", w_sup),
-        "output": LossTerm(loss, "logits", w_logit, with_label=True),
-        "exits": LossTerm(ExitsLoss(layers, loss), "exits", w_feat, layers=layers, with_label=True),
+        "output": LossTerm(loss, "logits", w_logit, with_label=True, teacher_labels=task.link),
+        "exits": LossTerm(
+            ExitsLoss(layers, loss), "exits", w_feat, layers=layers, with_label=True, teacher_labels=task.link
+        ),
     }
