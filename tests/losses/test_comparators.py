@@ -43,6 +43,20 @@ def test_ofa(epsilon: float, value: float):
     assert OFALoss(epsilon, "softmax")(STUDENT, TEACHER, LABELS).item() == pytest.approx(value, abs=1e-7)
 
 
+def test_ofa_of_a_label_with_shares_of_two_classes_is_the_mean_of_theirs():
+    # the teacher rules the second class out, whose share would weigh (0.7)^1.5 - 0.7 < 0 in the formula
+    teacher = torch.tensor([[8.0, -4.0, -8.0]], dtype=torch.float64)
+    student = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64)
+    loss = OFALoss(1.5, "softmax")
+    shares = torch.tensor([[0.3, 0.7, 0.0]], dtype=torch.float64)
+    expected = 0.3 * loss(student, teacher, torch.tensor([0])) + 0.7 * loss(student, teacher, torch.tensor([1]))
+    torch.testing.assert_close(loss(student, teacher, shares), expected)
+    # by hand, the teacher being as good as sure of the first class: 0.3 (2^1.5 - 1) + 0.7 times its loss
+    assert loss(student, teacher, shares).item() == pytest.approx((0.3 * (2**1.5 - 1) + 0.7) * 0.40760596, abs=1e-3)
+    # however sure the student is, the loss stays above 0
+    assert loss(torch.tensor([[60.0, -60.0, -60.0]]), teacher, shares.float()).item() >= 0
+
+
 @pytest.mark.parametrize("make", [lambda link: OFALoss(1.5, link), LossCorrection], ids=["ofa", "correction"])
 @pytest.mark.parametrize("link", ["sigmoid", "softmax"])
 def test_logits_and_labels_are_compared_in_full_precision(make: Callable[[str], LabelledLogitsLoss], link: str):
