@@ -150,6 +150,17 @@ def test_soft_targets_alone_are_one_option_away():
     assert values.weights == {"supervised": 1.0, "soft_targets": 0.5}
 
 
+def test_function_matching_has_soft_dice_where_it_is_asked_for():
+    usual = distillation_loss("function_matching")(*toy(), progress=1.0)
+    assert usual.weights == {"soft_targets": 1.0}
+    values = distillation_loss("function_matching", w_logit=0.5, w_dice=0.5)(*toy(), progress=1.0)
+    assert values.weights == {"soft_targets": 0.5, "soft_dice": 0.5}
+    # of the worked example, at a temperature of 1
+    assert values.terms["soft_targets"].item() == pytest.approx(0.31401479, rel=2e-5)
+    assert values.terms["soft_dice"].item() == pytest.approx(0.11022790, rel=2e-5)
+    assert values.total.item() == pytest.approx(0.5 * (0.31401479 + 0.11022790), rel=2e-5)
+
+
 FEATURES = ("fitnets", "at", "coordinate", "similarity", "hcl")
 
 
