@@ -99,6 +99,8 @@ _RULES = (
     _Rule(("cache_teacher_dtype",), ("cache_teacher",), lambda storage: not storage),
     _Rule(("student_backbone",), ("student_kind",), lambda kind: kind not in _OVER_BACKBONE),
     _Rule(("align_base",), ("align",), lambda align: align is None),
+    # what teachers learn, and these learn nothing
+    _Rule(("w_cooperative", "w_mutual"), ("teacher_mode",), lambda mode: mode == "frozen"),
 )
 
 

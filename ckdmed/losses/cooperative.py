@@ -92,8 +92,9 @@ class CooperativeTeacherLoss(nn.Module):
         or None; target: what ``supervised`` takes, [B, 1 or C, *S].
 
     Raises:
-        ValueError: no names, two equal ones, or a negative weight; logits whose channels K does not divide; peers
-            that learn from a student whose logits are not given.
+        ValueError: no names, two equal ones, or a negative weight; frozen teachers of whose fusion the weight is 0, so
+            that nothing learns; logits whose channels K does not divide; peers that learn from a student whose logits
+            are not given.
 
     Source: Ahmad et al. 2024, MTCM-KD, and its code (cooperative deep supervision fusion learning).
     """
@@ -115,6 +116,11 @@ class CooperativeTeacherLoss(nn.Module):
             raise ValueError(f"w_cooperative cannot be negative, got {w_cooperative}.")
         if w_mutual < 0 or (w_mutual > 0 and not learning):
             raise ValueError(f"w_mutual is {w_mutual}: it cannot be negative, and frozen teachers learn from nobody.")
+        if w_cooperative == 0 and not learning:
+            raise ValueError(
+                "of frozen teachers only the fusion learns, and w_cooperative 0 takes its loss away: give a "
+                "w_cooperative above 0, or teachers without a fusion (teacher_mode frozen)."
+            )
         self.supervised = supervised
         self.names = list(names)
         self.w_cooperative = float(w_cooperative)

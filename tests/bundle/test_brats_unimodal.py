@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
+from ckdmed.bundle.workflow import bundle_folder, bundle_parser
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import CooperativeTeachers, FrozenTeacher, MultiTeacherTrainer, weights_hash
 from ckdmed.networks import UNet
@@ -76,6 +77,21 @@ def test_terms_regions_and_teachers_are_on_record(finished: Path) -> None:
     settings = json.loads((finished / "settings.json").read_text(encoding="utf-8"))["settings"]
     assert settings["student_modalities"] == ["t1c"] and settings["teacher_mode"] == "frozen"
     assert "object at" not in json.dumps(settings)
+
+
+@pytest.mark.parametrize(("weight", "learnt"), [(0.08, True), (0.0, False)])
+def test_the_student_learns_from_cooperative_logits_that_learn_themselves(weight: float, learnt: bool) -> None:
+    settings = {"output_dir": "/nowhere", "bundle_root": "/nowhere", "teacher_mode": "online", "w_cooperative": weight}
+    loss = bundle_parser(bundle_folder(BUNDLE), settings).get_parsed_content("distillation_loss")
+    assert ("deep_cooperative" in loss.active_terms) == learnt
+    assert {"supervised", "response", "deep_label"} <= set(loss.active_terms)
+
+
+def test_a_fusion_that_nothing_would_teach_is_refused_before_any_teacher_is_trained(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        workflow(tmp_path / "run", data, teacher_mode="fusion", w_cooperative=0.0)
+    assert "only the fusion learns, and w_cooperative 0" in str(refused.value.__cause__)
+    assert not (tmp_path / "run" / "teachers").exists()
 
 
 @pytest.mark.slow

@@ -79,6 +79,8 @@ def parser_of(bundle: str, **settings: Any) -> ConfigParser:
         ("seg_kd", "student_backbone", {}, {"student_kind": "efficientnet_lite"}, "student_kind is 'unet'"),
         ("cls_kd", "student_backbone", {}, {"student_kind": "efficientnet_lite"}, "student_kind is"),
         ("brats_unimodal_kd", "align_base", {}, {"align": "cyclegan"}, "align is null"),
+        ("brats_unimodal_kd", "w_cooperative", {}, {"teacher_mode": "fusion"}, "teacher_mode is 'frozen'"),
+        ("brats_unimodal_kd", "w_mutual", {}, {"method": "mutual"}, "teacher_mode is 'frozen'"),
         ("seg_kd", "student_base", {"student_kind": "efficientnet_lite"}, {}, "the chosen network does not use it"),
         ("seg_kd", "vit_layers", {"teacher_kind": "unet"}, {}, "the chosen network does not use it"),
     ],

@@ -94,6 +94,7 @@ def test_teacher_loss_gradcheck() -> None:
         ({"names": []}, "name of its own"),
         ({"names": ["a", "a"]}, "name of its own"),
         ({"names": ["a"], "w_cooperative": -1.0}, "negative"),
+        ({"names": ["a"], "w_cooperative": 0.0, "learning": False}, "only the fusion learns"),
     ],
 )
 def test_teacher_loss_refusals(kwargs: dict, message: str) -> None:
