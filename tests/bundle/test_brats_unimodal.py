@@ -11,6 +11,7 @@ import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 
+from ckdmed.bundle.setting_check import hand_over
 from ckdmed.bundle.workflow import bundle_folder, bundle_parser
 from ckdmed.data.phantoms import write_brats_phantoms
 from ckdmed.engines import CooperativeTeachers, FrozenTeacher, MultiTeacherTrainer, weights_hash
@@ -85,6 +86,20 @@ def test_the_student_learns_from_cooperative_logits_that_learn_themselves(weight
     loss = bundle_parser(bundle_folder(BUNDLE), settings).get_parsed_content("distillation_loss")
     assert ("deep_cooperative" in loss.active_terms) == learnt
     assert {"supervised", "response", "deep_label"} <= set(loss.active_terms)
+
+
+@pytest.mark.parametrize(
+    ("settings", "temperature"),
+    [({}, 1.0), ({"temperature": 3.0}, 3.0), ({"method": "kd", "w_mutual": 1.0, "temperature": 3.0}, 1.0)],
+)
+def test_peers_learn_at_the_temperature_of_the_student(settings: dict[str, Any], temperature: float) -> None:
+    usual = {"output_dir": "/nowhere", "bundle_root": "/nowhere", "method": "mutual", "teacher_mode": "online"}
+    parser = bundle_parser(bundle_folder(BUNDLE), {**usual, **settings})
+    hand_over(parser)
+    # there are no images to tell it by
+    parser["needs_teacher"] = True
+    divergence = parser.get_parsed_content("teacher_loss").divergence
+    assert divergence.temperature == temperature
 
 
 def test_a_fusion_that_nothing_would_teach_is_refused_before_any_teacher_is_trained(tmp_path: Path, data: Path) -> None:

@@ -31,7 +31,7 @@ def mutual(
     Args:
         task: the task.
         w_sup, w_response: weights.
-        temperature: T.
+        temperature: T, of the student and of the peers.
         align: "cyclegan", or None for no alignment.
     """
     terms = {"supervised": LossTerm(task.supervised, "target", w_sup)}
