@@ -37,6 +37,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--slice_axis", help="slice axis of volumes: 0, 1, 2, -1, axial, coronal or sagittal (default: -1)"
     )
     parser.add_argument("--threads", type=int, help="number of threads (default: all cores)")
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="redo results that another deployed file, other settings or earlier versions of the inputs made in the "
+        "output folder; what somebody edited stays",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -52,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tta=None if args.tta is None else args.tta == "true",
             slice_axis=int(axis) if axis is not None and axis.lstrip("-").isdecimal() else axis,
         )
-        for step in predict_folder(predictor, args.inputs, args.output_dir, args.section):
+        for step in predict_folder(predictor, args.inputs, args.output_dir, args.section, args.replace):
             if isinstance(step, RuntimeReport):
                 return _told(step, args.output_dir)
             print(step, file=sys.stderr)

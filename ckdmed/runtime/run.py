@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,15 @@ from ckdmed.atomic_files import write_atomic, write_json
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import SkippedFile, refuse_foreign_files
 from ckdmed.data.nifti_bytes import nifti_bytes
-from ckdmed.data.written_files import checksum, edited_note, foreign_note, remove_outdated
+from ckdmed.data.written_files import edited_note, foreign_note, remove_outdated
 from ckdmed.folders import refuse_place_among
-from ckdmed.json_files import parse_json
 from ckdmed.paths import PathLike, output_path
+from ckdmed.runtime.earlier_runs import TABLE_OF_ALL, EarlierRuns
 from ckdmed.runtime.predict import Prediction, Predictor
 
 __all__ = ["RuntimeReport", "predict_folder"]
 
 _REPORT = "report.json"
-# a line for each result as it is written, so that the next run knows its files, also after one that was killed
 _WRITTEN = "written.jsonl"
 _TABLE = "probabilities.csv"
 
@@ -47,7 +45,7 @@ class RuntimeReport:
 
 
 def predict_folder(
-    predictor: Predictor, inputs: PathLike, output_dir: PathLike, section: str = "test"
+    predictor: Predictor, inputs: PathLike, output_dir: PathLike, section: str = "test", replace: bool = False
 ) -> Iterator[str | RuntimeReport]:
     """Predict a file, a folder or a datalist; gives the name of each input as it is done, and the report last.
 
@@ -55,27 +53,33 @@ def predict_folder(
     `ckdmed.handlers.prediction_writer.PredictionWriter`; of a classifier one table, ``probabilities.csv``. What cannot
     be read is skipped with its cause, and so is an input of whose earlier results one was changed since, or where a
     file of others lies in the place of its mask; all of it stands in ``report.json``. ``written.jsonl`` holds the
-    checksums of the results.
+    checksums of the results, and what they are of.
 
     Args:
         predictor: of an opened file.
         inputs: see `ckdmed.data.image_files.find_inputs`.
         output_dir: for all that is written; not the inputs' own folder.
         section: of a datalist.
+        replace: make results anew that another deployed file or other settings made there, or that are of inputs that
+            have changed since. What somebody edited stays all the same.
 
     Raises:
         ValueError: see `find_inputs`; the output folder is one of inputs, or lies among them and holds files that no
-            run wrote; of a classifier, its table of other inputs would be replaced, where alone their classes stand.
+            run wrote; it holds results of others and ``replace`` is off; of a classifier, its table of other inputs
+            would be replaced, where alone their classes stand, or one that somebody edited.
     """
     source, folder = Path(inputs).expanduser(), Path(output_dir)
     around = source if source.is_dir() else source.parent
     refuse_foreign_files(folder, around, {_REPORT: ("form", "results", "skipped"), _WRITTEN: ()})
     found = find_inputs(source, section, exclude=folder)
     refuse_place_among(folder, {item.name: item.files for item in found.items}, [around], "--output_dir")
-    if predictor.form.description.task == "classification":
-        _refuse_other_table(folder / _TABLE, {item.name for item in found.items})
+    written = EarlierRuns(folder / _WRITTEN, predictor, found.items)
+    classes = predictor.form.description.task == "classification"
+    if classes:
+        _refuse_other_table(folder / _TABLE, {item.name for item in found.items}, written)
+    if not replace:
+        written.refuse_to_replace([TABLE_OF_ALL] if classes else [item.name for item in found.items])
     skipped, results = list(found.skipped), []
-    written = _written_earlier(folder)
     for item in found.items:
         try:
             if not (note := _not_ours(folder, item, written, predictor)):
@@ -92,13 +96,16 @@ def predict_folder(
             results.append(_written(folder, item, prediction))
         else:
             # killed from here on, it is unknown whose the files are
-            _note(folder, item.name, ())
+            written.note(item.name, [item.name], ())
             results.append(_written(folder, item, prediction))
-            remove_outdated(written.get(item.name), results[-1]["outputs"], folder)
-            _note(folder, item.name, results[-1]["outputs"])
+            remove_outdated(written.checksums(item.name), results[-1]["outputs"], folder)
+            written.note(item.name, [item.name], results[-1]["outputs"])
         yield item.name
     if any("class" in result for result in results):
+        names = [result["name"] for result in results]
+        written.note(TABLE_OF_ALL, names, ())
         _write_table(folder, results)
+        written.note(TABLE_OF_ALL, names, [_TABLE])
     report = {
         "form": str(predictor.form.path),
         "description": predictor.form.description.to_text(),
@@ -112,20 +119,22 @@ def predict_folder(
     yield RuntimeReport(results, skipped, found.unused.lines())
 
 
-def _not_ours(folder: Path, item: InputItem, written: Mapping[str, Any], predictor: Predictor) -> str:
+def _not_ours(folder: Path, item: InputItem, written: EarlierRuns, predictor: Predictor) -> str:
     """Why an input is not done: a file in the place of its results is somebody's; "" where none is."""
-    if note := edited_note(written.get(item.name), folder):
-        return f"not done again. {note}"
     description = predictor.form.description
+    if description.task != "segmentation":
+        return ""
+    if note := edited_note(written.checksums(item.name), folder):
+        return f"not done again. {note}"
     # of one that is known a killed run may have written files
-    if item.name in written or description.task != "segmentation":
+    if item.name in written:
         return ""
     stems = _stems(item.name, description.outputs)
     note = foreign_note((f"{stem}_mask{suffix}" for stem in stems for suffix in (".nii.gz", ".png")), folder)
     return f"not done. {note}" if note else ""
 
 
-def _refuse_other_table(table: Path, names: Collection[str]) -> None:
+def _refuse_other_table(table: Path, names: Collection[str], written: EarlierRuns) -> None:
     try:
         with open(table, encoding="utf-8", errors="replace", newline="") as stream:
             others = [row.get("name") for row in csv.DictReader(stream) if row.get("name") not in names]
@@ -136,33 +145,13 @@ def _refuse_other_table(table: Path, names: Collection[str]) -> None:
     if others:
         what = "is no table of inputs" if others[0] is None else f"holds the classes of other inputs ({others[0]})"
         raise ValueError(f"{table}: {what} and would be replaced; move it away, or give another --output_dir.")
+    if note := edited_note(written.checksums(TABLE_OF_ALL), table.parent):
+        raise ValueError(note)
 
 
 def _stems(name: str, regions: Sequence[str]) -> list[str]:
     """Of each region's files: the input's name where there is one region alone."""
     return [name] if len(regions) == 1 else [f"{name}_{region}" for region in regions]
-
-
-def _written_earlier(folder: Path) -> dict[str, Any]:
-    """Input -> the checksums of the files that earlier runs wrote for it."""
-    known: dict[str, Any] = {}
-    try:
-        lines = (folder / _WRITTEN).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return known
-    for line in lines:
-        try:
-            known |= parse_json(line, _WRITTEN)
-        # the last one of a killed run may be half a line
-        except (ValueError, TypeError):
-            continue
-    return known
-
-
-def _note(folder: Path, name: str, files: Sequence[str]) -> None:
-    line = json.dumps({name: {file: checksum(folder / file) for file in files}})
-    with open(output_path(folder, _WRITTEN), "a", encoding="utf-8") as stream:
-        stream.write(f"{line}\n")
 
 
 def _written(folder: Path, item: InputItem, prediction: Prediction) -> dict[str, Any]:

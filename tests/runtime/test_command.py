@@ -19,7 +19,7 @@ from ckdmed.runtime.command import main
 from ckdmed.runtime.forms import open_form
 from ckdmed.runtime.predict import Predictor
 from ckdmed.runtime.run import predict_folder
-from tests.runtime.tiny_forms import CLASSES, SEGMENTATION, write_tiny
+from tests.runtime.tiny_forms import CLASSES, SEGMENTATION, changed, write_tiny
 
 pytest.importorskip("onnxruntime")
 
@@ -95,7 +95,7 @@ def test_masks_of_earlier_regions_do_not_stay_beside_the_new_ones(slices, tmp_pa
     out = tmp_path / "out"
     for regions in (("WT", "ET"), ("tumour",)):
         form = write_tiny(tmp_path / "model.onnx", replace(SEGMENTATION, outputs=regions))
-        assert main([str(form), str(slices), "--output_dir", str(out)]) == 3
+        assert main([str(form), str(slices), "--output_dir", str(out), "--replace"]) == 3
         results = json.loads((out / "report.json").read_text())["results"]
         listed = {file for result in results for file in result["outputs"]}
         assert {path.relative_to(out).as_posix() for path in out.rglob("*.png")} == listed
@@ -113,13 +113,13 @@ def test_after_a_run_that_was_killed_only_what_was_corrected_stays(slices, tmp_p
     form, out = write_tiny(tmp_path / "model.onnx"), tmp_path / "out"
     if not first:
         assert main([str(form), str(slices), "--output_dir", str(out), "--threshold", "0.9"]) == 3
-    steps = predict_folder(Predictor(open_form(form), threshold=0.1), slices, out)
+    steps = predict_folder(Predictor(open_form(form), threshold=0.1), slices, out, replace=True)
     names = [next(steps), next(steps)]
     steps.close()
     corrected, own = (next(out.glob(f"{name}_mask.png")) for name in names)
     Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(corrected)
     kept = corrected.read_bytes()
-    *_, report = predict_folder(Predictor(open_form(form), threshold=0.2), slices, out)
+    *_, report = predict_folder(Predictor(open_form(form), threshold=0.2), slices, out, replace=True)
     told = [entry.reason for entry in report.skipped if "was changed after" in entry.reason]
     assert len(told) == 1 and str(corrected) in told[0]
     assert corrected.read_bytes() == kept and own.is_file()
@@ -135,7 +135,7 @@ def test_a_mask_that_is_corrected_while_its_input_is_predicted_stays(slices, tmp
             Image.fromarray(np.eye(64, dtype=np.uint8) * 255).save(mask)
             return super().__call__(files)
 
-    *_, report = predict_folder(Slow(open_form(form), threshold=0.2), slices, out)
+    *_, report = predict_folder(Slow(open_form(form)), slices, out)
     assert [entry.reason for entry in report.skipped if f"{mask}: was changed after" in entry.reason]
     np.testing.assert_array_equal(np.array(Image.open(mask)), np.eye(64) * 255)
 
@@ -181,6 +181,51 @@ def test_inputs_in_the_output_folder_are_not_left_out_in_silence(slices, tmp_pat
     assert main(command) == 0 and main(command) == 0
     report = json.loads((out / "report.json").read_text())
     assert [Path(entry["input"][0]).name for entry in report["results"]] == [images[0].name]
+
+
+@pytest.mark.parametrize("change", ["threshold", "form", "input", "earlier version"])
+def test_results_of_another_run_are_replaced_only_when_asked_to(slices, tmp_path, capsys, change):
+    inputs, out, form = tmp_path / "slices", tmp_path / "out", write_tiny(tmp_path / "model.onnx")
+    shutil.copytree(slices, inputs)
+    command = [str(form), str(inputs), "--output_dir", str(out)]
+    assert main(command) == 3
+    if change == "threshold":
+        command += ["--threshold", "0.6"]
+    elif change == "form":
+        write_tiny(form, changed(SEGMENTATION, scaling="unit"))
+    elif change == "input":
+        first, second = sorted(path for path in inputs.glob("*.mat") if path.name != "broken.mat")[:2]
+        shutil.copy(second, first)
+    else:
+        # which noted the files alone
+        lines = [json.loads(line) for line in (out / "written.jsonl").read_text().splitlines()]
+        old = [json.dumps({name: record["files"] for name, record in line.items()}) for line in lines]
+        (out / "written.jsonl").write_text("\n".join(old))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "such as " in said and "--replace" in said and str(out) in said
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert main([*command, "--replace"]) == 3 and main(command) == 3
+    assert change == "earlier version" or {path: path.read_bytes() for path in before} != before
+
+
+def test_classes_of_another_run_are_replaced_only_when_asked_to(slices, tmp_path, capsys):
+    form, out = write_tiny(tmp_path / "model.onnx", CLASSES), tmp_path / "out"
+    command = [str(form), str(slices), "--output_dir", str(out)]
+    assert main(command) == 3 and main(command) == 3
+    table = out / "probabilities.csv"
+    before = table.read_bytes()
+    write_tiny(form, changed(CLASSES, scaling="unit"))
+    assert main(command) == 2 and "--replace" in capsys.readouterr().err and table.read_bytes() == before
+    assert main([*command, "--replace"]) == 3 and table.read_bytes() != before
+    # not even then what somebody wrote into it
+    table.write_bytes(table.read_bytes().replace(b"\n", b" checked\n"))
+    before = table.read_bytes()
+    for more in ([], ["--replace"]):
+        assert main([*command, *more]) == 2 and "was changed after it was written" in capsys.readouterr().err
+    assert table.read_bytes() == before
 
 
 def test_refusals_take_one_line(slices, tmp_path, capsys):
