@@ -135,7 +135,10 @@ def _patients(summary: Mapping[str, Any], unit: Any) -> list[Any]:
     values = [float(row[score]) for row in rows if isinstance(row.get(score), (int, float)) and _finite(row[score])]
     blocks: list[Any] = []
     if len(values) > 2:
-        dots = [(float(rank), value) for rank, value in enumerate(sorted(values)[:_MOST_DOTS], 1)]
+        ranked = list(enumerate(sorted(values), 1))
+        # with the worst and the best one among them
+        chosen = np.linspace(0, len(ranked) - 1, min(len(ranked), _MOST_DOTS)).round().astype(int)
+        dots = [(float(rank), value) for rank, value in (ranked[at] for at in chosen)]
         limits = (0.0, 1.0) if max(values) <= 1 and min(values) >= 0 else None
         blocks.append(
             LineChart(
@@ -146,12 +149,24 @@ def _patients(summary: Mapping[str, Any], unit: Any) -> list[Any]:
                 y_range=limits,
             )
         )
+        if note := _left_out(len(rows), len(values), len(dots), score_name(score, unit)):
+            blocks.append(Text(note, "note"))
     shown = [[str(row[key]), *(_cell(row.get(name), name) for name in columns)] for row in _by_score(rows, score)]
     # of volumes cases are counted
     called = {"n_slices": str(summary.get("counted") or "slices")}
     head = [str(key).replace("_", " "), *(called.get(name) or score_name(name, unit) for name in columns)]
     blocks.append(Table(head, shown, "Per patient, worst first", folded=len(shown) > 12))
     return blocks
+
+
+def _left_out(patients: int, defined: int, dots: int, score: str) -> str:
+    """What the chart of patients does not show; "" where it shows all."""
+    notes = []
+    if dots < defined:
+        notes.append(f"The chart shows {dots} of {defined} patients, evenly chosen by rank.")
+    if defined < patients:
+        notes.append(f"{counted(patients - defined, 'patient')} without a defined {score} not shown in the chart.")
+    return " ".join([*notes, "All are in the table."]) if notes else ""
 
 
 def _by_score(rows: Sequence[Mapping[str, Any]], score: str) -> list[Mapping[str, Any]]:
