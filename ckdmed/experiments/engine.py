@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 from tqdm import tqdm
 
+from ckdmed.bundle.run_folder import RESUMED
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
@@ -244,18 +245,29 @@ class Experiment(ExperimentOptions):
             whether there was something to do.
 
         Raises:
-            ValueError: see :meth:`done`; runs of the arm that are there were made with other settings.
+            ValueError: see :meth:`done`; runs of the arm that are there were made with other settings; the record of a
+                finished training is gone.
         """
         missing = not self.done(run)
         if missing:
+            self._check_record_is_not_gone(run)
             self._check_beside(run)
             if run.arm.name not in self.untrained:
                 self._execute(run, ("train.json",), {})
             self._record(run, "validation")
         # what a broken-off run would need, teachers' among it; a finished one does not, even if a kill came before this
-        for path in sorted(self.folder(run).rglob("resume_epoch=*.pt")):
+        for path in sorted(self.folder(run).rglob(RESUMED)):
             path.unlink()
         return missing
+
+    def _check_record_is_not_gone(self, run: Run) -> None:
+        weights = self.folder(run) / "models"
+        if (weights / "model.pt").is_file() and not any(weights.glob(RESUMED)):
+            raise ValueError(
+                f"{self.record_path(run, 'validation')}: there is no record of the training whose weights lie in "
+                f"{self.folder(run)}, and nothing is left there to continue it; put the record back, or move that "
+                "folder away to train the run again."
+            )
 
     def _check_beside(self, run: Run) -> None:
         """Raise ValueError where a run and earlier ones could not stand in one table."""
@@ -282,8 +294,8 @@ class Experiment(ExperimentOptions):
             ValueError: see :meth:`done`; of any of the runs, before the first training.
         """
         # hours of training must not come before a refusal that the records that are there call for
-        for run in runs:
-            self.done(run)
+        for run in [run for run in runs if not self.done(run)]:
+            self._check_record_is_not_gone(run)
         remove_leftovers(self.output_dir)
         steps = [(self.train, run, "score" if run.arm.name in self.untrained else "train") for run in runs]
         steps += [(self.test, run, "test") for run in runs if final]
