@@ -39,17 +39,30 @@ def test_folder(tmp_path):
 
 def test_masks_and_the_results_of_an_earlier_run_are_no_images(tmp_path):
     root = tmp_path / "data"
-    touch(root / "P1_t1.NII.GZ", root / "P1_seg.nii.gz", root / "p-mask.png", root / "seg" / "brain.png")
+    touch(root / "P1_t1.NII.GZ", root / "P1_seg.nii.gz", root / "p-mask.png", root / "a" / "brain.png")
     touch(root / "masks" / "P1_overlay.png", root / "masks" / "deeper" / "x.png")
     origin = {"command": [], "settings": {}, "versions": {}}
     (root / "masks" / "settings.json").write_text(json.dumps(origin), encoding="utf-8")
     found = find_inputs(root)
-    assert names(found) == ["P1_t1", "seg/brain"]
+    assert names(found) == ["P1_t1", "a/brain"]
     assert found.unused.total == 5 and root / "masks" in found.unused.some
     # whoever names the folder itself means it, and a settings.json of others is none of a run
     assert names(find_inputs(root / "masks")) == ["P1_overlay", "deeper/x"]
-    (root / "masks" / "settings.json").write_text("[1]", encoding="utf-8")
-    assert "masks/P1_overlay" in names(find_inputs(root))
+    (root / "masks").rename(root / "b")
+    (root / "b" / "settings.json").write_text("[1]", encoding="utf-8")
+    assert "b/P1_overlay" in names(find_inputs(root))
+
+
+@pytest.mark.parametrize("folder", ["masks", "x_Seg", "labels/P1", "brain masks"])
+def test_masks_in_a_folder_of_their_own_are_no_images(tmp_path, folder):
+    # both are called alike, as in the layout of docs/own_data.md
+    touch(tmp_path / "images" / "1.png", tmp_path / folder / "1.png", tmp_path / folder / "2.nii.gz")
+    write_series(tmp_path / folder / "series", VOLUME)
+    found = find_inputs(tmp_path)
+    # what a DICOM file is its header tells
+    assert set(names(found)) == {"images/1", f"{folder}/series"}
+    assert found.unused.counts == {"in a folder of masks, by its name": 2}
+    assert "2" in names(find_inputs(tmp_path / folder))
 
 
 def test_the_output_folder_is_passed_over(tmp_path):
