@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from monai.config import PathLike
 
-from ckdmed.data.brats.names import free_case_name, parse_free_name
+from ckdmed.clinic.nifti_patients import nifti_patients
 from ckdmed.data.datalist import SkippedFile
 from ckdmed.data.dicom_file import DicomFileError, open_dicom
 from ckdmed.data.dicom_series import SliceGapWarning, group_series, read_dicom_header, read_series_grid
@@ -28,7 +28,6 @@ from ckdmed.intended_inputs import SEQUENCE_NAMES, SeriesFacts, series_facts
 
 __all__ = ["ChosenSeries", "Patient", "find_patients"]
 
-_MASKS = {"seg", "brain", "mask"}
 _SAME_PLACE_MM = 1e-3
 
 
@@ -76,7 +75,8 @@ def find_patients(
     """Find patients and choose the series that a network was made for.
 
     Files belong together by the Patient ID and study of DICOM headers (a series may lie in several folders), by the
-    subject of a NIfTI name or its folder, by the patient in a Figshare file; a picture stands for itself. Of a
+    subject of a NIfTI name and its folder (`nifti_patients`), by the patient in a Figshare file; a picture stands for
+    itself. Of a
     patient's volumes one is taken: that whose header or name says the sequence, with the most slices that are
     one volume if there are several; else the only one that there is, or one that says nothing, for then the check of
     intended inputs has the last word; not one of CT where a sequence of MR is wanted. Single slices are all taken.
@@ -105,14 +105,18 @@ def find_patients(
         refuse_place_among(Path(exclude), {item.name: item.files for item in found.items}, [folder])
     skipped = list(found.skipped)
     groups: dict[tuple[str, ...], list[ChosenSeries]] = {}
-    for item in found.items:
+    kinds = [_kind(item) for item in found.items]
+    owners = nifti_patients([item.files[0] for item, kind in zip(found.items, kinds) if kind == "nifti"], folder)
+    for item, kind in zip(found.items, kinds):
+        if kind == "nifti" and item.files[0] not in owners:
+            found.unused.add("of other types, or masks", item.files[0])
+            continue
         try:
-            key, series = _of_item(item)
+            key, series = _of_item(item, kind, owners)
         except ValueError as error:
             skipped.append(SkippedFile(item.files[0], str(error)))
             continue
-        if series is not None:
-            groups.setdefault(key, []).append(series)
+        groups.setdefault(key, []).append(series)
     names = output_names([str(PurePosixPath("-".join(part for part in key if part))) for key in _plain(groups)])
     patients = []
     for name, (key, members) in zip(names, groups.items(), strict=True):
@@ -148,9 +152,15 @@ def _plain(groups: Mapping[tuple[str, ...], object]) -> list[tuple[str, ...]]:
     return plain
 
 
-def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
+def _kind(item: InputItem) -> str:
     path = item.files[0]
-    kind = "dicom" if len(item.files) > 1 or path.is_dir() else str(file_kind(path))
+    return "dicom" if len(item.files) > 1 or path.is_dir() else str(file_kind(path))
+
+
+def _of_item(
+    item: InputItem, kind: str, owners: Mapping[Path, tuple[str, str]]
+) -> tuple[tuple[str, ...], ChosenSeries]:
+    path = item.files[0]
     if kind == "dicom":
         dataset = open_dicom(path, pixels=False)
         facts = series_facts(item.files)
@@ -161,12 +171,7 @@ def _of_item(item: InputItem) -> tuple[tuple[str, ...], ChosenSeries | None]:
         return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices, uid)
     facts = series_facts(path)
     if kind == "nifti":
-        parsed = parse_free_name(input_stem(path.name))
-        if parsed is not None and parsed[1] in _MASKS:
-            return (), None
-        named = parsed[0] if parsed is not None else ""
-        case = named or (path.parent.name if parsed is not None else input_stem(path.name))
-        return (free_case_name(case).case, str(path.parent), "volume"), ChosenSeries(item.files, kind, facts, "")
+        return (*owners[path], "volume"), ChosenSeries(item.files, kind, facts, "")
     if kind == "mat":
         try:
             patient = read_figshare_slice(path).patient
@@ -267,7 +272,8 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
         if one is not best:
             what = one.facts.sequence_text if one.facts.sequence else "an unknown sequence"
             # files of DICOM series are called alike in every folder
-            name = str(one.files[0]) if one.kind == "dicom" else one.files[0].name
+            alike = one.kind == "dicom" or len({other.files[0].name for other in series}) < len(series)
+            name = str(one.files[0]) if alike else one.files[0].name
             fault = f", but no volume: {faults[id(one)].rstrip('.')}" if id(one) in faults else ""
             patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing states it'}){fault}")
     if best is not None:

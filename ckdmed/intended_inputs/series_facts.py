@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from monai.config import PathLike
 from monai.utils import ensure_tuple
 from pydicom import Dataset
 
-from ckdmed.data.brats.names import parse_free_name
+from ckdmed.data.brats.names import fits_folder, leaves_modality_open, parse_free_name
 from ckdmed.data.dicom_file import DicomFileError, open_dicom
 from ckdmed.data.output_names import input_stem
 from ckdmed.data.slice_files import file_kind
@@ -96,7 +97,8 @@ def series_facts(
     """What the header or name of an input says of it.
 
     A DICOM file says its modality and sequence in its header; what its header does not tell, and what other files hold,
-    is taken from names that end in a modality (``_t1ce``, ``_flair``), of the file or, for DICOM, of its folder.
+    is taken from names that end in a modality (``_t1ce``, ``_flair``): of the file, except for DICOM, else of its
+    folder, and of the folder that a link leads to.
 
     Args:
         files: of the input; a file, a folder of one DICOM series, or the files of one.
@@ -113,9 +115,9 @@ def series_facts(
         facts = facts_of_dicom(open_dicom(paths[0], pixels=False))
         if facts.sequence:
             return facts
-        named = _by_name(paths[0].parent.name)
+        named = _by_folder(paths[0])
         return SeriesFacts(facts.modality, named.sequence, named.because, facts.field_of_view_mm, facts.description)
-    named = _by_name(input_stem(paths[0].name))
+    named = _by_names(paths[0])
     if affine is None or len(shape) != 2:
         return named
     spacing = np.linalg.norm(np.asarray(affine)[:3, :2], axis=0)
@@ -153,11 +155,34 @@ def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
     return SeriesFacts(_text(dataset, "Modality").upper(), sequence, because, _field_of_view(dataset), description)
 
 
-def _by_name(stem: str) -> SeriesFacts:
+def _by_names(path: Path) -> SeriesFacts:
+    """By the name of a file, which counts before its folder's; where they contradict each other, both are told."""
+    stem = input_stem(path.name)
     parsed = parse_free_name(stem)
-    if parsed is None or parsed[1] not in SEQUENCE_NAMES:
+    if parsed is not None and parsed[1] in SEQUENCE_NAMES:
+        folder = next((one for one in _folders(path) if not fits_folder(parsed[1], one)), "")
+        other = f", though its folder is called {folder!r}" if folder else ""
+        return SeriesFacts("MR", parsed[1], f"its name is {stem!r}{other}", None, stem)
+    # a mask is no image, wherever it lies, and what is left open by its own name is not settled by another
+    if parsed is not None or leaves_modality_open(stem):
         return SeriesFacts(description=stem)
-    return SeriesFacts("MR", parsed[1], f"its name is {stem!r}", None, stem)
+    return replace(_by_folder(path), description=stem)
+
+
+def _by_folder(path: Path) -> SeriesFacts:
+    for folder in _folders(path):
+        parsed = parse_free_name(folder)
+        if parsed is not None and parsed[1] in SEQUENCE_NAMES:
+            return SeriesFacts("MR", parsed[1], f"its folder is called {folder!r}")
+    return SeriesFacts()
+
+
+def _folders(path: Path) -> list[str]:
+    """Names of the folder of a file and of that of the file that it is a link to.
+
+    `ckdmed segment` reads links; those of a data set under version control lead to names that say nothing.
+    """
+    return list(dict.fromkeys((Path(os.path.abspath(path)).parent.name, Path(os.path.realpath(path)).parent.name)))
 
 
 def _sequence(dataset: Dataset, descriptions: Sequence[str]) -> tuple[str, str]:

@@ -84,7 +84,7 @@ def test_two_cases_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         volume(tmp_path / folder / "p_t1ce.nii.gz")
     patients, _, _ = find_patients(tmp_path, SEQUENCES)
-    assert len({patient.name for patient in patients}) == 2 and {patient.identifier for patient in patients} == {"p"}
+    assert [patient.name for patient in patients] == [patient.identifier for patient in patients] == ["one-p", "two-p"]
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,31 @@ def test_sequence_of_a_name() -> None:
     assert series_facts("x/anything.png") == SeriesFacts(description="anything")
 
 
+@pytest.mark.parametrize(
+    ("name", "sequence", "because"),
+    [
+        ("P1/FLAIR/scan.nii.gz", "t2f", "its folder is called 'FLAIR'"),
+        ("P1_t1ce/P1.nii.gz", "t1c", "its folder is called 'P1_t1ce'"),
+        # the file's own name counts first, and a general word of its folder contradicts nothing
+        ("FLAIR/P1_t1c.nii.gz", "t1c", "its name is 'P1_t1c', though its folder is called 'FLAIR'"),
+        ("T2/P1_flair.nii.gz", "t2f", "its name is 'P1_flair'"),
+        ("t1c/P1_post_T1.nii.gz", "", ""),
+        ("t1c/P1_seg.nii.gz", "", ""),
+        ("images/P1.nii.gz", "", ""),
+    ],
+)
+def test_sequence_of_a_folder(tmp_path: Path, name: str, sequence: str, because: str) -> None:
+    facts = series_facts(tmp_path / name)
+    assert (facts.sequence, facts.because) == (sequence, because)
+    # as `ckdmed segment` reads it
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).touch()
+    (tmp_path / "P").mkdir()
+    link = tmp_path / "P" / Path(name).name
+    link.symlink_to(tmp_path / name)
+    assert series_facts(link).sequence == sequence
+
+
 @pytest.mark.parametrize("code", [0, 1, 2])
 def test_a_volume_that_does_not_tell_how_it_lies_is_known(tmp_path: Path, code: int) -> None:
     image = nib.Nifti1Image(np.random.default_rng(0).integers(0, 99, (8, 9, 4)).astype(np.int16), None)

@@ -10,6 +10,7 @@ from ckdmed.data.volume_reader import is_nifti
 __all__ = [
     "MODALITIES",
     "CaseName",
+    "fits_folder",
     "free_case_name",
     "leaves_modality_open",
     "nifti_stem",
@@ -155,6 +156,25 @@ def leaves_modality_open(stem: str) -> bool:
     """
     found = _ending(stem)
     return found is not None and _is_doubtful(*found[1:])
+
+
+def fits_folder(part: str, folder: str) -> bool:
+    """Whether a file may lie in a folder of its own modality: not where the folder's name is another one.
+
+    Such a folder is no modality's (of `T1/P1_flair` it may be the time T1), or one of the two names is wrong.
+
+    Args:
+        part: of the file, see `parse_free_name`; of a mask, or "" where its name says nothing, all folders fit.
+        folder: its name.
+
+    Examples:
+        >>> fits_folder("t1c", "FLAIR"), fits_folder("t1c", "P1_T1"), fits_folder("", "T1")
+        (False, True, True)
+    """
+    parsed = parse_free_name(folder)
+    if parsed is None or not {part, parsed[1]} <= set(MODALITIES):
+        return True
+    return part == parsed[1] or _GENERAL.get(part) == parsed[1]
 
 
 def _ending(stem: str) -> tuple[str, str, str] | None:
