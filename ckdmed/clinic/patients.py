@@ -79,7 +79,8 @@ def find_patients(
     itself. Of a
     patient's volumes one is taken: that whose header or name says the sequence, with the most slices that are
     one volume if there are several; else the only one that there is, or one that says nothing, for then the check of
-    intended inputs has the last word; not one of CT where a sequence of MR is wanted. Single slices are all taken.
+    intended inputs has the last word; not one of CT where a sequence of MR is wanted, nor a localiser. Of what scanners
+    and workstations computed from other series (MPR) one is taken where no original fits. Single slices are all taken.
 
     Args:
         source: a file, a folder, a DICOM series, or a datalist.
@@ -218,17 +219,23 @@ def _whole(number: object) -> int:
 
 
 def _most_slices(series: Sequence[ChosenSeries]) -> tuple[ChosenSeries, dict[int, str]]:
-    """Of several series the one with most slices that are one volume, and by their `id` why those with more are none.
+    """Of several series the one with most slices that are one volume, an original if there is one; and by their `id`
+    why those before it are none.
 
-    Where none is a volume that with most slices is taken, and skipped with its cause when it is read.
+    Where none is a volume the first of them is taken, and skipped with its cause when it is read.
     """
-    order = sorted(series, key=lambda one: -one.slices)
+    order = sorted(series, key=lambda one: (_distance(one), -one.slices))
     faults: dict[int, str] = {}
     for one in order if len(order) > 1 else []:
         if not (fault := _fault(one)):
             return one, faults
         faults[id(one)] = fault
     return order[0], {}
+
+
+def _distance(series: ChosenSeries) -> int:
+    """From what the scanner measured: of an examination without faces all is derived, and its reformats more so."""
+    return series.facts.origin.derived + series.facts.origin.reformatted
 
 
 def _fault(series: ChosenSeries) -> str:
@@ -249,20 +256,23 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
     if series[0].kind in ("mat", "picture"):
         patient.chosen = list(series)
         return
-    fitting = [one for one in series if one.facts.sequence in sequences]
+    usable = [one for one in series if not one.facts.origin.localiser]
+    fitting = [one for one in usable if one.facts.sequence in sequences]
     # sequences are of magnetic resonance: a CT beside it fits none, unless nobody knows what the network was made for;
     # "OT" is what converters write
     open_ones = [
-        one for one in series if not one.facts.sequence and (not sequences or one.facts.modality in ("", "MR", "OT"))
+        one for one in usable if not one.facts.sequence and (not sequences or one.facts.modality in ("", "MR", "OT"))
     ]
     faults: dict[int, str] = {}
     if fitting:
         best, faults = _most_slices(fitting)
         more = f", the one of {len(fitting)} such series with the most slices" if len(fitting) > 1 else ""
+        if _distance(best) < max(map(_distance, fitting)):
+            more = f", of {len(fitting)} such series the least processed with the most slices"
         more += " that are one volume" if faults else ""
         because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
-    elif len(series) == 1:
-        best, because = series[0], "it is the only series"
+    elif len(usable) == 1:
+        best, because = usable[0], "it is the only series" + (" that is no localiser" if len(series) > 1 else "")
     elif open_ones:
         best, faults = _most_slices(open_ones)
         because = "nothing states its sequence, and the others do not match"
@@ -275,6 +285,13 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
             alike = one.kind == "dicom" or len({other.files[0].name for other in series}) < len(series)
             name = str(one.files[0]) if alike else one.files[0].name
             fault = f", but no volume: {faults[id(one)].rstrip('.')}" if id(one) in faults else ""
-            patient.passed_over.append(f"{name} is {what} ({one.facts.because or 'nothing states it'}){fault}")
+            why = one.facts.because or "nothing states it"
+            patient.passed_over.append(f"{name} is {what} ({why}){_made_of_others(one)}{fault}")
     if best is not None:
-        patient.chosen = [replace(best, because=because)]
+        patient.chosen = [replace(best, because=because + _made_of_others(best))]
+
+
+def _made_of_others(series: ChosenSeries) -> str:
+    origin = series.facts.origin
+    # an image type that says the sequence is named already
+    return f", derived from other images ({origin.text})" if origin.derived and not origin.no_sequence else ""

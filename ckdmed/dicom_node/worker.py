@@ -104,6 +104,9 @@ def infer(task: Task) -> None:
         grid = read_source_series(task.images).grid
         files = list(dict.fromkeys(grid.headers[number].path for number, _ in grid.planes))
         check = _check(files, task.weights)
+        if check.facts.origin.localiser:
+            # without the series' name, which may hold a person's
+            raise ValueError("the series is a localiser, by its image type or its name, on which others are planned")
         infer_in_blocks(files, Path(task.bundle), work, checkpoint=task.weights)
     except ValueError as error:
         checked["refused"] = str(error)

@@ -20,6 +20,7 @@ from ckdmed.data.output_names import input_stem
 from ckdmed.data.slice_files import file_kind
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.volume_reader import dicom_files
+from ckdmed.intended_inputs.image_type import ImageOrigin, image_origin
 
 __all__ = ["OTHER_SEQUENCE", "SEQUENCE_NAMES", "SeriesFacts", "facts_of_dicom", "facts_of_slices", "series_facts"]
 
@@ -39,6 +40,8 @@ _OTHERS = re.compile(
     # made of other images: differences and projections; a subject is called "sub-01"
     r"|subtra[ck]t|\bsub\b(?!-)|\bmi(?:ni)?p\b"
 )
+# those of `_OTHERS` that are but to plan other series
+_LOCALISER = re.compile(r"^\W*loc\b|\blocali[sz]er|scout|\bsurvey|3.?plane")
 _FLAIR = re.compile(r"flair|\bfla\b|dark.?fl|\bda.?fl|tirm|(?:space|\bspc).?ir")
 # an inversion recovery whose contrast is that of T1, with one word in between
 _T1_FLAIR = re.compile(r"t1w?(?:[\W_]+(?!t2)\w+)?[\W_]*(?:flair|fla\b|dark.?fl|tirm)")
@@ -75,6 +78,7 @@ class SeriesFacts:
         description: of the series, as its header or its name has it.
         pixel_mm: sides of a pixel, the shorter first, where the file is one that may be cut along any axis; else None.
         placed: False of a volume whose file does not tell how it lies, so that its slices may be upside down.
+        origin: how a DICOM image was made.
     """
 
     modality: str = ""
@@ -84,10 +88,13 @@ class SeriesFacts:
     description: str = ""
     pixel_mm: tuple[float, float] | None = None
     placed: bool = True
+    origin: ImageOrigin = ImageOrigin()
 
     @property
     def sequence_text(self) -> str:
         """The sequence in words."""
+        if self.origin.localiser:
+            return "a localiser"
         return SEQUENCE_NAMES.get(self.sequence, "another sequence" if self.sequence else "not known")
 
 
@@ -116,7 +123,7 @@ def series_facts(
         if facts.sequence:
             return facts
         named = _by_folder(paths[0])
-        return SeriesFacts(facts.modality, named.sequence, named.because, facts.field_of_view_mm, facts.description)
+        return replace(facts, sequence=named.sequence, because=named.because)
     named = _by_names(paths[0])
     if affine is None or len(shape) != 2:
         return named
@@ -143,8 +150,9 @@ def facts_of_slices(files: Sequence[PathLike] | PathLike, geometry: SliceGeometr
 def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
     """What a DICOM image's header says: names before times, for times overlap between sequences.
 
-    Where the names say two (a T1-weighted FLAIR, a series description and a protocol that differ), the times choose
-    between them; else the description counts before the protocol.
+    A localiser, a projection, a difference, a map or a picture in colours (`image_origin`) is none of the four
+    sequences, whatever it is called. Where the names say two (a T1-weighted FLAIR, a series description and a protocol
+    that differ), the times choose between them; else the description counts before the protocol.
     """
     keys = ("SeriesDescription", "ProtocolName")
     descriptions = list(dict.fromkeys(text for key in keys if (text := _text(dataset, key))))
@@ -152,7 +160,13 @@ def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
     sequence, because = _sequence(dataset, descriptions)
     if sequence == "t1n":
         sequence, because = _with_contrast(dataset, description, because)
-    return SeriesFacts(_text(dataset, "Modality").upper(), sequence, because, _field_of_view(dataset), description)
+    origin = image_origin(dataset)
+    if origin.localiser or origin.no_sequence:
+        sequence, because = OTHER_SEQUENCE, origin.no_sequence or f"its image type is {origin.text}"
+    elif sequence == OTHER_SEQUENCE and _LOCALISER.search(_words(descriptions[0] if descriptions else "")):
+        origin = replace(origin, localiser=True)
+    modality = _text(dataset, "Modality").upper()
+    return SeriesFacts(modality, sequence, because, _field_of_view(dataset), description, origin=origin)
 
 
 def _by_names(path: Path) -> SeriesFacts:
@@ -189,13 +203,17 @@ def _sequence(dataset: Dataset, descriptions: Sequence[str]) -> tuple[str, str]:
     """The sequence by its names, the times where these leave it open; "" where neither tells."""
     told = f"its series is called {' / '.join(descriptions)!r}"
     # the protocol may be that of the whole examination, with the names of all its sequences
-    named = list(dict.fromkeys(one for text in descriptions for one in _named(text.lower().replace("_", " "))))
+    named = list(dict.fromkeys(one for text in descriptions for one in _named(_words(text))))
     by_times, times = _by_times(dataset)
     if not named:
         return by_times, times
     if len(named) > 1 and named[0] != OTHER_SEQUENCE and by_times and by_times in named:
         return by_times, f"{told}, and {times}"
     return named[0], told if named[0] else ""
+
+
+def _words(text: str) -> str:
+    return text.lower().replace("_", " ")
 
 
 def _named(text: str) -> tuple[str, ...]:
@@ -229,7 +247,7 @@ def _by_times(dataset: Dataset) -> tuple[str, str]:
 
 def _with_contrast(dataset: Dataset, description: str, because: str) -> tuple[str, str]:
     agent = _text(dataset, "ContrastBolusAgent")
-    text = _NOTHING_OF_AN_AGENT.sub(" ", description.lower().replace("_", " "))
+    text = _NOTHING_OF_AN_AGENT.sub(" ", _words(description))
     if _NO_CONTRAST.search(text):
         return "t1n", because
     if agent.lower() not in _NO_AGENT:

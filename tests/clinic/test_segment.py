@@ -132,6 +132,39 @@ def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, bot
     assert chosen.because.endswith("series with the most slices" if both else "the most slices that are one volume")
 
 
+def of_type(files: Sequence[Path], *words: str) -> None:
+    for file in files:
+        image = dcmread(file)
+        image.ImageType = [*words]
+        image.save_as(file)
+
+
+def test_an_original_is_taken_before_what_was_computed_from_it(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
+    write_mr_series(tmp_path / "original", values[..., :3], study="1.2.3")
+    of_type(write_mr_series(tmp_path / "mpr", values, study="1.2.3"), "DERIVED", "SECONDARY", "MPR")
+    of_type(write_mr_series(tmp_path / "sub", values, study="1.2.3"), "DERIVED", "SECONDARY", "SUB")
+    of_type(write_mr_series(tmp_path / "plan", values, study="1.2.3"), "ORIGINAL", "PRIMARY", "LOCALIZER")
+    (patient,), _, _ = find_patients(tmp_path, SEQUENCES)
+    (chosen,) = patient.chosen
+    assert chosen.files[0].parent.name == "original"
+    assert chosen.because.endswith("of 2 such series the least processed with the most slices")
+    told = "; ".join(patient.passed_over)
+    assert "mpr/IM0000 is contrast-enhanced T1" in told and "other images (DERIVED\\SECONDARY\\MPR)" in told
+    assert "sub/IM0000 is another sequence (its image type is DERIVED\\SECONDARY\\SUB)" in told
+    assert "plan/IM0000 is a localiser (its image type is ORIGINAL\\PRIMARY\\LOCALIZER)" in told
+
+
+def test_a_reformat_is_taken_where_there_is_no_original_and_a_localiser_never(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 3))
+    of_type(write_mr_series(tmp_path / "mpr", values, study="1.2.3"), "DERIVED", "SECONDARY", "MPR")
+    write_mr_series(tmp_path / "plan", values, study="1.2.3", description="localizer")
+    write_mr_series(tmp_path / "alone", values, patient="P2", description="localizer")
+    (patient,), (left,), _ = find_patients(tmp_path, SEQUENCES)
+    assert patient.chosen[0].because.endswith(", derived from other images (DERIVED\\SECONDARY\\MPR)")
+    assert "P2: no series is contrast-enhanced T1" in left.reason and "is a localiser" in left.reason
+
+
 @pytest.mark.parametrize("folders", [2, 6])
 def test_a_series_that_lies_in_several_folders_is_one(tmp_path: Path, folders: int) -> None:
     values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))

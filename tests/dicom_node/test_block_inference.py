@@ -128,6 +128,14 @@ def test_a_series_with_a_gap_is_refused_with_the_cause(tmp_path):
     assert "not evenly spaced" in outcome["refused"] and outcome["results"] == []
 
 
+def test_a_localiser_is_refused_without_its_name(tmp_path):
+    values = np.random.default_rng(0).integers(0, 800, (16, 12, 5))
+    files = write_mr_series(tmp_path / "mr", values, description="localizer Doe")
+    task = Task([str(f) for f in files], str(bundle_folder("seg_kd")), str(tmp_path / "w"), str(tmp_path / "r"))
+    outcome = make_results(task)
+    assert "is a localiser" in outcome["refused"] and "Doe" not in outcome["refused"] and outcome["results"] == []
+
+
 def test_a_bundle_has_to_see_slices(tmp_path):
     assert bundle_task(bundle_folder("seg_kd")) == "segmentation"
     assert bundle_task(bundle_folder("cls_kd")) == "classification"

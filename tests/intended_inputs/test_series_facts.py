@@ -96,6 +96,38 @@ def test_sequence_of_a_header(values: dict, sequence: str) -> None:
     assert bool(facts.because) == bool(sequence)
 
 
+KM = {"SeriesDescription": "t1_tse_tra_KM"}
+
+
+@pytest.mark.parametrize(
+    ("values", "sequence", "origin"),
+    [
+        ({**KM, "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]}, "t1c", ""),
+        ({**KM, "ImageType": ["DERIVED", "SECONDARY"]}, "t1c", "derived"),
+        # in these a reformat is called so, and in a series' name `mpr` is short for the sequence MPRAGE
+        ({**KM, "ImageType": ["DERIVED", "SECONDARY", "MPR", "CSA MPR"]}, "t1c", "derived reformatted"),
+        ({**KM, "ImageType": ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"]}, "t1c", "derived reformatted"),
+        ({"SeriesDescription": "t1_mpr_sag_KM", "ImageType": ["ORIGINAL", "PRIMARY", "M"]}, "t1c", ""),
+        ({**KM, "ImageType": ["DERIVED", "PRIMARY", "PROJECTION IMAGE"]}, "other", "derived"),
+        ({**KM, "ImageType": ["DERIVED", "SECONDARY", "SUBTRACTION"]}, "other", "derived"),
+        ({**KM, "ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]}, "other", ""),
+        ({**KM, "PhotometricInterpretation": "RGB"}, "other", ""),
+        ({**KM, "PhotometricInterpretation": "RGB", "Modality": "OT"}, "t1c", ""),
+        ({**KM, "PhotometricInterpretation": "MONOCHROME1"}, "t1c", ""),
+        ({**KM, "ImageType": "ORIGINAL"}, "t1c", ""),
+        ({**KM, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "other", "localiser"),
+        ({"SeriesDescription": "3-plane loc"}, "other", "localiser"),
+        ({"SeriesDescription": "AAHead_Scout_MPR_sag"}, "other", "localiser"),
+        ({"SeriesDescription": "AX DWI", "ProtocolName": "LOC"}, "other", ""),
+    ],
+)
+def test_what_was_made_of_other_images_is_known_by_its_image_type(values: dict, sequence: str, origin: str) -> None:
+    facts = facts_of_dicom(header(**values))
+    found = [name for name in ("derived", "reformatted", "localiser") if getattr(facts.origin, name)]
+    assert (facts.sequence, " ".join(found)) == (sequence, origin)
+    assert facts.sequence != "other" or facts.because
+
+
 def test_modality_and_field_of_view_of_a_header() -> None:
     facts = facts_of_dicom(header(Modality="CT"))
     assert (facts.modality, facts.field_of_view_mm) == ("CT", 256.0)
