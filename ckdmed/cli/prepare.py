@@ -188,5 +188,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{'skipped':9} {entry.case}: {entry.reason}")
     print_unused(unused)
     refused = sum(result.status == "refused" for result in results) + len(skipped)
-    print(f"{counted(len(results) + len(skipped), 'case')}, {refused} of them refused or skipped; in {args.output_dir}")
+    doubtful = sum(bool(result.doubts) for result in results)
+    doubts = f", {doubtful} with a doubt that its line names" if doubtful else ""
+    total = counted(len(results) + len(skipped), "case")
+    print(f"{total}, {refused} of them refused or skipped{doubts}; in {args.output_dir}")
     return 1 if refused else 0

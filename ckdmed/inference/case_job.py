@@ -184,15 +184,12 @@ class CaseInferenceJob(InferenceJob):
 
 
 def _facts(path: Path, modality: str) -> SeriesFacts:
-    """What an image of a case says of itself: a DICOM series by its header, for somebody named its folder.
-
-    A header that mentions no contrast agent may be that of an image with one.
-    """
+    """What an image of a case says of itself: a DICOM series by its header, for somebody named its folder."""
     named = SeriesFacts("MR", modality, "its name or place says so")
     if not path.is_dir():
         return named
     stated = series_facts(path)
-    if not stated.sequence or (stated.sequence, modality) == ("t1n", "t1c"):
+    if not stated.contradicts(modality):
         return replace(named, modality=stated.modality or "MR")
     return SeriesFacts(stated.modality or "MR", stated.sequence, f"{path}: {stated.because}")
 

@@ -79,6 +79,7 @@ class SeriesFacts:
         pixel_mm: sides of a pixel, the shorter first, where the file is one that may be cut along any axis; else None.
         placed: False of a volume whose file does not tell how it lies, so that its slices may be upside down.
         origin: how a DICOM image was made.
+        doubt: what speaks against the sequence, as a part of a sentence; "" for nothing.
     """
 
     modality: str = ""
@@ -89,6 +90,7 @@ class SeriesFacts:
     pixel_mm: tuple[float, float] | None = None
     placed: bool = True
     origin: ImageOrigin = ImageOrigin()
+    doubt: str = ""
 
     @property
     def sequence_text(self) -> str:
@@ -96,6 +98,13 @@ class SeriesFacts:
         if self.origin.localiser:
             return "a localiser"
         return SEQUENCE_NAMES.get(self.sequence, "another sequence" if self.sequence else "not known")
+
+    def contradicts(self, modality: str) -> bool:
+        """Whether the sequence is known and another than the one that an image is taken for.
+
+        One that mentions no contrast agent may have one.
+        """
+        return self.sequence not in ("", modality) and (self.sequence, modality) != ("t1n", "t1c")
 
 
 def series_facts(
@@ -175,8 +184,9 @@ def _by_names(path: Path) -> SeriesFacts:
     parsed = parse_free_name(stem)
     if parsed is not None and parsed[1] in SEQUENCE_NAMES:
         folder = next((one for one in _folders(path) if not fits_folder(parsed[1], one)), "")
-        other = f", though its folder is called {folder!r}" if folder else ""
-        return SeriesFacts("MR", parsed[1], f"its name is {stem!r}{other}", None, stem)
+        doubt = f"its folder is called {folder!r}" if folder else ""
+        because = f"its name is {stem!r}{', though ' if doubt else ''}{doubt}"
+        return SeriesFacts("MR", parsed[1], because, description=stem, doubt=doubt)
     # a mask is no image, wherever it lies, and what is left open by its own name is not settled by another
     if parsed is not None or leaves_modality_open(stem):
         return SeriesFacts(description=stem)

@@ -33,6 +33,7 @@ from ckdmed.preparation.inputs import CaseInput
 from ckdmed.preparation.outputs import write_volume
 from ckdmed.preparation.picture import draw_summary
 from ckdmed.preparation.registration_files import CHECKERBOARD, draw_checkerboards, fit_text, write_registrations
+from ckdmed.preparation.sequence_doubts import sequence_doubts
 from ckdmed.preparation.settings import PreparationSettings
 
 __all__ = ["RECORD_NAME", "CaseResult", "prepare_cases"]
@@ -50,12 +51,15 @@ class CaseResult:
         status: "prepared", "kept" (was there already, from the same files with the same settings) or "refused".
         message: shape and spacing, or the cause.
         seconds: that it took.
+        doubts: a part of a sentence on each image that says to be another than it was taken for (`sequence_doubts`),
+            and on each mask that may be drawn on another; they stand in the message too.
     """
 
     case: str
     status: str
     message: str
     seconds: float
+    doubts: tuple[str, ...] = ()
 
 
 def prepare_cases(
@@ -124,13 +128,16 @@ def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> Ca
         record: dict[str, Any] = {"settings": settings.as_json(), "sources": _fingerprint(item)}
         target = folder / checked_name(item.case, "the case")
         changed = _changed(target, record)
-        if changed == "":
-            return CaseResult(item.case, "kept", "was prepared before", time.perf_counter() - start)
-        with replaced_folder(folder, item.case, _foreign) as temporary:
-            message = _fill(temporary, item, settings, record)
+        status, message = "kept", "was prepared before"
+        doubts = sequence_doubts(item.images)
+        if changed != "":
+            with replaced_folder(folder, item.case, _foreign) as temporary:
+                message, others = _fill(temporary, item, settings, record)
+            status, doubts = "prepared", (*doubts, *others)
         if changed:
             message = f"{message}; made again because {changed}"
-        return CaseResult(item.case, "prepared", message, time.perf_counter() - start)
+        message = "; ".join([message, *doubts])
+        return CaseResult(item.case, status, message, time.perf_counter() - start, doubts)
     except DiskFullError:
         # the next cases would meet it as well
         raise
@@ -139,7 +146,10 @@ def _prepare(item: CaseInput, folder: Path, settings: PreparationSettings) -> Ca
         return CaseResult(item.case, "refused", text, time.perf_counter() - start)
 
 
-def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, record: dict[str, Any]) -> str:
+def _fill(
+    temporary: Path, item: CaseInput, settings: PreparationSettings, record: dict[str, Any]
+) -> tuple[str, tuple[str, ...]]:
+    """Prepare a case; returns what to say of it, and what is in doubt."""
     volume = prepare_volume(item, settings)
     write_volume(volume, temporary, item.case, settings)
     if settings.picture:
@@ -173,10 +183,9 @@ def _fill(temporary: Path, item: CaseInput, settings: PreparationSettings, recor
     parts = [f"{modality} covers {share:.0%} of the brain" for modality, share in volume.covered.items() if share < 0.9]
     if volume.label_kept < 0.9:
         parts.append(f"the mask keeps {volume.label_kept:.0%} of its volume")
-    parts += volume.doubts
     grid = f"{' x '.join(map(str, volume.brain.shape))} voxels of {' x '.join(f'{v:g}' for v in spacing)} mm"
     parts += [f"{modality} {fit_text(fit)}" for modality, fit in volume.registrations.items()]
-    return "; ".join([grid, *parts])
+    return "; ".join([grid, *parts]), volume.doubts
 
 
 def _files(item: CaseInput) -> dict[str, Path]:

@@ -45,6 +45,14 @@ def test_one_patient_stays_one_case(tmp_path: Path, names: tuple[str, ...]):
     assert found(tmp_path, *names) == {"P1": ["t1n", "t2f", "seg"]}
 
 
+def test_a_folder_of_several_modalities_is_none_of_one(tmp_path: Path):
+    """Of two times called T1 and T2 one case was made."""
+    names = ("P1/T1/t1.nii.gz", "P1/T1/flair.nii.gz", "P1/T2/t2.nii.gz", "P1/T2/t1c.nii.gz")
+    assert found(tmp_path, *names) == {"P1-T1": ["t1n", "t2f"], "P1-T2": ["t1c", "t2w"]}
+    names = ("P2/T1/P2_t1.nii.gz", "P2/T1/P2_t1c.nii.gz", "P2/T2/P2_flair.nii.gz")
+    assert found(tmp_path / "of one", *names) == {"P2": ["t1n", "t1c", "t2f"]}
+
+
 def test_a_name_that_two_folders_come_to_is_not_taken(tmp_path: Path):
     for name in ("x-A/scan_t1.nii.gz", "x/A/scan_flair.nii.gz"):
         (tmp_path / name).parent.mkdir(parents=True)

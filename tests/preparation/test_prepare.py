@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
 from skimage.io import imread
 
 from ckdmed import cli
@@ -21,6 +22,8 @@ from ckdmed.preparation import case as preparation_of_a_case
 from ckdmed.preparation import find_inputs, prepare_cases, single_input
 from ckdmed.preparation.registration import Registration
 from ckdmed.preparation.registration_files import mask_in_original
+from ckdmed.preparation.sequence_doubts import sequence_doubts
+from tests.dicom_results.mr_series import write_mr_series
 
 AFFINE = np.array([[-1.0, 0, 0, 0], [0, -1, 0, 19], [0, 0, 1, 0], [0, 0, 0, 1]])
 PARTS = ("t1n", "t1c", "t2w", "t2f", "seg")
@@ -311,6 +314,43 @@ def test_dicom_series_in_a_folder_named_by_its_modality(tmp_path):
     assert np.array_equal(image[0], array.transpose(2, 1, 0))
     affine = np.load(tmp_path / "o" / "P7" / "affine.npy")
     assert np.allclose(affine[:3, :3], np.diag([-0.5, -0.5, 2.0]))
+
+
+@pytest.mark.parametrize(
+    ("description", "told"),
+    [
+        ("t1 tse tra KM", ""),
+        # the agent is often not told
+        ("t1 tse tra", ""),
+        ("series 5", ""),
+        ("t2 flair", "was taken for t1c (contrast-enhanced T1), but is FLAIR: its series is called 't2 flair'"),
+        ("localizer", "but is a localiser"),
+        ("t1 tse tra KM MIP", "but is another sequence"),
+    ],
+)
+def test_a_header_that_contradicts_the_folder_is_told(tmp_path, capsys, description, told):
+    write_mr_series(tmp_path / "P1" / "t1c", brain(), description=description)
+    options = ["prepare", str(tmp_path / "P1"), "--out", str(tmp_path / "o"), "--quiet", "--no-picture"]
+    for status in ("prepared", "kept"):
+        assert cli.main(options) == 0
+        line, total = capsys.readouterr().out.splitlines()
+        assert line.startswith(status) and told in line and bool(told) == ("was taken" in line)
+        assert ("1 with a doubt that its line names" in total) == bool(told)
+
+
+def test_a_name_that_contradicts_the_folder_and_a_reformat_are_told(tmp_path):
+    for file in write_mr_series(tmp_path / "0004", brain()):
+        image = dcmread(file)
+        image.ImageType = ["DERIVED", "SECONDARY", "MPR"]
+        image.save_as(file)
+    images = {"t1n": save(tmp_path / "FLAIR" / "P1_t1.nii.gz", brain()), "t1c": tmp_path / "0004"}
+    assert sequence_doubts(images) == (
+        f"{images['t1n']} was taken for t1n (T1 without contrast agent), but its folder is called 'FLAIR'",
+        f"{images['t1c']} was computed from other images (DERIVED\\SECONDARY\\MPR)",
+    )
+    assert sequence_doubts({"t2w": images["t1n"]})[0].endswith(
+        "but is T1 without contrast agent: its name is 'P1_t1', though its folder is called 'FLAIR'"
+    )
 
 
 def test_a_case_is_called_as_its_folder_and_not_as_what_a_link_leads_to(tmp_path):

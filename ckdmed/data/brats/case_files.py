@@ -13,6 +13,7 @@ from monai.config import PathLike
 from ckdmed.data.brats.names import (
     MODALITIES,
     CaseName,
+    fits_folder,
     free_case_name,
     leaves_modality_open,
     nifti_stem,
@@ -88,7 +89,8 @@ def find_case_files(folder: PathLike, exclude: PathLike | None = None, mask_is: 
 
     A case's files are `<case>_<modality>.nii.gz` or `<case>-<modality>.nii.gz` in one folder, or
     `<case>/<modality>.nii.gz`, or DICOM series in folders of such names; or of BIDS names (see `parse_free_name`).
-    Folders named by a modality count as the folder above. Masks (`seg`, `brain`) may lie in a folder of their own. Of
+    Folders named by a modality count as the folder above, unless they hold another modality's image: `P1/T1` and
+    `P1/T2` may be two times. Masks (`seg`, `brain`) may lie in a folder of their own. Of
     BraTS names (`parse_case_name`) equal ones are one case wherever the files lie. Under other names, folders that both
     hold images of one case name are different persons' as far as anyone knows; they become cases that bear the folder's
     name too:
@@ -183,14 +185,20 @@ class _Sorter:
     def result(self) -> FoundCases:
         parts: dict[tuple[Path | None, str], list[tuple[str, Path]]] = {}
         spelling: dict[str, str] = {}
+        mixed = {
+            Path(os.path.abspath(path)).parent
+            for path, _, part in self.nifti
+            if not fits_folder(part, path.parent.name)
+        }
         files: tuple[tuple[list[tuple[Path, str, str]], Callable[[Path], Path]], ...] = (
-            (self.nifti, _home),
+            (self.nifti, lambda path: _home(path, path.parent in mixed)),
             (self.series, lambda folder: folder.parent),
         )
         for found, home_of in files:
             for path, stated, part in sorted(found):
                 home = home_of(Path(os.path.abspath(path)))
-                case = stated or home.name
+                # T1 and T2 alone are the times of everybody
+                case = stated or (f"{home.parent.name}-{home.name}" if home in mixed else home.name)
                 known = parse_case_name(case)
                 if known is None or known.release == "decathlon" and not _TASK01.fullmatch(path.parent.name):
                     parts.setdefault((home, case), []).append((part, path))
@@ -221,10 +229,15 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else Path(os.path.abspath(root)).name
 
 
-def _home(path: Path) -> Path:
-    """The folder that tells whose a file is: one named by a modality (`t1/P1_t1.nii.gz`) does not."""
+def _home(path: Path, mixed: bool) -> Path:
+    """The folder that tells whose a file is: one named by a modality (`t1/P1_t1.nii.gz`) does not.
+
+    Args:
+        path: of the file.
+        mixed: whether its folder holds images of another modality than its name says.
+    """
     parsed = parse_free_name(path.parent.name)
-    return path.parent.parent if parsed is not None and not parsed[0] else path.parent
+    return path.parent.parent if parsed is not None and not parsed[0] and not mixed else path.parent
 
 
 def _named(
