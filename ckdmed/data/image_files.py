@@ -21,10 +21,8 @@ __all__ = ["FoundInputs", "InputItem", "find_inputs"]
 
 # Stand beside images in published data sets and are none.
 _NO_IMAGES = {OFFICIAL_FOLDS_NAME, "dicomdir"}
-# A mask beside an image, as data sets and this package name it.
-_MASK_NAME = re.compile(r"(^|[-_ .])(seg|mask|brainmask)$", re.IGNORECASE)
-# A folder of masks beside one of images, in which both have the same names.
-_MASK_FOLDER = re.compile(r"(^|[-_ .])(segs?|segmentations?|(brain)?masks?|labels?|labelsT[rs])$", re.IGNORECASE)
+# A mask beside an image, or a folder of masks beside one of images, as data sets and this package name them.
+_MASKS = re.compile(r"(^|[-_ .])(segs?|segmentations?|(brain)?masks?|labels?|labelsT[rs])$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,9 @@ def find_inputs(path: PathLike, section: str = "test", exclude: PathLike | None 
 
     A folder is searched with its subfolders: ``.mat``, ``.nii``, ``.nii.gz``, ``.png``, ``.jpg``, ``.jpeg`` and DICOM,
     by suffix (``.dcm``, ``.dicom``, ``.ima``) or content. Files of other kinds, ``cvind.mat``, DICOMDIR, masks
-    (``_seg``, ``_mask``, and all but DICOM in folders such as ``masks`` and ``labels``), hidden files, and whatever an
-    earlier run wrote (`InputWalk`) are counted, the first few of them named. Links to folders are followed, each folder
-    once. DICOM files of one folder become volumes by series, size and orientation.
+    (``_seg``, ``_mask``, ``_label``, and all but DICOM in folders such as ``masks`` and ``labels``), hidden files, and
+    whatever an earlier run wrote (`InputWalk`) are counted, the first few of them named. Links to folders are followed,
+    each folder once. DICOM files of one folder become volumes by series, size and orientation.
 
     A datalist is a JSON file in MONAI's decathlon form; the items of its section are objects with ``image``, or paths.
     Each path is relative to the datalist's folder and names a file or a folder with DICOM series; a list of files is
@@ -164,12 +162,12 @@ def _in_folder(folder: Path, exclude: PathLike | None, finder: _Finder | None = 
 
 def _add_files(finder: _Finder, walk: InputWalk, here: Path, files: Sequence[Path]) -> None:
     dicom = []
-    of_masks = any(_MASK_FOLDER.search(part) for part in here.relative_to(walk.root).parts)
+    of_masks = any(_MASKS.search(part) for part in here.relative_to(walk.root).parts)
     for path in files:
         kind = file_kind(path) if path.is_file() or not path.exists() else None
         if of_masks and kind not in (None, "dicom"):
             walk.unused.add("in a folder of masks, by its name", path)
-        elif kind is None or path.name.lower() in _NO_IMAGES or _MASK_NAME.search(input_stem(path.name)):
+        elif kind is None or path.name.lower() in _NO_IMAGES or _MASKS.search(input_stem(path.name)):
             walk.unused.add("of other types, or masks", path)
         elif kind == "dicom":
             dicom.append(path)

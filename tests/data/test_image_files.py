@@ -39,7 +39,7 @@ def test_folder(tmp_path):
 
 def test_masks_and_the_results_of_an_earlier_run_are_no_images(tmp_path):
     root = tmp_path / "data"
-    touch(root / "P1_t1.NII.GZ", root / "P1_seg.nii.gz", root / "p-mask.png", root / "a" / "brain.png")
+    touch(root / "P1_t1.NII.GZ", root / "P1_segmentation.nii.gz", root / "p-mask.png", root / "a" / "brain.png")
     touch(root / "masks" / "P1_overlay.png", root / "masks" / "deeper" / "x.png")
     origin = {"command": [], "settings": {}, "versions": {}}
     (root / "masks" / "settings.json").write_text(json.dumps(origin), encoding="utf-8")
