@@ -20,6 +20,7 @@ from ckdmed.data.output_names import input_stem
 from ckdmed.data.slice_files import file_kind
 from ckdmed.data.slice_geometry import SliceGeometry
 from ckdmed.data.volume_reader import dicom_files
+from ckdmed.intended_inputs.body_part import shows_elsewhere
 from ckdmed.intended_inputs.image_type import ImageOrigin, image_origin
 
 __all__ = ["OTHER_SEQUENCE", "SEQUENCE_NAMES", "SeriesFacts", "facts_of_dicom", "facts_of_slices", "series_facts"]
@@ -34,11 +35,13 @@ SEQUENCE_NAMES = {
 OTHER_SEQUENCE = "other"
 
 _OTHERS = re.compile(
-    r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2w?\W?(?:\*|star|ffe|gre|fl2d)|gre\W?t2|hemo|perf"
+    r"dwi|dti|diff|trace|adc|\bfa\b|swi|swan|t2w?\W?(?:\*|star|ffe|gre|fl2d)|gre\W?t2|\bhemo|perf"
     r"|dsc|dce|asl|cbf|cbv|tof|\bmra\b|\bmrv\b|angio|loc(?:ali[sz]er)?\b"
     r"|scout|survey|3.?plane|bold|fmri|epi\b|spectro|csi|svs|\bpd\b|proton|stir|b0\b|calib|phase"
     # made of other images: differences and projections; a subject is called "sub-01"
     r"|subtra[ck]t|\bsub\b(?!-)|\bmi(?:ni)?p\b"
+    # fat where fat and water were told apart
+    r"|^fat\b|\bdixon\b(?:.* |_?)f$"
 )
 # those of `_OTHERS` that are but to plan other series
 _LOCALISER = re.compile(r"^\W*loc\b|\blocali[sz]er|scout|\bsurvey|3.?plane")
@@ -51,12 +54,14 @@ _T1 = re.compile(
     r"t1|mp.?rage|\btfl|spgr|bravo|\bvibe|\blava|thrive|\bffe3d|3d.?ffe|\btfe\b|cube.?t1|\bfse.?ir|\bse.?t1"
 )
 _T2 = re.compile(r"t2|\bhaste|\btse2|ciss|fiesta")
+# behind "pre" and "post" a time or a place, and nothing of an agent
+_TIMES = r"(?!\W?(?:op|surg|biop|rad|rt\b|chemo|treat|tx\b|ther|shunt|vp\b|proc|foss|erior))"
 _CONTRAST = re.compile(
-    r"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post(?!\W?op)|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km)\b"
+    rf"\+\s*c\b|\bc\+|\+\s*(?:gd|gad|contrast|km)|post{_TIMES}|\bi\.?v\.?\W?con|gado|\bgad|\bgd\b|t1\W?(?:ce|c|gd|km)\b"
     r"|\bce\b|contrast|enhanc|mit.?km|nach.?km|\bkm\b|omni|magnev|dotarem|prohance|gadav"
 )
 _NO_CONTRAST = re.compile(
-    r"\bpre\b|pre.?(?:gd|gad|contrast|con)|non.?(?:contrast|enh)|without|\bw/?o\b|\bno\b|unenhanced|nativ|ohne"
+    rf"\bpre\b{_TIMES}|pre.?(?:gd|gad|contrast|con)|non.?(?:contrast|enh)|without|\bw/?o\b|\bno\b|unenhanced|nativ|ohne"
 )
 # "w/wo" and "with and without" name an examination of both, "no FS" and "w/o fat sat" say nothing of an agent
 _NOTHING_OF_AN_AGENT = re.compile(
@@ -79,6 +84,7 @@ class SeriesFacts:
         pixel_mm: sides of a pixel, the shorter first, where the file is one that may be cut along any axis; else None.
         placed: False of a volume whose file does not tell how it lies, so that its slices may be upside down.
         origin: how a DICOM image was made.
+        elsewhere: whether a DICOM series shows another part of the body than the head.
         doubt: what speaks against the sequence, as a part of a sentence; "" for nothing.
     """
 
@@ -90,6 +96,7 @@ class SeriesFacts:
     pixel_mm: tuple[float, float] | None = None
     placed: bool = True
     origin: ImageOrigin = ImageOrigin()
+    elsewhere: bool = False
     doubt: str = ""
 
     @property
@@ -97,6 +104,8 @@ class SeriesFacts:
         """The sequence in words."""
         if self.origin.localiser:
             return "a localiser"
+        if self.elsewhere:
+            return "a scan of another part of the body"
         return SEQUENCE_NAMES.get(self.sequence, "another sequence" if self.sequence else "not known")
 
     def contradicts(self, modality: str) -> bool:
@@ -160,8 +169,9 @@ def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
     """What a DICOM image's header says: names before times, for times overlap between sequences.
 
     A localiser, a projection, a difference, a map or a picture in colours (`image_origin`) is none of the four
-    sequences, whatever it is called. Where the names say two (a T1-weighted FLAIR, a series description and a protocol
-    that differ), the times choose between them; else the description counts before the protocol.
+    sequences, whatever it is called, and nor is a scan of the spine. Where the names say two (a T1-weighted FLAIR, a
+    series description and a protocol that differ), the times choose between them; else the description counts before
+    the protocol.
     """
     keys = ("SeriesDescription", "ProtocolName")
     descriptions = list(dict.fromkeys(text for key in keys if (text := _text(dataset, key))))
@@ -174,8 +184,19 @@ def facts_of_dicom(dataset: Dataset) -> SeriesFacts:
         sequence, because = OTHER_SEQUENCE, origin.no_sequence or f"its image type is {origin.text}"
     elif sequence == OTHER_SEQUENCE and _LOCALISER.search(_words(descriptions[0] if descriptions else "")):
         origin = replace(origin, localiser=True)
-    modality = _text(dataset, "Modality").upper()
-    return SeriesFacts(modality, sequence, because, _field_of_view(dataset), description, origin=origin)
+    body_part = _text(dataset, "BodyPartExamined")
+    if elsewhere := shows_elsewhere(description, body_part):
+        part = f", its body part {body_part}" if body_part else ""
+        sequence, because = OTHER_SEQUENCE, f"its series is called {description!r}{part}"
+    return SeriesFacts(
+        _text(dataset, "Modality").upper(),
+        sequence,
+        because,
+        _field_of_view(dataset),
+        description,
+        origin=origin,
+        elsewhere=elsewhere,
+    )
 
 
 def _by_names(path: Path) -> SeriesFacts:

@@ -71,6 +71,25 @@ def header(**values: object) -> Dataset:
         ({"SeriesDescription": "t1_se_tra_postop"}, "t1n"),
         ({"SeriesDescription": "T1 post-op"}, "t1n"),
         ({"SeriesDescription": "t1post"}, "t1c"),
+        ({"SeriesDescription": "AX T1 POST FOSSA"}, "t1n"),
+        ({"SeriesDescription": "AX T1 posterior fossa"}, "t1n"),
+        ({"SeriesDescription": "T1 post radiation"}, "t1n"),
+        ({"SeriesDescription": "T1 POST CHEMO +C"}, "t1c"),
+        ({"SeriesDescription": "T1 GAD PRE-OP STEALTH"}, "t1c"),
+        ({"SeriesDescription": "T1 PRE"}, "t1n"),
+        ({"SeriesDescription": "AX T1 IV CON"}, "t1c"),
+        ({"SeriesDescription": "WATER: Ax T1 IDEAL +C"}, "t1c"),
+        ({"SeriesDescription": "FAT: Ax T1 IDEAL +C"}, "other"),
+        ({"SeriesDescription": "t1_vibe_dixon_tra_KM_W"}, "t1c"),
+        ({"SeriesDescription": "t1_vibe_dixon_tra_KM_F"}, "other"),
+        # brain and spine are often one study
+        ({"SeriesDescription": "SAG T1 C-SPINE"}, "other"),
+        ({"SeriesDescription": "t1_tse_sag_KM_HWS"}, "other"),
+        ({"SeriesDescription": "t1_spinecho_tra_KM"}, "t1c"),
+        ({"SeriesDescription": "T1 KM sag", "BodyPartExamined": "TSPINE"}, "other"),
+        ({"SeriesDescription": "BRAIN T1 KM", "BodyPartExamined": "CSPINE"}, "t1c"),
+        ({"SeriesDescription": "AX T1 KM", "ProtocolName": "BRAIN AND C-SPINE"}, "t1c"),
+        ({"SeriesDescription": "AX T1 KM", "BodyPartExamined": "HEAD"}, "t1c"),
         ({"SeriesDescription": "Ax T2 FSE"}, "t2w"),
         ({"SeriesDescription": "T2*_GRE"}, "other"),
         ({"SeriesDescription": "AX_T2_STAR"}, "other"),
@@ -126,6 +145,12 @@ def test_what_was_made_of_other_images_is_known_by_its_image_type(values: dict, 
     found = [name for name in ("derived", "reformatted", "localiser") if getattr(facts.origin, name)]
     assert (facts.sequence, " ".join(found)) == (sequence, origin)
     assert facts.sequence != "other" or facts.because
+
+
+def test_a_scan_of_the_spine_is_called_so() -> None:
+    facts = facts_of_dicom(header(SeriesDescription="T1 KM sag", BodyPartExamined="CSPINE"))
+    assert facts.sequence_text == "a scan of another part of the body"
+    assert facts.because == "its series is called 'T1 KM sag', its body part CSPINE"
 
 
 def test_modality_and_field_of_view_of_a_header() -> None:
