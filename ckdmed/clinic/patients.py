@@ -20,6 +20,7 @@ from ckdmed.data.figshare import read_figshare_slice
 from ckdmed.data.image_files import InputItem, find_inputs
 from ckdmed.data.input_walk import UnusedFiles, refuse_foreign_files
 from ckdmed.data.mat73 import FigshareFileError
+from ckdmed.data.nifti_files import read_nifti_header
 from ckdmed.data.output_names import input_stem, output_names
 from ckdmed.data.slice_files import file_kind
 from ckdmed.folders import refuse_place_among
@@ -40,7 +41,7 @@ class ChosenSeries:
         kind: "dicom", "nifti", "mat" or "picture".
         facts: what it says of itself.
         because: why it was taken.
-        slices: how many a DICOM series has; 1 of other files, which are not opened to choose between them.
+        slices: how many a volume has by its header, 0 where that cannot be read.
         uid: Series Instance UID, "" of other files.
     """
 
@@ -172,7 +173,7 @@ def _of_item(
         return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices, uid)
     facts = series_facts(path)
     if kind == "nifti":
-        return (*owners[path], "volume"), ChosenSeries(item.files, kind, facts, "")
+        return (*owners[path], "volume"), ChosenSeries(item.files, kind, facts, "", _nifti_slices(path))
     if kind == "mat":
         try:
             patient = read_figshare_slice(path).patient
@@ -211,6 +212,14 @@ def _one_stack(files: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(header.path for header in groups[0]) if apart else ()
 
 
+def _nifti_slices(path: Path) -> int:
+    try:
+        return int((*read_nifti_header(path).shape, 1, 1, 1)[2])
+    except ValueError:
+        # told when it is read
+        return 0
+
+
 def _whole(number: object) -> int:
     try:
         return max(1, int(str(number)))
@@ -239,9 +248,14 @@ def _distance(series: ChosenSeries) -> int:
 
 
 def _fault(series: ChosenSeries) -> str:
-    """Why the files of a DICOM series are not one volume (a slice is missing), by their headers; "" if they are."""
-    if series.kind != "dicom":
-        return ""
+    """Why the files of a series are not one volume (a slice is missing, several times), by their headers; "" if they
+    are."""
+    if series.kind == "nifti":
+        try:
+            shape = read_nifti_header(series.files[0]).shape
+        except ValueError as error:
+            return str(error)
+        return "" if all(size == 1 for size in shape[3:]) else f"its shape is {tuple(map(int, shape))}"
     with warnings.catch_warnings():
         # told when it is read
         warnings.simplefilter("ignore", SliceGapWarning)

@@ -117,6 +117,17 @@ def test_of_two_fitting_series_that_with_most_slices_is_taken_however_they_are_s
     assert [path.name for path in patient.chosen[0].files] == ["many.dcm"]
 
 
+def test_of_nifti_files_that_fit_that_with_most_slices_that_is_one_volume_is_taken(tmp_path: Path) -> None:
+    for name, slices in (("P1_T1_GAD", 3), ("P1_t1c", 9)):
+        volume(tmp_path / f"{name}.nii.gz", slices)
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 20, 2), np.int16), np.eye(4)), tmp_path / "P1_t1ce.nii.gz")
+    (tmp_path / "P1_t1_km.nii.gz").write_bytes(b"damaged")
+    (patient,), _, _ = find_patients(tmp_path, SEQUENCES)
+    assert patient.chosen[0].files[0].name == "P1_t1c.nii.gz"
+    assert patient.chosen[0].because.endswith("the one of 4 such series with the most slices that are one volume")
+    assert any(line.endswith("but no volume: its shape is (4, 4, 20, 2)") for line in patient.passed_over)
+
+
 @pytest.mark.parametrize("both", [False, True], ids=["one is a volume", "none is"])
 def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, both: bool) -> None:
     values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
