@@ -263,6 +263,8 @@ def _result(
                 image = open_nifti(file)
                 arrays[name] = np.asarray(image.dataobj) > 0
                 voxel_ml = abs(float(np.linalg.det(affine_mm(image)[:3, :3]))) / 1000
+                # of an array of two axes no header tells how thick the slice is
+                sized = sized and len(image.shape) > 2
             else:
                 arrays[name], sized = imread(file) > 0, False
         # regions may overlap

@@ -104,7 +104,8 @@ class PredictionWriter(ItemWriter):
     def measured(self, item: Mapping[str, Any], output: Mapping[str, Any]) -> dict[str, Any]:
         """The volume of each region in millilitres, of inputs whose voxels have a size."""
         geometry = SliceGeometry.from_text(item[self.slices_key].meta[GEOMETRY_KEY])
-        if geometry.kind not in ("nifti", "dicom"):
+        # of an array of two axes no header tells how thick the slice is
+        if geometry.kind not in ("nifti", "dicom") or len(geometry.shape) < 3:
             return {}
         masks = self._by_region(str(item.get("name")), _array(output[CommonKeys.PRED]) > 0)
         return {"volume_ml": volumes_ml(masks, np.array(geometry.affine))}

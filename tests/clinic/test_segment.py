@@ -317,6 +317,14 @@ def test_the_volume_is_that_of_all_regions_together_in_millilitres(
     assert (row.marked_voxels, row.volume_ml) == (600, "4.80")
 
 
+def test_a_nifti_slice_of_no_thickness_is_counted_in_pixels(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((3, 4), np.uint8), np.diag([2.0, 2.0, 1.0, 1.0])), tmp_path / "a_mask.nii.gz")
+    series = ChosenSeries((tmp_path / "a.nii.gz",), "nifti", SeriesFacts(), "it is the only series")
+    result = {"name": "a", "outputs": ["a_mask.nii.gz"]}
+    row, _ = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=False)
+    assert (row.marked_voxels, row.volume_ml) == (12, "") and "12 pixels marked" in row.line
+
+
 def test_only_masks_are_counted_whatever_the_name_of_the_input(tmp_path: Path) -> None:
     values = {"mask": np.eye(2, dtype=np.uint8)[..., None], "probability": np.full((2, 2, 1), 0.1, np.float32)}
     for kind, array in values.items():

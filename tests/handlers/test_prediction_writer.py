@@ -132,6 +132,15 @@ def test_it_tells_when_all_files_are_in_place(tmp_path):
     assert told == [("b", {"volume_ml": {"tumour": pytest.approx(told[0][1]["volume_ml"]["tumour"])}}, [True] * 3)]
 
 
+def test_a_slice_of_no_thickness_has_no_volume(tmp_path):
+    nib.save(nib.Nifti1Image(VOLUME[..., 0], np.eye(4)), tmp_path / "a.nii")
+    told = []
+    PredictionWriter(str(tmp_path / "out"), done=lambda *_, **measured: told.append(measured)).write(
+        *predicted(tmp_path / "a.nii", name="b")
+    )
+    assert told == [{}]
+
+
 @pytest.mark.parametrize("name", ["../a", "link/a"])
 def test_nothing_is_written_outside(tmp_path, name):
     (tmp_path / "out").mkdir()
