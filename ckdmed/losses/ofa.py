@@ -25,9 +25,9 @@ class OFALoss(LabelledLogitsLoss):
     eps 1 it is the cross entropy with the teacher's probabilities, whose least value is their entropy, not 0. Sigmoid
     link: the same of each channel's two classes, as a mean over the channels.
 
-    Of exclusive classes a label with shares of several, as mixup gives it, has the mean of their losses by its shares:
-    put into the formula, it would weigh a class below 0 that the teacher rules out, without a least value. (The
-    published code takes the class with the largest share.)
+    A label with shares of several classes, as mixup gives it, or of the tumour, as a mask has it on a coarser grid, has
+    the mean of their losses by its shares: put into the formula, it would weigh a class below 0 that the teacher rules
+    out, without a least value. (Of classes, the published code takes the one with the largest share.)
 
     Args:
         epsilon: eps >= 1; 1.5 of the paper's ImageNet, 1 of its CIFAR.
@@ -52,12 +52,12 @@ class OFALoss(LabelledLogitsLoss):
 
     def compare(self, z: torch.Tensor, t: torch.Tensor, label: torch.Tensor, link: str) -> torch.Tensor:
         if link == "softmax":
-            said = torch.softmax(t, dim=1)
-            weights = label * ((said + 1).pow(self.epsilon) - 1) + (1 - label) * said.pow(self.epsilon)
-            return -(weights * F.log_softmax(z, dim=1)).sum(dim=1).mean()
-        inside = (torch.sigmoid(t) + label).pow(self.epsilon) - label
-        outside = (torch.sigmoid(-t) + 1 - label).pow(self.epsilon) - (1 - label)
+            return -(self._weights(torch.softmax(t, dim=1), label) * F.log_softmax(z, dim=1)).sum(dim=1).mean()
+        inside, outside = self._weights(torch.sigmoid(t), label), self._weights(torch.sigmoid(-t), 1 - label)
         return -(inside * F.logsigmoid(z) + outside * F.logsigmoid(-z)).mean()
+
+    def _weights(self, said: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return label * ((said + 1).pow(self.epsilon) - 1) + (1 - label) * said.pow(self.epsilon)
 
 
 class ExitsLoss(nn.Module):

@@ -57,6 +57,15 @@ def test_ofa_of_a_label_with_shares_of_two_classes_is_the_mean_of_theirs():
     assert loss(torch.tensor([[60.0, -60.0, -60.0]]), teacher, shares.float()).item() >= 0
 
 
+def test_ofa_of_a_position_that_is_partly_tumour_is_the_mean_of_both():
+    loss = OFALoss(1.5, "sigmoid")
+    student, teacher = torch.tensor([[0.5]], dtype=torch.float64), torch.tensor([[-9.0]], dtype=torch.float64)
+    tumour, background = (loss(student, teacher, torch.full((1, 1), value)) for value in (1.0, 0.0))
+    torch.testing.assert_close(loss(student, teacher, torch.full((1, 1), 0.7)), 0.7 * tumour + 0.3 * background)
+    # the teacher sees no tumour; that the student sees none either costs something, however sure it is
+    assert loss(torch.full((1, 1), -60.0), teacher.float(), torch.full((1, 1), 0.7)).item() > 0
+
+
 @pytest.mark.parametrize("make", [lambda link: OFALoss(1.5, link), LossCorrection], ids=["ofa", "correction"])
 @pytest.mark.parametrize("link", ["sigmoid", "softmax"])
 def test_logits_and_labels_are_compared_in_full_precision(make: Callable[[str], LabelledLogitsLoss], link: str):
