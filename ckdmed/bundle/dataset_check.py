@@ -15,7 +15,7 @@ from ckdmed.data.brats.cases import check_any_case, check_any_usable
 from ckdmed.data.datalist import DATALIST_NAME, DEFAULT_FRACTIONS, find_figshare_files, read_datalist
 from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.label_values import check_label_values
-from ckdmed.data.sections import select_sections
+from ckdmed.data.sections import select_sections, stored_datalist
 from ckdmed.data.slice_datalist import is_slice_datalist, read_slice_datalist
 from ckdmed.json_files import read_json
 from ckdmed.sections.brats import cases_folder, check_listed_cases
@@ -80,7 +80,7 @@ def _check_slices(
     scored: bool,
 ) -> None:
     data = slices_place(dataset_dir)
-    stored = data if data.is_file() else data / DATALIST_NAME
+    stored = stored_datalist(data)
     if not stored.is_file():
         find_figshare_files(data)
         return

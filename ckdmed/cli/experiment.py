@@ -63,9 +63,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
         f"folder for runs, records, tables and plot; finished runs are kept (default: {name})",
         default=Path(name),
     )
-    parser.add_argument(
-        "--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} with a datalist.json (default: phantoms)"
-    )
+    parser.add_argument("--dataset_dir", "--dataset-dir", type=Path, help=f"{chosen.data} (default: phantoms)")
     parser.add_argument(
         "--profile",
         "--preset",
@@ -134,6 +132,7 @@ def experiment_parser(chosen: type[Experiment]) -> argparse.ArgumentParser:
 
 def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     from ckdmed.data.datalist import DATALIST_NAME
+    from ckdmed.data.sections import stored_datalist
     from ckdmed.experiments.cluster import do_as_jobs
     from ckdmed.experiments.idle_settings import tell_of_idle
     from ckdmed.experiments.plan import of_own_networks
@@ -151,7 +150,9 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         settings = chosen.given_settings(args)
         phantoms = args.dataset_dir is None
         data = (output_dir / "phantoms" if phantoms else args.dataset_dir).resolve()
-        if args.dry_run and not phantoms and not (data / DATALIST_NAME).is_file():
+        if not data.exists() and not phantoms:
+            raise ValueError(f"--dataset_dir: there is no file or folder '{data}'.")
+        if args.dry_run and not phantoms and not stored_datalist(data).is_file():
             print(f"{data} has no {DATALIST_NAME} yet: whether the arms fit is not checked", file=sys.stderr)
             print("\n".join(listed_runs(output_dir, runs)))
             return 0

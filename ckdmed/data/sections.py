@@ -31,6 +31,12 @@ _OFFICIAL_FOLDS = 5
 _ITEM_KEYS = ("id", "tumor_label", "patient", "patient_group")
 
 
+def stored_datalist(dataset_dir: PathLike) -> Path:
+    """Where the datalist of a data set is stored, if it has one: what is given is that file itself, or a folder."""
+    path = Path(dataset_dir)
+    return path if path.is_file() else path / DATALIST_NAME
+
+
 def resolve_datalist(
     dataset_dir: PathLike,
     seed: int = 0,
@@ -54,7 +60,7 @@ def resolve_datalist(
     folder = Path(dataset_dir)
     if not folder.is_dir() and not (folder.is_file() and folder.suffix.lower() == ".json"):
         raise ValueError(f"{folder}: neither a folder nor a datalist (.json).")
-    stored = folder if folder.is_file() else folder / DATALIST_NAME
+    stored = stored_datalist(folder)
     if stored.is_file():
         if is_slice_datalist(read_json(stored)):
             return read_slice_datalist(stored, fractions, seed, progress=progress, target=target)

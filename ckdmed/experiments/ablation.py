@@ -43,7 +43,7 @@ class Ablation(Experiment):
     """
 
     name: ClassVar[str] = "ablation"
-    data: ClassVar[str] = "BraTS cases"
+    data: ClassVar[str] = "BraTS cases with a datalist.json"
     datalist_command: ClassVar[str] = "brats-datalist"
     bundle: ClassVar[str] = ABLATION_BUNDLE
     made_settings: ClassVar[tuple[str, ...]] = (*Experiment.made_settings, "teacher_kind", "loss")

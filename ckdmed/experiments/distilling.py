@@ -107,7 +107,7 @@ class Distilling(Experiment):
         return self.task.data.datalist_command
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        return self.task.data.read_datalist(path)
+        return self.task.data.read_datalist(path, self.settings, self._target)
 
     @classmethod
     def shared_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
@@ -217,8 +217,7 @@ class Distilling(Experiment):
         made = {**made, **run.arm.settings, "seed": run.seed}
         if made.get("method") != ALONE:
             return made
-        target = "class" if self.task.name == "classification" else "label"
-        return on_labelled_images(made, self._config, labelled_share(self.datalist, target))
+        return on_labelled_images(made, self._config, labelled_share(self.datalist, self._target))
 
     def evaluation_settings(self, run: Run) -> dict[str, Any]:
         # on the patients that its students are scored on, whatever its own sections were
@@ -228,6 +227,11 @@ class Distilling(Experiment):
         """Settings that the record of the given teacher tells, where the user does not."""
         told = set(recorded_settings(self.teacher) or {}) if self.teacher else set()
         return (told & told_by_teacher(self._config)) - self.given - set(_INPUTS)
+
+    @property
+    def _target(self) -> str:
+        """What makes an image labelled."""
+        return "class" if self.task.name == "classification" else "label"
 
     @cached_property
     def _config(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ckdmed.bundle.run_folder import RESUMED
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
-from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.sections import stored_datalist
 from ckdmed.experiments.buildable import check_buildable
 from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import parse_settings, settings_beside
@@ -54,7 +54,8 @@ class Experiment(ExperimentOptions):
 
     Args:
         output_dir: of runs, records, caches and the table.
-        dataset_dir: folder with a ``datalist.json``, so that all runs and all later ones share their patients.
+        dataset_dir: folder with a ``datalist.json``, or a datalist, so that all runs and all later ones share their
+            patients.
         settings: of the bundles, for all runs.
         profile: whose sizes these are, for the records.
         bundles: folder of the bundles, see ``bundle_folder``.
@@ -96,7 +97,7 @@ class Experiment(ExperimentOptions):
         self.data_sha256, self.split = "", {"name": "datalist by patient group", "datalist_seed": 0}
         if self.undrawn:
             return
-        datalist = self.dataset_dir / DATALIST_NAME
+        datalist = stored_datalist(self.dataset_dir)
         if not datalist.is_file():
             raise ValueError(
                 f"{datalist}: there is no datalist to fix the patients of each section for all runs; make it with "
@@ -114,7 +115,7 @@ class Experiment(ExperimentOptions):
     ) -> Experiment:
         """The experiment of the options."""
         given, own = frozenset(parse_settings(args.set)), cls.own_fields(args)
-        own["undrawn"] = args.dataset_dir is None and not (dataset_dir / DATALIST_NAME).is_file()
+        own["undrawn"] = args.dataset_dir is None and not stored_datalist(dataset_dir).is_file()
         return cls(output_dir, dataset_dir, settings, profile=args.profile, bundles=args.bundles, given=given, **own)
 
     @classmethod
@@ -128,7 +129,7 @@ class Experiment(ExperimentOptions):
 
     @abstractmethod
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        """The checked content of a datalist of the bundles' kind."""
+        """The checked content of a datalist of the bundles' kind; ``seed`` is that by which its patients were split."""
 
     @abstractmethod
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -30,25 +31,39 @@ _FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
-    """``KEY=VALUE`` words as settings; a value is JSON where it can be read so, else text.
+    """``KEY=VALUE`` words as settings; a value is JSON or a list or mapping of Python where it can be read so, else text.
 
     Args:
         words: as on the command line.
         what: to call them.
 
     Raises:
-        ValueError: a word without ``=`` or without a key.
+        ValueError: a word without ``=`` or without a key, a list or mapping that is not closed.
     """
     found = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
             raise ValueError(f"'{word}' is not KEY=VALUE, as the {what} must be.")
-        try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
-            found[key] = value
+        found[key] = _value(key, value)
     return found
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    if text[:1] not in ("[", "{"):
+        return text
+    try:
+        # as `ckdmed run` and `monai.bundle run` read the same text
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise ValueError(
+            f"{key}={text} is neither a list nor a mapping: put texts inside it in quotes and all of it in others, "
+            f'such as \'{key}=["a", "b"]\'.'
+        ) from None
 
 
 def check_bundle_settings(bundle: str, settings: Mapping[str, Any], bundles: Path | None = None) -> None:

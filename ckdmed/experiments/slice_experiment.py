@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ckdmed.data import read_datalist
 from ckdmed.experiments.engine import Experiment
-from ckdmed.experiments.slices import slice_phantoms
+from ckdmed.experiments.slices import SLICE_WORDS, read_slices, slice_phantoms
 
 __all__ = ["SliceExperiment"]
 
@@ -22,7 +21,7 @@ class SliceExperiment(Experiment):
     Their options are declared by :func:`~ckdmed.experiments.slices.add_slice_phantom_options`.
     """
 
-    data: ClassVar[str] = "Figshare .mat files"
+    data: ClassVar[str] = SLICE_WORDS
     datalist_command: ClassVar[str] = "datalist"
 
     @classmethod
@@ -30,4 +29,4 @@ class SliceExperiment(Experiment):
         return slice_phantoms(folder, args.phantom_patients, args.phantom_size)
 
     def read_datalist(self, path: Path) -> Mapping[str, Any]:
-        return read_datalist(path)
+        return read_slices(path, self.settings)

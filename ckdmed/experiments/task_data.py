@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data import read_datalist
 from ckdmed.data.brats import read_brats_datalist
 from ckdmed.experiments.cases import add_case_phantom_options, case_phantoms, case_scores
-from ckdmed.experiments.slices import add_slice_phantom_options, slice_phantoms, slice_scores
+from ckdmed.experiments.slices import (
+    SLICE_WORDS,
+    add_slice_phantom_options,
+    read_slices,
+    slice_phantoms,
+    slice_scores,
+)
 
 __all__ = ["CASE_DATA", "SLICE_DATA", "TaskData", "add_phantom_options"]
 
@@ -24,9 +29,10 @@ class TaskData:
     """One kind of data.
 
     Attributes:
-        words: what a folder of them holds.
+        words: what they are, as ``--dataset_dir`` takes them.
         datalist_command: the command that makes the datalist of such a folder.
-        read_datalist: its checked content.
+        read_datalist: its checked content, from the file, the settings that all runs share, and what makes an image
+            labelled.
         phantoms: a folder of phantoms with its datalist, made once, from a folder and the options of
             :func:`add_phantom_options`.
         scores: what a record keeps of the ``summary.json`` of a segmentation's evaluation.
@@ -34,7 +40,7 @@ class TaskData:
 
     words: str
     datalist_command: str
-    read_datalist: Callable[[Path], Mapping[str, Any]]
+    read_datalist: Callable[[Path, Mapping[str, Any], str], Mapping[str, Any]]
     phantoms: Callable[[Path, argparse.Namespace], Path]
     scores: Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -53,5 +59,9 @@ def _cases(folder: Path, args: argparse.Namespace) -> Path:
     return case_phantoms(folder, args.phantom_cases, args.phantom_shape, 0, _FRACTIONS)
 
 
-SLICE_DATA = TaskData("Figshare .mat files", "datalist", read_datalist, _slices, slice_scores)
-CASE_DATA = TaskData("BraTS cases", "brats-datalist", read_brats_datalist, _cases, case_scores)
+def _read_cases(path: Path, _: Mapping[str, Any], __: str) -> Mapping[str, Any]:
+    return read_brats_datalist(path)
+
+
+SLICE_DATA = TaskData(SLICE_WORDS, "datalist", read_slices, _slices, slice_scores)
+CASE_DATA = TaskData("BraTS cases with a datalist.json", "brats-datalist", _read_cases, _cases, case_scores)

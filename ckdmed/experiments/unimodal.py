@@ -113,7 +113,7 @@ class UnimodalComparison(Experiment):
     teacher_seed: int | None = None
 
     name: ClassVar[str] = "unimodal"
-    data: ClassVar[str] = "BraTS cases"
+    data: ClassVar[str] = "BraTS cases with a datalist.json"
     datalist_command: ClassVar[str] = "brats-datalist"
     bundle: ClassVar[str] = UNIMODAL_BUNDLE
     made_settings: ClassVar[tuple[str, ...]] = (

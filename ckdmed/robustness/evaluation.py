@@ -22,7 +22,7 @@ from ckdmed.bundle.errors import in_words, root_cause
 from ckdmed.bundle.run_lock import hold, release
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.bundle.workflow import bundle_workflow
-from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.sections import stored_datalist
 from ckdmed.data.splits import GROUP_KEY
 from ckdmed.export.undisturbed import undisturbed
 from ckdmed.file_hash import sha256_of
@@ -344,7 +344,7 @@ class RobustnessEvaluation:
         data = self.options.dataset_dir
         if data is None:
             return ""
-        path = data if data.is_file() else data / DATALIST_NAME
+        path = stored_datalist(data)
         return sha256_of(path) if path.is_file() else ""
 
 

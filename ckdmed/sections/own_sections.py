@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ckdmed.data.datalist import DATALIST_NAME
+from ckdmed.data.sections import stored_datalist
 from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
 
@@ -22,7 +22,7 @@ def check_sections_kept(fold: int | None, dataset_dir: Path) -> None:
     Raises:
         ValueError: a fold is asked for, and a user's own datalist lists images under 'validation' or 'test'.
     """
-    stored = dataset_dir if dataset_dir.is_file() else dataset_dir / DATALIST_NAME
+    stored = stored_datalist(dataset_dir)
     if fold is None or not stored.is_file():
         return
     datalist = read_json(stored)

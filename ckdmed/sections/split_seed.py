@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.datalist_form import SECTIONS
+from ckdmed.data.sections import stored_datalist
 from ckdmed.data.slice_datalist import is_slice_datalist
 from ckdmed.json_files import read_json
 
@@ -33,7 +33,7 @@ def check_split_seed(
     Raises:
         ValueError: the sections are those of a datalist, and nothing else is drawn by the seed.
     """
-    stored = dataset_dir if dataset_dir.is_file() else dataset_dir / DATALIST_NAME
+    stored = stored_datalist(dataset_dir)
     if split_seed == 0 or label_fraction < 1 or not stored.is_file():
         return
     datalist = read_json(stored)

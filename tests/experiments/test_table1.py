@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,17 @@ def test_settings_of_the_command_may_be_nested_ones():
     }
     for word in ("epochs", "=3"):
         with pytest.raises(ValueError, match=f"'{word}' is not KEY=VALUE, as the bundle's settings must be"):
+            parse_settings([word])
+
+
+def test_lists_may_be_written_as_for_a_bundle():
+    """A list in Python's quotes was one text, and as a list of one class accepted."""
+    assert parse_settings(["class_names=['a', 'b']", "regions={'whole': [1, 2]}"]) == {
+        "class_names": ["a", "b"],
+        "regions": {"whole": [1, 2]},
+    }
+    for word in ("class_names=[a, b]", "regions={'whole': [1, 2}"):
+        with pytest.raises(ValueError, match=f"{re.escape(word)} is neither a list nor a mapping"):
             parse_settings([word])
 
 
