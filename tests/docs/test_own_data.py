@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 
 from ckdmed.bundle import figshare_sections
+from ckdmed.cli import main
 from ckdmed.data import read_figshare_slice
 from ckdmed.data.phantoms import write_figshare_phantoms
+from ckdmed.experiments.records import read_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "own_data.md"
@@ -68,7 +70,7 @@ def test_the_list_is_written_in_ten_lines(slices: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.bundle
 def test_the_commands_train_evaluate_and_segment(slices: Path) -> None:
-    (commands,) = blocks("bash")
+    commands, _ = blocks("bash")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     (slices.parent / "bundles").symlink_to(ROOT / "bundles")
     for command in commands.replace("\\\n", " ").strip().splitlines():
@@ -79,3 +81,15 @@ def test_the_commands_train_evaluate_and_segment(slices: Path) -> None:
     summary = json.loads(Path("own/evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["n_patients"] == 1 and summary["per_class"] == {}
     assert len(list(Path("own-masks").glob("p*_mask.png"))) == 22
+
+
+@pytest.mark.slow
+def test_methods_are_compared_on_them(slices: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, experiments = blocks("bash")
+    masks, classes = (shlex.split(command)[1:] for command in experiments.strip().splitlines())
+    tiny = ["--profile", "tiny"]
+    assert main([*masks, *tiny, "--seeds", "0", "--set", "epochs=1", "teacher_epochs=1"]) == 0
+    records = read_experiment(Path("compared") / "records")
+    assert sorted(record.arm for record in records) == ["ckd", "kd", "supervised", "teacher"]
+    # the pictures of the page have no class
+    assert main([*classes, *tiny]) == 2 and "class" in capsys.readouterr().err
