@@ -42,6 +42,7 @@ class DistilledStudent(nn.Module):
 
     Raises:
         ValueError: a projection without a tap of its name; in the forward pass, a channel that the batch does not have.
+        TypeError: in the forward pass, a student that gives something else than one tensor.
     """
 
     def __init__(
@@ -75,6 +76,12 @@ class DistilledStudent(nn.Module):
             image = image[:, self.input_channels]
         with self.taps:
             logits = self.student(image)
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(
+                f"the student {type(self.student).__name__} returned a {type(logits).__name__}; a student must return "
+                "its logits as one tensor, in training those of several heads as (B, heads, N, *spatial): wrap the "
+                "network so that it does."
+            )
         features = self.taps.collect()
         projected = {name: projection(features[name]) for name, projection in self.projections.items()}
         if logits.ndim != image.ndim + 1:

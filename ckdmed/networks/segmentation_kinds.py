@@ -163,7 +163,8 @@ def make_segmentation_network(
         role: "student" or "teacher", for the messages.
 
     Raises:
-        ValueError: volumes for a network of images, or a base that the kind cannot have; as the network itself.
+        ValueError: volumes for a network of images, or a base that the kind cannot have; further heads on other grids
+            than the logits'; as the network itself.
         TypeError: the network has no argument of an option's name.
     """
     found = SEGMENTATION_KINDS[kind]
@@ -178,6 +179,11 @@ def make_segmentation_network(
     dims = {} if found.spatial_dims == (2,) else {"spatial_dims": spatial_dims}
     own = {name: value for name, value in options.items() if name != PRUNED}
     network = found.network(**{**dims, **channels, **found.arguments(base), **own})
+    if getattr(network, "deep_supervision", False) and not head_weights(network):
+        raise ValueError(
+            f"the further heads of a {kind} {role} lie on coarser grids than the label, and no training here reads "
+            "them: leave deep_supervision out of its options."
+        )
     return with_channel_counts(network, options.get(PRUNED) or {})
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from ckdmed.engines import DistilledStudent, FrozenTeacher, attach_student, weights_hash
 from ckdmed.losses import DistillationLoss, LossTerm, MSGFFLoss
 from ckdmed.methods import distillation_loss
-from ckdmed.networks import UNet, segmentation_student, segmentation_student_taps
+from ckdmed.networks import CohraUNet, UNet, segmentation_student, segmentation_student_taps
 from tests.toy import STAGES, pair, unet
 
 
@@ -159,6 +159,12 @@ class Vector(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x.flatten(1)))
+
+
+def test_a_student_that_gives_a_list_is_named():
+    network = CohraUNet(2, 1, 1, features=(4, 6, 8), heads=2, deep_supervision=1)
+    with pytest.raises(TypeError, match="the student CohraUNet returned a list; .* as one tensor"):
+        DistilledStudent(network)(torch.rand(1, 1, 8, 8))
 
 
 def test_what_cannot_be_attached():

@@ -179,6 +179,7 @@ def test_options_go_before_the_settings() -> None:
         ({"kind": "dynunet", "base": 0}, "base of a dynunet teacher must be at least 1, got 0"),
         ({"kind": "efficientnet_lite", "spatial_dims": 3}, "2D network: spatial_dims must be 2, got 3"),
         ({"spatial_dims": 4}, "spatial_dims must be 2 or 3, got 4"),
+        ({"kind": "cohra", "options": {"deep_supervision": 1}}, "further heads of a cohra teacher .* leave deep_super"),
     ],
 )
 def test_refusals(settings: dict, message: str) -> None:
