@@ -127,7 +127,7 @@ def attach_student(
 
     A tap whose grids are no multiples of each other is warned of: one of the two networks pads its image, and the
     losses would compare places that are not the same. So are terms that compare the channels of cross-fitted teachers,
-    whose networks have none in common.
+    whose networks have none in common, and a projection behind a ReLU to a teacher's feature that has values below 0.
 
     Raises:
         ValueError: a layer of the loss without a tap, a tap that the teacher lacks, one to be projected of a name that
@@ -189,6 +189,9 @@ def attach_student(
             said = {**targets, "logits": tuple(teacher_output.logits.shape)}
             loss.build({**shapes, "logits": logits}, projected, said)
             loss.to(next(student.parameters()).device)
+    if rectified := [name for name, made in projections.items() if isinstance(getattr(made, "act", None), nn.ReLU)]:
+        image = torch.randn(shown.shape, generator=torch.Generator().manual_seed(seed)).to(device)
+        _check_signs(rectified, (teacher_inferer or SimpleInferer())(image, teacher))
     return DistilledStudent(student, taps=taps, projections=projections, loss=loss)
 
 
@@ -211,6 +214,17 @@ def _check_grids(name: str, student: Sequence[int], teacher: Sequence[int], imag
         f"{_times(image[2:])}, so one of the two pads it and their positions do not match; use images of a size that "
         "neither has to pad, such as a multiple of 32."
     )
+
+
+def _check_signs(names: Sequence[str], teacher: Any) -> None:
+    for name in names:
+        below = float((teacher.features[name] < 0).float().mean())
+        if below > 0:
+            logger.warning(
+                f"tap '{name}': {max(below, 0.01):.0%} of the teacher's feature for a random image lie below 0, where "
+                "the student's projection, which ends in a ReLU, never gets: use a teacher whose stages end in a ReLU, "
+                "such as a VGG, or another method, such as hcl."
+            )
 
 
 def _times(grid: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -52,6 +53,22 @@ def test_tokens_and_regressors_reach_the_teachers_shapes_and_learn():
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.projections.parameters())
         assert all(p.grad is None for p in teacher.network.parameters())
         assert not any("projection" in key for key in student.student.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "warned"),
+    [("efficientnet_lite", "fitnets", True), ("efficientnet_lite", "hcl", False), ("vgg_vgg", "fitnets", False)],
+)
+def test_a_rectified_projection_to_values_below_zero_is_warned_of(
+    kind: str, method: str, warned: bool, caplog: pytest.LogCaptureFixture
+):
+    torch.manual_seed(0)
+    network = classification_teacher(kind, vgg_width=0.03, vgg_img_size=32)
+    loss = distillation_loss(method, "classification", layers=["msgff"])
+    teacher = FrozenTeacher(network, taps=loss.select_taps(classification_teacher_taps(network)))
+    attach_student(Student(), teacher, {"msgff": "body"}, loss, (2, 3, 32, 32))
+    assert ("tap 'msgff'" in caplog.text and "below 0" in caplog.text) == warned
+    assert not any(p.grad is not None for p in teacher.parameters())
 
 
 def test_taps_of_a_teacher_are_what_it_has():
