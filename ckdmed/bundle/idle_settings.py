@@ -137,15 +137,15 @@ def idle_settings(parser: ConfigParser, given: Collection[str]) -> dict[str, str
         if decides is not None:
             idle[name] = f"{decides} is {_in_json(values[decides])}"
     try:
-        for name, decides in _idle_options(parser, given, value_of).items():
-            idle.setdefault(name, f"{decides} is {_in_json(values[decides])}")
+        for name, reason in _idle_options(parser, given, value_of).items():
+            idle.setdefault(name, reason)
     except _Unknown:
         pass
     return idle
 
 
 def _idle_options(parser: ConfigParser, given: Collection[str], value_of: Callable[[str], Any]) -> dict[str, str]:
-    """Of the options of the method that were given those without effect, each with the one that leaves it so."""
+    """Of the options of the method that were given those without effect, each with what leaves it so."""
     loss, method = parser.get().get("distillation_loss"), value_of("method")
     if not isinstance(loss, Mapping) or "task" not in loss or not isinstance(method, str):
         return {}
@@ -153,11 +153,18 @@ def _idle_options(parser: ConfigParser, given: Collection[str], value_of: Callab
     from ckdmed.methods import idle_options, methods
 
     found = methods(str(loss["task"])).get(method)
-    options = [] if found is None else [name for name in found.options if name in parser.get()]
+    if found is None:
+        return {}
+    options = [name for name in found.options if name in parser.get()]
     if not set(options) & set(given):
         return {}
-    idle = idle_options(method, str(loss["task"]), {name: value_of(name) for name in options})
-    return {name: decides for name, decides in idle.items() if name in given}
+    values = {name: value_of(name) for name in options}
+    idle = idle_options(method, str(loss["task"]), values)
+
+    def decided(name: str) -> Any:
+        return found.options[name] if values.get(name) is None else values[name]
+
+    return {name: f"{other} is {_in_json(decided(other))}" for name, other in idle.items() if name in given}
 
 
 def _in_json(value: Any) -> str:

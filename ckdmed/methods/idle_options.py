@@ -12,6 +12,7 @@ import torch
 from ckdmed.losses.performance_weights import TeacherShares
 from ckdmed.losses.total import DistillationLoss
 from ckdmed.methods.build import distillation_loss
+from ckdmed.methods.registry import method_named
 
 __all__ = ["idle_options"]
 
@@ -20,8 +21,8 @@ def idle_options(method: str, task: str, options: Mapping[str, Any]) -> dict[str
     """Of a method's options those that change nothing because of another one, with the name of that one.
 
     The loss is built with and without an option: one that leaves all of its terms as they are has no effect. It is to
-    blame on another option if it had one with that other's default. So an option that merely repeats its default is
-    not among them.
+    blame on another option if it had one with that other's default, or, of an option that is not given, with another
+    number than its default. So an option that merely repeats its default is not among them.
 
     Args:
         method: name of a registered method.
@@ -50,7 +51,20 @@ def _found_in(method: str, task: str, given: Mapping[str, Any]) -> dict[str, str
                 if other != name and _has_effect(method, task, usual, name):
                     found[name] = other
                     break
+            else:
+                if default := _default_to_blame(method, task, given, name):
+                    found[name] = default
     return found
+
+
+def _default_to_blame(method: str, task: str, given: Mapping[str, Any], name: str) -> str | None:
+    """The option whose default leaves a given one without effect, such as a weight of 0; None if there is none."""
+    for other, usual in method_named(method, task).options.items():
+        if other not in given and isinstance(usual, float):
+            trial = {**given, other: 0.25 if usual == 0.5 else 0.5}
+            if _has_effect(method, task, trial, name):
+                return other
+    return None
 
 
 def _has_effect(method: str, task: str, options: Mapping[str, Any], name: str) -> bool | None:

@@ -114,6 +114,12 @@ def test_an_option_of_a_method_depends_on_its_weight(
     assert idle_settings(parser_of(bundle, **given), [decides]) == {}
 
 
+def test_an_option_of_a_method_depends_on_the_default_of_a_weight() -> None:
+    given = {"method": "cross_architecture", "temperature": 2}
+    assert idle_settings(parser_of("cls_kd", **given), given) == {"temperature": "alpha is 1.0"}
+    assert idle_settings(parser_of("cls_kd", **given, alpha=0.5), given) == {}
+
+
 def test_an_unknown_method_is_not_this_checks_business() -> None:
     given = {"method": "nothing", "w_edge": 0, "edge_weights": "feature_lines"}
     assert idle_settings(parser_of("seg_kd", **given), ["edge_weights"]) == {}

@@ -45,6 +45,14 @@ def test_an_option_is_idle_where_another_one_leaves_it_so(
     assert idle_options(name, "segmentation", options) == idle
 
 
+def test_a_default_may_leave_it_so() -> None:
+    # without soft targets, as alpha 1 has none
+    assert idle_options("cross_architecture", "classification", {"temperature": 2.0}) == {"temperature": "alpha"}
+    assert idle_options("cross_architecture", "classification", {"temperature": 2.0, "alpha": 0.5}) == {}
+    # the default, whose effect nothing can tell
+    assert idle_options("kd", "classification", {"temperature": 4.0}) == {}
+
+
 @pytest.mark.parametrize(("name", "task"), EVERY)
 def test_defaults_are_never_idle_and_no_weight_is_alone(name: str, task: str) -> None:
     options = next(found for found in registered() if found.name == name and task in found.tasks).options
