@@ -21,6 +21,8 @@ _OF_TEACHERS_TRAINING = (
     *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_view", "teacher_tumour_share"),
     *("vit_pretrained", "vgg_pretrained", "lite_pretrained", "freeze"),
 )
+# of several teachers, which learn beside their student or are weighed by how they do
+_OF_SEVERAL_TEACHERS = ("teachers_dir", "share_source", "shares_by_region", "w_cooperative", "w_mutual")
 _OF_TEACHERS_NETWORK = (
     *("teacher_kind", "teacher_base", "teacher_options", "vit_*", "vgg*", "lite_pretrained", "fuse", "resolutions"),
     "map_weights",
@@ -53,12 +55,12 @@ class _Rule:
 
 _RULES = (
     _Rule(
-        ("teacher_*", *_OF_TEACHERS_NETWORK, "freeze", "cache_teacher*", "calibrate_teacher"),
-        ("method", "teacher_mode"),
-        # teachers that learn do so beside a student without distillation, too
-        lambda method, mode: method == "supervised" and mode in (None, "frozen"),
+        ("teacher_*", *_OF_SEVERAL_TEACHERS, *_OF_TEACHERS_NETWORK, "freeze", "cache_teacher*", "calibrate_teacher"),
+        ("method",),
+        # whatever their mode, no teachers learn that no student learns from
+        lambda method: method == "supervised",
         # a checkpoint also tells the student's intensities
-        but=("teacher_mode", "teacher_checkpoint", "teacher_checkpoints"),
+        but=("teacher_checkpoint", "teacher_checkpoints"),
     ),
     _Rule(_OF_TEACHERS_TRAINING, ("teacher_checkpoint",), bool),
     _Rule(
@@ -99,6 +101,12 @@ _RULES = (
     _Rule(("cache_teacher_dtype",), ("cache_teacher",), lambda storage: not storage),
     _Rule(("student_backbone",), ("student_kind",), lambda kind: kind not in _OVER_BACKBONE),
     _Rule(("align_base",), ("align",), lambda align: align is None),
+    # they learn beside the student alone, from the seed of all
+    _Rule(
+        ("teacher_epochs", "teacher_tumour_share", "teacher_seed", "teachers_dir"),
+        ("teacher_mode",),
+        lambda mode: mode == "online",
+    ),
     # what teachers learn, and these learn nothing
     _Rule(("w_cooperative", "w_mutual"), ("teacher_mode",), lambda mode: mode == "frozen"),
 )

@@ -34,10 +34,14 @@ def parser_of(bundle: str, **settings: Any) -> ConfigParser:
         (
             "brats_unimodal_kd",
             "teacher_epochs",
-            {"method": "supervised"},
             {"method": "supervised", "teacher_mode": "online"},
+            {"teacher_mode": "fusion"},
             "method is 'supervised'",
         ),
+        ("brats_unimodal_kd", "teacher_mode", {"method": "supervised"}, {}, "method is 'supervised'"),
+        ("brats_unimodal_kd", "share_source", {"method": "supervised"}, {}, "method is 'supervised'"),
+        ("brats_unimodal_kd", "teacher_epochs", {"teacher_mode": "online"}, {}, "teacher_mode is 'online'"),
+        ("brats_unimodal_kd", "teacher_seed", {"method": "mutual"}, {}, "teacher_mode is 'online'"),
         ("seg_kd", "teacher_view", {"teacher_checkpoint": "t.pt"}, {}, "teacher_checkpoint is 't.pt'"),
         ("cls_kd", "freeze", {"teacher_checkpoint": "t.pt"}, {}, "teacher_checkpoint is 't.pt'"),
         ("seg_kd", "fuse", {"teacher_bundle": "zoo"}, {"teacher_checkpoint": "t.pt"}, "teacher_bundle is 'zoo'"),
@@ -127,8 +131,8 @@ def test_an_unknown_method_is_not_this_checks_business() -> None:
 
 @pytest.mark.parametrize("bundle", NAMES)
 def test_what_a_student_without_a_teacher_takes_from_one_has_an_effect(bundle: str) -> None:
-    """A checkpoint tells its intensities, and a mode of learning teachers keeps them."""
-    names = ["teacher_checkpoint", "teacher_checkpoints", "teacher_mode", "learning_rate", "epochs", "method"]
+    """A checkpoint tells its intensities."""
+    names = ["teacher_checkpoint", "teacher_checkpoints", "learning_rate", "epochs", "method"]
     assert idle_settings(parser_of(bundle, method="supervised"), names) == {}
 
 
