@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tolerance", type=float, help=f"largest loss of Dice for the chosen depth (default: {_TOLERANCE})"
     )
-    parser.add_argument("--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms)")
+    parser.add_argument(
+        "--dataset_dir", metavar="FOLDER", help="the data of the run (default: phantoms, for a run on phantoms)"
+    )
     parser.add_argument(
         "--images", type=int, help="use at most this many validation images, spread over the patients (default: all)"
     )

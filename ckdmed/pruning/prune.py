@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ckdmed.bundle.effective_settings import strings
+from ckdmed.bundle.scored_data import check_scored_data
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.bundle.typed_command import typed_command
 from ckdmed.deploy.companions import copy_training_records
@@ -100,6 +101,7 @@ def prune(
             `dataset_dir`; both `ratio` and `depth`, or neither for another network than a UNet++, or for one that was
             trained on its validation patients; images below 1, calibration or tolerance below 0; as `without_channels`
             and `UNetPlusPlus.pruned`.
+        RefusedStart: no data are given for a network that was trained on some, see `check_scored_data`.
         FileExistsError: the folder holds a network, or the record of one.
     """
     if ratio is not None and depth is not None:
@@ -113,6 +115,8 @@ def prune(
     _refuse_existing(output_dir)
     refuse_deployed(checkpoint, "pruned")
     source = find_source(given, checkpoint, dataset_dir)
+    # neither channels nor a depth are to be chosen by them
+    check_scored_data(dataset_dir, str(source.checkpoint))
     settings = recorded_settings(source.checkpoint)
     # a record tells of a student and its teacher, or is from before one of the two could have options
     declared = read_json(source.configs / "inference.json")

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ckdmed.bundle import record_sections
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.cli import main
 from ckdmed.files import save_weights, write_json
 from ckdmed.networks import segmentation_student
@@ -52,6 +54,15 @@ def test_a_depth_of_nothing(tmp_path: Path) -> None:
     """It was taken for the whole depth."""
     with pytest.raises(ValueError, match="to a depth of 1 to 4, got 0"):
         prune("seg_kd", tmp_path / "out", weights(tmp_path / "run"), depth=0)
+
+
+@pytest.mark.parametrize("how", [{"depth": 2}, {"ratio": 0.5}, {}])
+def test_nothing_is_chosen_by_phantoms_for_a_network_of_data(tmp_path: Path, how: dict[str, Any]) -> None:
+    checkpoint = weights(tmp_path / "run", dataset_dir="path/to/figshare")
+    item = {"id": "a", "patient": "A", "patient_group": "A", "labelled": True}
+    record_sections({"train": [item], "validation": [], "test": []}, str(tmp_path / "run"), str(tmp_path / "run"))
+    with pytest.raises(RefusedStart, match="trained with --dataset_dir path/to/figshare: give --dataset_dir"):
+        prune("seg_kd", tmp_path / "out", checkpoint, **how)
 
 
 def test_no_depth_is_chosen_by_patients_of_the_training(tmp_path: Path) -> None:
