@@ -10,6 +10,7 @@ from typing import Any
 
 from ckdmed.counted import counted
 from ckdmed.reports.files import plain
+from ckdmed.runtime import is_deployed
 
 from .blocks import Facts, Line, LineChart, Picture, Section, Table, Text
 from .evaluation_part import evaluation_sections
@@ -212,15 +213,33 @@ def _teacher_files(run: TrainingRun) -> dict[str, tuple[Path, str]]:
         files = sorted(file for file in (run.folder / name).glob("*.pt") if "resume" not in file.name)
         for file in files[:1]:
             found[name] = (file, number(best[0]) if best else NONE)
-    given = run.settings.get("teacher_checkpoint") or run.settings.get("teacher_checkpoints")
-    for place in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
-        found[f"teacher ({Path(str(place)).name})"] = (Path(str(place)), NONE)
+    return found | {name: (file, NONE) for name, file in _given_teachers(run.settings).items()}
+
+
+def _given_teachers(settings: Mapping[str, Any]) -> dict[str, Path]:
+    """Teachers that a run was given; they may have been moved or replaced since."""
+    given = settings.get("teacher_checkpoint") or settings.get("teacher_checkpoints")
+    if isinstance(given, Mapping):
+        return {f"teacher {name} ({Path(str(file)).name})": Path(str(file)) for name, file in given.items()}
+    places = [Path(str(file)) for file in (given if isinstance(given, list) else [given] if given else [])]
+    found = {f"teacher ({place.name})": place for place in places}
+    for name, place in list(found.items()):
+        if place.suffix == ".json" and place.is_file():
+            # imports the trainers
+            from ckdmed.engines.teachers.folds import TeacherFolds
+
+            del found[name]
+            files = TeacherFolds.read(place).checkpoints
+            found |= {f"teacher of fold {fold} ({file.name})": file for fold, file in enumerate(files)}
     return found
 
 
 def _weights(file: Path) -> list[str]:
-    values = stored_values(file)
-    return [NONE, NONE] if values is None else [large_number(values), file_size(file.stat().st_size)]
+    if not file.is_file():
+        return [NONE, NONE]
+    # the weights of a deployed file stand in its graph
+    values = None if is_deployed(file) else stored_values(file)
+    return [NONE if values is None else large_number(values), file_size(file.stat().st_size)]
 
 
 def _settings(run: TrainingRun) -> list[Any]:

@@ -11,8 +11,8 @@ from typing import Any
 from ckdmed.bundle.renamed_settings import with_new_names
 from ckdmed.bundle.run_folder import weights_folder
 from ckdmed.file_hash import sha256_of
-from ckdmed.files import load_weights
 from ckdmed.json_files import read_json
+from ckdmed.networks.checkpoint import read_checkpoint
 from ckdmed.reports import read_history
 
 from .words import shown_value
@@ -218,11 +218,11 @@ def stored_values(checkpoint: Path) -> int | None:
     """How many numbers a checkpoint holds, parameters and buffers alike; None where there is no file.
 
     Raises:
-        ValueError: the file is no checkpoint, see `ckdmed.files.load_weights`.
+        ValueError: the file is no checkpoint, see `ckdmed.networks.checkpoint.read_checkpoint`.
     """
     if not checkpoint.is_file():
         return None
-    return _count(load_weights(checkpoint))
+    return _count(read_checkpoint(checkpoint))
 
 
 def _count(state: Any) -> int:
