@@ -195,18 +195,25 @@ def _joined(series: Sequence[ChosenSeries]) -> list[ChosenSeries]:
     joined: list[ChosenSeries] = []
     for members in parts.values():
         if len({one.files[0].parent for one in members}) > 1:
-            if files := _one_stack([file for one in members for file in one.files]):
+            files = _one_stack([file for one in members for file in one.files])
+            # one folder has them all where others hold copies
+            if len(files) > max(len(one.files) for one in members):
                 members = [replace(members[0], files=files, slices=len(files))]
         joined += members
     return joined
 
 
 def _one_stack(files: Sequence[Path]) -> tuple[Path, ...]:
-    """The files in the order of their slices, if these differ in their places along one normal; else none."""
+    """The files in the order of their slices, if these differ in their places along one normal; else none.
+
+    Of copies of an image the first counts: what was fetched twice may overlap.
+    """
     try:
-        groups = group_series([read_dicom_header(file) for file in files])
+        headers = [read_dicom_header(file) for file in files]
     except DicomFileError:
         return ()
+    images = {(header.uid or header.path, header.origins): header for header in reversed(headers)}
+    groups = group_series(reversed(list(images.values())))
     heights = [header.heights[0] for header in groups[0]]
     apart = len(groups) == 1 and all(second - first > _SAME_PLACE_MM for first, second in pairwise(heights))
     return tuple(header.path for header in groups[0]) if apart else ()

@@ -205,6 +205,19 @@ def test_of_a_series_in_several_folders_no_part_is_taken_for_the_whole(tmp_path:
         read_slices(chosen.files)
 
 
+def test_parts_of_a_series_that_overlap_are_one(tmp_path: Path) -> None:
+    files = write_mr_series(tmp_path / "in/a", np.random.default_rng(0).integers(0, 800, (8, 8, 6)))
+    (tmp_path / "in/b").mkdir()
+    for file in files[2:]:
+        (tmp_path / "in/b" / file.name).write_bytes(file.read_bytes())
+    for file in files[4:]:
+        file.unlink()
+    (patient,), _, _ = find_patients(tmp_path / "in", SEQUENCES)
+    (chosen,) = patient.chosen
+    assert chosen.files == (*files[:4], *(tmp_path / "in/b" / file.name for file in files[4:]))
+    assert chosen.slices == 6 and not patient.passed_over
+
+
 def test_a_copy_of_a_series_is_not_put_together_with_it(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 800, (8, 8, 3))
     files = write_mr_series(tmp_path / "in/a", values)
