@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from monai.transforms import SpatialResample
 from monai.utils import MetaKeys, ensure_tuple
 
 from ckdmed.data.nifti_files import VolumeFileError, is_placed, read_nifti_header
+from ckdmed.data.series_identity import check_one_patient, other_coordinates
 from ckdmed.data.volume_headers import DEFAULT_TOLERANCE_MM, VolumeHeader, grid_disagreement
 from ckdmed.data.volume_reader import VolumeReader, is_nifti, read_volume, stacked_volumes
 
@@ -39,7 +41,7 @@ class CaseReader(VolumeReader):
     Raises:
         ValueError: `reference` is none of the modalities.
         VolumeFileError: from `get_data`; an image cannot be read, is constant or no volume, or lies outside of the
-            reference's grid.
+            reference's grid; DICOM series are of several patients.
 
     Example::
 
@@ -76,10 +78,20 @@ class CaseReader(VolumeReader):
 
         Raises:
             VolumeFileError: as `get_data`.
+
+        Warns:
+            UserWarning: DICOM series are of several frames of reference, so that their coordinates may not fit.
         """
-        self._volumes(paths)
+        _, (reference, _, _) = self._volumes(paths)
+        for told in other_coordinates({str(path): Path(path) for path in paths}, str(reference)).values():
+            warnings.warn(
+                f"{told}; they are brought together by the scanner's coordinates, which may not fit: register them "
+                "first (ckdmed prepare --coregister).",
+                stacklevel=2,
+            )
 
     def _volumes(self, paths: Sequence[PathLike]) -> tuple[list[Volume], Volume]:
+        check_one_patient(map(Path, paths))
         volumes = [(Path(path), *read_volume(path)) for path in paths]
         for path, array, _ in volumes:
             if array.ndim != (3 if len(volumes) > 1 else array.ndim) or min(array.shape[:3]) < 2:

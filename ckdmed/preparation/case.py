@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 
 from ckdmed.data.brats import VolumeFileError, VolumeHeader, affine_text, brats_labels, grid_disagreement
 from ckdmed.data.case_reader import check_meeting, check_places
+from ckdmed.data.series_identity import check_one_patient, other_coordinates
 from ckdmed.data.volume_reader import read_volume
 from ckdmed.labels import BratsLabels
 from ckdmed.preparation.inputs import CaseInput
@@ -41,7 +42,8 @@ class PreparedVolume:
         covered: of each modality the share of the brain that lies in its field of view, above 0 and up to 1.
         registrations: of each modality that was brought onto the reference, how; empty where none was.
         label_kept: share of the label's volume that is left on the grid; 1 where there is no label, or an empty one.
-        doubts: a part of a sentence on each mask with the grid of several images that a registration moved apart.
+        doubts: a part of a sentence on each mask with the grid of several images that a registration moved apart, and
+            on each image of another frame of reference that nothing registered.
     """
 
     image: np.ndarray
@@ -60,11 +62,11 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     """Read, check and prepare one case.
 
     Raises:
-        VolumeFileError: see `read_volume`; the case lacks the reference; a mask that has the grid and affine of none of
-            the images (both affines are named), values that are no labels, or labels that the release does not have; an
-            empty brain mask; an image that is constant, lies outside of the reference by its affine, or has one value
-            in all of the brain; with `coregister` one that does not fit the reference after registration; a label of
-            which nothing is left.
+        VolumeFileError: see `read_volume`; the case lacks the reference; DICOM series are of several patients; a mask
+            that has the grid and affine of none of the images (both affines are named), values that are no labels, or
+            labels that the release does not have; an empty brain mask; an image that is constant, lies outside of the
+            reference by its affine, or has one value in all of the brain; with `coregister` one that does not fit the
+            reference after registration; a label of which nothing is left.
         ValueError: see `volume_preparation`.
     """
     if settings.reference is not None and settings.reference not in item.images:
@@ -72,6 +74,7 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
             f"{item.case}: lacks the reference {settings.reference}, whose grid is used (found: "
             f"{', '.join(item.images)}); give such an image, or another reference."
         )
+    check_one_patient(item.images.values())
     volumes = _read_images(item)
     if settings.n4:
         volumes = {modality: (without_shading(*volume), volume[1]) for modality, volume in volumes.items()}
@@ -85,7 +88,9 @@ def prepare_volume(item: CaseInput, settings: PreparationSettings) -> PreparedVo
     data = {m: _tensor(array, affine) for m, (array, affine) in volumes.items()}
     table = _table(item, settings)
     drawn = 0.0
-    doubts: list[str] = []
+    apart = {} if settings.coregister else other_coordinates(item.images, reference)
+    advice = "the scanner's coordinates may not fit, see summary.png or use --coregister"
+    doubts = [f"{told}: {advice}" for told in apart.values()]
     for key, path in (("label", item.label), ("brain", item.brain)):
         if path is not None:
             array, affine, drawn_on, others = _read_mask(path, headers, settings.tolerance_mm, reference)

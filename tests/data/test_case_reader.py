@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from monai.transforms import LoadImage
+from pydicom import dcmread
 
 from ckdmed.data.brats import VolumeFileError
 from ckdmed.data.case_reader import REFERENCE_KEY, CaseReader
 from tests.data.dicom_phantom import write_series
+from tests.dicom_results.mr_series import write_mr_series
 
 
 def save(path: Path, array: np.ndarray, affine: np.ndarray) -> Path:
@@ -80,6 +83,36 @@ def test_dicom_and_nifti_together(tmp_path):
     assert np.array_equal(values[0], volume)
     inside = values[1] > 0
     assert inside.any() and np.abs(values[0] - values[1])[inside].max() < 6
+
+
+def of_frame(folder: Path, frame: str, date: str) -> None:
+    for file in folder.iterdir():
+        image = dcmread(file)
+        image.FrameOfReferenceUID, image.StudyDate = frame, date
+        image.save_as(file)
+
+
+def test_series_of_two_patients_are_no_case(tmp_path):
+    volume = world((20, 18, 6), FIRST).astype(np.int16)
+    for name, patient in (("a", "P1"), ("b", "p1 "), ("c", ""), ("d", "P2")):
+        write_mr_series(tmp_path / name, volume, patient=patient)
+        of_frame(tmp_path / name, "1.2.3", "20260102")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CaseReader().check([tmp_path / name for name in "abc"])
+    for read in (CaseReader().check, CaseReader().get_data):
+        with pytest.raises(VolumeFileError, match="d: is of the patient 'P2' by its Patient ID .* but .*a of 'P1'"):
+            read([tmp_path / name for name in "acd"])
+
+
+def test_series_of_two_frames_of_reference_are_told(tmp_path):
+    volume = world((20, 18, 6), FIRST).astype(np.int16)
+    for name, frame, date in (("a", "1.2.3", "20260102"), ("b", "1.2.4", "20260305")):
+        write_mr_series(tmp_path / name, volume)
+        of_frame(tmp_path / name, frame, date)
+    told = "b has another frame of reference than .*a .studies of 20260305 and 20260102.*--coregister"
+    with pytest.warns(UserWarning, match=told):
+        CaseReader().check([tmp_path / "a", tmp_path / "b"])
 
 
 def test_one_file_of_four_channels(tmp_path):

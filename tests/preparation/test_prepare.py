@@ -338,6 +338,16 @@ def test_a_header_that_contradicts_the_folder_is_told(tmp_path, capsys, descript
         assert ("1 with a doubt that its line names" in total) == bool(told)
 
 
+def test_series_of_two_patients_are_refused_and_of_two_frames_of_reference_told(tmp_path):
+    for patient, case in (("A", "P1"), ("B", "P2")):
+        write_mr_series(tmp_path / case / "t1c", brain(), patient="A")
+        write_mr_series(tmp_path / case / "flair", brain(1), patient=patient, description="t2 flair")
+    one, two = run(find_inputs([tmp_path])[0], tmp_path / "o")
+    assert (one.status, two.status) == ("prepared", "refused")
+    assert "t2f has another frame of reference than t1c: the scanner's coordinates may not fit" in one.message
+    assert "flair: is of the patient 'B' by its Patient ID" in two.message
+
+
 def test_a_name_that_contradicts_the_folder_and_a_reformat_are_told(tmp_path):
     for file in write_mr_series(tmp_path / "0004", brain()):
         image = dcmread(file)
