@@ -11,6 +11,7 @@ from itertools import count, pairwise
 from pathlib import Path, PurePosixPath
 
 from monai.config import PathLike
+from pydicom import Dataset
 
 from ckdmed.clinic.nifti_patients import nifti_patients
 from ckdmed.data.datalist import SkippedFile
@@ -43,6 +44,7 @@ class ChosenSeries:
         because: why it was taken.
         slices: how many a volume has by its header, 0 where that cannot be read.
         uid: Series Instance UID, "" of other files.
+        time: of its acquisition as DICOM writes it, "" where nothing states it.
     """
 
     files: tuple[Path, ...]
@@ -51,6 +53,7 @@ class ChosenSeries:
     because: str
     slices: int = 1
     uid: str = ""
+    time: str = ""
 
 
 @dataclass
@@ -170,7 +173,7 @@ def _of_item(
         study = str(dataset.get("StudyInstanceUID") or "")
         uid = str(dataset.get("SeriesInstanceUID") or "")
         slices = len(item.files) if len(item.files) > 1 else _whole(dataset.get("NumberOfFrames"))
-        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices, uid)
+        return (patient, study, "volume"), ChosenSeries(item.files, kind, facts, "", slices, uid, _time(dataset))
     facts = series_facts(path)
     if kind == "nifti":
         return (*owners[path], "volume"), ChosenSeries(item.files, kind, facts, "", _nifti_slices(path))
@@ -219,6 +222,11 @@ def _one_stack(files: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(header.path for header in groups[0]) if apart else ()
 
 
+def _time(dataset: Dataset) -> str:
+    values = (str(dataset.get(keyword) or "") for keyword in ("AcquisitionTime", "SeriesTime"))
+    return next(filter(None, values), "")
+
+
 def _nifti_slices(path: Path) -> int:
     try:
         return int((*read_nifti_header(path).shape, 1, 1, 1)[2])
@@ -238,9 +246,12 @@ def _most_slices(series: Sequence[ChosenSeries]) -> tuple[ChosenSeries, dict[int
     """Of several series the one with most slices that are one volume, an original if there is one; and by their `id`
     why those before it are none.
 
-    Where none is a volume the first of them is taken, and skipped with its cause when it is read.
+    Of equally many the last acquired counts: some scanners name the contrast agent in the series before it as well, and
+    what was repeated had moved. Where none is a volume the first of them is taken, and skipped with its cause when it
+    is read.
     """
-    order = sorted(series, key=lambda one: (_distance(one), -one.slices))
+    last_first = sorted(series, key=lambda one: one.time, reverse=True)
+    order = sorted(last_first, key=lambda one: (_distance(one), -one.slices))
     faults: dict[int, str] = {}
     for one in order if len(order) > 1 else []:
         if not (fault := _fault(one)):
@@ -291,6 +302,8 @@ def _choose(patient: Patient, series: Sequence[ChosenSeries], sequences: set[str
         if _distance(best) < max(map(_distance, fitting)):
             more = f", of {len(fitting)} such series the least processed with the most slices"
         more += " that are one volume" if faults else ""
+        if any(one.slices == best.slices and "" != one.time < best.time for one in fitting):
+            more += ", acquired last"
         because = f"it is {best.facts.sequence_text}: {best.facts.because}{more}"
     elif len(usable) == 1:
         best, because = usable[0], "it is the only series" + (" that is no localiser" if len(series) > 1 else "")

@@ -128,6 +128,19 @@ def test_of_nifti_files_that_fit_that_with_most_slices_that_is_one_volume_is_tak
     assert any(line.endswith("but no volume: its shape is (4, 4, 20, 2)") for line in patient.passed_over)
 
 
+def test_of_two_series_with_a_contrast_agent_and_as_many_slices_the_later_is_taken(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 800, (8, 8, 3))
+    for number, (description, time) in enumerate((("AX T1", "101500"), ("AX T1 POST", "103000.5"), ("AX T1", ""))):
+        for file in write_mr_series(tmp_path / str(number), values, study="1.2.3", description=description):
+            image = dcmread(file)
+            # in all series of the examination, for the technologist entered it at its beginning
+            image.ContrastBolusAgent, image.AcquisitionTime = "Gadavist", time
+            image.save_as(file)
+    (patient,), _, _ = find_patients(tmp_path, SEQUENCES)
+    assert patient.chosen[0].files[0].parent.name == "1"
+    assert patient.chosen[0].because.endswith("of 3 such series with the most slices, acquired last")
+
+
 @pytest.mark.parametrize("both", [False, True], ids=["one is a volume", "none is"])
 def test_of_two_fitting_series_one_that_is_a_volume_is_taken(tmp_path: Path, both: bool) -> None:
     values = np.random.default_rng(0).integers(0, 800, (8, 8, 6))
