@@ -301,6 +301,8 @@ def _result(
     reasons = dict.fromkeys(reason for check in checks for reason in check["reasons"])
     first = parts[0][0]
     what = str(first.files[0].parent if first.kind == "dicom" else first.files[0])
+    if others := len({file.parent for file in first.files}) - 1:
+        what += f" and {counted(others, 'further folder')}"
     row = PatientResult(
         patient.identifier,
         patient.name,

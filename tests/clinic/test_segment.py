@@ -351,6 +351,15 @@ def test_a_nifti_slice_of_no_thickness_is_counted_in_pixels(tmp_path: Path) -> N
     assert (row.marked_voxels, row.volume_ml) == (12, "") and "12 pixels marked" in row.line
 
 
+def test_of_a_series_in_several_folders_their_number_is_told(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "a_mask.nii.gz")
+    files = tuple(tmp_path / name for name in ("x/1.dcm", "x/2.dcm", "y/3.dcm"))
+    series = ChosenSeries(files, "dicom", SeriesFacts(), "")
+    result = {"name": "a", "outputs": ["a_mask.nii.gz"]}
+    row, _ = _result(Patient("a", "a", [series]), [(series, result)], tmp_path, tmp_path, {}, dicom=False)
+    assert row.series == f"{tmp_path / 'x'} and 1 further folder"
+
+
 def test_only_masks_are_counted_whatever_the_name_of_the_input(tmp_path: Path) -> None:
     values = {"mask": np.eye(2, dtype=np.uint8)[..., None], "probability": np.full((2, 2, 1), 0.1, np.float32)}
     for kind, array in values.items():
