@@ -38,11 +38,17 @@ def test_equal_folders_below_two_others_are_two_patients(tmp_path: Path):
         ("P1_t1.nii.gz", "P1_flair.nii.gz", "P1_seg.nii.gz"),
         ("P1/t1.nii.gz", "P1/flair.nii.gz", "P1/seg.nii.gz"),
         ("t1/P1_t1.nii.gz", "flair/P1_flair.nii.gz", "seg/P1_seg.nii.gz"),
+        ("P1_t1/P1_t1.nii.gz", "P1_flair/P1_flair.nii.gz", "P1_seg/P1_seg.nii.gz"),
         ("images/P1_t1.nii.gz", "images/P1_flair.nii.gz", "labels/P1_seg.nii.gz"),
     ],
 )
 def test_one_patient_stays_one_case(tmp_path: Path, names: tuple[str, ...]):
     assert found(tmp_path, *names) == {"P1": ["t1n", "t2f", "seg"]}
+
+
+def test_a_folder_of_another_case_and_a_modality_tells_whose_a_file_is(tmp_path: Path):
+    names = ("A_t1/P1_t1.nii.gz", "B_flair/P1_flair.nii.gz")
+    assert found(tmp_path, *names) == {"A_t1-P1": ["t1n"], "B_flair-P1": ["t2f"]}
 
 
 def test_a_folder_of_several_modalities_is_none_of_one(tmp_path: Path):

@@ -87,13 +87,12 @@ class FoundCases:
 def find_case_files(folder: PathLike, exclude: PathLike | None = None, mask_is: str | None = None) -> FoundCases:
     """Find cases of all kinds at any depth.
 
-    A case's files are `<case>_<modality>.nii.gz` or `<case>-<modality>.nii.gz` in one folder, or
-    `<case>/<modality>.nii.gz`, or DICOM series in folders of such names; or of BIDS names (see `parse_free_name`).
-    Folders named by a modality count as the folder above, unless they hold another modality's image: `P1/T1` and
-    `P1/T2` may be two times. Masks (`seg`, `brain`) may lie in a folder of their own. Of
-    BraTS names (`parse_case_name`) equal ones are one case wherever the files lie. Under other names, folders that both
-    hold images of one case name are different persons' as far as anyone knows; they become cases that bear the folder's
-    name too:
+    A case's files are `<case>_<modality>.nii.gz` or `<case>-<modality>.nii.gz` in one folder or in folders of their own
+    names, or `<case>/<modality>.nii.gz`, or DICOM series in folders of such names; or of BIDS names (see
+    `parse_free_name`). Folders named by a modality count as the folder above, unless they hold another modality's
+    image: `P1/T1` and `P1/T2` may be two times. Masks (`seg`, `brain`) may lie in a folder of their own. Of BraTS names
+    (`parse_case_name`) equal ones are one case wherever the files lie. Under other names, folders that both hold images
+    of one case name are different persons' as far as anyone knows; they become cases that bear the folder's name too:
     `A/scan_t1.nii.gz` and `B/scan_t2.nii.gz` are "A-scan" and "B-scan". The Medical Decathlon's Task01 is known by its
     folders (`imagesTr/BRATS_001.nii.gz` with `labelsTr`).
 
@@ -190,13 +189,13 @@ class _Sorter:
             for path, _, part in self.nifti
             if not fits_folder(part, path.parent.name)
         }
-        files: tuple[tuple[list[tuple[Path, str, str]], Callable[[Path], Path]], ...] = (
-            (self.nifti, lambda path: _home(path, path.parent in mixed)),
-            (self.series, lambda folder: folder.parent),
+        files: tuple[tuple[list[tuple[Path, str, str]], Callable[[Path, str], Path]], ...] = (
+            (self.nifti, lambda path, stated: path.parent if path.parent in mixed else _home(path, stated)),
+            (self.series, lambda folder, stated: folder.parent),
         )
         for found, home_of in files:
             for path, stated, part in sorted(found):
-                home = home_of(Path(os.path.abspath(path)))
+                home = home_of(Path(os.path.abspath(path)), stated)
                 # T1 and T2 alone are the times of everybody
                 case = stated or (f"{home.parent.name}-{home.name}" if home in mixed else home.name)
                 known = parse_case_name(case)
@@ -229,15 +228,11 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else Path(os.path.abspath(root)).name
 
 
-def _home(path: Path, mixed: bool) -> Path:
-    """The folder that tells whose a file is: one named by a modality (`t1/P1_t1.nii.gz`) does not.
-
-    Args:
-        path: of the file.
-        mixed: whether its folder holds images of another modality than its name says.
-    """
+def _home(path: Path, case: str) -> Path:
+    """The folder that tells whose a file is: one named by a modality alone (`t1/P1_t1.nii.gz`), or by one and the
+    file's own case (`P1_t1/P1_t1.nii.gz`), does not."""
     parsed = parse_free_name(path.parent.name)
-    return path.parent.parent if parsed is not None and not parsed[0] and not mixed else path.parent
+    return path.parent.parent if parsed is not None and parsed[0] in ("", case) else path.parent
 
 
 def _named(
