@@ -29,7 +29,8 @@ class DistilledStudent(nn.Module):
 
     This is what the optimiser, DistributedDataParallel and ``torch.compile`` are given, so that the projections and the
     loss's own parameters train with the student and are part of the resumed state. The student inside stays a plain
-    network: validate, save and export ``.student``.
+    network: validate ``.student`` and save its ``state_dict()``. Call ``.taps.remove()`` before it is scripted or
+    pickled as a whole, for which its hooks are in the way.
 
     Args:
         student: any network that maps (B, C, *spatial) to raw logits; in training, with deep supervision, to those of

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -45,6 +47,16 @@ def test_student_inside_stays_plain():
     torch.testing.assert_close(plain.eval()(x), student(x).logits)
     assert not any("projections" in name for name in student.student.state_dict())
     assert any(name.startswith("projections.") for name in student.state_dict())
+
+
+def test_the_student_is_scripted_and_pickled_once_its_taps_are_removed():
+    student, _ = pair(distillation_loss())
+    network, x = student.student.eval(), torch.rand(2, 1, 32, 32)
+    names = set(network.state_dict())
+    student.taps.remove()
+    torch.testing.assert_close(torch.jit.script(network)(x), network(x))
+    torch.testing.assert_close(pickle.loads(pickle.dumps(network))(x), network(x))
+    assert set(network.state_dict()) == names
 
 
 def test_projections_neither_use_nor_disturb_the_global_random_state():
