@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from monai.utils import ensure_tuple_rep
 from torch import nn
+from torch.nn import functional
 
 from ckdmed.networks.published_weights import weights_file
 from ckdmed.networks.vit import build_vit, token_grid
@@ -88,7 +89,9 @@ class ViTClassifier(nn.Module):
         """Return the normalised class token (B, hidden_size) before the head."""
         self.check_size(x)
         last = self.vit(x)[1][-1]
-        return self.vit.norm(last)[:, 0]
+        # not the module, whose tap would tell the tokens twice: the network itself has called it
+        norm = self.vit.norm
+        return functional.layer_norm(last, norm.normalized_shape, norm.weight, norm.bias, norm.eps)[:, 0]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check_size(x)

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from ckdmed.networks import ViTClassifier, build_vit
+from ckdmed.networks.taps import Taps
+from ckdmed.networks.vit import transformer_taps
 
 
 def tiny(spatial_dims: int = 2) -> ViTClassifier:
@@ -31,6 +33,14 @@ def test_logits_are_not_bounded() -> None:
     network = tiny()
     nn.init.constant_(network.vit.classification_head.bias, 40.0)
     assert network(torch.rand(1, 1, 16, 16)).min() > 30
+
+
+def test_features_are_the_normalised_class_token_which_a_tap_sees_once() -> None:
+    network = tiny().eval()
+    taps = Taps(network, transformer_taps(network))
+    with taps:
+        features = network.forward_features(torch.rand(2, 1, 16, 16))
+    assert torch.equal(taps.collect()["tokens"][:, 0], features)
 
 
 def test_head_on_the_features_gives_the_logits() -> None:
