@@ -31,7 +31,7 @@ _FOLLOWED = ("spatial_dims", "recipe", "teacher_recipe", "teacher_kind")
 
 
 def parse_settings(words: Sequence[str], what: str = "bundle's settings") -> dict[str, Any]:
-    """``KEY=VALUE`` words as settings; a value is JSON or a list or mapping of Python where it can be read so, else text.
+    """``KEY=VALUE`` words as settings; a value is JSON or Python (a list, a mapping) where it can be read, else text.
 
     Args:
         words: as on the command line.
