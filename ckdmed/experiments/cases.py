@@ -10,6 +10,7 @@ from typing import Any
 from ckdmed.data.brats import build_brats_datalist, write_brats_datalist
 from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.phantoms import PHANTOM_RELEASE, write_brats_phantoms
+from ckdmed.experiments.drawn_phantoms import refuse_another_number
 from ckdmed.labels import REGIONS
 from ckdmed.reports import RunRecord, arm_table
 
@@ -112,7 +113,11 @@ def case_phantoms(
         seed: of the phantoms and of the split.
         fractions: of the patients in the training, validation and test set.
         made: further arguments of ``write_brats_phantoms``.
+
+    Raises:
+        ValueError: it holds phantoms of other settings or another number.
     """
+    refuse_another_number(folder, "n_cases", cases, "--phantom_cases")
     width, height, depth = (int(size) for size in shape)
     write_brats_phantoms(folder, cases, (width, height, depth), seed, progress=False, **made)
     if not (folder / DATALIST_NAME).is_file():

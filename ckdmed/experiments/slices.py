@@ -12,6 +12,7 @@ from ckdmed.data.datalist import DATALIST_NAME
 from ckdmed.data.phantoms import write_figshare_phantoms
 from ckdmed.data.sections import resolve_datalist
 from ckdmed.data.slice_datalist import is_slice_datalist
+from ckdmed.experiments.drawn_phantoms import refuse_another_number
 from ckdmed.json_files import read_json
 
 __all__ = [
@@ -70,7 +71,12 @@ def add_slice_phantom_options(parser: argparse.ArgumentParser) -> None:
 
 
 def slice_phantoms(folder: Path, patients: int, size: int, seed: int = 0) -> Path:
-    """A folder of phantoms with its datalist, made once."""
+    """A folder of phantoms with its datalist, made once.
+
+    Raises:
+        ValueError: it holds phantoms of other settings or another number.
+    """
+    refuse_another_number(folder, "n_patients", patients, "--phantom_patients")
     write_figshare_phantoms(folder, n_patients=patients, size=size, seed=seed)
     if not (folder / DATALIST_NAME).is_file():
         datalist, _ = build_figshare_datalist(folder, seed=seed, progress=False)
