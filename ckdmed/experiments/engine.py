@@ -269,6 +269,11 @@ class Experiment(ExperimentOptions):
                 f"{self.folder(run)}, and nothing is left there to continue it; put the record back, or move that "
                 "folder away to train the run again."
             )
+        if (scored := self.record_path(run, "test")).is_file():
+            raise ValueError(
+                f"{scored}: is of an earlier training of this run, whose record on the validation set is gone; put "
+                f"{self.record_path(run, 'validation')} back, or move this one away to train the run again."
+            )
 
     def _check_beside(self, run: Run) -> None:
         """Raise ValueError where a run and earlier ones could not stand in one table."""

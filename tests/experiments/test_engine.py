@@ -89,6 +89,23 @@ def test_a_finished_run_without_its_record_is_named_before_any_training(
     assert (runs[-2], "train") in trainer.asked and (runs[-1], "train") not in trainer.asked
 
 
+def test_test_scores_of_an_earlier_training_are_not_taken_for_those_of_a_new_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    install(monkeypatch, FakeTrainer())
+    name = planned("compare", "--seeds", "0", "1", *FEW["compare"])[-1].name
+    assert main(command("compare", tmp_path, data, "--final")) == 0
+    (tmp_path / "records/validation" / f"{name}.json").unlink()
+    (tmp_path / "runs" / name).rename(tmp_path / "away")
+    trainer = install(monkeypatch, FakeTrainer())
+    scored = tmp_path / "records/test" / f"{name}.json"
+    assert main(command("compare", tmp_path, data, "--final")) == 2
+    assert f"{scored}: is of an earlier training" in capsys.readouterr().err and trainer.asked == []
+    scored.unlink()
+    assert main(command("compare", tmp_path, data, "--final")) == 0
+    assert trainer.asked == [(name, "train"), (name, "validation"), (name, "test")]
+
+
 @pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in FINAL])
 def test_some_never_look_at_the_test_set(name: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
