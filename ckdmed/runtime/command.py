@@ -28,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("form", type=Path, metavar="FORM", help="model.onnx or model.xml written by `ckdmed deploy`")
     parser.add_argument("inputs", type=Path, metavar="INPUTS", help="a file, a folder or a datalist")
     parser.add_argument("--output_dir", "--out", type=Path, required=True, metavar="FOLDER", help="folder for results")
-    parser.add_argument("--section", default="test", help="section of a datalist (default: test)")
+    parser.add_argument("--section", help="section of a datalist (default: test)")
     parser.add_argument("--threshold", type=float, help="mask threshold (default: that of the bundle's inference)")
     parser.add_argument(
         "--tta", choices=("true", "false"), help="average over mirror images (default: as in the bundle)"
@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run it; the exit status is that of the parser's description."""
     args = build_parser().parse_args(argv)
     try:
+        _check(args)
         axis = args.slice_axis
         predictor = Predictor(
             open_form(args.form, args.threads),
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tta=None if args.tta is None else args.tta == "true",
             slice_axis=int(axis) if axis is not None and axis.lstrip("-").isdecimal() else axis,
         )
-        for step in predict_folder(predictor, args.inputs, args.output_dir, args.section, args.replace):
+        for step in predict_folder(predictor, args.inputs, args.output_dir, args.section or "test", args.replace):
             if isinstance(step, RuntimeReport):
                 return _told(step, args.output_dir)
             print(step, file=sys.stderr)
@@ -72,6 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"ckdmed-runtime: error: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise ValueError for an option that would do nothing, or be taken for its default."""
+    if args.section is not None and args.inputs.suffix.lower() != ".json":
+        raise ValueError(
+            f"--section {args.section}: only a datalist has sections, and {args.inputs} is none; leave it out, or give "
+            "the datalist's JSON file."
+        )
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads must be at least 1, got {args.threads}.")
 
 
 def _told(report: RuntimeReport, folder: Path) -> int:

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from ckdmed.data.slice_files import read_images
-from ckdmed.data.slice_geometry import SliceGeometry
+from ckdmed.data.slice_geometry import SLICE_AXES, SliceGeometry
 from ckdmed.paths import PathLike
 from ckdmed.runtime.description import DeployedFileError
 from ckdmed.runtime.forms import DeployedForm
@@ -63,7 +63,7 @@ class Predictor:
     Raises:
         DeployedFileError: a network of whole cases, which are prepared by ckdmed itself; one that asks for what this
             version does not know.
-        ValueError: a threshold outside of [0, 1].
+        ValueError: a threshold outside of [0, 1], or for classes; an axis that there is not.
 
     Example::
 
@@ -91,11 +91,15 @@ class Predictor:
                 f"of the package that wrote the file ({description.source.get('ckdmed', 'not stated')}) or a later "
                 "one."
             )
+        if threshold is not None and description.task == "classification":
+            raise ValueError(f"{form.path}: gives classes, which have no threshold, got {threshold:g}; leave it out.")
         # classes have none
         self.threshold = float(after.get("threshold", 0.5) if threshold is None else threshold)
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"the threshold must be in [0, 1], got {self.threshold}.")
         self.tta = bool(after["tta"] if tta is None else tta)
+        if slice_axis is not None and slice_axis not in SLICE_AXES:
+            raise ValueError(f"slice_axis must be one of {', '.join(map(str, SLICE_AXES))}, got {slice_axis!r}.")
         self.slice_axis = before.get("slice_axis", -1) if slice_axis is None else slice_axis
         # files of before there was a choice do not name them
         self.scaling = str(before.get("scaling", "percentiles"))

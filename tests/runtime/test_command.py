@@ -228,6 +228,22 @@ def test_classes_of_another_run_are_replaced_only_when_asked_to(slices, tmp_path
     assert table.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("description", "words", "said"),
+    [
+        (CLASSES, ["--threshold", "0.9"], "gives classes, which have no threshold, got 0.9"),
+        (SEGMENTATION, ["--section", "validation"], "only a datalist has sections"),
+        (SEGMENTATION, ["--threads", "0"], "--threads must be at least 1, got 0"),
+        (SEGMENTATION, ["--slice_axis", "sideways"], "axial, coronal, sagittal, got 'sideways'"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(slices, tmp_path, capsys, description, words, said):
+    form = write_tiny(tmp_path / "model.onnx", description)
+    assert main([str(form), str(slices), "--output_dir", str(tmp_path / "out"), *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 def test_refusals_take_one_line(slices, tmp_path, capsys):
     form = write_tiny(tmp_path / "model.onnx")
     assert main([str(form), str(slices), "--output_dir", str(slices)]) == 2
