@@ -72,6 +72,12 @@ _RULES = (
     _Rule(("trust_bundle", "teacher_bundle_*"), ("teacher_bundle",), lambda bundle: not bundle),
     _Rule(("n_folds", "fold_source"), ("fold",), lambda fold: fold is None),
     _Rule(("phantom_*",), ("dataset_dir",), lambda folder: folder is not None),
+    _Rule(
+        ("section",),
+        ("dataset_dir", "epochs"),
+        # an inference, which has no epochs, takes all that is in a folder, with a datalist in it or not
+        lambda place, epochs: epochs is None and not str(place).lower().endswith(".json"),
+    ),
     _Rule(("phantom_cases", "min_voxels"), ("task",), lambda task: task == "figshare"),
     _Rule(("phantom_patients",), ("task",), lambda task: task not in (None, "figshare")),
     _Rule(

@@ -193,3 +193,19 @@ def test_weights_of_volumes_are_the_same_whatever_they_are(tmp_path: Path) -> No
     )
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     assert sorted(idle_settings(parser_of("brats_seg_kd", **usual), others)) == sorted(others)
+
+
+@pytest.mark.parametrize("bundle", sorted(path.parent.name for path in BUNDLES.glob("*/inference.json")))
+def test_a_section_of_what_is_no_datalist(bundle: str) -> None:
+    """All of the folder was predicted, patients of the training among it, without a word."""
+
+    def idle(*files: str, **settings: Any) -> dict[str, str]:
+        parser = ConfigParser()
+        parser.read_config([str(BUNDLES / bundle / file) for file in files])
+        parser.update(settings)
+        return idle_settings(parser, ["section"])
+
+    given = {"section": "validation", "checkpoint": "model.pt"}
+    assert idle("inference.json", dataset_dir="mine", **given) == {"section": "dataset_dir is 'mine'"}
+    assert idle("inference.json", dataset_dir="mine/datalist.json", **given) == {}
+    assert idle("train.json", "evaluate.json", dataset_dir="mine", **given) == {}
