@@ -28,6 +28,7 @@ from ckdmed.files import write_json
 from ckdmed.folders import replaced_folder
 from ckdmed.labels import REGIONS, brats_labels
 from ckdmed.metrics.region_volumes import volumes_ml
+from ckdmed.pseudo_labels.empty_masks import tell_of_empty
 from ckdmed.pseudo_labels.ensemble import combined
 from ckdmed.pseudo_labels.networks import check_models, inferred
 from ckdmed.pseudo_labels.settings import PseudoLabelSettings
@@ -100,6 +101,7 @@ def write_case_labels(
         images = [_hashes(folder, entry) for entry in unlabelled]
         manifest = write_manifest(folder, datalist, settings, models, images)
     labelled = [row for row in rows if row["label"]]
+    tell_of_empty([entry["case"] for entry in unlabelled if "label" in entry and not entry["label_voxels"]])
     mean = float(np.mean([row["agreement"] for row in rows]))
     logger.info(f"{len(labelled)} of {counted(len(rows), 'case')} labelled; mean agreement {mean:.3f}: {output_dir}")
     return manifest

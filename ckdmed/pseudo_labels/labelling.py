@@ -23,6 +23,7 @@ from ckdmed.files import write_json
 from ckdmed.folders import replaced_folder
 from ckdmed.json_files import read_json
 from ckdmed.pseudo_labels.cases import write_case_labels
+from ckdmed.pseudo_labels.empty_masks import tell_of_empty
 from ckdmed.pseudo_labels.ensemble import combined
 from ckdmed.pseudo_labels.mask_values import Regions, common_regions, mask_value
 from ckdmed.pseudo_labels.networks import check_models, inferred
@@ -61,14 +62,16 @@ def write_pseudo_labels(
         the manifest.
 
     Raises:
-        ValueError: no models, a datalist of another form or without unlabelled images; a network without a record, of
-            several regions, of others than the first one's, or that was trained or chosen on patients of the test
-            section; a patient in two sections; an image that one of them could not read; settings out of their ranges;
-            a folder with other files, or with masks changed since.
+        ValueError: no models, or one twice; a datalist of another form or without unlabelled images; a network without
+            a record, of several regions, of others than the first one's, or that was trained or chosen on patients of
+            the test section; a patient in two sections; an image that one of them could not read; settings out of their
+            ranges, or of no effect; a folder with other files, or with masks changed since.
     """
     if not models:
         raise ValueError("give one or more checkpoints of networks that label.")
-    settings.check()
+    if twice := [model for place, model in enumerate(models) if _real(model) in map(_real, models[:place])]:
+        raise ValueError(f"'{twice[0]}' is given twice; it would agree with itself and count twice in the average.")
+    settings.check(len(models))
     stored = datalist / "datalist.json"
     if stored.is_file() and is_brats_datalist(read_json(stored)):
         datalist = stored
@@ -122,9 +125,14 @@ def write_pseudo_labels(
         ]
         manifest = write_manifest(folder, datalist, settings, models, images)
     labelled = [row for row in rows if row["label"]]
+    tell_of_empty([row["image"] for row in labelled if row["voxels"] == 0])
     mean = float(np.mean([row["agreement"] for row in rows]))
     logger.info(f"{len(labelled)} of {counted(len(rows), 'image')} labelled; mean agreement {mean:.3f}: {output_dir}")
     return manifest
+
+
+def _real(path: Path) -> Path:
+    return path.expanduser().resolve()
 
 
 def _sections_as_read(

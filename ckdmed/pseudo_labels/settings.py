@@ -26,8 +26,18 @@ class PseudoLabelSettings:
     min_agreement: float = 0.0
     soft: bool = False
 
-    def check(self) -> None:
-        """Raise ValueError where one is out of its range."""
+    def check(self, networks: int = 2) -> None:
+        """Raise ValueError where one is out of its range, or would do nothing with so many networks."""
         if not 0 <= self.min_agreement <= 1:
             raise ValueError(f"min_agreement is {self.min_agreement}; it must lie in [0, 1].")
         combined([np.zeros(1)], self.average, self.min_confidence)
+        if self.min_agreement > 0 and networks < 2:
+            raise ValueError(
+                f"min_agreement is {self.min_agreement}, but a single network agrees with itself everywhere; give "
+                "several networks, or leave it out."
+            )
+        if self.soft and self.min_confidence > 0.5:
+            raise ValueError(
+                f"min_confidence is {self.min_confidence}, but soft labels hold all probabilities; leave one of the "
+                "two out."
+            )

@@ -16,7 +16,7 @@ from ckdmed.cli import main
 from ckdmed.data.label_files import read_label_slices
 from ckdmed.data.load_slices import LoadSliced
 from ckdmed.data.slice_datalist import read_slice_datalist
-from ckdmed.files import save_weights
+from ckdmed.files import load_weights, save_weights
 from ckdmed.pseudo_labels.mask_values import mask_value
 from ckdmed.pseudo_labels.written_folder import check_pseudo_labels, content_sha256
 from ckdmed.sections.record import SectionRecord, find_own_or_shipped
@@ -169,6 +169,17 @@ def test_images_that_the_networks_disagree_on_stay_unlabelled(tmp_path: Path):
     labels = {entry["image"]: entry.get("label", "") for entry in content["training"]}
     for row in rows:
         assert bool(labels[row["image"]]) == bool(row["label"]) == (float(row["agreement"]) == 1)
+
+
+def test_labels_without_a_tumour_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    source, path = datalist(tmp_path / "in"), Path(model(tmp_path, 1))
+    state = load_weights(path)
+    last = [name for name, value in state.items() if value.shape == (1,)][-1]
+    save_weights(path, {**state, last: torch.full((1,), -1e4)})
+    assert main(["pseudo-label", str(source), "--models", str(path), "--output_dir", str(tmp_path / "out")]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "audit.csv").open()))
+    assert rows and all(row["voxels"] == "0" for row in rows)
+    assert f"{len(rows)} labels without any tumour ({rows[0]['image']}" in caplog.text
 
 
 @pytest.mark.parametrize("given", [["training"], ["training", "test"]])
@@ -335,6 +346,9 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
             "it holds mine.txt but no manifest.json",
         ),
         ([*complete, "--min_confidence", "2"], "min_confidence is 2"),
+        ([*complete, "--min_agreement", "0.8"], "a single network agrees with itself everywhere"),
+        ([*complete, "--soft", "--min_confidence", "0.8"], "soft labels hold all probabilities"),
+        ([str(source), "--models", good, good, "--output_dir", str(tmp_path / "x")], "model1.pt' is given twice"),
         ([str(tmp_path / "in"), *complete[1:]], "in: no such datalist; give the JSON file"),
         ([str(tmp_path / "full"), "--check"], "manifest.json is not a manifest of pseudo-labels: give a folder"),
     ):
