@@ -10,21 +10,13 @@ from types import TracebackType
 from ckdmed.bundle.stopping import close_bars, run_is_stopped
 from ckdmed.files import DISK_FULL, DiskFullError
 
-__all__ = ["RefusedStart", "explain_errors", "in_words", "is_of_settings", "no_checkpoint", "root_cause"]
+__all__ = ["RefusedStart", "explain_errors", "in_words", "is_of_settings", "root_cause"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
 
 class RefusedStart(ValueError):
     """A run that is refused before it starts, with the reason and the remedy; it needs no traceback."""
-
-
-def no_checkpoint(checkpoint: object) -> str:
-    """What is said where a bundle's weights are not there, with the remedy."""
-    return (
-        f"there is no checkpoint '{checkpoint}'. Give one with --checkpoint, or train one: train.json of this bundle "
-        "writes it to its output folder as models/model.pt."
-    )
 
 
 # how MONAI's wrappings of an error begin: of expressions, components and transforms

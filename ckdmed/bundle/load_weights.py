@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from ignite.engine import Engine, Events
 
-from ckdmed.bundle.errors import RefusedStart, no_checkpoint
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.counted import counted
 from ckdmed.deployed_network import run_deployed
 from ckdmed.networks.checkpoint import read_state_dict
@@ -24,7 +24,10 @@ def load_checkpoint(network: torch.nn.Module, checkpoint: str) -> torch.nn.Modul
         ValueError: there is no such file, it is no checkpoint, or it is one of another network.
     """
     if not Path(checkpoint).is_file():
-        raise ValueError(no_checkpoint(checkpoint))
+        raise ValueError(
+            f"there is no checkpoint '{checkpoint}'. Give one with --checkpoint, or train one: train.json of this "
+            "bundle writes it to its output folder as models/model.pt."
+        )
     if is_deployed(checkpoint):
         return run_deployed(network, checkpoint)
     weights = read_state_dict(checkpoint)

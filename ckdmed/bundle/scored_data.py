@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ckdmed.bundle.errors import RefusedStart, no_checkpoint
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.trained import recorded_settings
 from ckdmed.sections import scored
 from ckdmed.sections.record import SectionOverlapError, find_record
@@ -15,9 +15,7 @@ __all__ = ["check_scored_data", "scored_items"]
 
 
 def check_scored_data(dataset_dir: str | None, checkpoint: str) -> None:
-    """Refuse to score weights that are not there, or phantoms with the weights of a training that had data.
-
-    Both before any phantom is drawn or any data are read.
+    """Refuse to score phantoms with the weights of a training that had data, before any phantom is drawn.
 
     Weights that ship are scored on phantoms by whoever has no data, to see that everything works.
 
@@ -26,10 +24,8 @@ def check_scored_data(dataset_dir: str | None, checkpoint: str) -> None:
         checkpoint: what is scored.
 
     Raises:
-        RefusedStart: names the checkpoint, or the data of the training.
+        RefusedStart: names the data of the training.
     """
-    if not Path(checkpoint).is_file():
-        raise RefusedStart(no_checkpoint(checkpoint))
     if dataset_dir or find_record(checkpoint) is None:
         return
     if data := (recorded_settings(Path(checkpoint)) or {}).get("dataset_dir"):

@@ -17,7 +17,7 @@ from ckdmed.bundle.component_overrides import NO_COMPONENTS
 from ckdmed.bundle.contradictions import contradictions
 from ckdmed.bundle.deployed_check import check_deployed
 from ckdmed.bundle.effective_settings import IneffectiveSettingError, check_effect, strings
-from ckdmed.bundle.errors import RefusedStart, explain_errors
+from ckdmed.bundle.errors import explain_errors
 from ckdmed.bundle.idle_settings import idle_settings
 from ckdmed.bundle.own_networks import check_own_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
@@ -56,7 +56,6 @@ def check_settings() -> None:
     stays a folder.
 
     Raises:
-        RefusedStart: ``evaluate.json`` is run without the ``train.json`` that it lies over.
         RenamedSettingError: names each setting and value with a name of before, and what it is called now.
         UnknownSettingError: names each key and the nearest setting that the value could be one of.
         IneffectiveSettingError: names each setting of the command line that changes nothing, and each file for a
@@ -73,7 +72,6 @@ def check_settings() -> None:
     workflow = running_workflow()
     if workflow is None:
         return
-    _refuse_overlay_alone(workflow)
     adapt_tracking(workflow.parser, workflow.run_id)
     hand_over(workflow.parser)
     config = workflow.parser.get()
@@ -104,16 +102,6 @@ def check_settings() -> None:
         lines.append(f"'{key}' is not a setting of this bundle" + (f"; did you mean '{near}'?" if near else "."))
     plain = [k for k in known if k not in _RESERVED and not isinstance(config.get(k, {}), Mapping)]
     raise UnknownSettingError(" ".join(lines) + f" Settings: {', '.join(plain)}.")
-
-
-def _refuse_overlay_alone(workflow: ConfigWorkflow) -> None:
-    config = workflow.parser.get()
-    if "evaluation_dir" in config and "network_def" not in config:
-        train, evaluate = (str(workflow.config_root_path / name) for name in ("train.json", "evaluate.json"))
-        raise RefusedStart(
-            f"{evaluate}: declares only what differs from {train} and cannot run alone; give both files, and the "
-            f"weights: --config_file \"['{train}','{evaluate}']\" --checkpoint path/to/model.pt"
-        )
 
 
 def _tell_of_idle(parser: ConfigParser) -> None:

@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.as_teacher import as_a_teacher, is_of_a_student, with_own_images
 from ckdmed.bundle.effective_settings import strings
-from ckdmed.bundle.errors import RefusedStart, no_checkpoint
+from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_folder import own_folder
 from ckdmed.bundle.renamed_settings import as_of_now
 from ckdmed.bundle.running import running_workflow
@@ -93,7 +93,10 @@ class Trained:
             RefusedStart: with what to give.
         """
         if not Path(str(self.checkpoint)).is_file():
-            raise RefusedStart(no_checkpoint(self.checkpoint))
+            raise RefusedStart(
+                f"there is no checkpoint '{self.checkpoint}'. Give one with --checkpoint, or train one: train.json of "
+                "this bundle writes it to its output folder as models/model.pt."
+            )
         path = Path(str(self.checkpoint)).with_suffix(".json")
         wanted = ", ".join(f"{option}{name}" for name in names)
         raise RefusedStart(
