@@ -8,7 +8,13 @@ from ckdmed.losses.bce_dice import BCEDiceLoss
 from ckdmed.losses.class_affinity import ClassAffinityLoss, class_affinity
 from ckdmed.losses.combination import CombinationLoss
 from ckdmed.losses.conventions import PairLoss
-from ckdmed.losses.cooperative import HEAD, CooperativeTeacherLoss, DeepSupervisionTerm, resize_labels
+from ckdmed.losses.cooperative import (
+    HEAD,
+    CooperativeTeacherLoss,
+    DeepSupervisionTerm,
+    check_fusion_learns,
+    resize_labels,
+)
 from ckdmed.losses.coordinate import CoordinateLoss
 from ckdmed.losses.cross_attention import PartialCrossAttentionLoss
 from ckdmed.losses.cwd import ChannelWiseLoss
@@ -109,6 +115,7 @@ __all__ = [
     "TokenMSELoss",
     "attention_map",
     "binary_cross_entropy",
+    "check_fusion_learns",
     "class_affinity",
     "class_weights_of",
     "decoupled_divergences",

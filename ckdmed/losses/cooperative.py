@@ -12,10 +12,27 @@ from ckdmed.losses.conventions import full_precision
 from ckdmed.losses.soft_targets import KDLoss
 from ckdmed.losses.total import LossTerm, LossValues, NetworkOutput
 
-__all__ = ["HEAD", "CooperativeTeacherLoss", "DeepSupervisionTerm", "resize_labels"]
+__all__ = ["HEAD", "CooperativeTeacherLoss", "DeepSupervisionTerm", "check_fusion_learns", "resize_labels"]
 
 #: name of the student's intermediate head, and of the cooperative logits among the teachers' features
 HEAD = "cooperative"
+
+
+def check_fusion_learns(w_cooperative: float, learning: bool) -> None:
+    """Refuse cooperative logits that nothing trains.
+
+    Args:
+        w_cooperative: weight of their loss.
+        learning: whether the teachers learn as well; of frozen ones only the fusion does.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if w_cooperative == 0 and not learning:
+        raise ValueError(
+            "of frozen teachers only the fusion learns, and w_cooperative 0 takes its loss away: give a "
+            "w_cooperative above 0, or teachers without a fusion (teacher_mode frozen)."
+        )
 
 
 def resize_labels(labels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -116,11 +133,7 @@ class CooperativeTeacherLoss(nn.Module):
             raise ValueError(f"w_cooperative cannot be negative, got {w_cooperative}.")
         if w_mutual < 0 or (w_mutual > 0 and not learning):
             raise ValueError(f"w_mutual is {w_mutual}: it cannot be negative, and frozen teachers learn from nobody.")
-        if w_cooperative == 0 and not learning:
-            raise ValueError(
-                "of frozen teachers only the fusion learns, and w_cooperative 0 takes its loss away: give a "
-                "w_cooperative above 0, or teachers without a fusion (teacher_mode frozen)."
-            )
+        check_fusion_learns(w_cooperative, learning)
         self.supervised = supervised
         self.names = list(names)
         self.w_cooperative = float(w_cooperative)
