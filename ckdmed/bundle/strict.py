@@ -23,6 +23,7 @@ from ckdmed.bundle.own_networks import check_own_networks
 from ckdmed.bundle.renamed_settings import RenamedSettingError, check_renamed
 from ckdmed.bundle.running import running_workflow
 from ckdmed.bundle.setting_check import WrongSettingError, check_values, hand_over, nearest_setting, taken_settings
+from ckdmed.bundle.smoothed_teacher import tell_of_smoothed_teacher
 from ckdmed.bundle.taught_check import check_started_from, check_taught
 from ckdmed.bundle.tracking import adapt_tracking
 from ckdmed.bundle.trained import check_trained
@@ -94,6 +95,7 @@ def check_settings() -> None:
         check_started_from(workflow.parser)
         check_deployed(workflow.parser)
         _tell_of_idle(workflow.parser)
+        tell_of_smoothed_teacher(workflow.parser)
         return
     known = sorted(_settings(config) - set(unknown))
     lines = []
