@@ -105,6 +105,9 @@ _HEADLINE = {
     "the same at 64 pixels, teacher at 256": _Shown(
         "methods-segmentation-few-known", "Dice per slice", "supervised", "ckd", "given"
     ),
+    "masks, a quarter of the labels, teacher trained on other patients": _Shown(
+        "methods-segmentation-elsewhere", "Dice per slice", "supervised", "ckd", "given"
+    ),
     "glioma masks from contrast-enhanced T1 alone, teacher also sees FLAIR": _Shown(
         "unimodal-lgg", "Dice", "t1c-alone", "t1c-distilled", label_fraction=1
     ),
@@ -114,6 +117,9 @@ _HEADLINE = {
     ),
     "tumour type, a quarter of the labels, teacher trained on all labels": _Shown(
         "methods-classification-few", "test_accuracy", "supervised", "ckd", "given"
+    ),
+    "tumour type, a quarter of the labels, teacher trained on other patients": _Shown(
+        "methods-classification-elsewhere", "test_accuracy", "supervised", "ckd", "given"
     ),
     "tumour type, EfficientNet-Lite0 at 160 pixels, five folds": _Shown(
         "table1-folds", "test_accuracy", "student_alone"

@@ -12,7 +12,7 @@ logger = logging.getLogger("ckdmed")
 
 _WHY = (
     "such a teacher's outputs tell less of how the classes resemble each other, and its students may be worse than one "
-    "trained alone (Mueller et al. 2019; measured in docs/methods_compared.md)"
+    "trained alone (Müller et al. 2019; measured in docs/methods_compared.md)"
 )
 
 
@@ -24,7 +24,7 @@ def tell_of_smoothed_teacher(parser: ConfigParser) -> None:
     Args:
         parser: of the bundle, with what is given.
 
-    Source: Mueller et al. 2019 (arXiv 1906.02629), section 4.
+    Source: Müller et al. 2019 (arXiv 1906.02629), section 4.
     """
     config = parser.get()
     if "trained" in config or not {"taught", "label_smoothing", "teacher_checkpoint"} <= set(config):
