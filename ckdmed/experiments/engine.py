@@ -246,12 +246,12 @@ class Experiment(ExperimentOptions):
             whether there was something to do.
 
         Raises:
-            ValueError: see :meth:`done`; runs of the arm that are there were made with other settings; the record of a
-                finished training is gone.
+            ValueError: see :meth:`done`; runs of the arm that are there were made with other settings; scores on the
+                test set are there, but none on the validation set.
         """
         missing = not self.done(run)
         if missing:
-            self._check_record_is_not_gone(run)
+            self._check_test_scores_are_its_own(run)
             self._check_beside(run)
             if run.arm.name not in self.untrained:
                 self._execute(run, ("train.json",), {})
@@ -261,14 +261,7 @@ class Experiment(ExperimentOptions):
             path.unlink()
         return missing
 
-    def _check_record_is_not_gone(self, run: Run) -> None:
-        weights = self.folder(run) / "models"
-        if (weights / "model.pt").is_file() and not any(weights.glob(RESUMED)):
-            raise ValueError(
-                f"{self.record_path(run, 'validation')}: there is no record of the training whose weights lie in "
-                f"{self.folder(run)}, and nothing is left there to continue it; put the record back, or move that "
-                "folder away to train the run again."
-            )
+    def _check_test_scores_are_its_own(self, run: Run) -> None:
         if (scored := self.record_path(run, "test")).is_file():
             raise ValueError(
                 f"{scored}: is of an earlier training of this run, whose record on the validation set is gone; put "
@@ -301,7 +294,7 @@ class Experiment(ExperimentOptions):
         """
         # hours of training must not come before a refusal that the records that are there call for
         for run in [run for run in runs if not self.done(run)]:
-            self._check_record_is_not_gone(run)
+            self._check_test_scores_are_its_own(run)
         remove_leftovers(self.output_dir)
         steps = [(self.train, run, "score" if run.arm.name in self.untrained else "train") for run in runs]
         steps += [(self.test, run, "test") for run in runs if final]

@@ -67,28 +67,6 @@ def test_what_is_done_is_not_repeated_and_the_test_section_is_looked_at_once(
     assert trainer.asked == [(run, "test") for run in runs if final] and not needless.exists()
 
 
-def test_a_finished_run_without_its_record_is_named_before_any_training(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    runs = [run.name for run in planned("methods", "--seeds", "0", "1", *FEW["methods"])]
-    install(monkeypatch, FakeTrainer())
-    assert main(command("methods", tmp_path, data)) == 0
-    records = [tmp_path / "records" / "validation" / f"{name}.json" for name in runs[-2:]]
-    kept = records[1].read_bytes()
-    for record in records:
-        record.unlink()
-    # the first one to be trained anew
-    (tmp_path / "runs" / runs[-2]).rename(tmp_path / "away")
-    trainer = install(monkeypatch, FakeTrainer())
-    assert main(command("methods", tmp_path, data)) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert str(records[1]) in said and str(tmp_path / "runs" / runs[-1]) in said and "put the record back" in said
-    assert trainer.asked == []
-    records[1].write_bytes(kept)
-    assert main(command("methods", tmp_path, data)) == 0
-    assert (runs[-2], "train") in trainer.asked and (runs[-1], "train") not in trainer.asked
-
-
 def test_test_scores_of_an_earlier_training_are_not_taken_for_those_of_a_new_one(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
