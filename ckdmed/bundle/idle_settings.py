@@ -19,7 +19,7 @@ __all__ = ["idle_settings"]
 _OVER_BACKBONE = ("flexible_unet", "efficientnet_lite")
 _OF_TEACHERS_TRAINING = (
     *("teacher_epochs", "teacher_learning_rate", "teacher_weight_decay", "teacher_view", "teacher_tumour_share"),
-    *("vit_pretrained", "vgg_pretrained", "lite_pretrained", "freeze"),
+    *("teacher_label_smoothing", "vit_pretrained", "vgg_pretrained", "lite_pretrained", "freeze"),
 )
 # of several teachers, which learn beside their student or are weighed by how they do
 _OF_SEVERAL_TEACHERS = ("teachers_dir", "share_source", "shares_by_region", "w_cooperative", "w_mutual")

@@ -230,6 +230,7 @@ SETTINGS: Mapping[str, Setting] = {
         either(choice("balanced"), _NONE, list_of(number(0, above=True), "weights")), "class weights"
     ),
     "label_smoothing": Setting(number(0, 1, below=True), "label smoothing"),
+    "teacher_label_smoothing": Setting(number(0, 1, below=True), "label smoothing in a teacher's training"),
     "feature_layers": Setting(
         either(_NONE, list_of(text(), "stages", different=True, empty=True)),
         "stages whose features are compared: d4 to d1 of a decoder and msgff; s16, s8 and s4 of a classifier; some "

@@ -6,6 +6,8 @@ import logging
 
 from monai.bundle import ConfigParser
 
+from ckdmed.bundle.trained import Trained
+
 __all__ = ["tell_of_smoothed_teacher"]
 
 logger = logging.getLogger("ckdmed")
@@ -27,19 +29,21 @@ def tell_of_smoothed_teacher(parser: ConfigParser) -> None:
     Source: Müller et al. 2019 (arXiv 1906.02629), section 4.
     """
     config = parser.get()
-    if "trained" in config or not {"taught", "label_smoothing", "teacher_checkpoint"} <= set(config):
+    if "trained" in config or not {"taught", "teacher_label_smoothing"} <= set(config):
         return
     if parser.get_parsed_content("method") == "supervised":
         return
     checkpoint = parser.get_parsed_content("teacher_checkpoint")
     if checkpoint is not None:
-        smoothing = parser.get_parsed_content("taught").get("label_smoothing", 0.0) or 0.0
-        if smoothing > 0:
+        if (smoothing := _of_record(parser.get_parsed_content("taught"))) > 0:
             logger.warning(f"'{checkpoint}' was trained with label_smoothing {smoothing}: {_WHY}. Train it without.")
         return
-    smoothing = parser.get_parsed_content("label_smoothing")
-    if smoothing > 0:
+    if (smoothing := parser.get_parsed_content("teacher_label_smoothing")) > 0:
         logger.warning(
-            f"--label_smoothing {smoothing} is also that of the teacher which this run trains: {_WHY}. Train the "
-            "teacher by its own bundle, without it, and give it as --teacher_checkpoint."
+            f"--teacher_label_smoothing {smoothing} smooths the labels that the teacher learns from: {_WHY}."
         )
+
+
+def _of_record(taught: Trained) -> float:
+    # of a run that trained both, before teachers had a value of their own, it holds the value of both
+    return taught.get("teacher_label_smoothing", taught.get("label_smoothing")) or 0.0

@@ -11,7 +11,7 @@ from ckdmed.experiments.given_settings import training_config
 __all__ = ["OF_TEACHERS", "settings_of_teacher", "settings_that_reach"]
 
 # what it calls by a name that the student's bundle has for its own
-_OF_BOTH = ("epochs", "image_size", "learning_rate", "recipe", "tumour_share", "weight_decay")
+_OF_BOTH = ("epochs", "image_size", "label_smoothing", "learning_rate", "recipe", "tumour_share", "weight_decay")
 # of these, what is the student's where the teacher has none of its own
 _SHARED = frozenset({"image_size", "tumour_share", "weight_decay"})
 #: what says something of teachers alone, and changes nothing where a student is trained without
@@ -23,7 +23,8 @@ OF_TEACHERS = frozenset(
         *("teacher_bundle_images", "teacher_checkpoint", "teacher_checkpoints", "teachers", "teachers_dir"),
         *("teacher_epochs", "teacher_recipe", "teacher_learning_rate", "teacher_weight_decay", "teacher_tumour_share"),
         *("teacher_view", "teacher_seed", "teacher_folds", "calibrate_teacher", "teacher_flips", "teacher_mode"),
-        *("share_source", "shares_by_region", "w_cooperative", "w_mutual", "cache_teacher", "cache_teacher_dtype"),
+        *("teacher_label_smoothing", "share_source", "shares_by_region", "w_cooperative", "w_mutual"),
+        *("cache_teacher", "cache_teacher_dtype"),
     }
 )
 

@@ -13,8 +13,9 @@ from tests.bundle.bundle_runs import opened
 @pytest.mark.parametrize(
     ("bundle", "settings", "taught", "said"),
     [
-        ("cls_kd", {"label_smoothing": 0.1}, None, "--label_smoothing 0.1 is also that of the teacher"),
-        ("cls_kd", {"label_smoothing": 0.1, "method": "supervised"}, None, ""),
+        ("cls_kd", {"teacher_label_smoothing": 0.1}, None, "--teacher_label_smoothing 0.1 smooths the labels"),
+        ("cls_kd", {"teacher_label_smoothing": 0.1, "method": "supervised"}, None, ""),
+        ("cls_kd", {"label_smoothing": 0.1}, None, ""),
         ("cls_kd", {}, None, ""),
         # that of the student says nothing of a teacher that is given
         ("cls_kd", {"label_smoothing": 0.1, "teacher_checkpoint": "t.pt"}, {"label_smoothing": 0.0}, ""),
@@ -24,6 +25,19 @@ from tests.bundle.bundle_runs import opened
             {"teacher_checkpoint": "t.pt"},
             {"label_smoothing": 0.2},
             "'t.pt' was trained with label_smoothing 0.2",
+        ),
+        # a teacher that a run trained beside its student
+        (
+            "cls_kd",
+            {"teacher_checkpoint": "t.pt"},
+            {"label_smoothing": 0.0, "teacher_label_smoothing": 0.3},
+            "'t.pt' was trained with label_smoothing 0.3",
+        ),
+        (
+            "cls_kd",
+            {"teacher_checkpoint": "t.pt"},
+            {"label_smoothing": 0.1, "teacher_label_smoothing": 0.0},
+            "",
         ),
         ("cls_teacher", {"label_smoothing": 0.1}, None, ""),
         ("seg_kd", {}, None, ""),
@@ -44,5 +58,8 @@ def test_smoothed_labels_of_a_teacher_are_told(
 def test_every_start_looks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output = str(tmp_path / "output")
     small = {"teacher_kind": "vit_vit", "vit_hidden": 16, "vit_layers": 1, "vit_heads": 2, "student_kind": "plain_cnn"}
-    opened("cls_kd", "train.json", output_dir=output, label_smoothing=0.1, **small)
-    assert "is also that of the teacher which this run trains" in caplog.text
+    run = opened("cls_kd", "train.json", output_dir=output, teacher_label_smoothing=0.1, label_smoothing=0.2, **small)
+    assert "smooths the labels that the teacher learns from" in caplog.text
+    # each network has its own
+    assert run.parser.get_parsed_content("prepare_teacher").keywords["loss_function"].label_smoothing == 0.1
+    assert run.parser.get_parsed_content("distillation_loss").terms["supervised"].loss.label_smoothing == 0.2

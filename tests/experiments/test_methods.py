@@ -169,6 +169,9 @@ def test_settings_of_a_teacher_are_those_of_its_own_bundle():
     assert settings_of_teacher("seg_teacher", settings) == {"epochs": 4, "image_size": 32, "amp": False}
     own = settings_of_teacher("cls_teacher", {"image_size": 32, "teacher_image_size": 64, "teacher_learning_rate": 0.1})
     assert own == {"image_size": 64, "learning_rate": 0.1}
+    smoothed = {"label_smoothing": 0.1, "class_weights": "balanced"}
+    assert settings_of_teacher("cls_teacher", smoothed) == {"class_weights": "balanced"}
+    assert settings_of_teacher("cls_teacher", {**smoothed, "teacher_label_smoothing": 0.2})["label_smoothing"] == 0.2
     recipes = {"recipe": "nnunet", "weight_decay": 0.1}
     assert settings_of_teacher("seg_teacher", recipes) == {"weight_decay": 0.1}
     own = settings_of_teacher("brats_seg_teacher", {**recipes, "teacher_recipe": "nnunet", "teacher_weight_decay": 0.2})
