@@ -143,6 +143,21 @@ def test_total_of_ours_is_the_sum_of_its_parts() -> None:
     assert values.total.item() == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_soft_targets_come_with_the_overlap_unless_it_has_no_weight() -> None:
+    student, teacher, label = outputs()
+    shares = TeacherShares(2, 3)
+    shares.update([[0.9, 0.5, 0.1], [0.3, 0.5, 0.7]])
+    values = distillation_loss("kd", "unimodal", shares=shares, w_dice=0.25)(student, teacher, label)
+    assert values.weights == {"supervised": 1.0, "response": 0.5, "response_dice": 0.25}
+    # the same two terms as in the default method
+    default = distillation_loss("ckd", "unimodal", shares=shares)(student, teacher, label)
+    for name in values.weights:
+        torch.testing.assert_close(values.terms[name], default.terms[name])
+    plain = distillation_loss("kd", "unimodal", shares=shares, w_response=1.0, w_dice=0)(student, teacher, label)
+    assert plain.weights == {"supervised": 1.0, "response": 1.0}
+    assert not distillation_loss("kd", "unimodal", w_response=0, w_dice=0).needs_teacher
+
+
 def test_soft_dice_without_what_the_teacher_does_not_find() -> None:
     student, teacher, _ = outputs(teachers=1)
     nothing = teacher.logits.clone()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ckdmed.losses.soft_dice import SoftDiceKDLoss
 from ckdmed.losses.soft_targets import KDLoss
 from ckdmed.losses.total import LossTerm
 from ckdmed.methods.registry import method
 from ckdmed.methods.task import Task
-from ckdmed.methods.unimodal.deep_terms import after_warm_up, deep_terms
+from ckdmed.methods.unimodal.deep_terms import deep_terms
+from ckdmed.methods.unimodal.response_terms import response_terms
 
 
 @method(
@@ -27,7 +27,7 @@ def ckd(
     """w_sup sup(z, y) + w_response sum_i w_i D(z, z_i) + w_deep (deep_label sup(h, y') + (1 - deep_label) KD(h, c)).
 
     z are the student's logits, z_i those of teacher i with share w_i; D is half the divergence and half squared soft
-    Dice, which small regions need, over the samples in which a teacher finds the region; for the rest see
+    Dice, see :func:`~ckdmed.methods.unimodal.response_terms.response_terms`; for the rest see
     :func:`~ckdmed.methods.unimodal.deep_terms.deep_terms`.
 
     Args:
@@ -36,11 +36,8 @@ def ckd(
         deep_label: the label's part in the intermediate head, in [0, 1].
         temperature: of all divergences.
     """
-    schedule = after_warm_up(task)
-    terms = {"supervised": LossTerm(task.supervised, "target", w_sup)}
-    if w_response > 0:
-        divergence = task.response(KDLoss(task.link, temperature=temperature))
-        overlap = task.response(SoftDiceKDLoss(task.link, skip_empty=True))
-        terms["response"] = LossTerm(divergence, "logits", 0.5 * w_response, schedule=schedule)
-        terms["response_dice"] = LossTerm(overlap, "logits", 0.5 * w_response, schedule=schedule)
-    return {**terms, **deep_terms(task, task.supervised, KDLoss(task.link, temperature), w_deep, deep_label)}
+    return {
+        "supervised": LossTerm(task.supervised, "target", w_sup),
+        **response_terms(task, 0.5 * w_response, 0.5 * w_response, temperature),
+        **deep_terms(task, task.supervised, KDLoss(task.link, temperature), w_deep, deep_label),
+    }
