@@ -28,9 +28,9 @@ BUNDLE_WEIGHTS = ("models/model.pt", "models/model.safetensors")
 INSTALLED = "installed_bundles"
 # what runs and exports leave beside these is no part of the bundle
 _FILES = ("*.json", "logging.conf", "LICENSE", "docs/*")
-_RECORD = "models/model.json"
-_BESIDE = ("models/model.inputs.json",)
-_WEIGHTS = "models/model.pt"
+_WEIGHTS = "models/*.pt"
+# beside weights: the record without which they are none of the bundle's, and what their training inputs were like
+_RECORD, _INPUTS = ".json", ".inputs.json"
 # where a bundle in the layout of the Model Zoo has its configuration
 _ZOO_CONFIGS = "configs"
 
@@ -64,8 +64,11 @@ def bundle_files(folder: Path) -> list[Path]:
     Args:
         folder: of the bundle.
     """
-    patterns = [*_FILES, *((_RECORD, _WEIGHTS, *_BESIDE) if (folder / _RECORD).is_file() else ())]
-    return [path.relative_to(folder) for name in patterns for path in sorted(folder.glob(name)) if path.is_file()]
+    own = [path for name in _FILES for path in sorted(folder.glob(name))]
+    for weights in sorted(folder.glob(_WEIGHTS)):
+        if weights.with_suffix(_RECORD).is_file():
+            own += [weights.with_suffix(_RECORD), weights, weights.with_suffix(_INPUTS)]
+    return [path.relative_to(folder) for path in own if path.is_file()]
 
 
 def bundle_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:

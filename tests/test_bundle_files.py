@@ -33,7 +33,12 @@ def test_weights_belong_to_a_bundle_by_their_record(bundle: Path):
     own = {Path(name) for name in ("train.json", "metadata.json", "logging.conf", "LICENSE", "docs/README.md")}
     assert set(places.bundle_files(bundle)) == own
     (bundle / "models/model.json").write_text("{}")
-    assert set(places.bundle_files(bundle)) == own | {Path("models/model.json"), Path("models/model.pt")}
+    own |= {Path("models/model.json"), Path("models/model.pt")}
+    assert set(places.bundle_files(bundle)) == own
+    for name in ("mine.pt", "small.pt", "small.json", "small.inputs.json", "other.json"):
+        (bundle / "models" / name).write_text("{}")
+    small = {Path("models/small.pt"), Path("models/small.json"), Path("models/small.inputs.json")}
+    assert set(places.bundle_files(bundle)) == own | small
 
 
 def test_a_copy_names_itself_in_its_commands_and_replaces_nothing(bundle: Path, tmp_path: Path, monkeypatch):

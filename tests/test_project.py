@@ -255,14 +255,14 @@ def tool(name: str):
     return module
 
 
-@pytest.mark.parametrize("bundle", sorted(path.parents[1].name for path in ROOT.glob("bundles/*/models/model.json")))
-def test_what_ships_is_described_by_its_record(bundle):
-    folder = ROOT / "bundles" / bundle
-    record = json.loads((folder / "models/model.json").read_text(encoding="utf-8"))
-    page = (folder / "docs/README.md").read_text(encoding="utf-8")
-    again = f"run python tools/ship_checkpoint.py --bundle bundles/{bundle}"
-    assert tool("ship_checkpoint").documented(page, record) == page, again
-    weights = (folder / "models/model.pt").read_bytes()
+@pytest.mark.parametrize("weights", sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("bundles/*/models/*.pt")))
+def test_what_ships_is_described_by_its_record(weights):
+    file = ROOT / weights
+    record = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    page = (file.parents[1] / "docs/README.md").read_text(encoding="utf-8")
+    again = f"run python tools/ship_checkpoint.py --bundle bundles/{file.parents[1].name} --name {file.stem}"
+    assert tool("ship_checkpoint").documented(page, record, file.stem) == page, again
+    weights = file.read_bytes()
     assert (hashlib.sha256(weights).hexdigest(), len(weights)) == (record["sha256"], record["bytes"])
     assert len(weights) <= 10_000_000
 

@@ -11,6 +11,10 @@ the runs that led to it, versions, split, hashes, scores) and puts the figures o
 Weights in half precision (tools/halve_checkpoint.py) are given by ``--checkpoint`` and are those to evaluate; what they
 change (tools/compare_inference.py --record) by ``--difference``. Without ``--run`` they are the weights of the runs
 that the bundle's record names, stored in another way. With ``--bundle`` alone the page is written anew from the record.
+
+``--name small`` ships further weights beside the bundle's own, as ``models/small.pt``; their figures have a place of
+their own on the page, and none in ``metadata.json``. A run may be a folder that holds the record of shipped weights:
+the runs that made these come before it.
 """
 
 from __future__ import annotations
@@ -51,7 +55,8 @@ TOLD_BY_START = ("student_kind", "student_base", "student_backbone", "student_op
 OF_SUMMARY = tuple("n_slices n_patients unit level overall per_class class_names rules slices patients".split())
 #: Of a path, or of one in a word such as student_pretrained=/folder/model.pt, what stands before its last part.
 FOLDERS = re.compile(r"""(^|[="'])[/~][^"']*/""")
-FIGURES = re.compile(r"(<!-- figures: written by the exporter -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+#: The bundle's own weights, which it uses where nothing else is given.
+OWN = "model"
 
 
 def main() -> int:
@@ -64,17 +69,19 @@ def main() -> int:
         action="append",
         help="output folder, of `ckdmed prune` too; the last one is shipped (default: those of model.json)",
     )
+    parser.add_argument("--name", default=OWN, help="of the weights in the bundle (default: %(default)s)")
     parser.add_argument("--checkpoint", type=Path, help="the weights (default: models/model.pt of the last run)")
     parser.add_argument("--evaluation", type=Path, help="summary.json of the shipped checkpoint")
     parser.add_argument("--dataset_dir", type=Path, help="what the runs were trained on; needed with --run")
     parser.add_argument("--difference", type=Path, help="record of tools/compare_inference.py for halved weights")
     args = parser.parse_args()
-    place = args.bundle / "models/model.json"
+    target = args.bundle / f"models/{args.name}.pt"
+    place = target.with_suffix(".json")
     if args.evaluation is None:
         given = [name for name in ("run", "checkpoint", "dataset_dir", "difference") if getattr(args, name) is not None]
         if given:
             parser.error(f"--{given[0]} ships weights, and with them goes their --evaluation")
-        document(args.bundle, json.loads(place.read_text(encoding="utf-8")))
+        document(args.bundle, json.loads(place.read_text(encoding="utf-8")), args.name)
         return 0
     if args.run is None and args.checkpoint is None or args.run is not None and args.dataset_dir is None:
         parser.error("give --run with --dataset_dir, or --checkpoint")
@@ -98,12 +105,13 @@ def main() -> int:
                 file=sys.stderr,
             )
         return 1
-    target = args.bundle / "models/model.pt"
     if args.run is None:
         before = json.loads(place.read_text(encoding="utf-8"))
         made = {name: before[name] for name in ("machine", "runs", "split", "sections")}
     else:
         runs = [json.loads(_record_of(run).read_text(encoding="utf-8")) for run in args.run]
+        # a record of shipped weights names the runs that made these
+        runs = [entry for run in runs for entry in run.get("runs", [run])]
         split = _split(args.dataset_dir, runs[-1]["settings"])
         made = {"machine": machine_in_words(), "runs": [_without_paths(run) for run in runs], "split": split}
         # by which an evaluation of the shipped weights scores no patient that they know
@@ -130,7 +138,7 @@ def main() -> int:
     if args.difference is not None:
         record["difference"] = json.loads(args.difference.read_text(encoding="utf-8"))
     write_json(place, record)
-    document(args.bundle, record)
+    document(args.bundle, record, args.name)
     print(f"{target}: {record['bytes']} bytes, SHA-256 {record['sha256']}")
     return 0
 
@@ -190,19 +198,33 @@ def _split(dataset_dir: Path, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def document(bundle: Path, record: dict[str, Any]) -> None:
-    """Put what the record says into the bundle's page and its metadata."""
+def document(bundle: Path, record: dict[str, Any], name: str = OWN) -> None:
+    """Put what the record says into the bundle's page and, of its own weights, into its metadata."""
     readme = bundle / "docs/README.md"
-    new = documented(readme.read_text(encoding="utf-8"), record)
+    new = documented(readme.read_text(encoding="utf-8"), record, name)
     write_atomic(readme, lambda path: path.write_text(new, encoding="utf-8") and None)
+    if name != OWN:
+        return
     metadata = json.loads((bundle / "metadata.json").read_text(encoding="utf-8"))
     metadata["eval_metrics"] = eval_metrics(_summary(record))
     content = json.dumps(metadata, indent=4, ensure_ascii=False) + "\n"
     write_atomic(bundle / "metadata.json", lambda path: path.write_text(content, encoding="utf-8") and None)
 
 
-def documented(page: str, record: dict[str, Any]) -> str:
-    """A bundle's page with what the record says, settings and commands by their names of today."""
+def _place_of_figures(name: str) -> re.Pattern[str]:
+    """Where a page has the figures of weights: of the bundle's own where an export writes those of other ones."""
+    begin, end = "figures: written by the exporter", "end of figures"
+    if name != OWN:
+        begin, end = f"figures of models/{name}.pt", f"end of figures of models/{name}.pt"
+    return re.compile(rf"(<!-- {re.escape(begin)} -->\n).*?(<!-- {re.escape(end)} -->)", re.DOTALL)
+
+
+def documented(page: str, record: dict[str, Any], name: str = OWN) -> str:
+    """A bundle's page with what the record says, settings and commands by their names of today.
+
+    Raises:
+        ValueError: the page has no place for it.
+    """
     table = figures_table(_summary(record)).rstrip()
     runs = record["runs"]
     settings = with_new_names(runs[-1]["settings"])
@@ -218,12 +240,15 @@ def documented(page: str, record: dict[str, Any]) -> str:
     order = "by these commands in order, each starting from the checkpoint of the one before" if len(runs) > 1 else "by"
     commands = "\n".join(shlex.join(_command_of_today(run["command"])) for run in runs)
     text = (
-        f"The checkpoint in `models/model.pt` ({', '.join(how)}; split by patient group, split seed "
+        f"The checkpoint in `models/{name}.pt` ({', '.join(how)}; split by patient group, split seed "
         f"{settings['split_seed']}) was made {order}:\n\n```text\n{commands}\n```\n\n"
-        "`models/model.json` records everything else: all settings, package versions, the patients of each set and the "
-        f"hash of the datalist.{final}{_of_half(record)} {table}"
+        f"`models/{name}.json` records everything else: all settings, package versions, the patients of each set and "
+        f"the hash of the datalist.{final}{_of_half(record)} {table}"
     )
-    return FIGURES.sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
+    new, places = _place_of_figures(name).subn(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
+    if places != 1:
+        raise ValueError(f"the page has {places} places for the figures of models/{name}.pt, where it needs one.")
+    return new
 
 
 def _summary(record: dict[str, Any]) -> dict[str, Any]:

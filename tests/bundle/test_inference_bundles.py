@@ -233,11 +233,14 @@ def test_resume(infer, tmp_path):
     assert infer(source, out)[0]["counts"]["done"] == 3
 
 
-@pytest.mark.parametrize(("bundle", "shape"), [("seg_kd", (1, 1)), ("cls_kd", (1, 3))])
-def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bundle, shape):
+@pytest.mark.parametrize(
+    ("bundle", "name", "shape"),
+    [("seg_kd", "model", (1, 1)), ("seg_kd", "small", (1, 1)), ("cls_kd", "model", (1, 3))],
+)
+def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bundle, name, shape):
     folder = ROOT / "bundles" / bundle
-    record = json.loads((folder / "models/model.json").read_text(encoding="utf-8"))
-    assert sha256_of(folder / "models/model.pt") == record["sha256"]
+    record = json.loads((folder / f"models/{name}.json").read_text(encoding="utf-8"))
+    assert sha256_of(folder / f"models/{name}.pt") == record["sha256"]
     parser = ConfigParser()
     parser.read_config(str(folder / "inference.json"))
     settings = record["runs"][-1]["settings"]
@@ -245,11 +248,11 @@ def test_the_checkpoint_that_ships_is_that_of_its_record_and_of_the_defaults(bun
         # the channels of a pruned network stand in its record alone
         parser["student_options"] = settings["student_options"]
     network = parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True), strict=True)
+    network.load_state_dict(torch.load(folder / f"models/{name}.pt", weights_only=True), strict=True)
     named = ("image_size", "student_kind")
-    assert {name: parser.get_parsed_content(name) for name in named} == {name: settings[name] for name in named}
+    assert {one: parser.get_parsed_content(one) for one in named} == {one: settings[one] for one in named}
     # an exported bundle may come without the record
-    assert all(f", {settings[name]!r})" in parser[name] for name in named)
+    assert all(f", {settings[one]!r})" in parser[one] for one in named)
     size = settings["image_size"]
     with torch.no_grad():
         assert torch.isfinite(network(torch.rand(*shape, size, size))).all()
