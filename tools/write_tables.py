@@ -257,14 +257,14 @@ def ablation() -> str:
     return experiment("ablation").tables(records_of("ablation"))
 
 
-def _inferred(name: str, bundle: str) -> dict[str, Any]:
-    """The record of an inference with the checkpoint that ships with a bundle.
+def _inferred(name: str, bundle: str, weights: str = "model") -> dict[str, Any]:
+    """The record of an inference with a checkpoint that ships with a bundle.
 
     Raises:
         ValueError: another one ships today.
     """
     record: dict[str, Any] = json.loads((RECORDS / "inference" / f"{name}.json").read_text(encoding="utf-8"))
-    shipped = json.loads((ROOT / "bundles" / bundle / "models/model.json").read_text(encoding="utf-8"))
+    shipped = json.loads((ROOT / "bundles" / bundle / f"models/{weights}.json").read_text(encoding="utf-8"))
     if record["checkpoint_sha256"] != shipped["sha256"]:
         raise ValueError(
             f"docs/records/inference/{name}.json is of another checkpoint than ships with {bundle}: run "
@@ -312,16 +312,18 @@ def short_cuts() -> str:
 
 
 def inference() -> str:
-    """What the shipped student makes of original slices, by what it knew of their patients."""
-    record = _inferred("figshare_mat", "seg_kd")
+    """What the shipped students make of original slices, by what they knew of their patients."""
     rows = []
-    for name, part in record["parts"].items():
-        dice, distance = part["scores"]["dice"], part["scores"]["hd95"]
-        interval = " to ".join(f"{bound:.4f}" for bound in dice["patient_interval"])
-        means = [f"{dice['slice_mean']:.4f}", f"{dice['patient_mean']:.4f}", interval, f"{distance['slice_mean']:.2f}"]
-        rows.append([name, str(part["n_patients"]), str(part["n_slices"]), *means])
+    for weights, name in (("model", "figshare_mat"), ("small", "figshare_mat_small")):
+        record = _inferred(name, "seg_kd", weights)
+        for patients, part in record["parts"].items():
+            dice, distance = part["scores"]["dice"], part["scores"]["hd95"]
+            interval = " to ".join(f"{bound:.4f}" for bound in dice["patient_interval"])
+            means = [f"{dice[mean]:.4f}" for mean in ("slice_mean", "patient_mean")]
+            counts = [str(part["n_patients"]), str(part["n_slices"])]
+            rows.append([f"`{weights}.pt`", patients, *counts, *means, interval, f"{distance['slice_mean']:.2f}"])
     scores = ["Dice per slice", "per patient", "95% interval", f"HD95 per slice [{record['unit']}]"]
-    return markdown_table(["patients", "how many", "slices", *scores], rows)
+    return markdown_table(["checkpoint", "patients", "how many", "slices", *scores], rows)
 
 
 # bundles whose shipped checkpoints were scored on worse images
