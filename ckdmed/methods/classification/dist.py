@@ -17,7 +17,8 @@ from ckdmed.methods.task import Task
 def dist(task: Task, alpha: float = 1.0, temperature: float = 1.0, beta: float = 1.0) -> dict[str, LossTerm]:
     """alpha CE + beta T^2 (1 - correlation over classes + 1 - correlation over images).
 
-    A batch of one has no correlation over images, and the term is left out there.
+    A batch of one has no correlation over images, and the term is left out there. Of two classes only the correlation
+    over images teaches: that over classes is always 1 or -1.
 
     Args:
         task: the task.
