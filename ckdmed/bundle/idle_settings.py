@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -12,6 +12,9 @@ from monai.bundle import ConfigParser
 
 from ckdmed.bundle.setting_check import in_short, is_plain
 from ckdmed.bundle.unread_settings import unread_settings
+from ckdmed.networks.classifier_teacher import TEACHER_BRANCHES
+from ckdmed.networks.fusion.build import MAP_FUSIONS
+from ckdmed.networks.segmentation_teacher import HYBRID_TEACHERS
 
 __all__ = ["idle_settings"]
 
@@ -53,6 +56,21 @@ class _Rule:
         return name not in self.but and any(fnmatchcase(name, pattern) for pattern in self.names)
 
 
+def _branches(kind: str | Sequence[str], task: str | None) -> list[str]:
+    """Of a teacher of this kind, or of several of a list of kinds; only classification has a task."""
+    kinds = [kind] if isinstance(kind, str) else kind
+    if task is not None:
+        return [branch for name in kinds for branch in TEACHER_BRANCHES.get(name, ())]
+    return ["unet", "vit"] if set(kinds) & set(HYBRID_TEACHERS) else ["unet"]
+
+
+def _of_branch(branch: str) -> _Rule:
+    """Weights for a branch that the teacher does not have, which begins with random ones all the same."""
+    return _Rule(
+        (f"{branch}_pretrained",), ("teacher_kind", "task"), lambda kind, task: branch not in _branches(kind, task)
+    )
+
+
 _RULES = (
     _Rule(
         ("teacher_*", *_OF_SEVERAL_TEACHERS, *_OF_TEACHERS_NETWORK, "freeze", "cache_teacher*", "calibrate_teacher"),
@@ -68,6 +86,20 @@ _RULES = (
         # beside several teachers a bundle is one of them
         ("teacher_bundle", "teachers"),
         lambda bundle, several: bool(bundle) and several is None,
+    ),
+    *map(_of_branch, ("vit", "vgg", "lite")),
+    # the weights are of several maps; a graph makes one of all
+    _Rule(("map_weights",), ("teacher_kind", "task"), lambda kind, task: len(_branches(kind, task)) == 1),
+    _Rule(
+        ("map_weights",),
+        ("fuse", "teacher_kind", "task"),
+        lambda fuse, kind, task: kind != "msgff"
+        and (fuse == "graph" or (task is not None and fuse not in MAP_FUSIONS)),
+    ),
+    _Rule(
+        ("map_weights",),
+        ("resolutions", "teacher_kind"),
+        lambda edges, kind: kind != "msgff" and len(edges or ()) < 2,
     ),
     _Rule(("trust_bundle", "teacher_bundle_*"), ("teacher_bundle",), lambda bundle: not bundle),
     _Rule(("n_folds", "fold_source"), ("fold",), lambda fold: fold is None),
