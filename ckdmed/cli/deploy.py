@@ -14,6 +14,8 @@ EXAMPLES = (
     "ckdmed deploy seg_kd --dataset_dir path/to/figshare --formats onnx onnx-int8 openvino openvino-int8 "
     "--output_dir deployed",
 )
+_CALIBRATION = 100
+_ROUNDS = 15
 STATUSES = {1: "a format cannot be made or changes the results too much and is not written; the others are"}
 
 
@@ -35,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--section", default="test", help="section of the data on which the formats are judged (default: test)"
     )
-    parser.add_argument(
-        "--calibration", type=int, default=100, help="training slices for int8 calibration (default: 100)"
-    )
+    parser.add_argument("--calibration", type=int, help=f"training slices for int8 (default: {_CALIBRATION})")
     parser.add_argument(
         "--held_out",
         type=int,
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="EPOCHS",
         help="if int8 fails, fine-tune with quantisation (NNCF) for so many epochs",
     )
-    parser.add_argument("--rounds", type=int, default=15, help="timing rounds (default: 15)")
+    parser.add_argument("--rounds", type=int, help=f"timing rounds (default: {_ROUNDS})")
     parser.add_argument("--no_timing", action="store_true", help="write and judge the formats without timing them")
 
 
@@ -68,16 +68,20 @@ def run(args: argparse.Namespace) -> int:
     """
     from ckdmed.deploy import DeployOptions, Limits, deploy
 
+    if args.calibration is not None and not any(name.endswith("int8") for name in args.formats):
+        raise ValueError("--calibration is for int8, but --formats names none; leave it out, or add onnx-int8.")
+    if args.rounds is not None and args.no_timing:
+        raise ValueError("--rounds is for the timing, which --no_timing leaves out: give one of the two.")
     options = DeployOptions(
         formats=args.formats,
         dataset_dir=args.dataset_dir,
         section=args.section,
-        calibration=args.calibration,
+        calibration=_CALIBRATION if args.calibration is None else args.calibration,
         held_out=args.held_out,
         limits=Limits(args.mean_drop, args.worst_drop, args.changed),
         force=args.force,
         finetune=args.finetune,
-        rounds=args.rounds,
+        rounds=_ROUNDS if args.rounds is None else args.rounds,
         measure=not args.no_timing,
     )
     result = deploy(args.source, args.output_dir, options, args.checkpoint)

@@ -75,11 +75,16 @@ class DeployOptions:
             raise ValueError(
                 f"formats must be one or more of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}."
             )
-        if self.dataset_dir is None and any(name.endswith("int8") for name in self.formats):
+        int8 = any(name.endswith("int8") for name in self.formats)
+        if self.dataset_dir is None and int8:
             raise ValueError("int8 is calibrated on real slices of the training section: give --dataset_dir.")
         for name, least in (("calibration", 1), ("rounds", 1), ("finetune", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.finetune and not int8:
+            raise ValueError(
+                "finetune trains int8 through quantisers, but the formats contain none; leave it out, or add onnx-int8."
+            )
         if self.held_out is not None and self.held_out < 1:
             raise ValueError(f"held_out must be at least 1, got {self.held_out}.")
 

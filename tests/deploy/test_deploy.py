@@ -131,8 +131,24 @@ def test_refusals(tmp_path):
     # that would be all but the last two
     with pytest.raises(ValueError, match="held_out must be at least 1, got -2"):
         DeployOptions(held_out=-2)
+    with pytest.raises(ValueError, match="finetune trains int8 .*the formats contain none"):
+        DeployOptions(("onnx", "torchscript"), finetune=3)
     with pytest.raises(ValueError, match="there are no weights .*--checkpoint"):
         find_source("brats_seg_kd")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--calibration", "20"], "--calibration is for int8, but --formats names none"),
+        (["--finetune", "3"], "finetune trains int8 through quantisers, but the formats contain none"),
+        (["--no_timing", "--rounds", "3"], "--rounds is for the timing, which --no_timing leaves out"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(tmp_path, capsys, words, said):
+    assert main(["deploy", "seg_kd", "--formats", "torchscript", "--output_dir", str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_latencies_of_files_and_networks_and_a_step_of_training(checkpoint, tmp_path):
