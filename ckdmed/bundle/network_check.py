@@ -39,10 +39,11 @@ def check_networks(input_shape: Sequence[int], **networks: nn.Module) -> dict[st
                 output = network(torch.zeros(shape, device=device))
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            size = "roi_size" if len(shape) == 5 else "image_size"
             raise RefusedStart(
                 f"the {name} ({type(network).__name__}) cannot take images of {'x'.join(map(str, shape[2:]))} with "
                 f"{counted(shape[1], 'channel')}: {reason} "
-                "Give another image_size (and vit_img_size), such as a multiple of 32."
+                f"Give another {size} (and vit_img_size), such as a multiple of 32, or choose another kind of network."
             ) from error
         finally:
             for module, training in modes:

@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from tqdm import tqdm
 
-from ckdmed.bundle.errors import root_cause
+from ckdmed.bundle.errors import RefusedStart, root_cause
 from ckdmed.export.configs import read_object
 from ckdmed.export.file_rules import REQUIRED_FILES, formatting_problems, machine_paths
 from ckdmed.export.large_files import LIMIT, files_over_limit
@@ -190,7 +190,17 @@ def _properties(folder: Path, name: str) -> str:
             bundle_root=str(folder),
             **overrides,
         )
-        workflow.initialize()
+        try:
+            workflow.initialize()
+        except Exception as error:
+            cause = root_cause(error)
+            if name != "train" or not isinstance(cause, RefusedStart):
+                raise
+            # it speaks to whoever trains; the weights here are trained, and what would teach further can be chosen
+            raise RefusedStart(
+                f"{cause} An export keeps what its weights were trained with: give settings of the further training "
+                "alone, such as teacher_kind=dynunet, with --override."
+            ) from error
         _nothing([f"missing or misnamed: {entry}" for entry in workflow.check_properties() or []], "")
         return f"{len(workflow.properties or {})} properties"
 

@@ -15,6 +15,7 @@ from ckdmed.bundle import check_networks, ready_networks
 from ckdmed.bundle.effective_settings import IneffectiveSettingError
 from ckdmed.bundle.errors import RefusedStart
 from ckdmed.bundle.own_networks import check_own_networks
+from ckdmed.networks import segmentation_student
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {"epochs": 1, "teacher_epochs": 1, "phantom_patients": 9, "image_size": 32, "batch_size": 8, "device": "cpu"}
@@ -91,6 +92,16 @@ def test_networks_of_other_outputs_than_one_tensor_of_logits_are_refused() -> No
     # a teacher that nothing asks may be of anything
     ready_networks(one, two, shape, needs_teacher=False)
     ready_networks(one, listing, shape, needs_teacher=False)
+
+
+def test_a_size_that_a_network_cannot_take_is_told_by_the_setting_that_gives_it() -> None:
+    for edges, setting in (((20, 20), "image_size"), ((20, 20, 20), "roi_size")):
+        student = segmentation_student("unet", base=2, spatial_dims=len(edges))
+        told = (
+            rf"cannot take images of {'x'.join(map(str, edges))} .* Give another {setting} .* another kind of network"
+        )
+        with pytest.raises(RefusedStart, match=told):
+            check_networks([1, 1, *edges], student=student)
 
 
 def test_the_documented_schedule_and_transform_reach_the_training(tmp_path: Path) -> None:

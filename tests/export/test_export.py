@@ -16,7 +16,8 @@ from monai.bundle import ConfigParser
 from ckdmed.cli import main
 from ckdmed.export import check_bundle, export_bundle
 from ckdmed.export.file_rules import REQUIRED_FILES
-from ckdmed.networks import segmentation_teacher
+from ckdmed.files import save_weights
+from ckdmed.networks import segmentation_student, segmentation_teacher
 from tests.bundle.bundle_runs import record
 from tests.export.sampled import SAMPLED
 from tests.export.tiny import BUNDLES, ROOT, SIZES, environment, sizes_of, write_checkpoint
@@ -236,6 +237,19 @@ def test_sizes_come_from_the_record_of_the_run(tmp_path, capsys):
     (output / "note.txt").write_text("of an earlier export")
     assert main([*arguments, "--force"]) == 0
     assert not (output / "note.txt").exists() and (output / "models/model.ts").is_file()
+
+
+def test_a_student_of_a_size_that_the_usual_teacher_cannot_take(tmp_path):
+    settings = {"student_kind": "residual_unet", "student_base": 4, "image_size": 36}
+    network = segmentation_student("residual_unet", base=4)
+    checkpoint, output = tmp_path / "run" / "model.pt", tmp_path / "brain_tumour_seg"
+    save_weights(checkpoint, network.state_dict())
+    record(checkpoint, "seg_kd", **settings)
+    refused = export_bundle(SEG_KD, checkpoint, output)
+    (failed,) = [check for check in refused.checks if not check.passed]
+    assert "the teacher (UNetViT) cannot take images of 36x36" in failed.detail
+    assert failed.detail.endswith("such as teacher_kind=dynunet, with --override.")
+    assert export_bundle(SEG_KD, checkpoint, output, overrides={"teacher_kind": "dynunet", "teacher_base": 4}).passed
 
 
 def test_teacher_and_large_files(checkpoint, tmp_path):
