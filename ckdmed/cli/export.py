@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", help="instead of RUN: seg_kd, cls_kd ..., or a bundle's folder; needs --checkpoint")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="other weights than its models/model.pt")
     add_output_dir(parser, "folder to write; the bundle is named after it (brain_tumour_seg_kd)", "--output")
-    parser.add_argument("--teacher-checkpoint", type=Path, help="teacher to include for further training")
+    parser.add_argument(
+        "--teacher_checkpoint", "--teacher-checkpoint", type=Path, help="teacher to include for further training"
+    )
     parser.add_argument(
         "--override",
         action="append",

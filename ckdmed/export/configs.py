@@ -12,7 +12,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from monai.bundle.reference_resolver import ReferenceResolver
 
-from ckdmed.bundle.setting_check import as_expression
+from ckdmed.bundle.setting_check import as_expression, nearest_setting
 from ckdmed.bundle.trained import reads_record, settings_read
 from ckdmed.json_files import read_json
 
@@ -116,7 +116,10 @@ def rewrite_configs(
     """
     unknown = [name for name in settings if not any(name in config for config in configs.values())]
     if unknown:
-        raise ValueError(f"no configuration of {source} has {', '.join(sorted(unknown))} as a setting.")
+        every = {name: value for config in configs.values() for name, value in config.items()}
+        near = {name: nearest_setting(name, settings[name], every, every) for name in sorted(unknown)}
+        listed = ", ".join(name + (f" (did you mean {other}?)" if other else "") for name, other in near.items())
+        raise ValueError(f"no configuration of {source} has {listed} as a setting.")
     if taught is not None and "teacher_checkpoint" not in configs.get("train.json", {}):
         raise ValueError(f"{source}/train.json has no setting 'teacher_checkpoint'; export it without a teacher.")
     result = {}

@@ -44,6 +44,7 @@ __all__ = ["Export", "export_bundle"]
 
 CONFIGS = ("inference.json", "train.json", "evaluate.json", "multi_gpu_train.json")
 _FOLDERS = ("configs", "docs", "models")
+_WEIGHTS = ("checkpoint", "teacher_checkpoint")
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+")
 
 
@@ -123,6 +124,15 @@ def export_bundle(
         )
     for weights in (checkpoint, teacher_checkpoint):
         refuse_deployed(weights, "exported as a bundle")
+    for option, file in (("evaluation", evaluation), ("schema", schema)):
+        if file is not None and not Path(file).is_file():
+            raise FileNotFoundError(f"--{option}: there is no file '{file}'.")
+    for name in _WEIGHTS:
+        if name in (overrides or {}):
+            raise ValueError(
+                f"--override {name}: an exported bundle has its weights in its own folder; give --{name} instead, and "
+                "they are copied there."
+            )
     summary = None if evaluation is None else read_evaluation(Path(evaluation), checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
     with work_folder(output) as temporary:

@@ -323,11 +323,18 @@ def test_figures_of_an_evaluation(checkpoint, tmp_path):
 def test_refuses(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="not a name for a bundle of the zoo"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "SegKD")
-    with pytest.raises(ValueError, match="no configuration of .* has student_bsae as a setting"):
+    near = re.escape("has student_bsae (did you mean student_base?) as a setting")
+    with pytest.raises(ValueError, match=f"no configuration of .* {near}"):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={"student_bsae": 4})
     message = f"--override student_base is 2, but '{checkpoint}' was trained with 4"
     with pytest.raises(ValueError, match=re.escape(message)):
         export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={"student_base": 2})
+    for option in ("evaluation", "schema"):
+        with pytest.raises(FileNotFoundError, match=f"^--{option}: there is no file 'none.json'"):
+            export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", **{option: "none.json"})
+    for name in ("checkpoint", "teacher_checkpoint"):
+        with pytest.raises(ValueError, match=f"^--override {name}: .* give --{name} instead"):
+            export_bundle(SEG_KD, checkpoint, tmp_path / "brain_seg", overrides={name: "mine.pt"})
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         export_bundle(SEG_KD, tmp_path / "none.pt", tmp_path / "brain_seg")
     with pytest.raises(FileNotFoundError, match="lacks inference.json"):
