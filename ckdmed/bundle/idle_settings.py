@@ -31,6 +31,9 @@ _OF_TEACHERS_NETWORK = (
     "map_weights",
 )
 
+# where a network of a kind is defined; one of one's own may read what those of the kinds do not
+_DEFINED_IN = {"student_kind": ("network_def",), "teacher_kind": ("teacher_def", "teacher_ensemble", "network_def")}
+
 
 class _Unknown(Exception):
     """A setting whose value needs a component to be built."""
@@ -171,6 +174,8 @@ def idle_settings(parser: ConfigParser, given: Collection[str]) -> dict[str, str
         return values[name]
 
     def holds(rule: _Rule) -> bool:
+        if any(_is_of_ones_own(name, parser.get()) for name in rule.because):
+            return False
         try:
             return rule.holds(*map(value_of, rule.because))
         except _Unknown:
@@ -211,6 +216,13 @@ def _idle_options(parser: ConfigParser, given: Collection[str], value_of: Callab
         return found.options[name] if values.get(name) is None else values[name]
 
     return {name: f"{other} is {_in_json(decided(other))}" for name, other in idle.items() if name in given}
+
+
+def _is_of_ones_own(kind: str, config: Mapping[str, Any]) -> bool:
+    """Whether another network stands where a bundle defines the one of this kind."""
+    definitions = (config.get(name) for name in _DEFINED_IN.get(kind, ()))
+    found = next((one for one in definitions if isinstance(one, Mapping)), {})
+    return not str(found.get("_target_", "ckdmed.")).startswith("ckdmed.")
 
 
 def _in_json(value: Any) -> str:

@@ -133,6 +133,16 @@ def test_it_depends_on_the_other_setting(
 
 
 @pytest.mark.parametrize(
+    ("name", "definition"),
+    [("student_backbone", "network_def"), ("lite_pretrained", "teacher_def"), ("map_weights", "teacher_def")],
+)
+def test_a_network_of_ones_own_may_use_what_that_of_the_kind_does_not(name: str, definition: str) -> None:
+    assert list(idle_settings(parser_of("cls_kd", method="kd"), [name])) == [name]
+    own = {definition: {"_target_": "my.network", "read": f"@{name}"}}
+    assert idle_settings(parser_of("cls_kd", method="kd", **own), [name]) == {}
+
+
+@pytest.mark.parametrize(
     ("bundle", "name", "value", "because"),
     [
         ("seg_kd", "edge_weights", "feature_lines", {"w_edge": 0}),
