@@ -27,6 +27,8 @@ EXAMPLES = (
     "ckdmed experiment sweep --bundle brats_seg_kd --method kd --over temperature=1,2,4 --set spatial_dims=3",
     "ckdmed experiment sizes --dataset_dir path/to/figshare --widths 4 8 16 32",
 )
+# what tables are written by, if no run is asked for
+_OF_TABLES = ("output_dir", "table_only", "table", "collect", "force", "debug")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,12 +141,15 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
     from ckdmed.experiments.records import collect_records, listed_runs, read_experiment
 
     _check_combined(args)
+    _tell_of_passed_over(chosen, args)
     output_dir = args.output_dir.resolve()
     table = _place(args.table, output_dir / f"{chosen.name}.md", args.force)
     collected = None
     if args.collect is not None:
         given = args.collect if args.collect.name else None
         collected = _place(given, output_dir / f"{chosen.name}.jsonl", args.force)
+        if collected.resolve() in (table.resolve(), table.with_suffix(".png").resolve()):
+            raise ValueError(f"--collect {collected}: the tables or their picture go there; name another file.")
     if not args.table_only:
         runs = chosen.plan(args)
         settings = chosen.given_settings(args)
@@ -174,7 +179,8 @@ def _run(chosen: type[Experiment], args: argparse.Namespace) -> int:
         if executor is None:
             made.do(runs, final)
         else:
-            do_as_jobs(made, runs, executor, final, args.jobs or (1 if args.executor == "local" else None))
+            most = 1 if args.jobs is None and args.executor == "local" else args.jobs
+            do_as_jobs(made, runs, executor, final, most)
     records = read_experiment(output_dir / "records")
     print(chosen.write(records, table))
     if collected is not None:
@@ -189,20 +195,37 @@ def _check_combined(args: argparse.Namespace) -> None:
         raise ValueError(f"--table-only trains and evaluates nothing; leave out {', '.join(given)}, or --table-only.")
     if args.table is not None and args.table.suffix.lower() == ".png":
         raise ValueError(f"{args.table}: a picture is written beside the tables under this name; name them otherwise.")
+    if args.table_only:
+        return
+    if args.executor is None and (args.jobs is not None or args.executor_set):
+        raise ValueError("--jobs and --executor_set are for --executor slurm or local.")
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, got {args.jobs}.")
+
+
+def _tell_of_passed_over(chosen: type[Experiment], args: argparse.Namespace) -> None:
+    """Say that ``--table-only`` shows all records whatever runs the options choose, which may be those of the command
+    that made them."""
+    if not args.table_only:
+        return
+    usual, told = experiment_parser(chosen), []
+    for name, value in vars(args).items():
+        if name not in _OF_TABLES and value != usual.get_default(name):
+            told.append(f"--{name}")
+    if told:
+        print(f"--table-only shows all records of {args.output_dir}; no effect: {', '.join(told)}", file=sys.stderr)
 
 
 def _executor(args: argparse.Namespace, output_dir: Path) -> Any:
     """The executor of the options, None where runs are done here.
 
     Raises:
-        ValueError: options of jobs without ``--executor``, or that it does not know.
+        ValueError: options of jobs that it does not know.
     """
     from ckdmed.experiments.cluster import JOBS, submitit_executor
     from ckdmed.experiments.given_settings import parse_settings
 
     if args.executor is None:
-        if args.jobs is not None or args.executor_set:
-            raise ValueError("--jobs and --executor_set are for --executor slurm or local.")
         return None
     return submitit_executor(args.executor, output_dir / JOBS, parse_settings(args.executor_set, "executor's settings"))
 
