@@ -32,7 +32,7 @@ from ckdmed.experiments.label_fractions import (
     labelled_share,
     without_idle_split_seed,
 )
-from ckdmed.experiments.plan import Run
+from ckdmed.experiments.plan import Arm, Run
 from ckdmed.experiments.slice_experiment import SliceExperiment
 from ckdmed.experiments.slices import HD95, PATIENTS, SLICES, add_slice_phantom_options, slice_scores
 from ckdmed.experiments.tables import (
@@ -152,6 +152,9 @@ class Comparison(SliceExperiment):
         planned = [(run.arm.name, run.split["label_fraction"], run.seed, _shared_teacher(run)) for run in runs]
         check_teachers([*planned, *_students(self.recorded())])
         return super().possible(runs)
+
+    def arm_of(self, record: RunRecord) -> Arm | None:
+        return ARMS.get(record.arm)
 
     def _recorded_settings(self, run: Run) -> dict[str, Any]:
         return {**super()._recorded_settings(run), "shared_teacher": _shared_teacher(run)}

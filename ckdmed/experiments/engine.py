@@ -23,8 +23,8 @@ from ckdmed.experiments.bundle_run import run_bundle
 from ckdmed.experiments.given_settings import parse_settings, settings_beside
 from ckdmed.experiments.given_weights import check_given_weights, check_teacher_folds
 from ckdmed.experiments.options import ExperimentOptions
-from ckdmed.experiments.plan import Run, of_own_networks
-from ckdmed.experiments.records import check_made_so, of_before, read_experiment, record_path
+from ckdmed.experiments.plan import Arm, Run, of_own_networks
+from ckdmed.experiments.records import check_made_beside, check_made_so, of_before, read_experiment, record_path
 from ckdmed.experiments.step_cost import step_costs
 from ckdmed.experiments.teacher_settings import settings_that_reach
 from ckdmed.experiments.usual_settings import options_in_effect
@@ -161,6 +161,29 @@ class Experiment(ExperimentOptions):
         names = {run.name for run in runs}
         beside = [record for record in self.recorded() if record.name not in names]
         self.check_records([*beside, *(self._planned(run) for run in of_own_networks(runs))])
+        if not all(self.record_path(run, "validation").is_file() for run in runs):
+            self._check_made_beside(runs, beside)
+
+    def arm_of(self, record: RunRecord) -> Arm | None:
+        """The arm of a record, where its name tells what it is about; None of one of the user's own."""
+        return None
+
+    def _check_made_beside(self, runs: Sequence[Run], beside: Sequence[RunRecord]) -> None:
+        """Raise ValueError where arms of earlier commands have other settings than those that are now to be trained."""
+
+        def of(split: Mapping[str, Any]) -> str:
+            return json.dumps({key: split[key] for key in sorted(split) if key not in ("section", "fold")})
+
+        compared = {of({**self.split, **run.split}) for run in runs}
+        # runs of one arm are alike
+        for record in {(record.arm, of(record.split)): record for record in beside}.values():
+            arm = self.arm_of(record)
+            if arm is None or of(record.split) not in compared:
+                continue
+            split = {key: value for key, value in record.split.items() if key != "section"}
+            teacher = record.settings.get("shared_teacher") or (None if arm.teacher == "random" else arm.teacher)
+            if of_own_networks([run := Run(arm, record.seed, record.name, split, teacher)]):
+                check_made_beside(record, self._planned(run), self.of_a_run(arm.name), self.unrecorded, self.completed)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
         """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""

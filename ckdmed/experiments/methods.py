@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ckdmed.data.splits import check_fold
-from ckdmed.experiments.distilling import ALONE, TEACHER, Distilling
+from ckdmed.experiments.distilling import ALONE, GIVEN, TEACHER, Distilling
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, training_config
 from ckdmed.experiments.plan import Arm, Run, check_different
 from ckdmed.experiments.tasks import TASKS, DistilledTask, task_of
@@ -107,6 +107,13 @@ class MethodComparison(Distilling):
             check_different(arms=chosen)
         alone = Arm(ALONE, "student alone", {"method": ALONE}, task.bundle)
         return cls.runs_of([alone, *(arms[name] for name in chosen)], teachers, args.seeds, task.name, args.fold)
+
+    def arm_of(self, record: RunRecord) -> Arm | None:
+        # of a fusion the options of then chose the teacher
+        if record.arm not in methods(self.task.name):
+            return None
+        teacher = None if record.arm == ALONE else TEACHER if self.teacher is None else GIVEN
+        return Arm(record.arm, record.arm, {"method": record.arm}, self.task.bundle, teacher)
 
     @classmethod
     def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:

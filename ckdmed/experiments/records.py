@@ -20,6 +20,7 @@ from ckdmed.reports.run_record import record_files
 __all__ = [
     "SECTIONS",
     "check_alike",
+    "check_made_beside",
     "check_made_so",
     "check_one_datalist",
     "collect_records",
@@ -120,18 +121,52 @@ def check_made_so(
         completed: of records those to compare, see :meth:`~ckdmed.experiments.report.Report.completed`.
     """
     record = RunRecord.read(path)
+    told = _told(record, planned, {"profile"}, unrecorded, completed)
+    if told or record.data_sha256 != planned.data_sha256:
+        what = told or "another datalist"
+        raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
+
+
+def check_made_beside(
+    record: RunRecord,
+    planned: RunRecord,
+    own: Collection[str],
+    unrecorded: Collection[str],
+    completed: Callable[[Sequence[RunRecord]], Sequence[RunRecord]] = list,
+) -> None:
+    """Raise ValueError where a finished run, which others are to be trained beside, would be made otherwise today.
+
+    Arms differ in what they are about; in all else they would have to be as the others.
+
+    Args:
+        record: of the run.
+        planned, unrecorded, completed: see :func:`check_made_so`.
+        own: settings that each run of its arm has of its own.
+    """
+    if told := _told(record, planned, {"profile", *own}, unrecorded, completed):
+        raise ValueError(
+            f"{record.name}, which stands in the table beside the runs to train, was made with other settings "
+            f"({told}): give the same settings as then, or use another output folder."
+        )
+
+
+def _told(
+    record: RunRecord,
+    planned: RunRecord,
+    left_out: Collection[str],
+    unrecorded: Collection[str],
+    completed: Callable[[Sequence[RunRecord]], Sequence[RunRecord]],
+) -> str:
+    """The settings by which a finished run differs from what is planned now, in words."""
     kept = settings_that_reach(with_new_names(record.settings))
     # what was set then and is not now would be another training as well
     compared = [*planned.settings, *(key for key in kept if key not in {*planned.settings, *unrecorded})]
     then, now = completed([replace(record, settings=kept), planned])
-    told = [
+    return ", ".join(
         f"{key} {before!r} then and {today!r} now"
         for key, before, today in _differences(then, now, compared)
-        if key != "profile"
-    ]
-    if told or record.data_sha256 != planned.data_sha256:
-        what = ", ".join(told) or "another datalist"
-        raise ValueError(f"{path} was made with other settings ({what}); use another output folder.")
+        if key not in left_out
+    )
 
 
 def _differences(one: RunRecord, other: RunRecord, names: Collection[str]) -> list[tuple[str, Any, Any]]:

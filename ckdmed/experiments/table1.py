@@ -174,6 +174,9 @@ class Table1(SliceExperiment):
             made["epochs"] = epochs_of_equal_time(self.folder(run), alone, distilled, made["epochs"])
         return made
 
+    def arm_of(self, record: RunRecord) -> Arm | None:
+        return ARMS.get(record.arm)
+
     def measure(self, run: Run, section: str) -> tuple[dict[str, Any], dict[str, dict[str, float | None]]]:
         bundle, weights = bundle_folder(run.arm.bundle, self.bundles), self.folder(run) / "models" / "model.pt"
         return scores_of_sections(bundle, self.settings_of(run), section, weights)

@@ -28,7 +28,7 @@ from ckdmed.experiments.label_fractions import (
     check_split_seed_chooses,
     without_idle_split_seed,
 )
-from ckdmed.experiments.plan import Run
+from ckdmed.experiments.plan import Arm, Run
 from ckdmed.experiments.tables import (
     Group,
     by_key,
@@ -49,6 +49,7 @@ from ckdmed.experiments.unimodal_arms import (
     Strategy,
     check_teacher_seeds,
     strategy,
+    unimodal_arm,
     unimodal_name,
     unimodal_runs,
     unimodal_settings,
@@ -217,6 +218,10 @@ class UnimodalComparison(Experiment):
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         check_split_seed_chooses(self.settings, runs, self.split["datalist_seed"])
         return super().possible(runs)
+
+    def arm_of(self, record: RunRecord) -> Arm | None:
+        entry = STRATEGIES.get(record.arm.removeprefix(f"{_student(record)}-"))
+        return None if entry is None else unimodal_arm(entry, record.settings["student_modalities"])
 
     def run_settings(self, run: Run, base: Mapping[str, Any]) -> dict[str, Any]:
         made = without_idle_split_seed(unimodal_settings(run, base), self.split["datalist_seed"])

@@ -19,6 +19,7 @@ __all__ = [
     "Strategy",
     "check_teacher_seeds",
     "strategy",
+    "unimodal_arm",
     "unimodal_name",
     "unimodal_runs",
     "unimodal_settings",
@@ -118,7 +119,7 @@ def unimodal_runs(
             f"the strategies {pseudo} label the patients who have no labels, but with --label_fractions 1 all have "
             "some: also give a fraction below 1."
         )
-    arms = in_order([_arm(entry, student) for student in students for entry in strategies])
+    arms = in_order([unimodal_arm(entry, student) for student in students for entry in strategies])
     return [
         Run(arm, seed, unimodal_name(arm.name, fraction, seed), {"label_fraction": fraction})
         for seed in seeds
@@ -161,7 +162,8 @@ def _labels_the_rest(settings: Mapping[str, Any]) -> bool:
     return settings.get("method") == "hard_pseudo"
 
 
-def _arm(entry: Strategy, student: Sequence[str]) -> Arm:
+def unimodal_arm(entry: Strategy, student: Sequence[str]) -> Arm:
+    """The arm of a strategy and the modalities that its student sees."""
     seen = "+".join(student)
     settings = {**entry.settings, "student_modalities": list(student)}
     needs = tuple(f"{seen}-{name}" for name in entry.needs)

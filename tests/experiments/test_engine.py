@@ -289,6 +289,36 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
         experiment(name).tables([*records, odd])
 
 
+@pytest.mark.parametrize(
+    ("name", "first", "second", "setting"),
+    [
+        ("compare", ["--arms", "alone"], ["--arms", "teacher", "ckd"], "batch_size=3"),
+        ("unimodal", ["--strategies", "alone"], ["--strategies", "distilled"], "batch_size=3"),
+        ("table1", ["--arms", "student_alone"], ["--arms", "student_vgg_vit"], "batch_size=3"),
+        # an option that the student alone, which both have, does not take
+        ("methods", ["--arms", "kd"], ["--arms", "ckd"], "temperature=8"),
+    ],
+)
+def test_arms_that_are_added_have_the_settings_of_those_before(
+    name: str, first: list[str], second: list[str], setting: str, data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """One table held a student alone of one batch size and a distilled one of another."""
+    trainer = install(monkeypatch, FakeTrainer())
+    few = {"compare": ["--label_fractions", "1"], "unimodal": ["--students", "t1n", "--label_fractions", "1"]}
+    shared = ["--seeds", "0", *few.get(name, [])]
+    before, runs = made(name, tmp_path, data, *shared, *first, "--set", setting)
+    before.do(before.possible(runs))
+    asked = len(trainer.asked)
+    added, more = made(name, tmp_path, data, *shared, *second)
+    with pytest.raises(ValueError, match=f"beside the runs to train, was made with other settings .{setting[:8]}"):
+        added.possible(more)
+    assert len(trainer.asked) == asked
+    same, more = made(name, tmp_path, data, *shared, *second, "--set", setting)
+    same.do(same.possible(more))
+    # what is done has its table
+    assert added.possible([]) == [] and len(trainer.asked) > asked
+
+
 @pytest.mark.parametrize("name", ["compare", "unimodal"])
 def test_runs_that_no_table_could_hold_are_refused_before_any_is_trained(
     name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
