@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
 
 from ckdmed.experiments.tables import Group
-from ckdmed.reports import RunRecord, markdown_table, mean_sd
+from ckdmed.reports import markdown_table, mean_sd
 
 __all__ = ["clock", "cost_table", "step_costs"]
 
@@ -48,21 +48,32 @@ def cost_table(group: Group) -> str:
     """Markdown: what a training step of each arm costs, in milliseconds and as a multiple of the baseline's.
 
     Of machines without a GPU it is processor time. An arm whose records hold no costs, as those of earlier versions,
-    has "-".
+    has "-". The multiple is of runs on one machine; where an arm and the baseline share several, of the mean of these.
     """
     name = _COSTS["cpu_seconds" if all("no GPU" in record.machine for record in group.records) else "seconds"]
-    costs = {arm: _costs(group.records, arm, name) for arm in group.names}
-    base = costs.get(group.baseline or "") or []
-    rows = [
-        [label, mean_sd(costs[arm], 1), f"{_mean(costs[arm]) / _mean(base):.2f}" if base and costs[arm] else "-"]
-        for arm, label in group.names.items()
-    ]
-    return markdown_table(["arm", name, f"times {group.names.get(group.baseline or '', 'the baseline')}"], rows)
+    base = _by_machine(group, group.baseline or "", name)
+    rows, apart = [], []
+    for arm, label in group.names.items():
+        own = _by_machine(group, arm, name)
+        shared = [machine for machine in own if machine in base]
+        times = mean(mean(own[machine]) / mean(base[machine]) for machine in shared) if shared else None
+        rows.append([label, mean_sd([cost for costs in own.values() for cost in costs], 1), _times(times)])
+        if own and base and not shared:
+            apart.append(f"{label} ({', '.join(own)})")
+    baseline = group.names.get(group.baseline or "", "the baseline")
+    table = markdown_table(["arm", name, f"times {baseline}"], rows)
+    if apart:
+        table += f"\nMeasured on another machine than {baseline}, and so not comparable with it: {'; '.join(apart)}.\n"
+    return table
 
 
-def _costs(records: Sequence[RunRecord], arm: str, name: str) -> list[float]:
-    return [value for record in records if record.arm == arm and (value := record.costs.get(name)) is not None]
+def _by_machine(group: Group, arm: str, name: str) -> dict[str, list[float]]:
+    costs: dict[str, list[float]] = {}
+    for record in group.records:
+        if record.arm == arm and (value := record.costs.get(name)) is not None:
+            costs.setdefault(record.machine, []).append(value)
+    return costs
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

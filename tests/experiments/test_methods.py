@@ -18,7 +18,7 @@ from ckdmed.experiments.given_settings import check_bundle_settings
 from ckdmed.experiments.methods import MethodComparison
 from ckdmed.experiments.records import collect_records
 from ckdmed.experiments.slices import slice_phantoms
-from ckdmed.experiments.step_cost import step_costs
+from ckdmed.experiments.step_cost import cost_table, step_costs
 from ckdmed.experiments.tasks import TASKS
 from ckdmed.experiments.teacher_settings import settings_of_teacher
 from ckdmed.files import save_weights, write_json
@@ -513,6 +513,17 @@ RECORDS = [
     # one teacher for the students of all seeds
     if (arm, seed) != ("teacher", 1)
 ]
+
+
+def test_costs_of_another_machine_are_no_multiple_of_the_baselines():
+    """They were divided by each other: an arm that was added on a slower machine looked dearer."""
+    elsewhere = [replace(one, machine="another, no GPU") if one.arm == "cwd" else one for one in RECORDS]
+    # of the arm that ran on both, the multiple is of the shared one
+    both = [replace(one, machine="another, no GPU") if one.name == "kd-1" else one for one in elsewhere]
+    (group,) = MethodComparison.groups([replace(one, costs={CPU: 99.0}) if one.name == "kd-1" else one for one in both])
+    lines = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in cost_table(group).splitlines()[:6]}
+    assert lines["student alone"] == "1.00" and lines["kd"] == "2.50" and lines["cwd"] == "-"
+    assert cost_table(group).endswith("not comparable with it: cwd (another, no GPU).\n")
 
 
 def test_tables_by_hand():
