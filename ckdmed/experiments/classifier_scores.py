@@ -13,14 +13,34 @@ from monai.data import DataLoader
 from torch import nn
 
 from ckdmed.bundle.workflow import bundle_workflow
+from ckdmed.counted import counted
+from ckdmed.data.datalist_form import SECTIONS
 from ckdmed.data.shared_cache import SharedCacheDataset
 from ckdmed.engines import load_network
-from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities
+from ckdmed.metrics import apply_temperature, classification_scores, patient_probabilities, patients_of_several_classes
 
-__all__ = ["SHORT", "classifier_scores", "scores_of_sections"]
+__all__ = ["SHORT", "check_one_class_a_patient", "classifier_scores", "scores_of_sections"]
 
 #: section -> how the names of its scores begin
 SHORT = {"train": "train", "validation": "val", "test": "test"}
+
+
+def check_one_class_a_patient(datalist: Mapping[str, Any]) -> None:
+    """Refuse slices of which a patient's have several classes, before a training whose patients could not be scored.
+
+    Args:
+        datalist: of slices, as all runs see it.
+
+    Raises:
+        ValueError: names the patients.
+    """
+    items = [item for name in SECTIONS for item in datalist.get(name, ()) if item.get("class") is not None]
+    if mixed := patients_of_several_classes([i["patient_group"] for i in items], [i["class"] for i in items]):
+        raise ValueError(
+            f"slices of {counted(len(mixed), 'patient')} have several classes ({', '.join(map(str, mixed[:5]))}), but "
+            "the arms are compared by patients of one class each: leave these out of the datalist, or train and "
+            "evaluate with `ckdmed run`, which scores slices."
+        )
 
 
 def scores_of_sections(
@@ -61,7 +81,7 @@ def classifier_scores(
     Returns:
         Scores by name, None where undefined, beginning with "train", "val" or "test"; and for the patient accuracy 1
         for each patient whose mean probability is highest for the right class, else 0. Of the training section there
-        are loss and accuracy alone.
+        are loss and accuracy alone, of the slices whose labels are used.
     """
     get = workflow.parser.get_parsed_content
     device = torch.device(get("device"))
@@ -70,6 +90,9 @@ def classifier_scores(
     load_network(network, checkpoint, device).eval()
     short = SHORT[section]
     items = get("sections")[section]
+    if section == "train":
+        # the others' label is a number in the place of one
+        items = [item for item in items if item["labelled"]]
     data = SharedCacheDataset(items, get("validate#preprocessing"), num_workers=2)
     logits = _logits(network, data, int(get("batch_size")), device)
     labels = np.array([item["label"] for item in items])

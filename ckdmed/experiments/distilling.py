@@ -17,7 +17,7 @@ from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
 from ckdmed.experiments.buildable import built_loss
 from ckdmed.experiments.cases import region_tables
-from ckdmed.experiments.classifier_scores import scores_of_sections
+from ckdmed.experiments.classifier_scores import check_one_class_a_patient, scores_of_sections
 from ckdmed.experiments.engine import Experiment
 from ckdmed.experiments.given_settings import check_bundle_settings, parse_settings, profile_settings, training_config
 from ckdmed.experiments.given_weights import check_teacher_folds, told_of_given, why_unscored
@@ -249,6 +249,8 @@ class Distilling(Experiment):
 
     def possible(self, runs: Sequence[Run]) -> list[Run]:
         check_teacher_folds(self.settings, self.task.bundle, self.teacher)
+        if self.task.name == "classification":
+            check_one_class_a_patient(self.datalist)
         trained = [(run.arm.name, run.seed) for run in runs]
         check_one_teacher([*trained, *((record.arm, record.seed) for record in self.recorded())])
         refused: dict[str, str] = {}

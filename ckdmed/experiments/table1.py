@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ckdmed.bundle_files import bundle_folder
 from ckdmed.counted import counted
-from ckdmed.experiments.classifier_scores import SHORT, scores_of_sections
+from ckdmed.experiments.classifier_scores import SHORT, check_one_class_a_patient, scores_of_sections
 from ckdmed.experiments.engine import PLACES
 from ckdmed.experiments.equal_time import epochs_of_equal_time
 from ckdmed.experiments.given_settings import training_config
@@ -173,6 +173,10 @@ class Table1(SliceExperiment):
             alone, distilled = (self.folder(run.name.replace(_LONGER, name, 1)) for name in (_ALONE, _DISTILLED))
             made["epochs"] = epochs_of_equal_time(self.folder(run), alone, distilled, made["epochs"])
         return made
+
+    def possible(self, runs: Sequence[Run]) -> list[Run]:
+        check_one_class_a_patient(self.datalist)
+        return super().possible(runs)
 
     def arm_of(self, record: RunRecord) -> Arm | None:
         return ARMS.get(record.arm)

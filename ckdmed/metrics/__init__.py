@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         confusion_matrix,
         expected_calibration_error,
         patient_probabilities,
+        patients_of_several_classes,
         scores_from_confusion,
     )
     from ckdmed.metrics.holm import holm_levels, holm_p_values
@@ -59,6 +60,7 @@ __getattr__, __dir__ = lazy_names(
             "confusion_matrix",
             "expected_calibration_error",
             "patient_probabilities",
+            "patients_of_several_classes",
             "scores_from_confusion",
         ),
         "class_intervals": ("classification_intervals",),
@@ -108,6 +110,7 @@ __all__ = [
     "paired_p_value",
     "patient_key_of",
     "patient_probabilities",
+    "patients_of_several_classes",
     "relative_loss",
     "reliability_counts",
     "scores_from_confusion",

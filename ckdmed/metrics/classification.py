@@ -12,6 +12,7 @@ __all__ = [
     "confusion_matrix",
     "expected_calibration_error",
     "patient_probabilities",
+    "patients_of_several_classes",
     "scores_from_confusion",
 ]
 
@@ -154,10 +155,24 @@ def patient_probabilities(
     means = np.stack([np.bincount(index, weights=column) for column in prob.T], axis=1) / counts[:, None]
     patient_labels = np.zeros(len(order), dtype=int)
     patient_labels[index] = y
-    mixed = {patients[int(i)] for i in np.flatnonzero(patient_labels[index] != y)}
-    if mixed:
-        raise ValueError(f"slices of one patient carry different labels: {sorted(map(str, mixed))[:5]}")
+    if mixed := patients_of_several_classes(patients, y):
+        raise ValueError(f"slices of one patient carry different labels: {list(map(str, mixed))[:5]}")
     return means, patient_labels, order
+
+
+def patients_of_several_classes(
+    patients: Sequence[Hashable], labels: np.ndarray | Sequence[Hashable]
+) -> list[Hashable]:
+    """The patients whose slices have different labels, and who so have no class of their own, sorted by their names.
+
+    Args:
+        patients: (N,) the patient of each slice.
+        labels: (N,) classes of the slices.
+    """
+    found: dict[Hashable, set[Hashable]] = {}
+    for patient, label in zip(patients, labels, strict=True):
+        found.setdefault(patient, set()).add(label)
+    return sorted((patient for patient, own in found.items() if len(own) > 1), key=str)
 
 
 def _one_vs_rest_auc(prob: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ckdmed.metrics import (
     classification_scores,
     patient_key_of,
     patient_probabilities,
+    patients_of_several_classes,
 )
 
 from .confusion import plot_confusion
@@ -53,7 +54,8 @@ def write_classification_report(
         patient_key: the column that identifies patients, by default as ``aggregate_scores``.
         n_bootstrap, level, seed, n_bins: of the intervals and the calibration error.
         per_patient: False where slices of one patient have classes of their own: there are no scores of patients then
-            (``patients`` is None, no ``confusion_patients.png``). Intervals are over patients in either case.
+            (``patients`` is None, no ``confusion_patients.png``), nor where slices of one patient happen to have
+            several, which the table says. Intervals are over patients in either case.
 
     Returns:
         The summary as written, and a short table for the console.
@@ -70,6 +72,8 @@ def write_classification_report(
     folder, key = Path(output_dir), patient_key or patient_key_of(rows)
     labels = np.array([int(row["label"]) for row in rows])
     patients = [str(row[key]) for row in rows]
+    of_several = patients_of_several_classes(patients, labels) if per_patient else []
+    per_patient = per_patient and not of_several
     slices = apply_temperature(logits, 1.0)
     bootstrap: dict[str, Any] = {"n": n_bootstrap, "level": level, "seed": seed, "n_bins": n_bins}
     summary: dict[str, Any] = {
@@ -115,7 +119,7 @@ def write_classification_report(
             part["confusion"], picture, class_names, f"{part['n']} {level_name}, accuracy {part['accuracy']:.3f}"
         )
     write_json(folder / "summary.json", summary)
-    return plain(summary), _console_table(summary)
+    return plain(summary), _console_table(summary) + _unscored(of_several)
 
 
 def _console_table(summary: Mapping[str, Any]) -> str:
@@ -144,6 +148,13 @@ def _console_table(summary: Mapping[str, Any]) -> str:
             f"{_number(scaled['nll'])} (slices)."
         )
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _unscored(patients: Sequence[Hashable]) -> str:
+    if not patients:
+        return ""
+    named = ", ".join(map(str, patients[:5]))
+    return f"\nNo scores of patients: slices of {counted(len(patients), 'patient')} have several classes ({named})."
 
 
 def _number(value: float) -> str:

@@ -82,6 +82,21 @@ def test_what_is_no_datalist_is_told(own: Path, tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.parametrize("name", ["methods", "table1"])
+def test_patients_of_several_classes_are_refused_before_anything_is_trained(
+    name: str, own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The first training ended with an error when it came to be scored."""
+    items = json.loads((own / "datalist.json").read_text())["training"]
+    mixed = [{**item, "patient": str(int(item["patient"]) // 2)} for item in items]
+    (own / "mixed.json").write_text(json.dumps({"training": mixed}))
+    words = [*(["--task", "classification"] if name == "methods" else []), "--output_dir", str(tmp_path / "o")]
+    words += ["--dataset_dir", str(own / "mixed.json"), "--profile", "tiny", "--set", "class_names=['a', 'b']"]
+    assert main(["experiment", name, *words]) == 2
+    assert "slices of 5 patients have several classes (0, 1, 2, 3, 4)" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["segmentation", "classification"])
 def test_a_whole_comparison(task: str, own: Path, tmp_path: Path):
