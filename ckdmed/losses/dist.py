@@ -54,8 +54,8 @@ class DISTLoss(PairLoss):
 
     Shape:
         student, teacher: raw logits [B, C] or [B, C, *S]; mask [B, 1, *S]. A constant channel counts as correlation 0.
-        Two points always correlate with +-1: with [B, C] and B = 2 intra is next to meaningless, and with C = 2 inter is
-        0 or 2 and has no gradient.
+        Two points always correlate with +-1: with [B, C] and B = 2 intra is next to meaningless, and with C = 2 inter
+        is 0 or 2 and has no gradient.
 
     Raises:
         ValueError: temperature <= 0; negative weights; unequal shapes; a link that does not fit; intra over one row.

@@ -295,8 +295,8 @@ def test_seeds_that_are_added_with_other_settings_have_no_mean_with_those_before
         ("compare", ["--arms", "alone"], ["--arms", "teacher", "ckd"], "batch_size=3"),
         ("unimodal", ["--strategies", "alone"], ["--strategies", "distilled"], "batch_size=3"),
         ("table1", ["--arms", "student_alone"], ["--arms", "student_vgg_vit"], "batch_size=3"),
-        # an option that the student alone, which both have, does not take
-        ("methods", ["--arms", "kd"], ["--arms", "ckd"], "temperature=8"),
+        # what the student alone, which both have, does not read
+        ("methods", ["--arms", "kd"], ["--arms", "ckd"], "teacher_flips=True"),
     ],
 )
 def test_arms_that_are_added_have_the_settings_of_those_before(
@@ -317,6 +317,14 @@ def test_arms_that_are_added_have_the_settings_of_those_before(
     same.do(same.possible(more))
     # what is done has its table
     assert added.possible([]) == [] and len(trainer.asked) > asked
+
+
+def test_each_method_may_be_given_options_that_suit_it(data: Path, tmp_path: Path, monkeypatch) -> None:
+    install(monkeypatch, FakeTrainer())
+    first, runs = made("methods", tmp_path, data, "--seeds", "0", "--arms", "kd", "--set", "temperature=8")
+    first.do(first.possible(runs))
+    second, more = made("methods", tmp_path, data, "--seeds", "0", "--arms", "ckd")
+    assert {run.arm.name for run in second.possible(more)} >= {"ckd"}
 
 
 @pytest.mark.parametrize("name", ["compare", "unimodal"])
