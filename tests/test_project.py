@@ -262,6 +262,7 @@ def test_what_ships_is_described_by_its_record(weights):
     page = (file.parents[1] / "docs/README.md").read_text(encoding="utf-8")
     again = f"run python tools/ship_checkpoint.py --bundle bundles/{file.parents[1].name} --name {file.stem}"
     assert tool("ship_checkpoint").documented(page, record, file.stem) == page, again
+    assert f"The checkpoint in `models/{file.stem}.pt`" in page, again
     weights = file.read_bytes()
     assert (hashlib.sha256(weights).hexdigest(), len(weights)) == (record["sha256"], record["bytes"])
     assert len(weights) <= 10_000_000

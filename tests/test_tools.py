@@ -84,6 +84,19 @@ def test_weights_without_their_evaluation_are_refused(
     assert f"error: {option} ships weights, and with them goes their --evaluation" in capsys.readouterr().err
 
 
+def test_further_weights_without_a_place_on_the_page_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ship = tool("ship_checkpoint")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/README.md").write_text("<!-- figures: written by the exporter -->\n<!-- end of figures -->\n")
+    words = ["--bundle", str(tmp_path), "--name", "other", "--checkpoint", "w.pt", "--evaluation", "summary.json"]
+    monkeypatch.setattr(sys, "argv", ["ship_checkpoint.py", *words])
+    with pytest.raises(SystemExit):
+        ship.main()
+    assert "--name other: docs/README.md" in capsys.readouterr().err and not (tmp_path / "models").exists()
+
+
 def test_what_an_inference_takes_from_the_record_is_shipped_as_it_was_evaluated() -> None:
     at_inference, bundles = tool("ship_checkpoint")._at_inference, Path(__file__).resolve().parents[1] / "bundles"
     evaluated = {"image_size": 128, "threshold": 0.4, "tta": False, "epochs": 3}
@@ -115,6 +128,11 @@ def test_a_pruned_network_is_a_step_of_what_ships(tmp_path: Path) -> None:
     assert record_of(tmp_path).name == "model.json" and record_of(tmp_path / "none").name == "settings.json"
     (tmp_path / "settings.json").write_text("{}")
     assert record_of(tmp_path).name == "settings.json"
+    runs_of = tool("ship_checkpoint")._runs_of
+    (tmp_path / "settings.json").write_text('{"command": ["one"]}')
+    assert runs_of(tmp_path) == [{"command": ["one"]}]
+    (tmp_path / "settings.json").write_text('{"sha256": "0", "runs": [{"command": ["one"]}, {"command": ["two"]}]}')
+    assert [run["command"] for run in runs_of(tmp_path)] == [["one"], ["two"]]
 
 
 def test_masks_of_slices_are_compared_between_commits(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ Weights in half precision (tools/halve_checkpoint.py) are given by ``--checkpoin
 change (tools/compare_inference.py --record) by ``--difference``. Without ``--run`` they are the weights of the runs
 that the bundle's record names, stored in another way. With ``--bundle`` alone the page is written anew from the record.
 
-``--name small`` ships further weights beside the bundle's own, as ``models/small.pt``; their figures have a place of
-their own on the page, and none in ``metadata.json``. A run may be a folder that holds the record of shipped weights:
-the runs that made these come before it.
+``--name small`` ships further weights beside the bundle's own, as ``models/small.pt``. Their figures go between
+``<!-- figures of models/small.pt -->`` and ``<!-- end of figures of models/small.pt -->`` on the page, and not into
+``metadata.json``. A ``--run`` may also be a folder with the record of shipped weights: it stands for all runs that made
+these.
 """
 
 from __future__ import annotations
@@ -85,6 +86,9 @@ def main() -> int:
         return 0
     if args.run is None and args.checkpoint is None or args.run is not None and args.dataset_dir is None:
         parser.error("give --run with --dataset_dir, or --checkpoint")
+    page = (args.bundle / "docs/README.md").read_text(encoding="utf-8")
+    if len(_place_of_figures(args.name).findall(page)) != 1:
+        parser.error(f"--name {args.name}: docs/README.md of {args.bundle} needs one place for its figures")
     source = args.checkpoint or args.run[-1] / "models/model.pt"
     if source.stat().st_size > LARGEST:
         print(
@@ -109,9 +113,7 @@ def main() -> int:
         before = json.loads(place.read_text(encoding="utf-8"))
         made = {name: before[name] for name in ("machine", "runs", "split", "sections")}
     else:
-        runs = [json.loads(_record_of(run).read_text(encoding="utf-8")) for run in args.run]
-        # a record of shipped weights names the runs that made these
-        runs = [entry for run in runs for entry in run.get("runs", [run])]
+        runs = [record for run in args.run for record in _runs_of(run)]
         split = _split(args.dataset_dir, runs[-1]["settings"])
         made = {"machine": machine_in_words(), "runs": [_without_paths(run) for run in runs], "split": split}
         # by which an evaluation of the shipped weights scores no patient that they know
@@ -146,6 +148,12 @@ def main() -> int:
 def _record_of(run: Path) -> Path:
     """What a training, or `ckdmed prune`, left of its settings."""
     return next((path for path in (run / "settings.json", run / "model.json") if path.is_file()), run / "settings.json")
+
+
+def _runs_of(folder: Path) -> list[dict[str, Any]]:
+    """The record of a run; where it is one of shipped weights, those of the runs that made these."""
+    record = json.loads(_record_of(folder).read_text(encoding="utf-8"))
+    return record.get("runs", [record])
 
 
 def _at_inference(bundle: Path, evaluated: dict[str, Any]) -> dict[str, Any]:
@@ -220,11 +228,7 @@ def _place_of_figures(name: str) -> re.Pattern[str]:
 
 
 def documented(page: str, record: dict[str, Any], name: str = OWN) -> str:
-    """A bundle's page with what the record says, settings and commands by their names of today.
-
-    Raises:
-        ValueError: the page has no place for it.
-    """
+    """A bundle's page with what the record says, settings and commands by their names of today."""
     table = figures_table(_summary(record)).rstrip()
     runs = record["runs"]
     settings = with_new_names(runs[-1]["settings"])
@@ -245,10 +249,7 @@ def documented(page: str, record: dict[str, Any], name: str = OWN) -> str:
         f"`models/{name}.json` records everything else: all settings, package versions, the patients of each set and "
         f"the hash of the datalist.{final}{_of_half(record)} {table}"
     )
-    new, places = _place_of_figures(name).subn(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
-    if places != 1:
-        raise ValueError(f"the page has {places} places for the figures of models/{name}.pt, where it needs one.")
-    return new
+    return _place_of_figures(name).sub(lambda match: f"{match[1]}{text}\n\n{match[2]}", page)
 
 
 def _summary(record: dict[str, Any]) -> dict[str, Any]:

@@ -165,11 +165,11 @@ class Experiment(ExperimentOptions):
             self._check_made_beside(runs, beside)
 
     def arm_of(self, record: RunRecord) -> Arm | None:
-        """The arm of a record, where its name tells what it is about; None of one of the user's own."""
+        """The arm that a record is of; None for an arm of the user's own, such as one of ``--variant``."""
         return None
 
-    def of_an_arm(self, arm: Arm) -> frozenset[str]:
-        """Settings in which an arm may differ from those of other commands."""
+    def may_differ_in(self, arm: Arm) -> frozenset[str]:
+        """Settings in which an arm of an earlier command may differ from those that are now to be trained."""
         return self.of_a_run(arm.name)
 
     def _check_made_beside(self, runs: Sequence[Run], beside: Sequence[RunRecord]) -> None:
@@ -187,7 +187,7 @@ class Experiment(ExperimentOptions):
             split = {key: value for key, value in record.split.items() if key != "section"}
             teacher = record.settings.get("shared_teacher") or (None if arm.teacher == "random" else arm.teacher)
             if of_own_networks([run := Run(arm, record.seed, record.name, split, teacher)]):
-                check_made_beside(record, self._planned(run), self.of_an_arm(arm), self.unrecorded, self.completed)
+                check_made_beside(record, self._planned(run), self.may_differ_in(arm), self.unrecorded, self.completed)
 
     def check_given_weights(self, runs: Sequence[Run], teachers: Sequence[Path] = ()) -> None:
         """:func:`~ckdmed.experiments.given_weights.check_given_weights` of what is to be trained."""

@@ -115,9 +115,9 @@ class MethodComparison(Distilling):
         teacher = None if record.arm == ALONE else TEACHER if self.teacher is None else GIVEN
         return Arm(record.arm, record.arm, {"method": record.arm}, self.task.bundle, teacher)
 
-    def of_an_arm(self, arm: Arm) -> frozenset[str]:
+    def may_differ_in(self, arm: Arm) -> frozenset[str]:
         # each method may be given options that suit it
-        return super().of_an_arm(arm) | set(methods(self.task.name)[arm.name].options)
+        return super().may_differ_in(arm) | set(methods(self.task.name)[arm.name].options)
 
     @classmethod
     def given_settings(cls, args: argparse.Namespace) -> dict[str, Any]:
